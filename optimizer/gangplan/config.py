@@ -1,0 +1,142 @@
+"""Settings, parsed once at the edge: environment (GANGPLAN_*), then gangplan.yaml in the home folder, then defaults."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from gangplan.errors import InputError
+from gangplan.types import Fleet
+
+_FLEET = TypeAdapter(Fleet)
+
+
+class Settings(BaseSettings):
+    """What a cycle needs to know; every field can be given as GANGPLAN_<FIELD> or in gangplan.yaml."""
+
+    model_config = SettingsConfigDict(env_prefix="GANGPLAN_", extra="forbid", frozen=True)
+
+    home: Path = Field(Path(".gangplan"), description="Folder of everything that gangplan keeps.")
+    ledger: str = Field("", description="URL of the reservation ledger; default: SQLite in the home folder.")
+    mlflow: str = Field("", description="MLflow tracking URI; default: SQLite in the home folder.")
+    fleet: Path = Field(Path(), description="Fleet file; default: fleet.yaml in the home folder.")
+    horizon_hours: int = Field(168, ge=24, le=24 * 90, description="How far ahead to forecast and to plan.")
+    backtest_origins: int = Field(7, ge=2, le=60, description="Rolling origins of the back-test, 24 h apart.")
+    scenarios: int = Field(9, ge=1, le=50, description="Demand paths that the plan is solved over.")
+    shortage_price: float = Field(20.0, gt=0, description="Money per GPU-hour that could not be served (throughput).")
+    budget: float | None = Field(None, gt=0, description="Money that the plan may spend over its horizon.")
+    mip_gap: float = Field(0.01, gt=0, lt=1, description="Proven gap at which the solver may stop.")
+    time_limit_s: float = Field(60.0, gt=0, description="Seconds that the solver may take.")
+    seed: int = Field(7, ge=0, description="Seed of every random choice.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the command line win over the environment, and the environment over the file."""
+        home = Path(str(init_settings().get("home") or env_settings().get("home") or ".gangplan"))
+        file = home / "gangplan.yaml"
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's URL with its default filled in."""
+        return self.ledger or f"sqlite:///{self.home.resolve() / 'ledger.db'}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The MLflow tracking URI with its default filled in."""
+        return self.mlflow or f"sqlite:///{self.home.resolve() / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def fleet_file(self) -> Path:
+        """The fleet file with its default filled in."""
+        return self.fleet if self.fleet != Path() else self.home / "fleet.yaml"
+
+    @property
+    def report_file(self) -> Path:
+        """Where the report goes."""
+        return self.home / "report" / "index.html"
+
+    @property
+    def horizon(self) -> timedelta:
+        """The horizon as a duration."""
+        return timedelta(hours=self.horizon_hours)
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; what is given here (and not None) wins. A wrong value names its field."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            raise InputError(
+                name, first["input"], f"is no setting: use one of {', '.join(Settings.model_fields)}"
+            ) from None
+        raise InputError(name, first["input"], f"{first['msg'][:1].lower()}{first['msg'][1:]}") from None
+    except yaml.YAMLError as error:
+        raise InputError("gangplan.yaml", _yaml_place(error), "is not YAML: mend that line") from None
+
+
+def read_fleet(path: Path) -> Fleet:
+    """Read a fleet file: `pools`, each with the fields of `Pool`, and `nodes`, the running count by pool."""
+    try:
+        body: Any = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError("fleet", path, "is not there: write one with `gangplan init`") from None
+    except OSError as error:
+        raise InputError("fleet", path, f"cannot be read ({error.strerror}): check the path and its rights") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError("fleet", f"{path} {_yaml_place(error)}", "is not YAML: mend that line") from None
+    try:
+        return _FLEET.validate_python(body)
+    except ValidationError as error:
+        raise _first_fault(error, "fleet") from None
+
+
+def write_fleet(path: Path, fleet: Fleet) -> None:
+    """Write a fleet file whole or not at all."""
+    pools = [{**vars(pool), "kind": pool.kind.value} for pool in fleet.pools]
+    write_atomic(path, yaml.safe_dump({"pools": pools, "nodes": dict(fleet.nodes)}, sort_keys=False))
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a killed writer, never leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _first_fault(error: ValidationError, whole: str, known: tuple[str, ...] = ()) -> InputError:
+    """Say pydantic's first complaint in our form: field, value, remedy."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or whole
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        hint = f": use one of {', '.join(known)}" if known else ": check its spelling"
+        return InputError(name, first["input"], f"is not a known field{hint}")
+    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return InputError(name, "", "is missing: it must be given")
+    return InputError(name, first["input"], f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
+def _yaml_place(error: Exception) -> str:
+    """Name the line of a YAML error."""
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}" if mark is not None else "content"

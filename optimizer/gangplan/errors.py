@@ -1,0 +1,90 @@
+"""Everything gangplan raises on purpose.
+
+    GangplanError                    exit code 1
+    ├── InputError                   2  a value somebody gave is wrong: field, value, remedy; nothing was written
+    │   └── MissingExtraError        2  a part of gangplan that is not installed
+    ├── Refusal                      3  an expected "no": the request was understood
+    │   ├── NotFoundError            3  no such reservation, plan or model
+    │   ├── KeyConflictError         3  the request key was used with another body
+    │   ├── StaleTokenError          3  the fencing token is not the reservation's present one
+    │   ├── WaitTimeoutError         3  the slots did not come in time
+    │   └── GateError                3  the challenger did not pass the gate
+    └── UnavailableError             4  a store cannot be reached: try again
+
+The message of each is one line; its parts are fields, so that a program need not parse it.
+"""
+
+from __future__ import annotations
+
+
+class GangplanError(Exception):
+    """Base of all errors that gangplan raises on purpose."""
+
+    exit_code: int = 1
+
+
+class InputError(GangplanError):
+    """A value that somebody gave is wrong; nothing was written."""
+
+    exit_code = 2
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        self.field = field
+        self.value = value
+        self.remedy = remedy
+        super().__init__(f"{field}: {_shown(value)} {remedy}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
+        """Pickle by the parts, since Airflow and KFP carry errors across processes."""
+        return type(self), (self.field, self.value, self.remedy)
+
+
+class MissingExtraError(InputError):
+    """A part of gangplan that is not installed was asked for."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        self.module = module
+        self.extra = extra
+        super().__init__("extra", extra, f"is not installed ({module} is missing): pip install 'gangplan[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return type(self), (self.module, self.extra)
+
+
+class Refusal(GangplanError):
+    """An expected "no": the request was understood and cannot be granted."""
+
+    exit_code = 3
+
+
+class NotFoundError(Refusal):
+    """There is no such reservation, plan, run or model."""
+
+
+class KeyConflictError(Refusal):
+    """The request key was used before with another body."""
+
+
+class StaleTokenError(Refusal):
+    """The fencing token is not the reservation's present one; nothing was changed."""
+
+
+class WaitTimeoutError(Refusal):
+    """The slots did not come within the time that the caller would wait."""
+
+
+class GateError(Refusal):
+    """The challenger did not pass the gate."""
+
+
+class UnavailableError(GangplanError):
+    """A store cannot be reached or is locked; the call may be made again."""
+
+    exit_code = 4
+
+
+def _shown(value: object) -> str:
+    """Give the value as its writer would recognise it, cut to a line's length."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,95 @@
+"""The declared schemas of the tables that stages hand over. Times are UTC, microseconds; GPUs are counts.
+
+Imported only by code that comes with the extras `forecast` or `plan`.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from gangplan.errors import InputError
+from gangplan.types import QUANTILES
+
+UTC_TIME = pl.Datetime("us", "UTC")
+_SERIES: dict[str, pl.DataType] = {"tenant": pl.String(), "workload_class": pl.String(), "accelerator": pl.String()}
+QUANTILE_COLUMNS = tuple(f"q{level:g}" for level in QUANTILES)
+"""q0.1 q0.5 q0.9 q0.95 q0.99"""
+
+Schema = dict[str, pl.DataType]
+
+# GPUs asked for (running and queued), time-weighted mean of the hour; null where telemetry is missing.
+DEMAND: Schema = {"hour": UTC_TIME, **_SERIES, "gpus": pl.Float64()}
+# One row a job; started_at and ended_at are null while it waits or runs.
+JOBS: Schema = {
+    "job_id": pl.String(),
+    **_SERIES,
+    "gpus": pl.Float64(),
+    "submitted_at": UTC_TIME,
+    "started_at": UTC_TIME,
+    "ended_at": UTC_TIME,
+}
+# Utilisations are 0 to 1.
+NODES: Schema = {
+    "time": UTC_TIME,
+    "node": pl.String(),
+    "accelerator": pl.String(),
+    "cpu_utilization": pl.Float64(),
+    "gpu_utilization": pl.Float64(),
+    "gpu_memory_utilization": pl.Float64(),
+    "network_bytes_per_second": pl.Float64(),
+}
+QUEUE: Schema = {
+    "time": UTC_TIME,
+    "tenant": pl.String(),
+    "accelerator": pl.String(),
+    "jobs": pl.Int64(),
+    "gpus": pl.Float64(),
+}
+REQUESTS: Schema = {"time": UTC_TIME, "tenant": pl.String(), "requests_per_second": pl.Float64()}
+# Known ahead: releases, campaigns, holidays. tenant is null for all tenants.
+EVENTS: Schema = {"start": UTC_TIME, "end": UTC_TIME, "kind": pl.String(), "tenant": pl.String()}
+
+QUANTILE_TABLE: Schema = {"hour": UTC_TIME, **_SERIES, **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64())}
+# A back-test's row: what was forecast at `origin` for `hour`, and what came.
+BACKTEST: Schema = {"origin": UTC_TIME, **QUANTILE_TABLE, "naive": pl.Float64(), "gpus": pl.Float64()}
+
+PLAN_NODES: Schema = {"hour": UTC_TIME, "pool": pl.String(), "nodes": pl.Int64()}
+PLAN_COST: Schema = {"pool": pl.String(), "node_hours": pl.Float64(), "cost": pl.Float64()}
+PLAN_SHORTAGE: Schema = {
+    "hour": UTC_TIME,
+    **_SERIES,
+    "expected_gpus": pl.Float64(),
+    "p95_gpus": pl.Float64(),
+    "probability": pl.Float64(),
+}
+PLAN_LIMITS: Schema = {
+    "family": pl.String(),
+    "name": pl.String(),
+    "hours": pl.Int64(),
+    "amount": pl.Float64(),
+    "cost": pl.Float64(),
+}
+
+# level multiplies all quantiles; width multiplies each quantile's distance from the median.
+CORRECTIONS: Schema = {**_SERIES, "level": pl.Float64(), "width": pl.Float64(), "hours": pl.Int64()}
+SCORE_BY_SERIES: Schema = {
+    **_SERIES,
+    "wql": pl.Float64(),
+    "bias": pl.Float64(),
+    "coverage_80": pl.Float64(),
+    "mean_gpus": pl.Float64(),
+    "hours": pl.Int64(),
+}
+
+
+def conform(name: str, frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return the schema's columns in its order and types, or refuse a frame that lacks one."""
+    missing = [column for column in schema if column not in frame.columns]
+    if missing:
+        raise InputError(name, ", ".join(missing), f"is missing: the table needs the columns {', '.join(schema)}")
+    return frame.select([pl.col(column).cast(kind) for column, kind in schema.items()])
+
+
+def empty(schema: Schema) -> pl.DataFrame:
+    """Return a frame of that schema without rows."""
+    return pl.DataFrame(schema=schema)

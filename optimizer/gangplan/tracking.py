@@ -1,0 +1,143 @@
+"""The MLflow store that stages meet in: experiments, runs, tables as artifacts with a sha256 tag.
+
+Stages hand over through it, so that each can run in a process of its own: telemetry writes a run that the forecast
+reads, the forecast registers a model that the plan reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import polars as pl
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves the machine
+
+from mlflow import MlflowClient
+from mlflow.entities import Run, RunStatus
+from mlflow.exceptions import MlflowException
+
+from gangplan.errors import InputError, NotFoundError, UnavailableError
+
+TELEMETRY = "gangplan/telemetry"
+FORECAST = "gangplan/forecast"
+PLAN = "gangplan/plan"
+FEEDBACK = "gangplan/feedback"
+
+MODEL = "gangplan-demand"
+"""The registered model; its aliases are `champion` and `challenger`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """An MLflow tracking store and registry. Making one connects to nothing; the first use does."""
+
+    uri: str
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The client; a SQLite store is made with its folder when it is not there."""
+        scheme = urlsplit(self.uri).scheme
+        if scheme not in ("sqlite", "http", "https", "postgresql", "postgresql+psycopg"):
+            raise InputError("mlflow", self.uri, "is no MLflow tracking URI: use sqlite:///file.db or http://host:port")
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        except (MlflowException, OSError) as error:
+            raise UnavailableError(f"mlflow: {self.uri} cannot be opened: {error}") from error
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a SQLite store's file; none for a server."""
+        if not self.uri.startswith("sqlite:///"):
+            return None
+        return Path(self.uri.removeprefix("sqlite:///")).resolve().parent
+
+    def experiment(self, name: str) -> str:
+        """Return the id of that experiment, made when it is not there (artifacts beside a SQLite store)."""
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        location = None if self.folder is None else (self.folder / "artifacts" / name).as_uri()
+        try:
+            return self.client.create_experiment(name, artifact_location=location)
+        except MlflowException:  # another process made it in between
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found.experiment_id
+
+    @contextmanager
+    def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
+        """Open a run and give its id; it ends FINISHED, or FAILED when the block raises: no half run is ever read."""
+        run = self.client.create_run(self.experiment(experiment), run_name=name, tags=dict(tags))
+        run_id = run.info.run_id
+        try:
+            yield run_id
+        except BaseException:
+            self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
+            raise
+        self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+    def runs(self, experiment: str, tags: Mapping[str, str] | None = None, limit: int = 1) -> list[Run]:
+        """Return finished runs with those tags, the newest first."""
+        query = [
+            "attributes.status = 'FINISHED'",
+            *(f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()),
+        ]
+        return list(
+            self.client.search_runs(
+                [self.experiment(experiment)],
+                filter_string=" and ".join(query),
+                max_results=limit,
+                order_by=["attributes.start_time DESC"],
+            )
+        )
+
+    def latest(self, experiment: str, tags: Mapping[str, str] | None = None, *, remedy: str) -> Run:
+        """Return the newest finished run with those tags, or say what makes one."""
+        found = self.runs(experiment, tags)
+        if not found:
+            raise NotFoundError(f"{experiment}: no finished run in {self.uri}: {remedy}")
+        return found[0]
+
+    def log_table(self, run_id: str, name: str, frame: pl.DataFrame) -> str:
+        """Keep a table as `tables/<name>.parquet` and tag the run with its sha256, which is returned."""
+        digest = table_sha256(frame)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.parquet"
+            frame.write_parquet(path)
+            self.client.log_artifact(run_id, str(path), "tables")  # pyright: ignore[reportUnknownMemberType]
+        self.client.set_tag(run_id, f"sha256.{name}", digest)
+        return digest
+
+    def read_table(self, run_id: str, name: str) -> pl.DataFrame:
+        """Read a table back and check it against its sha256."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                path = self.client.download_artifacts(run_id, f"tables/{name}.parquet", folder)
+            except (MlflowException, OSError) as error:
+                raise NotFoundError(f"run {run_id}: no table {name}: {error}") from error
+            frame = pl.read_parquet(path)
+        wanted = self.client.get_run(run_id).data.tags.get(f"sha256.{name}")
+        if wanted != table_sha256(frame):
+            raise InputError(
+                f"tables/{name}.parquet", run_id, "is not what was logged (sha256 differs): run that stage again"
+            )
+        return frame
+
+
+def table_sha256(frame: pl.DataFrame) -> str:
+    """Return the sha256 of every value of a table (MLflow's own digest is of a sample only)."""
+    digest = hashlib.sha256()
+    digest.update(repr(frame.schema).encode())
+    digest.update(frame.write_ipc(None, compat_level=pl.CompatLevel.oldest()).getvalue())
+    return digest.hexdigest()

@@ -1,0 +1,474 @@
+"""The values that the stages hand over: frozen, keyword-only, checked when they are made.
+
+    Usage -> Forecast -> Plan -> CapacityCalendar -> Reservation -> Outcome -> Beliefs -> (the next Forecast)
+
+Tables inside them are Polars frames with the schemas of `gangplan.tables`. Polars itself comes with the extras
+`forecast` and `plan`; the reservation's values need nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NewType
+
+from gangplan.clock import require_utc
+from gangplan.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ReservationId = NewType("ReservationId", str)
+PlanId = NewType("PlanId", str)
+Token = NewType("Token", int)
+"""A fencing token: grows with every grant, never repeats."""
+
+QUANTILES = (0.1, 0.5, 0.9, 0.95, 0.99)
+"""The levels that every demand model predicts."""
+
+SERIES = ("tenant", "workload_class", "accelerator")
+"""The columns that name a demand series."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class WorkloadClass(StrEnum):
+    """What a workload is bound by, and so how it may be served."""
+
+    LATENCY = "latency"  # serving: capacity ahead of demand
+    THROUGHPUT = "throughput"  # training: may be deferred within a window
+    COST = "cost"  # batch: the cheapest capacity, may be interrupted
+
+
+class PoolKind(StrEnum):
+    """How the nodes of a pool are paid for and whether they may be taken away."""
+
+    OWNED = "owned"
+    COMMITTED = "committed"
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
+
+
+class ReservationState(StrEnum):
+    """Where a reservation stands."""
+
+    WAITING = "waiting"
+    GRANTED = "granted"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can change this state any more."""
+        return self not in (ReservationState.WAITING, ReservationState.GRANTED)
+
+
+class Limit(StrEnum):
+    """Which limit holds a waiting request."""
+
+    CAPACITY = "capacity"  # the slots exist, others hold them
+    CALENDAR = "calendar"  # the plan has no such capacity in the time asked for
+    TOPOLOGY = "topology"  # enough slots, but not together
+    WINDOW = "window"  # its earliest start is still to come
+    ORDER = "order"  # it would fit, but would delay one ahead of it
+
+
+def require_name(field_name: str, value: str) -> str:
+    """Return `value`, or refuse what is not a plain name."""
+    if not _NAME.fullmatch(value):
+        raise InputError(field_name, value, "is not a name: use 1 to 63 letters, digits, '.', '_' or '-'")
+    return value
+
+
+def require_positive(field_name: str, value: float) -> None:
+    """Refuse zero, negative numbers and what is not a number."""
+    if not value > 0 or value == float("inf"):
+        raise InputError(field_name, value, "must be a number greater than 0")
+
+
+def require_at_least(field_name: str, value: float, least: float) -> None:
+    """Refuse numbers below `least` and what is not a number."""
+    if not value >= least or value == float("inf"):
+        raise InputError(field_name, value, f"must be a number of at least {least:g}")
+
+
+# ---------------------------------------------------------------- telemetry and forecast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What was asked of the GPUs: the telemetry of one span of hours.
+
+    `demand` is hourly and counts GPUs as asked for (running and queued); a missing hour is a null, never a zero.
+    """
+
+    source: str
+    sha256: str
+    start: datetime
+    end: datetime
+    demand: pl.DataFrame
+    jobs: pl.DataFrame
+    nodes: pl.DataFrame
+    queue: pl.DataFrame
+    requests: pl.DataFrame
+    events: pl.DataFrame
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Quantiles of hourly GPU demand by series, from `issued_at` on."""
+
+    issued_at: datetime
+    model: str
+    quantiles: pl.DataFrame
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One retraining: what was registered, how it did in the back-test, and whether it steers now."""
+
+    run_id: str
+    version: str
+    wql: float
+    naive_wql: float
+    coverage_80: float
+    promoted: bool
+    reason: str
+    backtest: pl.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beliefs:
+    """What feedback has learned about the forecast's error: per series a level factor and a width factor."""
+
+    made_at: datetime
+    corrections: pl.DataFrame
+    run_id: str | None = None
+
+
+# ---------------------------------------------------------------- fleet and plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Nodes of one kind: GPUs per node, price in money per node-hour, limits in nodes."""
+
+    name: str
+    accelerator: str
+    gpus_per_node: int
+    kind: PoolKind
+    price_per_node_hour: float
+    min_nodes: int = 0
+    max_nodes: int
+    lead_time_hours: int = 0
+    interruption_per_hour: float = 0.0
+    region: str = "local"
+    zone: str = "local-a"
+    nodes_per_rack: int = 8
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a misspelt field of the fleet file is refused
+
+    def __post_init__(self) -> None:
+        prefix = f"pools[{self.name}]"
+        require_name("pools.name", self.name)
+        require_name(f"{prefix}.accelerator", self.accelerator)
+        require_at_least(f"{prefix}.gpus_per_node", self.gpus_per_node, 1)
+        require_at_least(f"{prefix}.price_per_node_hour", self.price_per_node_hour, 0)
+        require_at_least(f"{prefix}.min_nodes", self.min_nodes, 0)
+        require_at_least(f"{prefix}.max_nodes", self.max_nodes, self.min_nodes)
+        require_at_least(f"{prefix}.lead_time_hours", self.lead_time_hours, 0)
+        require_at_least(f"{prefix}.nodes_per_rack", self.nodes_per_rack, 1)
+        if not 0 <= self.interruption_per_hour < 1:
+            raise InputError(f"{prefix}.interruption_per_hour", self.interruption_per_hour, "must be from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """The pools there are and the nodes that each runs now."""
+
+    pools: tuple[Pool, ...]
+    nodes: dict[str, int] = field(default_factory=dict[str, int])
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        names = [pool.name for pool in self.pools]
+        if not names:
+            raise InputError("pools", "[]", "is empty: name at least one pool")
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError("pools.name", name, "stands twice: give each pool a name of its own")
+        for name, count in self.nodes.items():
+            self.pool(name)
+            require_at_least(f"nodes[{name}]", count, 0)
+
+    def pool(self, name: str) -> Pool:
+        """Return the pool of that name, or refuse the name."""
+        for pool in self.pools:
+            if pool.name == name:
+                return pool
+        known = ", ".join(pool.name for pool in self.pools)
+        raise InputError("pool", name, f"is not in the fleet: use one of {known}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many nodes each pool runs in each hour, what that costs, and who is short when and why.
+
+    Frames: `nodes` (hour, pool, nodes), `shortage` (hour, series, expected and 0.95 GPUs), `cost` (pool, money),
+    `limits` (what binds: family, name, hours, amount, money). Money is the fleet file's currency.
+    """
+
+    plan_id: PlanId
+    issued_at: datetime
+    status: str
+    gap: float
+    total_cost: float
+    nodes: pl.DataFrame
+    cost: pl.DataFrame
+    shortage: pl.DataFrame
+    limits: pl.DataFrame
+    explanation: tuple[str, ...]
+    seed: int
+    fleet: Fleet
+    forecast_model: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeChange:
+    """One pool's step from the nodes it runs to the nodes that the plan wants now."""
+
+    pool: str
+    current: int
+    target: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapacityInterval:
+    """A pool's planned nodes from `start` up to `end`."""
+
+    pool: str
+    start: datetime
+    end: datetime
+    nodes: int
+
+    def __post_init__(self) -> None:
+        require_utc("start", self.start)
+        require_utc("end", self.end)
+        require_at_least("nodes", self.nodes, 0)
+        if self.end <= self.start:
+            raise InputError("end", self.end.isoformat(), f"must be later than start {self.start.isoformat()}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapacityCalendar:
+    """What a plan lets the ledger promise: pools by their shape, and their nodes over time.
+
+    After a pool's last interval its last node count goes on; before its first there is none.
+    """
+
+    plan_id: PlanId
+    pools: tuple[Pool, ...]
+    intervals: tuple[CapacityInterval, ...]
+
+    def __post_init__(self) -> None:
+        names = {pool.name for pool in self.pools}
+        for interval in self.intervals:
+            if interval.pool not in names:
+                known = ", ".join(sorted(names))
+                raise InputError("pool", interval.pool, f"is not in the calendar's pools: use one of {known}")
+
+
+# ---------------------------------------------------------------- reservations
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodSet:
+    """Pods of one shape: how many, and whole GPUs for each."""
+
+    count: int
+    gpus_per_pod: int
+
+    def __post_init__(self) -> None:
+        require_at_least("pod_sets.count", self.count, 1)
+        require_at_least("pod_sets.gpus_per_pod", self.gpus_per_pod, 1)
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of all its pods."""
+        return self.count * self.gpus_per_pod
+
+
+@dataclass(frozen=True, kw_only=True)
+class GangRequest:
+    """A gang of GPU slots that is granted whole or not at all.
+
+    `request_key` makes it idempotent: the same key with the same body is the same reservation. `duration` is the
+    expected run time and, with no renewal, the hard limit of the lease; `walltime` (default: `duration`) bounds all
+    renewals together. The window runs from `earliest_start` to `latest_start`; a request not started by then expires.
+    """
+
+    request_key: str
+    tenant: str
+    pod_sets: tuple[PodSet, ...]
+    accelerators: tuple[str, ...]
+    duration: timedelta
+    walltime: timedelta | None = None
+    priority: int = 100
+    workload_class: WorkloadClass = WorkloadClass.THROUGHPUT
+    earliest_start: datetime | None = None
+    latest_start: datetime | None = None
+    same_rack: bool = False
+    preemptible: bool = False
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        if not self.request_key or len(self.request_key) > 512:
+            raise InputError("request_key", self.request_key, "must be 1 to 512 characters")
+        require_name("tenant", self.tenant)
+        if not self.pod_sets:
+            raise InputError("pod_sets", "[]", "is empty: ask for at least one pod")
+        if not self.accelerators:
+            raise InputError("accelerators", "[]", "is empty: name at least one, the preferred first")
+        for accelerator in self.accelerators:
+            require_name("accelerators", accelerator)
+        require_positive("duration", self.duration.total_seconds())
+        require_at_least("walltime", self.limit.total_seconds(), self.duration.total_seconds())
+        for name, value in (("earliest_start", self.earliest_start), ("latest_start", self.latest_start)):
+            if value is not None:
+                require_utc(name, value)
+        if self.earliest_start and self.latest_start and self.latest_start < self.earliest_start:
+            raise InputError("latest_start", self.latest_start.isoformat(), "must not be before earliest_start")
+
+    @property
+    def limit(self) -> timedelta:
+        """The hard walltime: the lease never lasts longer than this from its grant."""
+        return self.walltime if self.walltime is not None else self.duration
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of the whole gang."""
+        return sum(pod_set.gpus for pod_set in self.pod_sets)
+
+    def fingerprint(self) -> str:
+        """Return a sha256 of the body, by which a repeated submit is told from a conflicting one."""
+        body = asdict(self)
+        text = json.dumps(body, sort_keys=True, default=_plain)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Pods of one pod set on one node."""
+
+    pool: str
+    node: str
+    pods: int
+    gpus: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why a request waits: the limit, in fields and in words."""
+
+    limit: Limit
+    message: str
+    holders: tuple[str, ...] = ()
+    helps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """A request and what became of it."""
+
+    id: ReservationId
+    request: GangRequest
+    state: ReservationState
+    submitted_at: datetime
+    token: Token | None = None
+    placements: tuple[Placement, ...] = ()
+    granted_at: datetime | None = None
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
+    first_eta: datetime | None = None  # the ETA that was promised first, to measure its error by
+    eta: datetime | None = None
+    reason: Reason | None = None
+
+    @property
+    def waited(self) -> timedelta | None:
+        """How long it waited for its grant; none when it was never granted."""
+        return None if self.granted_at is None else self.granted_at - self.submitted_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeCapacity:
+    """A pool's slots over one stretch of time: planned, held or promised, and free GPUs."""
+
+    pool: str
+    start: datetime
+    end: datetime
+    planned_gpus: int
+    held_gpus: int
+
+    @property
+    def free_gpus(self) -> int:
+        """GPUs that a new request could get, topology aside."""
+        return max(0, self.planned_gpus - self.held_gpus)
+
+
+# ---------------------------------------------------------------- feedback
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What really happened in a span that was planned: demand, and the reservations that lived in it."""
+
+    start: datetime
+    end: datetime
+    demand: pl.DataFrame
+    reservations: tuple[Reservation, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Planned against happened, over one span."""
+
+    start: datetime
+    end: datetime
+    wql: float
+    coverage_80: float
+    planned_cost: float
+    realised_cost: float
+    unserved_gpu_hours: float
+    idle_gpu_hours: float
+    mean_wait_s: float | None
+    mean_eta_error_s: float | None
+    by_series: pl.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """What feedback changed: the score, the beliefs drawn from it, and the forecast before and after them."""
+
+    score: Score
+    beliefs: Beliefs
+    before: Forecast
+    after: Forecast
+
+
+def _plain(value: Any) -> Any:
+    """Give json a datetime, timedelta or enum as text or number."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(type(value).__name__)
