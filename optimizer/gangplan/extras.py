@@ -12,6 +12,7 @@ _EXTRA_OF = {
     "mlflow": "forecast",
     "lightgbm": "forecast",
     "matplotlib": "forecast",
+    "jinja2": "forecast",
     "httpx": "forecast",
     "numpy": "forecast",
     "pyomo": "plan",

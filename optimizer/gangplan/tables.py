@@ -72,11 +72,15 @@ PLAN_LIMITS: Schema = {
 
 # level multiplies all quantiles; width multiplies each quantile's distance from the median.
 CORRECTIONS: Schema = {**_SERIES, "level": pl.Float64(), "width": pl.Float64(), "hours": pl.Int64()}
+# bias and error_sd: mean and standard deviation of the median minus what happened, in GPUs. width: the factor on each
+# quantile's distance from the median at which, the bias aside, q0.1 to q0.9 would have held 80 % of the hours.
 SCORE_BY_SERIES: Schema = {
     **_SERIES,
     "wql": pl.Float64(),
     "bias": pl.Float64(),
+    "error_sd": pl.Float64(),
     "coverage_80": pl.Float64(),
+    "width": pl.Float64(),
     "mean_gpus": pl.Float64(),
     "hours": pl.Int64(),
 }

@@ -122,12 +122,16 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """Quantiles of hourly GPU demand by series, from `issued_at` on."""
+    """Quantiles of hourly GPU demand by series, from `issued_at` on.
+
+    `corrected_by` is the run id of the beliefs that are already in the quantiles, so that feedback adds to them.
+    """
 
     issued_at: datetime
     model: str
     quantiles: pl.DataFrame
     run_id: str | None = None
+    corrected_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -440,7 +444,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Planned against happened, over one span."""
+    """Planned against happened, over one span; `corrected_by` as the scored forecast's."""
 
     start: datetime
     end: datetime
@@ -453,6 +457,7 @@ class Score:
     mean_wait_s: float | None
     mean_eta_error_s: float | None
     by_series: pl.DataFrame
+    corrected_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
