@@ -1,55 +1,51 @@
-"""The whole story: telemetry -> forecast -> plan -> apply -> reserve -> feedback -> telemetry.
+"""The whole story: telemetry -> forecast -> plan -> execute -> (reservations) -> feedback -> telemetry.
 
-Each stage reads what the one before left in MLflow or the ledger, so that a DAG, a pipeline or a shell may call them
-one by one, in a process each.
+Each stage reads what the one before left in MLflow or the ledger, so that each can run in a process of its own.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from gangplan import execute, feedback, forecast, plan, report, reserve, telemetry
+from gangplan import execute, feedback, forecast, plan, reserve, telemetry
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings, read_fleet
-from gangplan.tracking import Store
+from gangplan.progress import Progress, no_progress
+from gangplan.tracking import open_store
 from gangplan.types import Learning, NodeChange, Outcome, Plan, Training
 
 
-def ingest(settings: Settings, source: str, *, clock: Clock = system_clock) -> telemetry.IngestReport:
+def ingest(
+    settings: Settings, source: str, *, clock: Clock = system_clock, progress: Progress = no_progress
+) -> telemetry.IngestReport:
     """Bring telemetry into MLflow."""
-    return telemetry.ingest(source, Store(uri=settings.mlflow_uri), seed=settings.seed, clock=clock)
+    return telemetry.ingest(source, open_store(settings), seed=settings.seed, clock=clock, progress=progress)
 
 
-def train(settings: Settings, *, clock: Clock = system_clock) -> Training:
+def train(settings: Settings, *, clock: Clock = system_clock, progress: Progress = no_progress) -> Training:
     """Learn the demand, back-test it, register a challenger, promote it if the gate passes."""
-    store = Store(uri=settings.mlflow_uri)
-    usage = telemetry.read_usage(store)
-    return forecast.retrain(usage, store, settings=settings, clock=clock)
+    store = open_store(settings)
+    return forecast.retrain(telemetry.read_usage(store), store, settings=settings, clock=clock, progress=progress)
 
 
-def make_plan(settings: Settings, *, clock: Clock = system_clock) -> Plan:
+def make_plan(settings: Settings, *, clock: Clock = system_clock, progress: Progress = no_progress) -> Plan:
     """Forecast, find the cheapest fleet, keep the plan, publish it as the ledger's calendar."""
-    store = Store(uri=settings.mlflow_uri)
+    store, fleet = open_store(settings), read_fleet(settings.fleet_file)
     ahead = forecast.predict(telemetry.read_usage(store), store, feedback.read_beliefs(store), settings=settings)
-    planned = plan.solve(ahead, read_fleet(settings.fleet_file), settings=settings)
-    kept = plan.log_plan(planned, ahead, store)
+    kept = plan.log_plan(plan.solve(ahead, fleet, settings=settings, progress=progress), ahead, store)
     with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
         ledger.publish(plan.to_calendar(kept))
     return kept
 
 
 def apply(settings: Settings, *, dry_run: bool = False, clock: Clock = system_clock) -> tuple[NodeChange, ...]:
-    """Bring the fleet to what the plan wants now; `dry_run` only shows the steps."""
-    planned, _ = plan.read_plan(Store(uri=settings.mlflow_uri))
+    """Bring the fleet to what the newest plan wants now; `dry_run` only shows the steps."""
+    planned, _ = plan.read_plan(open_store(settings))
     changes = execute.diff(planned, read_fleet(settings.fleet_file), at=clock())
     return changes if dry_run else execute.apply_to_file(changes, settings.fleet_file)
 
 
 def learn(settings: Settings, *, clock: Clock = system_clock) -> Learning:
-    """Hold the plan against what happened, write that back, and show what it changes."""
-    store = Store(uri=settings.mlflow_uri)
-    usage = telemetry.read_usage(store)
-    before = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings)
+    """Hold the plan of a day ago against what happened, write that back, and see it change the next forecast."""
+    store = open_store(settings)
+    usage, beliefs = telemetry.read_usage(store), feedback.read_beliefs(store)
+    before = forecast.predict(usage, store, beliefs, settings=settings)
     planned, foreseen = plan.plan_that_ran(store, usage.end) or plan.replay(
         forecast.backtest_forecast(store), read_fleet(settings.fleet_file), settings=settings
     )
@@ -61,20 +57,3 @@ def learn(settings: Settings, *, clock: Clock = system_clock) -> Learning:
     beliefs = feedback.learn(score, store, clock=clock)
     after = forecast.predict(usage, store, beliefs, settings=settings)
     return Learning(score=score, beliefs=beliefs, before=before, after=after)
-
-
-def write_report(settings: Settings, *, clock: Clock = system_clock) -> Path:
-    """Write the report's page from what the stages left."""
-    store = Store(uri=settings.mlflow_uri)
-    with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
-        lived = ledger.history()
-    planned, foreseen = plan.read_plan(store)
-    return report.build(
-        settings.report_file,
-        usage=telemetry.read_usage(store),
-        training=forecast.read_training(store),
-        forecast=foreseen,
-        plan=planned,
-        reservations=lived,
-        score=feedback.read_score(store),
-    )

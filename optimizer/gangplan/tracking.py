@@ -24,6 +24,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 
+from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError, UnavailableError
 
 TELEMETRY = "gangplan/telemetry"
@@ -133,6 +134,11 @@ class Store:
                 f"tables/{name}.parquet", run_id, "is not what was logged (sha256 differs): run that stage again"
             )
         return frame
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store of the settings."""
+    return Store(uri=settings.mlflow_uri)
 
 
 def table_sha256(frame: pl.DataFrame) -> str:

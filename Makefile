@@ -1,0 +1,59 @@
+# gangplan. `make help` lists the targets; `make run` and `make test` are the two that matter.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ENVS := .envs
+TELEMETRY ?= sample
+export UV_PYTHON_DOWNLOADS := never
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: $(ENVS)/airflow/.ready ## The main job through real Airflow DAGs: telemetry, forecast, plan, apply, reserve, feedback, report (TELEMETRY=<file|folder|MLflow URI> for your own data)
+	@$(ENVS)/airflow/bin/python scripts/run_cycle.py --telemetry '$(subst ','\'',$(TELEMETRY))'
+
+.PHONY: test
+test: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## All test tiers in their three environments, with a count for each
+	@$(ENVS)/core/bin/python scripts/test_tiers.py
+
+.PHONY: test-%
+test-%: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## One tier: core, airflow, kfp, docs or wheel
+	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
+
+.PHONY: lint
+lint: $(ENVS)/core/.ready $(ENVS)/airflow/.ready ## ruff, pyright (strict on optimizer/), import contracts
+	@$(ENVS)/core/bin/ruff check .
+	@$(ENVS)/core/bin/ruff format --check .
+	@$(ENVS)/core/bin/basedpyright --warnings
+	@PYTHONPATH=optimizer $(ENVS)/core/bin/lint-imports --no-cache
+	@echo "lint: passed"
+
+.PHONY: bench
+bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
+
+.PHONY: bench-%
+bench-%: $(ENVS)/core/.ready ## One benchmark: prints its table, writes .run/bench/<name>.json
+	@$(ENVS)/core/bin/python -m benchmarks.$*
+
+.PHONY: lock
+lock: ## Resolve the three lock files again (they carry hashes and no registry's name)
+	@scripts/lock.sh
+
+.PHONY: dist
+dist: $(ENVS)/core/.ready ## Build the wheel and the source distribution into dist/
+	@$(ENVS)/core/bin/python -m hatchling build -d dist
+
+.PHONY: clean
+clean: ## Remove what was made: .run/, .envs/, dist/ and caches
+	@rm -rf .run $(ENVS) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(ENVS)/%/.ready: requirements/%.txt pyproject.toml scripts/environment.sh
+	@scripts/environment.sh $*

@@ -1,0 +1,386 @@
+"""The command `gangplan`. Exit codes: 0 done, 1 failed, 2 bad input, 3 an expected no, 4 a store is unreachable."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gangplan import __version__, show, start, summaries
+from gangplan.clock import parse_utc, system_clock
+from gangplan.config import Settings, load_settings
+from gangplan.errors import GangplanError, InputError, WaitTimeoutError
+from gangplan.extras import needs_extras
+from gangplan.types import GangRequest, PodSet, Reservation, ReservationId, ReservationState, Token, WorkloadClass
+
+app = typer.Typer(
+    name="gangplan",
+    help="GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+review_app = typer.Typer(help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True)
+app.add_typer(review_app, name="review")
+
+console = Console()
+_state: dict[str, Path | None] = {"home": None}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
+DURATION = "like 90s, 30m, 2h or 1d"
+
+
+def main() -> None:
+    """Run the command; every expected error is one line on standard error and an exit code."""
+    try:
+        with needs_extras():
+            code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except GangplanError as error:
+        _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        _fail(" ".join(error.format_message().split()) + " (see `gangplan --help`)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    """Say one line on standard error and leave."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    """Print the version."""
+    if asked:
+        print(f"gangplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    home: Annotated[Path | None, typer.Option(help="Folder of everything gangplan keeps (GANGPLAN_HOME).")] = None,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it."""
+    _state["home"] = home
+
+
+def _settings(**given: Any) -> Settings:
+    """Read the settings for the home folder that was given."""
+    return load_settings(home=_state["home"], **given)
+
+
+def _emit(as_json: bool, summary: Any, words: Callable[[Any], object]) -> None:
+    """Print a result as JSON, or for a person."""
+    if as_json:
+        print(json.dumps(summary, indent=2, default=str))
+    else:
+        console.print(words(summary))
+
+
+@app.command(epilog="Example:  gangplan --home .run init")
+def init(
+    from_telemetry: Annotated[bool, typer.Option(help="Draft the fleet from the telemetry in MLflow.")] = False,
+    force: Annotated[bool, typer.Option(help="Write over files that are there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
+    written = start.initialise(_settings(), from_telemetry=from_telemetry, force=force, clock=system_clock)
+    _emit(as_json, {"written": [str(path) for path in written]}, show.written)
+
+
+@app.command(
+    epilog="Example:  gangplan ingest sample   |   gangplan ingest jobs.csv   |   gangplan ingest prometheus+http://127.0.0.1:9090"
+)
+def ingest(
+    source: Annotated[str, typer.Argument(help="sample, a CSV/Parquet file or folder, prometheus+URL or mlflow+URI.")],
+    as_json: AsJson = False,
+) -> None:
+    """Bring telemetry into MLflow; bad rows are named and kept out."""
+    with needs_extras():
+        from gangplan import cycle
+    with show.progress(console, not as_json) as progress:
+        report = cycle.ingest(_settings(), source, progress=progress)
+    _emit(as_json, summaries.of_ingest(report), show.ingest)
+
+
+@app.command(epilog="Example:  gangplan train --json | jq .wql")
+def train(as_json: AsJson = False) -> None:
+    """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
+    with needs_extras():
+        from gangplan import cycle
+    with show.progress(console, not as_json) as progress:
+        training = cycle.train(_settings(), progress=progress)
+    _emit(as_json, summaries.of_training(training), show.training)
+
+
+@app.command("plan", epilog="Example:  gangplan plan")
+def make_plan(as_json: AsJson = False) -> None:
+    """Plan the cheapest fleet for the forecast, keep the plan, publish it as the ledger's calendar."""
+    with needs_extras():
+        from gangplan import cycle
+    with show.progress(console, not as_json) as progress:
+        made = cycle.make_plan(_settings(), progress=progress)
+    _emit(as_json, summaries.of_plan(made), show.plan)
+
+
+@app.command(epilog="Example:  gangplan apply --dry-run")
+def apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps, change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the fleet file to what the newest plan wants now; the difference is shown first."""
+    with needs_extras():
+        from gangplan import cycle
+    changes = cycle.apply(_settings(), dry_run=dry_run)
+    _emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, show.changes)
+
+
+@app.command(
+    epilog="Example:  gangplan reserve --tenant vision --pods 2 --gpus 4 --accelerator h100 --duration 2h --wait 10m"
+)
+def reserve(
+    tenant: Annotated[str, typer.Option(help="Who asks.")],
+    pods: Annotated[list[int], typer.Option(help="Pods in a pod set; repeat for more shapes.")],
+    gpus: Annotated[list[int], typer.Option(help="GPUs of each pod; one for each --pods.")],
+    accelerator: Annotated[list[str], typer.Option(help="Accelerator; repeat, the preferred first.")],
+    duration: Annotated[str, typer.Option(help=f"Expected run time, {DURATION}.")],
+    walltime: Annotated[str | None, typer.Option(help="Hard limit over all renewals; default: the duration.")] = None,
+    key: Annotated[str | None, typer.Option(help="Request key: the same key is the same reservation.")] = None,
+    priority: Annotated[int, typer.Option(help="The higher is served first.")] = 100,
+    workload_class: Annotated[
+        WorkloadClass, typer.Option(help="What the work is bound by.")
+    ] = WorkloadClass.THROUGHPUT,
+    earliest: Annotated[str | None, typer.Option(help="Earliest start, like 2026-03-01T12:00:00Z.")] = None,
+    latest: Annotated[str | None, typer.Option(help="Latest start; not started by then, it expires.")] = None,
+    same_rack: Annotated[bool, typer.Option("--same-rack", help="All pods in one rack.")] = False,
+    wait: Annotated[str, typer.Option(help=f"How long to wait for the slots, {DURATION}; 0s returns at once.")] = "0s",
+    as_json: AsJson = False,
+) -> None:
+    """Reserve a gang of GPU slots, whole or not at all; exit code 3 while it still waits."""
+    if len(pods) != len(gpus):
+        raise InputError("--gpus", gpus, f"must be given once for each --pods ({len(pods)})")
+    request = GangRequest(
+        request_key=key or str(uuid.uuid4()),
+        tenant=tenant,
+        pod_sets=tuple(PodSet(count=count, gpus_per_pod=each) for count, each in zip(pods, gpus, strict=True)),
+        accelerators=tuple(accelerator),
+        duration=_duration("--duration", duration),
+        walltime=None if walltime is None else _duration("--walltime", walltime),
+        priority=priority,
+        workload_class=workload_class,
+        earliest_start=None if earliest is None else parse_utc("--earliest", earliest),
+        latest_start=None if latest is None else parse_utc("--latest", latest),
+        same_rack=same_rack,
+    )
+    patience = _duration("--wait", wait)
+    with _ledger() as ledger:
+        reservation = ledger.submit(request)
+        if patience and reservation.state is ReservationState.WAITING:
+            reservation = _wait(ledger, reservation, patience)
+    _emit(as_json, summaries.of_reservation(reservation), show.reservation)
+    if reservation.state is ReservationState.WAITING:
+        raise typer.Exit(3)
+
+
+@app.command(epilog="Example:  gangplan release --key nightly-train")
+def release(
+    id: Annotated[str | None, typer.Argument(help="The reservation; or give --key.")] = None,
+    token: Annotated[int | None, typer.Option(help="Its fencing token; default: the present one.")] = None,
+    key: Annotated[str | None, typer.Option(help="The request key it was made with.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give the slots back (or take a waiting request out of the line); twice is the same as once."""
+    with _ledger() as ledger:
+        found = _find(ledger, id, key)
+        if found.token is None:
+            ended = ledger.cancel(found.id)
+        else:
+            ended = ledger.release(found.id, found.token if token is None else Token(token))
+    _emit(as_json, summaries.of_reservation(ended), show.reservation)
+
+
+@app.command(epilog="Example:  gangplan status --state waiting")
+def status(
+    state: Annotated[ReservationState | None, typer.Option(help="Only reservations in this state.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the reservations: who holds what, who waits, until when and why."""
+    with _ledger() as ledger:
+        ledger.tick()
+        found = ledger.list(state)
+    _emit(as_json, [summaries.of_reservation(reservation) for reservation in found], show.reservations)
+
+
+@app.command(epilog="Example:  gangplan calendar --hours 48")
+def calendar(
+    hours: Annotated[int, typer.Option(min=1, max=24 * 90, help="How far ahead to look.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Show the free capacity over time: planned, held and free GPUs of each pool."""
+    now = system_clock()
+    with _ledger() as ledger:
+        free = ledger.calendar(now, now + timedelta(hours=hours))
+    _emit(as_json, summaries.of_free(free), show.calendar)
+
+
+@app.command(epilog="Example:  gangplan explain --key nightly-train   |   gangplan explain")
+def explain(
+    id: Annotated[str | None, typer.Argument(help="A reservation; without one, the newest plan is explained.")] = None,
+    key: Annotated[str | None, typer.Option(help="The request key of a reservation.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a request waits and what would help; or who is short in the newest plan, when and why."""
+    if id is not None or key is not None:
+        with _ledger() as ledger:
+            ledger.tick()
+            summary = summaries.of_reservation(_find(ledger, id, key))
+        return _emit(as_json, summary, show.reservation)
+    with needs_extras():
+        from gangplan import plan
+        from gangplan.tracking import Store
+    newest, _ = plan.read_plan(Store(uri=_settings().mlflow_uri))
+    return _emit(as_json, {"plan_id": newest.plan_id, "text": plan.explain(newest)}, lambda said: escape(said["text"]))
+
+
+@app.command(epilog="Example:  gangplan feedback")
+def feedback(as_json: AsJson = False) -> None:
+    """Hold the plan against what happened, write that back, and show what it changes in the next forecast."""
+    with needs_extras():
+        from gangplan import cycle
+    with show.progress(console, not as_json) as progress:
+        progress(0, 1, "holding the plan against what happened")
+        learned = cycle.learn(_settings())
+    _emit(as_json, summaries.of_learning(learned), show.learning)
+
+
+@app.command(epilog="Example:  gangplan report")
+def report(as_json: AsJson = False) -> None:
+    """Write the report: demand and forecast, plan, reservations, shortage, what feedback changed."""
+    with needs_extras():
+        from gangplan import overview
+    _emit(as_json, {"written": [str(overview.write_report(_settings()))]}, show.written)
+
+
+@app.command(epilog="Example:  gangplan --home .run run sample")
+def run(
+    source: Annotated[str, typer.Argument(help="Telemetry, as for `gangplan ingest`.")] = "sample",
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
+    with needs_extras():
+        from gangplan import cycle, overview
+    settings = _settings()
+    said: dict[str, Any] = {}
+    with show.progress(console, not as_json) as progress:
+        said["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
+        start.ensure_fleet(settings)
+        said["train"] = summaries.of_training(cycle.train(settings, progress=progress))
+        said["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
+        said["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
+        said["feedback"] = summaries.of_learning(cycle.learn(settings))
+        said["report"] = {"written": [str(overview.write_report(settings))]}
+    _emit(as_json, said, show.run)
+
+
+@review_app.command("list", epilog="Example:  gangplan review list")
+def review_list(as_json: AsJson = False) -> None:
+    """List the versions with their aliases, back-test and verdict."""
+    forecast, store = _registry()
+    _emit(as_json, forecast.list_versions(store), show.versions)
+
+
+@review_app.command("show", epilog="Example:  gangplan review show 3")
+def review_show(
+    version: Annotated[str, typer.Argument(help="Number of the version.")], as_json: AsJson = False
+) -> None:
+    """Show one version: how it did, beside naive and champion, and its history."""
+    forecast, store = _registry()
+    _emit(as_json, forecast.show_version(store, version), show.version)
+
+
+@review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
+def review_approve(
+    version: Annotated[str, typer.Argument(help="Number of the version.")],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    why: Annotated[str, typer.Option(help="The reason, kept with the version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the champion."""
+    forecast, store = _registry()
+    _emit(as_json, forecast.approve(store, version, by=by, why=why, clock=system_clock), show.version)
+
+
+@review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
+def review_reject(
+    version: Annotated[str, typer.Argument(help="Number of the version.")],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    why: Annotated[str, typer.Option(help="The reason, kept with the version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a challenger, with the reason."""
+    forecast, store = _registry()
+    _emit(as_json, forecast.reject(store, version, by=by, why=why, clock=system_clock), show.version)
+
+
+@review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
+def review_rollback(
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    why: Annotated[str, typer.Option(help="The reason, kept with the version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give the champion's place back to the one before."""
+    forecast, store = _registry()
+    _emit(as_json, forecast.rollback(store, by=by, why=why, clock=system_clock), show.version)
+
+
+def _registry() -> tuple[Any, Any]:
+    """Open the model registry."""
+    with needs_extras():
+        from gangplan import forecast
+        from gangplan.tracking import Store
+    return forecast, Store(uri=_settings().mlflow_uri)
+
+
+def _ledger() -> Any:
+    """Open the ledger of the settings."""
+    from gangplan.reserve import open_ledger
+
+    return open_ledger(_settings().ledger_url)
+
+
+def _find(ledger: Any, id: str | None, key: str | None) -> Reservation:
+    """Find a reservation by its id or its request key."""
+    if (id is None) == (key is None):
+        raise InputError("id", id or "", "or --key must be given, one of them")
+    return ledger.find(key) if id is None else ledger.get(ReservationId(id))
+
+
+def _wait(ledger: Any, reservation: Reservation, patience: timedelta) -> Reservation:
+    """Wait for the slots; when they do not come in time the request stays in line."""
+    try:
+        return ledger.wait(reservation.id, timeout=patience)
+    except WaitTimeoutError:
+        return ledger.get(reservation.id)
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _duration(field: str, text: str) -> timedelta:
+    """Read a duration such as 90s, 30m, 2h or 1d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise InputError(field, text, f"is not a duration: give it {DURATION}")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})

@@ -1,0 +1,27 @@
+"""One page over everything: gathers what all stages left and has the report written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gangplan import feedback, forecast, plan, report, reserve, telemetry
+from gangplan.clock import Clock, system_clock
+from gangplan.config import Settings
+from gangplan.tracking import open_store
+
+
+def write_report(settings: Settings, *, clock: Clock = system_clock) -> Path:
+    """Write the report's page and return its path."""
+    store = open_store(settings)
+    planned, foreseen = plan.read_plan(store)
+    with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
+        lived = ledger.history()
+    return report.build(
+        settings.report_file,
+        usage=telemetry.read_usage(store),
+        training=forecast.read_training(store),
+        forecast=foreseen,
+        plan=planned,
+        reservations=lived,
+        score=feedback.read_score(store),
+    )

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Resolve pyproject.toml into one lock file for each environment: hashes, all platforms, no index line.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=$(command -v uv || echo .envs/bootstrap/bin/uv)
+lock() {
+  local name=$1
+  shift
+  "$uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+    pyproject.toml --extra forecast --extra plan --group build --group test "$@" -o "requirements/$name.txt"
+}
+lock core --group lint
+lock airflow --extra airflow
+lock kfp --extra kfp

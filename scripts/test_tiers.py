@@ -1,0 +1,119 @@
+"""Run the test tiers, each in its environment, and name each with its count; a red or skipped one is never hidden.
+
+`python scripts/test_tiers.py [tier ...]` runs all, or those named. Exit code 1 when any tier fails or runs no test.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / ".run" / "tests"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """One set of tests: the environment that runs it, the folders, and pytest's extra arguments."""
+
+    name: str
+    environment: str
+    arguments: tuple[str, ...]
+
+
+TIERS = (
+    Tier(
+        name="core",
+        environment="core",
+        arguments=("tests", "--ignore=tests/airflow", "--ignore=tests/kfp", "--ignore=tests/docs", "-n", "2"),
+    ),
+    Tier(name="airflow", environment="airflow", arguments=("tests/airflow", "-n", "2")),
+    Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", "2")),
+    Tier(name="docs", environment="core", arguments=("tests/docs", "-n", "2")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """What a tier's tests came to."""
+
+    tier: str
+    passed: int
+    failed: int
+    skipped: tuple[str, ...]
+    seconds: float
+    code: int
+
+    @property
+    def good(self) -> bool:
+        """Whether the tier ran and nothing in it failed."""
+        return self.code == 0 and self.passed > 0
+
+
+def main(wanted: list[str]) -> int:
+    """Run the tiers that were asked for and print the table."""
+    known = [tier.name for tier in TIERS]
+    for name in wanted:
+        if name not in known:
+            print(f"error: tier: {name!r} is unknown: use one of {', '.join(known)}", file=sys.stderr)
+            return 2
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    counts = [run(tier) for tier in TIERS if not wanted or tier.name in wanted]
+    for count in counts:
+        mark = "ok    " if count.good else "FAILED"
+        print(f"{mark} tier {count.tier:8} {count.passed} passed, {count.failed} failed, ", end="")
+        print(f"{len(count.skipped)} skipped in {count.seconds:.0f} s")
+        for name in count.skipped:
+            print(f"         did not run: {name}")
+    passed, failed, skipped = (sum(column) for column in zip(*(totals(count) for count in counts), strict=True))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 0 if all(count.good for count in counts) else 1
+
+
+def totals(count: Count) -> tuple[int, int, int]:
+    """Give a tier's numbers for the sum; a tier that broke before its tests counts as one failure."""
+    broke = int(not count.good and count.failed == 0)
+    return count.passed, count.failed + broke, len(count.skipped)
+
+
+def run(tier: Tier) -> Count:
+    """Run one tier and read its results."""
+    print(f"--- tier {tier.name} (environment {tier.environment})", flush=True)
+    results = RESULTS / f"{tier.name}.xml"
+    results.unlink(missing_ok=True)
+    python = ROOT / ".envs" / tier.environment / "bin" / "python"
+    command = [str(python), "-m", "pytest", "-q", f"--junitxml={results}", *tier.arguments]
+    started = time.monotonic()
+    code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "0"}, check=False).returncode
+    return read(tier, results, code, time.monotonic() - started)
+
+
+def read(tier: Tier, results: Path, code: int, seconds: float) -> Count:
+    """Count a tier's results; without a results file nothing ran."""
+    cases = list(ET.parse(results).iter("testcase")) if results.exists() else []  # noqa: S314 - our own file
+    bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    skipped = [case for case in cases if case.find("skipped") is not None]
+    return Count(
+        tier=tier.name,
+        passed=len(cases) - len(bad) - len(skipped),
+        failed=len(bad),
+        skipped=tuple(_skip(case) for case in skipped),
+        seconds=seconds,
+        code=code,
+    )
+
+
+def _skip(case: ET.Element) -> str:
+    """Name a skipped test and why it did not run."""
+    found = case.find("skipped")
+    why = "" if found is None else str(found.get("message"))
+    return f"{case.get('classname')}::{case.get('name')}: {why}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
