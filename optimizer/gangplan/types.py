@@ -136,7 +136,10 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One retraining: what was registered, how it did in the back-test, and whether it steers now."""
+    """One retraining: what was registered, how it did in the back-test, and whether it steers now.
+
+    WQL is in per cent of mean demand; `notes` say in words which series the model could not learn, and why.
+    """
 
     run_id: str
     version: str
@@ -146,6 +149,7 @@ class Training:
     promoted: bool
     reason: str
     backtest: pl.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,12 +376,13 @@ class GangRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Pods of one pod set on one node."""
+    """Pods of one pod set (by its place in the request) on one node, and the GPUs of those pods together."""
 
     pool: str
     node: str
     pods: int
     gpus: int
+    pod_set: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
