@@ -7,6 +7,7 @@ reads, the forecast registers a model that the plan reads.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Generator, Mapping
@@ -112,10 +113,10 @@ class Store:
 
     def log_table(self, run_id: str, name: str, frame: pl.DataFrame) -> str:
         """Keep a table as `tables/<name>.parquet` and tag the run with its sha256, which is returned."""
-        digest = table_sha256(frame)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.parquet"
-            frame.write_parquet(path)
+            path.write_bytes(_parquet(frame))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
             self.client.log_artifact(run_id, str(path), "tables")  # pyright: ignore[reportUnknownMemberType]
         self.client.set_tag(run_id, f"sha256.{name}", digest)
         return digest
@@ -124,16 +125,14 @@ class Store:
         """Read a table back and check it against its sha256."""
         with tempfile.TemporaryDirectory() as folder:
             try:
-                path = self.client.download_artifacts(run_id, f"tables/{name}.parquet", folder)
+                path = Path(self.client.download_artifacts(run_id, f"tables/{name}.parquet", folder))
             except (MlflowException, OSError) as error:
                 raise NotFoundError(f"run {run_id}: no table {name}: {error}") from error
-            frame = pl.read_parquet(path)
-        wanted = self.client.get_run(run_id).data.tags.get(f"sha256.{name}")
-        if wanted != table_sha256(frame):
-            raise InputError(
-                f"tables/{name}.parquet", run_id, "is not what was logged (sha256 differs): run that stage again"
-            )
-        return frame
+            wanted = self.client.get_run(run_id).data.tags.get(f"sha256.{name}")
+            if wanted != hashlib.sha256(path.read_bytes()).hexdigest():
+                remedy = "is not what was logged (sha256 differs): run that stage again"
+                raise InputError(f"tables/{name}.parquet", run_id, remedy)
+            return pl.read_parquet(path)
 
 
 def open_store(settings: Settings) -> Store:
@@ -142,8 +141,12 @@ def open_store(settings: Settings) -> Store:
 
 
 def table_sha256(frame: pl.DataFrame) -> str:
-    """Return the sha256 of every value of a table (MLflow's own digest is of a sample only)."""
-    digest = hashlib.sha256()
-    digest.update(repr(frame.schema).encode())
-    digest.update(frame.write_ipc(None, compat_level=pl.CompatLevel.oldest()).getvalue())
-    return digest.hexdigest()
+    """Return the sha256 of a table's Parquet form: of every value (MLflow's own digest is of a sample only)."""
+    return hashlib.sha256(_parquet(frame)).hexdigest()
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    """Write a table in the one form that its sha256 is of."""
+    buffer = io.BytesIO()
+    frame.rechunk().write_parquet(buffer)
+    return buffer.getvalue()
