@@ -249,8 +249,8 @@ def explain(
         return _emit(as_json, summary, show.reservation)
     with needs_extras():
         from gangplan import plan
-        from gangplan.tracking import Store
-    newest, _ = plan.read_plan(Store(uri=_settings().mlflow_uri))
+        from gangplan.tracking import open_store
+    newest, _ = plan.read_plan(open_store(_settings()))
     return _emit(as_json, {"plan_id": newest.plan_id, "text": plan.explain(newest)}, lambda said: escape(said["text"]))
 
 
@@ -349,8 +349,8 @@ def _registry() -> tuple[Any, Any]:
     """Open the model registry."""
     with needs_extras():
         from gangplan import forecast
-        from gangplan.tracking import Store
-    return forecast, Store(uri=_settings().mlflow_uri)
+        from gangplan.tracking import open_store
+    return forecast, open_store(_settings())
 
 
 def _ledger() -> Any:

@@ -15,7 +15,9 @@ def ingest(
     settings: Settings, source: str, *, clock: Clock = system_clock, progress: Progress = no_progress
 ) -> telemetry.IngestReport:
     """Bring telemetry into MLflow."""
-    return telemetry.ingest(source, open_store(settings), seed=settings.seed, clock=clock, progress=progress)
+    return telemetry.ingest(
+        source, open_store(settings, create=True), seed=settings.seed, clock=clock, progress=progress
+    )
 
 
 def train(settings: Settings, *, clock: Clock = system_clock, progress: Progress = no_progress) -> Training:

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import polars as pl
+import requests  # MLflow's own HTTP client
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves the machine
 
@@ -135,9 +136,24 @@ class Store:
             return pl.read_parquet(path)
 
 
-def open_store(settings: Settings) -> Store:
-    """Return the store of the settings."""
-    return Store(uri=settings.mlflow_uri)
+def open_store(settings: Settings, *, create: bool = False) -> Store:
+    """Return the store of the settings; one that is not there is made only when `create` says so."""
+    store = Store(uri=settings.mlflow_uri)
+    if store.folder is not None and not create and not Path(store.uri.removeprefix("sqlite:///")).exists():
+        raise InputError("mlflow", store.uri, "is not there: run `gangplan ingest` first, or name another store")
+    if store.uri.startswith(("http://", "https://")):
+        _require_answer(store.uri)
+    return store
+
+
+def _require_answer(uri: str) -> None:
+    """Ask a server for its health at once; MLflow's own client would retry for minutes before it says anything."""
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
+    except requests.RequestException as error:
+        raise UnavailableError(
+            f"mlflow: {uri!r} does not answer ({type(error).__name__}): start it, or name another store"
+        ) from None
 
 
 def table_sha256(frame: pl.DataFrame) -> str:
