@@ -36,7 +36,7 @@ lint: $(ENVS)/core/.ready $(ENVS)/airflow/.ready ## ruff, pyright (strict on opt
 	@echo "lint: passed"
 
 .PHONY: bench
-bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
+bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_% benchmarks/__%,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
 
 .PHONY: bench-%
 bench-%: $(ENVS)/core/.ready ## One benchmark: prints its table, writes .run/bench/<name>.json
