@@ -247,6 +247,7 @@ class Plan:
     seed: int
     fleet: Fleet
     forecast_model: str
+    settings: dict[str, float | None] = field(default_factory=dict[str, "float | None"])  # what it was solved with
     run_id: str | None = None
 
 
