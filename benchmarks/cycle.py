@@ -1,4 +1,4 @@
-"""`make bench-cycle`: the stages of the cycle, timed one by one, on the sample and on the openb trace where it is there.
+"""`make bench-cycle`: the stages of the cycle, timed one by one, on the sample and on openb where the trace is there.
 
 The forecast's loss is beside seasonal naive's, from the same back-test; the whole command's time includes its start.
 """

@@ -52,10 +52,8 @@ def learn(settings: Settings, *, clock: Clock = system_clock) -> Learning:
         forecast.backtest_forecast(store), read_fleet(settings.fleet_file), settings=settings
     )
     with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
-        lived = ledger.history(since=foreseen.issued_at)
-    telemetry.record_reservations(lived, store, clock=clock)
+        telemetry.record_reservations(lived := ledger.history(since=foreseen.issued_at), store, clock=clock)
     outcome = Outcome(start=foreseen.issued_at, end=usage.end, demand=usage.demand, reservations=lived)
-    score = feedback.score(planned, foreseen, outcome)
-    beliefs = feedback.learn(score, store, clock=clock)
+    beliefs = feedback.learn(score := feedback.score(planned, foreseen, outcome), store, clock=clock)
     after = forecast.predict(usage, store, beliefs, settings=settings)
     return Learning(score=score, beliefs=beliefs, before=before, after=after)
