@@ -50,9 +50,9 @@ class Store:
         scheme = urlsplit(self.uri).scheme
         if scheme not in ("sqlite", "http", "https", "postgresql", "postgresql+psycopg"):
             raise InputError("mlflow", self.uri, "is no MLflow tracking URI: use sqlite:///file.db or http://host:port")
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
         try:
+            if self.folder is not None:
+                _make_database(Path(self.uri.removeprefix("sqlite:///")))
             return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         except (MlflowException, OSError) as error:
             raise UnavailableError(f"mlflow: {self.uri} cannot be opened: {error}") from error
@@ -154,6 +154,23 @@ def _require_answer(uri: str) -> None:
         raise UnavailableError(
             f"mlflow: {uri!r} does not answer ({type(error).__name__}): start it, or name another store"
         ) from None
+
+
+def _make_database(file: Path) -> None:
+    """Make a migrated database whole or not at all: a migration that was killed half-way cannot be taken up again."""
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    staging = file.with_name(f".{file.name}.{os.getpid()}")
+    staging.unlink(missing_ok=True)
+    client = MlflowClient(tracking_uri=f"sqlite:///{staging}")
+    client.search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        os.link(staging, file)  # unlike a rename, it never puts an empty store over one that another process made
+    except FileExistsError:
+        pass
+    finally:
+        staging.unlink()
 
 
 def table_sha256(frame: pl.DataFrame) -> str:
