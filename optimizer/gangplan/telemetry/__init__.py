@@ -1,1 +1,11 @@
-"""Telemetry."""
+"""Telemetry: sources -> Usage, kept in MLflow, from which alone everything after reads."""
+
+from gangplan.extras import needs_extras
+
+with needs_extras():
+    from gangplan.telemetry.intake import ingest
+    from gangplan.telemetry.read import read_usage
+    from gangplan.telemetry.reservations import record_reservations
+    from gangplan.telemetry.values import BadRow, IngestReport
+
+__all__ = ["BadRow", "IngestReport", "ingest", "read_usage", "record_reservations"]

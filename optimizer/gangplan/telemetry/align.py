@@ -1,0 +1,75 @@
+"""Moves telemetry to the present: it ends at the present hour, so that the forecast begins now.
+
+Telemetry with a calendar moves by whole weeks (a Monday stays a Monday) and is cut at the present hour; a relative
+trace moves by whole hours. What is at most six hours late is a late collection: it stays, its missing hours are nulls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from gangplan.clock import floor_hour, require_utc
+from gangplan.telemetry.demand import fill_grid
+from gangplan.telemetry.values import TABLES, Telemetry
+
+WEEK = timedelta(weeks=1)
+LATE = timedelta(hours=6)
+"""How late the last sample of a watched cluster may be before the telemetry counts as old."""
+
+LONGEST = timedelta(days=1096)
+"""The span that is kept: older hours than these say nothing of the next weeks."""
+
+
+def align(telemetry: Telemetry, now: datetime) -> Telemetry:
+    """Return the telemetry moved so that it ends at the hour of `now`."""
+    present = floor_hour(require_utc("now", now))
+    moved = shift(telemetry, offset(telemetry, present))
+    return cut(moved, max(moved.start, present - LONGEST), present)
+
+
+def offset(telemetry: Telemetry, present: datetime) -> timedelta:
+    """Return by how much the telemetry has to move to reach the present hour."""
+    behind = present - telemetry.end
+    if telemetry.relative:
+        return behind
+    if behind <= LATE:
+        return timedelta()
+    return -(-behind // WEEK) * WEEK
+
+
+def shift(telemetry: Telemetry, by: timedelta) -> Telemetry:
+    """Return the telemetry with every time moved by that much."""
+    if not by:
+        return telemetry
+    moved = {name: frame.with_columns(_times(name) + by) for name, frame in telemetry.tables.items()}
+    return replace(telemetry, start=telemetry.start + by, end=telemetry.end + by, **moved)
+
+
+def cut(telemetry: Telemetry, start: datetime, end: datetime) -> Telemetry:
+    """Return what was known by `end` of the time from `start` on.
+
+    A job that ends later still runs, one that starts later still waits; events that lie ahead stay, for they are known.
+    """
+    jobs = telemetry.jobs.filter(
+        pl.col("submitted_at") < end, pl.col("ended_at").is_null() | (pl.col("ended_at") > start)
+    ).with_columns(_unless_later("started_at", end), _unless_later("ended_at", end))
+    samples = {
+        name: getattr(telemetry, name).filter(pl.col("time").is_between(start, end, closed="left"))
+        for name in ("nodes", "queue", "requests")
+    }
+    events = telemetry.events.filter(pl.col("end") > start)
+    demand = fill_grid(telemetry.demand, start, end)
+    return replace(telemetry, start=start, end=end, demand=demand, jobs=jobs, events=events, **samples)
+
+
+def _times(table: str) -> pl.Expr:
+    """Select the columns of a table that hold times."""
+    return pl.col([name for name, kind in TABLES[table].items() if isinstance(kind, pl.Datetime)])
+
+
+def _unless_later(column: str, end: datetime) -> pl.Expr:
+    """Return that time, or null when it lies after `end`."""
+    return pl.when(pl.col(column) <= end).then(pl.col(column)).alias(column)

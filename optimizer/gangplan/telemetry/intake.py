@@ -1,0 +1,124 @@
+"""Telemetry into MLflow: one finished run per import, from which alone everything after reads."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+from gangplan.clock import Clock
+from gangplan.progress import Progress, no_progress
+from gangplan.telemetry.align import align
+from gangplan.telemetry.read import IMPORT, read_import
+from gangplan.telemetry.sources import load
+from gangplan.telemetry.values import TABLES, IngestReport, Telemetry, digest_of
+from gangplan.tracking import TELEMETRY, Store
+from gangplan.types import SERIES
+
+BATCH = 1000
+"""Metrics in one request: the most that MLflow takes."""
+
+POINTS = 60_000
+"""Metric points of one run; where there are more, the largest series come first; the rest stand in the table."""
+
+
+def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Progress = no_progress) -> IngestReport:
+    """Bring a source's telemetry into MLflow, moved to the present hour, and report what was used and what kept out.
+
+    `source`: "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090", or
+    "mlflow+<tracking URI>". If the newest import is the same telemetry up to the same hour, nothing is written.
+
+    Raises InputError when the source cannot be read or has no usable row, UnavailableError when a server is down.
+    """
+    progress(0, 1, "reading the telemetry")
+    raw = load(source, seed=seed, clock=clock, progress=progress)
+    telemetry = align(raw, clock())
+    sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
+    same = _newest_if(sha256, store)
+    run_id = same or _write(telemetry, sha256, store, seed, progress)
+    return IngestReport(
+        run_id=run_id,
+        source=raw.source,
+        rows=raw.rows,
+        rejected=raw.rejected,
+        rejected_count=raw.rejected_count,
+        usage=read_import(store, run_id),
+        skipped=raw.skipped,
+        reused=same is not None,
+    )
+
+
+def _newest_if(sha256: str, store: Store) -> str | None:
+    """Return the newest import's run when it has that content: only then is it what `read_usage` gives anyway."""
+    newest = store.runs(TELEMETRY, IMPORT)
+    return newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
+
+
+def _write(telemetry: Telemetry, sha256: str, store: Store, seed: int, progress: Progress) -> str:
+    """Log the telemetry as one run and return its id; a run that did not end well is never read."""
+    tags = {
+        **IMPORT,
+        "source": telemetry.source,
+        "sha256": sha256,
+        "start": telemetry.start.isoformat(),
+        "end": telemetry.end.isoformat(),
+        "live": str(telemetry.live).lower(),
+    }
+    with store.run(TELEMETRY, f"import {telemetry.source}"[:250], tags) as run_id:
+        for step, name in enumerate(TABLES):
+            progress(step, len(TABLES), f"keeping the table {name}")
+            store.log_table(run_id, name, getattr(telemetry, name))
+        store.client.log_inputs(run_id, datasets=[_dataset(telemetry, sha256)])
+        store.client.log_batch(run_id, params=_params(telemetry, seed))
+        if telemetry.rejected:
+            store.client.log_text(run_id, "\n".join(map(str, telemetry.rejected)), "rejected.txt")
+        _log_history(telemetry, run_id, store, progress)
+    return run_id
+
+
+def _log_history(telemetry: Telemetry, run_id: str, store: Store, progress: Progress) -> None:
+    """Log the hourly demand of each series as a metric with its history; step is the hour's index."""
+    points = _points(telemetry)
+    for first in range(0, len(points), BATCH):
+        progress(first, len(points), "logging the demand's history")
+        store.client.log_batch(run_id, metrics=points[first : first + BATCH])
+    progress(len(points), len(points), "logged")
+
+
+def _points(telemetry: Telemetry) -> list[Metric]:
+    """Return the demand as metric points, the largest series first; missing hours have none."""
+    hour = (pl.col("hour") - telemetry.start).dt.total_hours().alias("step")
+    table = telemetry.demand.sort(-pl.col("gpus").sum().over(SERIES), *SERIES, "hour").select(
+        pl.concat_str(pl.lit("demand"), *SERIES, separator="/"), "gpus", pl.col("hour").dt.epoch("ms"), hour
+    )
+    return [Metric(*row) for row in table.drop_nulls("gpus").head(POINTS).iter_rows()]
+
+
+def _params(telemetry: Telemetry, seed: int) -> list[Param]:
+    """Return what the import was made of."""
+    given = {
+        "source": telemetry.source,
+        "seed": seed,
+        "rows": telemetry.rows,
+        "rejected_rows": telemetry.rejected_count,
+        "skipped_rows": telemetry.skipped,
+        "start": telemetry.start.isoformat(),
+        "end": telemetry.end.isoformat(),
+        "series": telemetry.demand.select(SERIES).n_unique(),
+    }
+    return [Param(name, str(value)) for name, value in given.items()]
+
+
+def _dataset(telemetry: Telemetry, sha256: str) -> DatasetInput:
+    """Return the demand as an MLflow data set; a tag holds the digest, for which MLflow's own field is too short."""
+    columns = [{"name": name, "type": str(kind)} for name, kind in telemetry.demand.schema.items()]
+    dataset = Dataset(
+        name=telemetry.source[-250:],
+        digest=sha256[:32],
+        source_type="gangplan",
+        source=json.dumps({"source": telemetry.source}),
+        schema=json.dumps({"columns": columns}),
+        profile=json.dumps({"num_rows": telemetry.demand.height}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "telemetry"), InputTag("sha256", sha256)])

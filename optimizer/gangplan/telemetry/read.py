@@ -1,0 +1,62 @@
+"""MLflow -> Usage: the newest import, merged with the reservations that were recorded since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import polars as pl
+
+from gangplan.tables import DEMAND, conform
+from gangplan.telemetry.demand import hourly_demand
+from gangplan.telemetry.values import TABLES, digest_of
+from gangplan.tracking import TELEMETRY, Store
+from gangplan.types import SERIES, Usage
+
+IMPORT = {"kind": "import"}
+RESERVATIONS = {"kind": "reservations"}
+
+
+def read_usage(store: Store) -> Usage:
+    """Return the newest import with the recorded reservations in it; nothing but MLflow is read."""
+    run = store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
+    usage = read_import(store, run.info.run_id)
+    recorded = store.runs(TELEMETRY, RESERVATIONS)
+    if not recorded:
+        return usage
+    jobs = store.read_table(recorded[0].info.run_id, "jobs")
+    sha256 = digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"]])
+    live = run.data.tags["live"] == "true"
+    return replace(usage, sha256=sha256, jobs=merge_jobs(usage.jobs, jobs), demand=add_demand(usage, jobs, live=live))
+
+
+def read_import(store: Store, run_id: str) -> Usage:
+    """Return one import as it was logged."""
+    tags = store.client.get_run(run_id).data.tags
+    return Usage(
+        source=tags["source"],
+        sha256=tags["sha256"],
+        start=datetime.fromisoformat(tags["start"]),
+        end=datetime.fromisoformat(tags["end"]),
+        run_id=run_id,
+        **{name: store.read_table(run_id, name) for name in TABLES},
+    )
+
+
+def merge_jobs(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per job id (JOBS); the new row replaces the old one."""
+    return pl.concat([old, new]).unique("job_id", keep="last", maintain_order=True).sort("submitted_at", "job_id")
+
+
+def add_demand(usage: Usage, jobs: pl.DataFrame, *, live: bool) -> pl.DataFrame:
+    """Return the demand with that of reservations (JOBS) added; where there was no reservation, they asked for nothing.
+
+    A live source has seen the pods that fill the reservations, so that the larger of the two counts there, not the sum.
+    """
+    asked = hourly_demand(jobs.filter(pl.col("submitted_at") < usage.end), usage.start, usage.end)
+    imported = usage.demand.with_columns(imported=pl.lit(value=True))
+    both = imported.join(asked, on=["hour", *SERIES], how="full", suffix="_reserved", coalesce=True)
+    known, reserved = pl.col("gpus"), pl.col("gpus_reserved")
+    together = pl.when(known.is_not_null()).then(pl.max_horizontal(known, reserved) if live else known + reserved)
+    gpus = pl.when(pl.col("imported").is_null()).then(reserved).when(reserved.is_null()).then(known).otherwise(together)
+    return conform("demand", both.with_columns(gpus.alias("gpus")), DEMAND).sort(*SERIES, "hour")

@@ -1,0 +1,45 @@
+"""An MLflow store that holds the sample: made once for the room, for reading only."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gangplan import telemetry
+from gangplan.telemetry.align import align, offset
+from gangplan.telemetry.sample import GroundTruth, make_sample
+from gangplan.telemetry.values import Telemetry
+from gangplan.tracking import Store
+
+NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
+SEED = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The sample at the present, and the truth behind it."""
+
+    telemetry: Telemetry
+    truth: GroundTruth
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """The sample and its truth, moved to the present as the ingest moves it."""
+    sample = make_sample(SEED)
+    by: timedelta = offset(sample.telemetry, NOW.replace(minute=0))
+    return World(telemetry=align(sample.telemetry, NOW), truth=sample.truth.shifted(by))
+
+
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Store:
+    """A store with the sample in it."""
+    file = tmp_path_factory.mktemp("sample-store") / "mlflow.db"
+    shutil.copy(mlflow_template, file)
+    store = Store(uri=f"sqlite:///{file}")
+    telemetry.ingest("sample", store, seed=SEED, clock=lambda: NOW)
+    return store
