@@ -1,0 +1,15 @@
+"""gangplan's components for Kubeflow Pipelines: reserve a gang of GPU slots before a step, release it after.
+
+A component's body only calls the installed package, since nothing but the body travels in the compiled pipeline.
+"""
+
+from gangplan.extras import needs_extras
+
+with needs_extras():
+    from gangplan_kfp.plan_capacity import plan_capacity
+    from gangplan_kfp.release_gang import release_gang
+    from gangplan_kfp.reserve_gang import reserve_gang
+    from gangplan_kfp.reserved import reserved_gang
+    from gangplan_kfp.train_demand_model import train_demand_model
+
+__all__ = ["reserve_gang", "release_gang", "reserved_gang", "train_demand_model", "plan_capacity"]

@@ -1,0 +1,69 @@
+"""The component `reserve_gang`. No postponed annotations here: KFP's compiler reads them as they are written."""
+
+# pyright: reportMissingImports=false, reportInvalidTypeForm=false
+
+from typing import List, NamedTuple
+
+from kfp import dsl
+
+from gangplan_kfp.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def reserve_gang(
+    run_id: str,
+    tenant: str,
+    accelerators: List[str],
+    pods: int,
+    gpus_per_pod: int,
+    duration_minutes: int,
+    reservation: dsl.Output[dsl.Markdown],
+    timeout_seconds: int = 3600,
+    name: str = "gang",
+    priority: int = 100,
+    workload_class: str = "throughput",
+    same_rack: bool = False,
+    preemptible: bool = False,
+    ledger: str = "",
+    home: str = "",
+) -> NamedTuple(
+    "Gang", [("reservation_id", str), ("token", int), ("pool", str), ("nodes", List[str]), ("expires_at", str)]
+):
+    """Reserve a gang of GPU slots, whole or not at all; wait for it up to `timeout_seconds`, else fail and say why.
+
+    Args:
+        run_id: Pass dsl.PIPELINE_JOB_ID_PLACEHOLDER; with `name` it makes the step idempotent.
+        tenant: Who asks.
+        accelerators: Accelerators that will do, the preferred first.
+        pods: Pods of the gang.
+        gpus_per_pod: Whole GPUs of each pod.
+        duration_minutes: Expected run time; the lease ends by itself after it.
+        reservation: What was reserved, where, until when, and what it waited for.
+        timeout_seconds: How long to wait for the slots before the step fails.
+        name: Tells the gangs of one run apart.
+        priority: The higher is served first.
+        workload_class: latency, throughput or cost.
+        same_rack: Whether all pods must stand in one rack.
+        preemptible: Whether a higher rank may take the slots back after notice.
+        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
+        home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
+    """
+    from gangplan_kfp import edge, holding, pages
+
+    with edge.one_line_errors():
+        request = holding.request_from(
+            run_id=run_id,
+            name=name,
+            tenant=tenant,
+            accelerators=accelerators,
+            pods=pods,
+            gpus_per_pod=gpus_per_pod,
+            duration_minutes=duration_minutes,
+            priority=priority,
+            workload_class=workload_class,
+            same_rack=same_rack,
+            preemptible=preemptible,
+        )
+        taken = holding.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
+        pages.write(reservation, pages.of_taken(taken))
+        return taken.outputs()
