@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import uuid
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gangplan import __version__, show, start, summaries
-from gangplan.clock import parse_utc, system_clock
+from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
 from gangplan.config import Settings, load_settings
 from gangplan.errors import GangplanError, InputError, WaitTimeoutError
 from gangplan.extras import needs_extras
@@ -37,7 +36,6 @@ console = Console()
 _state: dict[str, Path | None] = {"home": None}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
-DURATION = "like 90s, 30m, 2h or 1d"
 
 
 def main() -> None:
@@ -176,15 +174,15 @@ def reserve(
         tenant=tenant,
         pod_sets=tuple(PodSet(count=count, gpus_per_pod=each) for count, each in zip(pods, gpus, strict=True)),
         accelerators=tuple(accelerator),
-        duration=_duration("--duration", duration),
-        walltime=None if walltime is None else _duration("--walltime", walltime),
+        duration=parse_span("--duration", duration),
+        walltime=None if walltime is None else parse_span("--walltime", walltime),
         priority=priority,
         workload_class=workload_class,
         earliest_start=None if earliest is None else parse_utc("--earliest", earliest),
         latest_start=None if latest is None else parse_utc("--latest", latest),
         same_rack=same_rack,
     )
-    patience = _duration("--wait", wait)
+    patience = parse_span("--wait", wait)
     with _ledger() as ledger:
         reservation = ledger.submit(request)
         if patience and reservation.state is ReservationState.WAITING:
@@ -373,14 +371,3 @@ def _wait(ledger: Any, reservation: Reservation, patience: timedelta) -> Reserva
         return ledger.wait(reservation.id, timeout=patience)
     except WaitTimeoutError:
         return ledger.get(reservation.id)
-
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _duration(field: str, text: str) -> timedelta:
-    """Read a duration such as 90s, 30m, 2h or 1d."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if match is None:
-        raise InputError(field, text, f"is not a duration: give it {DURATION}")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -10,6 +11,10 @@ from gangplan.errors import InputError
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the present moment, timezone-aware, in UTC."""
+
+DURATION = "like 90s, 30m, 2h or 1d"
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def system_clock() -> datetime:
@@ -33,6 +38,14 @@ def parse_utc(field: str, text: str) -> datetime:
     except ValueError:
         raise InputError(field, text, "is not an ISO 8601 time: give it like 2026-03-01T12:00:00Z") from None
     return require_utc(field, value)
+
+
+def parse_span(field: str, text: str) -> timedelta:
+    """Read a duration such as 90s, 30m, 2h or 1d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise InputError(field, text, f"is not a duration: give it {DURATION}")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
 def floor_hour(value: datetime) -> datetime:
