@@ -1,0 +1,44 @@
+"""Changes into a local fleet file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gangplan.config import read_fleet, write_fleet
+from gangplan.errors import InputError
+from gangplan.types import Fleet, NodeChange
+
+
+def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChange, ...]:
+    """Bring the file's `nodes` to the targets and return the steps that were made, from what the file really had.
+
+    The file is written whole or not at all; targets that it has already change nothing, so applying twice is safe.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, a pool is not in it, or a target is more than the pool's maximum.
+    """
+    fleet = read_fleet(path)
+    for change in changes:
+        _check(change, fleet)
+    made = tuple(
+        replace(change, current=fleet.nodes.get(change.pool, 0))
+        for change in changes
+        if fleet.nodes.get(change.pool, 0) != change.target
+    )
+    if made:
+        write_fleet(path, replace(fleet, nodes={**fleet.nodes, **{one.pool: one.target for one in made}}))
+    return made
+
+
+def _check(change: NodeChange, fleet: Fleet) -> None:
+    """Refuse a change that the fleet's pool cannot take."""
+    pool = fleet.pool(change.pool)
+    if not 0 <= change.target <= pool.max_nodes:
+        raise InputError(
+            f"target[{change.pool}]",
+            change.target,
+            f"is not from 0 to the pool's max_nodes of {pool.max_nodes}: plan again with the present fleet",
+        )

@@ -1,0 +1,143 @@
+"""Plans in MLflow: one run each, with inputs by hash, tables, and the forecast that the plan stood on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+from gangplan.clock import parse_utc
+from gangplan.config import read_fleet, write_fleet
+from gangplan.errors import NotFoundError
+from gangplan.plan.words import explain
+from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, QUANTILE_TABLE, Schema, conform
+from gangplan.tracking import PLAN, Store
+from gangplan.types import Forecast, Plan, PlanId, require_name
+
+_TABLES: dict[str, Schema] = {
+    "nodes": PLAN_NODES,
+    "cost": PLAN_COST,
+    "shortage": PLAN_SHORTAGE,
+    "limits": PLAN_LIMITS,
+}
+_REMEDY = "run `gangplan plan`"
+_SCORED_AFTER = timedelta(hours=24)
+"""A plan is held against what happened once a day of it has passed."""
+
+
+def log_plan(plan: Plan, forecast: Forecast, store: Store, *, lp_file: Path | None = None) -> Plan:
+    """Keep a plan as an MLflow run and return it with its `run_id`.
+
+    The run has the settings and the seed as parameters, the sha256 of the forecast's table and of the fleet as tags,
+    cost, gap and shortage as metrics, the tables, `explanation.md`, `fleet.yaml`, and the model as LP file if given.
+    """
+    tags = {"plan_id": plan.plan_id, "status": plan.status, **_origin(forecast)}
+    with store.run(PLAN, plan.plan_id, tags) as run_id:
+        store.client.log_batch(run_id, metrics=_metrics(plan), params=_parameters(plan))
+        for name, schema in _TABLES.items():
+            store.log_table(run_id, name, conform(name, getattr(plan, name), schema))
+        store.log_table(run_id, "forecast", conform("forecast", forecast.quantiles, QUANTILE_TABLE))
+        _log_files(plan, store, run_id, lp_file)
+    return replace(plan, run_id=run_id)
+
+
+def read_plan(store: Store, plan_id: PlanId | None = None) -> tuple[Plan, Forecast]:
+    """Return a plan, by default the newest, and the forecast that it stood on."""
+    tags = {} if plan_id is None else {"plan_id": require_name("plan", plan_id)}
+    return _read(store, store.latest(PLAN, tags, remedy=_REMEDY))
+
+
+def plan_that_ran(store: Store, until: datetime) -> tuple[Plan, Forecast] | None:
+    """Return the newest plan made at least a day before `until`, if there is one."""
+    for run in store.runs(PLAN, limit=1000):
+        if parse_utc("issued_at", run.data.tags["forecast_issued_at"]) <= until - _SCORED_AFTER:
+            return _read(store, run)
+    return None
+
+
+def _origin(forecast: Forecast) -> dict[str, str]:
+    """Name the forecast that a plan stands on."""
+    return {
+        "forecast_issued_at": forecast.issued_at.isoformat(),
+        "forecast_model": forecast.model,
+        "forecast_run_id": forecast.run_id or "",
+    }
+
+
+def _parameters(plan: Plan) -> list[Param]:
+    """Give the settings and the seed as MLflow parameters."""
+    given = {"seed": plan.seed, "pools": len(plan.fleet.pools), **plan.settings}
+    return [Param(name, str(value)) for name, value in given.items()]
+
+
+def _metrics(plan: Plan) -> list[Metric]:
+    """Give the plan's figures as MLflow metrics, at its first hour."""
+    at = int(plan.issued_at.timestamp() * 1000)
+    figures = {
+        "total_cost": plan.total_cost,
+        "gap": plan.gap,
+        "expected_short_gpu_hours": float(plan.shortage["expected_gpus"].sum()),
+        **{f"cost.{pool}": cost for pool, cost in plan.cost.select("pool", "cost").iter_rows()},
+    }
+    return [Metric(name, value, at, 0) for name, value in figures.items()]
+
+
+def _log_files(plan: Plan, store: Store, run_id: str, lp_file: Path | None) -> None:
+    """Keep the plan's own fields, the fleet, the explanation, and the LP file."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "plan.json").write_text(json.dumps(_fields(plan), indent=1))
+        (folder / "explanation.md").write_text(explain(plan) + "\n")
+        write_fleet(folder / "fleet.yaml", plan.fleet)
+        digest = hashlib.sha256((folder / "fleet.yaml").read_bytes()).hexdigest()
+        store.client.set_tag(run_id, "sha256.fleet", digest)
+        for file in (*sorted(folder.iterdir()), *([lp_file] if lp_file else [])):
+            store.client.log_artifact(run_id, str(file))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _fields(plan: Plan) -> dict[str, Any]:
+    """Give the fields that are neither table nor fleet."""
+    return {
+        "plan_id": plan.plan_id,
+        "issued_at": plan.issued_at.isoformat(),
+        "status": plan.status,
+        "gap": plan.gap,
+        "total_cost": plan.total_cost,
+        "explanation": list(plan.explanation),
+        "seed": plan.seed,
+        "forecast_model": plan.forecast_model,
+        "settings": plan.settings,
+    }
+
+
+def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
+    """Read a plan's run."""
+    run_id, tags = run.info.run_id, run.data.tags
+    with tempfile.TemporaryDirectory() as folder:
+        fields: dict[str, Any] = json.loads(_download(store, run_id, "plan.json", folder).read_text())
+        fleet = read_fleet(_download(store, run_id, "fleet.yaml", folder))
+    fields["issued_at"] = parse_utc("issued_at", fields["issued_at"])
+    fields["explanation"] = tuple(fields["explanation"])
+    fields |= {name: store.read_table(run_id, name) for name in _TABLES}
+    forecast = Forecast(
+        issued_at=parse_utc("forecast_issued_at", tags["forecast_issued_at"]),
+        model=tags["forecast_model"],
+        quantiles=store.read_table(run_id, "forecast"),
+        run_id=tags["forecast_run_id"] or None,
+    )
+    return Plan(**fields, fleet=fleet, run_id=run_id), forecast
+
+
+def _download(store: Store, run_id: str, name: str, folder: str) -> Path:
+    """Fetch one file of a run."""
+    try:
+        return Path(store.client.download_artifacts(run_id, name, folder))
+    except (MlflowException, OSError) as error:
+        raise NotFoundError(f"run {run_id}: no {name}: {error}: {_REMEDY}") from error
