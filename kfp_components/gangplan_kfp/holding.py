@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock, parse_span, system_clock
 from gangplan.errors import InputError, NotFoundError, Refusal, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
@@ -17,7 +17,6 @@ from gangplan.types import (
     WorkloadClass,
     require_at_least,
     require_name,
-    require_positive,
 )
 from gangplan_kfp.edge import say, settings_from
 
@@ -54,21 +53,20 @@ def request_key(run_id: str, name: str) -> str:
 def request_from(
     *,
     run_id: str,
-    name: str,
+    name: str = "gang",
     tenant: str,
     accelerators: list[str],
     pods: int,
     gpus_per_pod: int,
-    duration_minutes: int,
-    priority: int,
-    workload_class: str,
-    same_rack: bool,
-    preemptible: bool,
+    duration: str,
+    priority: int = 100,
+    workload_class: str = "throughput",
+    same_rack: bool = False,
+    preemptible: bool = False,
 ) -> GangRequest:
     """Make the request from a component's parameters; a wrong one is named as it is called there."""
     require_at_least("pods", pods, 1)
     require_at_least("gpus_per_pod", gpus_per_pod, 1)
-    require_positive("duration_minutes", duration_minutes)
     if workload_class not in list(WorkloadClass):
         raise InputError("workload_class", workload_class, f"is unknown: use one of {', '.join(WorkloadClass)}")
     return GangRequest(
@@ -76,7 +74,7 @@ def request_from(
         tenant=tenant,
         pod_sets=(PodSet(count=pods, gpus_per_pod=gpus_per_pod),),
         accelerators=tuple(accelerators),
-        duration=timedelta(minutes=duration_minutes),
+        duration=parse_span("duration", duration),
         priority=priority,
         workload_class=WorkloadClass(workload_class),
         same_rack=same_rack,
@@ -88,40 +86,53 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
     """Submit the request and wait for its grant; a step that runs again takes up its place where it left it.
 
     Raises WaitTimeoutError, with the request out of the line, when the slots did not come within `timeout_seconds`
-    of the first try, and Refusal when this run's reservation has ended already.
+    of the first try, and Refusal when somebody else ended the request meanwhile.
     """
     require_at_least("timeout_seconds", timeout_seconds, 0)
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url, clock=clock) as book:
         asked = _submit(book, request, clock() + timedelta(seconds=timeout_seconds))
         told: list[str] = []
         last = _wait(book, asked, clock, told.append)
-        got = _end(book, last, only_waiting=True)
-        if got.state is not ReservationState.GRANTED:
+        if last.state is not ReservationState.GRANTED:
+            _end(book, last)
             raise _refusal(last, timeout_seconds)
-        return Taken(reservation=got, told=tuple(told))
+        return Taken(reservation=last, told=tuple(told))
 
 
 def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
     """Release what the run holds, or take it out of the line; return the state that it ended in, or `none`."""
     key = request_key(run_id, name)
+    state = "none"
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url) as book:
+        for life in _lives(book, key):
+            state = _end(book, life).state.value
+    say(f"{key}: nothing was reserved" if state == "none" else f"{key}: {state}")
+    return state
+
+
+def _lives(book: Ledger, key: str) -> list[Reservation]:
+    """Return the run's reservations: a run that is retried after one ended asks again under key#2, key#3 and so on."""
+    lives: list[Reservation] = []
+    while True:
         try:
-            found = book.find(key)
+            lives.append(book.find(_life(key, len(lives))))
         except NotFoundError:
-            say(f"{key}: nothing was reserved, nothing to release")
-            return "none"
-        ended = _end(book, found)
-    say(f"{key}: {ended.state.value}")
-    return ended.state.value
+            return lives
+
+
+def _life(key: str, ended: int) -> str:
+    """Return the key to ask with after so many reservations of the run have ended."""
+    return key if ended == 0 else f"{key}#{ended + 1}"
 
 
 def _submit(book: Ledger, request: GangRequest, deadline: datetime) -> Reservation:
     """Submit with the latest start by which an abandoned request expires; a repeated step keeps the first one's."""
-    try:
-        latest = book.find(request.request_key).request.latest_start
-    except NotFoundError:
-        latest = (deadline + ABANDONED_AFTER).replace(microsecond=0)
-    return book.submit(replace(request, latest_start=latest))
+    lives = _lives(book, request.request_key)
+    if lives and not lives[-1].state.final:
+        first = lives[-1].request
+        return book.submit(replace(request, request_key=first.request_key, latest_start=first.latest_start))
+    latest = (deadline + ABANDONED_AFTER).replace(microsecond=0)
+    return book.submit(replace(request, request_key=_life(request.request_key, len(lives)), latest_start=latest))
 
 
 def _wait(book: Ledger, asked: Reservation, clock: Clock, note: Callable[[str], None]) -> Reservation:
@@ -149,16 +160,11 @@ def _deadline(asked: Reservation) -> datetime:
     return latest - ABANDONED_AFTER
 
 
-def _end(book: Ledger, found: Reservation, *, only_waiting: bool = False) -> Reservation:
-    """Take it out of the line or release it; what was granted a moment ago counts as granted."""
-    if found.state is ReservationState.WAITING:
-        try:
-            found = book.cancel(found.id)
-        except Refusal:
-            found = book.get(found.id)
-    if found.state is ReservationState.GRANTED and found.token is not None and not only_waiting:
-        return book.release(found.id, found.token)
-    return found
+def _end(book: Ledger, found: Reservation) -> Reservation:
+    """Release what is held, take what waits out of the line; what has ended stays as it is."""
+    if found.state.final:
+        return found
+    return book.cancel(found.id) if found.token is None else book.release(found.id, found.token)
 
 
 def standing(reservation: Reservation) -> str:
@@ -175,7 +181,7 @@ def _refusal(last: Reservation, timeout_seconds: int) -> Refusal:
     """Say why the gang was not granted."""
     asked = last.request
     if last.state is not ReservationState.WAITING:
-        return Refusal(f"{asked.request_key}: this run's reservation has {last.state.value} already: start a new run")
+        return Refusal(f"{asked.request_key}: was {last.state.value} by somebody else while it waited: retry the run")
     gang = f"{asked.gpus} GPUs of {' or '.join(asked.accelerators)}"
     return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {standing(last)}")
 

@@ -16,7 +16,7 @@ def reserve_gang(
     accelerators: List[str],
     pods: int,
     gpus_per_pod: int,
-    duration_minutes: int,
+    duration: str,
     reservation: dsl.Output[dsl.Markdown],
     timeout_seconds: int = 3600,
     name: str = "gang",
@@ -37,7 +37,7 @@ def reserve_gang(
         accelerators: Accelerators that will do, the preferred first.
         pods: Pods of the gang.
         gpus_per_pod: Whole GPUs of each pod.
-        duration_minutes: Expected run time; the lease ends by itself after it.
+        duration: Expected run time, like 30m or 2h; the lease ends by itself after it.
         reservation: What was reserved, where, until when, and what it waited for.
         timeout_seconds: How long to wait for the slots before the step fails.
         name: Tells the gangs of one run apart.
@@ -58,7 +58,7 @@ def reserve_gang(
             accelerators=accelerators,
             pods=pods,
             gpus_per_pod=gpus_per_pod,
-            duration_minutes=duration_minutes,
+            duration=duration,
             priority=priority,
             workload_class=workload_class,
             same_rack=same_rack,

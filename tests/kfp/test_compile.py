@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from gangplan_kfp.compile import COMPILED, compile_all
-from gangplan_kfp.reserved import reserved_gang
 from kfp import dsl
 from kfp.compiler import Compiler
+
+from gangplan_kfp.compile import COMPILED, compile_all
+from gangplan_kfp.reserved import reserved_gang
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "kfp_components" / "compiled"
@@ -88,7 +89,7 @@ def test_release_is_keyed_like_the_reservation(compiled: Path) -> None:
 
 def test_two_gangs_in_one_pipeline(tmp_path: Path) -> None:
     """Two reservations of one run, one after the other, have keys and exit handlers of their own."""
-    wish = {"tenant": "vision", "accelerators": ["h100"], "pods": 1, "gpus_per_pod": 8, "duration_minutes": 60}
+    wish = {"tenant": "vision", "accelerators": ["h100"], "pods": 1, "gpus_per_pod": 8, "duration": "1h"}
 
     @dsl.pipeline(name="two-gangs")
     def two_gangs():

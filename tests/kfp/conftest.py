@@ -1,0 +1,85 @@
+"""A ledger with eight GPUs, and KFP's own local runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import local
+
+from gangplan.reserve import Ledger, open_ledger
+from gangplan.types import (
+    CapacityCalendar,
+    CapacityInterval,
+    GangRequest,
+    PlanId,
+    PodSet,
+    Pool,
+    PoolKind,
+    Reservation,
+)
+
+LAB = Pool(
+    name="h100-lab",
+    accelerator="h100-lab",
+    gpus_per_node=4,
+    kind=PoolKind.OWNED,
+    price_per_node_hour=8.0,
+    max_nodes=2,
+)
+
+
+@pytest.fixture
+def wish() -> dict[str, Any]:
+    """All of the lab for half an hour, as a component's parameters."""
+    return {"tenant": "vision", "accelerators": ["h100-lab"], "pods": 2, "gpus_per_pod": 4, "duration": "30m"}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder that the steps' environment names."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("GANGPLAN_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def ledger_url(home: Path) -> str:
+    """The URL of the home's ledger, in which the lab's two nodes are on offer from now on."""
+    home.mkdir()
+    url = f"sqlite:///{home / 'ledger.db'}"
+    start = datetime.now(UTC) - timedelta(hours=1)
+    offered = CapacityInterval(pool=LAB.name, start=start, end=start + timedelta(days=2), nodes=2)
+    with open_ledger(url) as ledger:
+        ledger.publish(CapacityCalendar(plan_id=PlanId("first"), pools=(LAB,), intervals=(offered,)))
+    return url
+
+
+@pytest.fixture
+def held(ledger_url: str) -> Reservation:
+    """Somebody else's reservation of the whole lab."""
+    request = GangRequest(
+        request_key="somebody-else",
+        tenant="search",
+        pod_sets=(PodSet(count=2, gpus_per_pod=4),),
+        accelerators=("h100-lab",),
+        duration=timedelta(minutes=30),
+    )
+    with open_ledger(ledger_url) as ledger:
+        return ledger.submit(request)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """KFP's local runner, as the tests' way to run steps and pipelines; returns where it keeps their outputs."""
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Callable[[], Ledger]:
+    """Opens the ledger, as another process would."""
+    return lambda: open_ledger(ledger_url)
