@@ -46,7 +46,9 @@ def test_guide_runs(page: Path, tmp_path: Path, mlflow_template: Path) -> None:
     (home / "mlflow").mkdir(parents=True)
     shutil.copy(mlflow_template, home / "mlflow" / "mlflow.db")
     shared = ROOT.parent / "shared"
-    if shared.is_dir():  # pages name the public traces as ../shared/data
+    if "../shared/data" in script(page) and not shared.is_dir():
+        pytest.skip(f"{page.name} reads public traces that are not at {shared}")
+    if shared.is_dir():
         (tmp_path.parent / "shared").unlink(missing_ok=True)
         (tmp_path.parent / "shared").symlink_to(shared)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
