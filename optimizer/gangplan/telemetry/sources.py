@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.progress import Progress
+from gangplan.telemetry.kubernetes import read_prometheus
+from gangplan.telemetry.mlflow_runs import read_runs, shown
 from gangplan.telemetry.sample import make_sample
+from gangplan.telemetry.tabular import read_path
 from gangplan.telemetry.values import Telemetry
+
+KNOWN = (
+    "sample, a CSV or Parquet file, a folder of them, prometheus+http://host:9090, "
+    "or mlflow+ and an MLflow tracking URI"
+)
 
 
 def load(source: str, *, seed: int, clock: Clock, progress: Progress) -> Telemetry:
     """Return a source's telemetry on the source's own time axis."""
     if source == "sample":
         return make_sample(seed).telemetry
-    raise InputError("source", source, "is not there: use sample, a CSV or Parquet file, a folder of them, ...")
+    if source.startswith("prometheus+"):
+        return read_prometheus(source, clock(), progress)
+    if source.startswith("mlflow+"):
+        return read_runs(source, clock(), progress)
+    if "://" in source:
+        raise InputError("source", shown(source), f"is of a kind that is not known: give {KNOWN}")
+    path = Path(source)
+    if not source or not path.exists():
+        raise InputError("source", source, f"is not there: give {KNOWN}")
+    return read_path(path, clock())
