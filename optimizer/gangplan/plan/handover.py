@@ -80,6 +80,14 @@ def compile_model(model: Any) -> StandardForm:
     )
 
 
+class _QuietHighs(highspy.Highs):
+    """HiGHS that prints nothing: its banner comes with its first callback, before any option can be set."""
+
+    def enableCallbacks(self) -> None:
+        self.silent()
+        super().enableCallbacks()
+
+
 class Engine:
     """One HiGHS instance on one standard form; changes of bounds keep its basis, so that the next run is warm."""
 
@@ -87,8 +95,7 @@ class Engine:
         highspy.Highs.resetGlobalScheduler(True)
         self.form = form
         self._mip = not relaxed
-        self._highs = highspy.Highs()
-        self._highs.silent()
+        self._highs = _QuietHighs()
         for option, value in {"threads": 1, "random_seed": seed, "mip_rel_gap": gap, "mip_abs_gap": 1e-6}.items():
             _check(self._highs.setOptionValue(option, value), option)
         self._load(form)

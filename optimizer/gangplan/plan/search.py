@@ -9,7 +9,7 @@ not ended in time, the fleet that runs now is kept and priced, and the plan says
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -28,13 +28,20 @@ Nodes = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """The best fleet found, its price, what is proven, and the values of all columns under it."""
+    """The best fleet found, its price, what is proven, the gap asked for, and the values of all columns under it."""
 
     nodes: Nodes
     objective: float
     bound: float
-    status: str
+    asked: float
     values: Array
+
+    @property
+    def status(self) -> str:
+        """Whether it is proven as good as asked ("optimal"), or the time ended the search ("time_limit")."""
+        slack = self.objective - max(self.bound, 0.0)
+        near = slack <= self.asked * abs(self.objective) + 1e-6 * max(1.0, abs(self.objective))
+        return "optimal" if near else "time_limit"
 
     @property
     def gap(self) -> float:
@@ -75,16 +82,13 @@ class Search:
 
     def run(self, progress: Progress) -> Found:
         """Relax, round, and branch if need be."""
-        settings = self.problem.settings
         self.base = self.relaxed.run(self.seconds_left)
         if self.base.values is None:
-            return self._priced(self._keep(), -np.inf, "time_limit")
+            return self._priced(self._keep(), -np.inf)
         progress(0.4, 1, f"bound {self.base.objective:,.0f}")
         best = self._round(self.base)
         progress(0.7, 1, f"plan {best.objective:,.0f}, gap {best.gap:.2%}")
-        if best.gap > settings.mip_gap:
-            best = self._branch(best)
-        return best
+        return best if best.status == "optimal" else self._branch(best, progress)
 
     def price(self, nodes: Nodes) -> Answer:
         """Price a fixed fleet: the best that can be served with it in each scenario."""
@@ -100,10 +104,8 @@ class Search:
         assert base.values is not None  # noqa: S101 - the caller has looked
         exact = np.maximum(base.values[self.columns], 0.0)
         fleets = _distinct([self._hold_leads(nodes) for nodes in _round_at(exact, THRESHOLDS)])
-        found = [self._priced(nodes, base.bound, "optimal") for nodes in fleets]
-        best = self._round_pools(exact, min(found, key=lambda one: one.objective))
-        within = best.gap <= self.problem.settings.mip_gap
-        return best if within else _restated(best, "time_limit", best.bound)
+        found = [self._priced(nodes, base.bound) for nodes in fleets]
+        return self._round_pools(exact, min(found, key=lambda one: one.objective))
 
     def _round_pools(self, exact: Array, best: Found) -> Found:
         """Try each pool at other thresholds while the others stay."""
@@ -113,25 +115,24 @@ class Search:
                     continue
                 nodes = best.nodes.copy()
                 nodes[p] = row
-                found = self._priced(self._hold_leads(nodes), best.bound, "optimal")
+                found = self._priced(self._hold_leads(nodes), best.bound)
                 best = found if found.objective < best.objective else best
         return best
 
-    def _branch(self, best: Found) -> Found:
+    def _branch(self, best: Found, progress: Progress) -> Found:
         """Let HiGHS branch from the best fleet so far."""
         settings = self.problem.settings
         if self.seconds_left <= 0:
             return best
+        progress(0.7, 1, f"branching for at most {self.seconds_left:.0f} s")
         engine = Engine(self.form, relaxed=False, seed=settings.seed, gap=settings.mip_gap)
         engine.offer(best.values)
         answer = engine.run(self.seconds_left)
         bound = max(best.bound, answer.bound)
         if answer.values is not None and answer.objective < best.objective:
             nodes = np.rint(answer.values[self.columns]).astype(np.int64)
-            best = self._priced(nodes, bound, best.status)
-        done = _restated(best, "optimal", bound)
-        proven = answer.status == "optimal" or done.gap <= settings.mip_gap
-        return done if proven else _restated(best, "time_limit", bound)
+            best = self._priced(nodes, bound)
+        return replace(best, bound=bound)
 
     def _hold_leads(self, nodes: Nodes) -> Nodes:
         """Take back what arithmetic at a threshold may have added before a pool's lead time is over."""
@@ -146,12 +147,13 @@ class Search:
         now = np.array(self.problem.now)[:, None]
         return np.minimum(np.maximum(now, self.problem.floor), most)
 
-    def _priced(self, nodes: Nodes, bound: float, status: str) -> Found:
+    def _priced(self, nodes: Nodes, bound: float) -> Found:
         """Price a fleet and put it into a result."""
         answer = self.price(nodes)
         if answer.values is None:
             raise RuntimeError(f"HiGHS could not price a fixed fleet: {answer.status}")
-        return Found(nodes=nodes, objective=answer.objective, bound=bound, status=status, values=answer.values)
+        asked = self.problem.settings.mip_gap
+        return Found(nodes=nodes, objective=answer.objective, bound=bound, asked=asked, values=answer.values)
 
 
 def _round_at(exact: Array, thresholds: Sequence[float]) -> list[Nodes]:
@@ -162,8 +164,3 @@ def _round_at(exact: Array, thresholds: Sequence[float]) -> list[Nodes]:
 def _distinct(fleets: list[Nodes]) -> list[Nodes]:
     """Leave out repeated fleets."""
     return list({nodes.tobytes(): nodes for nodes in fleets}.values())
-
-
-def _restated(found: Found, status: str, bound: float) -> Found:
-    """Return the same fleet with another status and bound."""
-    return Found(nodes=found.nodes, objective=found.objective, bound=bound, status=status, values=found.values)

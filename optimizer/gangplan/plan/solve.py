@@ -7,12 +7,12 @@ from pathlib import Path
 from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.handover import compile_model
-from gangplan.plan.limits import bent_limits, kept_limits
+from gangplan.plan.limits import Binding, bent_limits, kept_limits
 from gangplan.plan.model import Model, build
-from gangplan.plan.problem import pose
+from gangplan.plan.problem import Problem, pose
 from gangplan.plan.result import to_plan
 from gangplan.plan.search import Search
-from gangplan.plan.solution import read_solution
+from gangplan.plan.solution import Solution, read_solution
 from gangplan.progress import Progress, no_progress
 from gangplan.types import Fleet, Forecast, Plan
 
@@ -30,6 +30,15 @@ def solve(forecast: Forecast, fleet: Fleet, *, settings: Settings, progress: Pro
         The forecast has gaps or numbers that are none, or a pool's lead time is longer than the horizon.
     """
     problem = pose(forecast, fleet, settings)
+    solution, bindings = decide(problem, progress)
+    plan = to_plan(forecast, solution, bindings)
+    progress(1.0, 1, f"plan {plan.plan_id}, cost {plan.total_cost:,.0f}, gap {plan.gap:.2%}")
+    return plan
+
+
+def decide(problem: Problem, progress: Progress = no_progress) -> tuple[Solution, list[Binding]]:
+    """Build, search, and ask what one more unit of each limit would bring."""
+    settings = problem.settings
     progress(0.0, 1, f"{len(problem.periods)} periods, {len(problem.pools)} pools, {settings.scenarios} demand paths")
     model = build(problem)
     form = compile_model(model)
@@ -38,10 +47,7 @@ def solve(forecast: Forecast, fleet: Fleet, *, settings: Settings, progress: Pro
     found = search.run(progress)
     solution = read_solution(problem, model, form, found)
     progress(0.9, 1, f"plan {found.objective:,.0f}, gap {found.gap:.2%}: asking what one more unit would bring")
-    bindings = [*bent_limits(solution), *kept_limits(solution, search, model)]
-    plan = to_plan(forecast, solution, bindings)
-    progress(1.0, 1, f"plan {plan.plan_id}, cost {plan.total_cost:,.0f}, gap {plan.gap:.2%}")
-    return plan
+    return solution, [*bent_limits(solution), *kept_limits(solution, search, model)]
 
 
 def replay(forecast: Forecast, fleet: Fleet, *, settings: Settings) -> tuple[Plan, Forecast]:

@@ -60,7 +60,7 @@ def _proof(solution: Solution) -> str:
     base = f"{settings.scenarios} demand paths, seed {settings.seed}"
     if found.status == "optimal":
         return f"Proven within {found.gap:.2%} of the cheapest plan for {base}."
-    kept = " The nodes that run now are kept." if found.bound <= 0 < found.objective else ""
+    kept = " The nodes that run now are kept." if found.bound == -np.inf else ""
     return (
         f"The time limit of {settings.time_limit_s:g} s ended the search; "
         f"a plan up to {found.gap:.1%} cheaper may exist for {base}.{kept} Raise time_limit_s to search on."
@@ -165,6 +165,8 @@ def _dear(solution: Solution, w: int) -> str:
     problem, spent = solution.problem, float(solution.cost.sum())
     if problem.budget is not None and spent >= NEARLY * problem.budget:
         return f"the budget of {problem.settings.budget:,.0f} is spent"
+    if solution.found.status != "optimal":
+        return "the time limit ended the search before nodes for it were planned"
     price = problem.settings.shortage_price * problem.workloads[w].policy.shortage_factor
     return f"peaks this rare cost less at the shortage price of {price:g} per GPU-hour than the nodes to cover them"
 

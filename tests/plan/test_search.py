@@ -1,0 +1,233 @@
+"""The search against brute force, and the solver's traps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import datetime
+
+import highspy
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from scipy.optimize import linprog
+
+from gangplan.config import Settings
+from gangplan.plan import policy
+from gangplan.plan.handover import Engine, compile_model
+from gangplan.plan.problem import Problem, pose
+from gangplan.plan.solve import decide
+from gangplan.types import Fleet, Forecast, Pool
+
+
+def recourse(problem: Problem, room: np.ndarray, k: int) -> float:
+    """Price one scenario of a fixed fleet, written down anew for SciPy; `room` is GPUs by group and period."""
+    loads, hours = problem.workloads, len(problem.periods)
+    index: dict[tuple[object, ...], int] = {}
+    for w, load in enumerate(loads):
+        for t in range(hours):
+            for g, group in enumerate(problem.groups):
+                fits = load.accelerator in ("any", group.accelerator)
+                if fits and not (load.workload_class == "latency" and group.spot):
+                    index["serve", w, g, t] = len(index)
+            index["short", w, t] = len(index)
+            index["wait", w, t] = len(index)
+    cost, upper = np.zeros(len(index)), np.full(len(index), np.inf)
+    price = problem.settings.shortage_price
+    window = {"latency": 0, "throughput": 12, "cost": 24}
+    dear = {"latency": 3.0, "throughput": 1.0, "cost": 0.5}
+    delay = {"latency": 0.0, "throughput": 0.01, "cost": 0.002}
+    demand = problem.demand[k]
+    balance, rhs = [], []
+    for w, load in enumerate(loads):
+        for t in range(hours):
+            cost[index["short", w, t]] = price * dear[load.workload_class]
+            cost[index["wait", w, t]] = price * delay[load.workload_class]
+            last = max(0, t + 1 - window[load.workload_class])
+            upper[index["wait", w, t]] = 0.0 if t == hours - 1 else demand[w, last : t + 1].sum()
+            row = np.zeros(len(index))
+            row[[at for key, at in index.items() if key[0] == "serve" and key[1] == w and key[3] == t]] = 1
+            row[index["short", w, t]] = row[index["wait", w, t]] = 1
+            if t:
+                row[index["wait", w, t - 1]] = -1
+            balance.append(row)
+            rhs.append(demand[w, t])
+    limit, most = [], []
+    for g in range(len(problem.groups)):
+        for t in range(hours):
+            row = np.zeros(len(index))
+            row[[at for key, at in index.items() if key[0] == "serve" and key[2] == g and key[3] == t]] = 1
+            limit.append(row)
+            most.append(room[g, t])
+    answer = linprog(cost, limit, most, balance, rhs, np.column_stack([np.zeros(len(index)), upper]))
+    assert answer.status == 0
+    return float(answer.fun)
+
+
+def true_price(problem: Problem, nodes: np.ndarray) -> float | None:
+    """Price a whole fleet from the formulation's page; none where lead times forbid it."""
+    total = 0.0
+    room = np.zeros((len(problem.groups), nodes.shape[1]))
+    for p, pool in enumerate(problem.pools):
+        before = problem.now[p]
+        for t, count in enumerate(nodes[p]):
+            if count > before and t < pool.lead_time_hours:
+                return None
+            total += pool.price_per_node_hour * (count + policy.START_HOURS * max(0, count - before))
+            lacking = max(0, pool.min_nodes - count)
+            total += policy.BELOW_MINIMUM_FACTOR * problem.settings.shortage_price * pool.gpus_per_node * lacking
+            before = count
+        group = next(g for g, found in enumerate(problem.groups) if p in found.pools)
+        room[group] += nodes[p] * pool.gpus_per_node * (1 - pool.interruption_per_hour)
+    spend = sum(pool.price_per_node_hour * nodes[p].sum() for p, pool in enumerate(problem.pools))
+    if problem.settings.budget is not None:
+        total += policy.OVER_BUDGET_PRICE * max(0.0, spend - max(problem.settings.budget, problem.unavoidable_cost))
+    for w, load in enumerate(problem.workloads):
+        if load.workload_class == "latency":
+            firm = [
+                g for g, group in enumerate(problem.groups) if group.accelerator == load.accelerator and not group.spot
+            ]
+            lacking = 1.1 * problem.demand[:, w].mean(axis=0) - room[firm].sum(axis=0)
+            total += policy.RESERVE_FACTOR * problem.settings.shortage_price * np.maximum(lacking, 0).sum()
+    costs = np.array([recourse(problem, room, k) for k in range(len(problem.demand))])
+    worst = min(
+        level + np.maximum(costs - level, 0).sum() / (policy.RISK_TAIL * len(costs)) for level in (0.0, *costs.tolist())
+    )
+    return total + (1 - policy.RISK_WEIGHT) * costs.mean() + policy.RISK_WEIGHT * worst
+
+
+CASES = {
+    "latency and throughput on two pools": ({}, {}),
+    "a lead time, too few nodes now": ({"lead_time_hours": 2}, {}),
+    "a budget that is too small": ({}, {"budget": 60.0}),
+    "a minimum that cannot be reached": ({"lead_time_hours": 2, "min_nodes": 2}, {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_search_equals_brute_force(
+    name: str,
+    now: datetime,
+    make_forecast: Callable[..., Forecast],
+    make_pool: Callable[..., Pool],
+    settings_of: Callable[..., Settings],
+) -> None:
+    """On tiny cases the search's price is that of the best of all whole fleets, each priced independently."""
+    fields, given = CASES[name]
+    fleet = Fleet(
+        pools=(
+            make_pool("firm", "h100", max_nodes=2, price_per_node_hour=18, **fields),
+            make_pool("spot", "h100", "spot", max_nodes=2, price_per_node_hour=7, interruption_per_hour=0.1),
+        ),
+        nodes={"firm": 1},
+    )
+    forecast = make_forecast(
+        {("a", "latency", "h100"): [5, 9, 3], ("b", "throughput", "h100"): [9, 2, 7], ("c", "cost", "any"): [1, 3, 2]},
+        now,
+    )
+    problem = pose(forecast, fleet, settings_of(scenarios=2, **given))
+    solution, _ = decide(problem)
+    fleets = (np.array(both).reshape(2, 3) for both in itertools.product(range(3), repeat=6))
+    prices = [price for nodes in fleets if (price := true_price(problem, nodes)) is not None]
+    assert solution.found.objective == pytest.approx(min(prices), rel=1e-5)
+    assert true_price(problem, solution.nodes) == pytest.approx(min(prices), rel=1e-5)
+    assert solution.found.status == "optimal"
+
+
+def test_no_time_still_gives_a_plan(
+    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+) -> None:
+    """With no time to search, the fleet that runs is kept and priced, and the status and the gap say so."""
+    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=1e-6))
+    solution, bindings = decide(problem)
+    assert (solution.found.status, solution.found.gap) == ("time_limit", 1.0)
+    assert (solution.nodes == np.array(problem.now)[:, None]).all()
+    assert not [one for one in bindings if one.family in ("maximum_nodes", "lead_time", "budget")]
+
+
+def test_branching_that_is_cut_short_keeps_the_rounded_plan(
+    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+) -> None:
+    """When the asked gap is out of reach in the time, the best plan so far comes back with its proven gap."""
+    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=1.0, mip_gap=1e-9))
+    solution, _ = decide(problem)
+    assert solution.found.status == "time_limit"
+    assert 0 < solution.found.gap < 0.02
+
+
+def test_same_seed_same_plan_other_seed_other_paths(
+    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+) -> None:
+    """A plan depends on its inputs and its seed alone."""
+    plans = [
+        decide(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, mip_gap=0.01, seed=seed)))[0]
+        for seed in (1, 1, 2)
+    ]
+    assert (plans[0].nodes == plans[1].nodes).all()
+    assert plans[0].found.objective == plans[1].found.objective
+    assert plans[0].found.objective != plans[2].found.objective
+
+
+def tiny_model(objective: float = 1.0, upper: float | None = 5.0) -> pyo.ConcreteModel:
+    """One whole number, at least 1.5."""
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(domain=pyo.Integers, bounds=(0, upper))
+    model.least = pyo.Constraint(expr=2 * model.x >= 3)
+    model.cost = pyo.Objective(expr=objective * model.x + 10)
+    return model
+
+
+def test_another_thread_count_in_the_process_does_not_stop_the_solver() -> None:
+    """HiGHS refuses to run after another part of the process used other threads; ours runs and says optimal."""
+    other = highspy.Highs()
+    other.silent()
+    other.setOptionValue("threads", 2)
+    other.addVar(0, 1)
+    other.run()
+    answer = Engine(compile_model(tiny_model()), relaxed=False, seed=1).run(10)
+    assert (answer.status, answer.objective) == ("optimal", 12.0)
+
+
+def test_a_failed_run_is_a_value_without_old_numbers() -> None:
+    """Infeasible and unbounded runs give a status and no values, even after a run that had some."""
+    form = compile_model(tiny_model())
+    engine = Engine(form, relaxed=True, seed=1)
+    assert engine.run(10).objective == pytest.approx(11.5)
+    columns = np.array([0], dtype=np.int32)
+    engine.bound_columns(columns, np.array([0.0]), np.array([1.0]))
+    failed = engine.run(10)
+    assert (failed.status, failed.values, failed.objective) == ("infeasible", None, np.inf)
+    engine.restore_columns(columns)
+    assert engine.run(10).objective == pytest.approx(11.5)
+    unbounded = Engine(compile_model(tiny_model(objective=-1.0, upper=None)), relaxed=True, seed=1).run(10)
+    assert (unbounded.status, unbounded.values) == ("unbounded", None)
+
+
+def test_a_mip_without_incumbent_is_a_value(
+    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+) -> None:
+    """Branching that found nothing in time gives no values and no price, not an exception."""
+    from gangplan.plan.model import build
+
+    form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
+    answer = Engine(form, relaxed=False, seed=1).run(0.0)
+    assert (answer.status, answer.values, answer.objective) == ("time_limit", None, np.inf)
+
+
+def test_time_limit_counts_from_each_run(
+    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+) -> None:
+    """An engine's earlier runs do not use up the time of the next one."""
+    from gangplan.plan.model import build
+
+    form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
+    engine = Engine(form, relaxed=True, seed=1)
+    first = engine.run(60)
+    engine.bound_columns(np.arange(50, dtype=np.int32), form.lower[:50], form.upper[:50] + 1)
+    assert first.status == engine.run(0.5).status == "optimal"
+
+
+def test_the_solver_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The command's --json output stays clean: no banner, no log."""
+    Engine(compile_model(tiny_model()), relaxed=False, seed=1).run(10)
+    assert capfd.readouterr().out == ""
