@@ -56,7 +56,7 @@ def draft(settings: Settings) -> Fleet:
     with needs_extras():
         from gangplan import plan, telemetry
         from gangplan.tracking import open_store
-    return plan.draft_fleet(telemetry.read_usage(open_store(settings)), always=LAB)
+    return plan.draft_fleet(telemetry.read_usage(open_store(settings)))
 
 
 def publish_fleet(settings: Settings, fleet: Fleet, *, clock: Clock) -> None:
