@@ -127,6 +127,7 @@ def _life(key: str, ended: int) -> str:
 
 def _submit(book: Ledger, request: GangRequest, deadline: datetime) -> Reservation:
     """Submit with the latest start by which an abandoned request expires; a repeated step keeps the first one's."""
+    book.tick()  # a lease that ran out since the last write counts as ended
     lives = _lives(book, request.request_key)
     if lives and not lives[-1].state.final:
         first = lives[-1].request

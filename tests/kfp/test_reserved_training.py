@@ -1,0 +1,119 @@
+"""The whole pipeline, run by KFP's local runner on the ledger and the MLflow store that the command uses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import local
+
+from gangplan_kfp import train_demand_model
+from gangplan_kfp.pipelines.reserved_training import reserved_training
+
+SETTINGS = {"horizon_hours": 24, "backtest_origins": 2, "scenarios": 3}
+"""A small world's settings, as a pipeline's parameter: KFP hands every number on as a float."""
+
+DAYS = 21
+
+
+def gangplan(home: Path, *words: str) -> Any:
+    """Call the command as a person would, and return the JSON that it prints."""
+    command = [str(Path(sys.executable).parent / "gangplan"), "--home", str(home), *words, "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def write_demand(path: Path) -> None:
+    """Write three weeks of one tenant's hourly demand, up to the present hour, with a daily cycle."""
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = [end - timedelta(hours=back) for back in range(DAYS * 24, 0, -1)]
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["hour", "tenant", "workload_class", "accelerator", "gpus"])
+        for hour in hours:
+            gpus = 4 + 2 * math.sin(hour.hour / 24 * 2 * math.pi)
+            rows.writerow([f"{hour:%Y-%m-%dT%H:%M:%SZ}", "vision", "throughput", "h100-lab", f"{gpus:.2f}"])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """A home with a starter fleet, its ledger, and telemetry in MLflow: all made by the command."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "mlflow").mkdir()
+    shutil.copy(mlflow_template, folder / "mlflow" / "mlflow.db")
+    write_demand(folder / "demand.csv")
+    gangplan(folder, "init")
+    gangplan(folder, "ingest", str(folder / "demand.csv"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outputs(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Each step's outputs after the pipeline ran, by the step's name."""
+    root = tmp_path_factory.mktemp("runs")
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+    reserved_training(home=str(home), settings=SETTINGS, timeout_seconds=0)
+    (run,) = root.iterdir()
+    return {step.name: json.loads((step / "executor_output.json").read_text()) for step in run.iterdir()}
+
+
+def parameters(outputs: dict[str, dict[str, Any]], step: str) -> dict[str, Any]:
+    """Return a step's output parameters."""
+    return outputs[step]["parameterValues"]
+
+
+def figures(outputs: dict[str, dict[str, Any]], step: str) -> dict[str, float]:
+    """Return the metrics that a step's page shows."""
+    (artifact,) = outputs[step]["artifacts"]["metrics"]["artifacts"]
+    return artifact["metadata"]
+
+
+def page(outputs: dict[str, dict[str, Any]], step: str, name: str) -> str:
+    """Return the Markdown that a step's page shows."""
+    (artifact,) = outputs[step]["artifacts"][name]["artifacts"]
+    return Path(artifact["uri"]).read_text()
+
+
+def test_the_command_sees_what_the_pipeline_held(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
+    """The gang was held while the steps ran and is given back: in the same ledger that the command reads."""
+    (found,) = gangplan(home, "status")
+    assert found["id"] == parameters(outputs, "reserve-gang")["reservation_id"]
+    assert (found["state"], found["gpus"], found["tenant"]) == ("released", 8, "vision")
+    assert parameters(outputs, "release-gang") == {"Output": "released"}
+
+
+def test_the_model_is_in_the_registry(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
+    """The version that the step hands on is the registry's, and its page shows the back-test beside naive."""
+    trained = parameters(outputs, "train-demand-model")
+    assert str(trained["model_version"]) in {str(row["version"]) for row in gangplan(home, "review", "list")}
+    shown = figures(outputs, "train-demand-model")
+    assert {"wql_percent", "naive_wql_percent", "coverage_80"} <= set(shown)
+    assert page(outputs, "train-demand-model", "training").startswith(f"# Demand model {trained['model_version']}: ")
+
+
+def test_the_plan_is_what_the_ledger_promises(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
+    """The plan that the step hands on is the command's newest, its cost is on the page, its pools in the calendar."""
+    planned = parameters(outputs, "plan-capacity")
+    assert gangplan(home, "explain")["plan_id"] == planned["plan_id"]
+    assert figures(outputs, "plan-capacity")["total_cost"] == planned["total_cost"] > 0
+    assert page(outputs, "plan-capacity", "explanation").startswith(f"# Plan {planned['plan_id']}: ")
+    assert {row["pool"] for row in gangplan(home, "calendar", "--hours", "12")} == {"h100-lab"}
+
+
+def test_unknown_setting_is_one_line(home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A misspelt setting ends the step with its name and those that there are."""
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
+    with pytest.raises(RuntimeError, match="train-demand-model"):
+        train_demand_model(run_id="run-1", home=str(home), settings={"horizon_hour": 24})
+    log = capfd.readouterr().out
+    assert "error: horizon_hour: 24.0 is no setting: use one of home, ledger, mlflow" in log
+    assert "Traceback" not in log
