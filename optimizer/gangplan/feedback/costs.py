@@ -1,21 +1,24 @@
-"""What the plan's nodes cost and left unserved or idle, hour by hour and accelerator by accelerator.
+"""What the plan's nodes cost, and what they left unserved or idle.
 
-Demand is held against the GPUs of its own accelerator in its own hour. A cell (hour, accelerator) in which any series
-is missing is kept out, on both sides. Unserved GPU-hours are priced as the plan priced the shortage that it foresaw.
+The nodes that ran are the plan's; spot nodes count less their rate of interruption. Demand is served as its class
+allows (see `service`). A cell (hour, accelerator) in which any series' demand is missing is kept out on both sides.
+Money is the nodes' price plus the shortage at the price, by class, that the plan was solved with: the planned cost has
+the shortage that the plan expected, the realised cost the one that came.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import polars as pl
 
 from gangplan.config import Settings
-from gangplan.types import Fleet, Outcome, Plan
+from gangplan.feedback.service import ANY, RULES, Room, Work, serve
+from gangplan.types import Outcome, Plan, Pool, PoolKind, WorkloadClass
 
-_CELL = ["hour", "accelerator"]
+Cell = tuple[datetime, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,67 +32,86 @@ class Money:
 
 
 def settle(plan: Plan, outcome: Outcome, start: datetime, end: datetime) -> Money:
-    """Add up the cells from `start` up to `end` whose demand is known."""
-    cells = _cells(plan, outcome, start, end)
-    price = shortage_price(plan)
-    sums: dict[str, float] = cells.select(
-        pl.col("money").sum(),
-        pl.col("expected_gpus").sum().alias("foreseen"),
-        (pl.col("gpus") - pl.col("capacity")).clip(lower_bound=0).sum().alias("unserved"),
-        (pl.col("capacity") - pl.col("gpus")).clip(lower_bound=0).sum().alias("idle"),
-    ).row(0, named=True)
-    return Money(
-        planned=sums["money"] + price * sums["foreseen"],
-        realised=sums["money"] + price * sums["unserved"],
-        unserved_gpu_hours=sums["unserved"],
-        idle_gpu_hours=sums["idle"],
-    )
-
-
-def shortage_price(plan: Plan) -> float:
-    """Money per unserved GPU-hour: what the plan reckoned for the shortage it foresaw, else the setting's default."""
-    foreseen = float(plan.shortage["expected_gpus"].sum())
-    money = plan.total_cost - float(plan.cost["cost"].sum())
-    if foreseen > 1e-6 and money > 0:
-        return money / foreseen
-    return float(Settings.model_fields["shortage_price"].default)
-
-
-def _cells(plan: Plan, outcome: Outcome, start: datetime, end: datetime) -> pl.DataFrame:
-    """One row a cell: GPUs planned and their money, shortage foreseen, GPUs asked for."""
+    """Add up the hours from `start` up to `end`."""
     span = pl.col("hour").is_between(start, end, "left")
-    asked = _asked(outcome.demand.filter(span))
-    known = asked.filter(pl.col("missing").not_()).select("hour").unique()
-    foreseen = plan.shortage.filter(span).group_by(_CELL).agg(pl.col("expected_gpus").sum())
-    planned = _planned(plan.nodes.filter(span), plan.fleet)
-    cells = planned.join(asked, on=_CELL, how="full", coalesce=True).join(foreseen, on=_CELL, how="left")
-    cells = cells.with_columns(pl.col("missing").fill_null(value=False)).filter(pl.col("missing").not_())
-    cells = cells.join(known, on="hour", how="semi").join(plan.nodes.select("hour").unique(), on="hour", how="semi")
-    return cells.with_columns(pl.col("money", "capacity", "gpus", "expected_gpus").fill_null(0.0))
-
-
-def _asked(demand: pl.DataFrame) -> pl.DataFrame:
-    """GPUs asked for by cell, and whether any series of it is missing."""
-    return demand.group_by(_CELL).agg(pl.col("gpus").sum(), pl.col("gpus").is_null().any().alias("missing"))
-
-
-def _planned(nodes: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
-    """GPUs and money by cell of the nodes that ran."""
-    shapes: list[dict[str, Any]] = [
-        {
-            "pool": pool.name,
-            "accelerator": pool.accelerator,
-            "size": pool.gpus_per_node,
-            "price": pool.price_per_node_hour,
-        }
-        for pool in fleet.pools
+    demand, nodes = outcome.demand.filter(span), plan.nodes.filter(span)
+    missing = _missing(demand)
+    hours = sorted(set(demand.filter(pl.col("gpus").is_not_null())["hour"]) & set(nodes["hour"]))
+    rooms, price = _rooms(nodes, plan, demand)
+    known = [
+        {name: room for (at, name), room in rooms.items() if at == hour and not _unknown(hour, name, missing)}
+        for hour in hours
     ]
-    count = pl.col("nodes")
-    return (
-        nodes.join(pl.DataFrame(shapes), on="pool")
-        .group_by(_CELL)
-        .agg(
-            (count * pl.col("size")).sum().cast(pl.Float64).alias("capacity"),
-            (count * pl.col("price")).sum().alias("money"),
-        )
+    served = serve(known, [_work(demand, hour, index) for index, hour in enumerate(hours)])
+    running = sum(price.get((hour, name), 0.0) for hour, cell in zip(hours, known, strict=True) for name in cell)
+    foreseen = plan.shortage.filter(pl.col("hour").is_in(hours))
+    return Money(
+        planned=running + _shortage_cost(plan, _expected(foreseen, missing)),
+        realised=running + _shortage_cost(plan, served.unserved),
+        unserved_gpu_hours=sum(served.unserved.values()),
+        idle_gpu_hours=served.idle,
     )
+
+
+def _missing(demand: pl.DataFrame) -> set[Cell]:
+    """The cells of which not all demand is known."""
+    rows = demand.filter(pl.col("gpus").is_null()).select("hour", "accelerator")
+    return set(rows.iter_rows())
+
+
+def _unknown(hour: datetime, accelerator: str, missing: set[Cell]) -> bool:
+    """Whether a cell is kept out; demand that any pool may serve is missing in all of them."""
+    return (hour, accelerator) in missing or (hour, ANY) in missing
+
+
+def _rooms(nodes: pl.DataFrame, plan: Plan, demand: pl.DataFrame) -> tuple[dict[Cell, Room], dict[Cell, float]]:
+    """GPUs and money by cell; an accelerator that is asked for and that no pool has gets empty rooms."""
+    pools = {pool.name: pool for pool in plan.fleet.pools}
+    asked = set(demand["accelerator"]) - {ANY}
+    rooms = {(hour, name): Room() for hour in set(nodes["hour"]) for name in asked}
+    money: dict[Cell, float] = {}
+    for hour, name, count in nodes.select("hour", "pool", "nodes").iter_rows():
+        pool = pools[name]
+        cell = (hour, pool.accelerator)
+        _add(rooms.setdefault(cell, Room()), pool, count)
+        money[cell] = money.get(cell, 0.0) + count * pool.price_per_node_hour
+    return rooms, money
+
+
+def _add(room: Room, pool: Pool, nodes: int) -> None:
+    """Add a pool's GPUs to its accelerator's."""
+    gpus = nodes * pool.gpus_per_node * (1 - pool.interruption_per_hour)
+    if pool.kind is PoolKind.SPOT:
+        room.spot += gpus
+    else:
+        room.firm += gpus
+
+
+def _work(demand: pl.DataFrame, hour: datetime, index: int) -> list[Work]:
+    """What was asked for in an hour."""
+    rows = demand.filter(pl.col("hour") == hour, pl.col("gpus") > 0)
+    return [
+        Work(
+            workload_class=WorkloadClass(kind),
+            accelerator=accelerator,
+            gpus=gpus,
+            due=index + RULES[WorkloadClass(kind)].defer_hours,
+        )
+        for kind, accelerator, gpus in rows.select("workload_class", "accelerator", "gpus").iter_rows()
+    ]
+
+
+def _expected(shortage: pl.DataFrame, missing: set[Cell]) -> dict[WorkloadClass, float]:
+    """The shortage that the plan foresaw, in GPU-hours by class."""
+    found = dict.fromkeys(WorkloadClass, 0.0)
+    for hour, kind, name, gpus in shortage.select("hour", "workload_class", "accelerator", "expected_gpus").iter_rows():
+        if not _unknown(hour, name, missing):
+            found[WorkloadClass(kind)] += gpus
+    return found
+
+
+def _shortage_cost(plan: Plan, gpu_hours: Mapping[WorkloadClass, float]) -> float:
+    """Money for GPU-hours that are not served."""
+    usual = float(Settings.model_fields["shortage_price"].default)
+    price = plan.settings.get("shortage_price") or usual
+    return price * sum(RULES[kind].price_factor * gpus for kind, gpus in gpu_hours.items())
