@@ -49,9 +49,7 @@ def a_demand(series: Mapping[Row, np.ndarray], end: datetime = END) -> pl.DataFr
     return conform("demand", frame.with_columns(pl.col("gpus").fill_nan(None)), DEMAND)
 
 
-def a_usage(
-    series: Mapping[Row, np.ndarray], *, events: pl.DataFrame | None = None, end: datetime = END
-) -> Usage:
+def a_usage(series: Mapping[Row, np.ndarray], *, events: pl.DataFrame | None = None, end: datetime = END) -> Usage:
     """Telemetry of these hourly series and nothing else."""
     demand = a_demand(series, end)
     return usage_of(demand, events=events, end=end)

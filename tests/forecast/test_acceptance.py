@@ -21,7 +21,7 @@ def test_first_training_steers(trained: Trained) -> None:
     """The first model is promoted, with who, when and why in the registry."""
     assert trained.training.promoted
     champion = trained.store.client.get_model_version_by_alias(MODEL, "champion")
-    assert champion.version == trained.training.version
+    assert str(champion.version) == trained.training.version
     assert champion.tags["promoted_by"]
     assert champion.tags["promoted_at"].startswith("2026-03-02T09")
     assert champion.tags["promoted_why"]
@@ -118,9 +118,7 @@ def test_read_training_gives_back_what_was_trained(trained: Trained) -> None:
 def test_same_data_and_seed_give_the_same_predictions(trained_copy: Trained, ticking: Callable[[], datetime]) -> None:
     """A second training on the same data has the same back-test and forecast, and passes the gate."""
     before = forecast.predict(trained_copy.usage, trained_copy.store, None, settings=trained_copy.settings)
-    again = forecast.retrain(
-        trained_copy.usage, trained_copy.store, settings=trained_copy.settings, clock=ticking
-    )
+    again = forecast.retrain(trained_copy.usage, trained_copy.store, settings=trained_copy.settings, clock=ticking)
     after = forecast.predict(trained_copy.usage, trained_copy.store, None, settings=trained_copy.settings)
     assert again.backtest.equals(trained_copy.training.backtest)
     assert again.promoted, again.reason

@@ -1,0 +1,55 @@
+"""What a model version consists of, as one JSON file: the fit that steers, and the fit that was back-tested."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+
+from gangplan.forecast.model import DemandModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Two fits of one recipe: `steering` on all data, `tested` on what lay before the first origin of the back-test.
+
+    The tested one is kept so that a later challenger can be compared with it on the same days without a leak.
+    """
+
+    steering: DemandModel
+    tested: DemandModel
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write both fits as text; the same fits give the same bytes."""
+    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
+    path.write_text(json.dumps(body, sort_keys=True))
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read what `write_bundle` wrote."""
+    body = json.loads(path.read_text())
+    return Bundle(steering=_from_dict(body["steering"]), tested=_from_dict(body["tested"]))
+
+
+def _to_dict(model: DemandModel) -> dict[str, object]:
+    """Give a fit's parts as plain values."""
+    return {
+        "trees": [tree.model_to_string() for tree in model.trees],
+        "kinds": list(model.kinds),
+        "fitted_until": model.fitted_until,
+        "rows": model.rows,
+    }
+
+
+def _from_dict(body: dict[str, Any]) -> DemandModel:
+    """Make a fit of its parts."""
+    return DemandModel(
+        trees=tuple(lgb.Booster(model_str=text) for text in body["trees"]),
+        kinds=tuple(body["kinds"]),
+        fitted_until=body["fitted_until"],
+        rows=body["rows"],
+    )

@@ -1,0 +1,99 @@
+"""Telemetry as a panel: a matrix of series by hours, in which what is missing is NaN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gangplan.clock import floor_hour
+from gangplan.errors import InputError
+from gangplan.tables import DEMAND, EVENTS, conform, empty
+from gangplan.types import SERIES, Usage
+
+Key: TypeAlias = tuple[str, str, str]
+"""tenant, workload class, accelerator"""
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Hourly demand of all series from `start` on.
+
+    values : series x hours, GPUs, NaN where telemetry is missing.
+    events : what is known ahead, its future included (schema `tables.EVENTS`).
+    notes : what had to be mended while reading, in words.
+    """
+
+    start: datetime
+    keys: tuple[Key, ...]
+    values: Floats
+    events: pl.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hours(self) -> int:
+        """How many hours it has."""
+        return self.values.shape[1]
+
+    @property
+    def end(self) -> datetime:
+        """The end of its last hour."""
+        return self.start + self.hours * HOUR
+
+    def until(self, hours: int) -> Panel:
+        """Return the first `hours` hours: all that is known at that moment (events are known ahead)."""
+        return replace(self, values=self.values[:, :hours])
+
+
+def from_usage(usage: Usage) -> Panel:
+    """Make the panel of a telemetry, up to its end."""
+    panel = from_tables(usage.demand, usage.events, end=usage.end)
+    return panel
+
+
+def from_tables(demand: pl.DataFrame, events: pl.DataFrame | None, *, end: datetime) -> Panel:
+    """Make a panel of a demand table: sorted, one value an hour; what is no demand becomes missing.
+
+    Raises
+    ------
+    InputError
+        When no hour before `end` has a usable value.
+    """
+    clean, notes = _clean(conform("demand", demand, DEMAND), end)
+    known = clean.drop_nulls("gpus")
+    first = known["hour"].min()
+    if not isinstance(first, datetime):
+        raise InputError(
+            "demand", f"{demand.height} rows", "has no usable hour: import telemetry with `gangplan ingest`"
+        )
+    names = clean.select(SERIES).unique().sort(SERIES)
+    values = np.full((names.height, (floor_hour(end) - first) // HOUR), np.nan)
+    placed = known.join(names.with_row_index("place"), on=list(SERIES), how="left")
+    columns = (placed["hour"] - first).dt.total_hours().to_numpy()
+    values[placed["place"].to_numpy(), columns] = placed["gpus"].to_numpy()
+    known_ahead = empty(EVENTS) if events is None else conform("events", events, EVENTS)
+    return Panel(start=first, keys=tuple(names.iter_rows()), values=values, events=known_ahead, notes=notes)
+
+
+def _clean(demand: pl.DataFrame, end: datetime) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Keep whole hours before `end`, one row an hour and series, with finite demand of at least 0 or null."""
+    early = demand.with_columns(pl.col("hour").dt.truncate("1h")).filter(pl.col("hour") < floor_hour(end))
+    good = pl.col("gpus").is_finite() & (pl.col("gpus") >= 0)
+    bad = early.filter(pl.col("gpus").is_not_null() & ~good).height
+    usable = early.with_columns(pl.when(good).then(pl.col("gpus")).alias("gpus"))
+    single = usable.group_by("hour", *SERIES).agg(pl.col("gpus").mean()).sort("hour", *SERIES)
+    notes: list[str] = []
+    if bad:
+        notes.append(f"{bad} hours are negative or not a number: taken as missing")
+    if usable.height > single.height:
+        notes.append(f"{usable.height - single.height} hours stand twice: their mean is taken")
+    return single, tuple(notes)

@@ -1,0 +1,93 @@
+# pyright: reportUnknownMemberType=false
+"""The demand model as MLflow serves it: a table of hourly demand in, a table of quantiles out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from gangplan.forecast.backtest import to_table
+from gangplan.forecast.bundle import Bundle, read_bundle
+from gangplan.forecast.panel import from_tables
+from gangplan.tables import EVENTS, QUANTILE_COLUMNS
+from gangplan.types import SERIES
+
+ARTIFACT = "fits"
+HORIZON = 168
+
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(DataType.datetime, "hour"),
+            *(ColSpec(DataType.string, name) for name in SERIES),
+            ColSpec(DataType.double, "gpus", required=False),
+        ]
+    ),
+    outputs=Schema(
+        [
+            ColSpec(DataType.datetime, "hour"),
+            *(ColSpec(DataType.string, name) for name in SERIES),
+            *(ColSpec(DataType.double, name) for name in QUANTILE_COLUMNS),
+        ]
+    ),
+    params=ParamSchema(
+        [
+            ParamSpec("horizon_hours", DataType.long, HORIZON),
+            ParamSpec("events", DataType.string, "[]"),  # JSON: [{"start", "end", "kind", "tenant"}], ISO 8601, UTC
+        ]
+    ),
+)
+
+
+class ServedModel(PythonModel):
+    """Reads the fits beside it and forecasts the hours after the last one given."""
+
+    bundle: Bundle
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read both fits."""
+        self.bundle = read_bundle(Path(context.artifacts[ARTIFACT]))
+
+    def predict(
+        self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Forecast `horizon_hours` from the hour after the newest given; times are UTC."""
+        given = params or {}
+        demand = _demand(model_input)
+        newest = demand["hour"].max()
+        end = (newest if isinstance(newest, datetime) else datetime.now(UTC)) + timedelta(hours=1)
+        panel = from_tables(demand, _events(str(given.get("events", "[]"))), end=end)
+        made, _ = self.bundle.steering.quantiles(panel, int(given.get("horizon_hours", HORIZON)))
+        table = to_table(panel, made).with_columns(pl.col("hour").dt.replace_time_zone(None))
+        return table.to_pandas()
+
+
+def an_example() -> pd.DataFrame:
+    """An input that the model can answer: two days of one series."""
+    first = datetime(2026, 3, 2)  # noqa: DTZ001  MLflow's datetime columns carry no zone: they are UTC
+    hours = [first + timedelta(hours=step) for step in range(48)]
+    series = dict(zip(SERIES, ("language", "latency", "h100"), strict=True))
+    demand = [40.0 + 8.0 * (step % 24 // 8) for step in range(48)]
+    return pd.DataFrame({"hour": hours, **{name: [value] * 48 for name, value in series.items()}, "gpus": demand})
+
+
+def _demand(given: pd.DataFrame) -> pl.DataFrame:
+    """Read MLflow's pandas input as a demand table in UTC."""
+    frame = pl.from_pandas(given)
+    hours = pl.col("hour").cast(pl.Datetime("us"))
+    return frame.with_columns(hours.dt.replace_time_zone("UTC"), pl.col("gpus").cast(pl.Float64).fill_nan(None))
+
+
+def _events(text: str) -> pl.DataFrame:
+    """Read the events parameter."""
+    rows = json.loads(text)
+    times = [{**row, **{name: datetime.fromisoformat(row[name]) for name in ("start", "end")}} for row in rows]
+    return pl.DataFrame(times, schema=EVENTS)
