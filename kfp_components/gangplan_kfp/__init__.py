@@ -3,9 +3,14 @@
 A component's body only calls the installed package, since nothing but the body travels in the compiled pipeline.
 """
 
+# pyright: reportMissingImports=false
+
 from gangplan.extras import needs_extras
 
 with needs_extras():
+    from kfp import dsl
+
+if hasattr(dsl, "component"):  # inside a running step KFP leaves its compiler out, and the components with it
     from gangplan_kfp.plan_capacity import plan_capacity
     from gangplan_kfp.release_gang import release_gang
     from gangplan_kfp.reserve_gang import reserve_gang
