@@ -1,0 +1,154 @@
+"""What the plan says, held against what is so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gangplan import plan
+from gangplan.config import Settings
+from gangplan.errors import InputError, NotFoundError
+from gangplan.plan.problem import pose
+from gangplan.plan.solve import decide
+from gangplan.tracking import Store
+from gangplan.types import Fleet, Forecast, PlanId, Pool
+
+CERTAIN = (1.0,) * 5
+
+
+def limit(found: plan.Plan, family: str) -> dict[str, object]:
+    """The plan's one limit of that family."""
+    return found.limits.filter(pl.col("family") == family).row(0, named=True)
+
+
+def test_an_over_asked_pool_is_named_with_what_one_more_node_brings(
+    make_forecast: Callable[..., Forecast],
+    make_pool: Callable[..., Pool],
+    now: datetime,
+    settings_of: Callable[..., Settings],
+) -> None:
+    """Twenty GPUs asked of two nodes of eight: four short each hour; a third node brings that less its own price."""
+    asked = make_forecast({("ann", "latency", "h100"): [20.0] * 24}, now, CERTAIN)
+    fleet = Fleet(pools=(make_pool("main", "h100", max_nodes=2, price_per_node_hour=20),), nodes={"main": 2})
+    found = plan.solve(asked, fleet, settings=settings_of(shortage_price=10))
+    demand = limit(found, "demand")
+    assert (demand["name"], demand["hours"], demand["amount"], demand["cost"]) == ("latency/h100", 24, 96.0, 96 * 30.0)
+    half_a_node = 96 * 30.0 + 24 * 4 * 2.5 - 24 * 10.0 - 0.5 * 10  # shortage and reserve, less its price and its start
+    assert limit(found, "maximum_nodes")["cost"] == pytest.approx(half_a_node)
+    assert "main (max_nodes 2) runs all the nodes allowed" in plan.explain(found)
+    assert "one more would save" in plan.explain(found)
+    assert "serve 96.0 GPU-hours more (re-solved)" in plan.explain(found)
+
+
+def test_what_one_more_node_brings_is_the_difference_of_two_solves(
+    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+) -> None:
+    """Planning anew with the larger pool saves what was said, within the gaps of the two plans."""
+    chosen = settings_of(horizon_hours=48, mip_gap=0.002)
+    solution, bindings = decide(pose(sample_forecast, sample_fleet, chosen))
+    said = next(one for one in bindings if one.family == "maximum_nodes" and one.name == "h100-owned")
+    pools = tuple(
+        pool if pool.name != said.name else type(pool)(**{**vars(pool), "max_nodes": pool.max_nodes + 1})
+        for pool in sample_fleet.pools
+    )
+    more, _ = decide(pose(sample_forecast, Fleet(pools=pools, nodes=sample_fleet.nodes), chosen))
+    really = solution.found.objective - more.found.objective
+    assert said.cost == pytest.approx(really, abs=2 * 0.002 * solution.found.objective)
+    assert said.cost > 0
+
+
+def test_a_lead_time_is_the_reason_until_it_is_over(
+    make_forecast: Callable[..., Forecast],
+    make_pool: Callable[..., Pool],
+    now: datetime,
+    settings_of: Callable[..., Settings],
+) -> None:
+    """Nothing runs and nodes take three hours: the first three hours are short, for that reason alone."""
+    asked = make_forecast({("ann", "latency", "h100"): [8.0] * 24}, now, CERTAIN)
+    fleet = Fleet(pools=(make_pool("main", "h100", lead_time_hours=3),))
+    found = plan.solve(asked, fleet, settings=settings_of())
+    assert found.shortage.filter(pl.col("expected_gpus") > 0)["hour"].to_list() == found.shortage["hour"].to_list()[:3]
+    assert "new nodes of main take 3 h to come" in plan.explain(found)
+    assert limit(found, "lead_time")["cost"] > 0
+
+
+def test_a_budget_is_held_and_named(
+    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+) -> None:
+    """A budget under the wanted spend is kept, and the plan says that it is the reason and what more of it brings."""
+    free = plan.solve(sample_forecast, sample_fleet, settings=settings_of(horizon_hours=48, mip_gap=0.005))
+    budget = round(0.85 * free.total_cost)
+    held = plan.solve(
+        sample_forecast, sample_fleet, settings=settings_of(horizon_hours=48, mip_gap=0.005, budget=budget)
+    )
+    assert held.total_cost <= budget
+    assert f"the budget of {budget:,} is spent" in plan.explain(held)
+    assert limit(held, "budget")["cost"] > 0
+
+
+def test_a_budget_below_the_minimum_nodes_is_overspent_and_said(
+    make_forecast: Callable[..., Forecast],
+    make_pool: Callable[..., Pool],
+    now: datetime,
+    settings_of: Callable[..., Settings],
+) -> None:
+    """What the minimum nodes cost cannot be avoided: the plan spends it and says by how much it is over."""
+    asked = make_forecast({("ann", "cost", "h100"): [8.0] * 24}, now, CERTAIN)
+    fleet = Fleet(pools=(make_pool("main", "h100", min_nodes=2, max_nodes=2),), nodes={"main": 2})
+    found = plan.solve(asked, fleet, settings=settings_of(budget=100.0))
+    assert found.total_cost == 2 * 24 * 20
+    assert limit(found, "over_budget")["amount"] == pytest.approx(860)
+    assert "The plan spends 860 over the budget (the minimum nodes alone cost 960)." in found.explanation
+
+
+def test_only_spot_for_latency_work_is_said(
+    make_forecast: Callable[..., Forecast],
+    make_pool: Callable[..., Pool],
+    now: datetime,
+    settings_of: Callable[..., Settings],
+) -> None:
+    """Latency work is never put on spot, and the plan says that a firm pool is missing."""
+    asked = make_forecast({("ann", "latency", "h100"): [8.0] * 24}, now, CERTAIN)
+    found = plan.solve(asked, Fleet(pools=(make_pool("main", "h100", "spot"),)), settings=settings_of())
+    assert "latency work may not be interrupted: add a firm pool" in plan.explain(found)
+
+
+def test_the_lp_file_is_the_model_and_is_kept_on_request(
+    sample_forecast: Forecast,
+    sample_fleet: Fleet,
+    settings_of: Callable[..., Settings],
+    mlflow_store: Store,
+    tmp_path: Path,
+) -> None:
+    """The LP file has each constraint family by name and goes with the plan's run when it is given."""
+    chosen = settings_of(scenarios=2, mip_gap=0.02)
+    path = plan.write_lp(sample_forecast, sample_fleet, tmp_path / "plan.lp", settings=chosen)
+    text = path.read_text()
+    for family in ("node_balance", "capacity", "demand_balance", "latency_reserve", "cvar"):
+        assert f"{family}(" in text
+    with pytest.raises(InputError, match=r"must end in \.lp"):
+        plan.write_lp(sample_forecast, sample_fleet, tmp_path / "plan.txt", settings=chosen)
+    kept = plan.log_plan(
+        plan.solve(sample_forecast, sample_fleet, settings=chosen), sample_forecast, mlflow_store, lp_file=path
+    )
+    assert kept.run_id is not None
+    run = mlflow_store.client.get_run(kept.run_id)
+    assert {file.path for file in mlflow_store.client.list_artifacts(kept.run_id)} == {
+        "explanation.md", "fleet.yaml", "plan.json", "plan.lp", "tables",
+    }  # fmt: skip
+    assert run.data.params["scenarios"] == "2"
+    assert {"sha256.forecast", "sha256.fleet", "sha256.nodes"} <= set(run.data.tags)
+    again = plan.solve(plan.read_plan(mlflow_store, kept.plan_id)[1], kept.fleet, settings=chosen)
+    assert (again.plan_id, again.nodes.equals(kept.nodes)) == (kept.plan_id, True)
+
+
+def test_an_unknown_plan_is_refused(mlflow_store: Store) -> None:
+    """A plan that is not there says what makes one; a name that is none is refused."""
+    with pytest.raises(NotFoundError, match="gangplan plan"):
+        plan.read_plan(mlflow_store)
+    with pytest.raises(InputError, match="plan"):
+        plan.read_plan(mlflow_store, PlanId("x' or '1"))
