@@ -93,7 +93,7 @@ class Problem:
         """The serving groups in the order of their first pool."""
         members: dict[tuple[str, bool], list[int]] = {}
         for index, pool in enumerate(self.pools):
-            members.setdefault((pool.accelerator, pool.kind is PoolKind.SPOT), []).append(index)
+            members.setdefault((pool.accelerator, pool.kind == PoolKind.SPOT), []).append(index)
         return tuple(Group(accelerator=a, spot=spot, pools=tuple(found)) for (a, spot), found in members.items())
 
     @cached_property
