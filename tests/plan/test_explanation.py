@@ -72,7 +72,7 @@ def test_a_lead_time_is_the_reason_until_it_is_over(
     fleet = Fleet(pools=(make_pool("main", "h100", lead_time_hours=3),))
     found = plan.solve(asked, fleet, settings=settings_of())
     assert found.shortage.filter(pl.col("expected_gpus") > 0)["hour"].to_list() == found.shortage["hour"].to_list()[:3]
-    assert "new nodes of main take 3 h to come" in plan.explain(found)
+    assert "new nodes are still on their way for main (lead time 3 h)" in plan.explain(found)
     assert limit(found, "lead_time")["cost"] > 0
 
 

@@ -103,9 +103,14 @@ def _shortage(solution: Solution, w: int) -> str:
     tenants = sorted({s[0] for s, home in zip(problem.series, problem.workload_of, strict=True) if home == w})
     return (
         f"Short: {workload.workload_class} work of {', '.join(tenants)} on {workload.accelerator} lacks "
-        f"{amount:,.1f} GPU-hours in the mean ({share:.1%} of its demand), in {hours} of {periods.hours} h; "
+        f"{amount:,.1f} GPU-hours in the mean ({_share(share)} of its demand), in {hours} of {periods.hours} h; "
         f"at worst {solution.short[:, w].max():,.0f} GPUs at {_hour(solution, worst)}: {_reasons(solution, w)}."
     )
+
+
+def _share(share: float) -> str:
+    """Say a small share without rounding it away."""
+    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
 
 
 def _reasons(solution: Solution, w: int) -> str:
@@ -156,8 +161,8 @@ def _at_most(pools: list[Pool]) -> str:
 
 def _coming(pools: list[Pool]) -> str:
     """Say that new nodes are still on their way."""
-    named = ", ".join(f"{pool.name} take {pool.lead_time_hours} h" for pool in pools)
-    return f"new nodes of {named} to come" if pools else ""
+    named = ", ".join(f"{pool.name} (lead time {pool.lead_time_hours} h)" for pool in pools)
+    return f"new nodes are still on their way for {named}" if pools else ""
 
 
 def _dear(solution: Solution, w: int) -> str:
