@@ -200,6 +200,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Give the slots back (or take a waiting request out of the line); twice is the same as once."""
+    _require_one(id, key)
     with _ledger() as ledger:
         found = _find(ledger, id, key)
         if found.token is None:
@@ -241,6 +242,7 @@ def explain(
 ) -> None:
     """Say why a request waits and what would help; or who is short in the newest plan, when and why."""
     if id is not None or key is not None:
+        _require_one(id, key)
         with _ledger() as ledger:
             ledger.tick()
             summary = summaries.of_reservation(_find(ledger, id, key))
@@ -358,10 +360,14 @@ def _ledger() -> Any:
     return open_ledger(_settings().ledger_url)
 
 
-def _find(ledger: Any, id: str | None, key: str | None) -> Reservation:
-    """Find a reservation by its id or its request key."""
+def _require_one(id: str | None, key: str | None) -> None:
+    """Refuse both and neither of id and key, before a store is opened."""
     if (id is None) == (key is None):
         raise InputError("id", id or "", "or --key must be given, one of them")
+
+
+def _find(ledger: Any, id: str | None, key: str | None) -> Reservation:
+    """Find a reservation by its id or its request key."""
     return ledger.find(key) if id is None else ledger.get(ReservationId(id))
 
 
