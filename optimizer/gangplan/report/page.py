@@ -1,0 +1,104 @@
+"""Put the page together: drawings and tables into one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from gangplan.config import write_atomic
+from gangplan.report import capacity, demand, gantt, headline, tables
+from gangplan.report.colours import DARK, LIGHT
+from gangplan.report.words import duration, moment, number, share
+from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
+
+
+def build(
+    path: Path,
+    *,
+    usage: Usage,
+    training: Training,
+    forecast: Forecast,
+    plan: Plan,
+    reservations: Sequence[Reservation],
+    score: Score | None,
+    beliefs: Beliefs | None = None,
+) -> Path:
+    """Write the report's page whole or not at all, and return its path.
+
+    The page is one file without scripts and without anything to fetch. It says nothing of the time it was made, so that
+    the same values make the same page. All text that comes from telemetry is escaped. `score` is None before the first
+    feedback; `beliefs` are what it changed.
+    """
+    template = _templates().get_template("page.html.j2")
+    text = template.render(
+        light=LIGHT,
+        dark=DARK,
+        usage=usage,
+        training=training,
+        forecast=forecast,
+        plan=plan,
+        tiles=headline.tiles(usage=usage, training=training, forecast=forecast, plan=plan, reservations=reservations),
+        **_demand(usage, forecast),
+        **_plan(plan, forecast),
+        **_reservations(reservations),
+        backtest=tables.backtest(training.backtest),
+        score=score,
+        learned=None if score is None else tables.learned(score, beliefs),
+    )
+    write_atomic(path, text)
+    return path
+
+
+def _templates() -> jinja2.Environment:
+    """The page's templates: values are escaped, and a name that is not given is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"moment": moment, "number": number, "share": share, "duration": duration}
+    return environment
+
+
+def _demand(usage: Usage, forecast: Forecast) -> dict[str, Any]:
+    """The demand's drawings."""
+    total = demand.total_demand(usage)
+    return {
+        "demand_total": _drawing(demand.draw_total(usage, forecast)),
+        "demand_each": [(name, _drawing(svg)) for name, svg in demand.draw_each(usage, forecast)],
+        "missing_hours": total["gpus"].null_count(),
+    }
+
+
+def _plan(plan: Plan, forecast: Forecast) -> dict[str, Any]:
+    """The plan's drawings, legend and tables."""
+    return {
+        "plan_total": _drawing(capacity.draw_all(plan, forecast)),
+        "plan_each": [(name, _drawing(svg)) for name, svg in capacity.draw_by_accelerator(plan, forecast)],
+        "layers": capacity.layers(plan),
+        "pools": tables.pools(plan),
+        "shortages": tables.shortages(plan),
+        "limits": tables.limits(plan),
+    }
+
+
+def _reservations(lived: Sequence[Reservation]) -> dict[str, Any]:
+    """The reservations' drawing and table."""
+    shown = gantt.newest_together(lived)
+    return {
+        "gantt": _drawing(gantt.draw(shown)) if shown else None,
+        "gantt_shown": len(shown),
+        "reservation_count": len(lived),
+        "reservations": tables.reservations(lived),
+    }
+
+
+def _drawing(svg: str) -> Markup:
+    """Let a drawing into the page as it is: matplotlib escaped its text, `drawing.inline` its title."""
+    return Markup(svg)  # noqa: S704
