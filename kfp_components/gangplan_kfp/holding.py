@@ -95,7 +95,7 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
         last = _wait(book, asked, clock, told.append)
         if last.state is not ReservationState.GRANTED:
             _end(book, last)
-            raise _refusal(last, timeout_seconds)
+            raise _refusal(last, timeout_seconds, told[-1])
         return Taken(reservation=last, told=tuple(told))
 
 
@@ -140,9 +140,9 @@ def _wait(book: Ledger, asked: Reservation, clock: Clock, note: Callable[[str], 
     """Wait until it is no longer waiting or the patience is over; say state, ETA and reason when they change."""
     said = ""
     while True:
-        if (line := standing(asked)) != said:
+        if (line := standing(asked, _expected(book, asked))) != said:
             said = line
-            note(f"{clock():%H:%M:%S} {line}")
+            note(line)
             say(line)
         left = _deadline(asked) - clock()
         if asked.state is not ReservationState.WAITING or left <= timedelta(0):
@@ -151,6 +151,14 @@ def _wait(book: Ledger, asked: Reservation, clock: Clock, note: Callable[[str], 
             asked = book.wait(asked.id, timeout=min(left, LOOK_EVERY))
         except WaitTimeoutError:
             asked = book.get(asked.id)
+
+
+def _expected(book: Ledger, asked: Reservation) -> datetime | None:
+    """Return when it will start, or, where that is past its patience and so not promised, when it would."""
+    if asked.state is not ReservationState.WAITING or asked.eta is not None:
+        return asked.eta
+    patient = replace(asked.request, request_key=f"{asked.request.request_key}?", latest_start=None)
+    return book.what_if(patient)[0]
 
 
 def _deadline(asked: Reservation) -> datetime:
@@ -168,23 +176,24 @@ def _end(book: Ledger, found: Reservation) -> Reservation:
     return book.cancel(found.id) if found.token is None else book.release(found.id, found.token)
 
 
-def standing(reservation: Reservation) -> str:
+def standing(reservation: Reservation, expected: datetime | None = None) -> str:
     """Say in a line where a reservation stands: granted where and until when, or why it waits and until when."""
     if reservation.state is ReservationState.GRANTED:
-        return f"granted: {_places(reservation)}, until {_minute(reservation.expires_at)}"
+        return f"granted: {_places(reservation)}, until {_time(reservation.expires_at)}"
     if reservation.state is not ReservationState.WAITING:
         return reservation.state.value
-    why = "" if reservation.reason is None else f": {reservation.reason.message}"
-    return f"waiting{why}; expected to start {_minute(reservation.eta)}"
+    why = [] if reservation.reason is None else [reservation.reason.message, *reservation.reason.helps]
+    late = "" if expected is None or expected <= _deadline(reservation) else ", after this step's patience ends"
+    return "; ".join([f"waiting: ETA {_time(expected)}{late}", *why])
 
 
-def _refusal(last: Reservation, timeout_seconds: int) -> Refusal:
+def _refusal(last: Reservation, timeout_seconds: int, told: str) -> Refusal:
     """Say why the gang was not granted."""
     asked = last.request
     if last.state is not ReservationState.WAITING:
         return Refusal(f"{asked.request_key}: was {last.state.value} by somebody else while it waited: retry the run")
     gang = f"{asked.gpus} GPUs of {' or '.join(asked.accelerators)}"
-    return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {standing(last)}")
+    return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {told}")
 
 
 def _places(reservation: Reservation) -> str:
@@ -192,6 +201,6 @@ def _places(reservation: Reservation) -> str:
     return ", ".join(f"{p.gpus} GPUs on {p.node}" for p in reservation.placements)
 
 
-def _minute(moment: datetime | None) -> str:
+def _time(moment: datetime | None) -> str:
     """Write a time for a person."""
-    return "at an unknown time" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+    return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
