@@ -9,10 +9,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import mlflow.data
 import numpy as np
 import polars as pl
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 from gangplan import __version__
@@ -167,16 +166,27 @@ def _log(store: Store, run_id: str, usage: Usage, found: trial.Trial, settings: 
     metrics = [Metric(name, value, stamp, 0) for name, value in trial.figures(found).items()]
     metrics += [Metric("wql_by_day", value, stamp, hour) for hour, value in trial.by_day(found) if np.isfinite(value)]
     store.client.log_batch(run_id, metrics=metrics, params=_parameters(found, settings))
-    source = f"runs:/{usage.run_id}" if usage.run_id else usage.source
-    data = mlflow.data.from_polars(usage.demand, source=source, name="demand", digest=usage.sha256[:32])
     tagged = [InputTag("mlflow.data.context", "training"), InputTag("sha256", usage.sha256)]
-    store.client.log_inputs(run_id, [DatasetInput(data._to_mlflow_entity(), tagged)])
+    store.client.log_inputs(run_id, [DatasetInput(_data_set(usage), tagged)])
     store.log_table(run_id, "backtest", found.table)
     store.log_table(run_id, "backtest_naive", found.naive)
     store.client.log_text(run_id, "\n".join((tags["reason"], *found.notes)) + "\n", "notes.txt")
     with tempfile.TemporaryDirectory() as folder:
         plots.draw(Path(folder), found.table, found.bundle.steering)
         store.client.log_artifacts(run_id, folder, "plots")
+
+
+def _data_set(usage: Usage) -> Dataset:
+    """Name the telemetry by its own sha256: MLflow's digest is of a sample, and blind to times."""
+    source = {"source": usage.source, "run_id": usage.run_id}
+    profile = {"rows": usage.demand.height, "start": usage.start.isoformat(), "end": usage.end.isoformat()}
+    return Dataset(
+        name="demand",
+        digest=usage.sha256[:32],
+        source_type="gangplan-telemetry",
+        source=json.dumps(source),
+        profile=json.dumps(profile),
+    )
 
 
 def _parameters(found: trial.Trial, settings: Settings) -> list[Param]:
