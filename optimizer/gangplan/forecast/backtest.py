@@ -73,9 +73,8 @@ def scales(panel: Panel, window: Window) -> pl.DataFrame:
     moved = np.abs(known[:, APART:] - known[:, :-APART])
     count = (~np.isnan(moved)).sum(axis=1)
     scale = np.divide(np.nansum(moved, axis=1), count, out=np.zeros(len(panel.keys)), where=count > 0)
-    return pl.DataFrame(
-        [(*key, value) for key, value in zip(panel.keys, scale, strict=True)], [*SERIES, "scale"], orient="row"
-    )
+    rows = [(*key, value) for key, value in zip(panel.keys, scale, strict=True)]
+    return pl.DataFrame(rows, [*SERIES, "scale"], orient="row")
 
 
 def steps(table: pl.DataFrame) -> pl.Series:
@@ -100,10 +99,6 @@ def _table(panel: Panel, made: Floats, extra: dict[str, Floats]) -> pl.DataFrame
     hours = [panel.end + step * HOUR for step in range(horizon)]
     names = {name: [key[place] for key in panel.keys for _ in hours] for place, name in enumerate(SERIES)}
     levels = {name: made[:, :, level].ravel() for level, name in enumerate(QUANTILE_COLUMNS)}
-    columns = {
-        "hour": hours * len(panel.keys),
-        **names,
-        **levels,
-        **{name: rows.ravel() for name, rows in extra.items()},
-    }
+    beside = {name: rows.ravel() for name, rows in extra.items()}
+    columns = {"hour": hours * len(panel.keys), **names, **levels, **beside}
     return pl.DataFrame(columns).with_columns(origin=pl.lit(panel.end).dt.cast_time_unit("us"))

@@ -80,7 +80,8 @@ class History:
         after = max(first + 1, -((self.panel.start - end) // HOUR))
         on[kind, rows, max(0, min(first, hours)) : max(0, min(after, hours))] = 1.0
         places = np.arange(max(0, first), max(0, min(first + int(_SINCE_LIMIT), hours)))
-        since[np.ix_([kind], rows, places)] = (places - first).astype(np.float64)
+        for row in rows:
+            since[kind, row, places] = (places - first).astype(np.float64)
 
     def at(self, series: Ints, hour: Ints) -> Floats:
         """Demand at those hours; NaN before the panel begins."""

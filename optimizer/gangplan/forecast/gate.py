@@ -9,8 +9,11 @@ from mlflow.models import MetricThreshold
 from mlflow.models.evaluation import EvaluationResult
 from mlflow.models.evaluation.validation import ModelValidationFailedException, validate_evaluation_results
 
+from gangplan.forecast.quiet import quiet_mlflow
+
 CHAMPION_TOLERANCE = 1.02  # retraining on the same recipe moves the loss by about this much from day to day
 COVERAGE_BAND = (0.60, 0.97)
+_NOTHING: dict[str, object] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +48,12 @@ def judge(*, wql: float, naive_wql: float, coverage_80: float, against: tuple[fl
         WQL of challenger and champion on the origins that neither had seen; none when there is no such origin.
     """
     low, high = COVERAGE_BAND
+    held = f"80 % band holds {coverage_80:.0%}"
+    bar = f"WQL {wql:.2f}, seasonal naive {naive_wql:.2f}"
     checks = [
-        _Check(
-            value=_ratio(wql, naive_wql), threshold=_most(1.0), words=f"WQL {wql:.2f}, seasonal naive {naive_wql:.2f}"
-        ),
-        _Check(
-            value=coverage_80, threshold=_least(low), words=f"80 % band holds {coverage_80:.0%}, at least {low:.0%}"
-        ),
-        _Check(
-            value=coverage_80, threshold=_most(high), words=f"80 % band holds {coverage_80:.0%}, at most {high:.0%}"
-        ),
+        _Check(value=_ratio(wql, naive_wql), threshold=_most(1.0), words=bar),
+        _Check(value=coverage_80, threshold=_least(low), words=f"{held}, at least {low:.0%} wanted"),
+        _Check(value=coverage_80, threshold=_most(high), words=f"{held}, at most {high:.0%} wanted"),
     ]
     if against is not None:
         words = f"WQL {against[0]:.2f} where the champion has {against[1]:.2f} on the same days"
@@ -67,9 +66,10 @@ def _passes(check: _Check) -> bool:
     """Ask MLflow; a value that is no number never passes."""
     if not math.isfinite(check.value):
         return False
-    result = EvaluationResult(metrics={"value": check.value}, artifacts={})
+    result = EvaluationResult(metrics={"value": check.value}, artifacts=_NOTHING)
     try:
-        validate_evaluation_results({"value": check.threshold}, result)
+        with quiet_mlflow():
+            validate_evaluation_results({"value": check.threshold}, result)
     except ModelValidationFailedException:
         return False
     return True

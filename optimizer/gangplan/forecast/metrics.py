@@ -49,7 +49,8 @@ def quality(table: pl.DataFrame) -> Quality:
 def mase(table: pl.DataFrame, scales: pl.DataFrame) -> float:
     """Mean over series of the median's absolute error / `scale`, the series' error of yesterday's same hour.
 
-    Source: Hyndman and Koehler, Another look at measures of forecast accuracy, 2006. Series without a scale are left out.
+    Series without a scale are left out. Source: Hyndman and Koehler, Another look at measures of forecast accuracy
+    (2006).
     """
     keys = [name for name in scales.columns if name != "scale"]
     error = (pl.col("q0.5") - pl.col("gpus")).abs().mean()

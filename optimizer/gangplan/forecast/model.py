@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false
 """The demand model: LightGBM quantile trees for all series, averaged with naive members; pure, knows no MLflow.
 
 Direct: the horizon is a feature, the target is y(t+h) - y(t) in units of the series' level. Small trees on purpose:
@@ -107,21 +108,25 @@ def threads() -> int:
 
 
 def _training_rows(panel: Panel, horizon: int) -> tuple[Ints, Ints, Ints]:
-    """Choose (series, origin, horizon) rows whose origin and target were both observed, at most `MAX_ROWS`.
+    """Choose (series, origin, horizon) rows whose origin and target were both observed, at most `MAX_ROWS` where thinning can do it.
 
     All of the first 24 horizons; of the later ones, which differ less and less, every 2nd and then every 4th.
     """
-    learned = [place for place, one in enumerate(standings(panel)) if one.learnable]
-    for step in STEPS:
-        origins = np.arange(panel.hours - 2, WARM_UP - 1, -step)[::-1]
-        pairs = [(origin, h) for turn, origin in enumerate(origins) for h in _horizons(horizon, turn)]
-        grid = np.array([pair for pair in pairs if sum(pair) < panel.hours], dtype=np.int64).reshape(-1, 2)
-        if len(grid) * len(learned) <= MAX_ROWS:
-            break
-    series = np.repeat(np.array(learned, dtype=np.int64), len(grid))
-    origin, steps = np.tile(grid[:, 0], len(learned)), np.tile(grid[:, 1], len(learned))
+    learned = np.array([place for place, one in enumerate(standings(panel)) if one.learnable], dtype=np.int64)
+    grids = (_grid(panel.hours, horizon, step) for step in STEPS[:-1])
+    small = (grid for grid in grids if len(grid) * learned.size <= MAX_ROWS)
+    grid = next(small, _grid(panel.hours, horizon, STEPS[-1]))
+    series = np.repeat(learned, len(grid))
+    origin, steps = np.tile(grid[:, 0], learned.size), np.tile(grid[:, 1], learned.size)
     known = ~np.isnan(panel.values[series, origin]) & ~np.isnan(panel.values[series, origin + steps])
     return series[known], origin[known], steps[known]
+
+
+def _grid(hours: int, horizon: int, step: int) -> NDArray[np.int64]:
+    """Pairs of an origin, every `step` hours back from the end, and a horizon whose target lies in the panel."""
+    turns = enumerate(range(hours - 2, WARM_UP - 1, -step))
+    pairs = [(origin, h) for turn, origin in turns for h in _horizons(horizon, turn) if origin + h < hours]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def _horizons(horizon: int, turn: int) -> list[int]:

@@ -56,8 +56,7 @@ class Panel:
 
 def from_usage(usage: Usage) -> Panel:
     """Make the panel of a telemetry, up to its end."""
-    panel = from_tables(usage.demand, usage.events, end=usage.end)
-    return panel
+    return from_tables(usage.demand, usage.events, end=usage.end)
 
 
 def from_tables(demand: pl.DataFrame, events: pl.DataFrame | None, *, end: datetime) -> Panel:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from gangplan.forecast.backtest import steps
 from gangplan.forecast.model import DemandModel
+from gangplan.forecast.panel import Floats
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES
 
@@ -40,9 +41,8 @@ def fan(backtest: pl.DataFrame) -> Figure:
     figure = Figure(figsize=(10, 2.4 * len(keys)), layout="constrained")
     for place, key in enumerate(keys):
         axes = figure.add_subplot(len(keys), 1, place + 1)
-        _fan_of(
-            axes, last.filter(pl.all_horizontal(pl.col(name) == value for name, value in zip(SERIES, key, strict=True)))
-        )
+        same = (pl.col(name) == value for name, value in zip(SERIES, key, strict=True))
+        _fan_of(axes, last.filter(*same))
         axes.set_title(" / ".join(key), fontsize=9, loc="left")
     figure.axes[0].legend(fontsize=8, ncols=4, frameon=False)
     return figure
@@ -71,13 +71,20 @@ def importance(model: DemandModel, most: int = 20) -> Figure:
     if not model.trees:
         axes.text(0.5, 0.5, "no series could be learned: naive forecasts only", ha="center", transform=axes.transAxes)
         return figure
-    gains = np.sum([tree.feature_importance("gain") for tree in model.trees], axis=0, dtype=np.float64)
-    order = np.argsort(gains)[-most:]
-    names = model.trees[0].feature_name()
-    axes.barh([names[place] for place in order], 100 * gains[order] / max(float(gains.sum()), 1e-12), color=_BLUE)
+    names, shares = _shares(model)
+    order = np.argsort(shares)[-most:]
+    axes.barh(np.array(names)[order], shares[order], color=_BLUE)
     axes.tick_params(labelsize=8)
     axes.set_xlabel("share of gain, %")
     return figure
+
+
+def _shares(model: DemandModel) -> tuple[list[str], Floats]:
+    """The features and their shares of all gain, in per cent."""
+    gains = np.stack([np.asarray(tree.feature_importance("gain"), dtype=np.float64) for tree in model.trees])
+    total = np.asarray(gains.sum(axis=0), dtype=np.float64)
+    names = [str(name) for name in model.trees[0].feature_name()]
+    return names, 100 * total / max(float(total.sum()), 1e-12)
 
 
 def _fan_of(axes: Axes, rows: pl.DataFrame) -> None:

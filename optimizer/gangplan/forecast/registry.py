@@ -23,6 +23,7 @@ from gangplan import __version__
 from gangplan.errors import NotFoundError
 from gangplan.forecast import served
 from gangplan.forecast.bundle import Bundle, write_bundle
+from gangplan.forecast.quiet import quiet_mlflow
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example
 from gangplan.tracking import MODEL, Store
 
@@ -30,6 +31,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
 _AUDIT = "audit."
 _POINTING = threading.RLock()
+_NO_TAGS: dict[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +46,19 @@ class Change:
     champion_before: str | None
 
 
-def log_model(store: Store, run_id: str, bundle: Bundle) -> str:
+def log_model(store: Store, run_id: str, bundle: Bundle) -> str:  # pyright: ignore[reportReturnType]  no exit swallows
     """Log the fits as a pyfunc model of that run; return its URI. Nothing is registered yet."""
     with pointed_at(store), tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id, nested=True):
         file = Path(folder) / "fits.json"
         write_bundle(file, bundle)
-        logged = mlflow.pyfunc.log_model(
+        return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(served.__file__),
             artifacts={ARTIFACT: str(file)},
             signature=SIGNATURE,
             input_example=an_example(),
             pip_requirements=_requirements(),
-        )
-    return logged.model_uri
+        ).model_uri
 
 
 def register(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
@@ -92,9 +93,8 @@ def record(store: Store, change: Change) -> None:
 def history(store: Store) -> tuple[Change, ...]:
     """Return all decisions, the oldest first."""
     found = store.client.search_registered_models(f"name = '{MODEL}'")
-    tags: dict[str, str] = dict(found[0].tags) if found else {}
-    bodies: list[dict[str, Any]] = [json.loads(tags[key]) for key in sorted(tags) if key.startswith(_AUDIT)]
-    return tuple(Change(**{**body, "at": datetime.fromisoformat(body["at"])}) for body in bodies)
+    tags: Mapping[str, str] = found[0].tags if found else _NO_TAGS
+    return tuple(_read_change(tags[key]) for key in sorted(tags) if key.startswith(_AUDIT))
 
 
 def alias(store: Store, name: str) -> str | None:
@@ -137,10 +137,18 @@ def pointed_at(store: Store) -> Generator[None]:
         mlflow.set_tracking_uri(store.uri)
         mlflow.set_registry_uri(store.uri)
         try:
-            yield
+            with quiet_mlflow():
+                yield
         finally:
             mlflow.set_tracking_uri(tracking)
             mlflow.set_registry_uri(registry)
+
+
+def _read_change(text: str) -> Change:
+    """Read a decision from its tag."""
+    body: dict[str, Any] = json.loads(text)
+    at = datetime.fromisoformat(body.pop("at"))
+    return Change(at=at, **body)
 
 
 def _requirements() -> list[str]:

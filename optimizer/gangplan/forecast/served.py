@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false
 """The file that MLflow keeps with each model version and runs to load it (models from code)."""
 
 from mlflow.models import set_model

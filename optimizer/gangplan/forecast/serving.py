@@ -1,4 +1,6 @@
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportIncompatibleMethodOverride=false
+# (MLflow's PythonModel is untyped, and pandas comes without stubs)
 """The demand model as MLflow serves it: a table of hourly demand in, a table of quantiles out."""
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import pandas as pd
 import polars as pl
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from gangplan.forecast.backtest import to_table

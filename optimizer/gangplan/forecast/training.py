@@ -52,9 +52,8 @@ def retrain(
     verdict = _judge(store, before, found)
     moment = clock()
     tags = _tags(found, verdict, first=before is None)
-    with store.run(
-        FORECAST, f"train-{moment:%Y%m%dT%H%M%S}", {"kind": "training", "sha256.usage": usage.sha256}
-    ) as run_id:
+    kind = {"kind": "training", "sha256.usage": usage.sha256}
+    with store.run(FORECAST, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
         progress(11, 12, "log the run and the model")
         _log(store, run_id, usage, found, settings, tags)
         uri = registry.log_model(store, run_id, found.bundle)
