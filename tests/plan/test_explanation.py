@@ -48,7 +48,7 @@ def test_what_one_more_node_brings_is_the_difference_of_two_solves(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """Planning anew with the larger pool saves what was said, within the gaps of the two plans."""
-    chosen = settings_of(horizon_hours=48, mip_gap=0.002)
+    chosen = settings_of(horizon_hours=48, scenarios=3, mip_gap=0.004)
     solution, bindings = decide(pose(sample_forecast, sample_fleet, chosen))
     said = next(one for one in bindings if one.family == "maximum_nodes" and one.name == "h100-owned")
     pools = tuple(
@@ -57,7 +57,7 @@ def test_what_one_more_node_brings_is_the_difference_of_two_solves(
     )
     more, _ = decide(pose(sample_forecast, Fleet(pools=pools, nodes=sample_fleet.nodes), chosen))
     really = solution.found.objective - more.found.objective
-    assert said.cost == pytest.approx(really, abs=2 * 0.002 * solution.found.objective)
+    assert said.cost == pytest.approx(really, abs=2 * 0.004 * solution.found.objective)
     assert said.cost > 0
 
 
@@ -80,10 +80,10 @@ def test_a_budget_is_held_and_named(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """A budget under the wanted spend is kept, and the plan says that it is the reason and what more of it brings."""
-    free = plan.solve(sample_forecast, sample_fleet, settings=settings_of(horizon_hours=48, mip_gap=0.005))
+    free = plan.solve(sample_forecast, sample_fleet, settings=settings_of(horizon_hours=48, scenarios=3, mip_gap=0.01))
     budget = round(0.85 * free.total_cost)
     held = plan.solve(
-        sample_forecast, sample_fleet, settings=settings_of(horizon_hours=48, mip_gap=0.005, budget=budget)
+        sample_forecast, sample_fleet, settings=settings_of(horizon_hours=48, scenarios=3, mip_gap=0.01, budget=budget)
     )
     assert held.total_cost <= budget
     assert f"the budget of {budget:,} is spent" in plan.explain(held)
