@@ -6,6 +6,7 @@ trees serves all series. Nothing here looks past the origin, but for the calenda
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -22,6 +23,7 @@ SPREADS = (24, 168)
 DAY, WEEK = 24, 168
 MAX_KINDS = 6
 _SINCE_LIMIT = 168.0
+_EVENT_PARTS = ("at_target", "at_origin", "since")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ def feature_names(kinds: tuple[str, ...]) -> list[str]:
         "step_yesterday",
         "step_last_week",
         "step_4_weeks_mean",
-        *(f"{kind}_{what}" for kind in kinds for what in ("at_target", "at_origin", "since")),
+        *(f"{_plain(kind, place)}_{what}" for place, kind in enumerate(kinds) for what in _EVENT_PARTS),
     ]
 
 
@@ -169,6 +171,11 @@ def choose_kinds(events: pl.DataFrame) -> tuple[str, ...]:
     length = (pl.col("end") - pl.col("start")).dt.total_minutes().sum()
     ranked = events.group_by("kind").agg(length.alias("length")).sort(["length", "kind"], descending=[True, False])
     return tuple(ranked["kind"].head(MAX_KINDS))
+
+
+def _plain(kind: str, place: int) -> str:
+    """A kind's name as LightGBM takes it, which refuses JSON's own characters; its place keeps it unique."""
+    return f"event_{place}_{re.sub(r'[^A-Za-z0-9]+', '_', kind)}"
 
 
 def _calendar(start: datetime, hour: Ints) -> list[Floats]:

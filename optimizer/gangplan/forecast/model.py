@@ -108,9 +108,10 @@ def threads() -> int:
 
 
 def _training_rows(panel: Panel, horizon: int) -> tuple[Ints, Ints, Ints]:
-    """Choose (series, origin, horizon) rows whose origin and target were both observed, at most `MAX_ROWS` where thinning can do it.
+    """Choose (series, origin, horizon) rows whose origin and target were both observed.
 
-    All of the first 24 horizons; of the later ones, which differ less and less, every 2nd and then every 4th.
+    Origins are thinned until there are at most `MAX_ROWS`. All of the first 24 horizons are taken; of the later ones,
+    which differ less and less, every 2nd and then every 4th.
     """
     learned = np.array([place for place, one in enumerate(standings(panel)) if one.learnable], dtype=np.int64)
     grids = (_grid(panel.hours, horizon, step) for step in STEPS[:-1])

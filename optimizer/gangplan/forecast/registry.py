@@ -1,4 +1,4 @@
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 """MLflow's model registry as this room uses it: log, register whole, read by alias, move an alias and say why."""
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
 _AUDIT = "audit."
 _POINTING = threading.RLock()
-_NO_TAGS: dict[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +92,8 @@ def record(store: Store, change: Change) -> None:
 def history(store: Store) -> tuple[Change, ...]:
     """Return all decisions, the oldest first."""
     found = store.client.search_registered_models(f"name = '{MODEL}'")
-    tags: Mapping[str, str] = found[0].tags if found else _NO_TAGS
-    return tuple(_read_change(tags[key]) for key in sorted(tags) if key.startswith(_AUDIT))
+    tags: list[tuple[str, str]] = sorted(found[0].tags.items()) if found else []
+    return tuple(_read_change(text) for key, text in tags if key.startswith(_AUDIT))
 
 
 def alias(store: Store, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""How a series stands: whether it can be learned, or falls back to seasonal naive, and why, in words."""
+"""How a series stands: whether it can be learned, or falls back to the naive members, and why, in words."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def _judge(key: Key, row: Floats) -> Standing:
         return Standing(key=key, word=word, gone=True)
     values = row[known]
     if known.size < LEAST_HOURS:
-        word = f"{known.size} h of history, {LEAST_HOURS} are needed: seasonal naive with wide intervals"
+        word = f"{known.size} h of history, {LEAST_HOURS} are needed: naive forecast, wide where its errors are few"
         return Standing(key=key, word=word)
     if values.max() == 0:
-        return Standing(key=key, word="no demand in any hour: forecast as 0 by seasonal naive")
+        return Standing(key=key, word="no demand in any hour: forecast as 0")
     if values.max() == values.min():
-        return Standing(key=key, word=f"constant at {values[0]:g} GPUs: repeated by seasonal naive")
+        return Standing(key=key, word=f"constant at {values[0]:g} GPUs: repeated as it is")
     return Standing(key=key)
