@@ -39,7 +39,9 @@ def read_prometheus(source: str, now: datetime, progress: Progress = no_progress
     assert isinstance(start, datetime)  # noqa: S101 - the frame is not empty
     assert isinstance(end, datetime)  # noqa: S101
     span = (start, end + timedelta(hours=1))
-    made = Telemetry(source=server.shown, start=span[0], end=span[1], demand=seen_demand(asked, *span), live=True)
+    rows = sum(answer.frame.height for answer in answers.values())
+    demand = seen_demand(asked, *span)
+    made = Telemetry(source=server.shown, start=span[0], end=span[1], rows=rows, demand=demand, live=True)
     return replace(
         made,
         nodes=_nodes(answers),

@@ -61,6 +61,7 @@ def from_pods(rows: pl.DataFrame, source: str) -> Telemetry:
         source=source,
         start=START,
         end=END,
+        rows=used.height,
         demand=hourly_demand(used, START, END),
         jobs=used,
         relative=True,

@@ -206,10 +206,11 @@ def _observe(
     times = times.filter(~times.is_between(*truth.gap, closed="left"))
     off = times.is_between(truth.outage.start, truth.outage.end, closed="left").to_numpy() * truth.outage.share
     nodes = metrics.node_metrics(jobs, times, {truth.outage.accelerator: off}, rng)
-    return Telemetry(
+    given = Telemetry(
         source="sample",
         start=ANCHOR,
         end=END,
+        rows=0,
         demand=fill_grid(demand, ANCHOR, END),
         jobs=jobs,
         nodes=nodes.filter(pl.Series(rng.random(nodes.height) >= _NODE_MISSING_ODDS)),
@@ -217,3 +218,4 @@ def _observe(
         requests=metrics.request_rates(targets, times, rng),
         events=truth.events,
     )
+    return replace(given, rows=sum(frame.height for frame in given.tables.values()))

@@ -43,6 +43,7 @@ def from_rows(frames: list[pl.DataFrame], source: str, now: datetime, *, live: b
         source=source,
         start=start,
         end=end,
+        rows=sum(frame.height for frame in tables.values()),
         demand=_demand(tables, start, end),
         live=live,
         rejected=tuple(rejected[:REJECTED_KEPT]),

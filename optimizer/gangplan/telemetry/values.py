@@ -46,12 +46,14 @@ class Telemetry:
     """Telemetry as a source gives it, from `start` up to `end`, whole hours of the source's own time axis.
 
     `relative`: the axis has no calendar, so that it may be moved by any whole hours. `live`: the source watches the
-    cluster that the reservations run on, so that it counts their GPUs already. `skipped` rows are sound but not used.
+    cluster that the reservations run on, so that it counts their GPUs already. `rows` were used,
+    `rejected` ones were bad, `skipped` ones sound but of no use.
     """
 
     source: str
     start: datetime
     end: datetime
+    rows: int
     demand: pl.DataFrame
     jobs: pl.DataFrame = field(default_factory=lambda: empty(JOBS))
     nodes: pl.DataFrame = field(default_factory=lambda: empty(NODES))
@@ -68,12 +70,6 @@ class Telemetry:
     def tables(self) -> dict[str, pl.DataFrame]:
         """The tables by name."""
         return {name: getattr(self, name) for name in TABLES}
-
-    @property
-    def rows(self) -> int:
-        """How many rows were kept, in all tables; demand that was derived from jobs is none of them."""
-        given = {name: frame.height for name, frame in self.tables.items()}
-        return sum(given.values()) - (given["demand"] if given["jobs"] else 0)
 
     def sha256(self) -> str:
         """Return the digest of everything in it."""
