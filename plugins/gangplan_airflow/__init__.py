@@ -1,4 +1,4 @@
-"""gangplan's provider for Airflow."""
+"""gangplan's provider for Airflow: reserve a whole gang of GPU slots before a step runs, release them after it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from gangplan import __version__
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Describe the provider to Airflow's provider manager."""
+    """Describe the provider to Airflow: its hook, its connection type, its operators and its trigger."""
     return {
         "package-name": "gangplan",
         "name": "gangplan",
-        "description": "Reserve gangs of GPU slots.",
+        "description": "Reserve gangs of GPU slots for the steps of a DAG.",
         "versions": [__version__],
+        "integrations": [{"integration-name": "gangplan", "external-doc-url": "", "tags": ["service"]}],
+        "hooks": [{"integration-name": "gangplan", "python-modules": ["gangplan_airflow.hook"]}],
+        "operators": [{"integration-name": "gangplan", "python-modules": ["gangplan_airflow.operators"]}],
+        "triggers": [{"integration-name": "gangplan", "python-modules": ["gangplan_airflow.trigger"]}],
+        "connection-types": [
+            {
+                "connection-type": "gangplan",
+                "hook-class-name": "gangplan_airflow.hook.GangplanHook",
+                "hook-name": "gangplan ledger",
+            }
+        ],
     }

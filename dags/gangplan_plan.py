@@ -1,0 +1,33 @@
+"""The plan, whenever there is new telemetry or a new model: forecast, cheapest fleet, the ledger's calendar."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import Asset, dag, task
+
+
+@dag(
+    schedule=Asset("gangplan_telemetry") | Asset("gangplan_model"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["gangplan"],
+    doc_md=__doc__,
+)
+def gangplan_plan() -> None:
+    """Plan the cheapest fleet that serves the forecast."""
+
+    @task(outlets=[Asset("gangplan_plan")])
+    def plan() -> dict[str, Any]:
+        """Solve, keep the plan in MLflow, publish it as the capacity that the ledger may promise."""
+        from gangplan import cycle, summaries
+        from gangplan.config import load_settings
+
+        return summaries.of_plan(cycle.make_plan(load_settings()))
+
+    plan()
+
+
+gangplan_plan()

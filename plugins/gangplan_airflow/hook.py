@@ -1,0 +1,116 @@
+"""The hook: from an Airflow connection to gangplan's ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from sqlalchemy import URL
+
+from gangplan.config import load_settings
+from gangplan.errors import GangplanError, InputError
+from gangplan.hold import Held, hold
+from gangplan.reserve import Ledger, open_ledger
+from gangplan.types import ReservationId, Token
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+class GangplanHook(BaseHook):
+    """Opens the ledger of a connection of type `gangplan`.
+
+    The ledger's URL is the connection's extra `url`, or PostgreSQL at its host. The default connection may be missing
+    or name neither: then it is the ledger of gangplan's own settings (GANGPLAN_LEDGER, or SQLite in GANGPLAN_HOME).
+    """
+
+    conn_name_attr = "gangplan_conn_id"
+    default_conn_name = "gangplan_default"
+    conn_type = "gangplan"
+    hook_name = "gangplan ledger"
+
+    def __init__(self, gangplan_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.gangplan_conn_id = gangplan_conn_id
+
+    def get_conn(self) -> AbstractContextManager[Ledger]:
+        """Return the ledger, to be used in a `with` statement."""
+        return open_ledger(self.ledger_url())
+
+    def ledger_url(self) -> str:
+        """Return the ledger's URL; it may hold a password, so it is never logged."""
+        try:
+            return self._url_of(self.get_connection(self.gangplan_conn_id))
+        except AirflowNotFoundException:
+            return self._url_without_connection()
+
+    async def aledger_url(self) -> str:
+        """Return the ledger's URL, for a trigger."""
+        try:
+            return self._url_of(await self.aget_connection(self.gangplan_conn_id))
+        except AirflowNotFoundException:
+            return self._url_without_connection()
+
+    @contextmanager
+    def hold(self, slots: Mapping[str, Any]) -> Generator[Held]:
+        """Keep the lease of what ReserveGangOperator returned while the block runs (see `gangplan.hold`)."""
+        with self.get_conn() as ledger, hold(ledger, ReservationId(slots["id"]), Token(slots["token"])) as held:
+            yield held
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Say whether the ledger can be opened, for the button in the connection's form."""
+        try:
+            with self.get_conn() as ledger:
+                waiting = len(ledger.list())
+        except GangplanError as error:
+            return False, str(error)
+        return True, f"the ledger answers: {waiting} reservations"
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Describe the connection's form."""
+        return {
+            "hidden_fields": [],
+            "relabeling": {"schema": "Database"},
+            "placeholders": {
+                "host": "PostgreSQL host; empty: the ledger of gangplan's own settings",
+                "extra": '{"url": "sqlite:////var/lib/gangplan/ledger.db"}',
+            },
+        }
+
+    def _url_of(self, connection: Connection) -> str:
+        """Read the ledger's URL out of a connection."""
+        if url := _extra(connection).get("url"):
+            return str(url)
+        if connection.host:
+            url = URL.create(
+                "postgresql+psycopg",
+                username=connection.login,
+                password=connection.password,
+                host=connection.host,
+                port=connection.port,
+                database=connection.schema,
+            )
+            return url.render_as_string(hide_password=False)
+        return load_settings().ledger_url
+
+    def _url_without_connection(self) -> str:
+        """Fall back to gangplan's settings, but only for the default connection: another name may be a slip."""
+        if self.gangplan_conn_id != self.default_conn_name:
+            raise InputError("gangplan_conn_id", self.gangplan_conn_id, "is no connection: add it, or leave it out")
+        return load_settings().ledger_url
+
+
+def _extra(connection: Connection) -> dict[str, Any]:
+    """Read a connection's extra field, which must be a JSON object."""
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except json.JSONDecodeError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise InputError(f"connection {connection.conn_id} extra", "...", 'is no JSON object: give {"url": "..."}')
+    return extra

@@ -1,0 +1,129 @@
+"""The operators: reserve a gang of GPU slots before a step, release them after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+
+from gangplan.clock import system_clock
+from gangplan.errors import InputError, Refusal, WaitTimeoutError
+from gangplan.types import Reservation, ReservationId, ReservationState
+from gangplan_airflow.hook import GangplanHook
+from gangplan_airflow.request import Span, key_template, read_request, read_span
+from gangplan_airflow.trigger import GangGrantedTrigger
+from gangplan_airflow.waiting import give_back, slots, submit, words
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ReserveGangOperator(BaseOperator):
+    """Reserves `pods` pods of `gpus_per_pod` GPUs, all or none; while others hold them it waits in the triggerer.
+
+    Returns the slots (id, token, placements, node names); use it as a setup, ReleaseGangOperator as its teardown.
+    `duration` is how long the lease lasts unless the work renews it; `options` are further fields of GangRequest. After
+    `wait_timeout` the request is cancelled and the task fails. Spans are timedeltas, seconds, or text like "30m".
+    """
+
+    template_fields = (
+        *("tenant", "accelerators", "pods", "gpus_per_pod"),
+        *("duration", "wait_timeout", "request_key", "options"),
+    )
+
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        accelerators: Sequence[str],
+        pods: int | str,
+        gpus_per_pod: int | str,
+        duration: Span,
+        wait_timeout: Span = timedelta(days=1),
+        request_key: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        gangplan_conn_id: str = GangplanHook.default_conn_name,
+        poll_interval: float = 5.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tenant, self.accelerators, self.pods, self.gpus_per_pod = tenant, accelerators, pods, gpus_per_pod
+        self.duration, self.wait_timeout, self.options = duration, wait_timeout, options
+        self.request_key = request_key or key_template(self.task_id)
+        self.gangplan_conn_id, self.poll_interval = gangplan_conn_id, poll_interval
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer never returns
+        """Submit; return the slots if they are free now, else say why not and wait in the triggerer."""
+        now = system_clock()
+        until = now + read_span("wait_timeout", self.wait_timeout)
+        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
+            asked = submit(ledger, read_request(self), until)
+        if asked.state is not ReservationState.WAITING:
+            return self._granted(asked)
+        self.log.info(because := words(asked, now))
+        kept = {"reservation_id": asked.id, "because": because}
+        self.defer(trigger=GangGrantedTrigger.waiting(self, asked, until), method_name="resume", kwargs=kept)
+
+    def resume(self, context: Context, event: object, reservation_id: str, because: str) -> dict[str, Any]:
+        """Go on when the trigger has fired: read the reservation anew, for it may have ended since."""
+        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
+            asked = ledger.get(ReservationId(reservation_id))
+        if asked.state is not ReservationState.WAITING:
+            return self._granted(asked, because)
+        self.on_kill()
+        raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {words(asked, system_clock())}")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Give the request back when the trigger broke or ran into execution_timeout: nobody would take its slots."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout):
+            self.on_kill()
+            raise
+
+    def on_kill(self) -> None:
+        """Give the request back; while the task waits in the triggerer, the trigger does it."""
+        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
+            give_back(ledger, self.request_key)
+
+    def _granted(self, asked: Reservation, because: str | None = None) -> dict[str, Any]:
+        """Return the slots, or say that the reservation ended while the task waited."""
+        if asked.state is not ReservationState.GRANTED:
+            raise Refusal(f"reservation {asked.id} was {asked.state} while {self.task_id} waited for it")
+        held = slots(asked, because)
+        self.log.info("granted after %s s: %s GPUs on %s", held["waited_s"], held["gpus"], ", ".join(held["nodes"]))
+        return held
+
+
+class ReleaseGangOperator(BaseOperator):
+    """Releases what a ReserveGangOperator (`reserve`) or a request key holds, and cancels what it still waits for.
+
+    It asks nobody and may run twice. Use it as the teardown of the reservation, so that it runs when the work failed.
+    """
+
+    template_fields = ("request_key",)
+
+    def __init__(
+        self,
+        *,
+        reserve: ReserveGangOperator | None = None,
+        request_key: str | None = None,
+        gangplan_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (reserve is None) == (request_key is None):
+            raise InputError("reserve", self.task_id, "needs either the reserve task or its request_key")
+        self.request_key = request_key or getattr(reserve, "request_key", None) or key_template(reserve.task_id)
+        self.gangplan_conn_id = gangplan_conn_id or getattr(reserve, "gangplan_conn_id", GangplanHook.default_conn_name)
+
+    def execute(self, context: Context) -> list[str]:
+        """Release, and return the ids of what was given back."""
+        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
+            ended = give_back(ledger, self.request_key)
+        for reservation in ended:
+            self.log.info("%s: %s GPUs given back", reservation.id, reservation.request.gpus)
+        return [reservation.id for reservation in ended]

@@ -1,0 +1,30 @@
+"""The plugin: what gangplan adds to Airflow's web server."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+
+class GangplanPlugin(AirflowPlugin):
+    """Puts the report and the ledger under /gangplan, for users who are logged in, and a link into the navigation."""
+
+    name = "gangplan"
+    external_views: ClassVar[list[Any]] = [
+        {
+            "name": "GPU capacity",
+            "href": "/gangplan/report",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "gangplan",
+        }
+    ]
+
+    @cached_property
+    def fastapi_apps(self) -> list[dict[str, Any]]:
+        """The web application, made when a web server asks: every worker loads the plugin, and the import costs 1 s."""
+        from gangplan_airflow.web import make_app
+
+        return [{"app": make_app(), "url_prefix": "/gangplan", "name": "gangplan"}]
