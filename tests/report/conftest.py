@@ -219,16 +219,17 @@ def make_plan(forecast: Forecast) -> Plan:
         limits=pl.DataFrame(
             [
                 {"family": "maximum_nodes", "name": "h100-owned", "hours": 41, "amount": 1.0, "cost": 812.0},
-                {"family": "shortage", "name": "throughput/h100", "hours": 12, "amount": 38.2, "cost": 764.0},
+                {"family": "demand", "name": "throughput/h100", "hours": 12, "amount": 38.2, "cost": 764.0},
             ],
             schema=PLAN_LIMITS,
         ),
         explanation=(
-            f"The fleet costs {cost['cost'].sum():,.0f} (h100-owned 67,200, a100-owned 19,354) over 168 h from Mon 02 Mar 09:00 UTC.",
+            f"The fleet costs {cost['cost'].sum():,.0f} (h100-owned 62,707) over 168 h from Mon 02 Mar 09:00 UTC.",
             "Proven within 0.71% of the cheapest plan for 9 demand paths, seed 7.",
             "Now: a100-spot 4 -> 6 nodes; the other pools stay.",
-            "Short: throughput work of language, risk on h100 lacks 38.2 GPU-hours in the mean (0.2% of its demand), in 12 of "
-            "168 h; at worst 41 GPUs at Thu 05 Mar 14:00 UTC: h100-owned (max_nodes 22) runs all the nodes allowed.",
+            "Short: throughput work of language, risk on h100 lacks 38.2 GPU-hours in the mean (0.2% of its demand), "
+            "in 12 of 168 h; at worst 41 GPUs at Thu 05 Mar 14:00 UTC: "
+            "h100-owned (max_nodes 22) runs all the nodes allowed.",
             "h100-owned runs all its 22 nodes in 41 h: one more would save 812, shortage prices included.",
         ),
         seed=7,

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
 from gangplan.report.colours import LIGHT, SERIES_ROLES
-from gangplan.report.drawing import gpus_over_time, new_axes, style, to_svg
+from gangplan.report.drawing import gpus_over_time, new_axes, style, times, to_svg
 from gangplan.report.words import moment, number
 from gangplan.types import Forecast, Plan, Pool, PoolKind
 
 _ORDER = (PoolKind.OWNED, PoolKind.COMMITTED, PoolKind.ON_DEMAND, PoolKind.SPOT)
+OPACITY = 0.85
 _ANY = "any"  # demand that any pool may serve
 
 
@@ -81,16 +82,18 @@ def _draw(axes: Axes, plan: Plan, stack: list[Layer], wanted: pl.DataFrame) -> N
             facecolor=LIGHT[layer.role],
             edgecolor=LIGHT["surface"],
             hatch="////" if layer.hatched else None,
-            alpha=0.75,
+            alpha=OPACITY,
             linewidth=0.4,
         )
         base = base + height
-    hours = wanted["hour"].to_list()
-    axes.plot(hours, wanted["q0.5"].to_numpy(), color=LIGHT["ink"], linewidth=1.5)
-    axes.plot(hours, wanted["q0.95"].to_numpy(), color=LIGHT["ink"], linewidth=1.1, linestyle=(0, (4, 2)))
+    hours = times(wanted["hour"].to_list())
+    for column, width, dashes in (("q0.5", 1.5, "-"), ("q0.95", 1.1, (0, (4, 2)))):
+        gpus = wanted[column].to_numpy()
+        axes.plot(hours, gpus, color=LIGHT["surface"], linewidth=width + 1.8, alpha=0.7)  # a halo over the areas
+        axes.plot(hours, gpus, color=LIGHT["ink"], linewidth=width, linestyle=dashes)
 
 
-def _steps(plan: Plan, stack: list[Layer]) -> tuple[list[datetime], list[np.ndarray[tuple[int], np.dtype[np.float64]]]]:
+def _steps(plan: Plan, stack: list[Layer]) -> tuple[list[float], list[np.ndarray[tuple[int], np.dtype[np.float64]]]]:
     """GPUs of each layer at each hour, and once more at the end of the last."""
     hours = sorted(set(plan.nodes["hour"]))
     grid = pl.DataFrame({"hour": hours}, schema={"hour": plan.nodes.schema["hour"]})
@@ -99,12 +102,12 @@ def _steps(plan: Plan, stack: list[Layer]) -> tuple[list[datetime], list[np.ndar
         mine = plan.nodes.filter(pl.col("pool") == layer.pool.name)
         nodes = grid.join(mine, on="hour", how="left", maintain_order="left")["nodes"].fill_null(0).to_numpy()
         heights.append(np.append(nodes, nodes[-1]).astype(float) * layer.pool.gpus_per_node)
-    return [*hours, hours[-1] + timedelta(hours=1)] if hours else [], heights
+    return times([*hours, hours[-1] + timedelta(hours=1)] if hours else []), heights
 
 
 def _demand(quantiles: pl.DataFrame) -> pl.DataFrame:
     """The median and the 0.95 of the series together, by hour (sums, as `demand.total_forecast`)."""
-    return quantiles.group_by("hour").agg(pl.col("q0.5", "q0.95").sum()).sort("hour")
+    return quantiles.group_by("hour", maintain_order=True).agg(pl.col("q0.5", "q0.95").sum()).sort("hour")
 
 
 def planned_gpus(plan: Plan, accelerator: str | None = None) -> pl.DataFrame:
@@ -112,7 +115,7 @@ def planned_gpus(plan: Plan, accelerator: str | None = None) -> pl.DataFrame:
     sizes = {pool.name: pool.gpus_per_node for pool in plan.fleet.pools if accelerator in (None, pool.accelerator)}
     mine = plan.nodes.filter(pl.col("pool").is_in(list(sizes)))
     gpus = pl.col("nodes") * pl.col("pool").replace_strict(sizes, default=0, return_dtype=pl.Int64)
-    return mine.group_by("hour").agg(gpus.sum().alias("gpus")).sort("hour")
+    return mine.group_by("hour", maintain_order=True).agg(gpus.sum().alias("gpus")).sort("hour")
 
 
 def _describe(plan: Plan, wanted: pl.DataFrame, accelerator: str | None = None) -> str:

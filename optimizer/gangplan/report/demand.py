@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from gangplan.report.colours import LIGHT
-from gangplan.report.drawing import gpus_over_time, new_axes, style, to_svg
+from gangplan.report.drawing import gpus_over_time, new_axes, style, times, to_svg
 from gangplan.report.words import moment, number
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES, Forecast, Usage
@@ -23,12 +23,12 @@ def total_demand(usage: Usage) -> pl.DataFrame:
     """Sum the shown hours over series; an hour in which any series is missing is null."""
     shown = usage.demand.filter(pl.col("hour") >= usage.end - SHOWN)
     known = pl.when(pl.col("gpus").is_null().any()).then(None).otherwise(pl.col("gpus").sum())
-    return shown.group_by("hour").agg(known.alias("gpus")).sort("hour")
+    return shown.group_by("hour", maintain_order=True).agg(known.alias("gpus")).sort("hour")
 
 
 def total_forecast(forecast: Forecast) -> pl.DataFrame:
     """Sum each quantile over series: an upper bound of the total's own quantile (exact if all moved together)."""
-    return forecast.quantiles.group_by("hour").agg(pl.col(QUANTILE_COLUMNS).sum()).sort("hour")
+    return forecast.quantiles.group_by("hour", maintain_order=True).agg(pl.col(QUANTILE_COLUMNS).sum()).sort("hour")
 
 
 def draw_total(usage: Usage, forecast: Forecast) -> str:
@@ -39,7 +39,7 @@ def draw_total(usage: Usage, forecast: Forecast) -> str:
         _draw(axes, demand, ahead, forecast.issued_at)
         axes.annotate(
             "forecast from here",
-            (forecast.issued_at, 1.0),  # pyright: ignore[reportArgumentType]  the date converter reads it
+            (times([forecast.issued_at])[0], 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(5, -2),
             textcoords="offset points",
@@ -82,18 +82,18 @@ def _draw(axes: Axes, demand: pl.DataFrame, ahead: pl.DataFrame, issued_at: date
             hours, ahead[low].to_numpy(), ahead[high].to_numpy(), color=LIGHT["fan"], alpha=opacity, linewidth=0
         )
     axes.plot(hours, ahead["q0.5"].to_numpy(), color=LIGHT["fan"], linewidth=1.5)
-    axes.axvline(issued_at, color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (3, 3)))  # pyright: ignore[reportArgumentType]
+    axes.axvline(times([issued_at])[0], color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (3, 3)))
 
 
-def _times(frame: pl.DataFrame) -> list[datetime]:
-    """The hours as Python times."""
-    return frame["hour"].to_list()
+def _times(frame: pl.DataFrame) -> list[float]:
+    """The hours as matplotlib counts them."""
+    return times(frame["hour"].to_list())
 
 
 def _by_size(quantiles: pl.DataFrame, shown: pl.DataFrame) -> list[tuple[str, ...]]:
     """All series, forecast or seen, by their mean demand."""
     parts = [quantiles.select(*SERIES, gpus=pl.col("q0.5")), shown.select(*SERIES, "gpus")]
-    sizes = pl.concat(parts).group_by(SERIES).agg(pl.col("gpus").mean().fill_null(0.0))
+    sizes = pl.concat(parts).group_by(SERIES, maintain_order=True).agg(pl.col("gpus").mean().fill_null(0.0))
     return sizes.sort("gpus", *SERIES, descending=[True, False, False, False]).select(SERIES).rows()
 
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gangplan.report.colours import LIGHT, as_variables
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text can be read aloud, searched and copied
     "text.parse_math": False,  # a "$" in a tenant's name is a dollar
     "font.size": 9.0,
@@ -36,6 +37,9 @@ _STYLE = {
     "ytick.color": LIGHT["muted"],
     "hatch.linewidth": 0.8,
 }
+# Year, month, day, hour, minute, second; and the first tick of each.
+_TICKS = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
+_FIRST_TICKS = ["%Y", "%b %Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
 _FONT = re.compile(r"font: ((?:[\w-]+ )*?)([\d.]+px) [^;\"]*")
 _ID = re.compile(r"(\bid=\"|url\(#|href=\"#)")
 
@@ -54,11 +58,23 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def gpus_over_time(axes: Axes, *, ticks: int = 10, label: str = "GPUs") -> None:
-    """Set up a time axis in UTC and a count axis from zero."""
+def times(values: Iterable[datetime]) -> list[float]:
+    """Return UTC times as matplotlib counts them, in days."""
+    return [value.timestamp() / 86400 for value in values]  # its epoch is that of Unix
+
+
+def time_axis(axes: Axes, ticks: int) -> None:
+    """Let the horizontal axis be time in UTC: days with their month, hours with the date at midnight."""
     locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=ticks)
+    axes.xaxis_date(tz=UTC)  # pyright: ignore[reportArgumentType]  any tzinfo will do
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    formatter = ConciseDateFormatter(locator, tz=UTC, formats=_TICKS, zero_formats=_FIRST_TICKS, show_offset=False)
+    axes.xaxis.set_major_formatter(formatter)
+
+
+def gpus_over_time(axes: Axes, *, ticks: int = 10, label: str = "GPUs") -> None:
+    """Set up a time axis and a count axis from zero."""
+    time_axis(axes, ticks)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.set_ylim(bottom=0)
     axes.margins(x=0)

@@ -4,25 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
 from gangplan.report.colours import LIGHT
-from gangplan.report.drawing import new_axes, style, to_svg
+from gangplan.report.drawing import new_axes, style, time_axis, times, to_svg
 from gangplan.report.words import duration
 from gangplan.types import Reservation, ReservationState
 
 MOST = 30
-_APART = timedelta(minutes=2)
+_APART = timedelta(minutes=10)
 _BAR = 0.56
 
 
 def newest_together(reservations: Sequence[Reservation]) -> list[Reservation]:
     """The newest reservations that lie close enough in time to be seen on one axis, the oldest first.
 
-    Going back in time, it stops at a pause of more than three times the span shown so far.
+    Going back in time, it stops at a pause of more than ten minutes and three times the span shown so far.
     """
     ordered = sorted(reservations, key=lambda one: one.submitted_at, reverse=True)
     shown = ordered[:1]
@@ -61,9 +60,9 @@ def _draw_one(axes: Axes, row: int, one: Reservation, end: datetime) -> None:
         until, role = (one.ended_at, "done") if one.ended_at else (one.expires_at or end, "hold")
         _bar(axes, row, one.granted_at, until, role)
         if one.ended_at is None:
-            axes.text(date2num(until), row, " lease ends", va="center", color=LIGHT["muted"], fontsize=8)
+            _note(axes, row, until, "lease ends")
     elif one.state.final:
-        axes.text(date2num(waited_until), row, f" {one.state.value}", va="center", color=LIGHT["muted"], fontsize=8)
+        _note(axes, row, waited_until, one.state.value)
     if one.first_eta is not None:
         _mark(axes, row, one.first_eta, filled=False)
     if one.eta is not None and one.state is ReservationState.WAITING:
@@ -72,7 +71,7 @@ def _draw_one(axes: Axes, row: int, one: Reservation, end: datetime) -> None:
 
 def _bar(axes: Axes, row: int, start: datetime, end: datetime, role: str, hatch: str | None = None) -> None:
     """Draw a stretch of time; its edge keeps the shortest one visible."""
-    left, right = date2num(start), date2num(end)
+    left, right = times((start, end))
     axes.barh(
         row,
         right - left,
@@ -88,7 +87,7 @@ def _bar(axes: Axes, row: int, start: datetime, end: datetime, role: str, hatch:
 def _mark(axes: Axes, row: int, at: datetime, *, filled: bool) -> None:
     """Mark an ETA: hollow for the first one told, filled for the present one."""
     axes.plot(
-        date2num(at),
+        *times([at]),
         row,
         marker="D",
         markersize=6,
@@ -99,20 +98,40 @@ def _mark(axes: Axes, row: int, at: datetime, *, filled: bool) -> None:
     )
 
 
+def _note(axes: Axes, row: int, at: datetime, words: str) -> None:
+    """Write a few words behind a bar."""
+    left = times([at])[0]
+    axes.annotate(
+        words,
+        (left, row),
+        xytext=(10, 0),
+        textcoords="offset points",
+        va="center",
+        color=LIGHT["muted"],
+        fontsize=8,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": LIGHT["surface"], "edgecolor": "none", "alpha": 0.8},
+    )
+
+
+def _days(first: datetime, last: datetime) -> str:
+    """The date or dates on the axis."""
+    days = dict.fromkeys(f"{at:%a %d %b %Y}" for at in (first, last))
+    return f"{' to '.join(days)}, UTC"
+
+
 def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
     """Name the rows, and keep the time axis from collapsing."""
     axes.set_yticks(range(len(reservations)), [_label(one) for one in reservations])
     axes.set_ylim(len(reservations) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
     axes.grid(visible=False, axis="y")
-    axes.xaxis_date(tz=UTC)  # pyright: ignore[reportArgumentType]  any tzinfo will do
     first = min(one.submitted_at for one in reservations)
     last = max(last_moment(one) for one in reservations)
     room = max((last - first) * 0.03, timedelta(seconds=1))
-    axes.set_xlim(date2num(first - room), date2num(last + 3 * room))
-    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=10)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    time_axis(axes, ticks=9)
+    left, right = times((first - room, last + 4 * room))
+    axes.set_xlim(left, right)
+    axes.set_xlabel(_days(first, last))
 
 
 def _label(one: Reservation) -> str:

@@ -41,9 +41,9 @@ def demand_now(usage: Usage) -> Tile:
     known = usage.demand.drop_nulls("gpus").sort("hour")
     if known.is_empty():
         return Tile(name="Demand now", value=NOTHING, unit="", note="no hour of demand is known")
-    last = known.group_by(SERIES).last()
+    last = known.group_by(SERIES, maintain_order=True).last()
     note = f"{last.height} series, last hour {moment(known['hour'][-1])} UTC"
-    return Tile(name="Demand now", value=number(last["gpus"].sum()), unit="GPUs", note=note)
+    return Tile(name="Demand now", value=number(float(last["gpus"].sum())), unit="GPUs", note=note)
 
 
 def peak_ahead(forecast: Forecast) -> Tile:
@@ -75,7 +75,9 @@ def plan_cost(plan: Plan) -> Tile:
 def shortage_risk(plan: Plan) -> Tile:
     """The worst hour's shortage at 0.95, and what is expected in all."""
     hourly = (
-        plan.shortage.group_by("hour").agg(pl.col("p95_gpus").sum()).sort("p95_gpus", "hour", descending=[True, False])
+        plan.shortage.group_by("hour", maintain_order=True)
+        .agg(pl.col("p95_gpus").sum())
+        .sort("p95_gpus", "hour", descending=[True, False])
     )
     expected = float(plan.shortage["expected_gpus"].sum())
     if hourly.is_empty() or hourly["p95_gpus"][0] <= 0:

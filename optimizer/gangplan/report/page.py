@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gangplan.config import write_atomic
 from gangplan.report import capacity, demand, gantt, headline, tables
@@ -62,7 +62,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": moment, "number": number, "share": share, "duration": duration}
+    environment.filters.update(moment=moment, number=number, share=share, duration=duration, breakable=_breakable)  # pyright: ignore[reportUnknownMemberType]
     return environment
 
 
@@ -82,6 +82,7 @@ def _plan(plan: Plan, forecast: Forecast) -> dict[str, Any]:
         "plan_total": _drawing(capacity.draw_all(plan, forecast)),
         "plan_each": [(name, _drawing(svg)) for name, svg in capacity.draw_by_accelerator(plan, forecast)],
         "layers": capacity.layers(plan),
+        "opacity": capacity.OPACITY,
         "pools": tables.pools(plan),
         "shortages": tables.shortages(plan),
         "limits": tables.limits(plan),
@@ -97,6 +98,11 @@ def _reservations(lived: Sequence[Reservation]) -> dict[str, Any]:
         "reservation_count": len(lived),
         "reservations": tables.reservations(lived),
     }
+
+
+def _breakable(cell: str) -> Markup:
+    """Let a long key break after its slashes; all else is escaped."""
+    return escape(cell).replace("/", Markup("/<wbr>"))
 
 
 def _drawing(svg: str) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 
@@ -14,14 +15,16 @@ from gangplan.types import QUANTILES, SERIES, Beliefs, Plan, Reservation, Score
 
 _SERIES = (text("Tenant"), text("Class"), text("Accelerator"))
 _NONE = 1e-6
+# How the page calls a family of limits, the unit of its amount, and whether the plan kept it or had to bend it.
 _FAMILIES = {
-    "shortage": "Demand not served",
-    "maximum_nodes": "All nodes allowed are in use",
-    "lead_time": "New nodes take time",
-    "budget": "Budget holds the plan back",
-    "over_budget": "Budget exceeded",
-    "latency_reserve": "Latency reserve lacking",
-    "minimum_nodes": "Below the minimum of nodes",
+    "demand": ("Demand not served", "GPU-hours", "bent"),
+    "no_pool": ("No pool may serve it", "GPU-hours", "bent"),
+    "maximum_nodes": ("All nodes allowed are in use", "nodes", "kept"),
+    "lead_time": ("New nodes take time", "hours", "kept"),
+    "budget": ("Budget holds the plan back", "money", "kept"),
+    "over_budget": ("Budget exceeded", "money", "bent"),
+    "latency_reserve": ("Latency reserve lacking", "GPU-hours", "bent"),
+    "minimum_nodes": ("Below the minimum of nodes", "node-hours", "bent"),
 }
 
 
@@ -34,7 +37,7 @@ def backtest(table: pl.DataFrame) -> Table:
     ]
     rows = (
         table.drop_nulls("gpus")
-        .group_by(SERIES)
+        .group_by(SERIES, maintain_order=True)
         .agg(
             gpus.mean().alias("mean"),
             (200 * pl.mean_horizontal(losses).sum() / gpus.sum()).alias("wql"),
@@ -76,7 +79,9 @@ def backtest(table: pl.DataFrame) -> Table:
 
 def pools(plan: Plan) -> Table:
     """What each pool runs and costs."""
-    spans = plan.nodes.group_by("pool").agg(pl.col("nodes").min().alias("least"), pl.col("nodes").max().alias("most"))
+    spans = plan.nodes.group_by("pool", maintain_order=True).agg(
+        pl.col("nodes").min().alias("least"), pl.col("nodes").max().alias("most")
+    )
     rows = plan.cost.join(spans, on="pool", how="left").sort("cost", "pool", descending=[True, False])
     shapes = {pool.name: pool for pool in plan.fleet.pools}
     total = plan.total_cost
@@ -116,7 +121,7 @@ def shortages(plan: Plan) -> Table:
     short = plan.shortage.filter(pl.max_horizontal("expected_gpus", "p95_gpus") > _NONE)
     worst = pl.col("hour").sort_by("p95_gpus", "expected_gpus", descending=True).first()
     rows = (
-        short.group_by(SERIES)
+        short.group_by(SERIES, maintain_order=True)
         .agg(
             pl.col("expected_gpus").sum().alias("expected"),
             pl.len().alias("hours"),
@@ -155,19 +160,20 @@ def limits(plan: Plan) -> Table:
     """What binds."""
     return Table(
         caption="Limits that bind",
-        columns=(text("Limit"), text("Where"), figure("Hours"), figure("Amount"), figure("Worth", "money")),
-        rows=tuple(
-            (
-                _FAMILIES.get(row["family"], row["family"].replace("_", " ")),
-                row["name"],
-                number(row["hours"]),
-                number(row["amount"], 1),
-                number(row["cost"]),
-            )
-            for row in plan.limits.to_dicts()
-        ),
+        columns=(text("Limit"), text("Where"), figure("Hours"), figure("By"), text("Which"), figure("Money")),
+        rows=tuple(_limit(row) for row in plan.limits.to_dicts()),
         empty="No limit binds: the plan is as cheap as demand allows.",
     )
+
+
+def _limit(row: dict[str, Any]) -> tuple[str, ...]:
+    """One limit's row: a bent one has a price, a kept one would save money if it were wider."""
+    family = str(row["family"])
+    words, unit, how = _FAMILIES.get(family, (family.replace("_", " "), "", ""))
+    effect = {"bent": "were lacking, priced at", "kept": "more would save"}.get(how, "")
+    amount = f"{number(row['amount'], 0 if float(row['amount']).is_integer() else 1)} {unit}".rstrip()
+    amount = amount.removesuffix("s") if row["amount"] == 1 else amount
+    return words, row["name"], number(row["hours"]), amount, effect, number(row["cost"])
 
 
 def reservations(lived: Sequence[Reservation], most: int = 60) -> Table:
