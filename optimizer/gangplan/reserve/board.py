@@ -1,0 +1,258 @@
+"""A pool's capacity over time: what its nodes carry now, what is planned on them, and where a gang fits.
+
+Times are whole microseconds (`moments`). A commitment holds GPUs of one node: a running one until its end, a planned
+one from its start to its end. The planned calendar caps which nodes exist: node n is there while the calendar has more
+than n nodes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
+
+from gangplan.reserve.moments import FOREVER
+from gangplan.types import Pool
+
+
+class Slot(NamedTuple):
+    """Pods of one pod set on one node of a pool."""
+
+    node: int
+    pod_set: int
+    pods: int
+    gpus: int
+
+
+Slots: TypeAlias = tuple[Slot, ...]
+
+
+class Shape(NamedTuple):
+    """What of a request decides where it fits: (GPUs per pod, pods, pod set) largest first, and its topology."""
+
+    pods: tuple[tuple[int, int, int], ...]
+    same_rack: bool
+    gpus: int
+
+    @property
+    def least(self) -> int:
+        """The GPUs of the smallest pod."""
+        return self.pods[-1][0]
+
+
+class Steps:
+    """A pool's planned node count over time, as steps; before the first there is none, after the last it goes on."""
+
+    def __init__(self, steps: Iterable[tuple[int, int]]) -> None:
+        pairs = sorted(steps)
+        self.times = [at for at, _ in pairs]
+        self.nodes = [count for _, count in pairs]
+        self.most = max(self.nodes, default=0)
+
+    def least(self, start: int, end: int) -> int:
+        """Return the fewest nodes that there are at any time from `start` up to `end`."""
+        first = bisect_right(self.times, start) - 1
+        if first < 0:
+            return 0
+        return min(self.nodes[first : max(first + 1, bisect_left(self.times, end))])
+
+    def at(self, moment: int) -> int:
+        """Return the nodes at one moment."""
+        return self.least(moment, moment)
+
+
+class Board:
+    """The commitments of one pool, kept so that a full pool says no in constant time."""
+
+    def __init__(self, pool: Pool, steps: Steps) -> None:
+        self.pool = pool
+        self.steps = steps
+        self.size = max(steps.most, 1)
+        self.whole = pool.gpus_per_node
+        self.free = [self.whole] * self.size  # GPUs that no running gang holds, by node
+        self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # nodes with so many free, ascending
+        self.by_free[self.whole] = list(range(self.size))
+        self.running: list[list[tuple[int, int, str]]] = [[] for _ in range(self.size)]  # (end, gpus, holder)
+        self.planned: dict[int, list[tuple[int, int, int, str]]] = {}  # node: (start, end, gpus, holder)
+        self.ends: list[tuple[int, int, int]] = []  # (end, node, gpus) of all that runs, ascending
+        self.plan_ends: list[int] = []  # ends of all that is planned, ascending
+
+    # ------------------------------------------------------------ commitments
+
+    def hold(self, holder: str, slots: Slots, end: int) -> None:
+        """Let a gang run on its slots until `end`."""
+        for slot in slots:
+            self._grow(slot.node)
+            self.running[slot.node].append((end, slot.gpus, holder))
+            insort(self.ends, (end, slot.node, slot.gpus))
+            self._move(slot.node, -slot.gpus)
+
+    def drop(self, holder: str, slots: Slots, end: int) -> None:
+        """Take a running gang off its slots."""
+        for slot in slots:
+            self.running[slot.node].remove((end, slot.gpus, holder))
+            del self.ends[bisect_left(self.ends, (end, slot.node, slot.gpus))]
+            self._move(slot.node, slot.gpus)
+
+    def plan(self, holder: str, slots: Slots, start: int, end: int) -> None:
+        """Promise the slots from `start` to `end`."""
+        for slot in slots:
+            self.planned.setdefault(slot.node, []).append((start, end, slot.gpus, holder))
+            insort(self.plan_ends, end)
+
+    def unplan(self, holder: str, slots: Slots, start: int, end: int) -> None:
+        """Take a promise back."""
+        for slot in slots:
+            there = self.planned[slot.node]
+            there.remove((start, end, slot.gpus, holder))
+            if not there:
+                del self.planned[slot.node]
+            del self.plan_ends[bisect_left(self.plan_ends, end)]
+
+    def _grow(self, node: int) -> None:
+        """Make room for a node that the calendar no longer has but a gang still runs on."""
+        while node >= self.size:
+            self.free.append(self.whole)
+            self.running.append([])
+            self.by_free[self.whole].append(self.size)
+            self.size += 1
+
+    def _move(self, node: int, gpus: int) -> None:
+        """Change a node's free GPUs and keep `by_free` in step."""
+        old = self.free[node]
+        new = self.free[node] = old + gpus
+        from_list, to_list = self.by_free[max(0, old)], self.by_free[max(0, new)]
+        if from_list is not to_list:
+            del from_list[bisect_left(from_list, node)]
+            insort(to_list, node)
+
+    # ------------------------------------------------------------ what is free
+
+    def free_over(self, node: int, start: int, end: int) -> int:
+        """Return the GPUs of a node that stay free from `start` up to `end`."""
+        running = self.running[node]
+        plans = self.planned.get(node)
+        if plans is None:
+            return self.whole - sum(gpus for until, gpus, _ in running if until > start)
+        moments = {start, *(since for since, _, _, _ in plans if start < since < end)}
+        return self.whole - max(self._used(node, moment) for moment in moments)
+
+    def _used(self, node: int, moment: int) -> int:
+        """Return the GPUs of a node that are held or promised at one moment."""
+        used = sum(gpus for until, gpus, _ in self.running[node] if until > moment)
+        return used + sum(g for since, until, g, _ in self.planned.get(node, ()) if since <= moment < until)
+
+    def free_now(self, limit: int) -> int:
+        """Return the GPUs that no running gang holds, on nodes below `limit`."""
+        return sum(free * bisect_left(nodes, limit) for free, nodes in enumerate(self.by_free))
+
+    # ------------------------------------------------------------ where a gang fits
+
+    def fit_now(self, shape: Shape, now: int, end: int) -> Slots | None:
+        """Return slots that are free from now up to `end`, best-fit, or None."""
+        limit = self.steps.least(now, end)
+        if not self._may_fit(shape, limit):
+            return None
+        return _place(self._ascending_now(now, end, limit, shape.least), shape, self.pool.nodes_per_rack)
+
+    def _may_fit(self, shape: Shape, limit: int) -> bool:
+        """Tell, from counts alone, whether each pod set could fit by itself."""
+        for size, count, _ in shape.pods:
+            pods = 0
+            for free in range(size, self.whole + 1):
+                nodes = self.by_free[free]
+                if nodes and nodes[0] < limit:
+                    pods += free // size * len(nodes)
+            if pods < count:
+                return False
+        return True
+
+    def _ascending_now(self, now: int, end: int, limit: int, least: int) -> Iterator[tuple[int, int]]:
+        """Yield (free GPUs, node) of the nodes that stay free until `end`, the fullest first."""
+        for free in range(least, self.whole + 1):
+            for node in self.by_free[free]:
+                if node >= limit:
+                    break
+                if node not in self.planned:
+                    yield free, node
+                elif (stays := self.free_over(node, now, end)) >= least:
+                    yield stays, node
+
+    def fit_at(self, shape: Shape, start: int, end: int) -> Slots | None:
+        """Return slots that are free from `start`, which lies ahead, up to `end`, best-fit, or None."""
+        limit = self.steps.least(start, end)
+        least = shape.least
+        found = sorted(
+            (free, node) for node in range(min(limit, self.size)) if (free := self.free_over(node, start, end)) >= least
+        )
+        return _place(iter(found), shape, self.pool.nodes_per_rack)
+
+    def is_free(self, slots: Slots, start: int, end: int) -> bool:
+        """Tell whether exactly these slots are free from `start` up to `end`."""
+        limit = self.steps.least(start, end)
+        needs: dict[int, int] = {}
+        for slot in slots:
+            needs[slot.node] = needs.get(slot.node, 0) + slot.gpus
+        return all(node < limit and self.free_over(node, start, end) >= gpus for node, gpus in needs.items())
+
+    def earliest(self, shape: Shape, length: int, after: int, until: int = FOREVER) -> tuple[int, Slots] | None:
+        """Return the first start from `after` to `until` at which the gang fits for `length`, and its slots."""
+        for start in self._changes(after, until):
+            if slots := self.fit_at(shape, start, start + length):
+                return start, slots
+        return None
+
+    def _changes(self, after: int, until: int) -> list[int]:
+        """Return `after` and the later moments at which something becomes free."""
+        ends = {end for end, _, _ in self.ends} | set(self.plan_ends) | set(self.steps.times)
+        return [after, *sorted(moment for moment in ends if after < moment <= until)]
+
+
+def ever_fits(pool: Pool, nodes: int, shape: Shape) -> bool:
+    """Tell whether the gang fits on so many empty nodes of a pool."""
+    empty = ((pool.gpus_per_node, node) for node in range(nodes))
+    return _place(empty, shape, pool.nodes_per_rack) is not None
+
+
+def _place(nodes: Iterator[tuple[int, int]], shape: Shape, nodes_per_rack: int) -> Slots | None:
+    """Place the whole gang on nodes that come fullest first, in one rack when that is asked, or not at all."""
+    if not shape.same_rack:
+        return _fill(nodes, shape)
+    racks: dict[int, list[tuple[int, int]]] = {}
+    for free, node in nodes:
+        racks.setdefault(node // nodes_per_rack, []).append((free, node))
+    for _, rack in sorted((sum(free for free, _ in members), rack) for rack, members in racks.items()):
+        if slots := _fill(iter(racks[rack]), shape):
+            return slots
+    return None
+
+
+def _fill(nodes: Iterator[tuple[int, int]], shape: Shape) -> Slots | None:
+    """Fill nodes with the pods, the largest pods first; None when some pod is left over."""
+    if len(shape.pods) == 1:
+        return _fill_one(nodes, shape.pods[0])
+    left = {node: free for free, node in nodes}
+    slots: list[Slot] = []
+    for pods in shape.pods:
+        there = sorted((free, node) for node, free in left.items() if free >= pods[0])
+        placed = _fill_one(iter(there), pods)
+        if placed is None:
+            return None
+        for slot in placed:
+            left[slot.node] -= slot.gpus
+        slots.extend(placed)
+    return tuple(slots)
+
+
+def _fill_one(nodes: Iterator[tuple[int, int]], pods: tuple[int, int, int]) -> Slots | None:
+    """Fill nodes with pods of one size."""
+    size, count, pod_set = pods
+    slots: list[Slot] = []
+    for free, node in nodes:
+        here = min(count, free // size)
+        if here:
+            slots.append(Slot(node, pod_set, here, here * size))
+            count -= here
+            if not count:
+                return tuple(slots)
+    return None

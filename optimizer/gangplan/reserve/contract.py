@@ -1,0 +1,101 @@
+"""What every ledger does, whatever it keeps its rows in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Protocol, Self
+
+from gangplan.types import (
+    CapacityCalendar,
+    FreeCapacity,
+    GangRequest,
+    Reason,
+    Reservation,
+    ReservationId,
+    ReservationState,
+    Token,
+)
+
+POLL = timedelta(milliseconds=250)
+"""How often a waiting client looks."""
+
+Sleep = Callable[[float], None]
+
+
+class Ledger(Protocol):
+    """Whole gangs of GPU slots, promised now or for a window to come.
+
+    Every call may raise `UnavailableError` when the store cannot be reached or stays locked.
+    """
+
+    def submit(self, request: GangRequest) -> Reservation:
+        """Ask for a gang. The same key and body give the same row; another body raises `KeyConflictError`."""
+        ...
+
+    def get(self, id: ReservationId) -> Reservation:
+        """Return a reservation as it was last written, or raise `NotFoundError`."""
+        ...
+
+    def find(self, request_key: str) -> Reservation:
+        """Return the reservation of a key, or raise `NotFoundError`."""
+        ...
+
+    def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
+        """Let the lease end `ttl` (default: the request's duration) from now, never past the walltime."""
+        ...
+
+    def release(self, id: ReservationId, token: Token) -> Reservation:
+        """Give the slots back. Releasing again, or after the lease ran out, answers with what stands."""
+        ...
+
+    def cancel(self, id: ReservationId) -> Reservation:
+        """End a reservation that waits or holds slots; on an ended one, answer with what stands."""
+        ...
+
+    def wait(
+        self, id: ReservationId, *, timeout: timedelta, poll: timedelta = POLL, sleep: Sleep = time.sleep
+    ) -> Reservation:
+        """Return the reservation when it waits no longer, or raise `WaitTimeoutError`."""
+        ...
+
+    def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
+        """Yield the reservation now and after every change, until it is final."""
+        ...
+
+    def publish(self, calendar: CapacityCalendar) -> None:
+        """Let a plan's calendar hold from now on."""
+        ...
+
+    def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
+        """Return each pool's planned and held GPUs from `start` to `end`, in stretches in which nothing changes."""
+        ...
+
+    def explain(self, id: ReservationId) -> Reason | None:
+        """Say why a reservation waits as things stand now; None when it does not wait."""
+        ...
+
+    def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
+        """Return when a request would start if it were submitted now, and why not at once. Nothing is written."""
+        ...
+
+    def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
+        """Return all reservations that were not final before `since`, in order of arrival."""
+        ...
+
+    def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
+        """Return the reservations in one state, or all, in order of arrival."""
+        ...
+
+    def tick(self) -> None:
+        """Expire what is over and grant what can start: what every writing call does too."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; the ledger cannot be used any more."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *raised: object) -> None: ...

@@ -1,0 +1,210 @@
+"""The one ledger over any store: it passes each call on as a command on the store's book."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from copy import copy
+from datetime import datetime, timedelta
+from typing import Protocol, Self, TypeVar
+
+from gangplan.clock import Clock, require_utc
+from gangplan.errors import InputError, WaitTimeoutError
+from gangplan.reserve import commands, reasons
+from gangplan.reserve.admission import admit, expire
+from gangplan.reserve.book import Book, check_calendar
+from gangplan.reserve.capacity import free_capacity
+from gangplan.reserve.codec import id_of
+from gangplan.reserve.contract import POLL, Sleep
+from gangplan.reserve.entry import Entry
+from gangplan.reserve.moments import to_us
+from gangplan.types import (
+    CapacityCalendar,
+    FreeCapacity,
+    GangRequest,
+    Reason,
+    Reservation,
+    ReservationId,
+    ReservationState,
+    Token,
+)
+
+T = TypeVar("T")
+Work = Callable[[Book, commands.Lookup], T]
+
+
+class Store(Protocol):
+    """Keeps a book: one change at a time, each whole or not at all."""
+
+    def change(self, work: Work[T]) -> T:
+        """Let `work` change the present book alone, and keep what it changed; a refusal is passed on."""
+        ...
+
+    def look(self, work: Work[T]) -> T:
+        """Let `work` read the present book."""
+        ...
+
+    def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
+        """Return a reservation, and the next moment at which time alone changes something."""
+        ...
+
+    def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
+        """Return reservations in order of arrival: those not final before `since`, those in one state."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class StoreLedger:
+    """A `Ledger` over a store."""
+
+    def __init__(self, store: Store, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def _now(self) -> int:
+        return to_us(self._clock())
+
+    def _change(self, command: Callable[[Book, commands.Lookup, int], Entry]) -> Reservation:
+        """Run one command between expiry and admission."""
+
+        def work(book: Book, lookup: commands.Lookup) -> Reservation:
+            now = self._now()
+            expire(book, now)
+            entry = command(book, lookup, now)
+            admit(book, now)
+            return entry.reservation()
+
+        return self._store.change(work)
+
+    def submit(self, request: GangRequest) -> Reservation:
+        """See `Ledger.submit`."""
+        return self._change(lambda book, lookup, now: commands.submit(book, lookup, request, now))
+
+    def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
+        """See `Ledger.renew`."""
+        return self._change(lambda book, lookup, now: commands.renew(book, lookup, id, token, ttl, now))
+
+    def release(self, id: ReservationId, token: Token) -> Reservation:
+        """See `Ledger.release`."""
+        return self._change(lambda book, lookup, now: commands.release(book, lookup, id, token, now))
+
+    def cancel(self, id: ReservationId) -> Reservation:
+        """See `Ledger.cancel`."""
+        return self._change(lambda book, lookup, now: commands.cancel(book, lookup, id, now))
+
+    def tick(self) -> None:
+        """See `Ledger.tick`."""
+        self._store.change(lambda book, _: admit(book, self._now()))
+
+    def publish(self, calendar: CapacityCalendar) -> None:
+        """See `Ledger.publish`."""
+        check_calendar(calendar)
+
+        def work(book: Book, lookup: commands.Lookup) -> None:
+            now = self._now()
+            expire(book, now)
+            book.publish(calendar)
+            admit(book, now)
+
+        self._store.change(work)
+
+    def get(self, id: ReservationId) -> Reservation:
+        """See `Ledger.get`."""
+        entry, due = self._store.get(id)
+        if due is not None and due <= self._now():
+            self.tick()
+            entry, _ = self._store.get(id)
+        return commands.found(lambda _: entry, id).reservation()
+
+    def find(self, request_key: str) -> Reservation:
+        """See `Ledger.find`."""
+        return self.get(id_of(request_key))
+
+    def wait(
+        self, id: ReservationId, *, timeout: timedelta, poll: timedelta = POLL, sleep: Sleep = time.sleep
+    ) -> Reservation:
+        """See `Ledger.wait`."""
+        deadline = self._clock() + timeout
+        while (seen := self.get(id)).state is ReservationState.WAITING:
+            left = deadline - self._clock()
+            if left <= timedelta(0):
+                raise WaitTimeoutError(_waited(seen, timeout))
+            sleep(min(left, poll).total_seconds())
+        return seen
+
+    def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
+        """See `Ledger.watch`."""
+        last: Reservation | None = None
+        while last is None or not last.state.final:
+            seen = self.get(id)
+            if seen != last:
+                yield seen
+            else:
+                sleep(poll.total_seconds())
+            last = seen
+
+    def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
+        """See `Ledger.calendar`."""
+        since, until = to_us(require_utc("start", start)), to_us(require_utc("end", end))
+        if until <= since:
+            raise InputError("end", end.isoformat(), f"must be later than start {start.isoformat()}")
+        return self._store.look(
+            lambda book, _: tuple(c for board in book.boards.values() for c in free_capacity(board, since, until))
+        )
+
+    def explain(self, id: ReservationId) -> Reason | None:
+        """See `Ledger.explain`."""
+        now = self._now()
+
+        def work(book: Book, lookup: commands.Lookup) -> Reason | None:
+            entry = commands.found(lookup, id)
+            return reasons.explain(book, entry, now) if entry.state is ReservationState.WAITING else None
+
+        return self._store.look(work)
+
+    def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
+        """See `Ledger.what_if`."""
+        now = self._now()
+
+        def work(book: Book, lookup: commands.Lookup) -> Reservation:
+            trial = Book()
+            trial.calendar = book.calendar
+            trial.arrivals, trial.tokens = book.arrivals, book.tokens
+            for entry in book.live.values():
+                trial.add(copy(entry))
+            if book.calendar is not None:
+                trial.load_calendar(book.calendar)
+            entry = commands.submit(trial, lambda _: None, request, now)
+            admit(trial, now)
+            return entry.reservation()
+
+        seen = self._store.look(work)
+        return seen.granted_at or seen.eta, seen.reason
+
+    def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
+        """See `Ledger.history`."""
+        until = None if since is None else to_us(require_utc("since", since))
+        return tuple(entry.reservation() for entry in self._store.select(since=until, state=None))
+
+    def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
+        """See `Ledger.list`."""
+        return tuple(entry.reservation() for entry in self._store.select(since=None, state=state))
+
+    def close(self) -> None:
+        """See `Ledger.close`."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+
+def _waited(seen: Reservation, timeout: timedelta) -> str:
+    """Say in one line what did not come, and why."""
+    why = f": {seen.reason.message}" if seen.reason else ""
+    return f"timeout: {seen.request.request_key!r} still waits after {timeout.total_seconds():g} s{why}"

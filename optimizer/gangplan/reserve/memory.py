@@ -1,0 +1,54 @@
+"""A ledger that lives and dies with its process: for tests and for trying out."""
+
+from __future__ import annotations
+
+from copy import copy
+from threading import RLock
+
+from gangplan.reserve.book import Book, next_due
+from gangplan.reserve.entry import Entry
+from gangplan.reserve.ledger import T, Work
+from gangplan.types import ReservationId, ReservationState
+
+
+class MemoryStore:
+    """Keeps the book itself, and what is final beside it."""
+
+    def __init__(self) -> None:
+        self._book = Book()
+        self._rows: dict[ReservationId, Entry] = {}
+        self._lock = RLock()
+
+    def change(self, work: Work[T]) -> T:
+        """See `Store.change`."""
+        with self._lock:
+            try:
+                return work(self._book, self._rows.get)
+            finally:
+                self._rows.update(self._book.changed)
+                self._book.changed.clear()
+
+    def look(self, work: Work[T]) -> T:
+        """See `Store.look`."""
+        with self._lock:
+            return work(self._book, self._rows.get)
+
+    def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
+        """See `Store.get`."""
+        with self._lock:
+            entry = self._rows.get(id)
+            return (None if entry is None else copy(entry)), next_due(self._book.live.values())
+
+    def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
+        """See `Store.select`."""
+        with self._lock:
+            rows = [
+                copy(entry)
+                for entry in self._rows.values()
+                if (since is None or entry.ended is None or entry.ended >= since)
+                and (state is None or entry.state is state)
+            ]
+        return sorted(rows, key=lambda entry: entry.arrival)
+
+    def close(self) -> None:
+        """See `Store.close`."""

@@ -1,0 +1,88 @@
+"""The tables of a SQL ledger, and the migrations to them. Times are microseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import BigInteger, Column, Connection, Index, MetaData, String, Table, Text, inspect, text
+
+from gangplan.errors import InputError
+
+HEAD = "0001"
+"""The newest migration; a database that is at it is opened without Alembic."""
+
+VERSION_TABLE = "gangplan_version"
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+metadata = MetaData()
+
+# One row: the number of the last change, the counters, the calendar's change, and when time alone changes something.
+head = Table(
+    "gangplan_head",
+    metadata,
+    Column("one", BigInteger, primary_key=True, autoincrement=False),
+    Column("change", BigInteger, nullable=False),
+    Column("arrivals", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("calendar_change", BigInteger, nullable=False),
+    Column("due", BigInteger),
+)
+
+reservations = Table(
+    "gangplan_reservations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("request_key", String(512), nullable=False),
+    Column("tenant", String(63), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("arrival", BigInteger, nullable=False),
+    Column("submitted", BigInteger, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("token", BigInteger),
+    Column("pool", String(63)),
+    Column("slots", Text),
+    Column("granted", BigInteger),
+    Column("hard_end", BigInteger),
+    Column("expires", BigInteger),
+    Column("ended", BigInteger),
+    Column("first_eta", BigInteger),
+    Column("plan", Text),
+    Column("reason", Text),
+    Column("change", BigInteger, nullable=False),
+    Index("gangplan_reservations_change", "change"),
+    Index("gangplan_reservations_state", "state", "arrival"),
+    Index("gangplan_reservations_ended", "ended"),
+)
+
+calendars = Table(
+    "gangplan_calendars",
+    metadata,
+    Column("change", BigInteger, primary_key=True, autoincrement=False),
+    Column("published", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+
+def version_of(connection: Connection) -> str | None:
+    """Return the migration that a database is at; None for an empty one."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 (a constant)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring a database to `HEAD` in the transaction that the caller holds the write lock in."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
+    present = version_of(connection)
+    if present == HEAD:
+        return
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, HEAD)
+    except CommandError as error:
+        raise InputError("ledger", f"schema {present}", f"is not known here ({error}): upgrade gangplan") from None

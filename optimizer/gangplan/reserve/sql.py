@@ -1,0 +1,239 @@
+"""A ledger in a SQL database: each change is one transaction under the database's write lock.
+
+The store keeps a book in memory and brings it up to date from the rows that others changed since (`change` numbers), so
+that a call reads little. When a commit fails the book is dropped and read anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+
+from gangplan.errors import GangplanError, InputError, UnavailableError
+from gangplan.reserve import codec
+from gangplan.reserve.book import Book, next_due
+from gangplan.reserve.entry import Entry
+from gangplan.reserve.ledger import T, Work
+from gangplan.reserve.schema import HEAD, calendars, head, migrate, reservations, version_of
+from gangplan.types import CapacityCalendar, ReservationId, ReservationState, Token
+
+_LIVE = (ReservationState.WAITING.value, ReservationState.GRANTED.value)
+_UPDATE = (
+    update(reservations)
+    .where(reservations.c.id == bindparam("row_id"))
+    .values(
+        {c.name: bindparam(c.name) for c in reservations.c if c.name not in ("id", "request_key", "tenant", "body")}
+    )
+)
+
+
+class SqlStore:
+    """Keeps the rows of a ledger; `writer` begins transactions that hold the write lock, `reader` ones that do not."""
+
+    def __init__(self, writer: Engine, reader: Engine, *, shown: str) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._shown = shown  # the URL without its password
+        self._book: Book | None = None
+        self._change = 0
+        self._calendar: CapacityCalendar | None = None
+        self._calendar_change = 0
+        self._known: set[ReservationId] = set()  # ids that have a row
+        self._lock = RLock()
+        self._open()
+
+    def _open(self) -> None:
+        """Bring the schema to its head; quick when it is there already."""
+        with self._reached():
+            with self._reader.begin() as connection:
+                if version_of(connection) == HEAD:
+                    return
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            with self._writer.begin() as connection:
+                migrate(connection)
+
+    # ------------------------------------------------------------ Store
+
+    def change(self, work: Work[T]) -> T:
+        """See `Store.change`."""
+        with self._lock, self._reached(), self._writer.begin() as connection:
+            book = self._fresh(connection)
+            try:
+                done = work(book, lambda id: self._lookup(connection, book, id))
+            except GangplanError:
+                self._write(connection, book)  # what time alone changed stands, whoever was refused
+                connection.commit()
+                raise
+            self._write(connection, book)
+            connection.commit()
+        return done
+
+    def look(self, work: Work[T]) -> T:
+        """See `Store.look`."""
+        with self._lock, self._reached(), self._reader.begin() as connection:
+            book = self._fresh(connection)
+            return work(book, lambda id: self._lookup(connection, book, id))
+
+    def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
+        """See `Store.get`."""
+        with self._reached(), self._reader.begin() as connection:
+            due = connection.execute(select(head.c.due)).scalar()
+            return _read_one(connection, id), due
+
+    def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
+        """See `Store.select`."""
+        query = select(reservations).order_by(reservations.c.arrival)
+        if since is not None:
+            query = query.where(or_(reservations.c.ended.is_(None), reservations.c.ended >= since))
+        if state is not None:
+            query = query.where(reservations.c.state == state.value)
+        with self._reached(), self._reader.begin() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+    # ------------------------------------------------------------ the book and its rows
+
+    def _fresh(self, connection: Connection) -> Book:
+        """Return the book with all that others have committed."""
+        row = connection.execute(select(head)).one()
+        book = self._book
+        if book is None or row.calendar_change != self._calendar_change:
+            book = self._read_book(connection, row)
+        elif row.change != self._change:
+            query = select(reservations).where(reservations.c.change > self._change)
+            for changed in connection.execute(query):
+                book.remove(ReservationId(changed.id))
+                if changed.state in _LIVE:
+                    book.add(_entry(changed))
+        self._book, self._change = book, row.change
+        book.arrivals, book.tokens = row.arrivals, row.tokens
+        return book
+
+    def _read_book(self, connection: Connection, row: Row[Any]) -> Book:
+        """Read the whole book anew."""
+        book = Book()
+        for live in connection.execute(select(reservations).where(reservations.c.state.in_(_LIVE))):
+            book.add(_entry(live))
+        if row.calendar_change:
+            body = select(calendars.c.body).where(calendars.c.change == row.calendar_change)
+            book.load_calendar(codec.calendar_from(connection.execute(body).scalar_one()))
+        self._calendar, self._calendar_change = book.calendar, row.calendar_change
+        return book
+
+    def _lookup(self, connection: Connection, book: Book, id: ReservationId) -> Entry | None:
+        """Return a reservation from the book, or a final one from its row."""
+        return book.live.get(id) or book.changed.get(id) or _read_one(connection, id)
+
+    def _write(self, connection: Connection, book: Book) -> None:
+        """Write what changed, under the next change number."""
+        published = book.calendar is not self._calendar and book.calendar is not None
+        if not book.changed and not published:
+            return
+        change = self._change + 1
+        rows = [_row(entry, change) for entry in book.changed.values()]
+        old = self._stored(connection, rows)
+        if new := [row for row in rows if row["id"] not in old]:
+            connection.execute(insert(reservations), new)
+        if known := [{**row, "row_id": row["id"]} for row in rows if row["id"] in old]:
+            connection.execute(_UPDATE, known)
+        values: dict[str, Any] = {"change": change, "arrivals": book.arrivals, "tokens": book.tokens}
+        if published and book.calendar is not None:
+            body = codec.calendar_text(book.calendar)
+            connection.execute(insert(calendars), {"change": change, "published": 0, "body": body})
+            values["calendar_change"] = change
+        connection.execute(update(head).values(due=next_due(book.live.values()), **values))
+        self._change, self._calendar = change, book.calendar
+        self._calendar_change = values.get("calendar_change", self._calendar_change)
+        book.changed.clear()
+
+    def _stored(self, connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
+        """Return which of the rows are in the database already."""
+        ids = [row["id"] for row in rows]
+        found: set[str] = set()
+        for start in range(0, len(ids), 500):
+            query = select(reservations.c.id).where(reservations.c.id.in_(ids[start : start + 500]))
+            found.update(connection.execute(query).scalars())
+        return found
+
+    @contextmanager
+    def _reached(self) -> Generator[None]:
+        """Say in our words that the database cannot be used; drop the book, which may be ahead of the rows."""
+        try:
+            yield
+        except OperationalError as error:
+            self._book = None
+            why = str(error.orig)
+            raise UnavailableError(f"ledger: {self._shown} cannot be reached ({why}): try again") from error
+        except DatabaseError as error:
+            self._book = None
+            raise InputError("ledger", self._shown, f"is no gangplan ledger ({error.orig})") from error
+        except (SQLAlchemyError, OSError) as error:
+            self._book = None
+            raise UnavailableError(f"ledger: {self._shown} cannot be used ({error}): try again") from error
+        except GangplanError:
+            raise
+        except BaseException:
+            self._book = None
+            raise
+
+
+def _read_one(connection: Connection, id: ReservationId) -> Entry | None:
+    """Return one reservation from its row."""
+    row = connection.execute(select(reservations).where(reservations.c.id == id)).one_or_none()
+    return None if row is None else _entry(row)
+
+
+def _row(entry: Entry, change: int) -> dict[str, Any]:
+    """Return an entry as its row."""
+    return {
+        "id": entry.id,
+        "request_key": entry.request.request_key,
+        "tenant": entry.request.tenant,
+        "body": entry.body,
+        "arrival": entry.arrival,
+        "submitted": entry.submitted,
+        "state": entry.state.value,
+        "token": entry.token,
+        "pool": entry.pool,
+        "slots": codec.slots_text(entry.slots),
+        "granted": entry.granted,
+        "hard_end": entry.hard_end,
+        "expires": entry.expires,
+        "ended": entry.ended,
+        "first_eta": entry.first_eta,
+        "plan": codec.plan_text(entry.plan),
+        "reason": codec.reason_text(entry.reason),
+        "change": change,
+    }
+
+
+def _entry(row: Row[Any]) -> Entry:
+    """Return a row as an entry."""
+    return Entry(
+        id=ReservationId(row.id),
+        request=codec.request_from(row.body),
+        body=row.body,
+        arrival=row.arrival,
+        submitted=row.submitted,
+        state=ReservationState(row.state),
+        token=None if row.token is None else Token(row.token),
+        pool=row.pool,
+        slots=codec.slots_from(row.slots),
+        granted=row.granted,
+        hard_end=row.hard_end,
+        expires=row.expires,
+        ended=row.ended,
+        first_eta=row.first_eta,
+        plan=codec.plan_from(row.plan),
+        reason=codec.reason_from(row.reason),
+    )
