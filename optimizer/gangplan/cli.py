@@ -298,7 +298,7 @@ def run(
 def review_list(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
     forecast, store = _registry()
-    _emit(as_json, forecast.list_versions(store), show.versions)
+    _emit(as_json, summaries.of_versions(forecast.list_versions(store)), show.versions)
 
 
 @review_app.command("show", epilog="Example:  gangplan review show 3")
@@ -307,7 +307,7 @@ def review_show(
 ) -> None:
     """Show one version: how it did, beside naive and champion, and its history."""
     forecast, store = _registry()
-    _emit(as_json, forecast.show_version(store, version), show.version)
+    _emit(as_json, summaries.of_version(forecast.show_version(store, version)), show.version)
 
 
 @review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
@@ -315,11 +315,13 @@ def review_approve(
     version: Annotated[str, typer.Argument(help="Number of the version.")],
     by: Annotated[str, typer.Option(help="Who says so.")],
     why: Annotated[str, typer.Option(help="The reason, kept with the version.")],
+    force: Annotated[bool, typer.Option(help="Also where the gate or a reviewer refused it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a version the champion."""
     forecast, store = _registry()
-    _emit(as_json, forecast.approve(store, version, by=by, why=why, clock=system_clock), show.version)
+    found = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
+    _emit(as_json, summaries.of_version(found), show.version)
 
 
 @review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
@@ -331,7 +333,8 @@ def review_reject(
 ) -> None:
     """Refuse a challenger, with the reason."""
     forecast, store = _registry()
-    _emit(as_json, forecast.reject(store, version, by=by, why=why, clock=system_clock), show.version)
+    found = forecast.reject(store, version, by=by, why=why, clock=system_clock)
+    _emit(as_json, summaries.of_version(found), show.version)
 
 
 @review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
@@ -342,7 +345,8 @@ def review_rollback(
 ) -> None:
     """Give the champion's place back to the one before."""
     forecast, store = _registry()
-    _emit(as_json, forecast.rollback(store, by=by, why=why, clock=system_clock), show.version)
+    found = forecast.rollback(store, by=by, why=why, clock=system_clock)
+    _emit(as_json, summaries.of_version(found), show.version)
 
 
 def _registry() -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gangplan.types import FreeCapacity, Learning, NodeChange, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
+    from gangplan.forecast import ModelVersion
     from gangplan.telemetry import IngestReport
 
 Summary = dict[str, Any]
@@ -41,7 +42,31 @@ def of_training(training: Training) -> Summary:
         "coverage_80": round(training.coverage_80, 3),
         "promoted": training.promoted,
         "reason": training.reason,
+        "notes": list(training.notes),
     }
+
+
+def of_version(found: ModelVersion) -> Summary:
+    """Say how a version did and what was decided about it, by whom, when and why."""
+    return {
+        "version": found.version,
+        "aliases": ", ".join(found.aliases),
+        "made_at": _time(found.made_at),
+        "wql": round(found.wql, 3),
+        "naive_wql": round(found.naive_wql, 3),
+        "coverage_80": round(found.coverage_80, 3),
+        "gate": found.gate,
+        "reason": found.reason,
+        "rejected": found.rejected,
+        "run_id": found.run_id,
+        "changes": [f"{_time(one.at)} {one.action} by {one.by}: {one.why}" for one in found.changes],
+    }
+
+
+def of_versions(found: Iterable[ModelVersion]) -> list[Summary]:
+    """The same in a row each, without the words."""
+    kept = ("version", "aliases", "made_at", "wql", "naive_wql", "coverage_80", "gate", "rejected")
+    return [{name: of_version(one)[name] for name in kept} for one in found]
 
 
 def of_plan(plan: Plan) -> Summary:
