@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gangplan import cycle
-from gangplan.types import Plan, Training
 from gangplan_kfp.edge import say, settings_from
+
+if TYPE_CHECKING:
+    from gangplan.types import Plan, Training
 
 
 def train(settings: Mapping[str, Any], *, mlflow: str, home: str) -> Training:
     """Train, back-test, register; promote if the gate passes."""
-    return cycle.train(settings_from(settings, mlflow=mlflow, home=home), progress=_tell)
+    read = settings_from(settings, mlflow=mlflow, home=home)
+    from gangplan import cycle  # takes seconds: a wrong setting is told before it
+
+    return cycle.train(read, progress=_tell)
 
 
 def make_plan(settings: Mapping[str, Any], *, mlflow: str, ledger: str, fleet: str, home: str) -> Plan:
     """Forecast, plan, keep the plan, publish the calendar."""
     read = settings_from(settings, mlflow=mlflow, ledger=ledger, fleet=fleet, home=home)
+    from gangplan import cycle
+
     return cycle.make_plan(read, progress=_tell)
 
 

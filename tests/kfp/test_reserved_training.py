@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from kfp import local
 
+from gangplan import cycle, forecast, plan
+from gangplan.config import load_settings
+from gangplan.tracking import open_store
 from gangplan_kfp import train_demand_model
 from gangplan_kfp.pipelines.reserved_training import reserved_training
 
@@ -46,13 +49,13 @@ def write_demand(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A home with a starter fleet, its ledger, and telemetry in MLflow: all made by the command."""
+    """A home with a starter fleet, its ledger, and telemetry in MLflow: what `gangplan init` and `ingest` make."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "mlflow").mkdir()
     shutil.copy(mlflow_template, folder / "mlflow" / "mlflow.db")
     write_demand(folder / "demand.csv")
     gangplan(folder, "init")
-    gangplan(folder, "ingest", str(folder / "demand.csv"))
+    cycle.ingest(load_settings(home=folder), str(folder / "demand.csv"))
     return folder
 
 
@@ -94,16 +97,18 @@ def test_the_command_sees_what_the_pipeline_held(home: Path, outputs: dict[str, 
 def test_the_model_is_in_the_registry(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
     """The version that the step hands on is the registry's, and its page shows the back-test beside naive."""
     trained = parameters(outputs, "train-demand-model")
-    assert str(trained["model_version"]) in {str(row["version"]) for row in gangplan(home, "review", "list")}
+    versions = forecast.list_versions(open_store(load_settings(home=home)))
+    assert [row.version for row in versions] == [trained["model_version"]]
     shown = figures(outputs, "train-demand-model")
     assert {"wql_percent", "naive_wql_percent", "coverage_80"} <= set(shown)
     assert page(outputs, "train-demand-model", "training").startswith(f"# Demand model {trained['model_version']}: ")
 
 
 def test_the_plan_is_what_the_ledger_promises(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
-    """The plan that the step hands on is the command's newest, its cost is on the page, its pools in the calendar."""
+    """The plan that the step hands on is the newest, its cost is on the page, its pools in the calendar."""
     planned = parameters(outputs, "plan-capacity")
-    assert gangplan(home, "explain")["plan_id"] == planned["plan_id"]
+    newest, _ = plan.read_plan(open_store(load_settings(home=home)))
+    assert newest.plan_id == planned["plan_id"]
     assert figures(outputs, "plan-capacity")["total_cost"] == planned["total_cost"] > 0
     assert page(outputs, "plan-capacity", "explanation").startswith(f"# Plan {planned['plan_id']}: ")
     assert {row["pool"] for row in gangplan(home, "calendar", "--hours", "12")} == {"h100-lab"}
