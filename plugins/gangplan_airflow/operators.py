@@ -117,7 +117,8 @@ class ReleaseGangOperator(BaseOperator):
         super().__init__(**kwargs)
         if (reserve is None) == (request_key is None):
             raise InputError("reserve", self.task_id, "needs either the reserve task or its request_key")
-        self.request_key = request_key or getattr(reserve, "request_key", None) or key_template(reserve.task_id)
+        named = getattr(reserve, "task_id", "")  # a mapped reserve task has a name, but no key before it runs
+        self.request_key = request_key or getattr(reserve, "request_key", None) or key_template(named)
         self.gangplan_conn_id = gangplan_conn_id or getattr(reserve, "gangplan_conn_id", GangplanHook.default_conn_name)
 
     def execute(self, context: Context) -> list[str]:

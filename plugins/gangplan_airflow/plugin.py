@@ -12,7 +12,7 @@ class GangplanPlugin(AirflowPlugin):
     """Puts the report and the ledger under /gangplan, for users who are logged in, and a link into the navigation."""
 
     name = "gangplan"
-    external_views: ClassVar[list[Any]] = [
+    external_views: ClassVar[list[Any]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
         {
             "name": "GPU capacity",
             "href": "/gangplan/report",
@@ -23,7 +23,7 @@ class GangplanPlugin(AirflowPlugin):
     ]
 
     @cached_property
-    def fastapi_apps(self) -> list[dict[str, Any]]:
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The web application, made when a web server asks: every worker loads the plugin, and the import costs 1 s."""
         from gangplan_airflow.web import make_app
 
