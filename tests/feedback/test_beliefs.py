@@ -100,3 +100,13 @@ def test_shrinking_loses_less_than_believing_all_or_nothing() -> None:
         lost += [float(((guess - truth) ** 2).sum()) for guess in guesses]
     assert lost[0] < 0.75 * lost[1]
     assert lost[0] < 0.75 * lost[2]
+
+
+def test_a_level_error_that_is_not_believed_stays_in_the_width() -> None:
+    """A miss too small to be believed leaves the width to the coverage as it was; a believed one to what is left."""
+    small, large = (
+        scored(ratio, width=0.6).with_columns(coverage_80=pl.lit(coverage))
+        for ratio, coverage in ((1.04, 0.8), (1.6, 0.1))
+    )
+    assert step(small)["width"][0] == pytest.approx(1.0, abs=0.01)
+    assert step(large)["width"][0] < 0.95

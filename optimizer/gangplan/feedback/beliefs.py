@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import NormalDist
 from typing import Any
 
 import polars as pl
@@ -30,6 +31,7 @@ ORIGIN_SD = 0.05
 USUAL_SD = 0.2
 """The relative hourly error of a series that is not known yet; it weighs as much as a day of hours."""
 _DAY = 24
+_NO_ERROR = 1e-6
 _WIDTH_NOISE = 0.79
 """Variance of the log 0.8 quantile of a half-normal from one look: 0.16 / (density x quantile)^2."""
 
@@ -63,14 +65,12 @@ def correct(by_series: pl.DataFrame, *, before: pl.DataFrame, age: timedelta, ap
     keys = [_key(row) for row in rows]
     prior = [faded.get(key, Belief()) for key in keys]
     under = [held.get(key, Belief()) for key in keys]
-    levels = _update(
-        [p.level for p in prior],
-        [a.level * _level_found(row) for a, row in zip(under, rows, strict=True)],
-        [_level_noise(row) for row in rows],
-    )
+    found = [one.level * _level_found(row) for one, row in zip(under, rows, strict=True)]
+    levels = _update([one.level for one in prior], found, [_level_noise(row) for row in rows])
+    believed = [_believed(one.level, to, new) for one, to, new in zip(under, found, levels, strict=True)]
     widths = _update(
-        [p.width for p in prior],
-        [a.width * _bounded(row["width"], 4) for a, row in zip(under, rows, strict=True)],
+        [one.width for one in prior],
+        [one.width * _width_found(row, part) for one, row, part in zip(under, rows, believed, strict=True)],
         [_WIDTH_NOISE / _looks(row) for row in rows],
     )
     for key, level, width, old, row in zip(keys, levels, widths, prior, rows, strict=True):
@@ -106,6 +106,24 @@ def _level_noise(row: dict[str, Any]) -> float:
     relative = row["error_sd"] / max(row["mean_gpus"] + row["bias"], 1e-9)
     hourly = (_DAY * USUAL_SD**2 + row["hours"] * min(relative, 4.0) ** 2) / (_DAY + row["hours"])
     return hourly / _looks(row) + ORIGIN_SD**2
+
+
+def _believed(held: float, found: float, new: float) -> float:
+    """The share (0 to 1, log scale) of a forecast's level error that the new level takes away."""
+    error = math.log(found / held)
+    return 1.0 if abs(error) < _NO_ERROR else min(max(math.log(new / held) / error, 0.0), 1.0)
+
+
+def _width_found(row: dict[str, Any], believed: float) -> float:
+    """The width that would have held 80 % of hours once the believed share of the level error is gone.
+
+    Error that is not believed to come again in the level has to be covered by the width: between the width with all of
+    the error still there, read from the coverage, and that with none of it.
+    """
+    covered = (row["hours"] * row["coverage_80"] + _DAY * 0.8) / (row["hours"] + _DAY)
+    as_it_was = NormalDist().inv_cdf(0.9) / NormalDist().inv_cdf((1 + min(max(covered, 0.05), 0.995)) / 2)
+    levelled = math.log(_bounded(row["width"], 4))
+    return math.exp(believed * levelled + (1 - believed) * math.log(_bounded(as_it_was, 4)))
 
 
 def _looks(row: dict[str, Any]) -> float:
