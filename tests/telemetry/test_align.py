@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from gangplan.errors import InputError
 from gangplan.tables import DEMAND, EVENTS, JOBS, NODES
-from gangplan.telemetry.align import LATE, LONGEST, WEEK, align
+from gangplan.telemetry.align import LATE, LONGEST, align
 from gangplan.telemetry.demand import HOUR, hours_between
 from gangplan.telemetry.values import Telemetry
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
 PRESENT = datetime(2026, 3, 2, 9, tzinfo=UTC)
+WEEK = timedelta(weeks=1)
 SERIES = {"tenant": "search", "workload_class": "cost", "accelerator": "a100"}
 
 
@@ -43,7 +44,7 @@ def _telemetry(start: datetime, end: datetime, *, relative: bool = False) -> Tel
     )
 
 
-@given(end=st.integers(7, 60_000), hours=st.integers(200, 400))
+@given(end=st.integers(7, 60_000), hours=st.integers(336, 600))
 @settings(max_examples=40, deadline=None)
 def test_old_telemetry_moves_by_whole_weeks_and_is_cut_at_the_present(end: int, hours: int):
     """However old it is, it ends at the present hour, and a Monday's nine o'clock is still one."""
@@ -57,6 +58,18 @@ def test_old_telemetry_moves_by_whole_weeks_and_is_cut_at_the_present(end: int, 
     assert demand["gpus"].null_count() == 0
     week_hour = (demand["hour"].dt.weekday().cast(pl.Float64) - 1) * 24 + demand["hour"].dt.hour()
     assert (demand["gpus"] == week_hour).all()
+
+
+@given(end=st.integers(0, 60_000), hours=st.integers(1, 400))
+@settings(max_examples=40, deadline=None)
+def test_short_telemetry_keeps_its_time_of_day_and_half_of_itself(end: int, hours: int):
+    """Less than two weeks move by days, less than two days by hours: at least half stays, up to the present."""
+    last = PRESENT - end * HOUR
+    moved = align(_telemetry(last - hours * HOUR, last), NOW)
+    assert moved.end == PRESENT
+    assert moved.demand.drop_nulls("gpus").height >= hours / 2
+    if hours >= 48:
+        assert (moved.start - (last - hours * HOUR)) % timedelta(days=1) == timedelta()
 
 
 @given(end=st.integers(0, 60_000))

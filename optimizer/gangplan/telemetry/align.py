@@ -1,7 +1,9 @@
 """Moves telemetry to the present: it ends at the present hour, so that the forecast begins now.
 
-Telemetry with a calendar moves by whole weeks (a Monday stays a Monday) and is cut at the present hour; a relative
-trace moves by whole hours. What is at most six hours late is a late collection: it stays, its missing hours are nulls.
+Telemetry with a calendar moves by whole weeks (a Monday stays a Monday) and is cut at the present hour. Where it covers
+less than two weeks it moves by whole days, below two days by whole hours, so that half of it and more is kept. A
+relative trace moves by whole hours. What is at most six hours late is a late collection: it stays, and its missing
+hours are nulls.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from gangplan.clock import floor_hour, require_utc
 from gangplan.telemetry.demand import fill_grid
 from gangplan.telemetry.values import TABLES, Telemetry
 
-WEEK = timedelta(weeks=1)
+STEPS = (timedelta(weeks=1), timedelta(days=1), timedelta(hours=1))
 LATE = timedelta(hours=6)
 """How late the last sample of a watched cluster may be before the telemetry counts as old."""
 
@@ -37,7 +39,8 @@ def offset(telemetry: Telemetry, present: datetime) -> timedelta:
         return behind
     if behind <= LATE:
         return timedelta()
-    return -(-behind // WEEK) * WEEK
+    step = next((step for step in STEPS if telemetry.end - telemetry.start >= 2 * step), STEPS[-1])
+    return -(-behind // step) * step
 
 
 def shift(telemetry: Telemetry, by: timedelta) -> Telemetry:

@@ -179,7 +179,7 @@ def _rows(runs: list[GpuRun], now: datetime) -> pl.DataFrame:
             "started_at": _text(_moment(each.run.info.start_time)),
             "ended_at": _text(_ended(each, now)),
             LINE: line,
-            PLACE: f"experiment {each.experiment}",
+            PLACE: f"run {each.run.info.run_id}",
             FAULT: None,
         }
         for line, each in enumerate(runs, start=1)

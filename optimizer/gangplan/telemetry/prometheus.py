@@ -24,6 +24,7 @@ HOUR = timedelta(hours=1)
 CHUNK = timedelta(days=7)
 DEFAULT_DAYS = 30
 TIMEOUT_S = 60.0
+_FORM = "give prometheus+http://host:9090"
 
 _REQUESTED = (
     "max by (namespace, pod, container, node) "
@@ -110,10 +111,13 @@ class Server:
 
 def parse_server(source: str) -> Server:
     """Read prometheus+http(s)://[user:password@]host:port[/path][?days=N]."""
-    parts = urlsplit(source.removeprefix("prometheus+"))
-    shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    try:
+        httpx.URL(source.removeprefix("prometheus+"))
+        parts = urlsplit(source.removeprefix("prometheus+"))
+    except (ValueError, httpx.InvalidURL) as error:
+        raise InputError("source", "prometheus+...", f"is no address ({error}): {_FORM}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("source", shown, "is no Prometheus address: give prometheus+http://host:9090")
+        raise InputError("source", f"prometheus+{parts.scheme}:", f"is no address of Prometheus: {_FORM}")
     options = parse_qs(parts.query, keep_blank_values=True)
     unknown = ", ".join(sorted(set(options) - {"days"}))
     if unknown:

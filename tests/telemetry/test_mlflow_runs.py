@@ -1,0 +1,155 @@
+"""MLflow runs' GPU system metrics become jobs, demand and node metrics."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Metric
+
+from gangplan.errors import InputError, UnavailableError
+from gangplan.progress import no_progress
+from gangplan.telemetry.sources import load
+from gangplan.telemetry.values import Telemetry
+from gangplan.tracking import Store
+from gangplan.types import SERIES
+
+NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def _read(store: Store) -> Telemetry:
+    """Read the store as the ingest does."""
+    return load(f"mlflow+{store.uri}", seed=7, clock=lambda: NOW, progress=no_progress)
+
+
+def _ms(moment: datetime) -> int:
+    """Return MLflow's time."""
+    return int(moment.timestamp() * 1000)
+
+
+def _run(
+    store: Store,
+    experiment: str,
+    busy: dict[str, list[float]],
+    *,
+    start: datetime = START,
+    hours: float = 3,
+    tags: dict[str, str] | None = None,
+    ended: bool = True,
+) -> str:
+    """Log a run with samples every half hour for each key of system metrics; the last is idle, as on a real host."""
+    found = store.client.get_experiment_by_name(experiment)
+    home = found.experiment_id if found else store.client.create_experiment(experiment)
+    run = store.client.create_run(home, start_time=_ms(start), tags=tags)
+    points = [
+        Metric(f"system/{key}", value, _ms(start + index * HOUR / 2), index)
+        for key, values in busy.items()
+        for index, value in enumerate(values)
+    ]
+    store.client.log_batch(run.info.run_id, metrics=points)
+    if ended:
+        store.client.set_terminated(run.info.run_id, end_time=_ms(start + hours * HOUR))
+    return run.info.run_id
+
+
+def test_run_is_a_job_of_the_gpus_that_it_kept_busy(mlflow_store: Store):
+    """Of a host's four GPUs two were busy at some time: the run asked for two, from its start to its end."""
+    run_id = _run(
+        mlflow_store,
+        "Fraud models/v2",
+        {
+            "gpu_0_utilization_percentage": [90, 90, 0],
+            "gpu_1_utilization_percentage": [0, 40, 0],
+            "gpu_2_utilization_percentage": [0, 0.5, 0],
+            "gpu_3_utilization_percentage": [0, 0, 0],
+            "gpu_0_memory_usage_percentage": [50, 70, 0],
+            "cpu_utilization_percentage": [10, 10, 10],
+        },
+    )
+    read = _read(mlflow_store)
+    assert read.jobs.rows() == [
+        (run_id, "Fraud-models-v2", "throughput", "any", 2.0, START, START, START + 3 * HOUR),
+    ]
+    assert read.demand["gpus"].to_list() == [2, 2, 2]
+    assert (read.start, read.end) == (START, START + 3 * HOUR)
+    first = read.nodes.row(0, named=True)
+    assert (first["time"], first["node"]) == (START, run_id[:12])
+    assert first["gpu_utilization"] == pytest.approx((0.9 + 0.9 + 0 + 0.4 + 0 + 0.005 + 0 + 0) / 8)
+    assert first["gpu_memory_utilization"] == pytest.approx(0.6)
+    assert read.live
+
+
+def test_tags_name_the_series_and_keys_name_the_nodes(mlflow_store: Store):
+    """Tags gangplan.* win over the guess; a run over two nodes counts the GPUs of both."""
+    tags = {
+        "gangplan.tenant": "risk",
+        "gangplan.workload_class": "cost",
+        "gangplan.accelerator": "h100",
+        "gangplan.node": "n9",
+    }
+    keys = {f"{node}/gpu_0_utilization_percentage": [50.0] for node in ("n1", "n2")}
+    _run(mlflow_store, "e", keys, tags=tags)
+    _run(mlflow_store, "e", {"gpu_0_utilization_percentage": [50.0]}, tags=tags)
+    read = _read(mlflow_store)
+    assert read.jobs.select(*SERIES, "gpus").rows() == [("risk", "cost", "h100", 2), ("risk", "cost", "h100", 1)]
+    assert set(read.nodes["node"]) == {"n1", "n2", "n9"}
+    assert set(read.nodes["accelerator"]) == {"h100"}
+
+
+def test_killed_run_ends_with_its_last_sample_and_a_running_one_does_not(mlflow_store: Store):
+    """A run that says RUNNING but was silent for an hour was killed."""
+    busy = {"gpu_0_utilization_percentage": [80.0, 80.0, 80.0]}
+    killed = _run(mlflow_store, "e", busy, ended=False)
+    alive = _run(mlflow_store, "e", busy, start=NOW - HOUR, ended=False)
+    ends = dict(_read(mlflow_store).jobs.select("job_id", "ended_at").iter_rows())
+    assert ends == {killed: START + HOUR, alive: None}
+
+
+def test_bad_samples_and_bad_runs_are_named(mlflow_store: Store):
+    """No percentage, an end before the start, an unknown class: each named and kept out; runs without GPUs skipped."""
+    good = _run(mlflow_store, "e", {"gpu_0_utilization_percentage": [80.0, 180.0, -1.0]})
+    key, one = "system/gpu_0_utilization_percentage", {"gpu_0_utilization_percentage": [80.0]}
+    backwards = _run(mlflow_store, "e", one, hours=-1)
+    other = _run(mlflow_store, "e", one, tags={"gangplan.workload_class": "training"})
+    _run(mlflow_store, "e", {"gpu_0_utilization_percentage": [0.0]})
+    _run(mlflow_store, "e", {"cpu_utilization_percentage": [80.0]})
+    read = _read(mlflow_store)
+    assert read.jobs["job_id"].to_list() == [good]
+    assert {(bad.place, bad.field, bad.value) for bad in read.rejected} == {
+        (f"run {backwards}", "ended_at", (START - HOUR).isoformat()),
+        (f"run {other}", "workload_class", "training"),
+        (f"run {good}", key, "180.0"),
+        (f"run {good}", key, "-1.0"),
+    }
+    assert {bad.line for bad in read.rejected if bad.field == key} == {2, 3}
+    assert (read.rejected_count, read.skipped) == (4, 1)
+
+
+def test_store_without_gpu_runs_is_refused(mlflow_store: Store):
+    """No run kept a GPU busy: the remedy says how to log that."""
+    with pytest.raises(InputError, match="enable_system_metrics_logging"):
+        _read(mlflow_store)
+
+
+def test_missing_store_is_refused_and_not_made(tmp_path: Path):
+    """A mistyped path does not leave an empty database behind."""
+    file = tmp_path / "no" / "mlflow.db"
+    with pytest.raises(InputError, match="is not there"):
+        _read(Store(uri=f"sqlite:///{file}"))
+    assert not file.parent.exists()
+
+
+def test_server_that_is_down_is_unavailable_at_once():
+    """Nothing listens: no minutes of retries."""
+    with pytest.raises(UnavailableError, match="cannot be reached") as refused:
+        _read(Store(uri="http://me:s3cret@127.0.0.1:9"))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_other_schemes_are_refused():
+    """What is no tracking URI is no source."""
+    with pytest.raises(InputError, match="is no MLflow tracking URI"):
+        _read(Store(uri="ftp://host"))
