@@ -182,9 +182,11 @@ def test_span_below_an_hour_is_refused(tmp_path: Path):
     assert "covers no whole hour" in str(_refused(_jobs(tmp_path, _with(**times, ended_at="2026-03-01T00:50:00Z"))))
 
 
-@pytest.mark.parametrize("source", ["", "s3://bucket/jobs.csv", "https://me:secret@host/jobs.csv"])
-def test_unknown_kind_of_source_is_refused_without_its_password(source: str):
-    """An address of another kind lists the known ones, and shows no password."""
+@pytest.mark.parametrize(
+    "source", ["", "x" * 5000, "no\0path", "s3://bucket/jobs.csv", "https://me:secret@host/jobs.csv"]
+)
+def test_what_is_no_source_is_refused_without_its_password(source: str):
+    """What is neither a path nor a known address lists what may be given, and shows no password."""
     with pytest.raises(InputError, match=r"give sample, a CSV") as refused:
         load(source, seed=7, clock=lambda: NOW, progress=no_progress)
     assert "secret" not in str(refused.value)

@@ -29,7 +29,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others():
     assert make_sample(7).telemetry.sha256() != make_sample(8).telemetry.sha256()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_any_seed_gives_a_cluster_of_some_hundred_gpus(seed: int):
     """Whatever the seed: nine series, a total mean of 200 to 350 GPUs, every job's times in order."""
     made = make_sample(seed).telemetry

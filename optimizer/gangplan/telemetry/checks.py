@@ -19,6 +19,8 @@ from gangplan.telemetry.values import REJECTED_KEPT, BadRow
 LINE, PLACE, FAULT = "_line", "_place", "_fault"
 """Columns that a reader adds: where the row stands, and what is wrong with the row as a whole (null: nothing)."""
 
+_READ = "._read"  # beside the text of a field stands what was read from it
+
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MOST_GPUS = 1_000_000.0
 
@@ -64,13 +66,13 @@ def check(
     `rows` are text with the columns LINE, PLACE and FAULT; `relations` are rules over several fields; of rows that
     agree in `unique` the first stays.
     """
-    missing = [field.name for field in fields if field.name not in rows.columns]
-    rows = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
     whole = Rule(field="row", bad=pl.col(FAULT).is_not_null(), remedy="is no row of this table")
     rules: list[Rule] = [whole, *(rule for field in fields for rule in field.rules), *relations]
     first = pl.coalesce(pl.when(rule.bad).then(pl.lit(index)) for index, rule in enumerate(rules))
-    judged = rows.lazy().with_columns(first.alias("_rule")).collect()
-    sound = judged.filter(pl.col("_rule").is_null()).select(PLACE, LINE, *(field.value for field in fields))
+    read = _trimmed(rows, fields).with_columns(field.value.alias(f"{field.name}{_READ}") for field in fields)
+    judged = read.with_columns(first.alias("_rule"))
+    values = [value_of(field.name).alias(field.name) for field in fields]
+    sound = judged.filter(pl.col("_rule").is_null()).select(PLACE, LINE, *values)
     kept, twice = _first_of(sound, unique)
     bad = [*_broken(judged.filter(pl.col("_rule").is_not_null()), rules), *_repeated(twice, unique)]
     return Checked(
@@ -80,31 +82,31 @@ def check(
 
 def name(field: str, *, optional: bool = False) -> Field:
     """A plain name, as the ledger takes it too."""
-    bad = _given(field) & ~_text(field).str.contains(_NAME)
+    bad = _given(field) & ~pl.col(field).str.contains(_NAME)
     rule = Rule(field=field, bad=bad, remedy="is not a name: use 1 to 63 letters, digits, '.', '_' or '-'")
-    return Field(name=field, value=_text(field), rules=(*_required(field, optional), rule), optional=optional)
+    return Field(name=field, value=pl.col(field), rules=(*_required(field, optional), rule), optional=optional)
 
 
 def text(field: str, *, optional: bool = False) -> Field:
     """Any text."""
-    return Field(name=field, value=_text(field), rules=_required(field, optional), optional=optional)
+    return Field(name=field, value=pl.col(field), rules=_required(field, optional), optional=optional)
 
 
 def one_of(field: str, values: Sequence[str]) -> Field:
     """One of a few words."""
     rule = Rule(
         field=field,
-        bad=_given(field) & ~_text(field).is_in(values),
+        bad=_given(field) & ~pl.col(field).is_in(values),
         remedy=f"is unknown: use one of {', '.join(values)}",
     )
-    return Field(name=field, value=_text(field), rules=(*_required(field, optional=False), rule))
+    return Field(name=field, value=pl.col(field), rules=(*_required(field, optional=False), rule))
 
 
 def number(
     field: str, *, least: float = 0.0, most: float = MOST_GPUS, above: bool = False, optional: bool = False
 ) -> Field:
     """A finite number from `least` (not `least` itself if `above`) to `most`."""
-    value = _text(field).cast(pl.Float64, strict=False).alias(field)
+    value = value_of(field)
     low = value <= least if above else value < least
     rules = (
         *_required(field, optional),
@@ -116,22 +118,23 @@ def number(
         Rule(field=field, bad=low, remedy=f"must be {'greater than' if above else 'at least'} {least:g}"),
         Rule(field=field, bad=value > most, remedy=f"must be at most {most:g}"),
     )
-    return Field(name=field, value=value, rules=rules, optional=optional)
+    read = pl.col(field).cast(pl.Float64, strict=False)
+    return Field(name=field, value=read, rules=rules, optional=optional)
 
 
 def moment(field: str, now: datetime, *, optional: bool = False, ahead: bool = False) -> Field:
     """A UTC time, not before 2000 and, unless it may lie `ahead`, not after `now`."""
-    value = time_value(field)
+    value = value_of(field)
     rules = [
         *_required(field, optional),
         Rule(
             field=field,
-            bad=_given(field) & ~_text(field).str.contains(_ISO),
+            bad=_given(field) & ~pl.col(field).str.contains(_ISO),
             remedy=f"is not an ISO 8601 time: give it like {_EXAMPLE}",
         ),
         Rule(
             field=field,
-            bad=_given(field) & ~_text(field).str.contains(_UTC),
+            bad=_given(field) & ~pl.col(field).str.contains(_UTC),
             remedy=f"is not a UTC time: give it with Z or +00:00, like {_EXAMPLE}",
         ),
         Rule(
@@ -143,35 +146,38 @@ def moment(field: str, now: datetime, *, optional: bool = False, ahead: bool = F
     ]
     if not ahead:
         rules.append(Rule(field=field, bad=value > now, remedy="lies in the future: leave it empty until it has come"))
-    return Field(name=field, value=value, rules=tuple(rules), optional=optional)
-
-
-def time_value(field: str) -> pl.Expr:
-    """Read ISO 8601 text in UTC as a time; what is not one becomes null."""
-    plain = _text(field).str.replace(r"(Z|[+-]00:?00)$", "").str.replace(" ", "T", literal=True)
-    full = pl.when(plain.str.len_chars() == len("2026-03-01T12:00")).then(plain + ":00").otherwise(plain)
-    return (
-        full.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-        .dt.replace_time_zone("UTC")
-        .cast(UTC_TIME)
-        .alias(field)
-    )
+    return Field(name=field, value=_time(field), rules=tuple(rules), optional=optional)
 
 
 def not_before(field: str, earlier: str) -> Rule:
     """A time that must not come before another one."""
-    return Rule(field=field, bad=time_value(field) < time_value(earlier), remedy=f"must not be before {earlier}")
+    return Rule(field=field, bad=value_of(field) < value_of(earlier), remedy=f"must not be before {earlier}")
 
 
-def _text(field: str) -> pl.Expr:
-    """Return the trimmed text; nothing is null."""
-    trimmed = pl.col(field).str.strip_chars()
-    return pl.when(trimmed != "").then(trimmed).alias(field)
+def _time(field: str) -> pl.Expr:
+    """Read ISO 8601 text in UTC as a time; what is not one becomes null."""
+    plain = pl.col(field).str.replace(r"(Z|[+-]00:?00)$", "").str.replace(" ", "T", literal=True)
+    full = pl.when(plain.str.len_chars() == len("2026-03-01T12:00")).then(plain + ":00").otherwise(plain)
+    read = full.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    return read.dt.replace_time_zone("UTC").cast(UTC_TIME)
+
+
+def value_of(field: str) -> pl.Expr:
+    """Return a field's value as it was read from its text, for rules."""
+    return pl.col(f"{field}{_READ}")
+
+
+def _trimmed(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
+    """Return the rows with trimmed text in every field; what is empty, or a column that is not there, is null."""
+    missing = [field.name for field in fields if field.name not in rows.columns]
+    full = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+    text = pl.col([field.name for field in fields]).str.strip_chars()
+    return full.with_columns(pl.when(text != "").then(text))
 
 
 def _given(field: str) -> pl.Expr:
     """Whether anything stands in the field."""
-    return _text(field).is_not_null()
+    return pl.col(field).is_not_null()
 
 
 def _required(field: str, optional: bool) -> tuple[Rule, ...]:

@@ -36,7 +36,11 @@ def read_rows(path: Path) -> pl.DataFrame:
 
 def files_of(folder: Path) -> list[Path]:
     """Return the tables' files in a folder, by name; hidden files and folders in it are left alone."""
-    found = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS) and not path.name.startswith("."))
+    try:
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise InputError("source", folder, f"cannot be read ({error.strerror}): check its rights") from None
+    found = sorted(path for path in inside if path.name.endswith(ENDINGS) and not path.name.startswith("."))
     if not found:
         raise InputError("source", folder, f"has no table: put {', '.join(ENDINGS)} files there (docs/telemetry.md)")
     return found

@@ -13,7 +13,7 @@ import polars as pl
 
 from gangplan.errors import InputError
 from gangplan.tables import JOBS, conform
-from gangplan.telemetry.checks import Field, Rule, check, number, one_of, text
+from gangplan.telemetry.checks import Field, check, not_before, number, one_of, text
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.values import Telemetry
 from gangplan.types import WorkloadClass
@@ -85,14 +85,7 @@ def _fields() -> tuple[Field, ...]:
     )
 
 
-_RELATIONS = tuple(
-    Rule(
-        field=later,
-        bad=pl.col(later).cast(pl.Float64, strict=False) < pl.col(earlier).cast(pl.Float64, strict=False),
-        remedy=f"must not be before {earlier}",
-    )
-    for later, earlier in (("deletion_time", "creation_time"), ("scheduled_time", "creation_time"))
-)
+_RELATIONS = tuple(not_before(later, "creation_time") for later in ("deletion_time", "scheduled_time"))
 
 
 def _jobs(pods: pl.DataFrame) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gangplan.errors import InputError
-from gangplan.telemetry.checks import Field, Rule, moment, name, not_before, number, one_of, text, time_value
+from gangplan.telemetry.checks import Field, Rule, moment, name, not_before, number, one_of, text, value_of
 from gangplan.types import SERIES, WorkloadClass
 
 
@@ -101,7 +101,7 @@ def _jobs(now: datetime) -> TableSpec:
 
 def _demand(now: datetime) -> TableSpec:
     """One row for a series and an hour; an hour that was not measured is empty or not there."""
-    hour = time_value("hour")
+    hour = value_of("hour")
     whole = Rule(field="hour", bad=hour != hour.dt.truncate("1h"), remedy="is not the start of an hour")
     return TableSpec(
         fields=(moment("hour", now), *_series(), number("gpus", optional=True)),

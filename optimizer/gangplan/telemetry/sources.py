@@ -29,7 +29,14 @@ def load(source: str, *, seed: int, clock: Clock, progress: Progress) -> Telemet
         return read_runs(source, clock(), progress)
     if "://" in source:
         raise InputError("source", shown(source), f"is of a kind that is not known: give {KNOWN}")
-    path = Path(source)
-    if not source or not path.exists():
+    if not source or not _there(Path(source)):
         raise InputError("source", source, f"is not there: give {KNOWN}")
-    return read_path(path, clock())
+    return read_path(Path(source), clock())
+
+
+def _there(path: Path) -> bool:
+    """Whether that path can be asked for and is there."""
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that must not be entered
+        return False
