@@ -45,7 +45,7 @@ def of_taken(taken: Taken) -> str:
                 ],
             ),
             _table(("pool", "node", "pods", "GPUs"), places),
-            "## While it waited",
+            "## What the step said",
             "\n".join(f"- {line}" for line in taken.told),
         )
     )

@@ -86,39 +86,31 @@ def page(outputs: dict[str, dict[str, Any]], step: str, name: str) -> str:
     return Path(artifact["uri"]).read_text()
 
 
-def test_the_command_sees_what_the_pipeline_held(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
-    """The gang was held while the steps ran and is given back: in the same ledger that the command reads."""
+def test_whole_pipeline_on_the_commands_stores(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
+    """The gang was held and given back, the model registered, the plan published: where the command finds them."""
     (found,) = gangplan(home, "status")
     assert found["id"] == parameters(outputs, "reserve-gang")["reservation_id"]
     assert (found["state"], found["gpus"], found["tenant"]) == ("released", 8, "vision")
     assert parameters(outputs, "release-gang") == {"Output": "released"}
 
-
-def test_the_model_is_in_the_registry(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
-    """The version that the step hands on is the registry's, and its page shows the back-test beside naive."""
+    store = open_store(load_settings(home=home))
     trained = parameters(outputs, "train-demand-model")
-    versions = forecast.list_versions(open_store(load_settings(home=home)))
-    assert [row.version for row in versions] == [trained["model_version"]]
-    shown = figures(outputs, "train-demand-model")
-    assert {"wql_percent", "naive_wql_percent", "coverage_80"} <= set(shown)
+    assert [row.version for row in forecast.list_versions(store)] == [trained["model_version"]]
+    assert {"wql_percent", "naive_wql_percent", "coverage_80"} <= set(figures(outputs, "train-demand-model"))
     assert page(outputs, "train-demand-model", "training").startswith(f"# Demand model {trained['model_version']}: ")
 
-
-def test_the_plan_is_what_the_ledger_promises(home: Path, outputs: dict[str, dict[str, Any]]) -> None:
-    """The plan that the step hands on is the newest, its cost is on the page, its pools in the calendar."""
     planned = parameters(outputs, "plan-capacity")
-    newest, _ = plan.read_plan(open_store(load_settings(home=home)))
-    assert newest.plan_id == planned["plan_id"]
+    assert plan.read_plan(store)[0].plan_id == planned["plan_id"]
     assert figures(outputs, "plan-capacity")["total_cost"] == planned["total_cost"] > 0
     assert page(outputs, "plan-capacity", "explanation").startswith(f"# Plan {planned['plan_id']}: ")
     assert {row["pool"] for row in gangplan(home, "calendar", "--hours", "12")} == {"h100-lab"}
 
 
-def test_unknown_setting_is_one_line(home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_unknown_setting_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A misspelt setting ends the step with its name and those that there are."""
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
     with pytest.raises(RuntimeError, match="train-demand-model"):
-        train_demand_model(run_id="run-1", home=str(home), settings={"horizon_hour": 24})
+        train_demand_model(run_id="run-1", home=str(tmp_path), settings={"horizon_hour": 24})
     log = capfd.readouterr().out
     assert "error: horizon_hour: 24.0 is no setting: use one of home, ledger, mlflow" in log
     assert "Traceback" not in log
