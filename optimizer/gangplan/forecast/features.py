@@ -175,7 +175,7 @@ def choose_kinds(events: pl.DataFrame) -> tuple[str, ...]:
 
 def _plain(kind: str, place: int) -> str:
     """A kind's name as LightGBM takes it, which refuses JSON's own characters; its place keeps it unique."""
-    return f"event_{place}_{re.sub(r'[^A-Za-z0-9]+', '_', kind)}"
+    return f"event_{place}_{re.sub(r'[^A-Za-z0-9]+', '_', kind).strip('_')}"
 
 
 def _calendar(start: datetime, hour: Ints) -> list[Floats]:

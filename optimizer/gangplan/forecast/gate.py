@@ -32,10 +32,10 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class _Check:
-    """One metric, its threshold and what to say."""
+    """One metric, the most that it may be, and what to say."""
 
     value: float
-    threshold: MetricThreshold
+    most: float
     words: str
 
 
@@ -48,16 +48,14 @@ def judge(*, wql: float, naive_wql: float, coverage_80: float, against: tuple[fl
         WQL of challenger and champion on the origins that neither had seen; none when there is no such origin.
     """
     low, high = COVERAGE_BAND
-    held = f"80 % band holds {coverage_80:.0%}"
-    bar = f"WQL {wql:.2f}, seasonal naive {naive_wql:.2f}"
+    held = f"80 % band holds {coverage_80:.0%} ({low:.0%} to {high:.0%} wanted)"
     checks = [
-        _Check(value=_ratio(wql, naive_wql), threshold=_most(1.0), words=bar),
-        _Check(value=coverage_80, threshold=_least(low), words=f"{held}, at least {low:.0%} wanted"),
-        _Check(value=coverage_80, threshold=_most(high), words=f"{held}, at most {high:.0%} wanted"),
+        _Check(value=_ratio(wql, naive_wql), most=1.0, words=f"WQL {wql:.2f}, seasonal naive {naive_wql:.2f}"),
+        _Check(value=max(low - coverage_80, coverage_80 - high), most=0.0, words=held),
     ]
     if against is not None:
         words = f"WQL {against[0]:.2f} where the champion has {against[1]:.2f} on the same days"
-        checks.append(_Check(value=_ratio(*against), threshold=_most(CHAMPION_TOLERANCE), words=words))
+        checks.append(_Check(value=_ratio(*against), most=CHAMPION_TOLERANCE, words=words))
     failures = tuple(check.words for check in checks if not _passes(check))
     return Verdict(passed=not failures, compared=tuple(check.words for check in checks), failures=failures)
 
@@ -66,23 +64,14 @@ def _passes(check: _Check) -> bool:
     """Ask MLflow; a value that is no number never passes."""
     if not math.isfinite(check.value):
         return False
+    threshold = MetricThreshold(threshold=check.most, greater_is_better=False)
     result = EvaluationResult(metrics={"value": check.value}, artifacts=_NOTHING)
     try:
         with quiet_mlflow():
-            validate_evaluation_results({"value": check.threshold}, result)
+            validate_evaluation_results({"value": threshold}, result)
     except ModelValidationFailedException:
         return False
     return True
-
-
-def _most(limit: float) -> MetricThreshold:
-    """At most this."""
-    return MetricThreshold(threshold=limit, greater_is_better=False)
-
-
-def _least(limit: float) -> MetricThreshold:
-    """At least this."""
-    return MetricThreshold(threshold=limit, greater_is_better=True)
 
 
 def _ratio(mine: float, other: float) -> float:

@@ -28,6 +28,7 @@ from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example
 from gangplan.tracking import MODEL, Store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+PROMOTED, REFUSED = "promoted", "refused"
 NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
 _AUDIT = "audit."
 _POINTING = threading.RLock()

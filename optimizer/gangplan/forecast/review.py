@@ -13,6 +13,9 @@ from gangplan.forecast import registry
 from gangplan.forecast.registry import CHALLENGER, CHAMPION, Change
 from gangplan.tracking import MODEL, Store
 
+APPROVED, FORCED, ROLLED_BACK = "approved", "approved by force", "rolled back to"
+_CROWNING = (registry.PROMOTED, APPROVED, FORCED, ROLLED_BACK)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
@@ -62,7 +65,7 @@ def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, forc
         raise GateError(f"version {version} was rejected ({found.rejected}): approve another, or force it")
     if not force and found.gate != "passed":
         raise GateError(f"version {version} did not pass the gate ({found.reason}): approve another, or force it")
-    action = "approved" if not force else "approved by force"
+    action = FORCED if force else APPROVED
     registry.crown(store, _change(store, action, found.version, by, why, clock))
     return show_version(store, version)
 
@@ -95,16 +98,23 @@ def rollback(store: Store, version: str | None = None, *, by: str, why: str, clo
     target = show_version(store, _before(store, present) if version is None else version)
     if target.version == present:
         raise Refusal(f"version {present} is the champion already")
-    registry.crown(store, _change(store, "rolled back to", target.version, by, why, clock))
+    registry.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
     return show_version(store, target.version)
 
 
 def _before(store: Store, present: str) -> str:
-    """The champion before the present one, by the newest change that crowned the present one."""
-    for change in reversed(registry.history(store)):
-        if change.version == present and change.champion_before not in (None, present) and change.action != "refused":
-            return str(change.champion_before)
-    raise NotFoundError(f"version {present} is the first champion: there is none to go back to")
+    """The champion before the present one: promotions pile up, and a rollback takes from the pile."""
+    pile: list[str] = []
+    for change in registry.history(store):
+        if change.action == ROLLED_BACK and change.version in pile:
+            del pile[len(pile) - pile[::-1].index(change.version) :]
+        elif change.action in _CROWNING:
+            pile.append(change.version)
+    while pile and pile[-1] == present:
+        pile.pop()
+    if not pile:
+        raise NotFoundError(f"version {present} is the first champion: there is none to go back to")
+    return pile[-1]
 
 
 def _change(store: Store, action: str, version: str, by: str, why: str, clock: Clock) -> Change:
@@ -133,7 +143,7 @@ def _read(version: MlflowVersion, aliases: dict[str, tuple[str, ...]], changes: 
     return ModelVersion(
         version=number,
         aliases=aliases.get(number, ()),
-        made_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+        made_at=datetime.fromtimestamp(version.creation_timestamp // 1000, UTC),
         run_id=str(version.run_id),
         wql=float(tags.get("wql", "nan")),
         naive_wql=float(tags.get("naive_wql", "nan")),

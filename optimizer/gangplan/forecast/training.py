@@ -57,6 +57,7 @@ def retrain(
         progress(11, 12, "log the run and the model")
         _log(store, run_id, usage, found, settings, tags)
         uri = registry.log_model(store, run_id, found.bundle)
+    progress(11.5, 12, "register the version")
     version = registry.register(store, run_id, uri, tags)
     _promote_or_refuse(store, version, before, verdict, moment, tags["reason"])
     progress(12, 12, f"version {version}: {tags['reason']}")
@@ -148,7 +149,7 @@ def _promote_or_refuse(
     change = Change(
         at=moment,
         by=GATE,
-        action="promoted" if promoted else "refused",
+        action=registry.PROMOTED if promoted else registry.REFUSED,
         version=version,
         why=reason,
         champion_before=before,
