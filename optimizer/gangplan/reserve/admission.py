@@ -14,11 +14,11 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass
 
-from gangplan.reserve.board import Board, Slots
+from gangplan.reserve.board import Board, Shape, Slots
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND
-from gangplan.reserve.reasons import explain
+from gangplan.reserve.reasons import explain, far_back
 from gangplan.types import CapacityCalendar, Reservation, ReservationState
 
 LATE_US = 5 * SECOND
@@ -26,6 +26,9 @@ LATE_US = 5 * SECOND
 
 DEPTH = 128
 """So many of the line get a promise with slots; the rest may only start at once, around them."""
+
+DRAWN = 16
+"""So many promises are moved ahead after a release; those behind them follow when they come first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,23 +61,48 @@ def decide(snapshot: Snapshot, now: int) -> Decision:
 
 
 def admit(book: Book, now: int) -> None:
-    """Expire what is over, then grant or promise slots in rank order."""
+    """Expire what is over, then grant or promise slots in rank order.
+
+    Where nothing became free, only the new and those who lost a promise need to be looked at.
+    """
     expire(book, now)
+    tried = Tried(book)
     if book.freed:
+        book.freed = False
         _draw_together(book, now)
-    position = 0
-    for entry in book.in_order():
-        _serve(book, entry, now, may_plan=position < DEPTH)
-        position += entry.state is ReservationState.WAITING and not (entry.plan and entry.plan.firm)
+        for position, entry in enumerate(book.in_order()):
+            _serve(book, entry, now, may_plan=position < DEPTH, tried=tried)
+    while book.unserved:
+        entry = min((book.live[id] for id in book.unserved), key=lambda one: one.rank)
+        _serve(book, entry, now, may_plan=book.position(entry) < DEPTH, tried=tried)
 
 
 def expire(book: Book, now: int) -> None:
-    """End the leases that ran out and the requests whose last start has passed."""
-    for entry in list(book.live.values()):
+    """End the leases that ran out and the requests whose last start has passed; mark the others that are due."""
+    while (entry := book.pop_due(now)) is not None:
         if entry.expires is not None and entry.expires <= now:
             book.end(entry, ReservationState.EXPIRED, entry.expires)
-        elif entry.state is ReservationState.WAITING and _missed(entry, now):
+        elif _missed(entry, now):
             book.end(entry, ReservationState.EXPIRED, now)
+        else:
+            book.unserved.add(entry.id)
+
+
+class Tried:
+    """What one pass has found out: who has the last promise, and which wishes do not fit now."""
+
+    def __init__(self, book: Book) -> None:
+        self.last = max((entry.rank for entry in book.planned.values() if not _firm(entry)), default=(0, 0))
+        self._failed: dict[tuple[Shape, tuple[str, ...]], int] = {}
+
+    def fails(self, entry: Entry) -> bool:
+        """Tell whether a gang of this shape, for as long or less, was found not to fit now."""
+        shortest = self._failed.get((entry.shape, entry.request.accelerators))
+        return shortest is not None and entry.limit >= shortest
+
+    def note(self, entry: Entry) -> None:
+        """Note that it does not fit now; what is free only shrinks while a pass goes on."""
+        self._failed[(entry.shape, entry.request.accelerators)] = entry.limit
 
 
 def _missed(entry: Entry, now: int) -> bool:
@@ -85,27 +113,34 @@ def _missed(entry: Entry, now: int) -> bool:
 
 
 def _draw_together(book: Book, now: int) -> None:
-    """Move promises to earlier starts where something became free; none moves later."""
-    book.freed = False
-    for entry in book.in_order():
-        if entry.plan is not None and entry.plan.start > max(now, entry.earliest):
-            book.lift(entry)
-            found = find(book, entry, max(now, entry.earliest), now, until=entry.plan.start - 1)
-            book.put_back(entry)
-            if found is not None:
-                _promise(book, entry, *found, now=now)
+    """Where something became free, start promised gangs now, and move the first promises ahead; none moves later."""
+    drawn = 0
+    for entry in sorted(book.planned.values(), key=lambda one: one.rank):
+        plan, after = entry.plan, max(now, entry.earliest)
+        if plan is None or plan.start <= after:
+            continue
+        book.lift(entry)
+        found = _find_now(book, entry, now)
+        if found is None and drawn < DRAWN:
+            drawn += 1
+            found = find(book, entry, after, now, until=plan.start - 1)
+        book.put_back(entry)
+        if found is not None:
+            _promise(book, entry, *found, now=now)
 
 
-def _serve(book: Book, entry: Entry, now: int, *, may_plan: bool) -> None:
+def _serve(book: Book, entry: Entry, now: int, *, may_plan: bool, tried: Tried) -> None:
     """Grant one request, or promise it a start, or say why it waits."""
+    book.unserved.discard(entry.id)
     if entry.plan is not None and entry.plan.start <= now and _keep_promise(book, entry, entry.plan, now):
         return
     if entry.plan is not None and not may_plan and not entry.plan.firm:
         book.set_plan(entry, None)
-    if entry.plan is None:
-        _find_place(book, entry, now, may_plan=may_plan)
+    if entry.plan is None and (may_plan or entry.earliest > now or not tried.fails(entry)):
+        _find_place(book, entry, now, may_plan=may_plan, tried=tried)
+    book.unserved.discard(entry.id)
     if entry.state is ReservationState.WAITING and entry.reason is None:
-        entry.reason = explain(book, entry, now)
+        entry.reason = explain(book, entry, now) if may_plan else far_back(entry, DEPTH)
         book.touch(entry)
 
 
@@ -122,10 +157,9 @@ def _keep_promise(book: Book, entry: Entry, plan: Plan, now: int) -> bool:
     return False
 
 
-def _find_place(book: Book, entry: Entry, now: int, *, may_plan: bool) -> None:
+def _find_place(book: Book, entry: Entry, now: int, *, may_plan: bool, tried: Tried) -> None:
     """Find slots as though nobody of lower rank had been promised any, then put back the promises that still hold."""
-    lower = [other for other in book.planned.values() if other.rank > entry.rank and not _firm(other)]
-    lower.sort(key=lambda other: other.rank)
+    lower = _lower(book, entry) if entry.rank < tried.last else []
     for other in lower:
         book.lift(other)
     after = max(now, entry.earliest)
@@ -135,6 +169,14 @@ def _find_place(book: Book, entry: Entry, now: int, *, may_plan: bool) -> None:
         _promise(book, entry, *found, now=now)
     for other in lower:
         _restore(book, other)
+    if after <= now and entry.state is ReservationState.WAITING and not lower:
+        tried.note(entry)
+
+
+def _lower(book: Book, entry: Entry) -> list[Entry]:
+    """Return those of lower rank whose promises are not firm, in rank order."""
+    lower = [other for other in book.planned.values() if other.rank > entry.rank and not _firm(other)]
+    return sorted(lower, key=lambda other: other.rank)
 
 
 def _firm(entry: Entry) -> bool:

@@ -8,11 +8,15 @@ than n nodes.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from gangplan.reserve.moments import FOREVER
 from gangplan.types import Pool
+
+_MOST_TRIES = 2000
+"""Packings of one mixed gang that are tried before it counts as not fitting."""
 
 
 class Slot(NamedTuple):
@@ -74,7 +78,7 @@ class Board:
         self.by_free[self.whole] = list(range(self.size))
         self.running: list[list[tuple[int, int, str]]] = [[] for _ in range(self.size)]  # (end, gpus, holder)
         self.planned: dict[int, list[tuple[int, int, int, str]]] = {}  # node: (start, end, gpus, holder)
-        self.ends: list[tuple[int, int, int]] = []  # (end, node, gpus) of all that runs, ascending
+        self.ends: list[tuple[int, int, int, str]] = []  # (end, node, gpus, holder) of all that runs, ascending
         self.plan_ends: list[int] = []  # ends of all that is planned, ascending
 
     # ------------------------------------------------------------ commitments
@@ -84,14 +88,14 @@ class Board:
         for slot in slots:
             self._grow(slot.node)
             self.running[slot.node].append((end, slot.gpus, holder))
-            insort(self.ends, (end, slot.node, slot.gpus))
+            insort(self.ends, (end, slot.node, slot.gpus, holder))
             self._move(slot.node, -slot.gpus)
 
     def drop(self, holder: str, slots: Slots, end: int) -> None:
         """Take a running gang off its slots."""
         for slot in slots:
             self.running[slot.node].remove((end, slot.gpus, holder))
-            del self.ends[bisect_left(self.ends, (end, slot.node, slot.gpus))]
+            del self.ends[bisect_left(self.ends, (end, slot.node, slot.gpus, holder))]
             self._move(slot.node, slot.gpus)
 
     def plan(self, holder: str, slots: Slots, start: int, end: int) -> None:
@@ -178,15 +182,6 @@ class Board:
                 elif (stays := self.free_over(node, now, end)) >= least:
                     yield stays, node
 
-    def fit_at(self, shape: Shape, start: int, end: int) -> Slots | None:
-        """Return slots that are free from `start`, which lies ahead, up to `end`, best-fit, or None."""
-        limit = self.steps.least(start, end)
-        least = shape.least
-        found = sorted(
-            (free, node) for node in range(min(limit, self.size)) if (free := self.free_over(node, start, end)) >= least
-        )
-        return _place(iter(found), shape, self.pool.nodes_per_rack)
-
     def is_free(self, slots: Slots, start: int, end: int) -> bool:
         """Tell whether exactly these slots are free from `start` up to `end`."""
         limit = self.steps.least(start, end)
@@ -196,16 +191,49 @@ class Board:
         return all(node < limit and self.free_over(node, start, end) >= gpus for node, gpus in needs.items())
 
     def earliest(self, shape: Shape, length: int, after: int, until: int = FOREVER) -> tuple[int, Slots] | None:
-        """Return the first start from `after` to `until` at which the gang fits for `length`, and its slots."""
-        for start in self._changes(after, until):
-            if slots := self.fit_at(shape, start, start + length):
-                return start, slots
+        """Return the first start from `after` to `until` at which the gang fits for `length`, and its slots.
+
+        One sweep over the moments at which something changes: counts alone rule most of them out.
+        """
+        if after > until or self.steps.most * self.whole < shape.gpus:
+            return None
+        free = list(self.free)
+        size, count, _ = shape.pods[0]
+        pods = sum(max(0, gpus) // size for gpus in free)  # pods of the largest size that fit beside the running
+        changes = self._changes(after, until)
+        for moment, node, gpus in changes:
+            if node >= 0:
+                old = max(0, free[node]) // size
+                free[node] += gpus
+                pods += max(0, free[node]) // size - old
+            elif pods >= count and (slots := self._fit_at(shape, free, moment, moment + length)):
+                return moment, slots
         return None
 
-    def _changes(self, after: int, until: int) -> list[int]:
-        """Return `after` and the later moments at which something becomes free."""
-        ends = {end for end, _, _ in self.ends} | set(self.plan_ends) | set(self.steps.times)
-        return [after, *sorted(moment for moment in ends if after < moment <= until)]
+    def _changes(self, after: int, until: int) -> list[tuple[int, int, int]]:
+        """Return what frees GPUs as (moment, node, GPUs), and after each moment's own a (moment, -1, 0) to try it."""
+        freed = [(max(end, after), node, gpus) for end, node, gpus, _ in self.ends if end <= until]
+        moments = {after, *(end for end, _, _ in freed)}
+        moments.update(moment for moment in self.plan_ends if after < moment <= until)
+        moments.update(moment for moment in self.steps.times if after < moment <= until)
+        freed.extend((moment, -1, 0) for moment in moments)
+        freed.sort(key=lambda change: (change[0], change[1] < 0))
+        return freed
+
+    def _fit_at(self, shape: Shape, free: list[int], start: int, end: int) -> Slots | None:
+        """Return slots that stay free from `start` to `end`, best-fit; `free` is what the running leave at `start`."""
+        limit, least = min(self.steps.least(start, end), self.size), shape.least
+        found = [(free[node], node) for node in range(limit) if free[node] >= least]
+        if self.planned:
+            found = [
+                (stays, node)
+                for gpus, node in found
+                if (stays := self.free_over(node, start, end) if node in self.planned else gpus) >= least
+            ]
+        if sum(gpus for gpus, _ in found) < shape.gpus:
+            return None
+        found.sort()
+        return _place(iter(found), shape, self.pool.nodes_per_rack)
 
 
 def ever_fits(pool: Pool, nodes: int, shape: Shape) -> bool:
@@ -231,17 +259,53 @@ def _fill(nodes: Iterator[tuple[int, int]], shape: Shape) -> Slots | None:
     """Fill nodes with the pods, the largest pods first; None when some pod is left over."""
     if len(shape.pods) == 1:
         return _fill_one(nodes, shape.pods[0])
-    left = {node: free for free, node in nodes}
+    there = sorted(nodes)
+    if sum(free for free, _ in there) < shape.gpus:
+        return None
+    left = {node: free for free, node in there}
     slots: list[Slot] = []
     for pods in shape.pods:
-        there = sorted((free, node) for node, free in left.items() if free >= pods[0])
-        placed = _fill_one(iter(there), pods)
+        placed = _fill_one(iter(sorted((free, node) for node, free in left.items() if free >= pods[0])), pods)
         if placed is None:
-            return None
+            return _search(there, shape)
         for slot in placed:
             left[slot.node] -= slot.gpus
         slots.extend(placed)
     return tuple(slots)
+
+
+def _search(nodes: list[tuple[int, int]], shape: Shape) -> Slots | None:
+    """Try the packings that best-fit does not come to (pods of 3 and 2 on nodes of 4 and 6), so many at most."""
+    free = [gpus for gpus, _ in nodes]
+    pods = [(size, pod_set) for size, count, pod_set in shape.pods for _ in range(count)]
+    chosen: list[int] = []
+    tries = _MOST_TRIES
+
+    def put(index: int) -> bool:
+        nonlocal tries
+        if index == len(pods):
+            return True
+        size = pods[index][0]
+        seen: set[int] = set()
+        for at, there in enumerate(free):
+            if there < size or there in seen:
+                continue
+            seen.add(there)
+            tries -= 1
+            if tries < 0:
+                return False
+            free[at] -= size
+            chosen.append(at)
+            if put(index + 1):
+                return True
+            chosen.pop()
+            free[at] += size
+        return False
+
+    if not put(0):
+        return None
+    together = Counter((nodes[at][1], pod_set, size) for at, (size, pod_set) in zip(chosen, pods, strict=True))
+    return tuple(Slot(node, pod_set, count, count * size) for (node, pod_set, size), count in together.items())
 
 
 def _fill_one(nodes: Iterator[tuple[int, int]], pods: tuple[int, int, int]) -> Slots | None:

@@ -6,7 +6,7 @@ A store keeps one book, brings it up to date, lets one call at a time work on it
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from gangplan.errors import InputError
 from gangplan.reserve.board import Board, Slots, Steps, ever_fits
@@ -27,7 +27,9 @@ class Book:
         self.planned: dict[ReservationId, Entry] = {}  # what waits with a promise
         self.arrivals = 0
         self.tokens = 0
-        self.freed = False  # something became free since plans were last drawn together
+        self.freed = False  # something became free since the whole line was last served
+        self.unserved: set[ReservationId] = set()  # new, or lost its promise, since then
+        self._dues: list[tuple[int, ReservationId]] = []  # a heap; what no longer holds is passed over
         self.changed: dict[ReservationId, Entry] = {}
 
     # ------------------------------------------------------------ membership
@@ -39,17 +41,21 @@ class Book:
         self.tokens = max(self.tokens, entry.token or 0)
         if entry.state is ReservationState.WAITING:
             insort(self.waiting, (*entry.rank, entry.id))
+            if entry.plan is None:
+                self.unserved.add(entry.id)
             if entry.plan is not None:
                 self.planned[entry.id] = entry
                 self.put_back(entry)
         elif entry.pool in self.boards and entry.hard_end is not None:
             self.boards[entry.pool].hold(entry.id, entry.slots, entry.hard_end)
+        self._push_dues(entry)
 
     def remove(self, id: ReservationId) -> None:
         """Forget an entry and free what it held, if it is here."""
         entry = self.live.pop(id, None)
         if entry is None:
             return
+        self.unserved.discard(id)
         if entry.state is ReservationState.WAITING:
             del self.waiting[bisect_left(self.waiting, (*entry.rank, entry.id))]
             self.lift(entry)
@@ -62,6 +68,10 @@ class Book:
         """Return what waits, the first in rank first."""
         return [self.live[id] for _, _, id in self.waiting]
 
+    def position(self, entry: Entry) -> int:
+        """Return how many wait ahead of an entry."""
+        return bisect_left(self.waiting, (*entry.rank, entry.id))
+
     def granted(self) -> list[Entry]:
         """Return what holds slots now."""
         return [entry for entry in self.live.values() if entry.state is ReservationState.GRANTED]
@@ -69,8 +79,28 @@ class Book:
     # ------------------------------------------------------------ changes
 
     def touch(self, entry: Entry) -> None:
-        """Mark an entry to be written."""
+        """Mark an entry to be written, and remember when time alone will change it."""
         self.changed[entry.id] = entry
+        self._push_dues(entry)
+
+    def _push_dues(self, entry: Entry) -> None:
+        for moment in entry.dues():
+            heappush(self._dues, (moment, entry.id))
+
+    def next_due(self) -> int | None:
+        """Return the next moment at which time alone changes something."""
+        while self._dues:
+            moment, id = self._dues[0]
+            entry = self.live.get(id)
+            if entry is not None and moment and moment in entry.dues():
+                return moment
+            heappop(self._dues)
+        return None
+
+    def pop_due(self, now: int) -> Entry | None:
+        """Return an entry that something is due for by `now`, each moment of it once."""
+        due = self.next_due()
+        return None if due is None or due > now else self.live[heappop(self._dues)[1]]
 
     def enter(self, request: GangRequest, *, id: ReservationId, body: str, now: int) -> Entry:
         """Let a new request wait."""
@@ -82,6 +112,7 @@ class Book:
     def grant(self, entry: Entry, board: Board, slots: Slots, now: int, end: int) -> None:
         """Give a waiting gang its slots, with a token that none had before."""
         del self.waiting[bisect_left(self.waiting, (*entry.rank, entry.id))]
+        self.unserved.discard(entry.id)
         self.tokens += 1
         entry.state = ReservationState.GRANTED
         entry.token = Token(self.tokens)
@@ -116,6 +147,7 @@ class Book:
         """Drop a promise whose slots are lifted already."""
         entry.plan = entry.reason = None
         self.planned.pop(entry.id, None)
+        self.unserved.add(entry.id)
         self.touch(entry)
 
     def lift(self, entry: Entry) -> None:
@@ -209,16 +241,3 @@ def check_calendar(calendar: CapacityCalendar) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InputError("pools.name", name, "stands twice: give each pool a name of its own")
-
-
-def next_due(entries: Iterable[Entry]) -> int | None:
-    """Return the next moment at which time alone changes something: an expiry, a planned start, a window's end."""
-    moments: list[int] = []
-    for entry in entries:
-        if entry.expires is not None:
-            moments.append(entry.expires)
-        elif entry.plan is not None:
-            moments.append(entry.plan.start)
-        if entry.state is ReservationState.WAITING and entry.latest is not None:
-            moments.append(entry.latest + 1)
-    return min(moments, default=None)

@@ -27,7 +27,7 @@ def free_capacity(board: Board, start: int, end: int) -> list[FreeCapacity]:
 def _held_changes(board: Board, start: int, end: int) -> dict[int, int]:
     """Return by how many GPUs the held and promised ones change, by moment from `start` on."""
     changes: dict[int, int] = defaultdict(int, {start: 0})
-    held = [(start, until, gpus) for until, _, gpus in board.ends if until > start]
+    held = [(start, until, gpus) for until, _, gpus, _ in board.ends if until > start]
     held += [(max(since, start), until, gpus) for plans in board.planned.values() for since, until, gpus, _ in plans]
     for since, until, gpus in held:
         if since < end and until > start:

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
-from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError
+from gangplan.errors import GangplanError, InputError, KeyConflictError, NotFoundError, StaleTokenError
+from gangplan.reserve.admission import admit, expire
 from gangplan.reserve.book import Book
-from gangplan.reserve.codec import id_of, request_text
+from gangplan.reserve.codec import id_of
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us
-from gangplan.types import GangRequest, ReservationId, ReservationState, Token, require_positive
+from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, Token, require_positive
 
 Lookup = Callable[[ReservationId], Entry | None]
 """Finds a reservation that may be final, and so no longer in the book."""
 
 
-def submit(book: Book, lookup: Lookup, request: GangRequest, now: int) -> Entry:
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One call that changes a book, and the reservation that it is about."""
+
+    run: Callable[[Book, Lookup, int], Entry | None]
+    id: ReservationId | None = None
+
+
+Answer = Reservation | GangplanError | None
+"""The reservation as it stands after admission, or the refusal."""
+
+
+def run_batch(book: Book, lookup: Lookup, batch: Sequence[Command], now: int) -> list[Answer]:
+    """Run commands in their order between one expiry and one admission."""
+    expire(book, now)
+    done = [_run_one(book, lookup, command, now) for command in batch]
+    admit(book, now)
+    return [one.reservation() if isinstance(one, Entry) else one for one in done]
+
+
+def _run_one(book: Book, lookup: Lookup, command: Command, now: int) -> Entry | GangplanError | None:
+    """Run one command; its refusal is its own and leaves the others be."""
+    try:
+        return command.run(book, lookup, now)
+    except GangplanError as refusal:
+        return refusal
+
+
+def submit(book: Book, lookup: Lookup, request: GangRequest, body: str, now: int) -> Entry:
     """Let a request wait, or answer with the row that its key has already."""
-    id, body = id_of(request.request_key), request_text(request)
+    id = id_of(request.request_key)
     known = lookup(id)
     if known is not None:
         if known.body != body:

@@ -43,6 +43,7 @@ class Entry:
     first_eta: int | None = None
     plan: Plan | None = None
     reason: Reason | None = None
+    stored: bool = False  # it has a row already
     # drawn from the request once
     shape: Shape = field(init=False)
     duration: int = field(init=False)
@@ -60,6 +61,15 @@ class Entry:
         self.latest = or_none_us(request.latest_start)
         # Ageing at one rate for all keeps the order of two requests for ever, so that it may be computed once.
         self.rank = (self.submitted // AGE_STEP_US - request.priority, self.arrival)
+
+    def dues(self) -> list[int]:
+        """Return the moments at which time alone may change it: expiry, promised start, window's opening and end."""
+        if self.expires is not None:
+            return [] if self.state.final else [self.expires]
+        if self.state is not ReservationState.WAITING:
+            return []
+        first = self.plan.start if self.plan is not None else self.earliest
+        return [first] if self.latest is None else [first, self.latest + 1]
 
     @property
     def placements(self) -> tuple[Placement, ...]:

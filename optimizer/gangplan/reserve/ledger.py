@@ -11,10 +11,10 @@ from typing import Protocol, Self, TypeVar
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import commands, reasons
-from gangplan.reserve.admission import admit, expire
+from gangplan.reserve.admission import admit
 from gangplan.reserve.book import Book, check_calendar
 from gangplan.reserve.capacity import free_capacity
-from gangplan.reserve.codec import id_of
+from gangplan.reserve.codec import id_of, request_text
 from gangplan.reserve.contract import POLL, Sleep
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import to_us
@@ -36,8 +36,8 @@ Work = Callable[[Book, commands.Lookup], T]
 class Store(Protocol):
     """Keeps a book: one change at a time, each whole or not at all."""
 
-    def change(self, work: Work[T]) -> T:
-        """Let `work` change the present book alone, and keep what it changed; a refusal is passed on."""
+    def change(self, command: commands.Command) -> Reservation | None:
+        """Run a command on the present book, alone or with others, and keep what it changed before answering."""
         ...
 
     def look(self, work: Work[T]) -> T:
@@ -67,49 +67,39 @@ class StoreLedger:
     def _now(self) -> int:
         return to_us(self._clock())
 
-    def _change(self, command: Callable[[Book, commands.Lookup, int], Entry]) -> Reservation:
-        """Run one command between expiry and admission."""
-
-        def work(book: Book, lookup: commands.Lookup) -> Reservation:
-            now = self._now()
-            expire(book, now)
-            entry = command(book, lookup, now)
-            admit(book, now)
-            return entry.reservation()
-
-        return self._store.change(work)
+    def _change(self, id: ReservationId, run: Callable[[Book, commands.Lookup, int], Entry]) -> Reservation:
+        """Run one command on a reservation."""
+        answer = self._store.change(commands.Command(run, id))
+        assert answer is not None  # noqa: S101
+        return answer
 
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
-        return self._change(lambda book, lookup, now: commands.submit(book, lookup, request, now))
+        body = request_text(request)
+        return self._change(
+            id_of(request.request_key), lambda book, lookup, now: commands.submit(book, lookup, request, body, now)
+        )
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
-        return self._change(lambda book, lookup, now: commands.renew(book, lookup, id, token, ttl, now))
+        return self._change(id, lambda book, lookup, now: commands.renew(book, lookup, id, token, ttl, now))
 
     def release(self, id: ReservationId, token: Token) -> Reservation:
         """See `Ledger.release`."""
-        return self._change(lambda book, lookup, now: commands.release(book, lookup, id, token, now))
+        return self._change(id, lambda book, lookup, now: commands.release(book, lookup, id, token, now))
 
     def cancel(self, id: ReservationId) -> Reservation:
         """See `Ledger.cancel`."""
-        return self._change(lambda book, lookup, now: commands.cancel(book, lookup, id, now))
+        return self._change(id, lambda book, lookup, now: commands.cancel(book, lookup, id, now))
 
     def tick(self) -> None:
         """See `Ledger.tick`."""
-        self._store.change(lambda book, _: admit(book, self._now()))
+        self._store.change(commands.Command(lambda book, lookup, now: None))
 
     def publish(self, calendar: CapacityCalendar) -> None:
         """See `Ledger.publish`."""
         check_calendar(calendar)
-
-        def work(book: Book, lookup: commands.Lookup) -> None:
-            now = self._now()
-            expire(book, now)
-            book.publish(calendar)
-            admit(book, now)
-
-        self._store.change(work)
+        self._store.change(commands.Command(lambda book, lookup, now: book.publish(calendar)))
 
     def get(self, id: ReservationId) -> Reservation:
         """See `Ledger.get`."""
@@ -177,7 +167,7 @@ class StoreLedger:
                 trial.add(copy(entry))
             if book.calendar is not None:
                 trial.load_calendar(book.calendar)
-            entry = commands.submit(trial, lambda _: None, request, now)
+            entry = commands.submit(trial, lambda _: None, request, request_text(request), now)
             admit(trial, now)
             return entry.reservation()
 

@@ -5,28 +5,34 @@ from __future__ import annotations
 from copy import copy
 from threading import RLock
 
-from gangplan.reserve.book import Book, next_due
+from gangplan.clock import Clock
+from gangplan.errors import GangplanError
+from gangplan.reserve.book import Book
+from gangplan.reserve.commands import Command, run_batch
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.ledger import T, Work
-from gangplan.types import ReservationId, ReservationState
+from gangplan.reserve.moments import to_us
+from gangplan.types import Reservation, ReservationId, ReservationState
 
 
 class MemoryStore:
     """Keeps the book itself, and what is final beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._book = Book()
         self._rows: dict[ReservationId, Entry] = {}
         self._lock = RLock()
 
-    def change(self, work: Work[T]) -> T:
+    def change(self, command: Command) -> Reservation | None:
         """See `Store.change`."""
         with self._lock:
-            try:
-                return work(self._book, self._rows.get)
-            finally:
-                self._rows.update(self._book.changed)
-                self._book.changed.clear()
+            (answer,) = run_batch(self._book, self._rows.get, [command], to_us(self._clock()))
+            self._rows.update(self._book.changed)
+            self._book.changed.clear()
+        if isinstance(answer, GangplanError):
+            raise answer
+        return answer
 
     def look(self, work: Work[T]) -> T:
         """See `Store.look`."""
@@ -37,7 +43,7 @@ class MemoryStore:
         """See `Store.get`."""
         with self._lock:
             entry = self._rows.get(id)
-            return (None if entry is None else copy(entry)), next_due(self._book.live.values())
+            return (None if entry is None else copy(entry)), self._book.next_due()
 
     def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
         """See `Store.select`."""

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gangplan.clock import Clock, system_clock
-from gangplan.errors import InputError, UnavailableError
+from gangplan.errors import InputError, MissingExtraError, UnavailableError
 from gangplan.reserve.contract import Ledger
 from gangplan.reserve.ledger import StoreLedger
 from gangplan.reserve.memory import MemoryStore
@@ -19,18 +19,23 @@ from gangplan.reserve.sql import SqlStore
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""
 
+_WRITE_LOCK = 0x67616E67  # "gang": the number of our advisory lock
+
 
 def open_ledger(url: str, *, clock: Clock = system_clock) -> Ledger:
     """Open the ledger at a URL, and bring its schema up to date.
 
-    `sqlite:///path/to/ledger.db` keeps it in a file, `memory://` in this process alone.
+    `sqlite:///path/to/ledger.db` keeps it in a file, `postgresql://user@host/database` on a server,
+    `memory://` in this process alone.
     """
     parsed = _parse(url)
     kind = parsed.get_backend_name()
     if kind == "memory":
-        return StoreLedger(MemoryStore(), clock=clock)
+        return StoreLedger(MemoryStore(clock), clock=clock)
     if kind == "sqlite" and parsed.database:
-        return StoreLedger(_sqlite(parsed), clock=clock)
+        return StoreLedger(_sqlite(parsed, clock), clock=clock)
+    if kind == "postgresql" and parsed.database:
+        return StoreLedger(_postgresql(parsed, clock), clock=clock)
     raise _no_ledger(url)
 
 
@@ -48,10 +53,11 @@ def _no_ledger(url: str) -> InputError:
         shown = make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         shown = url.rpartition("@")[2]
-    return InputError("ledger", shown, "is no ledger's URL: give sqlite:///path/to/ledger.db or memory://")
+    known = "sqlite:///path/to/ledger.db, postgresql://user@host/database or memory://"
+    return InputError("ledger", shown, f"is no ledger's URL: give {known}")
 
 
-def _sqlite(url: URL) -> SqlStore:
+def _sqlite(url: URL, clock: Clock) -> SqlStore:
     """Open a SQLite file, which is made, with its folder, when it is missing."""
     path = Path(url.database or "")
     try:
@@ -61,7 +67,7 @@ def _sqlite(url: URL) -> SqlStore:
     timeout = _seconds(url)
     plain = url.difference_update_query(["timeout"])
     writer = _sqlite_engine(plain, timeout, "BEGIN IMMEDIATE")
-    return SqlStore(writer, _sqlite_engine(plain, timeout, "BEGIN"), shown=f"sqlite:///{path}")
+    return SqlStore(writer, _sqlite_engine(plain, timeout, "BEGIN"), clock=clock, shown=f"sqlite:///{path}")
 
 
 def _seconds(url: URL) -> float:
@@ -93,3 +99,21 @@ def _sqlite_engine(url: URL, timeout: float, begin: str) -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+def _postgresql(url: URL, clock: Clock) -> SqlStore:
+    """Open a PostgreSQL database; its write lock is an advisory lock that ends with the transaction or the client."""
+    timeout = _seconds(url)
+    plain = url.difference_update_query(["timeout"]).set(drivername="postgresql+psycopg")
+    try:
+        writer = create_engine(plain, pool_pre_ping=True)
+        reader = create_engine(plain, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "psycopg", "postgres") from None
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(timeout * 1000) or 1}")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
+
+    event.listen(writer, "begin", begun)
+    return SqlStore(writer, reader, clock=clock, shown=url.render_as_string(hide_password=True))

@@ -9,7 +9,7 @@ from gangplan.reserve.board import Board, Shape
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, shape_of
 from gangplan.reserve.moments import from_us
-from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationState
+from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationId, ReservationState
 
 _SHOWN = 3
 """So many holders are named; more would not be read."""
@@ -33,13 +33,19 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
     message = f"{_wish(entry.request)}: {_because(limit, boards, entry, now)}{_start(entry)}"
     named = tuple(holder.id for holder in holders[:_SHOWN])
     words = "; ".join(_holding(holder) for holder in holders[:_SHOWN])
-    more = f" and {len(holders) - _SHOWN} more" if len(holders) > _SHOWN else ""
+    more = " and others" if len(holders) > _SHOWN else ""
     return Reason(
         limit=limit,
         message=f"{message}. {_verb(limit)}: {words}{more}" if words else message,
         holders=named,
         helps=_helps(book, entry, now),
     )
+
+
+def far_back(entry: Entry, depth: int) -> Reason:
+    """Say that a request stands too far back in the line for a promise."""
+    message = f"{_wish(entry.request)}: {depth} gangs or more are ahead of it; no start is promised yet"
+    return Reason(limit=Limit.CAPACITY, message=message)
 
 
 def _window(entry: Entry) -> Reason:
@@ -72,10 +78,12 @@ def _fits_beside_running(board: Board, shape: Shape, now: int, end: int) -> bool
 
 
 def _holders(book: Book, boards: list[Board]) -> list[Entry]:
-    """Return who holds slots of these pools, the first to end first."""
-    pools = {board.pool.name for board in boards}
-    held = [entry for entry in book.granted() if entry.pool in pools]
-    return sorted(held, key=lambda entry: (entry.expires or 0, entry.arrival))
+    """Return the holders of slots of these pools that end first."""
+    first: dict[str, Entry] = {}
+    for board in boards:
+        for _, _, _, holder in board.ends[: 16 * _SHOWN]:
+            first[holder] = book.live[ReservationId(holder)]
+    return sorted(first.values(), key=lambda entry: (entry.expires or 0, entry.arrival))
 
 
 def _ahead(book: Book, entry: Entry) -> list[Entry]:

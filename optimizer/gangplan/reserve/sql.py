@@ -7,21 +7,26 @@ that a call reads little. When a commit fails the book is dropped and read anew.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
+from gangplan.clock import Clock
 from gangplan.errors import GangplanError, InputError, UnavailableError
 from gangplan.reserve import codec
-from gangplan.reserve.book import Book, next_due
+from gangplan.reserve.book import Book
+from gangplan.reserve.commands import Answer, Command, Lookup, run_batch
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.ledger import T, Work
+from gangplan.reserve.moments import to_us
 from gangplan.reserve.schema import HEAD, calendars, head, migrate, reservations, version_of
-from gangplan.types import CapacityCalendar, ReservationId, ReservationState, Token
+from gangplan.types import CapacityCalendar, Reservation, ReservationId, ReservationState, Token
 
 _LIVE = (ReservationState.WAITING.value, ReservationState.GRANTED.value)
 _UPDATE = (
@@ -33,10 +38,24 @@ _UPDATE = (
 )
 
 
+_BATCH = 1000
+"""So many calls go into one transaction at most."""
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A call that waits for its commit."""
+
+    command: Command
+    done: bool = False
+    answer: Answer | Exception = None
+
+
 class SqlStore:
     """Keeps the rows of a ledger; `writer` begins transactions that hold the write lock, `reader` ones that do not."""
 
-    def __init__(self, writer: Engine, reader: Engine, *, shown: str) -> None:
+    def __init__(self, writer: Engine, reader: Engine, *, clock: Clock, shown: str) -> None:
+        self._clock = clock
         self._writer = writer
         self._reader = reader
         self._shown = shown  # the URL without its password
@@ -44,7 +63,7 @@ class SqlStore:
         self._change = 0
         self._calendar: CapacityCalendar | None = None
         self._calendar_change = 0
-        self._known: set[ReservationId] = set()  # ids that have a row
+        self._calls: deque[_Call] = deque()
         self._lock = RLock()
         self._open()
 
@@ -60,31 +79,50 @@ class SqlStore:
 
     # ------------------------------------------------------------ Store
 
-    def change(self, work: Work[T]) -> T:
-        """See `Store.change`."""
-        with self._lock, self._reached(), self._writer.begin() as connection:
+    def change(self, command: Command) -> Reservation | None:
+        """See `Store.change`. Calls that come while one is committing are committed together by the next."""
+        call = _Call(command)
+        self._calls.append(call)
+        with self._lock:
+            if not call.done:
+                self._commit_all()
+        if isinstance(call.answer, BaseException):
+            raise call.answer
+        return call.answer
+
+    def _commit_all(self) -> None:
+        """Run all calls that wait as one transaction, and answer them once it is durable."""
+        calls = [self._calls.popleft() for _ in range(min(len(self._calls), _BATCH))]
+        try:
+            answers: list[Answer] = self._commit([call.command for call in calls])
+        except Exception as error:  # noqa: BLE001 (not kept quiet: each caller gets it)
+            for call in calls:
+                call.answer, call.done = error, True
+            return
+        for call, answer in zip(calls, answers, strict=True):
+            call.answer, call.done = answer, True
+
+    def _commit(self, batch: list[Command]) -> list[Answer]:
+        """Run one transaction."""
+        with self._reached(), self._writer.begin() as connection:
             book = self._fresh(connection)
-            try:
-                done = work(book, lambda id: self._lookup(connection, book, id))
-            except GangplanError:
-                self._write(connection, book)  # what time alone changed stands, whoever was refused
-                connection.commit()
-                raise
+            lookup = self._lookup(connection, book, [command.id for command in batch if command.id])
+            answers = run_batch(book, lookup, batch, to_us(self._clock()))
             self._write(connection, book)
             connection.commit()
-        return done
+        return answers
 
     def look(self, work: Work[T]) -> T:
         """See `Store.look`."""
         with self._lock, self._reached(), self._reader.begin() as connection:
             book = self._fresh(connection)
-            return work(book, lambda id: self._lookup(connection, book, id))
+            return work(book, self._lookup(connection, book, []))
 
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
         """See `Store.get`."""
         with self._reached(), self._reader.begin() as connection:
             due = connection.execute(select(head.c.due)).scalar()
-            return _read_one(connection, id), due
+            return next(iter(_read_many(connection, [id])), None), due
 
     def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
         """See `Store.select`."""
@@ -130,9 +168,18 @@ class SqlStore:
         self._calendar, self._calendar_change = book.calendar, row.calendar_change
         return book
 
-    def _lookup(self, connection: Connection, book: Book, id: ReservationId) -> Entry | None:
-        """Return a reservation from the book, or a final one from its row."""
-        return book.live.get(id) or book.changed.get(id) or _read_one(connection, id)
+    def _lookup(self, connection: Connection, book: Book, ids: list[ReservationId]) -> Lookup:
+        """Return how reservations are found: in the book, else among the rows of `ids`, which are read at once."""
+        missing = [id for id in ids if id not in book.live]
+        rows = dict.fromkeys(missing) | {entry.id: entry for entry in _read_many(connection, missing)}
+
+        def lookup(id: ReservationId) -> Entry | None:
+            there = book.live.get(id) or book.changed.get(id)
+            if there is not None:
+                return there
+            return rows[id] if id in rows else next(iter(_read_many(connection, [id])), None)
+
+        return lookup
 
     def _write(self, connection: Connection, book: Book) -> None:
         """Write what changed, under the next change number."""
@@ -140,30 +187,23 @@ class SqlStore:
         if not book.changed and not published:
             return
         change = self._change + 1
-        rows = [_row(entry, change) for entry in book.changed.values()]
-        old = self._stored(connection, rows)
-        if new := [row for row in rows if row["id"] not in old]:
-            connection.execute(insert(reservations), new)
-        if known := [{**row, "row_id": row["id"]} for row in rows if row["id"] in old]:
-            connection.execute(_UPDATE, known)
+        new = [entry for entry in book.changed.values() if not entry.stored]
+        known = [entry for entry in book.changed.values() if entry.stored]
+        if new:
+            connection.execute(insert(reservations), [_row(entry, change) for entry in new])
+        if known:
+            connection.execute(_UPDATE, [{**_row(entry, change), "row_id": entry.id} for entry in known])
         values: dict[str, Any] = {"change": change, "arrivals": book.arrivals, "tokens": book.tokens}
         if published and book.calendar is not None:
             body = codec.calendar_text(book.calendar)
-            connection.execute(insert(calendars), {"change": change, "published": 0, "body": body})
+            connection.execute(insert(calendars), {"change": change, "published": to_us(self._clock()), "body": body})
             values["calendar_change"] = change
-        connection.execute(update(head).values(due=next_due(book.live.values()), **values))
+        connection.execute(update(head).values(due=book.next_due(), **values))
         self._change, self._calendar = change, book.calendar
         self._calendar_change = values.get("calendar_change", self._calendar_change)
+        for entry in new:
+            entry.stored = True
         book.changed.clear()
-
-    def _stored(self, connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
-        """Return which of the rows are in the database already."""
-        ids = [row["id"] for row in rows]
-        found: set[str] = set()
-        for start in range(0, len(ids), 500):
-            query = select(reservations.c.id).where(reservations.c.id.in_(ids[start : start + 500]))
-            found.update(connection.execute(query).scalars())
-        return found
 
     @contextmanager
     def _reached(self) -> Generator[None]:
@@ -187,10 +227,13 @@ class SqlStore:
             raise
 
 
-def _read_one(connection: Connection, id: ReservationId) -> Entry | None:
-    """Return one reservation from its row."""
-    row = connection.execute(select(reservations).where(reservations.c.id == id)).one_or_none()
-    return None if row is None else _entry(row)
+def _read_many(connection: Connection, ids: list[ReservationId]) -> list[Entry]:
+    """Return reservations from their rows."""
+    found: list[Entry] = []
+    for start in range(0, len(ids), 500):
+        query = select(reservations).where(reservations.c.id.in_(ids[start : start + 500]))
+        found.extend(_entry(row) for row in connection.execute(query))
+    return found
 
 
 def _row(entry: Entry, change: int) -> dict[str, Any]:
@@ -236,4 +279,5 @@ def _entry(row: Row[Any]) -> Entry:
         first_eta=row.first_eta,
         plan=codec.plan_from(row.plan),
         reason=codec.reason_from(row.reason),
+        stored=True,
     )
