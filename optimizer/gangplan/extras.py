@@ -17,6 +17,7 @@ _EXTRA_OF = {
     "numpy": "forecast",
     "pyomo": "plan",
     "highspy": "plan",
+    "psycopg": "postgres",
     "airflow": "airflow",
     "kfp": "kfp",
 }
