@@ -23,6 +23,11 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "gangplan",
                 "hook-class-name": "gangplan_airflow.hook.GangplanHook",
                 "hook-name": "gangplan ledger",
+                "ui-field-behaviour": {
+                    "relabeling": {"schema": "Database"},
+                    "placeholders": {"host": "PostgreSQL host; no host and no URL: gangplan's own settings"},
+                },
+                "conn-fields": {"url": {"label": "Ledger URL", "schema": {"type": ["string", "null"]}}},
             }
         ],
     }

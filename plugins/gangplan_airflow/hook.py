@@ -70,18 +70,6 @@ class GangplanHook(BaseHook):
             return False, str(error)
         return True, f"the ledger answers: {waiting} reservations"
 
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Describe the connection's form."""
-        return {
-            "hidden_fields": [],
-            "relabeling": {"schema": "Database"},
-            "placeholders": {
-                "host": "PostgreSQL host; empty: the ledger of gangplan's own settings",
-                "extra": '{"url": "sqlite:////var/lib/gangplan/ledger.db"}',
-            },
-        }
-
     def _url_of(self, connection: Connection) -> str:
         """Read the ledger's URL out of a connection."""
         if url := _extra(connection).get("url"):

@@ -64,15 +64,14 @@ class ReserveGangOperator(BaseOperator):
         if asked.state is not ReservationState.WAITING:
             return self._granted(asked)
         self.log.info(because := words(asked, now))
-        kept = {"reservation_id": asked.id, "because": because}
-        self.defer(trigger=GangGrantedTrigger.waiting(self, asked, until), method_name="resume", kwargs=kept)
+        self.defer(trigger=GangGrantedTrigger.waiting(self, asked, until, because), method_name="resume")
 
-    def resume(self, context: Context, event: object, reservation_id: str, because: str) -> dict[str, Any]:
+    def resume(self, context: Context, event: Mapping[str, str]) -> dict[str, Any]:
         """Go on when the trigger has fired: read the reservation anew, for it may have ended since."""
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            asked = ledger.get(ReservationId(reservation_id))
+            asked = ledger.get(ReservationId(event["reservation_id"]))
         if asked.state is not ReservationState.WAITING:
-            return self._granted(asked, because)
+            return self._granted(asked, event["because"])
         self.on_kill()
         raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {words(asked, system_clock())}")
 

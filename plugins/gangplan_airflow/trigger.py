@@ -26,29 +26,38 @@ class Waits(Protocol):
 
 
 class GangGrantedTrigger(BaseTrigger):
-    """Fires `{"state": ...}` when a reservation no longer waits, or `{"state": "waiting"}` at the deadline.
+    """Fires when a reservation no longer waits, or at the deadline: its id, and `because`, why it waited at first.
 
     Every change of its ETA or its reason goes to the task's log. A ledger that is away for a while is asked again.
     """
 
     def __init__(
-        self, *, gangplan_conn_id: str, request_key: str, reservation_id: str, until: str, poll_s: float
+        self,
+        *,
+        gangplan_conn_id: str,
+        request_key: str,
+        reservation_id: str,
+        because: str,
+        until: str,
+        poll_s: float,
     ) -> None:
         super().__init__()
         self.gangplan_conn_id = gangplan_conn_id
         self.request_key = request_key
         self.reservation_id = reservation_id
+        self.because = because
         self.until = until
         self.poll_s = poll_s
 
     @classmethod
-    def waiting(cls, task: Waits, asked: Reservation, until: datetime) -> GangGrantedTrigger:
+    def waiting(cls, task: Waits, asked: Reservation, until: datetime, because: str) -> GangGrantedTrigger:
         """Make the trigger of a task whose reservation waits."""
         latest = asked.request.latest_start
         return cls(
             gangplan_conn_id=task.gangplan_conn_id,
             request_key=task.request_key,
             reservation_id=asked.id,
+            because=because,
             until=(until if latest is None else min(until, latest)).isoformat(),
             poll_s=task.poll_interval,
         )
@@ -59,6 +68,7 @@ class GangGrantedTrigger(BaseTrigger):
             "gangplan_conn_id": self.gangplan_conn_id,
             "request_key": self.request_key,
             "reservation_id": self.reservation_id,
+            "because": self.because,
             "until": self.until,
             "poll_s": self.poll_s,
         }
@@ -71,7 +81,7 @@ class GangGrantedTrigger(BaseTrigger):
             reservation = await asyncio.to_thread(self._look, url)
             now = system_clock()
             if reservation is not None and (reservation.state is not ReservationState.WAITING or now >= until):
-                yield TriggerEvent({"state": reservation.state.value})
+                yield TriggerEvent({"reservation_id": self.reservation_id, "because": self.because})
                 return
             if reservation is not None and (reservation.reason, reservation.eta) != said:
                 said = (reservation.reason, reservation.eta)

@@ -1,0 +1,100 @@
+"""What Airflow knows of the provider, and how a connection becomes a ledger."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers_manager import ProvidersManager
+from airflow.sdk import BaseHook
+
+from gangplan.clock import system_clock
+from gangplan.errors import InputError, StaleTokenError
+from gangplan.reserve import Ledger
+from gangplan.testing import a_request
+from gangplan.types import ReservationState
+from gangplan_airflow.hook import GangplanHook
+from gangplan_airflow.waiting import slots, submit
+
+
+def connection(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:
+    """Make a connection known to Airflow."""
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({"conn_type": "gangplan", **fields}))
+
+
+def test_airflow_finds_the_provider_and_its_connection_type() -> None:
+    """The installed distribution is a provider, and Admin > Connections offers the type with its hook."""
+    manager = ProvidersManager()
+    assert "gangplan" in manager.providers
+    hook = manager.hooks["gangplan"]
+    assert hook is not None
+    assert (hook.connection_type, hook.hook_name) == ("gangplan", "gangplan ledger")
+    assert hook.hook_class_name == "gangplan_airflow.hook.GangplanHook"
+    assert manager.field_behaviours["gangplan"]["relabeling"] == {"schema": "Database"}
+    assert "extra__gangplan__url" in manager.connection_form_widgets
+
+
+def test_each_entry_point_loads() -> None:
+    """The provider and the plugin are where the distribution says."""
+    [provider] = [entry for entry in entry_points(group="apache_airflow_provider") if "gangplan" in entry.value]
+    assert provider.load()()["connection-types"][0]["connection-type"] == "gangplan"
+    [plugin] = entry_points(group="airflow.plugins", name="gangplan")
+    assert plugin.load().name == "gangplan"
+
+
+def test_a_connection_gives_its_hook(ledger_url: str) -> None:
+    """`BaseHook.get_hook` of a gangplan connection is ours, and opens the ledger of its extra."""
+    hook = BaseHook.get_hook("gangplan_default")
+    assert isinstance(hook, GangplanHook)
+    assert hook.ledger_url() == ledger_url
+
+
+def test_a_host_is_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection with a host is a PostgreSQL ledger; what needs quoting in its password is quoted."""
+    connection(monkeypatch, "pg", host="db", port=5433, login="me", password="p@ss/word", schema="slots")  # noqa: S106
+    assert GangplanHook("pg").ledger_url() == "postgresql+psycopg://me:p%40ss%2Fword@db:5433/slots"
+
+
+def test_without_a_connection_the_settings_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither a default connection nor a url in it: the ledger of gangplan's own settings."""
+    monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path))
+    assert GangplanHook().ledger_url() == f"sqlite:///{tmp_path / 'ledger.db'}"
+    connection(monkeypatch, "gangplan_default")
+    assert GangplanHook().ledger_url() == f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+def test_a_misspelt_connection_is_refused() -> None:
+    """Another name than the default's is never silently replaced by another ledger."""
+    with pytest.raises(InputError, match="gangplan_conn_id: 'gangplan_prod'"):
+        GangplanHook("gangplan_prod").ledger_url()
+
+
+def test_an_extra_that_is_no_object_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken extra names the connection, and does not show what may be a secret."""
+    monkeypatch.setenv("AIRFLOW_CONN_BROKEN", json.dumps({"conn_type": "gangplan", "extra": "[1]"}))
+    with pytest.raises(InputError, match="connection broken extra") as error:
+        GangplanHook("broken").ledger_url()
+    assert "[1]" not in str(error.value)
+
+
+def test_the_form_s_button_tells_good_from_bad(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test connection says that the ledger answers, or what is wrong."""
+    assert GangplanHook().test_connection() == (True, "the ledger answers: 0 reservations")
+    connection(monkeypatch, "odd", extra={"url": "ftp://nowhere"})
+    good, message = GangplanHook("odd").test_connection()
+    assert not good
+    assert "is no ledger's URL" in message
+
+
+def test_the_hook_holds_what_the_task_returned(ledger: Ledger) -> None:
+    """`GangplanHook().hold(slots)` keeps the lease of an XCom, and refuses one that was given back."""
+    row = submit(ledger, a_request(), system_clock())
+    with GangplanHook().hold(slots(row, None)) as held:
+        held.check()
+    assert ledger.get(row.id).state is ReservationState.GRANTED
+    ledger.cancel(row.id)
+    with pytest.raises(StaleTokenError), GangplanHook().hold(slots(row, None)):
+        pytest.fail("the block ran without its slots")
