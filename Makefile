@@ -28,10 +28,12 @@ test-%: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## One tie
 	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
 
 .PHONY: lint
-lint: $(ENVS)/core/.ready $(ENVS)/airflow/.ready ## ruff, pyright (strict on optimizer/), import contracts
+lint: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## ruff, pyright (strict on optimizer/), import contracts
 	@$(ENVS)/core/bin/ruff check .
 	@$(ENVS)/core/bin/ruff format --check .
-	@$(ENVS)/core/bin/basedpyright --warnings
+	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/core/bin/python optimizer
+	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/airflow/bin/python plugins
+	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/kfp/bin/python kfp_components
 	@PYTHONPATH=optimizer $(ENVS)/core/bin/lint-imports --no-cache
 	@echo "lint: passed"
 

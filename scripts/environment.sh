@@ -28,6 +28,7 @@ fi
 env=.envs/$name
 echo "gangplan: building the $name environment in $env (downloads on the first time)" >&2
 [ -x "$env/bin/python" ] || "$uv" venv -q --clear --python "$python" "$env"
-"$uv" pip sync -q --require-hashes --python "$env" "requirements/$name.txt"
+# Compiled now: else every process compiles them again where Python may not write beside its sources.
+"$uv" pip sync -q --compile-bytecode --require-hashes --python "$env" "requirements/$name.txt"
 "$uv" pip install -q --python "$env" --no-deps --no-build-isolation -e .
 touch "$env/.ready"

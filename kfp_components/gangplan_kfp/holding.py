@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gangplan import steps
 from gangplan.clock import Clock, parse_span, system_clock
-from gangplan.errors import InputError, NotFoundError, Refusal, WaitTimeoutError
+from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
     GangRequest,
@@ -22,9 +23,6 @@ from gangplan_kfp.edge import say, settings_from
 
 LOOK_EVERY = timedelta(seconds=5)
 """How often a waiting step looks for a changed ETA or reason."""
-
-ABANDONED_AFTER = timedelta(minutes=1)
-"""A request that outlives its step's patience by this much was left by a step that died: the ledger expires it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +88,11 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
     """
     require_at_least("timeout_seconds", timeout_seconds, 0)
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url, clock=clock) as book:
-        asked = _submit(book, request, clock() + timedelta(seconds=timeout_seconds))
+        asked = steps.submit(book, request, clock() + timedelta(seconds=timeout_seconds))
         told: list[str] = []
         last = _wait(book, asked, clock, told.append)
         if last.state is not ReservationState.GRANTED:
-            _end(book, last)
+            steps.end(book, last)
             raise _refusal(last, timeout_seconds, told[-1])
         return Taken(reservation=last, told=tuple(told))
 
@@ -102,38 +100,11 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
 def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
     """Release what the run holds, or take it out of the line; return the state that it ended in, or `none`."""
     key = request_key(run_id, name)
-    state = "none"
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url) as book:
-        for life in _lives(book, key):
-            state = _end(book, life).state.value
+        ended = steps.give_back(book, key)
+    state = ended[-1].state.value if ended else "none"
     say(f"{key}: nothing was reserved" if state == "none" else f"{key}: {state}")
     return state
-
-
-def _lives(book: Ledger, key: str) -> list[Reservation]:
-    """Return the run's reservations: a run that is retried after one ended asks again under key#2, key#3 and so on."""
-    lives: list[Reservation] = []
-    while True:
-        try:
-            lives.append(book.find(_life(key, len(lives))))
-        except NotFoundError:
-            return lives
-
-
-def _life(key: str, ended: int) -> str:
-    """Return the key to ask with after so many reservations of the run have ended."""
-    return key if ended == 0 else f"{key}#{ended + 1}"
-
-
-def _submit(book: Ledger, request: GangRequest, deadline: datetime) -> Reservation:
-    """Submit with the latest start by which an abandoned request expires; a repeated step keeps the first one's."""
-    book.tick()  # a lease that ran out since the last write counts as ended
-    lives = _lives(book, request.request_key)
-    if lives and not lives[-1].state.final:
-        first = lives[-1].request
-        return book.submit(replace(request, request_key=first.request_key, latest_start=first.latest_start))
-    latest = (deadline + ABANDONED_AFTER).replace(microsecond=0)
-    return book.submit(replace(request, request_key=_life(request.request_key, len(lives)), latest_start=latest))
 
 
 def _wait(book: Ledger, asked: Reservation, clock: Clock, note: Callable[[str], None]) -> Reservation:
@@ -166,14 +137,7 @@ def _deadline(asked: Reservation) -> datetime:
     latest = asked.request.latest_start
     if latest is None:
         raise Refusal(f"{asked.request.request_key}: was reserved by something else: give this step a name of its own")
-    return latest - ABANDONED_AFTER
-
-
-def _end(book: Ledger, found: Reservation) -> Reservation:
-    """Release what is held, take what waits out of the line; what has ended stays as it is."""
-    if found.state.final:
-        return found
-    return book.cancel(found.id) if found.token is None else book.release(found.id, found.token)
+    return latest - steps.ABANDONED_AFTER
 
 
 def standing(reservation: Reservation, expected: datetime | None = None) -> str:

@@ -24,4 +24,5 @@ def write_report(settings: Settings, *, clock: Clock = system_clock) -> Path:
         plan=planned,
         reservations=lived,
         score=feedback.read_score(store),
+        beliefs=feedback.read_beliefs(store),
     )

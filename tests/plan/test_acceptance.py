@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -56,7 +57,8 @@ def test_calendar_holds_the_plan_hour_by_hour(planned: Plan) -> None:
 
 def test_logged_plan_reads_back_the_same(planned: Plan, sample_forecast: Forecast, mlflow_store: Store) -> None:
     """What is logged is read back equal, with the forecast that it stood on."""
-    kept = plan.log_plan(planned, sample_forecast, mlflow_store)
+    ahead_then = replace(sample_forecast, corrected_by="a run of beliefs")
+    kept = plan.log_plan(planned, ahead_then, mlflow_store)
     assert kept.run_id is not None
     again, ahead = plan.read_plan(mlflow_store)
     assert (again.plan_id, again.run_id, again.total_cost, again.explanation, again.fleet) == (
@@ -69,6 +71,7 @@ def test_logged_plan_reads_back_the_same(planned: Plan, sample_forecast: Forecas
     for table in ("nodes", "cost", "shortage", "limits"):
         assert getattr(again, table).equals(getattr(kept, table))
     assert ahead.quantiles.equals(sample_forecast.quantiles)
+    assert ahead.corrected_by == "a run of beliefs"
     assert plan.plan_that_ran(mlflow_store, planned.issued_at + timedelta(hours=23)) is None
     found = plan.plan_that_ran(mlflow_store, planned.issued_at + timedelta(hours=24))
     assert found is not None

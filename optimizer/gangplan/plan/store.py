@@ -68,6 +68,7 @@ def _origin(forecast: Forecast) -> dict[str, str]:
         "forecast_issued_at": forecast.issued_at.isoformat(),
         "forecast_model": forecast.model,
         "forecast_run_id": forecast.run_id or "",
+        "forecast_corrected_by": forecast.corrected_by or "",
     }
 
 
@@ -131,6 +132,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
         model=tags["forecast_model"],
         quantiles=store.read_table(run_id, "forecast"),
         run_id=tags["forecast_run_id"] or None,
+        corrected_by=tags["forecast_corrected_by"] or None,
     )
     return Plan(**fields, fleet=fleet, run_id=run_id), forecast
 
