@@ -94,7 +94,8 @@ def test_tags_name_the_series_and_keys_name_the_nodes(mlflow_store: Store):
     _run(mlflow_store, "e", keys, tags=tags)
     _run(mlflow_store, "e", {"gpu_0_utilization_percentage": [50.0]}, tags=tags)
     read = _read(mlflow_store)
-    assert read.jobs.select(*SERIES, "gpus").rows() == [("risk", "cost", "h100", 2), ("risk", "cost", "h100", 1)]
+    rows = read.jobs.select(*SERIES, "gpus").sort("gpus").rows()
+    assert rows == [("risk", "cost", "h100", 1), ("risk", "cost", "h100", 2)]
     assert set(read.nodes["node"]) == {"n1", "n2", "n9"}
     assert set(read.nodes["accelerator"]) == {"h100"}
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gangplan.errors import InputError
 from gangplan.progress import no_progress
+from gangplan.telemetry.schema import table_specs
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.values import Telemetry
 
@@ -298,3 +299,22 @@ def test_rows_are_kept_if_and_only_if_they_are_sound(
     assert sorted(read.jobs["job_id"]) == sorted(["anchor", *wanted])
     assert read.rejected_count == len(rows) - len(wanted)
     assert timedelta(hours=1) <= read.end - read.start
+
+
+def test_documented_columns_are_those_that_are_read():
+    """The table in docs/telemetry.md names every column, and in italics those that may be missing."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "telemetry.md").read_text()
+    page = page.partition("## Your own files")[2].partition("\n## ")[0]
+    specs = table_specs(NOW)
+    documented = {
+        cells[1].strip(): [column.strip() for column in cells[2].split(",")]
+        for cells in (line.split("|") for line in page.splitlines() if line.startswith("| "))
+        if cells[1].strip() in specs
+    }
+    read = {
+        table: [f"*{field.name}*" if field.optional else field.name for field in spec.fields]
+        for table, spec in specs.items()
+    }
+    assert {table: sorted(columns) for table, columns in documented.items()} == {
+        table: sorted(columns) for table, columns in read.items()
+    }

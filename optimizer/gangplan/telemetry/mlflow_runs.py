@@ -75,7 +75,9 @@ def read_runs(source: str, now: datetime, progress: Progress = no_progress) -> T
         runs = list(_gpu_runs(store, progress))
     except MlflowException as error:
         raise UnavailableError(f"mlflow: {shown(uri)} cannot be read: {error}") from error
-    used = [each for each in runs if each.gpus]
+    used = sorted(
+        (each for each in runs if each.gpus), key=lambda each: (each.run.info.start_time, each.run.info.run_id)
+    )
     if not used:
         raise InputError(
             "source",
