@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gangplan import steps
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
 from gangplan.types import Reservation, ReservationState
@@ -114,7 +115,7 @@ def test_a_killed_step_keeps_its_place_for_a_while(
         left = book.find("kfp/run-3/gang")
         assert left.state is ReservationState.WAITING
         assert left.request.latest_start is not None
-        assert left.request.latest_start <= left.submitted_at + timedelta(seconds=60) + holding.ABANDONED_AFTER
+        assert left.request.latest_start <= left.submitted_at + timedelta(seconds=60) + steps.ABANDONED_AFTER
         assert held.token is not None
         book.release(held.id, held.token)
     again = reserve_gang(run_id="run-3", timeout_seconds=60, **wish)
