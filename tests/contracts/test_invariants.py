@@ -201,7 +201,7 @@ def moment(reservation: Reservation) -> datetime:
     return start
 
 
-@pytest.mark.parametrize(("kind", "examples", "steps"), [("memory", 150, 60), ("sqlite", 8, 30), ("postgresql", 8, 30)])
+@pytest.mark.parametrize(("kind", "examples", "steps"), [("memory", 170, 60), ("sqlite", 6, 30), ("postgresql", 4, 25)])
 def test_invariants_hold_under_any_calls(new_url: Callable[[str], str], kind: str, examples: int, steps: int) -> None:
     """No sequence of calls breaks an invariant."""
     machine = type("Machine", (LedgerMachine,), {"new_url": staticmethod(lambda: new_url(kind))})

@@ -14,12 +14,15 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass
 
-from gangplan.reserve.board import Board, Shape, Slots
+from gangplan.reserve.board import Board, Slots
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND
 from gangplan.reserve.reasons import explain, far_back
 from gangplan.types import CapacityCalendar, Reservation, ReservationState
+
+TRIES = 12
+"""So many starts are tried in full to move one promise ahead."""
 
 LATE_US = 5 * SECOND
 """A tick may come so much later than a promised start; the promise then still ends when it was to end."""
@@ -27,7 +30,7 @@ LATE_US = 5 * SECOND
 DEPTH = 128
 """So many of the line get a promise with slots; the rest may only start at once, around them."""
 
-DRAWN = 16
+DRAWN = 6
 """So many promises are moved ahead after a release; those behind them follow when they come first."""
 
 
@@ -70,8 +73,13 @@ def admit(book: Book, now: int) -> None:
     if book.freed:
         book.freed = False
         _draw_together(book, now)
-        for position, entry in enumerate(book.in_order()):
-            _serve(book, entry, now, may_plan=position < DEPTH, tried=tried)
+        for position, (_, _, id) in enumerate(list(book.waiting)):
+            entry = book.live[id]
+            # Most of a long line ends here: too far back for a promise, and known not to fit now.
+            if position >= DEPTH and entry.limit >= tried.failed.get(entry.kind, FOREVER) and _far(entry, now):
+                continue
+            if entry.state is ReservationState.WAITING:
+                _serve(book, entry, now, may_plan=position < DEPTH, tried=tried)
     while book.unserved:
         entry = min((book.live[id] for id in book.unserved), key=lambda one: one.rank)
         _serve(book, entry, now, may_plan=book.position(entry) < DEPTH, tried=tried)
@@ -93,16 +101,20 @@ class Tried:
 
     def __init__(self, book: Book) -> None:
         self.last = max((entry.rank for entry in book.planned.values() if not _firm(entry)), default=(0, 0))
-        self._failed: dict[tuple[Shape, tuple[str, ...]], int] = {}
+        self.failed: dict[int, int] = {}  # by kind: the shortest walltime that did not fit
 
     def fails(self, entry: Entry) -> bool:
         """Tell whether a gang of this shape, for as long or less, was found not to fit now."""
-        shortest = self._failed.get((entry.shape, entry.request.accelerators))
-        return shortest is not None and entry.limit >= shortest
+        return entry.limit >= self.failed.get(entry.kind, FOREVER)
 
     def note(self, entry: Entry) -> None:
         """Note that it does not fit now; what is free only shrinks while a pass goes on."""
-        self._failed[(entry.shape, entry.request.accelerators)] = entry.limit
+        self.failed[entry.kind] = min(entry.limit, self.failed.get(entry.kind, FOREVER))
+
+
+def _far(entry: Entry, now: int) -> bool:
+    """Tell whether a gang has no promise to keep, no window to come, and its reason said."""
+    return entry.plan is None and entry.reason is not None and entry.earliest <= now
 
 
 def _missed(entry: Entry, now: int) -> bool:
@@ -123,7 +135,7 @@ def _draw_together(book: Book, now: int) -> None:
         found = _find_now(book, entry, now)
         if found is None and drawn < DRAWN:
             drawn += 1
-            found = find(book, entry, after, now, until=plan.start - 1)
+            found = find(book, entry, after, now, until=plan.start - 1, tries=TRIES)
         book.put_back(entry)
         if found is not None:
             _promise(book, entry, *found, now=now)
@@ -204,14 +216,16 @@ def _promise(book: Book, entry: Entry, board: Board, start: int, slots: Slots, *
         entry.reason = explain(book, entry, now)
 
 
-def find(book: Book, entry: Entry, after: int, now: int, *, until: int) -> tuple[Board, int, Slots] | None:
+def find(
+    book: Book, entry: Entry, after: int, now: int, *, until: int, tries: int = FOREVER
+) -> tuple[Board, int, Slots] | None:
     """Return where and when the gang may start first: the preferred pool that has it now, else the earliest of all."""
     if after <= now and (at_once := _find_now(book, entry, now)):
         return at_once
     best: tuple[Board, int, Slots] | None = None
     for board in book.pools_for(entry.request):
         last = until if best is None else best[1] - 1
-        if found := board.earliest(entry.shape, entry.limit, after, last):
+        if found := board.earliest(entry.shape, entry.limit, after, last, tries):
             best = (board, *found)
     return best
 

@@ -134,17 +134,22 @@ class Board:
 
     def free_over(self, node: int, start: int, end: int) -> int:
         """Return the GPUs of a node that stay free from `start` up to `end`."""
-        running = self.running[node]
-        plans = self.planned.get(node)
-        if plans is None:
-            return self.whole - sum(gpus for until, gpus, _ in running if until > start)
-        moments = {start, *(since for since, _, _, _ in plans if start < since < end)}
-        return self.whole - max(self._used(node, moment) for moment in moments)
+        free = self.whole - self._used(node, start)
+        for since, _, _, _ in self.planned.get(node, ()):
+            if start < since < end:
+                free = min(free, self.whole - self._used(node, since))
+        return free
 
     def _used(self, node: int, moment: int) -> int:
         """Return the GPUs of a node that are held or promised at one moment."""
-        used = sum(gpus for until, gpus, _ in self.running[node] if until > moment)
-        return used + sum(g for since, until, g, _ in self.planned.get(node, ()) if since <= moment < until)
+        used = 0
+        for until, gpus, _ in self.running[node]:
+            if until > moment:
+                used += gpus
+        for since, until, gpus, _ in self.planned.get(node, ()):
+            if since <= moment < until:
+                used += gpus
+        return used
 
     def free_now(self, limit: int) -> int:
         """Return the GPUs that no running gang holds, on nodes below `limit`."""
@@ -190,50 +195,64 @@ class Board:
             needs[slot.node] = needs.get(slot.node, 0) + slot.gpus
         return all(node < limit and self.free_over(node, start, end) >= gpus for node, gpus in needs.items())
 
-    def earliest(self, shape: Shape, length: int, after: int, until: int = FOREVER) -> tuple[int, Slots] | None:
+    def earliest(
+        self, shape: Shape, length: int, after: int, until: int = FOREVER, tries: int = FOREVER
+    ) -> tuple[int, Slots] | None:
         """Return the first start from `after` to `until` at which the gang fits for `length`, and its slots.
 
-        One sweep over the moments at which something changes: counts alone rule most of them out.
+        One sweep over the moments at which something changes: counts alone rule most of them out; of the others, the
+        first `tries` are looked at node by node.
         """
         if after > until or self.steps.most * self.whole < shape.gpus:
             return None
         free = list(self.free)
         size, count, _ = shape.pods[0]
-        pods = sum(max(0, gpus) // size for gpus in free)  # pods of the largest size that fit beside the running
-        changes = self._changes(after, until)
-        for moment, node, gpus in changes:
-            if node >= 0:
+        # pods of the largest size that fit at the moment looked at
+        pods = sum(gpus // size * len(nodes) for gpus, nodes in enumerate(self.by_free))
+        for moment, node, gpus in self._changes(after, until):
+            if node < self.size:
                 old = max(0, free[node]) // size
                 free[node] += gpus
                 pods += max(0, free[node]) // size - old
-            elif pods >= count and (slots := self._fit_at(shape, free, moment, moment + length)):
-                return moment, slots
+            elif pods >= count:
+                if slots := self._fit_at(shape, free, moment, moment + length):
+                    return moment, slots
+                tries -= 1
+                if not tries:
+                    break
         return None
 
     def _changes(self, after: int, until: int) -> list[tuple[int, int, int]]:
-        """Return what frees GPUs as (moment, node, GPUs), and after each moment's own a (moment, -1, 0) to try it."""
-        freed = [(max(end, after), node, gpus) for end, node, gpus, _ in self.ends if end <= until]
-        moments = {after, *(end for end, _, _ in freed)}
-        moments.update(moment for moment in self.plan_ends if after < moment <= until)
-        moments.update(moment for moment in self.steps.times if after < moment <= until)
-        freed.extend((moment, -1, 0) for moment in moments)
-        freed.sort(key=lambda change: (change[0], change[1] < 0))
-        return freed
+        """Return how free GPUs change as (moment, node, GPUs), and behind each moment to try a (moment, size, 0)."""
+        changes = [(max(end, after), node, gpus) for end, node, gpus, _ in self.ends if end <= until]
+        for node, plans in self.planned.items():
+            for start, end, gpus, _ in plans:
+                if start <= until and end > after:
+                    changes.append((max(start, after), node, -gpus))
+                    changes.append((end, node, gpus))
+        tries = {after, *(moment for moment, _, gpus in changes if gpus > 0 and moment <= until)}
+        tries.update(moment for moment in self.steps.times if after < moment <= until)
+        changes.extend((moment, self.size, 0) for moment in tries)
+        changes.sort()
+        return changes
 
     def _fit_at(self, shape: Shape, free: list[int], start: int, end: int) -> Slots | None:
-        """Return slots that stay free from `start` to `end`, best-fit; `free` is what the running leave at `start`."""
+        """Return slots that stay free from `start` to `end`, best-fit; `free` is what each node has at `start`."""
         limit, least = min(self.steps.least(start, end), self.size), shape.least
         found = [(free[node], node) for node in range(limit) if free[node] >= least]
         if self.planned:
-            found = [
-                (stays, node)
-                for gpus, node in found
-                if (stays := self.free_over(node, start, end) if node in self.planned else gpus) >= least
-            ]
+            found = [(self._stays(node, gpus, start, end), node) for gpus, node in found]
+        found = sorted(one for one in found if one[0] >= least)
         if sum(gpus for gpus, _ in found) < shape.gpus:
             return None
-        found.sort()
         return _place(iter(found), shape, self.pool.nodes_per_rack)
+
+    def _stays(self, node: int, free: int, start: int, end: int) -> int:
+        """Return how many of a node's free GPUs stay free, given those at `start`."""
+        for since, _, _, _ in self.planned.get(node, ()):
+            if start < since < end:
+                free = min(free, self.whole - self._used(node, since))
+        return free
 
 
 def ever_fits(pool: Pool, nodes: int, shape: Shape) -> bool:

@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from heapq import heappop, heappush
 
 from gangplan.errors import InputError
-from gangplan.reserve.board import Board, Slots, Steps, ever_fits
+from gangplan.reserve.board import Board, Shape, Slots, Steps, ever_fits
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import to_us
 from gangplan.types import CapacityCalendar, GangRequest, ReservationId, ReservationState, Token
@@ -29,6 +29,7 @@ class Book:
         self.tokens = 0
         self.freed = False  # something became free since the whole line was last served
         self.unserved: set[ReservationId] = set()  # new, or lost its promise, since then
+        self._kinds: dict[tuple[Shape, tuple[str, ...]], int] = {}
         self._dues: list[tuple[int, ReservationId]] = []  # a heap; what no longer holds is passed over
         self.changed: dict[ReservationId, Entry] = {}
 
@@ -37,6 +38,7 @@ class Book:
     def add(self, entry: Entry) -> None:
         """Take in an entry as it stands, with its slots or its plan."""
         self.live[entry.id] = entry
+        entry.kind = self._kinds.setdefault((entry.shape, entry.request.accelerators), len(self._kinds))
         self.arrivals = max(self.arrivals, entry.arrival)
         self.tokens = max(self.tokens, entry.token or 0)
         if entry.state is ReservationState.WAITING:

@@ -44,6 +44,7 @@ class Entry:
     plan: Plan | None = None
     reason: Reason | None = None
     stored: bool = False  # it has a row already
+    kind: int = -1  # the book's number for its shape and accelerators
     # drawn from the request once
     shape: Shape = field(init=False)
     duration: int = field(init=False)

@@ -10,8 +10,8 @@ import logging
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import RLock
+from dataclasses import dataclass, field
+from threading import Lock, RLock, Semaphore
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
@@ -49,6 +49,7 @@ class _Call:
     command: Command
     done: bool = False
     answer: Answer | Exception = None
+    ready: Semaphore = field(default_factory=lambda: Semaphore(0))
 
 
 class SqlStore:
@@ -64,6 +65,8 @@ class SqlStore:
         self._calendar: CapacityCalendar | None = None
         self._calendar_change = 0
         self._calls: deque[_Call] = deque()
+        self._gate = Lock()
+        self._led = False  # a caller is committing, and will answer or call the others
         self._lock = RLock()
         self._open()
 
@@ -82,25 +85,44 @@ class SqlStore:
     def change(self, command: Command) -> Reservation | None:
         """See `Store.change`. Calls that come while one is committing are committed together by the next."""
         call = _Call(command)
-        self._calls.append(call)
-        with self._lock:
-            if not call.done:
-                self._commit_all()
+        with self._gate:
+            self._calls.append(call)
+            leads = not self._led
+            self._led = True
+        if not leads:
+            call.ready.acquire()  # answered by another's commit, or called to lead the next
+        if not call.done:
+            self._lead(call)
         if isinstance(call.answer, BaseException):
             raise call.answer
         return call.answer
 
+    def _lead(self, own: _Call) -> None:
+        """Commit what has gathered, one's own call in it, then let the next caller lead."""
+        try:
+            while not own.done:
+                self._commit_all()
+        finally:
+            with self._gate:
+                following = self._calls[0] if self._calls else None
+                self._led = following is not None
+            if following is not None:
+                following.ready.release()
+
     def _commit_all(self) -> None:
         """Run all calls that wait as one transaction, and answer them once it is durable."""
-        calls = [self._calls.popleft() for _ in range(min(len(self._calls), _BATCH))]
-        try:
-            answers: list[Answer] = self._commit([call.command for call in calls])
-        except Exception as error:  # noqa: BLE001 (not kept quiet: each caller gets it)
-            for call in calls:
-                call.answer, call.done = error, True
-            return
-        for call, answer in zip(calls, answers, strict=True):
-            call.answer, call.done = answer, True
+        with self._lock:
+            calls = [self._calls.popleft() for _ in range(min(len(self._calls), _BATCH))]
+            try:
+                answers: list[Answer] = self._commit([call.command for call in calls])
+            except Exception as error:  # noqa: BLE001 (not kept quiet: each caller gets it)
+                for call in calls:
+                    call.answer, call.done = error, True
+            else:
+                for call, answer in zip(calls, answers, strict=True):
+                    call.answer, call.done = answer, True
+        for call in calls:
+            call.ready.release()
 
     def _commit(self, batch: list[Command]) -> list[Answer]:
         """Run one transaction."""
