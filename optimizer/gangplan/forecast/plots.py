@@ -44,6 +44,7 @@ def fan(backtest: pl.DataFrame) -> Figure:
         same = (pl.col(name) == value for name, value in zip(SERIES, key, strict=True))
         _fan_of(axes, last.filter(*same))
         axes.set_title(" / ".join(key), fontsize=9, loc="left")
+    figure.axes[-1].set_xlabel("hour, UTC", fontsize=8)
     figure.axes[0].legend(fontsize=8, ncols=4, frameon=False)
     return figure
 
