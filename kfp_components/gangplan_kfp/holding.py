@@ -101,8 +101,9 @@ def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
     """Release what the run holds, or take it out of the line; return the state that it ended in, or `none`."""
     key = request_key(run_id, name)
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url) as book:
-        ended = steps.give_back(book, key)
-    state = ended[-1].state.value if ended else "none"
+        steps.give_back(book, key)
+        lived = steps.lives(book, key)
+    state = lived[-1].state.value if lived else "none"
     say(f"{key}: nothing was reserved" if state == "none" else f"{key}: {state}")
     return state
 

@@ -47,8 +47,8 @@ def end(ledger: Ledger, found: Reservation) -> Reservation:
 
 
 def give_back(ledger: Ledger, request_key: str) -> list[Reservation]:
-    """End all that a step's key holds and return it; done twice, it changes nothing more."""
-    return [end(ledger, life) for life in lives(ledger, request_key)]
+    """End all that a step's key holds and return what was ended; done twice, it changes nothing more."""
+    return [end(ledger, life) for life in lives(ledger, request_key) if not life.state.final]
 
 
 def _life(request_key: str, ended: int) -> str:

@@ -11,11 +11,12 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
+from gangplan.steps import give_back, submit
 from gangplan.types import Reservation, ReservationId, ReservationState
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.request import Span, key_template, read_request, read_span
 from gangplan_airflow.trigger import GangGrantedTrigger
-from gangplan_airflow.waiting import give_back, slots, submit, words
+from gangplan_airflow.waiting import slots, words
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -12,9 +12,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from gangplan.clock import parse_utc, system_clock
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger
+from gangplan.steps import give_back
 from gangplan.types import Reservation, ReservationId, ReservationState
 from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.waiting import give_back, words
+from gangplan_airflow.waiting import words
 
 
 class Waits(Protocol):

@@ -20,11 +20,11 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from gangplan.clock import system_clock
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
+from gangplan.steps import give_back, submit
 from gangplan.testing import a_request
 from gangplan.types import Reservation, ReservationState
 from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
 from gangplan_airflow.trigger import GangGrantedTrigger
-from gangplan_airflow.waiting import give_back, submit
 
 pytestmark = pytest.mark.usefixtures("metadata")
 Dags = dict[str, DAG]

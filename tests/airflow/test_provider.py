@@ -14,10 +14,11 @@ from airflow.sdk import BaseHook
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.reserve import Ledger
+from gangplan.steps import submit
 from gangplan.testing import a_request
 from gangplan.types import ReservationState
 from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.waiting import slots, submit
+from gangplan_airflow.waiting import slots
 
 
 def connection(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:
