@@ -22,12 +22,11 @@ def system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def require_utc(field: str, value: datetime) -> datetime:
-    """Return `value` in UTC, or refuse a naive time and any other zone."""
-    if value.tzinfo is None or value.utcoffset() != timedelta(0):
-        raise InputError(
-            field, value.isoformat(), "is not a UTC time: give it with Z or +00:00, like 2026-03-01T12:00:00Z"
-        )
+def require_utc(field: str, value: object) -> datetime:
+    """Return `value` in UTC, or refuse a naive time, any other zone, and what is no time."""
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() != timedelta(0):
+        shown = value.isoformat() if isinstance(value, datetime) else value
+        raise InputError(field, shown, "is not a UTC time: give it with Z or +00:00, like 2026-03-01T12:00:00Z")
     return value.astimezone(UTC)
 
 
@@ -45,7 +44,10 @@ def parse_span(field: str, text: str) -> timedelta:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None:
         raise InputError(field, text, f"is not a duration: give it {DURATION}")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        raise InputError(field, text, "is longer than any duration may be: give a shorter one") from None
 
 
 def floor_hour(value: datetime) -> datetime:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NewType
 
@@ -78,8 +78,54 @@ class Limit(StrEnum):
     ORDER = "order"  # it would fit, but would delay one ahead of it
 
 
+_LONGEST = timedelta(days=3650)
+_LAST = datetime(3000, 1, 1, tzinfo=UTC)
+_MOST = 1_000_000
+
+
+def require_type(field_name: str, value: object, kind: type | tuple[type, ...], words: str) -> None:
+    """Refuse a value of another type; a bool is no number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(field_name, value, f"must be {words}, not {type(value).__name__}")
+
+
+def require_whole(field_name: str, value: int, least: int, most: int = _MOST) -> None:
+    """Refuse what is not a whole number from `least` to `most`."""
+    require_type(field_name, value, int, "a whole number")
+    if not least <= value <= most:
+        raise InputError(field_name, value, f"must be a whole number of at least {least} and at most {most}")
+
+
+def require_text(field_name: str, value: str, least: int = 0) -> None:
+    """Refuse what is not a text of up to 512 printable characters."""
+    require_type(field_name, value, str, "a text")
+    if not least <= len(value) <= 512:
+        raise InputError(field_name, value, f"must be {least} to 512 characters")
+    if not value.isprintable():
+        raise InputError(field_name, value, "must hold no control characters")
+
+
+def require_span(field_name: str, value: timedelta) -> None:
+    """Refuse a duration that is not positive, or longer than ten years."""
+    require_type(field_name, value, timedelta, "a timedelta")
+    require_positive(field_name, value.total_seconds())
+    if value > _LONGEST:
+        raise InputError(field_name, value, f"must be at most {_LONGEST.days} days")
+
+
+def require_items(field_name: str, value: tuple[object, ...], kind: type, words: str) -> None:
+    """Refuse what is not a tuple of 1 to 64 values of one type."""
+    require_type(field_name, value, tuple, f"a tuple of {words}")
+    if not 1 <= len(value) <= 64:
+        shown = f"{len(value)} of them" if value else "[]"
+        raise InputError(field_name, shown, f"is empty or too long: give 1 to 64 {words}, the preferred first")
+    for item in value:
+        require_type(field_name, item, kind, words)
+
+
 def require_name(field_name: str, value: str) -> str:
     """Return `value`, or refuse what is not a plain name."""
+    require_type(field_name, value, str, "a name")
     if not _NAME.fullmatch(value):
         raise InputError(field_name, value, "is not a name: use 1 to 63 letters, digits, '.', '_' or '-'")
     return value
@@ -308,8 +354,8 @@ class PodSet:
     gpus_per_pod: int
 
     def __post_init__(self) -> None:
-        require_at_least("pod_sets.count", self.count, 1)
-        require_at_least("pod_sets.gpus_per_pod", self.gpus_per_pod, 1)
+        require_whole("pod_sets.count", self.count, 1)
+        require_whole("pod_sets.gpus_per_pod", self.gpus_per_pod, 1)
 
     @property
     def gpus(self) -> int:
@@ -341,20 +387,36 @@ class GangRequest:
     labels: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
-        if not self.request_key or len(self.request_key) > 512:
-            raise InputError("request_key", self.request_key, "must be 1 to 512 characters")
+        require_text("request_key", self.request_key, 1)
         require_name("tenant", self.tenant)
-        if not self.pod_sets:
-            raise InputError("pod_sets", "[]", "is empty: ask for at least one pod")
-        if not self.accelerators:
-            raise InputError("accelerators", "[]", "is empty: name at least one, the preferred first")
+        require_items("pod_sets", self.pod_sets, PodSet, "PodSets")
+        require_items("accelerators", self.accelerators, str, "names of accelerators")
         for accelerator in self.accelerators:
             require_name("accelerators", accelerator)
-        require_positive("duration", self.duration.total_seconds())
+        require_span("duration", self.duration)
+        require_span("walltime", self.limit)
         require_at_least("walltime", self.limit.total_seconds(), self.duration.total_seconds())
+        require_whole("priority", self.priority, -_MOST)
+        require_type("workload_class", self.workload_class, WorkloadClass, "a WorkloadClass")
+        require_type("same_rack", self.same_rack, bool, "True or False")
+        require_type("preemptible", self.preemptible, bool, "True or False")
+        self._check_labels()
+        self._check_window()
+
+    def _check_labels(self) -> None:
+        """Refuse labels that are not texts."""
+        require_type("labels", self.labels, dict, "a dict of texts")
+        if len(self.labels) > 64:
+            raise InputError("labels", f"{len(self.labels)} of them", "are too many: give up to 64")
+        for name, value in self.labels.items():
+            require_text("labels", name, 1)
+            require_text(f"labels[{name}]", value)
+
+    def _check_window(self) -> None:
+        """Refuse a window that is not in UTC, lies past the year 2999, or ends before it begins."""
         for name, value in (("earliest_start", self.earliest_start), ("latest_start", self.latest_start)):
-            if value is not None:
-                require_utc(name, value)
+            if value is not None and require_utc(name, value) >= _LAST:
+                raise InputError(name, value.isoformat(), f"must be before the year {_LAST.year}")
         if self.earliest_start and self.latest_start and self.latest_start < self.earliest_start:
             raise InputError("latest_start", self.latest_start.isoformat(), "must not be before earliest_start")
 
