@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock, RLock, Semaphore
@@ -47,6 +47,7 @@ class _Call:
     """A call that waits for its commit."""
 
     command: Command
+    leads: bool = False
     done: bool = False
     answer: Answer | Exception = None
     ready: Semaphore = field(default_factory=lambda: Semaphore(0))
@@ -87,15 +88,26 @@ class SqlStore:
         call = _Call(command)
         with self._gate:
             self._calls.append(call)
-            leads = not self._led
-            self._led = True
-        if not leads:
-            call.ready.acquire()  # answered by another's commit, or called to lead the next
+            call.leads, self._led = not self._led, True
+        if not call.leads:
+            self._await(call)
         if not call.done:
             self._lead(call)
         if isinstance(call.answer, BaseException):
             raise call.answer
         return call.answer
+
+    def _await(self, call: _Call) -> None:
+        """Wait until another's commit answers the call, or until it is called to lead the next."""
+        try:
+            call.ready.acquire()
+        except BaseException:  # interrupted: nobody must wait for this caller to lead
+            with self._gate:
+                if call in self._calls:
+                    self._calls.remove(call)
+            if call.leads and not call.done:
+                self._hand_over()
+            raise
 
     def _lead(self, own: _Call) -> None:
         """Commit what has gathered, one's own call in it, then let the next caller lead."""
@@ -103,26 +115,31 @@ class SqlStore:
             while not own.done:
                 self._commit_all()
         finally:
-            with self._gate:
-                following = self._calls[0] if self._calls else None
-                self._led = following is not None
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let the caller that waits longest lead."""
+        with self._gate:
+            following = self._calls[0] if self._calls else None
+            self._led = following is not None
             if following is not None:
+                following.leads = True
                 following.ready.release()
 
     def _commit_all(self) -> None:
         """Run all calls that wait as one transaction, and answer them once it is durable."""
         with self._lock:
-            calls = [self._calls.popleft() for _ in range(min(len(self._calls), _BATCH))]
+            with self._gate:
+                calls = [self._calls.popleft() for _ in range(min(len(self._calls), _BATCH))]
+            answers: Sequence[Answer | Exception] = [UnavailableError("ledger: interrupted: try again")] * len(calls)
             try:
-                answers: list[Answer] = self._commit([call.command for call in calls])
+                answers = self._commit([call.command for call in calls])
             except Exception as error:  # noqa: BLE001 (not kept quiet: each caller gets it)
-                for call in calls:
-                    call.answer, call.done = error, True
-            else:
+                answers = [error] * len(calls)
+            finally:
                 for call, answer in zip(calls, answers, strict=True):
                     call.answer, call.done = answer, True
-        for call in calls:
-            call.ready.release()
+                    call.ready.release()
 
     def _commit(self, batch: list[Command]) -> list[Answer]:
         """Run one transaction."""
@@ -234,11 +251,13 @@ class SqlStore:
             yield
         except OperationalError as error:
             self._book = None
-            why = str(error.orig)
+            why = _one_line(error)
             raise UnavailableError(f"ledger: {self._shown} cannot be reached ({why}): try again") from error
         except DatabaseError as error:
             self._book = None
-            raise InputError("ledger", self._shown, f"is no gangplan ledger ({error.orig})") from error
+            raise InputError(
+                "ledger", self._shown, f"is no gangplan ledger ({' '.join(str(error.orig).split())})"
+            ) from error
         except (SQLAlchemyError, OSError) as error:
             self._book = None
             raise UnavailableError(f"ledger: {self._shown} cannot be used ({error}): try again") from error
@@ -247,6 +266,11 @@ class SqlStore:
         except BaseException:
             self._book = None
             raise
+
+
+def _one_line(error: DatabaseError) -> str:
+    """Return what the database said, on one line."""
+    return " ".join(str(error.orig).split())
 
 
 def _read_many(connection: Connection, ids: list[ReservationId]) -> list[Entry]:

@@ -1,0 +1,80 @@
+"""What only a database server can do to a ledger: drop connections, be away, be used by many processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from gangplan.errors import KeyConflictError, UnavailableError
+from gangplan.reserve import open_ledger
+from gangplan.testing import FakeClock, a_calendar, a_pool, a_request
+from gangplan.types import PodSet, ReservationState
+
+ONE = (PodSet(count=1, gpus_per_pod=1),)
+CLIENT = """
+import sys
+from gangplan.reserve import open_ledger
+from gangplan.testing import NOW, a_request
+from gangplan.types import PodSet
+with open_ledger(sys.argv[1], clock=lambda: NOW) as ledger:
+    for n in range(20):
+        held = ledger.submit(a_request(f"{sys.argv[2]}-{n}", pod_sets=(PodSet(count=1, gpus_per_pod=1),)))
+        if n % 2:
+            ledger.release(held.id, held.token)
+"""
+
+
+def test_dropped_connections_are_made_again(new_url: Callable[[str], str], postgres: str) -> None:
+    """After the server ended every connection, the next call works and nothing is lost."""
+    with open_ledger(new_url("postgresql"), clock=FakeClock()) as ledger:
+        ledger.publish(a_calendar())
+        first = ledger.submit(a_request("a"))
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        assert ledger.submit(a_request("b")).state is ReservationState.WAITING
+        assert ledger.get(first.id) == first
+
+
+def test_a_server_that_is_away_is_unavailable_and_its_password_unsaid() -> None:
+    """The error is one line, says try again, and keeps the password to itself."""
+    with pytest.raises(UnavailableError, match="try again") as caught:
+        open_ledger("postgresql://user:secret@127.0.0.1:1/ledger")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_processes_share_a_ledger(new_url: Callable[[str], str], kind: str) -> None:
+    """Three processes grant and release at once: all rows are there, each token once, no node carries too much."""
+    url = new_url(kind)
+    with open_ledger(url, clock=FakeClock()) as ledger:
+        ledger.publish(a_calendar([a_pool(max_nodes=8)]))
+        clients = [subprocess.Popen([sys.executable, "-c", CLIENT, url, name]) for name in "abc"]
+        assert [client.wait(timeout=60) for client in clients] == [0, 0, 0]
+        rows = ledger.list()
+        free = [c.free_gpus for c in ledger.calendar(FakeClock().now, rows[0].submitted_at + rows[0].request.duration)]
+    assert len(rows) == 60
+    assert sorted(row.token or 0 for row in rows) == list(range(1, 61))
+    assert free == [2]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_threads_share_an_open_ledger(new_url: Callable[[str], str], kind: str) -> None:
+    """Calls of many threads are each answered with their own row; a refused one among them refuses itself alone."""
+    with open_ledger(new_url(kind), clock=FakeClock()) as ledger, ThreadPoolExecutor(16) as threads:
+        ledger.publish(a_calendar([a_pool(max_nodes=100)]))
+        ledger.submit(a_request("k3", priority=7))
+
+        def call(n: int) -> str:
+            try:
+                return ledger.submit(a_request(f"k{n}", pod_sets=ONE)).request.request_key
+            except KeyConflictError:
+                return "refused"
+
+        answers = list(threads.map(call, range(200)))
+    assert answers == [f"k{n}" if n != 3 else "refused" for n in range(200)]
