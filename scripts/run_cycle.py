@@ -28,6 +28,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from run_home import HOME, LOG, LOGS, ROOT, hermetic, one_at_a_time, prepare, quiet, start_over
 from run_processes import MARK, end_leftovers, services
 
@@ -125,21 +126,21 @@ def _terminated(number: int, _: FrameType | None) -> NoReturn:
 def end_broken_runs(settings: Settings) -> None:
     """Mark the DAG runs of a killed run as failed, and give back what their tasks hold or wait for."""
     from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
     from airflow.models.trigger import Trigger
     from airflow.utils.session import create_session
-    from airflow.utils.state import DagRunState, TaskInstanceState
-    from sqlalchemy import delete, select
+    from airflow.utils.state import DagRunState, State
+    from sqlalchemy import delete, or_, select, update
 
+    going_on = DagRun.state.in_([DagRunState.QUEUED, DagRunState.RUNNING])
+    unfinished = or_(TaskInstance.state.is_(None), TaskInstance.state.not_in(State.finished))
     with create_session() as session:
-        broken = session.scalars(
-            select(DagRun).where(DagRun.state.in_([DagRunState.QUEUED, DagRunState.RUNNING]))
-        ).all()
-        keys = tuple(f"airflow/{run.dag_id}/{run.run_id}/" for run in broken)
-        for run in broken:
-            for task in run.get_task_instances(session=session):
-                if task.state not in (TaskInstanceState.SUCCESS, TaskInstanceState.SKIPPED):
-                    task.state, task.trigger_id = TaskInstanceState.FAILED, None
-            run.state = DagRunState.FAILED
+        broken = session.execute(select(DagRun.dag_id, DagRun.run_id).where(going_on)).all()
+        keys = tuple(f"airflow/{dag_id}/{run_id}/" for dag_id, run_id in broken)
+        tasks = update(TaskInstance).where(TaskInstance.run_id.in_([run_id for _, run_id in broken]), unfinished)
+        plainly = {"synchronize_session": False}
+        session.execute(tasks.values(state=State.FAILED, trigger_id=None), execution_options=plainly)
+        session.execute(update(DagRun).where(going_on).values(state=State.FAILED), execution_options=plainly)
         session.execute(delete(Trigger))
     if keys:
         with reserve.open_ledger(settings.ledger_url) as ledger:
@@ -178,7 +179,8 @@ def step(console: Console, number: int, dag: DAG, conf: dict[str, Any] | None) -
     seconds = time.monotonic() - started
     good = run.state == DagRunState.SUCCESS
     outcome = "[green]done[/]" if good else "[red]failed[/]"
-    console.print(f"{head} {len(dag.tasks)} tasks {seconds:6.1f} s  {outcome}  [dim]{STEPS[number - 1][1]}[/]")
+    about = f"[dim]{STEPS[number - 1][1]}[/]"
+    console.print(f"{head} {len(dag.tasks)} tasks {seconds:6.1f} s  {outcome}  {about}", soft_wrap=True)
     if not good:
         raise failure(run)
     return Ran(run_id=run.run_id, tasks=len(dag.tasks), seconds=seconds, said=results(run))
@@ -236,8 +238,9 @@ def table(settings: Settings, ran: dict[str, Ran]) -> RenderableType:
         ("fleet", f"{len(ran['gangplan_apply'].said['apply'])} pools changed"),
         ("feedback", f"forecast of {before:,.0f} GPU-hours becomes {after:,.0f}; plan scored {learned['wql']:.2f} WQL"),
     ]
-    waits = reservations(settings, ran["example_reserved_training"].run_id)
-    return Group(show.fields("The cycle", pairs), waits)
+    trainings = ran["example_reserved_training"]
+    why = [f"second: {escape(trainings.said['second.reserve']['waited_because'] or 'did not wait')}"]
+    return Group(show.fields("The cycle", pairs), reservations(settings, trainings.run_id), *why)
 
 
 def reservations(settings: Settings, run_id: str) -> RenderableType:

@@ -47,10 +47,10 @@ def _is_ours(process: psutil.Process, home: str) -> bool:
         return False
 
 
-def die_with_parent(parent: int, number: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have the system end this process when its parent ends, where the system can (Linux)."""
     if sys.platform == "linux":
-        _LIBC.prctl(PR_SET_PDEATHSIG, number)
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a service that ends in good order may take a minute
         if os.getppid() != parent:
             os._exit(1)
 
@@ -62,7 +62,7 @@ def spawn(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         [sys.executable, *arguments],
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
-        preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM),
+        preexec_fn=lambda: die_with_parent(parent),
     )
 
 
@@ -72,7 +72,7 @@ def bind_forks() -> None:
 
     def in_child() -> None:
         if len(line) <= FORKS:
-            die_with_parent(line[-1], signal.SIGKILL)
+            die_with_parent(line[-1])
         line.append(os.getpid())
 
     os.register_at_fork(after_in_child=in_child)
