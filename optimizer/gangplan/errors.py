@@ -85,6 +85,8 @@ class UnavailableError(GangplanError):
 
 def _shown(value: object) -> str:
     """Give the value as its writer would recognise it, cut to a line's length."""
+    if isinstance(value, int) and value.bit_length() > 1024:  # Python refuses to write out the longest
+        return "a number of more than 300 digits"
     text = repr(value) if isinstance(value, str) else str(value)
     text = " ".join(text.split())
     return text if len(text) <= 120 else text[:117] + "..."

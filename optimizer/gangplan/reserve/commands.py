@@ -12,7 +12,15 @@ from gangplan.reserve.book import Book
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us
-from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, Token, require_positive
+from gangplan.types import (
+    GangRequest,
+    Reservation,
+    ReservationId,
+    ReservationState,
+    Token,
+    require_positive,
+    require_type,
+)
 
 Lookup = Callable[[ReservationId], Entry | None]
 """Finds a reservation that may be final, and so no longer in the book."""
@@ -66,6 +74,7 @@ def submit(book: Book, lookup: Lookup, request: GangRequest, body: str, now: int
 def renew(book: Book, lookup: Lookup, id: ReservationId, token: Token, ttl: timedelta | None, now: int) -> Entry:
     """Move a lease's end to `ttl` from now, never past the hard walltime."""
     if ttl is not None:
+        require_type("ttl", ttl, timedelta, "a timedelta")
         require_positive("ttl", ttl.total_seconds())
     entry = _holding(lookup, id, token)
     if entry.state is not ReservationState.GRANTED or entry.hard_end is None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import copy
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import Protocol, Self, TypeVar
 
 from gangplan.clock import Clock, require_utc
@@ -27,6 +28,8 @@ from gangplan.types import (
     ReservationId,
     ReservationState,
     Token,
+    require_text,
+    require_type,
 )
 
 T = TypeVar("T")
@@ -75,6 +78,7 @@ class StoreLedger:
 
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
+        require_type("request", request, GangRequest, "a GangRequest")
         body = request_text(request)
         return self._change(
             id_of(request.request_key), lambda book, lookup, now: commands.submit(book, lookup, request, body, now)
@@ -82,14 +86,17 @@ class StoreLedger:
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
+        _require_lease(id, token)
         return self._change(id, lambda book, lookup, now: commands.renew(book, lookup, id, token, ttl, now))
 
     def release(self, id: ReservationId, token: Token) -> Reservation:
         """See `Ledger.release`."""
+        _require_lease(id, token)
         return self._change(id, lambda book, lookup, now: commands.release(book, lookup, id, token, now))
 
     def cancel(self, id: ReservationId) -> Reservation:
         """See `Ledger.cancel`."""
+        require_text("id", id)
         return self._change(id, lambda book, lookup, now: commands.cancel(book, lookup, id, now))
 
     def tick(self) -> None:
@@ -98,11 +105,13 @@ class StoreLedger:
 
     def publish(self, calendar: CapacityCalendar) -> None:
         """See `Ledger.publish`."""
+        require_type("calendar", calendar, CapacityCalendar, "a CapacityCalendar")
         check_calendar(calendar)
         self._store.change(commands.Command(lambda book, lookup, now: book.publish(calendar)))
 
     def get(self, id: ReservationId) -> Reservation:
         """See `Ledger.get`."""
+        require_text("id", id)
         entry, due = self._store.get(id)
         if due is not None and due <= self._now():
             self.tick()
@@ -111,12 +120,14 @@ class StoreLedger:
 
     def find(self, request_key: str) -> Reservation:
         """See `Ledger.find`."""
+        require_text("request_key", request_key, 1)
         return self.get(id_of(request_key))
 
     def wait(
         self, id: ReservationId, *, timeout: timedelta, poll: timedelta = POLL, sleep: Sleep = time.sleep
     ) -> Reservation:
         """See `Ledger.wait`."""
+        require_type("timeout", timeout, timedelta, "a timedelta")
         deadline = self._clock() + timeout
         while (seen := self.get(id)).state is ReservationState.WAITING:
             left = deadline - self._clock()
@@ -147,6 +158,7 @@ class StoreLedger:
 
     def explain(self, id: ReservationId) -> Reason | None:
         """See `Ledger.explain`."""
+        require_text("id", id)
         now = self._now()
 
         def work(book: Book, lookup: commands.Lookup) -> Reason | None:
@@ -157,6 +169,7 @@ class StoreLedger:
 
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
         """See `Ledger.what_if`."""
+        require_type("request", request, GangRequest, "a GangRequest")
         now = self._now()
 
         def work(book: Book, lookup: commands.Lookup) -> Reservation:
@@ -181,6 +194,7 @@ class StoreLedger:
 
     def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
         """See `Ledger.list`."""
+        require_type("state", state, (ReservationState, NoneType), "a ReservationState")
         return tuple(entry.reservation() for entry in self._store.select(since=None, state=state))
 
     def close(self) -> None:
@@ -192,6 +206,12 @@ class StoreLedger:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+def _require_lease(id: ReservationId, token: Token) -> None:
+    """Refuse what can be no id and what can be no token, though it be equal to one (True, 1.0)."""
+    require_text("id", id)
+    require_type("token", token, int, "a whole number")
 
 
 def _waited(seen: Reservation, timeout: timedelta) -> str:
