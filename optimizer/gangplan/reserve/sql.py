@@ -255,9 +255,7 @@ class SqlStore:
             raise UnavailableError(f"ledger: {self._shown} cannot be reached ({why}): try again") from error
         except DatabaseError as error:
             self._book = None
-            raise InputError(
-                "ledger", self._shown, f"is no gangplan ledger ({' '.join(str(error.orig).split())})"
-            ) from error
+            raise InputError("ledger", self._shown, f"is no gangplan ledger ({_one_line(error)})") from error
         except (SQLAlchemyError, OSError) as error:
             self._book = None
             raise UnavailableError(f"ledger: {self._shown} cannot be used ({error}): try again") from error
