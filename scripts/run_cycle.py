@@ -51,11 +51,11 @@ STEPS: tuple[tuple[str, str], ...] = (
 
 
 class TaskFailedError(GangplanError):
-    """A task of a DAG failed; the exit code is that of the task's own error."""
+    """A task of a DAG failed. The exit code is that of the task's own error; bad input needs no log to be mended."""
 
     def __init__(self, task: str, kind: str, message: str, log: Path) -> None:
         self.exit_code = getattr(getattr(errors, kind, GangplanError), "exit_code", 1)
-        super().__init__(f"{message}\n  task {task}, log {log}")
+        super().__init__(message if self.exit_code == 2 else f"{message} (task {task}, log {log})")
 
 
 @dataclass(frozen=True, kw_only=True)
