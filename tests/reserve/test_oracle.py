@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from gangplan.errors import InputError
@@ -88,10 +88,25 @@ asks = st.fixed_dictionaries(
 )
 steps = st.one_of(
     asks.map(lambda ask: ("submit", ask)),
-    st.sampled_from([("hour", 1)]),
+    st.just(("hour", 1)),
     st.tuples(st.sampled_from(["release", "cancel"]), st.integers(0, 5)),
 )
 cases = st.tuples(worlds(), st.lists(asks, min_size=2, max_size=4), st.lists(steps, max_size=7))
+
+
+def ask(*pod_sets: PodSet, hours: int = 1, priority: int = 0) -> dict[str, Any]:
+    """Return a plain ask for h100s."""
+    plain = {"accelerators": ("h100",), "more": 0, "window": (None, None), "same_rack": False}
+    return {**plain, "pod_sets": pod_sets, "hours": hours, "priority": priority}
+
+
+TWO_NODES = World(pools=(a_pool(gpus_per_node=7),), nodes=((2,),))
+MIXED = (TWO_NODES, [ask(PodSet(count=2, gpus_per_pod=3), PodSet(count=4, gpus_per_pod=2))], [])
+"""Fits in one way only, which best-fit does not come to."""
+
+WHOLE = PodSet(count=2, gpus_per_pod=7)
+AGED = (TWO_NODES, [ask(WHOLE, hours=2), ask(WHOLE)], [("hour", 1), ("submit", ask(WHOLE, priority=60))])
+"""The second has waited for as long as the third's priority is worth, and came first."""
 
 
 def request_of(number: int, ask: dict[str, Any], now: datetime) -> GangRequest:
@@ -417,8 +432,10 @@ def settings_for(examples: int) -> settings:
     )
 
 
-@settings_for(300)
+@settings_for(600)
 @given(cases)
+@example(MIXED)
+@example(AGED)
 def test_admission_is_what_brute_force_says(case: Any) -> None:
     """In every step: feasible, whole, in order, at the earliest start there is, nobody ahead delayed."""
     clock = FakeClock()
