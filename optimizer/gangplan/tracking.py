@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import tempfile
 from collections.abc import Generator, Mapping
@@ -50,6 +51,7 @@ class Store:
         scheme = urlsplit(self.uri).scheme
         if scheme not in ("sqlite", "http", "https", "postgresql", "postgresql+psycopg"):
             raise InputError("mlflow", self.uri, "is no MLflow tracking URI: use sqlite:///file.db or http://host:port")
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # its migrations are no news to a user
         try:
             if self.folder is not None:
                 _make_database(Path(self.uri.removeprefix("sqlite:///")))
