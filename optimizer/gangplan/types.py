@@ -369,7 +369,8 @@ class GangRequest:
 
     `request_key` makes it idempotent: the same key with the same body is the same reservation. `duration` is the
     expected run time and, with no renewal, the hard limit of the lease; `walltime` (default: `duration`) bounds all
-    renewals together. The window runs from `earliest_start` to `latest_start`; a request not started by then expires. `preemptible` is kept with the request; no ledger takes slots back yet.
+    renewals together. The window runs from `earliest_start` to `latest_start`; a request not started by then expires.
+    `preemptible` is kept with the request; no ledger takes slots back yet.
     """
 
     request_key: str
