@@ -100,7 +100,7 @@ def cycle(settings: Settings, source: str, console: Console) -> None:
         dags = load_dags()
         end_broken_runs(settings)
         alive.wait()
-        console.print(f"ready in {time.monotonic() - started:.0f} s: api server, triggerer, {len(dags)} DAGs")
+        console.print(f"ready in {time.monotonic() - started:.0f} s: {len(dags)} DAGs")
         conf = {"gangplan_ingest": {"source": source, "draft_fleet": True}}
         ran = {name: step(console, number, dags[name], conf.get(name)) for number, (name, _) in enumerate(STEPS, 1)}
         console.print(table(settings, ran))

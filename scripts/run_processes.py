@@ -87,10 +87,7 @@ class Services:
         self.health = f"{address}health"
         port = os.environ["AIRFLOW__API__PORT"]
         api = ("api-server", "--apps", "execution", "--workers", "1", "--host", "127.0.0.1", "--port", port)
-        self.processes = {
-            "api-server": spawn("-m", "airflow", *api),
-            "triggerer": spawn("-m", "airflow", "triggerer", "--skip-serve-logs"),
-        }
+        self.processes = {"api-server": spawn("-m", "airflow", *api)}
 
     def check(self, *_: object) -> None:
         """Raise when a service has died: no task could go on."""
@@ -99,11 +96,12 @@ class Services:
                 raise UnavailableError(f"{name}: ended with {code}: see {self.log}, then start again")
 
     def wait(self) -> None:
-        """Return when the API answers."""
+        """Return when the API answers; start the triggerer then, which has time until the first task defers."""
         until = time.monotonic() + START_S
         while time.monotonic() < until:
             try:
                 with urllib.request.urlopen(self.health, timeout=2):  # noqa: S310 - our own loopback address
+                    self.processes["triggerer"] = spawn("-m", "airflow", "triggerer", "--skip-serve-logs")
                     return
             except OSError:
                 time.sleep(0.1)
@@ -118,7 +116,7 @@ class Services:
         for process in below:
             if process.pid not in known and process.ppid() == os.getpid():
                 process.kill()
-        _, stubborn = psutil.wait_procs(below, timeout=10)
+        _, stubborn = psutil.wait_procs(below, timeout=3)
         for process in stubborn:
             process.kill()
 
