@@ -183,13 +183,29 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def promises_do_not_move_later(self) -> None:
-        """5: only a higher rank, a new calendar or a missed tick moves a promised start later."""
+        """5: only one that ranks ahead, a new calendar or a missed tick moves a promised start later.
+
+        One that ranks ahead may have had no promise while its window could not be met; what others give back gives it
+        one, and that may cost a lower rank its place.
+        """
         present = {r.id: r for r in self.ledger.list()}
+        promised_now = [before for id, before in self.seen.items() if not kept(before) and kept(present[id])]
         for id, before in self.seen.items():
-            if before.eta is not None and not self.may_move:
+            displaced = any(ranks_ahead(other, before) for other in promised_now)
+            if before.eta is not None and not self.may_move and not displaced:
                 assert moment(present[id]) <= before.eta
         self.seen = present
         self.may_move = False
+
+
+def kept(reservation: Reservation) -> bool:
+    """Whether it has a start, promised or taken."""
+    return reservation.eta is not None or reservation.granted_at is not None
+
+
+def ranks_ahead(one: Reservation, other: Reservation) -> bool:
+    """Whether one may go before the other: by its priority, or by its age."""
+    return one.request.priority > other.request.priority or one.submitted_at <= other.submitted_at
 
 
 def moment(reservation: Reservation) -> datetime:
