@@ -12,20 +12,10 @@ from gangplan.clock import Clock, floor_hour
 from gangplan.config import Settings, read_fleet, write_atomic, write_fleet
 from gangplan.errors import InputError
 from gangplan.extras import needs_extras
-from gangplan.types import CapacityCalendar, CapacityInterval, Fleet, PlanId, Pool, PoolKind
+from gangplan.lab import LAB
+from gangplan.types import CapacityCalendar, CapacityInterval, Fleet, PlanId
 
-LAB = Pool(
-    name="h100-lab",
-    accelerator="h100-lab",
-    gpus_per_node=4,
-    kind=PoolKind.OWNED,
-    price_per_node_hour=8.0,
-    min_nodes=2,
-    max_nodes=2,
-)
-"""A small pool that every starter fleet has, for the example DAG and pipeline."""
-
-STARTER = Fleet(pools=(LAB,), nodes={"h100-lab": 2})
+STARTER = Fleet(pools=(LAB,), nodes={LAB.name: LAB.max_nodes})
 
 
 def initialise(settings: Settings, *, from_telemetry: bool, force: bool, clock: Clock) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kfp import local
 
+from gangplan.lab import LAB
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
     CapacityCalendar,
@@ -17,18 +18,7 @@ from gangplan.types import (
     GangRequest,
     PlanId,
     PodSet,
-    Pool,
-    PoolKind,
     Reservation,
-)
-
-LAB = Pool(
-    name="h100-lab",
-    accelerator="h100-lab",
-    gpus_per_node=4,
-    kind=PoolKind.OWNED,
-    price_per_node_hour=8.0,
-    max_nodes=2,
 )
 
 

@@ -13,11 +13,9 @@ import yaml
 from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
+from gangplan.lab import LAB
 from gangplan.plan.problem import ANY
 from gangplan.types import Fleet, Pool, PoolKind, Usage, WorkloadClass, require_at_least, require_positive
-
-LAB = "h100-lab"
-"""The small owned pool that examples reserve; every drafted fleet has it."""
 
 UNNAMED = "gpu"
 """The accelerator of the pools drafted for telemetry that names none."""
@@ -78,8 +76,7 @@ def draft_fleet(usage: Usage) -> Fleet:
     """
     totals = _totals(usage)
     pools = [pool for accelerator, gpus in totals.items() for pool in _pools(accelerator, gpus, usage)]
-    lab = _pool(LAB, LAB, PoolKind.OWNED, most=2, least=2)
-    pools = [*(pool for pool in pools if pool.name != LAB), lab]
+    pools = [*(pool for pool in pools if pool.name != LAB.name), LAB]
     return Fleet(pools=tuple(pools), nodes={pool.name: pool.min_nodes for pool in pools})
 
 
@@ -89,7 +86,7 @@ def _totals(usage: Usage) -> dict[str, pl.Series]:
     if hourly.is_empty() or not hourly["gpus"].sum() > 0:
         raise InputError("usage.demand", usage.source, "asks for no GPU: ingest telemetry that does")
     size: dict[str, float] = dict(hourly.group_by("accelerator").agg(pl.col("gpus").sum()).iter_rows())
-    named = {name: total for name, total in size.items() if name not in (ANY, LAB)}
+    named = {name: total for name, total in size.items() if name not in (ANY, LAB.accelerator)}
     largest = max(named, key=lambda name: (named[name], name)) if named else UNNAMED
     homes = hourly.with_columns(pl.col("accelerator").replace({ANY: largest}))
     totals = homes.group_by("hour", "accelerator").agg(pl.col("gpus").sum()).sort("accelerator", "hour")
@@ -100,7 +97,7 @@ def _pools(accelerator: str, gpus: pl.Series, usage: Usage) -> list[Pool]:
     """Draft one accelerator's pools."""
     size = read_catalogue().price(accelerator).gpus_per_node
     peak = float(gpus.max() or 0.0)  # pyright: ignore[reportArgumentType]
-    if accelerator == LAB or peak <= 0:
+    if accelerator == LAB.accelerator or peak <= 0:
         return []
     owned = max(1, round(float(gpus.quantile(OWNED_QUANTILE) or 0.0) / size))
     most = max(1, math.ceil(PEAK_FACTOR * peak / size))
