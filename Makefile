@@ -24,7 +24,7 @@ test: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## All test 
 	@$(ENVS)/core/bin/python scripts/test_tiers.py
 
 .PHONY: test-%
-test-%: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## One tier: core, airflow, kfp, docs or wheel
+test-%: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## One tier: core, airflow, kfp or docs
 	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
 
 .PHONY: lint
