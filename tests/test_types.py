@@ -113,23 +113,6 @@ def test_calendar_refuses_unknown_pools_and_backward_time(now: datetime) -> None
         CapacityInterval(pool="p", start=now, end=now, nodes=1)
 
 
-def test_fingerprint_is_of_the_whole_body() -> None:
-    """The same body has the same fingerprint, and every changed field another."""
-    base = request()
-    assert base.fingerprint() == request().fingerprint()
-    others: list[dict[str, Any]] = [
-        {"tenant": "search"},
-        {"pod_sets": (PodSet(count=4, gpus_per_pod=2),)},
-        {"accelerators": ("a100",)},
-        {"duration": 2 * HOUR},
-        {"walltime": 2 * HOUR},
-        {"priority": 5},
-        {"same_rack": True},
-        {"labels": {"a": "b"}},
-    ]
-    assert len({base.fingerprint(), *(request(**other).fingerprint() for other in others)}) == len(others) + 1
-
-
 @given(st.floats(allow_nan=True, allow_infinity=True).filter(lambda value: not 0 <= value < 1))
 def test_interruption_is_a_probability(value: float) -> None:
     """Whatever is not from 0 to below 1 is no interruption rate."""

@@ -15,6 +15,7 @@ from gangplan.types import (
     PodSet,
     Reservation,
     ReservationState,
+    Topology,
     WorkloadClass,
     require_at_least,
     require_name,
@@ -59,7 +60,7 @@ def request_from(
     duration: str,
     priority: int = 100,
     workload_class: str = "throughput",
-    same_rack: bool = False,
+    topology: str = "",
     preemptible: bool = False,
 ) -> GangRequest:
     """Make the request from a component's parameters; a wrong one is named as it is called there."""
@@ -75,7 +76,7 @@ def request_from(
         duration=parse_span("duration", duration),
         priority=priority,
         workload_class=WorkloadClass(workload_class),
-        same_rack=same_rack,
+        topology=Topology.from_text(topology),
         preemptible=preemptible,
     )
 

@@ -22,7 +22,7 @@ def reserve_gang(
     name: str = "gang",
     priority: int = 100,
     workload_class: str = "throughput",
-    same_rack: bool = False,
+    topology: str = "",
     preemptible: bool = False,
     ledger: str = "",
     home: str = "",
@@ -43,7 +43,7 @@ def reserve_gang(
         name: Tells the gangs of one run apart.
         priority: The higher is served first.
         workload_class: latency, throughput or cost.
-        same_rack: Whether all pods must stand in one rack.
+        topology: node, nvlink or rack: how close together all pods must stand; rack:preferred: should stand.
         preemptible: Whether a higher rank may take the slots back after notice.
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
@@ -61,7 +61,7 @@ def reserve_gang(
             duration=duration,
             priority=priority,
             workload_class=workload_class,
-            same_rack=same_rack,
+            topology=topology,
             preemptible=preemptible,
         )
         taken = holding.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)

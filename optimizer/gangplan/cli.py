@@ -19,7 +19,16 @@ from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
 from gangplan.config import Settings, load_settings
 from gangplan.errors import GangplanError, InputError, WaitTimeoutError
 from gangplan.extras import needs_extras
-from gangplan.types import GangRequest, PodSet, Reservation, ReservationId, ReservationState, Token, WorkloadClass
+from gangplan.types import (
+    GangRequest,
+    PodSet,
+    Reservation,
+    ReservationId,
+    ReservationState,
+    Token,
+    Topology,
+    WorkloadClass,
+)
 
 app = typer.Typer(
     name="gangplan",
@@ -162,7 +171,7 @@ def reserve(
     ] = WorkloadClass.THROUGHPUT,
     earliest: Annotated[str | None, typer.Option(help="Earliest start, like 2026-03-01T12:00:00Z.")] = None,
     latest: Annotated[str | None, typer.Option(help="Latest start; not started by then, it expires.")] = None,
-    same_rack: Annotated[bool, typer.Option("--same-rack", help="All pods in one rack.")] = False,
+    topology: Annotated[str, typer.Option(help="All pods in one node, nvlink or rack (:preferred).")] = "",
     wait: Annotated[str, typer.Option(help=f"How long to wait for the slots, {DURATION}; 0s returns at once.")] = "0s",
     as_json: AsJson = False,
 ) -> None:
@@ -180,7 +189,7 @@ def reserve(
         workload_class=workload_class,
         earliest_start=None if earliest is None else parse_utc("--earliest", earliest),
         latest_start=None if latest is None else parse_utc("--latest", latest),
-        same_rack=same_rack,
+        topology=Topology.from_text(topology),
     )
     patience = parse_span("--wait", wait)
     with _ledger() as ledger:

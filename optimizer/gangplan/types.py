@@ -8,13 +8,12 @@ Tables inside them are Polars frames with the schemas of `gangplan.tables`. Pola
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, NewType
+from types import NoneType
+from typing import TYPE_CHECKING, ClassVar, NewType
 
 from gangplan.clock import require_utc
 from gangplan.errors import InputError
@@ -33,7 +32,11 @@ QUANTILES = (0.1, 0.5, 0.9, 0.95, 0.99)
 SERIES = ("tenant", "workload_class", "accelerator")
 """The columns that name a demand series."""
 
+WHOLE_GPU = "gpu"
+"""The slot of a pool whose GPUs are not divided."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SLOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,62}")
 
 
 class WorkloadClass(StrEnum):
@@ -58,19 +61,47 @@ class ReservationState(StrEnum):
 
     WAITING = "waiting"
     GRANTED = "granted"
+    INTERRUPTED = "interrupted"  # its nodes went away: it waits, ahead of all others, for slots in their place
     RELEASED = "released"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    PREEMPTED = "preempted"  # its slots were taken for another gang, after notice
 
     @property
     def final(self) -> bool:
         """Whether nothing can change this state any more."""
-        return self not in (ReservationState.WAITING, ReservationState.GRANTED)
+        return self not in _LIVE_STATES
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for slots."""
+        return self in (ReservationState.WAITING, ReservationState.INTERRUPTED)
+
+
+_LIVE_STATES = (ReservationState.WAITING, ReservationState.GRANTED, ReservationState.INTERRUPTED)
+
+
+class Level(StrEnum):
+    """How close together the pods of a gang stand."""
+
+    NODE = "node"
+    NVLINK = "nvlink"  # one NVLink domain: `nodes_per_nvlink` nodes in a row
+    RACK = "rack"  # `nodes_per_rack` nodes in a row
+    ZONE = "zone"  # a pool is in one zone, and a gang in one pool: always so
+
+
+class NodeState(StrEnum):
+    """Whether a node may carry gangs."""
+
+    READY = "ready"
+    DRAINING = "draining"  # takes no gang; those on it have until their drain deadline
+    LOST = "lost"  # gone, and what ran on it
 
 
 class Limit(StrEnum):
     """Which limit holds a waiting request."""
 
+    QUOTA = "quota"  # its tenant, or its cohort, has used up what it may hold
     CAPACITY = "capacity"  # the slots exist, others hold them
     CALENDAR = "calendar"  # the plan has no such capacity in the time asked for
     TOPOLOGY = "topology"  # enough slots, but not together
@@ -129,6 +160,13 @@ def require_name(field_name: str, value: str) -> str:
     if not _NAME.fullmatch(value):
         raise InputError(field_name, value, "is not a name: use 1 to 63 letters, digits, '.', '_' or '-'")
     return value
+
+
+def require_slot(field_name: str, value: str) -> None:
+    """Refuse what names no kind of slot."""
+    require_type(field_name, value, str, "a name")
+    if not _SLOT.fullmatch(value):
+        raise InputError(field_name, value, "names no slot: give gpu, a MIG profile as 1g.10gb or a fraction as 1/4")
 
 
 def require_positive(field_name: str, value: float) -> None:
@@ -212,7 +250,11 @@ class Beliefs:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Nodes of one kind: GPUs per node, price in money per node-hour, limits in nodes."""
+    """Nodes of one kind: GPUs per node, price in money per node-hour, limits in nodes.
+
+    A pool whose GPUs are divided names the part (a MIG profile as 1g.10gb, a fraction as 1/4) as its `slot`, and how
+    many of them a GPU has; requests that name this slot are counted in it.
+    """
 
     name: str
     accelerator: str
@@ -226,6 +268,9 @@ class Pool:
     region: str = "local"
     zone: str = "local-a"
     nodes_per_rack: int = 8
+    nodes_per_nvlink: int = 1
+    slot: str = WHOLE_GPU
+    slots_per_gpu: int = 1
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a misspelt field of the fleet file is refused
 
@@ -239,8 +284,18 @@ class Pool:
         require_at_least(f"{prefix}.max_nodes", self.max_nodes, self.min_nodes)
         require_at_least(f"{prefix}.lead_time_hours", self.lead_time_hours, 0)
         require_at_least(f"{prefix}.nodes_per_rack", self.nodes_per_rack, 1)
+        require_at_least(f"{prefix}.nodes_per_nvlink", self.nodes_per_nvlink, 1)
+        require_slot(f"{prefix}.slot", self.slot)
+        require_at_least(f"{prefix}.slots_per_gpu", self.slots_per_gpu, 1)
+        if self.slot == WHOLE_GPU and self.slots_per_gpu != 1:
+            raise InputError(f"{prefix}.slots_per_gpu", self.slots_per_gpu, "must be 1 where the slot is a whole gpu")
         if not 0 <= self.interruption_per_hour < 1:
             raise InputError(f"{prefix}.interruption_per_hour", self.interruption_per_hour, "must be from 0 to below 1")
+
+    @property
+    def slots_per_node(self) -> int:
+        """What a node has to give: its GPUs, or their parts."""
+        return self.gpus_per_node * self.slots_per_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,19 +403,61 @@ class CapacityCalendar:
 
 @dataclass(frozen=True, kw_only=True)
 class PodSet:
-    """Pods of one shape: how many, and whole GPUs for each."""
+    """Pods of one shape: how many, and whole GPUs (or slots of the request's kind) for each.
+
+    `min_count` and `max_count` (default: `count`) bound what a running gang may be resized to.
+    """
 
     count: int
     gpus_per_pod: int
+    min_count: int | None = None
+    max_count: int | None = None
 
     def __post_init__(self) -> None:
         require_whole("pod_sets.count", self.count, 1)
         require_whole("pod_sets.gpus_per_pod", self.gpus_per_pod, 1)
+        require_whole("pod_sets.min_count", self.least, 1, self.count)
+        require_whole("pod_sets.max_count", self.most, self.count)
 
     @property
     def gpus(self) -> int:
         """The GPUs of all its pods."""
         return self.count * self.gpus_per_pod
+
+    @property
+    def least(self) -> int:
+        """The fewest pods that it may shrink to."""
+        return self.count if self.min_count is None else self.min_count
+
+    @property
+    def most(self) -> int:
+        """The most pods that it may grow to."""
+        return self.count if self.max_count is None else self.max_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """How close together all pods of a gang must stand, or (`required=False`) should."""
+
+    level: Level
+    required: bool = True
+
+    def __post_init__(self) -> None:
+        require_type("topology.level", self.level, Level, "a Level")
+        require_type("topology.required", self.required, bool, "True or False")
+
+    @classmethod
+    def from_text(cls, text: str) -> Topology | None:
+        """Read `rack` (required) or `rack:preferred`; an empty text is no wish."""
+        level, _, wish = text.partition(":")
+        if not text:
+            return None
+        if level not in list(Level) or wish not in ("", "preferred", "required"):
+            raise InputError("topology", text, f"is unknown: use one of {', '.join(Level)}, alone or with :preferred")
+        return cls(level=Level(level), required=wish != "preferred")
+
+    def __str__(self) -> str:
+        return self.level.value if self.required else f"{self.level.value}:preferred"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,8 +466,11 @@ class GangRequest:
 
     `request_key` makes it idempotent: the same key with the same body is the same reservation. `duration` is the
     expected run time and, with no renewal, the hard limit of the lease; `walltime` (default: `duration`) bounds all
-    renewals together. The window runs from `earliest_start` to `latest_start`; a request not started by then expires.
-    `preemptible` is kept with the request; no ledger takes slots back yet.
+    renewals together. Both hold on an accelerator of speed 1; `speed` gives measured factors of others (2.0: twice as
+    fast, half the time). The window runs from `earliest_start` to `latest_start`, and no later than what lets the
+    walltime end by `deadline`; a request not started by then expires. `priority_class` names a class of the policy,
+    whose priority then counts instead of `priority`. A `preemptible` gang may lose its slots to one that is entitled to
+    them, after a notice that is at least `checkpoint` long.
     """
 
     request_key: str
@@ -379,12 +479,17 @@ class GangRequest:
     accelerators: tuple[str, ...]
     duration: timedelta
     walltime: timedelta | None = None
+    speed: dict[str, float] = field(default_factory=dict[str, float])
+    slot: str = WHOLE_GPU
     priority: int = 100
+    priority_class: str = ""
     workload_class: WorkloadClass = WorkloadClass.THROUGHPUT
     earliest_start: datetime | None = None
     latest_start: datetime | None = None
-    same_rack: bool = False
+    deadline: datetime | None = None
+    topology: Topology | None = None
     preemptible: bool = False
+    checkpoint: timedelta | None = None
     labels: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -394,15 +499,32 @@ class GangRequest:
         require_items("accelerators", self.accelerators, str, "names of accelerators")
         for accelerator in self.accelerators:
             require_name("accelerators", accelerator)
+        require_slot("slot", self.slot)
         require_span("duration", self.duration)
         require_span("walltime", self.limit)
         require_at_least("walltime", self.limit.total_seconds(), self.duration.total_seconds())
+        self._check_speed()
         require_whole("priority", self.priority, -_MOST)
+        require_type("priority_class", self.priority_class, str, "a name")
+        if self.priority_class:
+            require_name("priority_class", self.priority_class)
         require_type("workload_class", self.workload_class, WorkloadClass, "a WorkloadClass")
-        require_type("same_rack", self.same_rack, bool, "True or False")
+        require_type("topology", self.topology, (Topology, NoneType), "a Topology")
         require_type("preemptible", self.preemptible, bool, "True or False")
+        if self.checkpoint is not None:
+            require_span("checkpoint", self.checkpoint)
         self._check_labels()
         self._check_window()
+
+    def _check_speed(self) -> None:
+        """Refuse factors of accelerators that are not asked for, and those that no hardware has."""
+        require_type("speed", self.speed, dict, "a dict of factors by accelerator")
+        for name, factor in self.speed.items():
+            require_type(f"speed[{name}]", factor, (int, float), "a number")
+            if name not in self.accelerators:
+                raise InputError(f"speed[{name}]", factor, "is of no accelerator of the request: leave it out")
+            if not 0.01 <= factor <= 100:
+                raise InputError(f"speed[{name}]", factor, "must be from 0.01 to 100")
 
     def _check_labels(self) -> None:
         """Refuse labels that are not texts."""
@@ -415,11 +537,14 @@ class GangRequest:
 
     def _check_window(self) -> None:
         """Refuse a window that is not in UTC, lies past the year 2999, or ends before it begins."""
-        for name, value in (("earliest_start", self.earliest_start), ("latest_start", self.latest_start)):
+        for name in ("earliest_start", "latest_start", "deadline"):
+            value: datetime | None = getattr(self, name)
             if value is not None and require_utc(name, value) >= _LAST:
                 raise InputError(name, value.isoformat(), f"must be before the year {_LAST.year}")
         if self.earliest_start and self.latest_start and self.latest_start < self.earliest_start:
             raise InputError("latest_start", self.latest_start.isoformat(), "must not be before earliest_start")
+        if self.earliest_start and self.deadline and self.deadline <= self.earliest_start:
+            raise InputError("deadline", self.deadline.isoformat(), "must be later than earliest_start")
 
     @property
     def limit(self) -> timedelta:
@@ -430,12 +555,6 @@ class GangRequest:
     def gpus(self) -> int:
         """The GPUs of the whole gang."""
         return sum(pod_set.gpus for pod_set in self.pod_sets)
-
-    def fingerprint(self) -> str:
-        """Return a sha256 of the body, by which a repeated submit is told from a conflicting one."""
-        body = asdict(self)
-        text = json.dumps(body, sort_keys=True, default=_plain)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -460,8 +579,25 @@ class Reason:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What a holder is told before it loses its slots: by when to be gone, why, and for whom.
+
+    A holder that can, saves a checkpoint and releases; at `until` the slots are taken. When whoever they were meant for
+    leaves first, the notice goes away again.
+    """
+
+    until: datetime
+    why: str
+    beneficiary: str = ""  # request key of the gang that gets the slots
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reservation:
-    """A request and what became of it."""
+    """A request and what became of it.
+
+    While it waits, `eta` is the promised start, or where it stands too far back for a promise the estimated one;
+    `eta_range` says from when to when the start is expected.
+    """
 
     id: ReservationId
     request: GangRequest
@@ -474,7 +610,11 @@ class Reservation:
     ended_at: datetime | None = None
     first_eta: datetime | None = None  # the ETA that was promised first, to measure its error by
     eta: datetime | None = None
+    eta_range: tuple[datetime, datetime] | None = None
+    promised: bool = False  # the ETA stands on exact slots
     reason: Reason | None = None
+    notice: Notice | None = None  # it holds slots, and will lose them
+    interruptions: int = 0  # so often its nodes went away
 
     @property
     def waited(self) -> timedelta | None:
@@ -537,12 +677,3 @@ class Learning:
     beliefs: Beliefs
     before: Forecast
     after: Forecast
-
-
-def _plain(value: Any) -> Any:
-    """Give json a datetime, timedelta or enum as text or number."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    raise TypeError(type(value).__name__)

@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.reserve import open_ledger
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
-from gangplan.types import PodSet, Reservation, ReservationState, Token
+from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
 
 MINUTE = timedelta(minutes=1)
 POOLS = (
@@ -83,7 +83,7 @@ class LedgerMachine(RuleBasedStateMachine):
             accelerators=accelerators,
             earliest_start=None if window is None else self.clock() + window[0] * MINUTE,
             latest_start=None if window is None else self.clock() + window[1] * MINUTE,
-            same_rack=same_rack,
+            topology=Topology(level=Level.RACK) if same_rack else None,
         )
         try:
             self.ledger.submit(request)
@@ -166,7 +166,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert placement.gpus == size * placement.pods
             assert [pods[i] for i in range(len(pods))] == [p.count for p in reservation.request.pod_sets]
             assert len({placement.pool for placement in reservation.placements}) == 1
-            if reservation.request.same_rack and reservation.placements[0].pool == "h100-owned":
+            if reservation.request.topology and reservation.placements[0].pool == "h100-owned":
                 assert len({int(p.node.rpartition("-")[2]) // 2 for p in reservation.placements}) == 1
 
     @invariant()

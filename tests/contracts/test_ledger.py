@@ -10,7 +10,7 @@ import pytest
 from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError, WaitTimeoutError
 from gangplan.reserve import Ledger
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
-from gangplan.types import Limit, PodSet, Reservation, ReservationId, ReservationState, Token
+from gangplan.types import Level, Limit, PodSet, Reservation, ReservationId, ReservationState, Token, Topology
 
 HOUR = timedelta(hours=1)
 Refused = Callable[..., None]
@@ -184,11 +184,11 @@ def test_same_rack_keeps_a_gang_together_or_waits(empty: Ledger) -> None:
     keys = [held(empty, key, pod_sets=one)[0] for key in "abcd"]
     for reservation in (keys[1], keys[2]):
         empty.release(reservation.id, reservation.token or Token(0))
-    waiting = empty.submit(a_request("r", same_rack=True))
+    waiting = empty.submit(a_request("r", topology=Topology(level=Level.RACK)))
     assert waiting.state is ReservationState.WAITING
     assert waiting.reason is not None
     assert waiting.reason.limit is Limit.TOPOLOGY
-    assert "drop same_rack: it could start now" in waiting.reason.helps
+    assert "prefer one rack instead of requiring it: it could start now" in waiting.reason.helps
     empty.release(keys[0].id, keys[0].token or Token(0))
     assert {p.node for p in empty.get(waiting.id).placements} == {"h100-owned-0", "h100-owned-1"}
 

@@ -103,8 +103,8 @@ def request_cases() -> Iterator[Case]:
     yield from asking("workload_class", [None, "fast", "throughput", 0, True, "", ("latency",)])
     yield from asking("earliest_start", NO_TIMES)
     yield from asking("latest_start", [*NO_TIMES, NOW - HOUR, datetime(1, 1, 1, tzinfo=UTC)])
-    for name in ("same_rack", "preemptible"):
-        yield from asking(name, NO_BOOLS)
+    yield from asking("preemptible", NO_BOOLS)
+    yield from asking("topology", [True, False, 0, 1, "rack", "", (), {}])
     yield from asking("labels", [None, (), [("a", "b")], "a=b", {1: "a"}, {"": "a"}, {"a": 1}, {"a": None}])
     yield from asking(
         "labels", [{"a\n": "b"}, {"a": "b\0"}, {"a" * 513: ""}, {"a": "b" * 513}, {str(n): "" for n in range(65)}]

@@ -22,7 +22,17 @@ from hypothesis import strategies as st
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import NOW, FakeClock, a_pool, a_request
-from gangplan.types import CapacityCalendar, CapacityInterval, GangRequest, PlanId, PodSet, Pool, ReservationState
+from gangplan.types import (
+    CapacityCalendar,
+    CapacityInterval,
+    GangRequest,
+    Level,
+    PlanId,
+    PodSet,
+    Pool,
+    ReservationState,
+    Topology,
+)
 
 HOUR = timedelta(hours=1)
 SEARCH_HOURS = 60  # longer than all walltimes of a case together, so that a start later than this means never
@@ -121,7 +131,7 @@ def request_of(number: int, ask: dict[str, Any], now: datetime) -> GangRequest:
         priority=ask["priority"],
         earliest_start=None if earliest is None else now + earliest * HOUR,
         latest_start=None if latest is None else now + latest * HOUR,
-        same_rack=ask["same_rack"],
+        topology=Topology(level=Level.RACK) if ask["same_rack"] else None,
     )
 
 
@@ -224,7 +234,7 @@ class Oracle:
         """Tell whether the whole gang fits on these nodes, in one rack where it asks for that."""
         racks: dict[int, list[int]] = {}
         for node, gpus in free.items():
-            racks.setdefault(node // pool.nodes_per_rack if request.same_rack else 0, []).append(gpus)
+            racks.setdefault(node // pool.nodes_per_rack if request.topology else 0, []).append(gpus)
         pods = sorted((size.gpus_per_pod for size in request.pod_sets for _ in range(size.count)), reverse=True)
         return any(packs(tuple(sorted(rack)), tuple(pods)) for rack in racks.values())
 
@@ -377,7 +387,7 @@ def assert_whole(request: GangRequest, seat: Seat, pool: Pool) -> None:
         assert gpus == count * request.pod_sets[index].gpus_per_pod
     assert pool.accelerator in request.accelerators
     assert seat.end - seat.start == round(request.limit / HOUR)
-    if request.same_rack:
+    if request.topology:
         assert len({node // pool.nodes_per_rack for node, _ in seat.gpus}) == 1
 
 

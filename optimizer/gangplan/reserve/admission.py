@@ -73,7 +73,7 @@ def admit(book: Book, now: int) -> None:
     if book.freed:
         book.freed = False
         _draw_together(book, now)
-        for position, (_, _, id) in enumerate(list(book.waiting)):
+        for position, (*_, id) in enumerate(list(book.waiting)):
             entry = book.live[id]
             # Most of a long line ends here: too far back for a promise, and known not to fit now.
             if position >= DEPTH and entry.limit >= tried.failed.get(entry.kind, FOREVER) and _far(entry, now):
@@ -100,7 +100,7 @@ class Tried:
     """What one pass has found out: who has the last promise, and which wishes do not fit now."""
 
     def __init__(self, book: Book) -> None:
-        self.last = max((entry.rank for entry in book.planned.values() if not _firm(entry)), default=(0, 0))
+        self.last = max((entry.rank for entry in book.planned.values() if not _firm(entry)), default=(0, 0.0, 0))
         self.failed: dict[int, int] = {}  # by kind: the shortest walltime that did not fit
 
     def fails(self, entry: Entry) -> bool:

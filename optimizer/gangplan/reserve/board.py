@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from gangplan.reserve.moments import FOREVER
-from gangplan.types import Pool
+from gangplan.types import Level, Pool
 
 _MOST_TRIES = 2000
 """Packings of one mixed gang that are tried before it counts as not fitting."""
@@ -35,7 +35,8 @@ class Shape(NamedTuple):
     """What of a request decides where it fits: (GPUs per pod, pods, pod set) largest first, and its topology."""
 
     pods: tuple[tuple[int, int, int], ...]
-    same_rack: bool
+    level: Level | None
+    required: bool
     gpus: int
 
     @property
@@ -72,7 +73,7 @@ class Board:
         self.pool = pool
         self.steps = steps
         self.size = max(steps.most, 1)
-        self.whole = pool.gpus_per_node
+        self.whole = pool.slots_per_node
         self.free = [self.whole] * self.size  # GPUs that no running gang holds, by node
         self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # nodes with so many free, ascending
         self.by_free[self.whole] = list(range(self.size))
@@ -257,13 +258,13 @@ class Board:
 
 def ever_fits(pool: Pool, nodes: int, shape: Shape) -> bool:
     """Tell whether the gang fits on so many empty nodes of a pool."""
-    empty = ((pool.gpus_per_node, node) for node in range(nodes))
+    empty = ((pool.slots_per_node, node) for node in range(nodes))
     return _place(empty, shape, pool.nodes_per_rack) is not None
 
 
 def _place(nodes: Iterator[tuple[int, int]], shape: Shape, nodes_per_rack: int) -> Slots | None:
     """Place the whole gang on nodes that come fullest first, in one rack when that is asked, or not at all."""
-    if not shape.same_rack:
+    if not (shape.level and shape.required):
         return _fill(nodes, shape)
     racks: dict[int, list[tuple[int, int]]] = {}
     for free, node in nodes:

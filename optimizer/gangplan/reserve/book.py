@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from gangplan.errors import InputError
 from gangplan.reserve.board import Board, Shape, Slots, Steps, ever_fits
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import to_us
-from gangplan.types import CapacityCalendar, GangRequest, ReservationId, ReservationState, Token
+from gangplan.reserve.policy import Policy
+from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
+
+
+class Document(NamedTuple):
+    """A calendar, a policy or the nodes' states: as written; the newest of a kind is in force."""
+
+    kind: str  # calendar, policy or nodes
+    body: str
+    by: str = ""
+    why: str = ""
 
 
 class Book:
@@ -20,10 +31,13 @@ class Book:
 
     def __init__(self) -> None:
         self.calendar: CapacityCalendar | None = None
+        self.policy = Policy()
+        self.nodes: dict[str, NodeState] = {}  # by name, those that are not ready
+        self.documents: list[Document] = []  # calendars, policies and nodes' states that are to be written
         self.boards: dict[str, Board] = {}
         self.by_accelerator: dict[str, list[Board]] = {}
         self.live: dict[ReservationId, Entry] = {}
-        self.waiting: list[tuple[int, int, ReservationId]] = []  # rank, then id
+        self.waiting: list[tuple[int, float, int, ReservationId]] = []  # rank, then id
         self.planned: dict[ReservationId, Entry] = {}  # what waits with a promise
         self.arrivals = 0
         self.tokens = 0
@@ -68,7 +82,7 @@ class Book:
 
     def in_order(self) -> list[Entry]:
         """Return what waits, the first in rank first."""
-        return [self.live[id] for _, _, id in self.waiting]
+        return [self.live[id] for *_, id in self.waiting]
 
     def position(self, entry: Entry) -> int:
         """Return how many wait ahead of an entry."""
@@ -209,7 +223,8 @@ class Book:
             room = ", ".join(
                 f"{board.pool.name} has {most_nodes(board)} x {board.pool.gpus_per_node}" for board in boards
             )
-            together = " in one rack" if request.same_rack else ""
+            close = request.topology
+            together = f" in one {close.level}" if close is not None and close.required else ""
             raise InputError("pod_sets", wish + together, f"is more than any pool can ever hold: {room}; ask for less")
 
 

@@ -8,20 +8,26 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from gangplan.reserve.board import Slot, Slots
-from gangplan.reserve.entry import Plan
+from gangplan.reserve.entry import Entry, Leave, Plan
 from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
+from gangplan.reserve.policy import Policy
 from gangplan.types import (
     CapacityCalendar,
     CapacityInterval,
     GangRequest,
     Limit,
+    NodeState,
     PlanId,
     PodSet,
     Pool,
     PoolKind,
     Reason,
     ReservationId,
+    ReservationState,
+    Topology,
     WorkloadClass,
 )
 
@@ -36,16 +42,21 @@ def request_text(request: GangRequest) -> str:
     body: dict[str, Any] = {
         "request_key": request.request_key,
         "tenant": request.tenant,
-        "pod_sets": [[pods.count, pods.gpus_per_pod] for pods in request.pod_sets],
+        "pod_sets": [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in request.pod_sets],
         "accelerators": request.accelerators,
         "duration": span_us(request.duration),
-        "walltime": None if request.walltime is None else span_us(request.walltime),
+        "walltime": _or_none_span(request.walltime),
+        "speed": dict(sorted(request.speed.items())),
+        "slot": request.slot,
         "priority": request.priority,
+        "priority_class": request.priority_class,
         "workload_class": request.workload_class.value,
         "earliest_start": or_none_us(request.earliest_start),
         "latest_start": or_none_us(request.latest_start),
-        "same_rack": request.same_rack,
+        "deadline": or_none_us(request.deadline),
+        "topology": None if request.topology is None else str(request.topology),
         "preemptible": request.preemptible,
+        "checkpoint": _or_none_span(request.checkpoint),
         "labels": dict(sorted(request.labels.items())),
     }
     return json.dumps(body)
@@ -57,16 +68,24 @@ def request_from(text: str) -> GangRequest:
     return GangRequest(
         request_key=body["request_key"],
         tenant=body["tenant"],
-        pod_sets=tuple(PodSet(count=count, gpus_per_pod=gpus) for count, gpus in body["pod_sets"]),
+        pod_sets=tuple(
+            PodSet(count=count, gpus_per_pod=gpus, min_count=least, max_count=most)
+            for count, gpus, least, most in body["pod_sets"]
+        ),
         accelerators=tuple(body["accelerators"]),
         duration=timedelta(microseconds=body["duration"]),
-        walltime=None if body["walltime"] is None else timedelta(microseconds=body["walltime"]),
+        walltime=_or_none_delta(body["walltime"]),
+        speed=body["speed"],
+        slot=body["slot"],
         priority=body["priority"],
+        priority_class=body["priority_class"],
         workload_class=WorkloadClass(body["workload_class"]),
         earliest_start=or_none_at(body["earliest_start"]),
         latest_start=or_none_at(body["latest_start"]),
-        same_rack=body["same_rack"],
+        deadline=or_none_at(body["deadline"]),
+        topology=Topology.from_text(body["topology"] or ""),
         preemptible=body["preemptible"],
+        checkpoint=_or_none_delta(body["checkpoint"]),
         labels=body["labels"],
     )
 
@@ -83,15 +102,68 @@ def slots_from(text: str | None) -> Slots:
 
 def plan_text(plan: Plan | None) -> str | None:
     """Return a promise as JSON."""
-    return None if plan is None else json.dumps([plan.pool, plan.slots, plan.start, plan.end, plan.firm])
+    if plan is None:
+        return None
+    return json.dumps([plan.pool, plan.slots, plan.start, plan.end, plan.firm, plan.rank])
 
 
 def plan_from(text: str | None) -> Plan | None:
     """Read a promise back."""
     if text is None:
         return None
-    pool, slots, start, end, firm = json.loads(text)
-    return Plan(pool=pool, slots=tuple(Slot(*parts) for parts in slots), start=start, end=end, firm=firm)
+    pool, slots, start, end, firm, *rank = json.loads(text)
+    slots = tuple(Slot(*parts) for parts in slots)
+    return Plan(
+        pool=pool, slots=slots, start=start, end=end, firm=firm, rank=tuple(rank[0]) if rank and rank[0] else None
+    )
+
+
+def more_text(entry: Entry) -> str | None:
+    """Return as JSON what few reservations have: a notice, moves, a guess of the start."""
+    leave = entry.leave
+    more: dict[str, Any] = {
+        "leave": leave and [leave.until, leave.why, leave.state, leave.beneficiary, leave.expires, leave.hard_end],
+        "moves": entry.moves,
+        "guess": entry.guess,
+    }
+    kept = {name: value for name, value in more.items() if value}
+    return json.dumps(kept) if kept else None
+
+
+def take_more(entry: Entry, text: str | None) -> None:
+    """Read back into an entry what `more_text` wrote."""
+    if text is None:
+        return
+    more = json.loads(text)
+    if leave := more.get("leave"):
+        until, why, state, beneficiary, expires, hard_end = leave
+        entry.leave = Leave(until, why, ReservationState(state), beneficiary, expires, hard_end)
+    entry.moves = more.get("moves", 0)
+    guess = more.get("guess")
+    entry.guess = (guess[0], guess[1]) if guess else None
+
+
+_POLICY = TypeAdapter(Policy)
+
+
+def policy_text(policy: Policy) -> str:
+    """Return a policy as JSON."""
+    return _POLICY.dump_json(policy).decode()
+
+
+def policy_from(text: str) -> Policy:
+    """Read a policy back."""
+    return _POLICY.validate_json(text)
+
+
+def nodes_text(nodes: dict[str, NodeState]) -> str:
+    """Return the states of the nodes that are not ready, by name, as JSON."""
+    return json.dumps(nodes)
+
+
+def nodes_from(text: str) -> dict[str, NodeState]:
+    """Read the nodes' states back."""
+    return {name: NodeState(state) for name, state in json.loads(text).items()}
 
 
 def reason_text(reason: Reason | None) -> str | None:
@@ -125,6 +197,14 @@ def calendar_from(text: str) -> CapacityCalendar:
             for pool, start, end, nodes in body["intervals"]
         ),
     )
+
+
+def _or_none_span(span: timedelta | None) -> int | None:
+    return None if span is None else span_us(span)
+
+
+def _or_none_delta(us: int | None) -> timedelta | None:
+    return None if us is None else timedelta(microseconds=us)
 
 
 def _pool_from(body: dict[str, Any]) -> Pool:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from gangplan.reserve.board import Shape, Slots
 from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
-from gangplan.types import GangRequest, Placement, Reason, Reservation, ReservationId, ReservationState, Token
+from gangplan.types import (
+    GangRequest,
+    Level,
+    Notice,
+    Placement,
+    Reason,
+    Reservation,
+    ReservationId,
+    ReservationState,
+    Token,
+)
 
-AGE_STEP_US = 60_000_000
-"""Waiting this long is worth one point of priority."""
+Rank: TypeAlias = tuple[int, float, int]
+"""Place in the line, the lowest first: priority with age, dominant share over weight, arrival."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +32,19 @@ class Plan:
     start: int
     end: int
     firm: bool = False
+    rank: Rank | None = None  # the place in the line that it was made at, and is kept at
+
+
+@dataclass(slots=True, eq=False)
+class Leave:
+    """Word to a holder that its slots are taken at `until`; with what its lease had before, should it be taken back."""
+
+    until: int
+    why: str
+    state: ReservationState  # what the holder is then
+    beneficiary: str  # request key, or nothing
+    expires: int
+    hard_end: int
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +67,9 @@ class Entry:
     first_eta: int | None = None
     plan: Plan | None = None
     reason: Reason | None = None
+    leave: Leave | None = None
+    moves: int = 0  # so often its nodes went away
+    guess: tuple[int, int] | None = None  # from when to when it is expected to start
     stored: bool = False  # it has a row already
     kind: int = -1  # the book's number for its shape and accelerators
     # drawn from the request once
@@ -51,7 +78,8 @@ class Entry:
     limit: int = field(init=False)
     earliest: int = field(init=False)
     latest: int | None = field(init=False)
-    rank: tuple[int, int] = field(init=False)
+    priority: int = field(init=False)  # of its class, where it names one
+    rank: Rank = field(init=False)
 
     def __post_init__(self) -> None:
         request = self.request
@@ -60,14 +88,14 @@ class Entry:
         self.limit = span_us(request.limit)
         self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
         self.latest = or_none_us(request.latest_start)
-        # Ageing at one rate for all keeps the order of two requests for ever, so that it may be computed once.
-        self.rank = (self.submitted // AGE_STEP_US - request.priority, self.arrival)
+        self.priority = request.priority
+        self.rank = (self.submitted // 60_000_000 - self.priority, 0.0, self.arrival)
 
     def dues(self) -> list[int]:
         """Return the moments at which time alone may change it: expiry, promised start, window's opening and end."""
         if self.expires is not None:
             return [] if self.state.final else [self.expires]
-        if self.state is not ReservationState.WAITING:
+        if not self.state.waits:
             return []
         first = self.plan.start if self.plan is not None else self.earliest
         return [first] if self.latest is None else [first, self.latest + 1]
@@ -85,7 +113,8 @@ class Entry:
 
     def reservation(self) -> Reservation:
         """Return the frozen picture."""
-        waiting = self.state is ReservationState.WAITING
+        waiting = self.state.waits
+        guess, leave = self.guess if waiting else None, self.leave
         return Reservation(
             id=self.id,
             request=self.request,
@@ -97,8 +126,12 @@ class Entry:
             expires_at=or_none_at(self.expires),
             ended_at=or_none_at(self.ended),
             first_eta=or_none_at(self.first_eta),
-            eta=from_us(self.plan.start) if self.plan and waiting else None,
+            eta=from_us(self.plan.start) if self.plan and waiting else or_none_at(guess[1] if guess else None),
+            eta_range=(from_us(guess[0]), from_us(guess[1])) if guess else None,
+            promised=self.plan is not None and waiting,
             reason=self.reason if waiting else None,
+            notice=Notice(until=from_us(leave.until), why=leave.why, beneficiary=leave.beneficiary) if leave else None,
+            interruptions=self.moves,
         )
 
 
@@ -108,4 +141,6 @@ def shape_of(request: GangRequest) -> Shape:
         ((pods.gpus_per_pod, pods.count, index) for index, pods in enumerate(request.pod_sets)),
         key=lambda pod: (-pod[0], pod[2]),
     )
-    return Shape(tuple(pods), request.same_rack, request.gpus)
+    wish = request.topology
+    level = None if wish is None or wish.level is Level.ZONE else wish.level
+    return Shape(tuple(pods), level, wish is not None and wish.required, request.gpus)

@@ -110,7 +110,8 @@ def _because(limit: Limit, boards: list[Board], entry: Entry, now: int) -> str:
     if limit is Limit.ORDER:
         return f"the slots are free now ({free}) but promised to gangs ahead of it"
     if limit is Limit.TOPOLOGY:
-        together = "in one rack" if entry.shape.same_rack else "in pieces as large as its pods"
+        close = entry.shape.level if entry.shape.required else None
+        together = f"in one {close}" if close else "in pieces as large as its pods"
         return f"enough GPUs are free ({free}) but not {together}"
     if limit is Limit.CALENDAR:
         return f"the calendar has too few nodes for so long from now on ({free})"
@@ -141,8 +142,9 @@ def _helps(book: Book, entry: Entry, now: int) -> tuple[str, ...]:
         if name not in entry.request.accelerators and _fits_any(boards, entry.request, entry, now):
             helps.append(f"accept {name}: it could start now")
     own = book.pools_for(entry.request)
-    if entry.shape.same_rack and _fits_any(own, replace(entry.request, same_rack=False), entry, now):
-        helps.append("drop same_rack: it could start now")
+    wish = entry.request.topology
+    if wish and wish.required and _fits_any(own, replace(entry.request, topology=None), entry, now):
+        helps.append(f"prefer one {wish.level} instead of requiring it: it could start now")
     if smaller := _smaller(own, entry, now):
         helps.append(f"ask for {_wish(smaller)}: it could start now")
     return tuple(helps)
