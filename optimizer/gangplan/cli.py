@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from gangplan import __version__, show, start, summaries
 from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
-from gangplan.config import Settings, load_settings
 from gangplan.errors import GangplanError, InputError, WaitTimeoutError
 from gangplan.extras import needs_extras
+from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
 from gangplan.types import (
     GangRequest,
     PodSet,
@@ -40,11 +37,6 @@ app = typer.Typer(
 )
 review_app = typer.Typer(help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True)
 app.add_typer(review_app, name="review")
-
-console = Console()
-_state: dict[str, Path | None] = {"home": None}
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
 
 
 def main() -> None:
@@ -80,20 +72,7 @@ def options(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it."""
-    _state["home"] = home
-
-
-def _settings(**given: Any) -> Settings:
-    """Read the settings for the home folder that was given."""
-    return load_settings(home=_state["home"], **given)
-
-
-def _emit(as_json: bool, summary: Any, words: Callable[[Any], object]) -> None:
-    """Print a result as JSON, or for a person."""
-    if as_json:
-        print(json.dumps(summary, indent=2, default=str))
-    else:
-        console.print(words(summary))
+    use_home(home)
 
 
 @app.command(epilog="Example:  gangplan --home .run init")
@@ -103,8 +82,8 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
-    written = start.initialise(_settings(), from_telemetry=from_telemetry, force=force, clock=system_clock)
-    _emit(as_json, {"written": [str(path) for path in written]}, show.written)
+    written = start.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
+    emit(as_json, {"written": [str(path) for path in written]}, show.written)
 
 
 @app.command(
@@ -118,8 +97,8 @@ def ingest(
     with needs_extras():
         from gangplan import cycle
     with show.progress(console, not as_json) as progress:
-        report = cycle.ingest(_settings(), source, progress=progress)
-    _emit(as_json, summaries.of_ingest(report), show.ingest)
+        report = cycle.ingest(settings_here(), source, progress=progress)
+    emit(as_json, summaries.of_ingest(report), show.ingest)
 
 
 @app.command(epilog="Example:  gangplan train --json | jq .wql")
@@ -128,8 +107,8 @@ def train(as_json: AsJson = False) -> None:
     with needs_extras():
         from gangplan import cycle
     with show.progress(console, not as_json) as progress:
-        training = cycle.train(_settings(), progress=progress)
-    _emit(as_json, summaries.of_training(training), show.training)
+        training = cycle.train(settings_here(), progress=progress)
+    emit(as_json, summaries.of_training(training), show.training)
 
 
 @app.command("plan", epilog="Example:  gangplan plan")
@@ -138,8 +117,8 @@ def make_plan(as_json: AsJson = False) -> None:
     with needs_extras():
         from gangplan import cycle
     with show.progress(console, not as_json) as progress:
-        made = cycle.make_plan(_settings(), progress=progress)
-    _emit(as_json, summaries.of_plan(made), show.plan)
+        made = cycle.make_plan(settings_here(), progress=progress)
+    emit(as_json, summaries.of_plan(made), show.plan)
 
 
 @app.command(epilog="Example:  gangplan apply --dry-run")
@@ -150,8 +129,8 @@ def apply(
     """Bring the fleet file to what the newest plan wants now; the difference is shown first."""
     with needs_extras():
         from gangplan import cycle
-    changes = cycle.apply(_settings(), dry_run=dry_run)
-    _emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, show.changes)
+    changes = cycle.apply(settings_here(), dry_run=dry_run)
+    emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, show.changes)
 
 
 @app.command(
@@ -192,11 +171,11 @@ def reserve(
         topology=Topology.from_text(topology),
     )
     patience = parse_span("--wait", wait)
-    with _ledger() as ledger:
+    with open_ledger_here() as ledger:
         reservation = ledger.submit(request)
         if patience and reservation.state is ReservationState.WAITING:
             reservation = _wait(ledger, reservation, patience)
-    _emit(as_json, summaries.of_reservation(reservation), show.reservation)
+    emit(as_json, summaries.of_reservation(reservation), show.reservation)
     if reservation.state is ReservationState.WAITING:
         raise typer.Exit(3)
 
@@ -210,13 +189,13 @@ def release(
 ) -> None:
     """Give the slots back (or take a waiting request out of the line); twice is the same as once."""
     _require_one(id, key)
-    with _ledger() as ledger:
+    with open_ledger_here() as ledger:
         found = _find(ledger, id, key)
         if found.token is None:
             ended = ledger.cancel(found.id)
         else:
             ended = ledger.release(found.id, found.token if token is None else Token(token))
-    _emit(as_json, summaries.of_reservation(ended), show.reservation)
+    emit(as_json, summaries.of_reservation(ended), show.reservation)
 
 
 @app.command(epilog="Example:  gangplan status --state waiting")
@@ -225,10 +204,10 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """List the reservations: who holds what, who waits, until when and why."""
-    with _ledger() as ledger:
+    with open_ledger_here() as ledger:
         ledger.tick()
         found = ledger.list(state)
-    _emit(as_json, [summaries.of_reservation(reservation) for reservation in found], show.reservations)
+    emit(as_json, [summaries.of_reservation(reservation) for reservation in found], show.reservations)
 
 
 @app.command(epilog="Example:  gangplan calendar --hours 48")
@@ -238,9 +217,9 @@ def calendar(
 ) -> None:
     """Show the free capacity over time: planned, held and free GPUs of each pool."""
     now = system_clock()
-    with _ledger() as ledger:
+    with open_ledger_here() as ledger:
         free = ledger.calendar(now, now + timedelta(hours=hours))
-    _emit(as_json, summaries.of_free(free), show.calendar)
+    emit(as_json, summaries.of_free(free), show.calendar)
 
 
 @app.command(epilog="Example:  gangplan explain --key nightly-train   |   gangplan explain")
@@ -252,15 +231,15 @@ def explain(
     """Say why a request waits and what would help; or who is short in the newest plan, when and why."""
     if id is not None or key is not None:
         _require_one(id, key)
-        with _ledger() as ledger:
+        with open_ledger_here() as ledger:
             ledger.tick()
             summary = summaries.of_reservation(_find(ledger, id, key))
-        return _emit(as_json, summary, show.reservation)
+        return emit(as_json, summary, show.reservation)
     with needs_extras():
         from gangplan import plan
         from gangplan.tracking import open_store
-    newest, _ = plan.read_plan(open_store(_settings()))
-    return _emit(as_json, {"plan_id": newest.plan_id, "text": plan.explain(newest)}, lambda said: escape(said["text"]))
+    newest, _ = plan.read_plan(open_store(settings_here()))
+    return emit(as_json, {"plan_id": newest.plan_id, "text": plan.explain(newest)}, lambda said: escape(said["text"]))
 
 
 @app.command(epilog="Example:  gangplan feedback")
@@ -270,8 +249,8 @@ def feedback(as_json: AsJson = False) -> None:
         from gangplan import cycle
     with show.progress(console, not as_json) as progress:
         progress(0, 1, "holding the plan against what happened")
-        learned = cycle.learn(_settings())
-    _emit(as_json, summaries.of_learning(learned), show.learning)
+        learned = cycle.learn(settings_here())
+    emit(as_json, summaries.of_learning(learned), show.learning)
 
 
 @app.command(epilog="Example:  gangplan report")
@@ -279,7 +258,7 @@ def report(as_json: AsJson = False) -> None:
     """Write the report: demand and forecast, plan, reservations, shortage, what feedback changed."""
     with needs_extras():
         from gangplan import overview
-    _emit(as_json, {"written": [str(overview.write_report(_settings()))]}, show.written)
+    emit(as_json, {"written": [str(overview.write_report(settings_here()))]}, show.written)
 
 
 @app.command(epilog="Example:  gangplan --home .run run sample")
@@ -290,7 +269,7 @@ def run(
     """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
     with needs_extras():
         from gangplan import cycle, overview
-    settings = _settings()
+    settings = settings_here()
     said: dict[str, Any] = {}
     with show.progress(console, not as_json) as progress:
         said["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
@@ -300,14 +279,14 @@ def run(
         said["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
         said["feedback"] = summaries.of_learning(cycle.learn(settings))
         said["report"] = {"written": [str(overview.write_report(settings))]}
-    _emit(as_json, said, show.run)
+    emit(as_json, said, show.run)
 
 
 @review_app.command("list", epilog="Example:  gangplan review list")
 def review_list(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
     forecast, store = _registry()
-    _emit(as_json, summaries.of_versions(forecast.list_versions(store)), show.versions)
+    emit(as_json, summaries.of_versions(forecast.list_versions(store)), show.versions)
 
 
 @review_app.command("show", epilog="Example:  gangplan review show 3")
@@ -316,7 +295,7 @@ def review_show(
 ) -> None:
     """Show one version: how it did, beside naive and champion, and its history."""
     forecast, store = _registry()
-    _emit(as_json, summaries.of_version(forecast.show_version(store, version)), show.version)
+    emit(as_json, summaries.of_version(forecast.show_version(store, version)), show.version)
 
 
 @review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
@@ -330,7 +309,7 @@ def review_approve(
     """Make a version the champion."""
     forecast, store = _registry()
     found = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
-    _emit(as_json, summaries.of_version(found), show.version)
+    emit(as_json, summaries.of_version(found), show.version)
 
 
 @review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
@@ -343,7 +322,7 @@ def review_reject(
     """Refuse a challenger, with the reason."""
     forecast, store = _registry()
     found = forecast.reject(store, version, by=by, why=why, clock=system_clock)
-    _emit(as_json, summaries.of_version(found), show.version)
+    emit(as_json, summaries.of_version(found), show.version)
 
 
 @review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
@@ -355,7 +334,7 @@ def review_rollback(
     """Give the champion's place back to the one before."""
     forecast, store = _registry()
     found = forecast.rollback(store, by=by, why=why, clock=system_clock)
-    _emit(as_json, summaries.of_version(found), show.version)
+    emit(as_json, summaries.of_version(found), show.version)
 
 
 def _registry() -> tuple[Any, Any]:
@@ -363,14 +342,7 @@ def _registry() -> tuple[Any, Any]:
     with needs_extras():
         from gangplan import forecast
         from gangplan.tracking import open_store
-    return forecast, open_store(_settings())
-
-
-def _ledger() -> Any:
-    """Open the ledger of the settings."""
-    from gangplan.reserve import open_ledger
-
-    return open_ledger(_settings().ledger_url)
+    return forecast, open_store(settings_here())
 
 
 def _require_one(id: str | None, key: str | None) -> None:

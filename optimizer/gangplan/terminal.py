@@ -1,0 +1,47 @@
+"""What every command shares: the home folder that was given, its settings and its ledger, how results are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gangplan.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
+
+console = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
+
+_state: dict[str, Path | None] = {"home": None}
+
+
+def use_home(home: Path | None) -> None:
+    """Let the commands work in this folder; None: as the environment says."""
+    _state["home"] = home
+
+
+def settings_here(**given: Any) -> Settings:
+    """Read the settings for the home folder that was given."""
+    return load_settings(home=_state["home"], **given)
+
+
+def open_ledger_here() -> Ledger:
+    """Open the ledger of the settings."""
+    from gangplan.reserve import open_ledger
+
+    return open_ledger(settings_here().ledger_url)
+
+
+def emit(as_json: bool, summary: Any, words: Callable[[Any], object]) -> None:
+    """Print a result as JSON, or for a person."""
+    if as_json:
+        print(json.dumps(summary, indent=2, default=str))
+    else:
+        console.print(words(summary))
