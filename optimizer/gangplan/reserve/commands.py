@@ -1,13 +1,16 @@
-"""The calls that change a book, one function each; the same for every store. All refuse before they change anything."""
+"""The calls that change a book, one function each; the same for every store. All refuse before they change anything.
+
+`dispatch` finds them by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from gangplan.errors import GangplanError, InputError, KeyConflictError, NotFoundError, StaleTokenError
-from gangplan.reserve.admission import admit, expire
 from gangplan.reserve.book import Book
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.entry import Entry
@@ -28,30 +31,16 @@ Lookup = Callable[[ReservationId], Entry | None]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One call that changes a book, and the reservation that it is about."""
+    """One call that changes a book, as data, so that another process may run it: `args` go into JSON as they are."""
 
-    run: Callable[[Book, Lookup, int], Entry | None]
+    name: str
     id: ReservationId | None = None
+    args: dict[str, Any] = field(default_factory=dict[str, Any])
+    request: GangRequest | None = None  # what a submit's body says, where it need not be read again
 
 
 Answer = Reservation | GangplanError | None
 """The reservation as it stands after admission, or the refusal."""
-
-
-def run_batch(book: Book, lookup: Lookup, batch: Sequence[Command], now: int) -> list[Answer]:
-    """Run commands in their order between one expiry and one admission."""
-    expire(book, now)
-    done = [_run_one(book, lookup, command, now) for command in batch]
-    admit(book, now)
-    return [one.reservation() if isinstance(one, Entry) else one for one in done]
-
-
-def _run_one(book: Book, lookup: Lookup, command: Command, now: int) -> Entry | GangplanError | None:
-    """Run one command; its refusal is its own and leaves the others be."""
-    try:
-        return command.run(book, lookup, now)
-    except GangplanError as refusal:
-        return refusal
 
 
 def submit(book: Book, lookup: Lookup, request: GangRequest, body: str, now: int) -> Entry:
@@ -76,7 +65,7 @@ def renew(book: Book, lookup: Lookup, id: ReservationId, token: Token, ttl: time
     if ttl is not None:
         require_type("ttl", ttl, timedelta, "a timedelta")
         require_positive("ttl", ttl.total_seconds())
-    entry = _holding(lookup, id, token)
+    entry = holding(lookup, id, token)
     if entry.state is not ReservationState.GRANTED or entry.hard_end is None:
         raise StaleTokenError(f"token: {token} of {id} ended ({entry.state}): its lease cannot be renewed")
     entry.expires = min(entry.hard_end, now + (entry.duration if ttl is None else span_us(ttl)))
@@ -86,7 +75,7 @@ def renew(book: Book, lookup: Lookup, id: ReservationId, token: Token, ttl: time
 
 def release(book: Book, lookup: Lookup, id: ReservationId, token: Token, now: int) -> Entry:
     """Give the slots back; what ended already stays as it ended."""
-    entry = _holding(lookup, id, token)
+    entry = holding(lookup, id, token)
     if entry.state is ReservationState.GRANTED:
         book.end(entry, ReservationState.RELEASED, now)
     return entry
@@ -108,7 +97,7 @@ def found(lookup: Lookup, id: ReservationId) -> Entry:
     return entry
 
 
-def _holding(lookup: Lookup, id: ReservationId, token: Token) -> Entry:
+def holding(lookup: Lookup, id: ReservationId, token: Token) -> Entry:
     """Return the reservation if the token is its present one."""
     entry = found(lookup, id)
     if entry.token is None or entry.token != token:

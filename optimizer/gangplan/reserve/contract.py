@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, Self
 
+from gangplan.reserve.policy import Policy
 from gangplan.types import (
     CapacityCalendar,
     FreeCapacity,
     GangRequest,
+    NodeState,
     Reason,
     Reservation,
     ReservationId,
@@ -22,6 +25,16 @@ POLL = timedelta(milliseconds=250)
 """How often a waiting client looks."""
 
 Sleep = Callable[[float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyChange:
+    """A policy that was set: when, by whom and why."""
+
+    at: datetime
+    by: str
+    why: str
+    policy: Policy
 
 
 class Ledger(Protocol):
@@ -54,6 +67,10 @@ class Ledger(Protocol):
         """End a reservation that waits or holds slots; on an ended one, answer with what stands."""
         ...
 
+    def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
+        """Give a running gang another number of pods in each of its pod sets, within their least and most."""
+        ...
+
     def wait(
         self, id: ReservationId, *, timeout: timedelta, poll: timedelta = POLL, sleep: Sleep = time.sleep
     ) -> Reservation:
@@ -66,6 +83,26 @@ class Ledger(Protocol):
 
     def publish(self, calendar: CapacityCalendar) -> None:
         """Let a plan's calendar hold from now on."""
+        ...
+
+    def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
+        """Say that a node (`<pool>-<index>`) is lost, draining, or ready again."""
+        ...
+
+    def nodes(self) -> dict[str, NodeState]:
+        """Return the states of the nodes that are not ready, by name."""
+        ...
+
+    def policy(self) -> Policy:
+        """Return the rules that hold now."""
+        ...
+
+    def set_policy(self, policy: Policy, *, by: str, why: str) -> None:
+        """Let other rules hold from now on; who set them and why is kept."""
+        ...
+
+    def policies(self) -> tuple[PolicyChange, ...]:
+        """Return all rules that were ever set, oldest first."""
         ...
 
     def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:

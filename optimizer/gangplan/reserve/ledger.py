@@ -7,29 +7,34 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from datetime import datetime, timedelta
 from types import NoneType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import commands, reasons
 from gangplan.reserve.admission import admit
-from gangplan.reserve.book import Book, check_calendar
+from gangplan.reserve.book import Book, Document, check_calendar
 from gangplan.reserve.capacity import free_capacity
-from gangplan.reserve.codec import id_of, request_text
-from gangplan.reserve.contract import POLL, Sleep
+from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
+from gangplan.reserve.contract import POLL, PolicyChange, Sleep
 from gangplan.reserve.entry import Entry
-from gangplan.reserve.moments import to_us
+from gangplan.reserve.moments import from_us, span_us, to_us
+from gangplan.reserve.policy import Policy
 from gangplan.types import (
     CapacityCalendar,
     FreeCapacity,
     GangRequest,
+    NodeState,
     Reason,
     Reservation,
     ReservationId,
     ReservationState,
     Token,
+    require_items,
+    require_positive,
     require_text,
     require_type,
+    require_whole,
 )
 
 T = TypeVar("T")
@@ -55,6 +60,10 @@ class Store(Protocol):
         """Return reservations in order of arrival: those not final before `since`, those in one state."""
         ...
 
+    def documents(self, kind: str) -> list[tuple[int, Document]]:
+        """Return the documents of a kind with the moments that they were written at, oldest first."""
+        ...
+
     def close(self) -> None:
         """Let go of everything."""
         ...
@@ -70,44 +79,83 @@ class StoreLedger:
     def _now(self) -> int:
         return to_us(self._clock())
 
-    def _change(self, id: ReservationId, run: Callable[[Book, commands.Lookup, int], Entry]) -> Reservation:
+    def _change(
+        self, name: str, id: ReservationId, args: dict[str, Any], request: GangRequest | None = None
+    ) -> Reservation:
         """Run one command on a reservation."""
-        answer = self._store.change(commands.Command(run, id))
+        answer = self._store.change(commands.Command(name, id, args, request))
         assert answer is not None  # noqa: S101
         return answer
 
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
         require_type("request", request, GangRequest, "a GangRequest")
-        body = request_text(request)
-        return self._change(
-            id_of(request.request_key), lambda book, lookup, now: commands.submit(book, lookup, request, body, now)
-        )
+        return self._change("submit", id_of(request.request_key), {"body": request_text(request)}, request)
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
         _require_lease(id, token)
-        return self._change(id, lambda book, lookup, now: commands.renew(book, lookup, id, token, ttl, now))
+        if ttl is not None:
+            require_type("ttl", ttl, timedelta, "a timedelta")
+            require_positive("ttl", ttl.total_seconds())
+        return self._change("renew", id, {"token": token, "ttl": None if ttl is None else span_us(ttl)})
 
     def release(self, id: ReservationId, token: Token) -> Reservation:
         """See `Ledger.release`."""
         _require_lease(id, token)
-        return self._change(id, lambda book, lookup, now: commands.release(book, lookup, id, token, now))
+        return self._change("release", id, {"token": token})
 
     def cancel(self, id: ReservationId) -> Reservation:
         """See `Ledger.cancel`."""
         require_text("id", id)
-        return self._change(id, lambda book, lookup, now: commands.cancel(book, lookup, id, now))
+        return self._change("cancel", id, {})
+
+    def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
+        """See `Ledger.resize`."""
+        _require_lease(id, token)
+        require_items("pods", pods, int, "whole numbers")
+        for count in pods:
+            require_whole("pods", count, 1)
+        return self._change("resize", id, {"token": token, "pods": pods})
 
     def tick(self) -> None:
         """See `Ledger.tick`."""
-        self._store.change(commands.Command(lambda book, lookup, now: None))
+        self._store.change(commands.Command("tick"))
 
     def publish(self, calendar: CapacityCalendar) -> None:
         """See `Ledger.publish`."""
         require_type("calendar", calendar, CapacityCalendar, "a CapacityCalendar")
         check_calendar(calendar)
-        self._store.change(commands.Command(lambda book, lookup, now: book.publish(calendar)))
+        self._store.change(commands.Command("publish", None, {"body": calendar_text(calendar)}))
+
+    def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
+        """See `Ledger.mark_node`."""
+        require_text("node", node, 1)
+        require_type("state", state, NodeState, "a NodeState")
+        require_text("why", why)
+        self._store.change(commands.Command("mark_node", None, {"node": node, "state": state.value, "why": why}))
+
+    def nodes(self) -> dict[str, NodeState]:
+        """See `Ledger.nodes`."""
+        return self._store.look(lambda book, _: dict(book.nodes))
+
+    def policy(self) -> Policy:
+        """See `Ledger.policy`."""
+        return self._store.look(lambda book, _: book.policy)
+
+    def set_policy(self, policy: Policy, *, by: str, why: str) -> None:
+        """See `Ledger.set_policy`."""
+        require_type("policy", policy, Policy, "a Policy")
+        require_text("by", by, 1)
+        require_text("why", why, 1)
+        self._store.change(commands.Command("set_policy", None, {"body": policy_text(policy), "by": by, "why": why}))
+
+    def policies(self) -> tuple[PolicyChange, ...]:
+        """See `Ledger.policies`."""
+        return tuple(
+            PolicyChange(at=from_us(at), by=document.by, why=document.why, policy=policy_from(document.body))
+            for at, document in self._store.documents("policy")
+        )
 
     def get(self, id: ReservationId) -> Reservation:
         """See `Ledger.get`."""
@@ -173,13 +221,7 @@ class StoreLedger:
         now = self._now()
 
         def work(book: Book, lookup: commands.Lookup) -> Reservation:
-            trial = Book()
-            trial.calendar = book.calendar
-            trial.arrivals, trial.tokens = book.arrivals, book.tokens
-            for entry in book.live.values():
-                trial.add(copy(entry))
-            if book.calendar is not None:
-                trial.load_calendar(book.calendar)
+            trial = _trial_of(book)
             entry = commands.submit(trial, lambda _: None, request, request_text(request), now)
             admit(trial, now)
             return entry.reservation()
@@ -206,6 +248,18 @@ class StoreLedger:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+def _trial_of(book: Book) -> Book:
+    """Return a copy of a book to try something on."""
+    trial = Book()
+    trial.policy, trial.nodes = book.policy, dict(book.nodes)
+    trial.arrivals, trial.tokens = book.arrivals, book.tokens
+    for entry in book.live.values():
+        trial.add(copy(entry))
+    if book.calendar is not None:
+        trial.load_calendar(book.calendar)
+    return trial
 
 
 def _require_lease(id: ReservationId, token: Token) -> None:

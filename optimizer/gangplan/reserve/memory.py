@@ -7,8 +7,9 @@ from threading import RLock
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError
-from gangplan.reserve.book import Book
-from gangplan.reserve.commands import Command, run_batch
+from gangplan.reserve.book import Book, Document
+from gangplan.reserve.commands import Command
+from gangplan.reserve.dispatch import run_batch
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import to_us
@@ -22,13 +23,17 @@ class MemoryStore:
         self._clock = clock
         self._book = Book()
         self._rows: dict[ReservationId, Entry] = {}
+        self._documents: list[tuple[int, Document]] = []
         self._lock = RLock()
 
     def change(self, command: Command) -> Reservation | None:
         """See `Store.change`."""
         with self._lock:
-            (answer,) = run_batch(self._book, self._rows.get, [command], to_us(self._clock()))
+            now = to_us(self._clock())
+            (answer,) = run_batch(self._book, self._rows.get, [command], now)
             self._rows.update(self._book.changed)
+            self._documents.extend((now, document) for document in self._book.documents)
+            self._book.documents.clear()
             self._book.changed.clear()
         if isinstance(answer, GangplanError):
             raise answer
@@ -55,6 +60,11 @@ class MemoryStore:
                 and (state is None or entry.state is state)
             ]
         return sorted(rows, key=lambda entry: entry.arrival)
+
+    def documents(self, kind: str) -> list[tuple[int, Document]]:
+        """See `Store.documents`."""
+        with self._lock:
+            return [(at, document) for at, document in self._documents if document.kind == kind]
 
     def close(self) -> None:
         """See `Store.close`."""

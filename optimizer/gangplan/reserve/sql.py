@@ -20,15 +20,16 @@ from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, InputError, UnavailableError
 from gangplan.reserve import codec
-from gangplan.reserve.book import Book
-from gangplan.reserve.commands import Answer, Command, Lookup, run_batch
+from gangplan.reserve.book import Book, Document
+from gangplan.reserve.commands import Answer, Command, Lookup
+from gangplan.reserve.dispatch import run_batch
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.schema import HEAD, calendars, head, migrate, reservations, version_of
 from gangplan.types import CapacityCalendar, Reservation, ReservationId, ReservationState, Token
 
-_LIVE = (ReservationState.WAITING.value, ReservationState.GRANTED.value)
+_LIVE = tuple(state.value for state in ReservationState if not state.final)
 _UPDATE = (
     update(reservations)
     .where(reservations.c.id == bindparam("row_id"))
@@ -173,6 +174,12 @@ class SqlStore:
         with self._reached(), self._reader.begin() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
+    def documents(self, kind: str) -> list[tuple[int, Document]]:
+        """See `Store.documents`."""
+        with self._reached(), self._reader.begin() as connection:
+            rows = connection.execute(select(calendars).order_by(calendars.c.change))
+            return [(row.published, Document(kind, row.body)) for row in rows] if kind == "calendar" else []
+
     def close(self) -> None:
         """See `Store.close`."""
         self._writer.dispose()
@@ -243,6 +250,7 @@ class SqlStore:
         for entry in new:
             entry.stored = True
         book.changed.clear()
+        book.documents.clear()
 
     @contextmanager
     def _reached(self) -> Generator[None]:
