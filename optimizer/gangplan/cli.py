@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from gangplan import __version__, show, start, summaries
+from gangplan.cli_policy import policy_app
 from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
 from gangplan.errors import GangplanError, InputError, WaitTimeoutError
 from gangplan.extras import needs_extras
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 review_app = typer.Typer(help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True)
 app.add_typer(review_app, name="review")
+app.add_typer(policy_app, name="policy")
 
 
 def main() -> None:
