@@ -2,47 +2,25 @@
 
 Times are whole microseconds (`moments`). A commitment holds GPUs of one node: a running one until its end, a planned
 one from its start to its end. The planned calendar caps which nodes exist: node n is there while the calendar has more
-than n nodes.
+than n nodes. A node that is out (draining or lost) takes no gang, whatever still stands on it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Iterator
 
 from gangplan.reserve.moments import FOREVER
-from gangplan.types import Level, Pool
-
-_MOST_TRIES = 2000
-"""Packings of one mixed gang that are tried before it counts as not fitting."""
-
-
-class Slot(NamedTuple):
-    """Pods of one pod set on one node of a pool."""
-
-    node: int
-    pod_set: int
-    pods: int
-    gpus: int
-
-
-Slots: TypeAlias = tuple[Slot, ...]
-
-
-class Shape(NamedTuple):
-    """What of a request decides where it fits: (GPUs per pod, pods, pod set) largest first, and its topology."""
-
-    pods: tuple[tuple[int, int, int], ...]
-    level: Level | None
-    required: bool
-    gpus: int
-
-    @property
-    def least(self) -> int:
-        """The GPUs of the smallest pod."""
-        return self.pods[-1][0]
+from gangplan.reserve.packing import (
+    Shape,
+    Slot,
+    Slots,
+    ever_fits,
+    fill,
+    widths_wished,
+)
+from gangplan.reserve.sweep import Sweep
+from gangplan.types import Pool
 
 
 class Steps:
@@ -66,21 +44,56 @@ class Steps:
         return self.least(moment, moment)
 
 
+class Domains:
+    """Domains of one width (so many nodes in a row) by the free GPUs of their nodes together."""
+
+    def __init__(self, width: int, whole: int) -> None:
+        self.width = width
+        self.by_free: list[list[int]] = [[] for _ in range(width * whole + 1)]  # domains, ascending
+        self._free: list[int] = []
+
+    def add(self, node: int, gpus: int) -> None:
+        """Count free GPUs of a node in or out."""
+        domain = node // self.width
+        while domain >= len(self._free):
+            self.by_free[0].append(len(self._free))
+            self._free.append(0)
+        old = self._free[domain]
+        self._free[domain] = old + gpus
+        _shift(self.by_free, domain, old, old + gpus)
+
+
+def _shift(lists: list[list[int]], item: int, old: int, new: int) -> None:
+    """Move an item from one of the ascending lists to another."""
+    if old != new:
+        del lists[old][bisect_left(lists[old], item)]
+        insort(lists[new], item)
+
+
 class Board:
     """The commitments of one pool, kept so that a full pool says no in constant time."""
 
     def __init__(self, pool: Pool, steps: Steps) -> None:
         self.pool = pool
         self.steps = steps
-        self.size = max(steps.most, 1)
+        self.size = 0
         self.whole = pool.slots_per_node
-        self.free = [self.whole] * self.size  # GPUs that no running gang holds, by node
-        self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # nodes with so many free, ascending
-        self.by_free[self.whole] = list(range(self.size))
-        self.running: list[list[tuple[int, int, str]]] = [[] for _ in range(self.size)]  # (end, gpus, holder)
-        self.planned: dict[int, list[tuple[int, int, int, str]]] = {}  # node: (start, end, gpus, holder)
+        self.free: list[int] = []  # GPUs that no running gang holds, by node
+        self.out: frozenset[int] = frozenset()  # nodes that take no gang
+        self.ready: list[int] = []  # all others, ascending
+        self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # ready nodes with so many free, ascending
+        self.running: list[list[tuple[int, int, str]]] = []  # (end, gpus, holder)
+        self.planned: dict[int, list[tuple[int, int, int, str]]] = {}  # node: (start, end, gpus, holder), ascending
         self.ends: list[tuple[int, int, int, str]] = []  # (end, node, gpus, holder) of all that runs, ascending
-        self.plan_ends: list[int] = []  # ends of all that is planned, ascending
+        self.plan_starts: list[tuple[int, int]] = []  # (start, node) of all that is planned, ascending
+        self.plan_ends: list[tuple[int, int]] = []  # (end, node) of all that is planned, ascending
+        self.longest = 0  # no promise was ever longer
+        self._domains = {
+            width: Domains(width, self.whole) for width in (pool.nodes_per_nvlink, pool.nodes_per_rack) if width > 1
+        }
+        self._lines: dict[int, tuple[list[int], list[int]]] = {}  # what `_line` found out, by node
+        self._sweep: Sweep | None = None  # the last one, while nothing has changed
+        self._grow(max(steps.most, 1) - 1)
 
     # ------------------------------------------------------------ commitments
 
@@ -91,6 +104,7 @@ class Board:
             self.running[slot.node].append((end, slot.gpus, holder))
             insort(self.ends, (end, slot.node, slot.gpus, holder))
             self._move(slot.node, -slot.gpus)
+        self._forget(slots)
 
     def drop(self, holder: str, slots: Slots, end: int) -> None:
         """Take a running gang off its slots."""
@@ -98,12 +112,16 @@ class Board:
             self.running[slot.node].remove((end, slot.gpus, holder))
             del self.ends[bisect_left(self.ends, (end, slot.node, slot.gpus, holder))]
             self._move(slot.node, slot.gpus)
+        self._forget(slots)
 
     def plan(self, holder: str, slots: Slots, start: int, end: int) -> None:
         """Promise the slots from `start` to `end`."""
         for slot in slots:
-            self.planned.setdefault(slot.node, []).append((start, end, slot.gpus, holder))
-            insort(self.plan_ends, end)
+            insort(self.planned.setdefault(slot.node, []), (start, end, slot.gpus, holder))
+            insort(self.plan_starts, (start, slot.node))
+            insort(self.plan_ends, (end, slot.node))
+        self.longest = max(self.longest, end - start)
+        self._forget(slots)
 
     def unplan(self, holder: str, slots: Slots, start: int, end: int) -> None:
         """Take a promise back."""
@@ -112,81 +130,80 @@ class Board:
             there.remove((start, end, slot.gpus, holder))
             if not there:
                 del self.planned[slot.node]
-            del self.plan_ends[bisect_left(self.plan_ends, end)]
+            del self.plan_starts[bisect_left(self.plan_starts, (start, slot.node))]
+            del self.plan_ends[bisect_left(self.plan_ends, (end, slot.node))]
+        self._forget(slots)
+
+    def set_out(self, nodes: Collection[int]) -> None:
+        """Let exactly these nodes take no gang from now on; what runs or is promised on them stays until taken off."""
+        before, self.out = self.out, frozenset(nodes)
+        for node in before ^ self.out:
+            if node < self.size and node in self.out:
+                there = self.by_free[max(0, self.free[node])]
+                del there[bisect_left(there, node)]
+                self._count(node, self.free[node], 0)
+            elif node < self.size:
+                insort(self.by_free[max(0, self.free[node])], node)
+                self._count(node, 0, self.free[node])
+        self.ready = [node for node in range(self.size) if node not in self.out]
+        self._sweep = None
 
     def _grow(self, node: int) -> None:
         """Make room for a node that the calendar no longer has but a gang still runs on."""
         while node >= self.size:
             self.free.append(self.whole)
             self.running.append([])
-            self.by_free[self.whole].append(self.size)
+            if self.size not in self.out:
+                self.by_free[self.whole].append(self.size)
+                self.ready.append(self.size)
+                self._count(self.size, 0, self.whole)
             self.size += 1
 
     def _move(self, node: int, gpus: int) -> None:
-        """Change a node's free GPUs and keep `by_free` in step."""
+        """Change a node's free GPUs and keep the lists in step."""
         old = self.free[node]
         new = self.free[node] = old + gpus
-        from_list, to_list = self.by_free[max(0, old)], self.by_free[max(0, new)]
-        if from_list is not to_list:
-            del from_list[bisect_left(from_list, node)]
-            insort(to_list, node)
+        if node not in self.out:
+            _shift(self.by_free, node, max(0, old), max(0, new))
+            self._count(node, old, new)
+
+    def _count(self, node: int, old: int, new: int) -> None:
+        """Let the domains of a node know how many free GPUs it has to give."""
+        for domains in self._domains.values():
+            domains.add(node, max(0, new) - max(0, old))
+
+    def _forget(self, slots: Slots) -> None:
+        """Forget what was found out about nodes that change."""
+        self._sweep = None
+        for slot in slots:
+            self._lines.pop(slot.node, None)
 
     # ------------------------------------------------------------ what is free
 
     def free_over(self, node: int, start: int, end: int) -> int:
-        """Return the GPUs of a node that stay free from `start` up to `end`."""
-        free = self.whole - self._used(node, start)
-        for since, _, _, _ in self.planned.get(node, ()):
-            if start < since < end:
-                free = min(free, self.whole - self._used(node, since))
-        return free
+        """Return the GPUs of a node that stay free from `start` up to `end`, and may be given to a gang."""
+        if node in self.out:
+            return 0
+        times, free = self._line(node)
+        first = bisect_right(times, start)
+        return min(free[first : bisect_left(times, end, first) + 1])
 
-    def _used(self, node: int, moment: int) -> int:
-        """Return the GPUs of a node that are held or promised at one moment."""
-        used = 0
-        for until, gpus, _ in self.running[node]:
-            if until > moment:
-                used += gpus
-        for since, until, gpus, _ in self.planned.get(node, ()):
-            if since <= moment < until:
-                used += gpus
-        return used
+    def _line(self, node: int) -> tuple[list[int], list[int]]:
+        """Return the moments at which a node's free GPUs change, and how many it has before, between and after them."""
+        line = self._lines.get(node)
+        if line is None:
+            changes = [(end, gpus) for end, gpus, _ in self.running[node]]
+            for since, until, gpus, _ in self.planned.get(node, ()):
+                changes += ((since, -gpus), (until, gpus))
+            free = [self.free[node]]
+            for _, gpus in sorted(changes):
+                free.append(free[-1] + gpus)
+            line = self._lines[node] = sorted(at for at, _ in changes), free
+        return line
 
     def free_now(self, limit: int) -> int:
-        """Return the GPUs that no running gang holds, on nodes below `limit`."""
+        """Return the GPUs that no running gang holds, on nodes below `limit` that are not out."""
         return sum(free * bisect_left(nodes, limit) for free, nodes in enumerate(self.by_free))
-
-    # ------------------------------------------------------------ where a gang fits
-
-    def fit_now(self, shape: Shape, now: int, end: int) -> Slots | None:
-        """Return slots that are free from now up to `end`, best-fit, or None."""
-        limit = self.steps.least(now, end)
-        if not self._may_fit(shape, limit):
-            return None
-        return _place(self._ascending_now(now, end, limit, shape.least), shape, self.pool.nodes_per_rack)
-
-    def _may_fit(self, shape: Shape, limit: int) -> bool:
-        """Tell, from counts alone, whether each pod set could fit by itself."""
-        for size, count, _ in shape.pods:
-            pods = 0
-            for free in range(size, self.whole + 1):
-                nodes = self.by_free[free]
-                if nodes and nodes[0] < limit:
-                    pods += free // size * len(nodes)
-            if pods < count:
-                return False
-        return True
-
-    def _ascending_now(self, now: int, end: int, limit: int, least: int) -> Iterator[tuple[int, int]]:
-        """Yield (free GPUs, node) of the nodes that stay free until `end`, the fullest first."""
-        for free in range(least, self.whole + 1):
-            for node in self.by_free[free]:
-                if node >= limit:
-                    break
-                if node not in self.planned:
-                    yield free, node
-                elif (stays := self.free_over(node, now, end)) >= least:
-                    yield stays, node
 
     def is_free(self, slots: Slots, start: int, end: int) -> bool:
         """Tell whether exactly these slots are free from `start` up to `end`."""
@@ -196,147 +213,85 @@ class Board:
             needs[slot.node] = needs.get(slot.node, 0) + slot.gpus
         return all(node < limit and self.free_over(node, start, end) >= gpus for node, gpus in needs.items())
 
+    # ------------------------------------------------------------ where a gang fits
+
+    def fit_now(self, shape: Shape, now: int, end: int) -> Slots | None:
+        """Return slots that are free from now up to `end`, best-fit, or None."""
+        limit = self.steps.least(now, end)
+        if not shape.fits_in([bisect_left(nodes, limit) for nodes in self.by_free]):
+            return None
+        anywhere = None if shape.must else fill(self._ascending_now(now, end, limit, shape.least), shape)
+        if anywhere is None and not shape.must:
+            return None
+        for width in widths_wished(self.pool, shape):
+            if slots := self._fit_domain(shape, width, now, end, limit):
+                return slots
+        return anywhere
+
+    def _ascending_now(self, now: int, end: int, limit: int, least: int) -> Iterator[tuple[int, int]]:
+        """Yield (free GPUs, node) of the nodes that stay free until `end`, the fullest first."""
+        for free in range(least, self.whole + 1):
+            for node in self.by_free[free]:
+                if node >= limit:
+                    break
+                stays = self._stays(node, now, end)
+                if stays >= least:
+                    yield stays, node
+
+    def _stays(self, node: int, now: int, end: int) -> int:
+        """Return the GPUs of a node that are free now and stay so up to `end`."""
+        plans = self.planned.get(node)
+        return self.free_over(node, now, end) if plans and plans[0][0] < end else self.free[node]
+
+    def _fit_domain(self, shape: Shape, width: int, now: int, end: int, limit: int) -> Slots | None:
+        """Return slots in the fullest domain of a width that has room for the gang."""
+        by_free = self._domains[width].by_free if width > 1 else self.by_free
+        for free in range(shape.gpus, len(by_free)):
+            for domain in by_free[free]:
+                if domain * width >= limit:
+                    break
+                nodes = range(domain * width, min(limit, (domain + 1) * width))
+                if slots := fill(self._members(nodes, now, end), shape):
+                    return slots
+        return None
+
+    def _members(self, nodes: Iterable[int], now: int, end: int) -> list[tuple[int, int]]:
+        """Return (free GPUs, node) of the nodes that have something to give, the fullest first."""
+        there = ((self._stays(node, now, end), node) for node in nodes if node not in self.out)
+        return sorted(one for one in there if one[0] > 0)
+
     def earliest(
         self, shape: Shape, length: int, after: int, until: int = FOREVER, tries: int = FOREVER
     ) -> tuple[int, Slots] | None:
         """Return the first start from `after` to `until` at which the gang fits for `length`, and its slots.
 
-        One sweep over the moments at which something changes: counts alone rule most of them out; of the others, the
-        first `tries` are looked at node by node.
+        Counts rule most moments out; of the others, `tries` are looked at node by node. To ask again for a later start
+        costs only the way from the last answer, while nothing has changed.
         """
         if after > until or self.steps.most * self.whole < shape.gpus:
             return None
-        free = list(self.free)
-        size, count, _ = shape.pods[0]
-        # pods of the largest size that fit at the moment looked at
-        pods = sum(gpus // size * len(nodes) for gpus, nodes in enumerate(self.by_free))
-        for moment, node, gpus in self._changes(after, until):
-            if node < self.size:
-                old = max(0, free[node]) // size
-                free[node] += gpus
-                pods += max(0, free[node]) // size - old
-            elif pods >= count:
-                if slots := self._fit_at(shape, free, moment, moment + length):
-                    return moment, slots
-                tries -= 1
-                if not tries:
-                    break
-        return None
+        sweep = self._sweep
+        if sweep is None or sweep.length != length or sweep.moment > after:
+            sweep = self._sweep = Sweep(self, after, length)
+        elif sweep.moment < after:
+            sweep.advance(after)
+        slots = sweep.first(shape, until, tries)
+        return None if slots is None else (sweep.moment, slots)
 
-    def _changes(self, after: int, until: int) -> list[tuple[int, int, int]]:
-        """Return how free GPUs change as (moment, node, GPUs), and behind each moment to try a (moment, size, 0)."""
-        changes = [(max(end, after), node, gpus) for end, node, gpus, _ in self.ends if end <= until]
-        for node, plans in self.planned.items():
-            for start, end, gpus, _ in plans:
-                if start <= until and end > after:
-                    changes.append((max(start, after), node, -gpus))
-                    changes.append((end, node, gpus))
-        tries = {after, *(moment for moment, _, gpus in changes if gpus > 0 and moment <= until)}
-        tries.update(moment for moment in self.steps.times if after < moment <= until)
-        changes.extend((moment, self.size, 0) for moment in tries)
-        changes.sort()
-        return changes
+    def fit_more(self, have: Slots, shape: Shape, now: int, end: int) -> Slots | None:
+        """Return slots for more pods of a running gang, free from now up to `end`, beside those that it has.
 
-    def _fit_at(self, shape: Shape, free: list[int], start: int, end: int) -> Slots | None:
-        """Return slots that stay free from `start` to `end`, best-fit; `free` is what each node has at `start`."""
-        limit, least = min(self.steps.least(start, end), self.size), shape.least
-        found = [(free[node], node) for node in range(limit) if free[node] >= least]
-        if self.planned:
-            found = [(self._stays(node, gpus, start, end), node) for gpus, node in found]
-        found = sorted(one for one in found if one[0] >= least)
-        if sum(gpus for gpus, _ in found) < shape.gpus:
-            return None
-        return _place(iter(found), shape, self.pool.nodes_per_rack)
-
-    def _stays(self, node: int, free: int, start: int, end: int) -> int:
-        """Return how many of a node's free GPUs stay free, given those at `start`."""
-        for since, _, _, _ in self.planned.get(node, ()):
-            if start < since < end:
-                free = min(free, self.whole - self._used(node, since))
-        return free
+        What must stand together does so in the domain where the gang stands; what should is put there if it fits.
+        """
+        limit = self.steps.least(now, end)
+        for width in widths_wished(self.pool, shape):
+            domains = {slot.node // width for slot in have}
+            if len(domains) == 1:
+                first = domains.pop() * width
+                nodes = range(first, min(limit, first + width))
+                if slots := fill(self._members(nodes, now, end), shape):
+                    return slots
+        return None if shape.must else fill(self._ascending_now(now, end, limit, shape.pods[-1][0]), shape)
 
 
-def ever_fits(pool: Pool, nodes: int, shape: Shape) -> bool:
-    """Tell whether the gang fits on so many empty nodes of a pool."""
-    empty = ((pool.slots_per_node, node) for node in range(nodes))
-    return _place(empty, shape, pool.nodes_per_rack) is not None
-
-
-def _place(nodes: Iterator[tuple[int, int]], shape: Shape, nodes_per_rack: int) -> Slots | None:
-    """Place the whole gang on nodes that come fullest first, in one rack when that is asked, or not at all."""
-    if not (shape.level and shape.required):
-        return _fill(nodes, shape)
-    racks: dict[int, list[tuple[int, int]]] = {}
-    for free, node in nodes:
-        racks.setdefault(node // nodes_per_rack, []).append((free, node))
-    for _, rack in sorted((sum(free for free, _ in members), rack) for rack, members in racks.items()):
-        if slots := _fill(iter(racks[rack]), shape):
-            return slots
-    return None
-
-
-def _fill(nodes: Iterator[tuple[int, int]], shape: Shape) -> Slots | None:
-    """Fill nodes with the pods, the largest pods first; None when some pod is left over."""
-    if len(shape.pods) == 1:
-        return _fill_one(nodes, shape.pods[0])
-    there = sorted(nodes)
-    if sum(free for free, _ in there) < shape.gpus:
-        return None
-    left = {node: free for free, node in there}
-    slots: list[Slot] = []
-    for pods in shape.pods:
-        placed = _fill_one(iter(sorted((free, node) for node, free in left.items() if free >= pods[0])), pods)
-        if placed is None:
-            return _search(there, shape)
-        for slot in placed:
-            left[slot.node] -= slot.gpus
-        slots.extend(placed)
-    return tuple(slots)
-
-
-def _search(nodes: list[tuple[int, int]], shape: Shape) -> Slots | None:
-    """Try the packings that best-fit does not come to (pods of 3 and 2 on nodes of 4 and 6), so many at most."""
-    free = [gpus for gpus, _ in nodes]
-    pods = [(size, pod_set) for size, count, pod_set in shape.pods for _ in range(count)]
-    chosen: list[int] = []
-    tries = _MOST_TRIES
-
-    def put(index: int) -> bool:
-        nonlocal tries
-        if index == len(pods):
-            return True
-        size = pods[index][0]
-        seen: set[int] = set()
-        for at, there in enumerate(free):
-            if there < size or there in seen:
-                continue
-            seen.add(there)
-            tries -= 1
-            if tries < 0:
-                return False
-            free[at] -= size
-            chosen.append(at)
-            if put(index + 1):
-                return True
-            chosen.pop()
-            free[at] += size
-        return False
-
-    if not put(0):
-        return None
-    together = Counter((nodes[at][1], pod_set, size) for at, (size, pod_set) in zip(chosen, pods, strict=True))
-    return tuple(Slot(node, pod_set, count, count * size) for (node, pod_set, size), count in together.items())
-
-
-def _fill_one(nodes: Iterator[tuple[int, int]], pods: tuple[int, int, int]) -> Slots | None:
-    """Fill nodes with pods of one size."""
-    size, count, pod_set = pods
-    slots: list[Slot] = []
-    for free, node in nodes:
-        here = min(count, free // size)
-        if here:
-            slots.append(Slot(node, pod_set, here, here * size))
-            count -= here
-            if not count:
-                return tuple(slots)
-    return None
+__all__ = ["Board", "Shape", "Slot", "Slots", "Steps", "ever_fits"]
