@@ -214,8 +214,8 @@ def preemption() -> Sketch:
     sketch.bar(end, 96, 240, 42, "c0", "runs")
     sketch.moment(told, 18, 152, "notice")
     sketch.moment(end, 18, 152, "the slots are taken")
-    sketch.line(end, 82, end + 150, 82, "arrow")
-    sketch.text(end + 158, 86, "grace: safe so long", kind="small")
+    sketch.line(end, 82, end + 130, 82, "arrow")
+    sketch.text(end + 138, 86, "grace: safe so long", kind="small")
     sketch.text(24, 200, "Between notice and end: 2 minutes, or the victim's own checkpoint time where that is longer.")
     return sketch
 

@@ -72,6 +72,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("words", [("diff", "4"), ("diff", "0", "4"), ("show", "4"), ("diff", "9" * 30)])
+def test_number_that_is_not_in_the_history(call: Call, words: tuple[str, ...]) -> None:
+    """A number beyond the history is refused with those that there are."""
+    said = call("policy", *words)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "give 0 to 0" in said.err
+
+
 @pytest.mark.parametrize("command", ["show", "check", "set", "history", "diff"])
 def test_help_shows_an_example(call: Call, command: str) -> None:
     """Every command explains itself with an example of its own."""
@@ -155,6 +163,7 @@ def test_diff_between_numbers_and_files(call: Call, file: Path) -> None:
     assert fields("0") == ["tenants[vision]", "tenants[search]", "depth"]
     assert fields("1", "0") == ["tenants[vision]", "tenants[search]"]
     assert fields("2", str(file)) == []
+    assert policy_from_yaml(call("policy", "show", "1", "--yaml").out) == policy_from_yaml(FILE)
     assert "128" in call("policy", "diff").out
 
 
@@ -179,13 +188,6 @@ def test_wrong_file_is_one_line_and_writes_nothing(
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert field in said.err
     assert call("policy", "history", "--json").json == []
-
-
-def test_number_that_is_not_in_the_history(call: Call) -> None:
-    """A number beyond the history is refused with those that there are."""
-    said = call("policy", "diff", "4")
-    assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "give 0 to 0" in said.err
 
 
 def test_missing_file_says_how_to_start(call: Call) -> None:

@@ -49,12 +49,14 @@ class Version:
 
 @policy_app.command("show", epilog="Example:  gangplan policy show   |   gangplan policy show --yaml > policy.yaml")
 def policy_show(
+    number: Annotated[int | None, typer.Argument(min=0, help="One of the history; default: the one in force.")] = None,
     as_yaml: Annotated[bool, typer.Option("--yaml", help="Print it as a policy file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the policy in force: each tenant's weight, cohort and quotas beside what it holds now."""
+    """Show the policy in force, or an older one: each tenant's weight, cohort and quotas beside what it holds now."""
     with open_ledger_here() as ledger:
-        version = _versions(ledger)[-1]
+        versions = _versions(ledger)
+        version = versions[-1] if number is None else _numbered("number", number, versions)
         held = holdings(_live(ledger), _pools())
     if as_yaml:
         return print(policy_yaml(version.policy), end="")
@@ -146,11 +148,14 @@ def _pools() -> tuple[Pool, ...]:
 
 def _named(which: str, text: str, versions: list[Version]) -> Policy:
     """Return the policy of a number in the history, or of a file."""
-    if not text.isdecimal():
-        return read_policy(Path(text))
-    if int(text) >= len(versions):
-        raise InputError(which, text, f"is not in the history: give 0 to {len(versions) - 1}, or a file")
-    return versions[int(text)].policy
+    return _numbered(which, int(text), versions).policy if text.isdecimal() else read_policy(Path(text))
+
+
+def _numbered(which: str, number: int, versions: list[Version]) -> Version:
+    """Return the policy of a number in the history."""
+    if number >= len(versions):
+        raise InputError(which, number, f"is not in the history: give 0 to {len(versions) - 1}")
+    return versions[number]
 
 
 def _review(ledger: Ledger, policy: Policy) -> dict[str, Any]:
@@ -207,7 +212,7 @@ def _of_quota(rules: TenantPolicy, quota: Quota | None) -> dict[str, Any]:
 
 
 def _in_force(said: dict[str, Any], policy: Policy) -> RenderableType:
-    """Show the policy in force."""
+    """Show a policy."""
     columns = ("tenant", "weight", "cohort", "accelerator", "nominal", "borrow", "lend", "at most", "holds now")
     table = show.table(_title(said), columns, [tuple(_cells(row)) for row in said["tenants"]])
     tenants = table if said["tenants"] else "no tenants are named: all have weight 1 and no quota"
