@@ -150,6 +150,20 @@ def test_show_says_what_each_tenant_holds(call: Call, file: Path) -> None:
     assert "two teams now" in words
 
 
+def test_holder_is_told_that_it_must_leave(call: Call, file: Path) -> None:
+    """A gang of a higher class takes preemptible slots: the holder's status says by when, why, and for whom."""
+    file.write_text("preemption: {margin: 100, grace: 0s, notice: 2m}")
+    call("policy", "set", str(file), *SET)
+    low = ("--key", "sweep", "--priority-class", "low", "--preemptible", "--checkpoint", "5m")
+    assert call(*ASK, "vision", "--pods", "1", "--gpus", "4", *low, "--json").json["notice"] is None
+    urgent = call(*ASK, "search", "--key", "fix", "--priority-class", "high", "--pods", "1", "--gpus", "4", "--json")
+    assert (urgent.code, urgent.json["promised"]) == (3, True)
+    notice = {row["key"]: row["notice"] for row in call("status", "--json").json}["sweep"]
+    assert (notice["until"], notice["beneficiary"]) == (urgent.json["eta"], "fix")
+    assert "must leave by" in call("explain", "--key", "sweep").out
+    assert "must leave by" in call("status").out
+
+
 def test_diff_between_numbers_and_files(call: Call, file: Path) -> None:
     """Two policies are compared by their numbers in the history, 0 being the default, or by files."""
     call("policy", "set", str(file), *SET)

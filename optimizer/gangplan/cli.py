@@ -147,6 +147,9 @@ def reserve(
     walltime: Annotated[str | None, typer.Option(help="Hard limit over all renewals; default: the duration.")] = None,
     key: Annotated[str | None, typer.Option(help="Request key: the same key is the same reservation.")] = None,
     priority: Annotated[int, typer.Option(help="The higher is served first.")] = 100,
+    priority_class: Annotated[str, typer.Option(help="A class of the policy, whose priority counts instead.")] = "",
+    preemptible: Annotated[bool, typer.Option(help="Its slots may be taken for a gang that is entitled.")] = False,
+    checkpoint: Annotated[str | None, typer.Option(help="The least notice before that; default: the policy's.")] = None,
     workload_class: Annotated[
         WorkloadClass, typer.Option(help="What the work is bound by.")
     ] = WorkloadClass.THROUGHPUT,
@@ -167,6 +170,9 @@ def reserve(
         duration=parse_span("--duration", duration),
         walltime=None if walltime is None else parse_span("--walltime", walltime),
         priority=priority,
+        priority_class=priority_class,
+        preemptible=preemptible,
+        checkpoint=None if checkpoint is None else parse_span("--checkpoint", checkpoint),
         workload_class=workload_class,
         earliest_start=None if earliest is None else parse_utc("--earliest", earliest),
         latest_start=None if latest is None else parse_utc("--latest", latest),

@@ -14,7 +14,15 @@ from rich.table import Table
 from gangplan.progress import Progress as Report
 from gangplan.progress import no_progress
 
-_STATE_STYLE = {"granted": "green", "waiting": "yellow", "expired": "red", "released": "dim", "cancelled": "dim"}
+_STATE_STYLE = {
+    "granted": "green",
+    "waiting": "yellow",
+    "interrupted": "yellow",
+    "expired": "red",
+    "preempted": "red",
+    "released": "dim",
+    "cancelled": "dim",
+}
 
 
 @contextmanager
@@ -117,13 +125,16 @@ def changes(said: dict[str, Any]) -> RenderableType:
 def reservation(said: dict[str, Any]) -> RenderableType:
     """Show one reservation."""
     pairs: list[tuple[str, object]] = [("id", said["id"]), ("key", said["key"]), ("state", said["state"])]
-    if said["state"] == "waiting":
-        pairs.append(("ETA", said["eta"] or "unknown"))
+    if said["state"] in ("waiting", "interrupted"):
+        sure = "" if said["promised"] or not said["eta"] else " (estimated)"
+        pairs.append(("ETA", f"{said['eta'] or 'unknown'}{sure}"))
     if said["reason"] is not None:
         pairs += [("why", said["reason"]["message"]), ("would help", "; ".join(said["reason"]["helps"]) or "-")]
     if said["token"] is not None:
         places = ", ".join(f"{place['pods']} x {place['node']}" for place in said["placements"])
         pairs += [("token", said["token"]), ("pods on", places), ("until", said["expires_at"])]
+    if said["notice"] is not None:
+        pairs.append(("must leave by", f"{said['notice']['until']}: {said['notice']['why']}"))
     return fields(f"Reservation of {said['gpus']} GPUs for {said['tenant']}", pairs)
 
 
@@ -184,7 +195,9 @@ def run(said: dict[str, Any]) -> RenderableType:
 
 
 def _why(row: dict[str, Any]) -> str:
-    """Give a reservation's reason in words, where there is one."""
+    """Give a reservation's reason, or the notice to its holder, in words, where there is one."""
+    if row["notice"]:
+        return f"must leave by {row['notice']['until']}: {row['notice']['why']}"
     return row["reason"]["message"] if row["reason"] else ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from gangplan.types import FreeCapacity, Learning, NodeChange, Plan, Reason, Reservation, Training
+from gangplan.types import FreeCapacity, Learning, NodeChange, Notice, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
     from gangplan.forecast import ModelVersion
@@ -110,8 +110,16 @@ def of_reservation(reservation: Reservation) -> Summary:
         "ended_at": _time(reservation.ended_at),
         "waited_s": _seconds(reservation.waited),
         "eta": _time(reservation.eta),
+        "eta_range": [_time(moment) for moment in reservation.eta_range or ()],
+        "promised": reservation.promised,
         "reason": of_reason(reservation.reason),
+        "notice": of_notice(reservation.notice),
     }
+
+
+def of_notice(notice: Notice | None) -> Summary | None:
+    """Say by when a holder has to be gone, why, and for whom."""
+    return None if notice is None else {**vars(notice), "until": _time(notice.until)}
 
 
 def of_reason(reason: Reason | None) -> Summary | None:
