@@ -7,6 +7,7 @@
     │   ├── NotFoundError            3  no such reservation, plan or model
     │   ├── KeyConflictError         3  the request key was used with another body
     │   ├── StaleTokenError          3  the fencing token is not the reservation's present one
+    │   ├── NoRoomError              3  a running gang cannot grow now
     │   ├── WaitTimeoutError         3  the slots did not come in time
     │   └── GateError                3  the challenger did not pass the gate
     └── UnavailableError             4  a store cannot be reached: try again
@@ -67,6 +68,10 @@ class KeyConflictError(Refusal):
 
 class StaleTokenError(Refusal):
     """The fencing token is not the reservation's present one; nothing was changed."""
+
+
+class NoRoomError(Refusal):
+    """A running gang cannot grow now: no slots, or no quota; nothing was changed."""
 
 
 class WaitTimeoutError(Refusal):

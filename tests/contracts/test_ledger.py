@@ -9,6 +9,7 @@ import pytest
 
 from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError, WaitTimeoutError
 from gangplan.reserve import Ledger
+from gangplan.reserve.policy import Policy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import Level, Limit, PodSet, Reservation, ReservationId, ReservationState, Token, Topology
 
@@ -154,6 +155,7 @@ def test_a_small_gang_fills_the_hole_before_a_big_one(ledger: Ledger) -> None:
 
 def test_priority_goes_first_and_age_makes_up_for_it(ledger: Ledger, fake: FakeClock) -> None:
     """A higher priority passes a younger line; one that waited long enough is not passed."""
+    ledger.set_policy(Policy(ageing=timedelta(minutes=1)), by="test", why="a point for each minute")
     first, token = held(ledger, "a")
     old = ledger.submit(a_request("old", priority=100))
     urgent = ledger.submit(a_request("urgent", priority=110))

@@ -1,6 +1,6 @@
 """Who gets slots, and when: a pure function of a snapshot and a time.
 
-    expire leases -> draw plans together -> in rank order: grant now, or promise the earliest start
+    expire leases -> draw plans together -> in the line's order: grant now, or promise the earliest start -> preempt
 
 A promise (conservative backfill) stands on exact slots of the board, so that whoever comes later and ranks lower fits
 around it. A higher rank displaces lower promises, except accepted windows.
@@ -11,36 +11,33 @@ SP2 with Backfilling", IEEE TPDS 2001.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from gangplan.reserve.board import Board, Slots
 from gangplan.reserve.book import Book
-from gangplan.reserve.entry import Entry, Plan
-from gangplan.reserve.moments import FOREVER, SECOND
+from gangplan.reserve.entry import Entry, Rank
+from gangplan.reserve.line import Line, Walk
+from gangplan.reserve.moments import FOREVER
+from gangplan.reserve.placing import LATE_US, draw_together, find_place, is_firm, keep_promise, quota_allows
+from gangplan.reserve.policy import Policy
+from gangplan.reserve.preemption import Preemptor, settle
 from gangplan.reserve.reasons import explain, far_back
-from gangplan.types import CapacityCalendar, Reservation, ReservationState
+from gangplan.types import CapacityCalendar, NodeState, Reservation, ReservationState
 
-TRIES = 12
-"""So many starts are tried in full to move one promise ahead."""
-
-LATE_US = 5 * SECOND
-"""A tick may come so much later than a promised start; the promise then still ends when it was to end."""
-
-DEPTH = 128
-"""So many of the line get a promise with slots; the rest may only start at once, around them."""
-
-DRAWN = 6
-"""So many promises are moved ahead after a release; those behind them follow when they come first."""
+ROUNDS = 8
+"""What a displaced promise leaves is offered again so often at most in one admission; the next goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """All that admission looks at: the calendar, what is not final, and the last token given."""
+    """All that admission looks at: the calendar, the policy, the nodes, what is not final, and the last token given."""
 
     calendar: CapacityCalendar | None
     entries: tuple[Entry, ...]
     last_token: int
+    policy: Policy = field(default_factory=Policy)
+    nodes: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,55 +50,92 @@ class Decision:
 
 def decide(snapshot: Snapshot, now: int) -> Decision:
     """Return what is to change at `now`; the snapshot stays as it is."""
-    book = Book()
-    for entry in snapshot.entries:
-        book.add(copy(entry))
-    book.tokens = max(book.tokens, snapshot.last_token)
-    if snapshot.calendar is not None:
-        book.load_calendar(snapshot.calendar)
+    book = book_of(snapshot)
     admit(book, now)
     return Decision(changed=tuple(e.reservation() for e in book.changed.values()), last_token=book.tokens)
 
 
-def admit(book: Book, now: int) -> None:
-    """Expire what is over, then grant or promise slots in rank order.
+def snapshot_of(book: Book) -> Snapshot:
+    """Return a copy of a book that `decide` may be asked about."""
+    return Snapshot(
+        calendar=book.calendar,
+        entries=tuple(copy(entry) for entry in book.live.values()),
+        last_token=book.tokens,
+        policy=book.policy,
+        nodes=dict(book.nodes),
+    )
 
-    Where nothing became free, only the new and those who lost a promise need to be looked at.
+
+def book_of(snapshot: Snapshot) -> Book:
+    """Return a book of a snapshot's own copies."""
+    book = Book()
+    book.live = {entry.id: copy(entry) for entry in snapshot.entries}
+    book.load(snapshot.calendar, snapshot.policy, dict(snapshot.nodes))
+    book.tokens = max(book.tokens, snapshot.last_token)
+    return book
+
+
+def admit(book: Book, now: int) -> None:
+    """Expire what is over, then grant or promise slots in the line's order.
+
+    Where nothing became free, only the new and those who lost a promise need to be looked at. What a displaced promise
+    leaves is offered again.
     """
     expire(book, now)
-    tried = Tried(book)
-    if book.freed:
-        book.freed = False
-        _draw_together(book, now)
-        for position, (*_, id) in enumerate(list(book.waiting)):
-            entry = book.live[id]
-            # Most of a long line ends here: too far back for a promise, and known not to fit now.
-            if position >= DEPTH and entry.limit >= tried.failed.get(entry.kind, FOREVER) and _far(entry, now):
-                continue
-            if entry.state is ReservationState.WAITING:
-                _serve(book, entry, now, may_plan=position < DEPTH, tried=tried)
-    while book.unserved:
-        entry = min((book.live[id] for id in book.unserved), key=lambda one: one.rank)
-        _serve(book, entry, now, may_plan=book.position(entry) < DEPTH, tried=tried)
+    for _ in range(ROUNDS):
+        if book.freed:
+            book.freed = False
+            draw_together(book, now)
+            _serve_line(book, book.line, now)
+        if book.unserved:
+            _serve_line(book, _line_of_unserved(book), now)
+        if not book.freed and not book.unserved:
+            break
+    settle(book)
 
 
 def expire(book: Book, now: int) -> None:
     """End the leases that ran out and the requests whose last start has passed; mark the others that are due."""
     while (entry := book.pop_due(now)) is not None:
         if entry.expires is not None and entry.expires <= now:
-            book.end(entry, ReservationState.EXPIRED, entry.expires)
+            _end_lease(book, entry, entry.expires)
         elif _missed(entry, now):
             book.end(entry, ReservationState.EXPIRED, now)
         else:
+            entry.retry = None
             book.unserved.add(entry.id)
 
 
+def _end_lease(book: Book, entry: Entry, at: int) -> None:
+    """End a lease that ran out, or whose holder had to leave by now."""
+    leave = entry.leave
+    if leave is None or at < leave.until or leave.expires <= leave.until:
+        book.end(entry, ReservationState.EXPIRED, at)
+    elif leave.state is ReservationState.INTERRUPTED:
+        book.interrupt(entry)
+    else:
+        book.end(entry, leave.state, at)
+
+
+def _missed(entry: Entry, now: int) -> bool:
+    """Tell whether a request can no longer start in its window; a promise in it is kept though the tick is late."""
+    if entry.latest is None or entry.latest >= now:
+        return False
+    return entry.plan is None or now - entry.plan.start > LATE_US
+
+
 class Tried:
-    """What one pass has found out: who has the last promise, and which wishes do not fit now."""
+    """What one pass has found out: how many have promises, who has the last one, and which wishes do not fit now."""
 
     def __init__(self, book: Book) -> None:
-        self.last = max((entry.rank for entry in book.planned.values() if not _firm(entry)), default=(0, 0.0, 0))
+        self.lined = sorted(entry.rank for entry in book.planned.values() if not is_firm(entry))
         self.failed: dict[int, int] = {}  # by kind: the shortest walltime that did not fit
+        self.preemptor = Preemptor(book)
+
+    @property
+    def last(self) -> Rank:
+        """The last rank with a promise that may be displaced."""
+        return self.lined[-1] if self.lined else (-FOREVER, 0.0, 0)
 
     def fails(self, entry: Entry) -> bool:
         """Tell whether a gang of this shape, for as long or less, was found not to fit now."""
@@ -112,137 +146,85 @@ class Tried:
         self.failed[entry.kind] = min(entry.limit, self.failed.get(entry.kind, FOREVER))
 
 
-def _far(entry: Entry, now: int) -> bool:
-    """Tell whether a gang has no promise to keep, no window to come, and its reason said."""
-    return entry.plan is None and entry.reason is not None and entry.earliest <= now
+def _line_of_unserved(book: Book) -> Line:
+    """Return a line of those that are to be served again, among those with promises, beside which they rank."""
+    line = Line()
+    for id in book.unserved:
+        line.add(book.live[id])
+    for entry in book.planned.values():
+        if entry.id not in book.unserved and not is_firm(entry):
+            line.add(entry)
+    return line
 
 
-def _missed(entry: Entry, now: int) -> bool:
-    """Tell whether a request can no longer start in its window; a promise in it is kept though the tick is late."""
-    if entry.latest is None or entry.latest >= now:
-        return False
-    return entry.plan is None or now - entry.plan.start > LATE_US
+def _serve_line(book: Book, line: Line, now: int) -> None:
+    """Serve all that wait in a line; most of a long one is passed over, as not fitting by its kind or quota."""
+    tried = Tried(book)
+    walk = book.walk(line)
+    for entry in walk:
+        plan = entry.plan
+        if plan is not None and plan.start > now:
+            book.unserved.discard(entry.id)
+        else:
+            _serve(book, entry, now, tried, walk)
 
 
-def _draw_together(book: Book, now: int) -> None:
-    """Where something became free, start promised gangs now, and move the first promises ahead; none moves later."""
-    drawn = 0
-    for entry in sorted(book.planned.values(), key=lambda one: one.rank):
-        plan, after = entry.plan, max(now, entry.earliest)
-        if plan is None or plan.start <= after:
-            continue
-        book.lift(entry)
-        found = _find_now(book, entry, now)
-        if found is None and drawn < DRAWN:
-            drawn += 1
-            found = find(book, entry, after, now, until=plan.start - 1, tries=TRIES)
-        book.put_back(entry)
-        if found is not None:
-            _promise(book, entry, *found, now=now)
-
-
-def _serve(book: Book, entry: Entry, now: int, *, may_plan: bool, tried: Tried) -> None:
+def _serve(book: Book, entry: Entry, now: int, tried: Tried, walk: Walk) -> None:
     """Grant one request, or promise it a start, or say why it waits."""
     book.unserved.discard(entry.id)
-    if entry.plan is not None and entry.plan.start <= now and _keep_promise(book, entry, entry.plan, now):
+    if entry.plan is not None and keep_promise(book, entry, entry.plan, now):
         return
-    if entry.plan is not None and not may_plan and not entry.plan.firm:
-        book.set_plan(entry, None)
-    if entry.plan is None and (may_plan or entry.earliest > now or not tried.fails(entry)):
-        _find_place(book, entry, now, may_plan=may_plan, tried=tried)
+    depth = book.policy.depth
+    may_plan = len(tried.lined) < depth or entry.rank < tried.last
+    if may_plan or entry.earliest > now:
+        _plan(book, entry, now, tried, may_plan=may_plan)
+    elif not _hopeless(book, entry, now, tried):
+        whole = find_place(book, entry, now, may_plan=False, last=tried.last)
+        if whole and entry.state.waits and _quota_now(book, entry, now, all):
+            tried.note(entry)
+    elif entry.reason is not None:
+        walk.drop(entry)
     book.unserved.discard(entry.id)
-    if entry.state is ReservationState.WAITING and entry.reason is None:
-        entry.reason = explain(book, entry, now) if may_plan else far_back(entry, DEPTH)
+    if entry.state.waits and entry.reason is None:
+        entry.reason = far_back(entry, depth)
         book.touch(entry)
 
 
-def _keep_promise(book: Book, entry: Entry, plan: Plan, now: int) -> bool:
-    """Grant the promised slots; False when the promise lapsed because nobody ticked for long."""
-    book.lift(entry)
-    book.forget_plan(entry)
-    board = book.boards.get(plan.pool)
-    for end in (now + entry.limit, plan.end):
-        in_time = end > now and now - plan.start <= LATE_US
-        if board and (in_time or end != plan.end) and board.is_free(plan.slots, now, end):
-            book.grant(entry, board, plan.slots, now, end)
-            return True
-    return False
-
-
-def _find_place(book: Book, entry: Entry, now: int, *, may_plan: bool, tried: Tried) -> None:
-    """Find slots as though nobody of lower rank had been promised any, then put back the promises that still hold."""
-    lower = _lower(book, entry) if entry.rank < tried.last else []
-    for other in lower:
-        book.lift(other)
-    after = max(now, entry.earliest)
-    until = FOREVER if entry.latest is None else entry.latest
-    found = find(book, entry, after, now, until=until) if may_plan or after > now else _find_now(book, entry, now)
-    if found is not None:
-        _promise(book, entry, *found, now=now)
-    for other in lower:
-        _restore(book, other)
-    if after <= now and entry.state is ReservationState.WAITING and not lower:
+def _plan(book: Book, entry: Entry, now: int, tried: Tried, *, may_plan: bool) -> None:
+    """Find a place now or later for one at the head of the line, by preemption if it is entitled to it."""
+    whole = find_place(book, entry, now, may_plan=may_plan, last=tried.last)
+    if not entry.state.waits:
+        return
+    if whole and entry.earliest <= now and _quota_now(book, entry, now, all):
         tried.note(entry)
-
-
-def _lower(book: Book, entry: Entry) -> list[Entry]:
-    """Return those of lower rank whose promises are not firm, in rank order."""
-    lower = [other for other in book.planned.values() if other.rank > entry.rank and not _firm(other)]
-    return sorted(lower, key=lambda other: other.rank)
-
-
-def _firm(entry: Entry) -> bool:
-    return entry.plan is not None and entry.plan.firm
-
-
-def _restore(book: Book, entry: Entry) -> None:
-    """Put a lifted promise back, or drop it when its slots are gone; it is served again in its turn."""
-    plan = entry.plan
-    assert plan is not None  # noqa: S101
-    if book.boards[plan.pool].is_free(plan.slots, plan.start, plan.end):
-        book.put_back(entry)
-    else:
-        book.forget_plan(entry)
-
-
-def _promise(book: Book, entry: Entry, board: Board, start: int, slots: Slots, *, now: int) -> None:
-    """Grant what starts now; promise what starts later."""
-    if start <= now:
-        book.set_plan(entry, None)
-        book.grant(entry, board, slots, now, now + entry.limit)
-    else:
-        firm = entry.earliest > now or _firm(entry)
-        book.set_plan(entry, Plan(pool=board.pool.name, slots=slots, start=start, end=start + entry.limit, firm=firm))
+    tried.preemptor.help(entry, now)
+    if entry.plan is None and entry.reason is None:
         entry.reason = explain(book, entry, now)
+        book.touch(entry)
+    if entry.plan is not None and not entry.plan.firm:
+        _line_up(book, entry, tried)
 
 
-def find(
-    book: Book, entry: Entry, after: int, now: int, *, until: int, tries: int = FOREVER
-) -> tuple[Board, int, Slots] | None:
-    """Return where and when the gang may start first: the preferred pool that has it now, else the earliest of all."""
-    if after <= now and (at_once := _find_now(book, entry, now)):
-        return at_once
-    best: tuple[Board, int, Slots] | None = None
-    for board in book.pools_for(entry.request):
-        last = until if best is None else best[1] - 1
-        if found := board.earliest(entry.shape, entry.limit, after, last, tries):
-            best = (board, *found)
-    return best
+def _line_up(book: Book, entry: Entry, tried: Tried) -> None:
+    """Count a promise; where there are more than the policy's depth, the last in rank loses its own."""
+    lined = [other for other in book.planned.values() if not is_firm(other)]
+    if len(lined) > book.policy.depth:
+        last = max(lined, key=lambda other: other.rank)
+        book.set_plan(last, None)
+        book.freed = True
+        lined.remove(last)
+    tried.lined = sorted(other.rank for other in lined)
 
 
-def _find_now(book: Book, entry: Entry, now: int) -> tuple[Board, int, Slots] | None:
-    """Return the preferred pool that has the slots at once."""
-    if entry.earliest > now:
-        return None
-    for board in book.pools_for(entry.request):
-        if slots := board.fit_now(entry.shape, now, now + entry.limit):
-            return board, now, slots
-    return None
+def _hopeless(book: Book, entry: Entry, now: int, tried: Tried) -> bool:
+    """Tell, from what is known already, that it cannot start now."""
+    return tried.fails(entry) or not _quota_now(book, entry, now, any)
 
 
-def snapshot_of(book: Book) -> Snapshot:
-    """Return a copy of a book that `decide` may be asked about."""
-    return Snapshot(calendar=book.calendar, entries=tuple(copy(e) for e in book.live.values()), last_token=book.tokens)
+def _quota_now(book: Book, entry: Entry, now: int, of: Callable[[Iterable[bool]], bool]) -> bool:
+    """Tell whether any, or all, of its pools' accelerators are within the tenant's quota now."""
+    boards = book.pools_for(entry.request)
+    return of(quota_allows(book, entry, board, now, now + entry.limit_on(board.pool.accelerator)) for board in boards)
 
 
-__all__ = ["Decision", "Snapshot", "admit", "decide", "expire", "find", "snapshot_of"]
+__all__ = ["Decision", "Snapshot", "admit", "book_of", "decide", "expire", "snapshot_of"]

@@ -5,20 +5,24 @@ A store keeps one book, brings it up to date, lets one call at a time work on it
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gangplan.errors import InputError
 from gangplan.reserve.board import Board, Shape, Slots, Steps, ever_fits
-from gangplan.reserve.entry import Entry, Plan
-from gangplan.reserve.moments import to_us
+from gangplan.reserve.entry import Entry, Leave, Plan
+from gangplan.reserve.line import Line, Walk
+from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.policy import Policy
+from gangplan.reserve.quota import Quotas
 from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
+
+FIRST = -(2**60)
+"""The points of those whose nodes went away: ahead of all others."""
 
 
 class Document(NamedTuple):
-    """A calendar, a policy or the nodes' states: as written; the newest of a kind is in force."""
+    """A calendar, a policy or the nodes' states, as written; the newest of a kind is in force."""
 
     kind: str  # calendar, policy or nodes
     body: str
@@ -27,7 +31,7 @@ class Document(NamedTuple):
 
 
 class Book:
-    """All reservations that are not final, in rank order, and the boards that they stand on."""
+    """All reservations that are not final, in the order of the line, and the boards that they stand on."""
 
     def __init__(self) -> None:
         self.calendar: CapacityCalendar | None = None
@@ -36,14 +40,16 @@ class Book:
         self.documents: list[Document] = []  # calendars, policies and nodes' states that are to be written
         self.boards: dict[str, Board] = {}
         self.by_accelerator: dict[str, list[Board]] = {}
+        self.quotas = Quotas(self.policy)
         self.live: dict[ReservationId, Entry] = {}
-        self.waiting: list[tuple[int, float, int, ReservationId]] = []  # rank, then id
+        self.line = Line()
         self.planned: dict[ReservationId, Entry] = {}  # what waits with a promise
         self.arrivals = 0
         self.tokens = 0
         self.freed = False  # something became free since the whole line was last served
         self.unserved: set[ReservationId] = set()  # new, or lost its promise, since then
-        self._kinds: dict[tuple[Shape, tuple[str, ...]], int] = {}
+        self.leaving: set[ReservationId] = set()  # holders that were given notice
+        self._kinds: dict[tuple[Any, ...], int] = {}
         self._dues: list[tuple[int, ReservationId]] = []  # a heap; what no longer holds is passed over
         self.changed: dict[ReservationId, Entry] = {}
 
@@ -52,19 +58,37 @@ class Book:
     def add(self, entry: Entry) -> None:
         """Take in an entry as it stands, with its slots or its plan."""
         self.live[entry.id] = entry
-        entry.kind = self._kinds.setdefault((entry.shape, entry.request.accelerators), len(self._kinds))
+        request = entry.request
+        window = request.earliest_start, request.deadline
+        kind = (entry.shape, request.accelerators, request.slot, tuple(request.speed.items()), window)
+        entry.kind = self._kinds.setdefault(kind, len(self._kinds))
+        self._rate(entry)
         self.arrivals = max(self.arrivals, entry.arrival)
         self.tokens = max(self.tokens, entry.token or 0)
-        if entry.state is ReservationState.WAITING:
-            insort(self.waiting, (*entry.rank, entry.id))
-            if entry.plan is None:
-                self.unserved.add(entry.id)
-            if entry.plan is not None:
-                self.planned[entry.id] = entry
-                self.put_back(entry)
+        if entry.state.waits:
+            self._enter_line(entry)
         elif entry.pool in self.boards and entry.hard_end is not None:
-            self.boards[entry.pool].hold(entry.id, entry.slots, entry.hard_end)
+            self._hold(entry, entry.hard_end)
+        if entry.leave is not None:
+            self.leaving.add(entry.id)
         self._push_dues(entry)
+
+    def _rate(self, entry: Entry) -> None:
+        """Give an entry its priority and points by the policy; ageing at one rate for all keeps their order for ever."""
+        policy, request = self.policy, entry.request
+        entry.priority = policy.priority_classes.get(request.priority_class, request.priority)
+        age = 0 if policy.ageing is None else entry.submitted // span_us(policy.ageing)
+        entry.points = FIRST if entry.state is ReservationState.INTERRUPTED else age - entry.priority
+        entry.rank = (entry.points, 0.0, entry.arrival)
+
+    def _enter_line(self, entry: Entry) -> None:
+        self.line.add(entry)
+        if entry.plan is None:
+            self.unserved.add(entry.id)
+            return
+        entry.rank = entry.plan.rank or entry.rank
+        self.planned[entry.id] = entry
+        self.put_back(entry)
 
     def remove(self, id: ReservationId) -> None:
         """Forget an entry and free what it held, if it is here."""
@@ -72,25 +96,46 @@ class Book:
         if entry is None:
             return
         self.unserved.discard(id)
-        if entry.state is ReservationState.WAITING:
-            del self.waiting[bisect_left(self.waiting, (*entry.rank, entry.id))]
+        self.leaving.discard(id)
+        if entry.state.waits:
+            self.line.remove(entry)
             self.lift(entry)
             self.planned.pop(id, None)
         elif entry.pool in self.boards and entry.hard_end is not None:
-            self.boards[entry.pool].drop(entry.id, entry.slots, entry.hard_end)
+            self._drop(entry, entry.hard_end)
         self.freed = True
 
     def in_order(self) -> list[Entry]:
-        """Return what waits, the first in rank first."""
-        return [self.live[id] for *_, id in self.waiting]
+        """Return what waits, the first to be served first."""
+        return list(self.walk(self.line))
 
-    def position(self, entry: Entry) -> int:
-        """Return how many wait ahead of an entry."""
-        return bisect_left(self.waiting, (*entry.rank, entry.id))
+    def walk(self, line: Line) -> Walk:
+        """Return a walk along a line that counts what each tenant holds."""
+        return Walk(line, self.share, self.part)
 
     def granted(self) -> list[Entry]:
         """Return what holds slots now."""
         return [entry for entry in self.live.values() if entry.state is ReservationState.GRANTED]
+
+    # ------------------------------------------------------------ shares
+
+    def share(self, tenant: str) -> float:
+        """Return a tenant's dominant share of what it holds, over its weight."""
+        used = self.quotas.used.get(tenant, {})
+        shares = (gpus / self._whole(name) for name, gpus in used.items())
+        return max(shares, default=0.0) / self.policy.tenant(tenant).weight
+
+    def part(self, entry: Entry) -> float:
+        """Return what a gang adds to its tenant's share, on the accelerator that it prefers."""
+        whole = self._whole(entry.request.accelerators[0])
+        return entry.request.gpus / whole / self.policy.tenant(entry.request.tenant).weight
+
+    def _whole(self, accelerator: str) -> float:
+        """Return the GPUs that there can be of an accelerator."""
+        return (
+            sum(most_nodes(board) * board.pool.gpus_per_node for board in self.by_accelerator.get(accelerator, ()))
+            or 1.0
+        )
 
     # ------------------------------------------------------------ changes
 
@@ -127,25 +172,69 @@ class Book:
 
     def grant(self, entry: Entry, board: Board, slots: Slots, now: int, end: int) -> None:
         """Give a waiting gang its slots, with a token that none had before."""
-        del self.waiting[bisect_left(self.waiting, (*entry.rank, entry.id))]
+        self.line.remove(entry)
         self.unserved.discard(entry.id)
         self.tokens += 1
+        again = entry.state is ReservationState.INTERRUPTED
+        lasts = entry.duration_on(board.pool.accelerator)
         entry.state = ReservationState.GRANTED
         entry.token = Token(self.tokens)
         entry.pool, entry.slots = board.pool.name, slots
         entry.granted, entry.hard_end = now, end
-        entry.expires = min(end, now + entry.duration)
+        entry.expires = min(end, now + (min(lasts, span_us(self.policy.claim)) if again else lasts))
         entry.first_eta = now if entry.first_eta is None else entry.first_eta
-        entry.plan = entry.reason = None
-        board.hold(entry.id, slots, end)
+        entry.plan = entry.reason = entry.retry = entry.guess = None
+        self._hold(entry, end)
         self.touch(entry)
 
     def end(self, entry: Entry, state: ReservationState, at: int) -> None:
         """End a waiting or granted reservation, and free what it held."""
         self.remove(entry.id)
         entry.state, entry.ended = state, at
-        entry.plan = entry.reason = None
+        entry.plan = entry.reason = entry.leave = entry.guess = None
         self.touch(entry)
+
+    def interrupt(self, entry: Entry) -> None:
+        """Take a holder's slots away, and let it wait ahead of all others; its token is good for nothing more."""
+        self.remove(entry.id)
+        entry.state = ReservationState.INTERRUPTED
+        entry.token = entry.pool = entry.granted = entry.hard_end = entry.expires = entry.leave = entry.reason = None
+        entry.slots = ()
+        entry.moves += 1
+        self.add(entry)
+        self.touch(entry)
+
+    def give_notice(self, entry: Entry, leave: Leave) -> None:
+        """Tell a holder that its slots are taken at `leave.until`; no renewal passes that."""
+        assert entry.hard_end is not None  # noqa: S101
+        self._drop(entry, entry.hard_end)
+        entry.leave = leave
+        entry.hard_end = min(entry.hard_end, leave.until)
+        entry.expires = min(entry.expires or leave.until, leave.until)
+        self._hold(entry, entry.hard_end)
+        self.leaving.add(entry.id)
+        self.touch(entry)
+
+    def take_notice_back(self, entry: Entry) -> bool:
+        """Let a holder stay as long as it could before; False when others were promised its slots meanwhile."""
+        leave, board = entry.leave, self.boards.get(entry.pool or "")
+        if leave is None or board is None or entry.hard_end is None:
+            return False
+        if leave.hard_end > entry.hard_end and not self._stays_free(entry, board, entry.hard_end, leave.hard_end):
+            return False
+        self._drop(entry, entry.hard_end)
+        entry.hard_end, entry.expires, entry.leave = leave.hard_end, leave.expires, None
+        self._hold(entry, entry.hard_end)
+        self.leaving.discard(entry.id)
+        self.touch(entry)
+        return True
+
+    def _stays_free(self, entry: Entry, board: Board, start: int, end: int) -> bool:
+        """Tell whether a holder's slots, and its quota, stay free after its end."""
+        gpus, name = gpus_of(board, entry.slots), board.pool.accelerator
+        return board.is_free(entry.slots, start, end) and self.quotas.allows(
+            entry.request.tenant, name, gpus, start, end
+        )
 
     def set_plan(self, entry: Entry, plan: Plan | None) -> None:
         """Promise a start, or take the promise back."""
@@ -154,6 +243,7 @@ class Book:
             self.forget_plan(entry)
         if plan is not None:
             entry.plan = plan
+            entry.guess = None
             self.planned[entry.id] = entry
             self.put_back(entry)
             entry.first_eta = plan.start if entry.first_eta is None else entry.first_eta
@@ -168,26 +258,65 @@ class Book:
 
     def lift(self, entry: Entry) -> None:
         """Take an entry's promised slots off the board for a moment; `put_back` or `forget_plan` follows."""
-        if entry.plan is not None and entry.plan.pool in self.boards:
-            self.boards[entry.plan.pool].unplan(entry.id, entry.plan.slots, entry.plan.start, entry.plan.end)
+        plan = entry.plan
+        if plan is not None and (board := self.boards.get(plan.pool)):
+            board.unplan(entry.id, plan.slots, plan.start, plan.end)
+            gpus = -gpus_of(board, plan.slots)
+            self.quotas.plan(entry.request.tenant, board.pool.accelerator, gpus, plan.start, plan.end)
 
     def put_back(self, entry: Entry) -> None:
         """Put an entry's promised slots on the board."""
-        if entry.plan is not None and entry.plan.pool in self.boards:
-            self.boards[entry.plan.pool].plan(entry.id, entry.plan.slots, entry.plan.start, entry.plan.end)
+        plan = entry.plan
+        if plan is not None and (board := self.boards.get(plan.pool)):
+            board.plan(entry.id, plan.slots, plan.start, plan.end)
+            gpus = gpus_of(board, plan.slots)
+            self.quotas.plan(entry.request.tenant, board.pool.accelerator, gpus, plan.start, plan.end)
 
-    # ------------------------------------------------------------ calendar
+    def is_free(self, entry: Entry, board: Board, slots: Slots, start: int, end: int) -> bool:
+        """Tell whether slots, and the tenant's quota of them, are free from `start` up to `end`."""
+        gpus, name = gpus_of(board, slots), board.pool.accelerator
+        return board.is_free(slots, start, end) and self.quotas.allows(entry.request.tenant, name, gpus, start, end)
+
+    def _hold(self, entry: Entry, end: int) -> None:
+        board = self.boards.get(entry.pool or "")
+        if board is not None:
+            board.hold(entry.id, entry.slots, end)
+            name = board.pool.accelerator
+            self.quotas.hold(entry.request.tenant, name, gpus_of(board, entry.slots), end)
+
+    def _drop(self, entry: Entry, end: int) -> None:
+        board = self.boards.get(entry.pool or "")
+        if board is not None:
+            board.drop(entry.id, entry.slots, end)
+            name = board.pool.accelerator
+            self.quotas.hold(entry.request.tenant, name, -gpus_of(board, entry.slots), end)
+
+    def resize(self, entry: Entry, slots: Slots) -> None:
+        """Let a holder hold other slots of its pool."""
+        assert entry.hard_end is not None  # noqa: S101
+        self.freed = self.freed or sum(s.gpus for s in slots) < entry.holds()
+        self._drop(entry, entry.hard_end)
+        entry.slots = slots
+        self._hold(entry, entry.hard_end)
+        self.touch(entry)
+
+    # ------------------------------------------------------------ calendar, policy, nodes
 
     def publish(self, calendar: CapacityCalendar) -> None:
         """Let a new calendar hold from now on; promises that it cannot keep are taken back, the last in rank first."""
-        self.load_calendar(calendar)
-        for entry in self.in_order():
-            plan = entry.plan
-            if plan is None:
-                continue
+        check_calendar(calendar)
+        self.load(calendar, self.policy, self.nodes)
+        self.review()
+
+    def review(self) -> None:
+        """Take back the promises that can no longer be kept, the last in rank first."""
+        planned = sorted(self.planned.values(), key=lambda entry: entry.rank)
+        for entry in planned:
             self.lift(entry)
-            board = self.boards.get(plan.pool)
-            if board is None or not board.is_free(plan.slots, plan.start, plan.end):
+        for entry in planned:
+            plan = entry.plan
+            board = None if plan is None else self.boards.get(plan.pool)
+            if plan is None or board is None or not self.is_free(entry, board, plan.slots, plan.start, plan.end):
                 self.forget_plan(entry)
             else:
                 self.put_back(entry)
@@ -195,42 +324,85 @@ class Book:
     def load_calendar(self, calendar: CapacityCalendar) -> None:
         """Build the boards of a calendar and put on them what there is."""
         check_calendar(calendar)
+        self.load(calendar, self.policy, self.nodes)
+
+    def load(self, calendar: CapacityCalendar | None, policy: Policy, nodes: dict[str, NodeState]) -> None:
+        """Build the boards anew, by a calendar, a policy and the nodes' states, and put on them what there is."""
         entries = list(self.live.values())
-        self.calendar = calendar
-        self.boards = {pool.name: Board(pool, steps_of(calendar, pool.name)) for pool in calendar.pools}
+        self.calendar, self.policy, self.nodes = calendar, policy, nodes
+        pools = calendar.pools if calendar is not None else ()
+        self.boards = {pool.name: Board(pool, steps_of(calendar, pool.name)) for pool in pools if calendar is not None}
         self.by_accelerator = {}
         for board in sorted(self.boards.values(), key=lambda board: (board.pool.price_per_node_hour, board.pool.name)):
             self.by_accelerator.setdefault(board.pool.accelerator, []).append(board)
-        self.live, self.waiting, self.planned = {}, [], {}
+            board.set_out(self.out_of(board.pool.name))
+        self.quotas = Quotas(policy)
+        self.live, self.line, self.planned = {}, Line(), {}
         for entry in entries:
             self.add(entry)
         self.freed = True
 
+    def out_of(self, pool: str) -> set[int]:
+        """Return the numbers of a pool's nodes that take no gang."""
+        return {
+            int(name.rpartition("-")[2])
+            for name, state in self.nodes.items()
+            if state is not NodeState.READY and name.rpartition("-")[0] == pool
+        }
+
     def pools_for(self, request: GangRequest) -> list[Board]:
         """Return the boards that may serve a request, the preferred first."""
-        return [board for name in request.accelerators for board in self.by_accelerator.get(name, ())]
+        slot = request.slot
+        return [
+            board
+            for name in request.accelerators
+            for board in self.by_accelerator.get(name, ())
+            if board.pool.slot == slot
+        ]
 
     def check_servable(self, request: GangRequest, entry: Entry) -> None:
-        """Refuse what no calendar could ever serve; with no calendar yet, let it wait."""
+        """Refuse what no calendar, and no quota, could ever serve; with no calendar yet, let it wait."""
+        classes = self.policy.priority_classes
+        if request.priority_class and request.priority_class not in classes:
+            known = ", ".join(classes) or "none"
+            raise InputError("priority_class", request.priority_class, f"is not in the policy: use one of {known}")
         if self.calendar is None:
             return
         boards = self.pools_for(request)
         if not boards:
-            known = ", ".join(sorted(self.by_accelerator))
-            raise InputError("accelerators", ", ".join(request.accelerators), f"is in no pool: use one of {known}")
+            raise self._no_pool(request)
         if not any(ever_fits(board.pool, most_nodes(board), entry.shape) for board in boards):
             wish = " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in request.pod_sets)
             room = ", ".join(
-                f"{board.pool.name} has {most_nodes(board)} x {board.pool.gpus_per_node}" for board in boards
+                f"{board.pool.name} has {most_nodes(board)} x {board.pool.slots_per_node}" for board in boards
             )
             close = request.topology
             together = f" in one {close.level}" if close is not None and close.required else ""
             raise InputError("pod_sets", wish + together, f"is more than any pool can ever hold: {room}; ask for less")
+        most = max(self.quotas.most(request.tenant, board.pool.accelerator) for board in boards)
+        least = min(request.gpus / board.pool.slots_per_gpu for board in boards)
+        if least > most:
+            remedy = f"may hold at most {most:g} GPUs of {', '.join(request.accelerators)}: ask for less, or for quota"
+            raise InputError("tenant", f"{request.tenant} asks for {least:g}", remedy)
+
+    def _no_pool(self, request: GangRequest) -> InputError:
+        """Say which accelerators, or which slots of them, there are."""
+        pools = [board.pool for name in request.accelerators for board in self.by_accelerator.get(name, ())]
+        if pools:
+            known = ", ".join(sorted({pool.slot for pool in pools}))
+            return InputError("slot", request.slot, f"is not what these pools are divided into: use one of {known}")
+        known = ", ".join(sorted(self.by_accelerator))
+        return InputError("accelerators", ", ".join(request.accelerators), f"is in no pool: use one of {known}")
 
 
 def most_nodes(board: Board) -> int:
     """Return the most nodes that a pool could come to have."""
     return max(board.pool.max_nodes, board.steps.most)
+
+
+def gpus_of(board: Board, slots: Slots) -> float:
+    """Return the GPUs that slots are, whole or in parts."""
+    return sum(slot.gpus for slot in slots) / board.pool.slots_per_gpu
 
 
 def steps_of(calendar: CapacityCalendar, pool: str) -> Steps:
@@ -258,3 +430,6 @@ def check_calendar(calendar: CapacityCalendar) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InputError("pools.name", name, "stands twice: give each pool a name of its own")
+
+
+__all__ = ["FIRST", "Book", "Document", "Shape", "check_calendar", "gpus_of"]

@@ -79,7 +79,9 @@ class Entry:
     earliest: int = field(init=False)
     latest: int | None = field(init=False)
     priority: int = field(init=False)  # of its class, where it names one
+    points: int = field(init=False)  # place in the line before shares and arrival: the lowest first
     rank: Rank = field(init=False)
+    retry: int | None = None  # when a gang that it may preempt is no longer safe
 
     def __post_init__(self) -> None:
         request = self.request
@@ -87,9 +89,43 @@ class Entry:
         self.duration = span_us(request.duration)
         self.limit = span_us(request.limit)
         self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
-        self.latest = or_none_us(request.latest_start)
+        self.latest = self._latest(request)
         self.priority = request.priority
-        self.rank = (self.submitted // 60_000_000 - self.priority, 0.0, self.arrival)
+        self.points = -self.priority
+        self.rank = (self.points, 0.0, self.arrival)
+
+    def _latest(self, request: GangRequest) -> int | None:
+        """Return the last start that keeps both the window and the deadline, on the fastest accelerator."""
+        latest = or_none_us(request.latest_start)
+        if request.deadline is None:
+            return latest
+        in_time = to_us(request.deadline) - min(self.limit_on(name) for name in request.accelerators)
+        return in_time if latest is None else min(latest, in_time)
+
+    def limit_on(self, accelerator: str) -> int:
+        """Return the hard walltime on an accelerator, by its measured speed."""
+        return self._paced(self.limit, accelerator)
+
+    def duration_on(self, accelerator: str) -> int:
+        """Return the expected run time on an accelerator, by its measured speed."""
+        return self._paced(self.duration, accelerator)
+
+    def _paced(self, span: int, accelerator: str) -> int:
+        speed = self.request.speed
+        return span if not speed else max(1, round(span / speed.get(accelerator, 1.0)))
+
+    def until_on(self, accelerator: str) -> int | None:
+        """Return the last start on an accelerator; none: any."""
+        if self.request.deadline is None:
+            return self.latest
+        in_time = to_us(self.request.deadline) - self.limit_on(accelerator)
+        latest = or_none_us(self.request.latest_start)
+        return in_time if latest is None else min(latest, in_time)
+
+    def holds(self) -> int:
+        """Return the slots that it holds or is promised."""
+        slots = self.plan.slots if self.plan is not None else self.slots
+        return sum(slot.gpus for slot in slots)
 
     def dues(self) -> list[int]:
         """Return the moments at which time alone may change it: expiry, promised start, window's opening and end."""
@@ -97,8 +133,12 @@ class Entry:
             return [] if self.state.final else [self.expires]
         if not self.state.waits:
             return []
-        first = self.plan.start if self.plan is not None else self.earliest
-        return [first] if self.latest is None else [first, self.latest + 1]
+        dues = [self.plan.start if self.plan is not None else self.earliest]
+        if self.latest is not None:
+            dues.append(self.latest + 1)
+        if self.retry is not None:
+            dues.append(self.retry)
+        return dues
 
     @property
     def placements(self) -> tuple[Placement, ...]:

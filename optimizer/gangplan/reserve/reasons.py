@@ -1,4 +1,4 @@
-"""Why a request waits, in fields and in words: the limit, who holds what it needs, what would help."""
+"""Why a request waits, in fields and in words: the limit, who holds what it needs, what would help and when."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import datetime
 from gangplan.reserve.board import Board, Shape
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, shape_of
-from gangplan.reserve.moments import from_us
-from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationId, ReservationState
+from gangplan.reserve.moments import FOREVER, from_us
+from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationState
 
 _SHOWN = 3
 """So many holders are named; more would not be read."""
@@ -26,11 +26,9 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
         )
     if entry.earliest > now:
         return _window(entry)
-    limit = _limit(boards, entry, now)
-    holders = _holders(book, boards) if limit in (Limit.CAPACITY, Limit.TOPOLOGY) else _ahead(book, entry)
-    if limit is Limit.CALENDAR:
-        holders = ()
-    message = f"{_wish(entry.request)}: {_because(limit, boards, entry, now)}{_start(entry)}"
+    limit = _limit(book, boards, entry, now)
+    holders = _holders(book, boards, entry, limit)
+    message = f"{_wish(entry.request)}: {_because(book, limit, boards, entry, now)}{_start(entry)}"
     named = tuple(holder.id for holder in holders[:_SHOWN])
     words = "; ".join(_holding(holder) for holder in holders[:_SHOWN])
     more = " and others" if len(holders) > _SHOWN else ""
@@ -38,7 +36,7 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
         limit=limit,
         message=f"{message}. {_verb(limit)}: {words}{more}" if words else message,
         holders=named,
-        helps=_helps(book, entry, now),
+        helps=_helps(book, entry, now, limit),
     )
 
 
@@ -55,17 +53,30 @@ def _window(entry: Entry) -> Reason:
     return Reason(limit=Limit.WINDOW, message=f"{_wish(entry.request)}: the window opens at {opens}; {promised}")
 
 
-def _limit(boards: list[Board], entry: Entry, now: int) -> Limit:
+def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
     """Return the limit that holds it, judged on the pool that comes nearest to serving it."""
-    end = now + entry.limit
+    if boards and not any(_in_quota(book, entry, board, now) for board in boards):
+        return Limit.QUOTA
     gpus = entry.request.gpus
-    if any(_fits_beside_running(board, entry.shape, now, end) for board in boards):
+    if any(_fits_beside_running(board, entry.shape, now, _end(entry, board, now)) for board in boards):
         return Limit.ORDER
-    if any(board.free_now(board.steps.least(now, end)) >= gpus for board in boards):
+    least = {board.pool.name: board.steps.least(now, _end(entry, board, now)) for board in boards}
+    if any(board.free_now(least[board.pool.name]) >= gpus for board in boards):
         return Limit.TOPOLOGY
-    if all(board.steps.least(now, end) * board.whole < gpus for board in boards):
+    if all(least[board.pool.name] * board.whole < gpus for board in boards):
         return Limit.CALENDAR
     return Limit.CAPACITY
+
+
+def _end(entry: Entry, board: Board, now: int) -> int:
+    return now + entry.limit_on(board.pool.accelerator)
+
+
+def _in_quota(book: Book, entry: Entry, board: Board, now: int) -> bool:
+    """Tell whether the tenant's quota would let it start in a pool now."""
+    request, pool = entry.request, board.pool
+    gpus = request.gpus / pool.slots_per_gpu
+    return book.quotas.allows(request.tenant, pool.accelerator, gpus, now, _end(entry, board, now))
 
 
 def _fits_beside_running(board: Board, shape: Shape, now: int, end: int) -> bool:
@@ -77,13 +88,33 @@ def _fits_beside_running(board: Board, shape: Shape, now: int, end: int) -> bool
         board.planned = promised
 
 
-def _holders(book: Book, boards: list[Board]) -> list[Entry]:
-    """Return the holders of slots of these pools that end first."""
+def _holders(book: Book, boards: list[Board], entry: Entry, limit: Limit) -> list[Entry]:
+    """Return who holds what it needs: the first to end first; or who was promised it before."""
+    if limit is Limit.CALENDAR:
+        return []
+    if limit is Limit.ORDER:
+        return _ahead(book, entry)
+    tenants = _sharing(book, boards, entry) if limit is Limit.QUOTA else None
     first: dict[str, Entry] = {}
     for board in boards:
-        for _, _, _, holder in board.ends[: 16 * _SHOWN]:
-            first[holder] = book.live[ReservationId(holder)]
-    return sorted(first.values(), key=lambda entry: (entry.expires or 0, entry.arrival))
+        for _, _, _, holder in board.ends if tenants else board.ends[: 16 * _SHOWN]:
+            there = book.live.get(holder)  # pyright: ignore[reportArgumentType] (a board knows ids as texts)
+            if there is not None and (tenants is None or there.request.tenant in tenants):
+                first[holder] = there
+    return sorted(first.values(), key=lambda holder: (holder.expires or 0, holder.arrival))
+
+
+def _sharing(book: Book, boards: list[Board], entry: Entry) -> set[str]:
+    """Return whose returns would free quota: its own tenant where that is at its limit, else the cohort's borrowers."""
+    tenant, gpus = entry.request.tenant, entry.request.gpus
+    tenants: set[str] = set()
+    for board in boards:
+        name, spg = board.pool.accelerator, board.pool.slots_per_gpu
+        quota, cohort = book.quotas.quota(tenant, name), book.quotas.cohort(tenant, name)
+        own = FOREVER if quota is None or (cohort and quota.borrow is None) else quota.nominal + (quota.borrow or 0)
+        full = book.quotas.held(tenant, name) + gpus / spg > own
+        tenants.update({tenant} if full or cohort is None else set(cohort.members))
+    return tenants
 
 
 def _ahead(book: Book, entry: Entry) -> list[Entry]:
@@ -97,16 +128,16 @@ def _ahead(book: Book, entry: Entry) -> list[Entry]:
     return [other for _, _, other in sorted(ahead, key=lambda one: one[:2])]
 
 
-def _because(limit: Limit, boards: list[Board], entry: Entry, now: int) -> str:
+def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: int) -> str:
     """Say the limit in words, with the numbers of the pools that could serve it."""
-    end = now + entry.limit
-    free = ", ".join(
-        f"{board.free_now(board.steps.least(now, end))} of {board.steps.least(now, end) * board.whole} free on "
-        f"{board.pool.name}"
-        for board in boards
-    )
+    if limit is Limit.QUOTA:
+        return "; ".join(dict.fromkeys(_quota_words(book, entry, board) for board in boards))
     if not boards:
         return f"no pool has {' or '.join(entry.request.accelerators)} in the present calendar"
+    least = [(board, board.steps.least(now, _end(entry, board, now))) for board in boards]
+    free = ", ".join(
+        f"{board.free_now(nodes)} of {nodes * board.whole} free on {board.pool.name}" for board, nodes in least
+    )
     if limit is Limit.ORDER:
         return f"the slots are free now ({free}) but promised to gangs ahead of it"
     if limit is Limit.TOPOLOGY:
@@ -116,6 +147,21 @@ def _because(limit: Limit, boards: list[Board], entry: Entry, now: int) -> str:
     if limit is Limit.CALENDAR:
         return f"the calendar has too few nodes for so long from now on ({free})"
     return f"too few GPUs are free ({free})"
+
+
+def _quota_words(book: Book, entry: Entry, board: Board) -> str:
+    """Say how much of its quota, and of its cohort's, is in use."""
+    tenant, name = entry.request.tenant, board.pool.accelerator
+    quota, cohort = book.quotas.quota(tenant, name), book.quotas.cohort(tenant, name)
+    if quota is None:
+        return f"{tenant} has no limit on {name}"
+    words = f"{tenant} holds {book.quotas.held(tenant, name):g} of its {quota.nominal} {name}"
+    if cohort is None:
+        return words
+    held = sum(book.quotas.held(member, name) for member in cohort.members)
+    borrow = "any" if quota.borrow is None else f"up to {quota.borrow}"
+    together = f"its cohort {book.policy.tenant(tenant).cohort} {held:g} of {cohort.nominal}"
+    return f"{words} (it may borrow {borrow}), {together}"
 
 
 def _start(entry: Entry) -> str:
@@ -131,38 +177,61 @@ def _holding(entry: Entry) -> str:
     """Name a holder as its users know it."""
     what = f"{entry.request.tenant} {entry.request.request_key} ({entry.request.gpus} GPUs"
     if entry.state is ReservationState.GRANTED and entry.expires is not None:
-        return f"{what} until {_clock(from_us(entry.expires))})"
+        leaves = ", which it was told to leave then" if entry.leave else ""
+        return f"{what} until {_clock(from_us(entry.expires))}{leaves})"
     return f"{what} from {_clock(from_us(entry.plan.start))})" if entry.plan else f"{what})"
 
 
-def _helps(book: Book, entry: Entry, now: int) -> tuple[str, ...]:
-    """Say what of its own wishes would let it start now: another accelerator, no rack, a smaller gang."""
+def _helps(book: Book, entry: Entry, now: int, limit: Limit) -> tuple[str, ...]:
+    """Say what would let it start now: another accelerator, no rack, a smaller gang; or later: a return, a start."""
     helps: list[str] = []
     for name, boards in book.by_accelerator.items():
-        if name not in entry.request.accelerators and _fits_any(boards, entry.request, entry, now):
+        if name not in entry.request.accelerators and _fits_any(book, boards, entry.request, entry, now):
             helps.append(f"accept {name}: it could start now")
     own = book.pools_for(entry.request)
     wish = entry.request.topology
-    if wish and wish.required and _fits_any(own, replace(entry.request, topology=None), entry, now):
+    if wish and wish.required and _fits_any(book, own, replace(entry.request, topology=None), entry, now):
         helps.append(f"prefer one {wish.level} instead of requiring it: it could start now")
-    if smaller := _smaller(own, entry, now):
+    if smaller := _smaller(book, own, entry, now):
         helps.append(f"ask for {_wish(smaller)}: it could start now")
+    if limit in (Limit.CAPACITY, Limit.QUOTA) and (back := _return(book, own, entry, limit)):
+        helps.append(back)
+    if entry.latest is not None and entry.plan is None:
+        helps.append("allow a later start: nothing fits by the last one")
     return tuple(helps)
 
 
-def _fits_any(boards: list[Board], request: GangRequest, entry: Entry, now: int) -> bool:
+def _return(book: Book, boards: list[Board], entry: Entry, limit: Limit) -> str:
+    """Say whose return would free as much as it needs, and by when that is."""
+    gpus = 0
+    for holder in _holders(book, boards, entry, limit):
+        gpus += holder.holds()
+        if gpus >= entry.request.gpus and holder.expires is not None:
+            who = f"{holder.request.tenant} gives {holder.request.request_key} back"
+            return f"when {who}: by {_clock(from_us(holder.expires))}"
+    return ""
+
+
+def _fits_any(book: Book, boards: list[Board], request: GangRequest, entry: Entry, now: int) -> bool:
     """Tell whether a changed request would start now on one of these pools."""
     shape = shape_of(request)
-    return any(board.fit_now(shape, now, now + entry.limit) is not None for board in boards)
+    for board in boards:
+        end, name = _end(entry, board, now), board.pool.accelerator
+        within = board.pool.slot == request.slot and book.quotas.allows(
+            request.tenant, name, request.gpus / board.pool.slots_per_gpu, now, end
+        )
+        if within and board.fit_now(shape, now, end) is not None:
+            return True
+    return False
 
 
-def _smaller(boards: list[Board], entry: Entry, now: int) -> GangRequest | None:
+def _smaller(book: Book, boards: list[Board], entry: Entry, now: int) -> GangRequest | None:
     """Return the request with the most pods of its first pod set, halved again and again, that would start now."""
     first, *rest = entry.request.pod_sets
     count = first.count // 2
     while count and not rest:
         smaller = replace(entry.request, pod_sets=(PodSet(count=count, gpus_per_pod=first.gpus_per_pod),))
-        if _fits_any(boards, smaller, entry, now):
+        if _fits_any(book, boards, smaller, entry, now):
             return smaller
         count //= 2
     return None
@@ -171,7 +240,8 @@ def _smaller(boards: list[Board], entry: Entry, now: int) -> GangRequest | None:
 def _wish(request: GangRequest) -> str:
     """Say what was asked for."""
     pods = " + ".join(f"{pods.count} x {pods.gpus_per_pod}" for pods in request.pod_sets)
-    return f"{pods} GPUs of {' or '.join(request.accelerators)}"
+    kind = "GPUs" if request.slot == "gpu" else request.slot
+    return f"{pods} {kind} of {' or '.join(request.accelerators)}"
 
 
 def _clock(moment: datetime) -> str:

@@ -1,0 +1,166 @@
+"""Where and when one gang may start: on the board of each pool that will do, within the tenant's quota."""
+
+from __future__ import annotations
+
+from gangplan.reserve.board import Board, Slots
+from gangplan.reserve.book import Book
+from gangplan.reserve.entry import Entry, Plan
+from gangplan.reserve.moments import FOREVER, SECOND
+from gangplan.reserve.reasons import explain
+
+LATE_US = 5 * SECOND
+"""A tick may come so much later than a promised start; the promise then still ends when it was to end."""
+
+TRIES = 12
+"""So many starts are tried in full to move one promise ahead."""
+
+DRAWN = 6
+"""So many promises are moved ahead after a release; those behind them follow when they come first."""
+
+Found = tuple[Board, int, Slots]
+"""A pool, a start and slots."""
+
+
+def find(book: Book, entry: Entry, after: int, now: int, *, until: int = FOREVER, tries: int = FOREVER) -> Found | None:
+    """Return where and when the gang may start: the preferred pool that has it now, else where it would end first."""
+    if after <= now and (at_once := find_now(book, entry, now)):
+        return at_once
+    best: Found | None = None
+    best_end = FOREVER
+    for board in book.pools_for(entry.request):
+        length = entry.limit_on(board.pool.accelerator)
+        last = min(until, _last(entry, board), best_end - length - 1)
+        found = _earliest(book, entry, board, length=length, after=after, until=last, tries=tries)
+        if found is not None:
+            best, best_end = (board, *found), found[0] + length
+    return best
+
+
+def find_now(book: Book, entry: Entry, now: int) -> Found | None:
+    """Return the preferred pool that has the slots at once."""
+    if entry.earliest > now:
+        return None
+    for board in book.pools_for(entry.request):
+        end = now + entry.limit_on(board.pool.accelerator)
+        if not quota_allows(book, entry, board, now, end) or _last(entry, board) < now:
+            continue
+        if slots := board.fit_now(entry.shape, now, end):
+            return board, now, slots
+    return None
+
+
+def quota_allows(book: Book, entry: Entry, board: Board, start: int, end: int) -> bool:
+    """Tell whether the tenant's quota has room for the gang from `start` up to `end`."""
+    request, pool = entry.request, board.pool
+    return book.quotas.allows(request.tenant, pool.accelerator, request.gpus / pool.slots_per_gpu, start, end)
+
+
+def _last(entry: Entry, board: Board) -> int:
+    """Return the last start on a pool that is in time."""
+    last = entry.until_on(board.pool.accelerator)
+    return FOREVER if last is None else last
+
+
+def _earliest(
+    book: Book, entry: Entry, board: Board, *, length: int, after: int, until: int, tries: int
+) -> tuple[int, Slots] | None:
+    """Return the first start that both the quota and the pool allow: each in turn moves the other on."""
+    tenant, name = entry.request.tenant, board.pool.accelerator
+    gpus = entry.request.gpus / board.pool.slots_per_gpu
+    start = after
+    while start <= until:
+        allowed = book.quotas.first(tenant, name, gpus, length, start, until)
+        if allowed is None or allowed > until:
+            return None
+        found = board.earliest(entry.shape, length, allowed, until, tries)
+        if found is None or book.quotas.allows(tenant, name, gpus, found[0], found[0] + length):
+            return found
+        start = found[0]
+    return None
+
+
+def promise(book: Book, entry: Entry, found: Found, now: int, *, firm: bool = False) -> None:
+    """Grant what starts now; promise what starts later."""
+    board, start, slots = found
+    length = entry.limit_on(board.pool.accelerator)
+    if start <= now:
+        book.set_plan(entry, None)
+        book.grant(entry, board, slots, now, now + length)
+        return
+    firm = firm or entry.earliest > now or is_firm(entry)
+    plan = Plan(pool=board.pool.name, slots=slots, start=start, end=start + length, firm=firm, rank=entry.rank)
+    book.set_plan(entry, plan)
+    entry.reason = explain(book, entry, now)
+    book.unserved.discard(entry.id)
+
+
+def keep_promise(book: Book, entry: Entry, plan: Plan, now: int) -> bool:
+    """Grant the promised slots; False when the promise lapsed because nobody ticked for long."""
+    book.lift(entry)
+    book.forget_plan(entry)
+    board = book.boards.get(plan.pool)
+    if board is None:
+        return False
+    for end in (now + entry.limit_on(board.pool.accelerator), plan.end):
+        in_time = end > now and now - plan.start <= LATE_US
+        if (in_time or end != plan.end) and book.is_free(entry, board, plan.slots, now, end):
+            book.grant(entry, board, plan.slots, now, end)
+            return True
+    return False
+
+
+def draw_together(book: Book, now: int) -> None:
+    """Where something became free, start promised gangs now, and move the first promises ahead; none moves later."""
+    drawn = 0
+    for entry in sorted(book.planned.values(), key=lambda one: one.rank):
+        plan, after = entry.plan, max(now, entry.earliest)
+        if plan is None or plan.start <= after:
+            continue
+        book.lift(entry)
+        found = find_now(book, entry, now)
+        if found is None and drawn < DRAWN:
+            drawn += 1
+            found = find(book, entry, after, now, until=plan.start - 1, tries=TRIES)
+        book.put_back(entry)
+        if found is not None:
+            promise(book, entry, found, now)
+
+
+def find_place(book: Book, entry: Entry, now: int, *, may_plan: bool, last: tuple[int, float, int]) -> bool:
+    """Find slots as though nobody of lower rank had been promised any, then put back the promises that still hold.
+
+    Return whether all of the board was looked at as it is: no promise was lifted.
+    """
+    lower = _lower(book, entry) if entry.rank < last else []
+    for other in lower:
+        book.lift(other)
+    after = max(now, entry.earliest)
+    until = FOREVER if entry.latest is None else entry.latest
+    found = find(book, entry, after, now, until=until) if may_plan or after > now else find_now(book, entry, now)
+    if found is not None:
+        promise(book, entry, found, now)
+    for other in lower:
+        _restore(book, other)
+    return not lower
+
+
+def _lower(book: Book, entry: Entry) -> list[Entry]:
+    """Return those of lower rank whose promises are not firm, in rank order."""
+    lower = [other for other in book.planned.values() if other.rank > entry.rank and not is_firm(other)]
+    return sorted(lower, key=lambda other: other.rank)
+
+
+def is_firm(entry: Entry) -> bool:
+    """Tell whether a promise is one that nobody displaces."""
+    return entry.plan is not None and entry.plan.firm
+
+
+def _restore(book: Book, entry: Entry) -> None:
+    """Put a lifted promise back, or drop it when its slots are gone; it, and what it leaves, is served again."""
+    plan = entry.plan
+    assert plan is not None  # noqa: S101
+    if book.is_free(entry, book.boards[plan.pool], plan.slots, plan.start, plan.end):
+        book.put_back(entry)
+    else:
+        book.forget_plan(entry)
+        book.freed = True
