@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator
+from itertools import accumulate
 
 from gangplan.reserve.moments import FOREVER
 from gangplan.reserve.packing import (
@@ -192,13 +193,14 @@ class Board:
         """Return the moments at which a node's free GPUs change, and how many it has before, between and after them."""
         line = self._lines.get(node)
         if line is None:
-            changes = [(end, gpus) for end, gpus, _ in self.running[node]]
+            changes: dict[int, int] = {}
+            for end, gpus, _ in self.running[node]:
+                changes[end] = changes.get(end, 0) + gpus
             for since, until, gpus, _ in self.planned.get(node, ()):
-                changes += ((since, -gpus), (until, gpus))
-            free = [self.free[node]]
-            for _, gpus in sorted(changes):
-                free.append(free[-1] + gpus)
-            line = self._lines[node] = sorted(at for at, _ in changes), free
+                changes[since] = changes.get(since, 0) - gpus
+                changes[until] = changes.get(until, 0) + gpus
+            times = sorted(changes)
+            line = self._lines[node] = times, list(accumulate((changes[at] for at in times), initial=self.free[node]))
         return line
 
     def free_now(self, limit: int) -> int:
