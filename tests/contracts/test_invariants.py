@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from gangplan.errors import InputError, StaleTokenError
+from gangplan.errors import InputError, NoRoomError, StaleTokenError
 from gangplan.reserve import open_ledger
+from gangplan.reserve.policy import Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
-from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
+from gangplan.types import Level, NodeState, PodSet, Reservation, ReservationState, Token, Topology
 
 MINUTE = timedelta(minutes=1)
 POOLS = (
@@ -23,6 +25,25 @@ POOLS = (
 )
 one_set = st.builds(PodSet, count=st.integers(1, 3), gpus_per_pod=st.sampled_from([1, 2, 3, 4]))
 pod_sets = st.lists(one_set, min_size=1, max_size=2)
+quotas = st.none() | st.builds(
+    Quota, nominal=st.integers(4, 8), borrow=st.sampled_from([None, 0, 4]), lend=st.sampled_from([None, 0, 3])
+)
+policies = st.builds(
+    lambda vision, search, weight, depth: Policy(
+        tenants={
+            "vision": TenantPolicy(cohort="lab", quotas={} if vision is None else {"*": vision}),
+            "search": TenantPolicy(cohort="lab", weight=weight, quotas={} if search is None else {"h100": search}),
+        },
+        depth=depth,
+        preemption=Preemption(notice=2 * MINUTE, grace=10 * MINUTE),
+        drain=5 * MINUTE,
+    ),
+    vision=quotas,
+    search=quotas,
+    weight=st.sampled_from([1.0, 3.0]),
+    depth=st.sampled_from([1, 3, 128]),
+)
+nodes = st.sampled_from([f"h100-owned-{n}" for n in range(4)] + ["a100-owned-0", "a100-owned-1"])
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -38,7 +59,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.capacity: dict[str, int] = {}
         self.count = 0
         self.seen: dict[str, Reservation] = {}
-        self.may_move = True  # whether a promise may move later: a higher rank, a calendar or the clock was at work
+        self.may_move = True  # whether a promise may move later: a calendar, a policy or the clock was at work
+        self.policy = Policy()
+        self.sizes: dict[str, tuple[int, ...]] = {}
+        self.allowed: dict[tuple[str, str], int] = {}  # by tenant or cohort: what a new policy found them at
         self.publish([4])
 
     def teardown(self) -> None:
@@ -60,6 +84,9 @@ class LedgerMachine(RuleBasedStateMachine):
         accelerators=st.sampled_from([("h100",), ("a100",), ("a100", "h100")]),
         window=st.sampled_from([None, None, (0, 30), (40, 40), (20, 600)]),
         same_rack=st.booleans(),
+        tenant=st.sampled_from(["vision", "search", "other"]),
+        preemptible=st.booleans(),
+        grows=st.integers(0, 3),
     )
     def submit(
         self,
@@ -70,13 +97,18 @@ class LedgerMachine(RuleBasedStateMachine):
         accelerators: tuple[str, ...],
         window: tuple[int, int] | None,
         same_rack: bool,
+        tenant: str,
+        preemptible: bool,
+        grows: int,
     ) -> object:
         """A new request, and the same again."""
         self.count += 1
         key = f"k{self.count}"
         request = a_request(
             key,
-            pod_sets=tuple(pods),
+            pod_sets=tuple(replace(one, min_count=1, max_count=one.count + grows) for one in pods),
+            tenant=tenant,
+            preemptible=preemptible,
             duration=minutes * MINUTE,
             walltime=(minutes + extra) * MINUTE,
             priority=priority,
@@ -89,7 +121,6 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.submit(request)
         except InputError:
             return multiple()
-        self.may_move = self.may_move or priority > 50
         assert self.ledger.submit(request) == self.ledger.find(key)
         return key
 
@@ -113,10 +144,42 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(StaleTokenError):
                 self.ledger.renew(reservation.id, reservation.token or Token(1))
             return
+        notice = reservation.notice
         renewed = self.ledger.renew(reservation.id, reservation.token, minutes * MINUTE)
         assert renewed.expires_at is not None
         assert renewed.granted_at is not None
         assert renewed.expires_at <= renewed.granted_at + renewed.request.limit
+        assert notice is None or renewed.expires_at <= notice.until
+
+    @rule(key=keys, pods=st.lists(st.integers(1, 6), min_size=1, max_size=2).map(tuple))
+    def resize(self, key: str, pods: tuple[int, ...]) -> None:
+        """An elastic gang changes its size within its bounds, or nothing changes."""
+        before = self.ledger.find(key)
+        try:
+            after = self.ledger.resize(before.id, before.token or Token(1), pods)
+        except (InputError, NoRoomError, StaleTokenError):
+            assert self.ledger.find(key) == before
+            return
+        assert after.token == before.token
+        self.sizes[key] = pods
+        self.may_move = self.may_move or sum(pods) > sum(place.pods for place in before.placements)
+
+    @rule(node=nodes, state=st.sampled_from(NodeState))
+    def mark_node(self, node: str, state: NodeState) -> None:
+        """A node goes away, or comes back."""
+        self.ledger.mark_node(node, state)
+        self.may_move = True
+        on_it = [r for r in self.ledger.list(ReservationState.GRANTED) if any(p.node == node for p in r.placements)]
+        assert state is not NodeState.LOST or not on_it
+        assert state is not NodeState.DRAINING or all(r.notice for r in on_it)
+
+    @rule(policy=policies)
+    def set_policy(self, policy: Policy) -> None:
+        """Another policy; what runs beyond its quotas stays."""
+        self.ledger.set_policy(policy, by="test", why="any")
+        self.policy = policy
+        self.may_move = True
+        self.allowed = {}
 
     @rule(key=keys)
     def stale(self, key: str) -> None:
@@ -164,7 +227,12 @@ class LedgerMachine(RuleBasedStateMachine):
                 pods[placement.pod_set] += placement.pods
                 size = reservation.request.pod_sets[placement.pod_set].gpus_per_pod
                 assert placement.gpus == size * placement.pods
-            assert [pods[i] for i in range(len(pods))] == [p.count for p in reservation.request.pod_sets]
+            asked = tuple(one.count for one in reservation.request.pod_sets)
+            resized = self.sizes.get(reservation.request.request_key, asked)
+            if reservation.interruptions:  # placed again as it was asked for
+                assert tuple(pods[i] for i in range(len(pods))) in (asked, resized)
+            else:
+                assert tuple(pods[i] for i in range(len(pods))) == resized
             assert len({placement.pool for placement in reservation.placements}) == 1
             if reservation.request.topology and reservation.placements[0].pool == "h100-owned":
                 assert len({int(p.node.rpartition("-")[2]) // 2 for p in reservation.placements}) == 1
@@ -182,39 +250,83 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert present[id] == before
 
     @invariant()
-    def promises_do_not_move_later(self) -> None:
-        """5: only one that ranks ahead, a new calendar or a missed tick moves a promised start later.
+    def nobody_holds_more_than_its_quota(self) -> None:
+        """Each tenant and cohort stays within its limits, or where a new policy found it beyond them, grows no more."""
+        held: dict[tuple[str, str], int] = defaultdict(int)
+        for reservation in self.ledger.list(ReservationState.GRANTED):
+            accelerator = reservation.placements[0].pool.partition("-")[0]
+            held[reservation.request.tenant, accelerator] += sum(place.gpus for place in reservation.placements)
+        for accelerator in ("h100", "a100"):
+            quotas = {name: quota_of(rules, accelerator) for name, rules in self.policy.tenants.items()}
+            limited = {name: quota for name, quota in quotas.items() if quota is not None}
+            for name, quota in limited.items():
+                limit = 99 if quota.borrow is None else quota.nominal + quota.borrow
+                self.within(name, accelerator, held[name, accelerator], limit)
+            together = sum(held[name, accelerator] for name in limited)
+            self.within("cohort", accelerator, together, sum(quota.nominal for quota in limited.values()))
 
-        One that ranks ahead may have had no promise while its window could not be met; what others give back gives it
-        one, and that may cost a lower rank its place.
+    def within(self, name: str, accelerator: str, held: int, limit: int) -> None:
+        """Hold what is held against a limit, or against what a new policy found."""
+        allowed = max(limit, self.allowed.get((name, accelerator), held))
+        assert held <= allowed, (name, accelerator, held, limit)
+        self.allowed[name, accelerator] = min(allowed, max(limit, held))
+
+    @invariant()
+    def notices_end_in_a_grant_or_a_rollback(self) -> None:
+        """6: who was given notice for another holds slots that are firmly promised to it, or keeps its own."""
+        for reservation in self.ledger.list(ReservationState.GRANTED):
+            notice = reservation.notice
+            if notice is not None:
+                assert reservation.expires_at is not None
+                assert reservation.expires_at <= notice.until
+                assert notice.beneficiary == "" or reservation.request.preemptible
+
+    @invariant()
+    def promises_do_not_move_later(self) -> None:
+        """5: only one that ranks ahead, a new calendar or policy, a node or a missed tick moves a promise later.
+
+        One that ranks ahead may have had no promise while its window could not be met, or its quota was used up; what
+        others give back gives it one, and that may cost a lower rank its place.
         """
         present = {r.id: r for r in self.ledger.list()}
-        promised_now = [before for id, before in self.seen.items() if not kept(before) and kept(present[id])]
+        gained = [now for id, now in present.items() if kept(now) and not (id in self.seen and kept(self.seen[id]))]
         for id, before in self.seen.items():
-            displaced = any(ranks_ahead(other, before) for other in promised_now)
-            if before.eta is not None and not self.may_move and not displaced:
-                assert moment(present[id]) <= before.eta
+            displaced = any(self.ranks_ahead(other, before) for other in gained)
+            if before.promised and before.eta is not None and not self.may_move and not displaced:
+                assert moment(present[id]) <= before.eta, (before, present[id])
         self.seen = present
         self.may_move = False
+
+    def ranks_ahead(self, one: Reservation, other: Reservation) -> bool:
+        """Tell whether one may go before the other: by points; of equal points by its tenant's share, or by arrival."""
+        points = self.points(one), self.points(other)
+        if points[0] != points[1]:
+            return points[0] < points[1]
+        return one.request.tenant != other.request.tenant or one.submitted_at < other.submitted_at
+
+    def points(self, one: Reservation) -> int:
+        """Return priority and age as the policy counts them, the first in line the lowest."""
+        assert self.policy.ageing is not None
+        age = (one.submitted_at - datetime(1970, 1, 1, tzinfo=UTC)) // self.policy.ageing
+        return -(2**60) if one.interruptions else age - one.request.priority
+
+
+def quota_of(rules: TenantPolicy, accelerator: str) -> Quota | None:
+    """Return a tenant's quota of an accelerator."""
+    return rules.quotas.get(accelerator) or rules.quotas.get("*")
 
 
 def kept(reservation: Reservation) -> bool:
     """Whether it has a start, promised or taken."""
-    return reservation.eta is not None or reservation.granted_at is not None
-
-
-def ranks_ahead(one: Reservation, other: Reservation) -> bool:
-    """Whether one may go before the other: by its priority, or by its age."""
-    return one.request.priority > other.request.priority or one.submitted_at <= other.submitted_at
+    return reservation.promised or reservation.granted_at is not None
 
 
 def moment(reservation: Reservation) -> datetime:
     """Return when it started or will start; one that ended waits no more."""
     if reservation.state.final and reservation.granted_at is None:
         return NOW
-    start = reservation.granted_at or reservation.eta
-    assert start is not None
-    return start
+    start = reservation.granted_at or (reservation.eta if reservation.promised else None)
+    return start or datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("kind", "examples", "steps"), [("memory", 170, 60), ("sqlite", 6, 30), ("postgresql", 4, 25)])

@@ -164,6 +164,7 @@ def _serve_line(book: Book, line: Line, now: int) -> None:
     for entry in walk:
         plan = entry.plan
         if plan is not None and plan.start > now:
+            tried.preemptor.help(entry, now)
             book.unserved.discard(entry.id)
         else:
             _serve(book, entry, now, tried, walk)

@@ -74,7 +74,7 @@ class Book:
         self._push_dues(entry)
 
     def _rate(self, entry: Entry) -> None:
-        """Give an entry its priority and points by the policy; ageing at one rate for all keeps their order for ever."""
+        """Give an entry its priority and points by the policy; one rate of ageing for all keeps their order."""
         policy, request = self.policy, entry.request
         entry.priority = policy.priority_classes.get(request.priority_class, request.priority)
         age = 0 if policy.ageing is None else entry.submitted // span_us(policy.ageing)

@@ -1,8 +1,8 @@
 """Taking slots back for those who are entitled to them: whole gangs, after notice, never the same one soon again.
 
 By priority: from preemptible gangs of lower priority. By reclaim: a tenant within its own nominal quota, from
-preemptible gangs of its cohort that borrow. The victims keep their slots until their notice ends; from then on these are firmly
-promised to the beneficiary. When that leaves, or starts elsewhere, the victims stay.
+preemptible gangs of its cohort that borrow. The victims keep their slots until their notice ends; from then on these are
+firmly promised to the beneficiary. When that leaves, or starts elsewhere, the victims stay.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from gangplan.reserve.victims import Candidate, Choice, choose
 from gangplan.types import ReservationId, ReservationState
 
 HELPED = 4
-"""So many gangs look for victims in one pass at most: the first in line."""
+"""So many gangs weigh victims in one pass at most: the first in line that find any."""
+
+LOOKED = 32
+"""So many gangs look whether there are any."""
 
 
 class Preemptor:
@@ -29,12 +32,15 @@ class Preemptor:
         self._book = book
         self._rules = book.policy.preemption
         self._left = HELPED
+        self._looks = LOOKED
         self._victims: list[Entry] | None = None
 
     def help(self, entry: Entry, now: int) -> None:
         """Give notice to the cheapest set of gangs whose slots an entitled request can start on, if that is sooner."""
-        if entry.earliest > now or not self._left or not self._running():
+        firm = entry.plan is not None and entry.plan.firm
+        if firm or entry.earliest > now or not self._left or not self._looks or not self._running():
             return
+        self._looks -= 1
         safe: list[int] = []
         best: tuple[float, Board, int, Choice] | None = None
         for board in self._book.pools_for(entry.request):
