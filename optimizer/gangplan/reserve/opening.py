@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from sqlalchemy.exc import ArgumentError
 from gangplan.clock import Clock, system_clock
 from gangplan.errors import InputError, MissingExtraError, UnavailableError
 from gangplan.reserve.contract import Ledger
+from gangplan.reserve.database import Database
+from gangplan.reserve.leading import Monotonic
 from gangplan.reserve.ledger import StoreLedger
 from gangplan.reserve.memory import MemoryStore
 from gangplan.reserve.sql import SqlStore
+from gangplan.reserve.wakes import PlainWake, PostgresWake, SqliteWake
 
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""
@@ -32,10 +36,19 @@ def open_ledger(url: str, *, clock: Clock = system_clock) -> Ledger:
     kind = parsed.get_backend_name()
     if kind == "memory":
         return StoreLedger(MemoryStore(clock), clock=clock)
+    return StoreLedger(open_store(url, clock=clock), clock=clock)
+
+
+def open_store(
+    url: str, *, clock: Clock = system_clock, threads: bool = True, monotonic: Monotonic = time.monotonic
+) -> SqlStore:
+    """Open the SQL store at a URL; with `threads` off nothing moves in it but by `step`, as a simulation needs it."""
+    parsed = _parse(url)
+    kind = parsed.get_backend_name()
     if kind == "sqlite" and parsed.database:
-        return StoreLedger(_sqlite(parsed, clock), clock=clock)
+        return SqlStore(_sqlite(parsed), clock=clock, threads=threads, monotonic=monotonic)
     if kind == "postgresql" and parsed.database:
-        return StoreLedger(_postgresql(parsed, clock), clock=clock)
+        return SqlStore(_postgresql(parsed), clock=clock, threads=threads, monotonic=monotonic)
     raise _no_ledger(url)
 
 
@@ -57,7 +70,7 @@ def _no_ledger(url: str) -> InputError:
     return InputError("ledger", shown, f"is no ledger's URL: give {known}")
 
 
-def _sqlite(url: URL, clock: Clock) -> SqlStore:
+def _sqlite(url: URL) -> Database:
     """Open a SQLite file, which is made, with its folder, when it is missing."""
     path = Path(url.database or "")
     try:
@@ -66,8 +79,14 @@ def _sqlite(url: URL, clock: Clock) -> SqlStore:
         raise UnavailableError(f"ledger: {path.parent} cannot be made ({error.strerror}): check its rights") from None
     timeout = _seconds(url)
     plain = url.difference_update_query(["timeout"])
-    writer = _sqlite_engine(plain, timeout, "BEGIN IMMEDIATE")
-    return SqlStore(writer, _sqlite_engine(plain, timeout, "BEGIN"), clock=clock, shown=f"sqlite:///{path}")
+    return Database(
+        writer=_sqlite_engine(plain, timeout, "BEGIN IMMEDIATE"),
+        reader=_sqlite_engine(plain, timeout, "BEGIN"),
+        poster=_sqlite_engine(plain, timeout, "BEGIN IMMEDIATE", synchronous="NORMAL"),
+        wake=SqliteWake(str(path)),
+        shown=f"sqlite:///{path}",
+        patience=timeout,
+    )
 
 
 def _seconds(url: URL) -> float:
@@ -82,8 +101,8 @@ def _seconds(url: URL) -> float:
     return seconds
 
 
-def _sqlite_engine(url: URL, timeout: float, begin: str) -> Engine:
-    """Return an engine whose transactions begin as said, durable on commit."""
+def _sqlite_engine(url: URL, timeout: float, begin: str, *, synchronous: str = "FULL") -> Engine:
+    """Return an engine whose transactions begin as said; with FULL they are durable on commit."""
     engine = create_engine(url, connect_args={"timeout": timeout, "check_same_thread": False})
 
     def connected(connection: sqlite3.Connection, _: Any) -> None:
@@ -91,7 +110,7 @@ def _sqlite_engine(url: URL, timeout: float, begin: str) -> Engine:
         connection.execute(f"PRAGMA busy_timeout={round(timeout * 1000)}")
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
 
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
@@ -101,13 +120,14 @@ def _sqlite_engine(url: URL, timeout: float, begin: str) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, clock: Clock) -> SqlStore:
+def _postgresql(url: URL) -> Database:
     """Open a PostgreSQL database; its write lock is an advisory lock that ends with the transaction or the client."""
-    timeout = _seconds(url)
-    plain = url.difference_update_query(["timeout"]).set(drivername="postgresql+psycopg")
+    timeout, listens = _seconds(url), _listens(url)
+    plain = url.difference_update_query(["timeout", "listen"]).set(drivername="postgresql+psycopg")
     try:
         writer = create_engine(plain, pool_pre_ping=True)
         reader = create_engine(plain, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+        poster = create_engine(plain, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "psycopg", "postgres") from None
 
@@ -115,5 +135,26 @@ def _postgresql(url: URL, clock: Clock) -> SqlStore:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(timeout * 1000) or 1}")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
 
+    def posting(connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
     event.listen(writer, "begin", begun)
-    return SqlStore(writer, reader, clock=clock, shown=url.render_as_string(hide_password=True))
+    event.listen(poster, "begin", posting)
+    conninfo = plain.set(drivername="postgresql").render_as_string(hide_password=False)
+    return Database(
+        writer=writer,
+        reader=reader,
+        poster=poster,
+        wake=PostgresWake(conninfo) if listens else PlainWake(looks=True),
+        shown=url.render_as_string(hide_password=True),
+        notifies=listens,
+        patience=timeout,
+    )
+
+
+def _listens(url: URL) -> bool:
+    """Tell whether a server's notifications are to be used; some connection poolers carry none (`?listen=no`)."""
+    given = str(url.query.get("listen", "yes"))
+    if given not in ("yes", "no"):
+        raise InputError("ledger.listen", given, "must be yes or no")
+    return given == "yes"

@@ -2,167 +2,338 @@
 
 The store keeps a book in memory and brings it up to date from the rows that others changed since (`change` numbers), so
 that a call reads little. When a commit fails the book is dropped and read anew.
+
+Where several processes are at work one of them leads (`leading`): the others put their commands into its inbox
+(`letters`), and each of its transactions runs what has gathered there with what its own callers ask.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from threading import Lock, RLock, Semaphore
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Row as SqlRow
 
 from gangplan.clock import Clock
-from gangplan.errors import GangplanError, InputError, UnavailableError
-from gangplan.reserve import codec
-from gangplan.reserve.book import Book, Document
-from gangplan.reserve.commands import Answer, Command, Lookup
+from gangplan.errors import GangplanError, UnavailableError
+from gangplan.reserve import letters
+from gangplan.reserve.book import Document
+from gangplan.reserve.calls import Call, Calls
+from gangplan.reserve.commands import Answer, Command
+from gangplan.reserve.database import Database
 from gangplan.reserve.dispatch import run_batch
 from gangplan.reserve.entry import Entry
+from gangplan.reserve.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat
 from gangplan.reserve.ledger import T, Work
-from gangplan.reserve.moments import to_us
-from gangplan.reserve.schema import HEAD, calendars, head, migrate, reservations, version_of
-from gangplan.types import CapacityCalendar, Reservation, ReservationId, ReservationState, Token
+from gangplan.reserve.moments import SECOND, to_us
+from gangplan.reserve.news import News
+from gangplan.reserve.outbox import Outbox
+from gangplan.reserve.pages import Pages, read_many
+from gangplan.reserve.poller import Poller
+from gangplan.reserve.rows import entry_of
+from gangplan.reserve.schema import HEAD, documents, head, migrate, reservations, version_of
+from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
+from gangplan.reserve.wakes import NEWS
+from gangplan.types import Reservation, ReservationId, ReservationState
 
-_LIVE = tuple(state.value for state in ReservationState if not state.final)
-_UPDATE = (
-    update(reservations)
-    .where(reservations.c.id == bindparam("row_id"))
-    .values(
-        {c.name: bindparam(c.name) for c in reservations.c if c.name not in ("id", "request_key", "tenant", "body")}
-    )
-)
+_log = logging.getLogger(__name__)
+
+PENDING = object()
+"""What `answer` returns while there is no answer yet."""
+
+_KEEP = 10.0
+"""Seconds after which an answer that nobody has read is thrown away: its client is gone."""
+
+_LOOK = 1.0
+"""Seconds between two looks at most, while somebody waits for news."""
 
 
-_BATCH = 1000
-"""So many calls go into one transaction at most."""
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a ledger stands: who leads it, what waits for the leader, and how many reservations are in each state."""
 
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """A call that waits for its commit."""
-
-    command: Command
-    leads: bool = False
-    done: bool = False
-    answer: Answer | Exception = None
-    ready: Semaphore = field(default_factory=lambda: Semaphore(0))
+    leader: str | None
+    term: int
+    change: int
+    inbox: int
+    states: dict[str, int]
 
 
 class SqlStore:
-    """Keeps the rows of a ledger; `writer` begins transactions that hold the write lock, `reader` ones that do not."""
+    """Keeps the rows of a ledger.
 
-    def __init__(self, writer: Engine, reader: Engine, *, clock: Clock, shown: str) -> None:
+    With `threads` off it starts none: commands then go by `post`, `step` and `answer`, one step at a time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        threads: bool = True,
+        monotonic: Monotonic = time.monotonic,
+    ) -> None:
         self._clock = clock
-        self._writer = writer
-        self._reader = reader
-        self._shown = shown  # the URL without its password
-        self._book: Book | None = None
-        self._change = 0
-        self._calendar: CapacityCalendar | None = None
-        self._calendar_change = 0
-        self._calls: deque[_Call] = deque()
-        self._gate = Lock()
-        self._led = False  # a caller is committing, and will answer or call the others
+        self._database = database
+        self._threads = threads
+        self._pages = Pages()
+        self.seat = Seat(monotonic)
+        self._calls = Calls(self._serve)
+        self._poller = Poller(self, database.wake, f"gangplan {database.shown}")
+        self._outbox = Outbox(database, self.seat.name, monotonic)
+        self._by_hand: dict[str, Call] = {}  # calls made by `post`
+        self._subscribers = Subscribers()
+        self._news = News(database, self._subscribers)
+        self._ticked: tuple[int | None, float] = (None, 0.0)  # the due moment last ticked for, and when
+        self._committed = -LINGER  # when a caller's commands were last committed
+        self._marks: deque[tuple[float, int]] = deque()  # changes with answers, and when they were made
+        self._stays = False
         self._lock = RLock()
         self._open()
 
     def _open(self) -> None:
         """Bring the schema to its head; quick when it is there already."""
-        with self._reached():
-            with self._reader.begin() as connection:
-                if version_of(connection) == HEAD:
-                    return
-            logging.getLogger("alembic").setLevel(logging.WARNING)
-            with self._writer.begin() as connection:
-                migrate(connection)
+        with self._database.reading() as connection:
+            if version_of(connection) == HEAD:
+                return
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        with self._database.writing() as connection:
+            migrate(connection)
 
-    # ------------------------------------------------------------ Store
+    # ------------------------------------------------------------ changes
 
     def change(self, command: Command) -> Reservation | None:
         """See `Store.change`. Calls that come while one is committing are committed together by the next."""
-        call = _Call(command)
-        with self._gate:
-            self._calls.append(call)
-            call.leads, self._led = not self._led, True
-        if not call.leads:
-            self._await(call)
-        if not call.done:
-            self._lead(call)
-        if isinstance(call.answer, BaseException):
-            raise call.answer
-        return call.answer
+        answer = self._calls.make(command)
+        assert not isinstance(answer, GangplanError)  # noqa: S101 (`make` raises refusals)
+        return answer
 
-    def _await(self, call: _Call) -> None:
-        """Wait until another's commit answers the call, or until it is called to lead the next."""
-        try:
-            call.ready.acquire()
-        except BaseException:  # interrupted: nobody must wait for this caller to lead
-            with self._gate:
-                if call in self._calls:
-                    self._calls.remove(call)
-            if call.leads and not call.done:
-                self._hand_over()
-            raise
-
-    def _lead(self, own: _Call) -> None:
-        """Commit what has gathered, one's own call in it, then let the next caller lead."""
-        try:
-            while not own.done:
-                self._commit_all()
-        finally:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        """Let the caller that waits longest lead."""
-        with self._gate:
-            following = self._calls[0] if self._calls else None
-            self._led = following is not None
-            if following is not None:
-                following.leads = True
-                following.ready.release()
-
-    def _commit_all(self) -> None:
-        """Run all calls that wait as one transaction, and answer them once it is durable."""
+    def _serve(self, calls: Sequence[Call]) -> None:
+        """Run the calls of this process's callers as one transaction, or send them to the leader."""
         with self._lock:
-            with self._gate:
-                calls = [self._calls.popleft() for _ in range(min(len(self._calls), _BATCH))]
-            answers: Sequence[Answer | Exception] = [UnavailableError("ledger: interrupted: try again")] * len(calls)
-            try:
-                answers = self._commit([call.command for call in calls])
-            except Exception as error:  # noqa: BLE001 (not kept quiet: each caller gets it)
-                answers = [error] * len(calls)
-            finally:
-                for call, answer in zip(calls, answers, strict=True):
-                    call.answer, call.done = answer, True
-                    call.ready.release()
+            if not (self._threads and self.seat.is_led_elsewhere()):
+                try:
+                    said = self._commit([call.command for call in calls])
+                except LedElsewhere:
+                    if not self._threads:
+                        raise
+                else:
+                    for call, answer in zip(calls, said, strict=True):
+                        call.settle(answer)
+                    return
+        self._outbox.send(calls)
+        self._poller.need()
 
-    def _commit(self, batch: list[Command]) -> list[Answer]:
-        """Run one transaction."""
-        with self._reached(), self._writer.begin() as connection:
-            book = self._fresh(connection)
-            lookup = self._lookup(connection, book, [command.id for command in batch if command.id])
-            answers = run_batch(book, lookup, batch, to_us(self._clock()))
-            self._write(connection, book)
-            connection.commit()
-        return answers
+    def _commit(self, batch: list[Command], *, lead: bool = False, most: int = letters.AT_ONCE) -> list[Answer]:
+        """Run one transaction: this process's commands and, where it leads, what has come to it."""
+        with self._database.writing() as connection:
+            was = connection.execute(select(head)).one()
+            will = self.seat.enter(_head(was), lead=lead or self._is_crowded(was, batch))
+            try:
+                said, post = self._run(connection, was, will, batch, most)
+                connection.commit()
+            except BaseException:
+                self._pages.drop()
+                raise
+        self._entered(will, batch, post)
+        return said
+
+    def _run(
+        self, connection: Connection, was: SqlRow[Any], will: Head, batch: list[Command], most: int
+    ) -> tuple[list[Answer], letters.Post]:
+        """Bring the book up to date, run commands on it, and write what that changed."""
+        book = self._pages.fresh(connection, was)
+        post = letters.take(connection, most) if will.holder == self.seat.name else letters.Post()
+        commands = [*batch, *(letter.command for letter in post.letters)]
+        lookup = self._pages.lookup(connection, book, [command.id for command in commands if command.id])
+        now = to_us(self._clock())
+        said = run_batch(book, lookup, commands, now)
+        theirs = list(zip(post.letters, said[len(batch) :], strict=True))
+        self._pages.write(connection, was, will, commands, theirs, lookup, now)
+        self._sweep(connection, will)
+        if self._pages.change != was.change:
+            self._database.tell(connection, NEWS)
+        return said[: len(batch)], post
+
+    def _is_crowded(self, row: SqlRow[Any], batch: list[Command]) -> bool:
+        """Tell whether others commit as well, just now: then one should lead."""
+        lately = self.seat.monotonic() - self._committed < LINGER
+        return self._threads and bool(batch) and lately and row.change != self._pages.change
+
+    def _entered(self, will: Head, batch: list[Command], post: letters.Post) -> None:
+        """Take in that a transaction was committed."""
+        now = self.seat.monotonic()
+        if self.seat.entered(will) and self._threads:
+            self._poller.need()  # somebody has to look into the inbox from now on
+        if batch:
+            self._committed = now
+        if post.letters:
+            self.seat.asked = now
+            self._marks.append((now, self._pages.change))
+
+    def _sweep(self, connection: Connection, will: Head) -> None:
+        """Throw away answers that nobody came for; those of an earlier leader get the same time from now."""
+        now = self.seat.monotonic()
+        if will.holder == self.seat.name and will.term != self.seat.term:
+            self._marks = deque([(now, self._pages.change - 1)])
+        if not self._marks or now - self._marks[0][0] < _KEEP:
+            return
+        upto = 0
+        while self._marks and now - self._marks[0][0] >= _KEEP:
+            _, upto = self._marks.popleft()
+        letters.sweep(connection, upto)
+
+    # ------------------------------------------------------------ by hand
+
+    def post(self, command: Command) -> str:
+        """Put a command into the inbox, and return the call that `answer` is asked about."""
+        id, call = self._outbox.post(command)
+        self._by_hand[id] = call
+        return id
+
+    def answer(self, call: str) -> Answer | object:
+        """Return the answer to a call that was posted, or `PENDING`; a refusal is returned, not raised."""
+        posted = self._by_hand[call]
+        if not posted.done:
+            self._outbox.collect()
+        return posted.answer if posted.done else PENDING
+
+    # ------------------------------------------------------------ looking
+
+    def step(self, *, lead: bool = False) -> float | None:
+        """See `Polled.step`: look once; serve where this process leads or should (`lead`: where it may at all)."""
+        row, waits = self._look()
+        if self._should_serve(row, waits, lead or self._stays):
+            self._round(lead=True)
+        elif self._is_due(row) and row.holder is None and len(self._subscribers):
+            self._round(lead=False)
+        elif self._may_leave(waits, lead or self._stays):
+            self._resign()
+        if len(self._outbox):
+            self._outbox.collect()
+            self._outbox.give_up()
+        self._news.tell()
+        return self._pause(row)
+
+    def _look(self) -> tuple[SqlRow[Any], bool]:
+        """Return the head row, and whether commands wait in the inbox."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(head)).one()
+            waits = row.holder in (None, self.seat.name) and letters.has_post(connection)
+        self.seat.see(_head(row))
+        return row, waits
+
+    def _should_serve(self, row: SqlRow[Any], waits: bool, stays: bool) -> bool:
+        """Tell whether it is for this process to run what has come, or to say that it is alive."""
+        if self.seat.leads:
+            beat = self.seat.monotonic() - self.seat.beaten >= BEAT_EVERY
+            return waits or beat or self._is_due(row)
+        if not self.seat.may_take(_head(row)):
+            return False
+        gone = row.holder is not None and len(self._subscribers) > 0
+        return stays or len(self._outbox) > 0 or gone
+
+    def _is_due(self, row: SqlRow[Any]) -> bool:
+        """Tell whether time has changed something; what a tick left as it was is not ticked for again at once."""
+        if row.due is None or row.due > to_us(self._clock()):
+            return False
+        due, at = self._ticked
+        return row.due != due or self.seat.monotonic() - at > _LOOK
+
+    def _round(self, *, lead: bool) -> None:
+        """Commit once for others; a command that breaks the leader is found and refused."""
+        with self._lock:
+            try:
+                self._commit([], lead=lead)
+            except LedElsewhere:
+                return
+            except GangplanError:
+                raise
+            except Exception:  # noqa: BLE001 (a bug of ours must not stop the line)
+                _log.exception("commands failed together and are run one by one")
+                self._one_by_one()
+            self._ticked = (self._pages.due, self.seat.monotonic())
+
+    def _one_by_one(self) -> None:
+        """Run what is in the inbox singly; answer the first that fails as an error of ours, so that the rest go on."""
+        try:
+            for _ in range(letters.AT_ONCE):
+                self._commit([], lead=True, most=1)
+        except GangplanError:
+            raise
+        except Exception as error:  # noqa: BLE001 (its caller gets it)
+            _log.exception("a command cannot be run")
+            self._refuse_first(error)
+
+    def _refuse_first(self, error: Exception) -> None:
+        """Take the oldest command out and answer that it failed."""
+        with self._database.writing() as connection:
+            was = connection.execute(select(head)).one()
+            self.seat.enter(_head(was), lead=False)
+            self._pages.drop()
+            for letter in letters.take(connection, 1).letters:
+                said = GangplanError(f"ledger: {letter.command.name} failed in its leader: {error!r}")
+                letters.answer(connection, was.change + 1, [(letter, letters.answer_text(said, {}))])
+            connection.execute(update(head).values(change=was.change + 1))
+
+    def _may_leave(self, waits: bool, stays: bool) -> bool:
+        """Tell whether nobody needs this leader any more."""
+        return self.seat.leads and not waits and not stays and self.seat.monotonic() - self.seat.asked > LINGER
+
+    def _resign(self) -> None:
+        """Lead no more, so that the next one need not wait for the heartbeat to stand still."""
+        with self._lock, self._database.writing() as connection:
+            was = connection.execute(select(head)).one()
+            if (was.term, was.holder) == (self.seat.term, self.seat.name):
+                connection.execute(update(head).values(holder=None, beat=was.beat + 1))
+                self._database.tell(connection, NEWS)
+        self.seat.left()
+
+    def _pause(self, row: SqlRow[Any]) -> float | None:
+        """Return the seconds to the next look; None when nobody waits for anything."""
+        if self.seat.leads:
+            longest = BEAT_EVERY
+        elif len(self._outbox):
+            longest = BEAT_EVERY / 2
+        elif len(self._subscribers):
+            longest = _LOOK
+        else:
+            return None
+        if row.due is None or self._ticked[0] == row.due:
+            return longest
+        return min(longest, max(0.0, (row.due - to_us(self._clock())) / SECOND))
+
+    def trouble(self, error: BaseException) -> None:
+        """See `Polled.trouble`."""
+        self._outbox.trouble(error)
+
+    # ------------------------------------------------------------ news
+
+    def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """See `Store.subscribe`."""
+        unsubscribe = self._subscribers.add(id, callback)
+        self._poller.need()
+        return unsubscribe
+
+    # ------------------------------------------------------------ reading
 
     def look(self, work: Work[T]) -> T:
         """See `Store.look`."""
-        with self._lock, self._reached(), self._reader.begin() as connection:
-            book = self._fresh(connection)
-            return work(book, self._lookup(connection, book, []))
+        with self._lock, self._database.reading() as connection:
+            book = self._pages.fresh(connection, connection.execute(select(head)).one())
+            return work(book, self._pages.lookup(connection, book, []))
 
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
         """See `Store.get`."""
-        with self._reached(), self._reader.begin() as connection:
+        with self._database.reading() as connection:
             due = connection.execute(select(head.c.due)).scalar()
-            return next(iter(_read_many(connection, [id])), None), due
+            return next(iter(read_many(connection, [id])), None), due
 
     def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
         """See `Store.select`."""
@@ -171,165 +342,27 @@ class SqlStore:
             query = query.where(or_(reservations.c.ended.is_(None), reservations.c.ended >= since))
         if state is not None:
             query = query.where(reservations.c.state == state.value)
-        with self._reached(), self._reader.begin() as connection:
-            return [_entry(row) for row in connection.execute(query)]
+        with self._database.reading() as connection:
+            return [entry_of(row) for row in connection.execute(query).mappings()]
 
     def documents(self, kind: str) -> list[tuple[int, Document]]:
         """See `Store.documents`."""
-        with self._reached(), self._reader.begin() as connection:
-            rows = connection.execute(select(calendars).order_by(calendars.c.change))
-            return [(row.published, Document(kind, row.body)) for row in rows] if kind == "calendar" else []
+        query = select(documents).where(documents.c.kind == kind).order_by(documents.c.change, documents.c.place)
+        with self._database.reading() as connection:
+            return [(row.at, Document(kind, row.body, row.by, row.why)) for row in connection.execute(query)]
 
     def close(self) -> None:
         """See `Store.close`."""
-        self._writer.dispose()
-        self._reader.dispose()
-
-    # ------------------------------------------------------------ the book and its rows
-
-    def _fresh(self, connection: Connection) -> Book:
-        """Return the book with all that others have committed."""
-        row = connection.execute(select(head)).one()
-        book = self._book
-        if book is None or row.calendar_change != self._calendar_change:
-            book = self._read_book(connection, row)
-        elif row.change != self._change:
-            query = select(reservations).where(reservations.c.change > self._change)
-            for changed in connection.execute(query):
-                book.remove(ReservationId(changed.id))
-                if changed.state in _LIVE:
-                    book.add(_entry(changed))
-        self._book, self._change = book, row.change
-        book.arrivals, book.tokens = row.arrivals, row.tokens
-        return book
-
-    def _read_book(self, connection: Connection, row: Row[Any]) -> Book:
-        """Read the whole book anew."""
-        book = Book()
-        for live in connection.execute(select(reservations).where(reservations.c.state.in_(_LIVE))):
-            book.add(_entry(live))
-        if row.calendar_change:
-            body = select(calendars.c.body).where(calendars.c.change == row.calendar_change)
-            book.load_calendar(codec.calendar_from(connection.execute(body).scalar_one()))
-        self._calendar, self._calendar_change = book.calendar, row.calendar_change
-        return book
-
-    def _lookup(self, connection: Connection, book: Book, ids: list[ReservationId]) -> Lookup:
-        """Return how reservations are found: in the book, else among the rows of `ids`, which are read at once."""
-        missing = [id for id in ids if id not in book.live]
-        rows = dict.fromkeys(missing) | {entry.id: entry for entry in _read_many(connection, missing)}
-
-        def lookup(id: ReservationId) -> Entry | None:
-            there = book.live.get(id) or book.changed.get(id)
-            if there is not None:
-                return there
-            return rows[id] if id in rows else next(iter(_read_many(connection, [id])), None)
-
-        return lookup
-
-    def _write(self, connection: Connection, book: Book) -> None:
-        """Write what changed, under the next change number."""
-        published = book.calendar is not self._calendar and book.calendar is not None
-        if not book.changed and not published:
-            return
-        change = self._change + 1
-        new = [entry for entry in book.changed.values() if not entry.stored]
-        known = [entry for entry in book.changed.values() if entry.stored]
-        if new:
-            connection.execute(insert(reservations), [_row(entry, change) for entry in new])
-        if known:
-            connection.execute(_UPDATE, [{**_row(entry, change), "row_id": entry.id} for entry in known])
-        values: dict[str, Any] = {"change": change, "arrivals": book.arrivals, "tokens": book.tokens}
-        if published and book.calendar is not None:
-            body = codec.calendar_text(book.calendar)
-            connection.execute(insert(calendars), {"change": change, "published": to_us(self._clock()), "body": body})
-            values["calendar_change"] = change
-        connection.execute(update(head).values(due=book.next_due(), **values))
-        self._change, self._calendar = change, book.calendar
-        self._calendar_change = values.get("calendar_change", self._calendar_change)
-        for entry in new:
-            entry.stored = True
-        book.changed.clear()
-        book.documents.clear()
-
-    @contextmanager
-    def _reached(self) -> Generator[None]:
-        """Say in our words that the database cannot be used; drop the book, which may be ahead of the rows."""
+        self._poller.close()
         try:
-            yield
-        except OperationalError as error:
-            self._book = None
-            why = _one_line(error)
-            raise UnavailableError(f"ledger: {self._shown} cannot be reached ({why}): try again") from error
-        except DatabaseError as error:
-            self._book = None
-            raise InputError("ledger", self._shown, f"is no gangplan ledger ({_one_line(error)})") from error
-        except (SQLAlchemyError, OSError) as error:
-            self._book = None
-            raise UnavailableError(f"ledger: {self._shown} cannot be used ({error}): try again") from error
-        except GangplanError:
-            raise
-        except BaseException:
-            self._book = None
-            raise
+            if self.seat.leads:
+                self._resign()
+        except UnavailableError:
+            _log.info("the ledger could not be told that its leader left: the next one waits for its heartbeat")
+        finally:
+            self.trouble(RuntimeError("the ledger was closed"))
+            self._database.dispose()
 
 
-def _one_line(error: DatabaseError) -> str:
-    """Return what the database said, on one line."""
-    return " ".join(str(error.orig).split())
-
-
-def _read_many(connection: Connection, ids: list[ReservationId]) -> list[Entry]:
-    """Return reservations from their rows."""
-    found: list[Entry] = []
-    for start in range(0, len(ids), 500):
-        query = select(reservations).where(reservations.c.id.in_(ids[start : start + 500]))
-        found.extend(_entry(row) for row in connection.execute(query))
-    return found
-
-
-def _row(entry: Entry, change: int) -> dict[str, Any]:
-    """Return an entry as its row."""
-    return {
-        "id": entry.id,
-        "request_key": entry.request.request_key,
-        "tenant": entry.request.tenant,
-        "body": entry.body,
-        "arrival": entry.arrival,
-        "submitted": entry.submitted,
-        "state": entry.state.value,
-        "token": entry.token,
-        "pool": entry.pool,
-        "slots": codec.slots_text(entry.slots),
-        "granted": entry.granted,
-        "hard_end": entry.hard_end,
-        "expires": entry.expires,
-        "ended": entry.ended,
-        "first_eta": entry.first_eta,
-        "plan": codec.plan_text(entry.plan),
-        "reason": codec.reason_text(entry.reason),
-        "change": change,
-    }
-
-
-def _entry(row: Row[Any]) -> Entry:
-    """Return a row as an entry."""
-    return Entry(
-        id=ReservationId(row.id),
-        request=codec.request_from(row.body),
-        body=row.body,
-        arrival=row.arrival,
-        submitted=row.submitted,
-        state=ReservationState(row.state),
-        token=None if row.token is None else Token(row.token),
-        pool=row.pool,
-        slots=codec.slots_from(row.slots),
-        granted=row.granted,
-        hard_end=row.hard_end,
-        expires=row.expires,
-        ended=row.ended,
-        first_eta=row.first_eta,
-        plan=codec.plan_from(row.plan),
-        reason=codec.reason_from(row.reason),
-        stored=True,
-    )
+def _head(row: SqlRow[Any]) -> Head:
+    return Head(row.term, row.holder, row.beat)

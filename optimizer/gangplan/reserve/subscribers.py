@@ -1,0 +1,74 @@
+"""Who in this process wants to hear of which reservation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import count
+from threading import Lock
+
+from gangplan.types import Reservation, ReservationId
+
+_log = logging.getLogger(__name__)
+
+Callback = Callable[[Reservation], None]
+Unsubscribe = Callable[[], None]
+
+
+class Subscribers:
+    """Who wants to hear of which reservation."""
+
+    def __init__(self) -> None:
+        self._gate = Lock()
+        self._keys = count()
+        self._by_id: dict[ReservationId, dict[int, Callback]] = {}
+        self._fresh: set[ReservationId] = set()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """Tell `callback` of a reservation: soon how it stands, then every change."""
+        with self._gate:
+            key = next(self._keys)
+            self._by_id.setdefault(id, {})[key] = callback
+            self._fresh.add(id)
+        return lambda: self._drop(id, key)
+
+    def _drop(self, id: ReservationId, key: int) -> None:
+        with self._gate:
+            of_id = self._by_id.get(id, {})
+            of_id.pop(key, None)
+            if not of_id:
+                self._by_id.pop(id, None)
+                self._fresh.discard(id)
+
+    def ids(self) -> set[ReservationId]:
+        """Return all reservations that somebody wants to hear of."""
+        with self._gate:
+            return set(self._by_id)
+
+    def take_fresh(self) -> list[ReservationId]:
+        """Return those that were added since the last time."""
+        with self._gate:
+            fresh, self._fresh = list(self._fresh), set()
+            return fresh
+
+    def again(self, ids: list[ReservationId]) -> None:
+        """Take back what `take_fresh` gave: it could not be read."""
+        with self._gate:
+            self._fresh.update(id for id in ids if id in self._by_id)
+
+    def tell(self, seen: Reservation) -> None:
+        """Tell all who want to hear of a reservation how it stands; a final one changes no more."""
+        with self._gate:
+            of_id = self._by_id.get(seen.id, {})
+            callbacks = list(of_id.items())
+            if seen.state.final:
+                self._by_id.pop(seen.id, None)
+        for key, callback in callbacks:
+            try:
+                callback(seen)
+            except Exception:  # noqa: BLE001 (whatever it is, the others must hear)
+                _log.exception("a subscriber to %s failed and hears no more", seen.id)
+                self._drop(seen.id, key)
