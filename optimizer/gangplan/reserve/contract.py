@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, Self
 
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.policy import Policy
+from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.types import (
     CapacityCalendar,
     FreeCapacity,
@@ -81,6 +83,14 @@ class Ledger(Protocol):
         """Yield the reservation now and after every change, until it is final."""
         ...
 
+    def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """Let `callback` hear soon how a reservation stands, and then of every change, until it is final.
+
+        It is called from one thread that serves all of a process's waits, and must return at once: hand the reservation
+        on (`loop.call_soon_threadsafe(...)` in asyncio). What is returned ends it.
+        """
+        ...
+
     def publish(self, calendar: CapacityCalendar) -> None:
         """Let a plan's calendar hold from now on."""
         ...
@@ -123,6 +133,18 @@ class Ledger(Protocol):
 
     def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
         """Return the reservations in one state, or all, in order of arrival."""
+        ...
+
+    def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
+        """Yield the audit log, oldest first: all, or what was written since a moment, or what is about one."""
+        ...
+
+    def replay(self) -> Replay:
+        """Replay the audit log, and hold it against the reservations."""
+        ...
+
+    def compact(self, before: datetime) -> Compacted:
+        """Delete the reservations that ended before a moment, and fold the audit log up to it into one base."""
         ...
 
     def tick(self) -> None:

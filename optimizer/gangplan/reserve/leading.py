@@ -15,6 +15,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from gangplan.errors import UnavailableError
@@ -36,6 +37,18 @@ Monotonic = Callable[[], float]
 
 class LedElsewhere(UnavailableError):
     """Another process leads: commands go to it through the inbox."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a ledger stands: who leads it, what waits for the leader, and how many reservations are in each state."""
+
+    leader: str | None
+    leads: bool  # this process does
+    term: int
+    change: int
+    inbox: int
+    states: dict[str, int]
 
 
 class Head(NamedTuple):

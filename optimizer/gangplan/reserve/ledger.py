@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from copy import copy
 from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
 from types import NoneType
 from typing import Any, Protocol, Self, TypeVar
 
-from gangplan.clock import Clock, require_utc
+from gangplan.clock import Clock, require_utc, system_clock
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import commands, reasons
 from gangplan.reserve.admission import admit
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.book import Book, Document, check_calendar
 from gangplan.reserve.capacity import free_capacity
 from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
@@ -20,6 +23,7 @@ from gangplan.reserve.contract import POLL, PolicyChange, Sleep
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy import Policy
+from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.types import (
     CapacityCalendar,
     FreeCapacity,
@@ -39,6 +43,10 @@ from gangplan.types import (
 
 T = TypeVar("T")
 Work = Callable[[Book, commands.Lookup], T]
+Look = Callable[[timedelta], Reservation | None]
+
+_LONG = timedelta(seconds=30)
+"""A wait that nothing ended looks for itself after so long."""
 
 
 class Store(Protocol):
@@ -62,6 +70,22 @@ class Store(Protocol):
 
     def documents(self, kind: str) -> list[tuple[int, Document]]:
         """Return the documents of a kind with the moments that they were written at, oldest first."""
+        ...
+
+    def audit(self) -> Iterator[AuditEvent]:
+        """Return the audit log, oldest first."""
+        ...
+
+    def replay(self) -> Replay:
+        """Hold the audit log against the rows."""
+        ...
+
+    def compact(self, before: int) -> Compacted:
+        """Delete what ended before a moment, and fold the audit log up to it into one base."""
+        ...
+
+    def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """Tell `callback`, from one thread for all, soon how a reservation stands, then every change of it."""
         ...
 
     def close(self) -> None:
@@ -177,23 +201,55 @@ class StoreLedger:
         """See `Ledger.wait`."""
         require_type("timeout", timeout, timedelta, "a timedelta")
         deadline = self._clock() + timeout
-        while (seen := self.get(id)).state is ReservationState.WAITING:
-            left = deadline - self._clock()
-            if left <= timedelta(0):
-                raise WaitTimeoutError(_waited(seen, timeout))
-            sleep(min(left, poll).total_seconds())
+        with self._seen(id, poll, sleep) as look:
+            seen = self.get(id)
+            while seen.state.waits:
+                left = deadline - self._clock()
+                if left <= timedelta(0):
+                    raise WaitTimeoutError(_waited(seen, timeout))
+                seen = look(left) or self.get(id)
         return seen
 
     def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
         """See `Ledger.watch`."""
-        last: Reservation | None = None
-        while last is None or not last.state.final:
-            seen = self.get(id)
-            if seen != last:
-                yield seen
-            else:
-                sleep(poll.total_seconds())
-            last = seen
+        with self._seen(id, poll, sleep) as look:
+            last = seen = self.get(id)
+            yield seen
+            while not last.state.final:
+                seen = look(_LONG) or self.get(id)
+                if seen != last:
+                    yield seen
+                last = seen
+
+    def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """See `Ledger.subscribe`."""
+        self.get(id)
+        return self._store.subscribe(id, callback)
+
+    @contextmanager
+    def _seen(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Look]:
+        """Return how to wait for the next picture of a reservation: told by the poller, or by sleeps that were given.
+
+        A look returns None where nothing came; the ledger is then to be asked.
+        """
+        if sleep is not time.sleep:
+            yield lambda left: sleep(min(left, poll).total_seconds())
+            return
+        # A clock that is not the machine's may be moved while nothing else happens: it is looked at more often.
+        longest = _LONG if self._clock is system_clock else poll
+        news: SimpleQueue[Reservation] = SimpleQueue()
+        unsubscribe = self._store.subscribe(id, news.put)
+
+        def look(left: timedelta) -> Reservation | None:
+            try:
+                return news.get(timeout=min(left, longest).total_seconds())
+            except Empty:
+                return None
+
+        try:
+            yield look
+        finally:
+            unsubscribe()
 
     def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
         """See `Ledger.calendar`."""
@@ -238,6 +294,23 @@ class StoreLedger:
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
         return tuple(entry.reservation() for entry in self._store.select(since=None, state=state))
+
+    def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
+        """See `Ledger.audit`."""
+        begin = None if since is None else require_utc("since", since)
+        if id is not None:
+            require_text("id", id, 1)
+        for event in self._store.audit():
+            if (begin is None or event.at >= begin) and (id is None or id in event.rows):
+                yield event if id is None else event.of(id)
+
+    def replay(self) -> Replay:
+        """See `Ledger.replay`."""
+        return self._store.replay()
+
+    def compact(self, before: datetime) -> Compacted:
+        """See `Ledger.compact`."""
+        return self._store.compact(to_us(require_utc("before", before)))
 
     def close(self) -> None:
         """See `Ledger.close`."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from sqlalchemy import Row as SqlRow
 
 from gangplan.errors import UnavailableError
 from gangplan.reserve import codec, letters
+from gangplan.reserve.audit import text_of
 from gangplan.reserve.book import Book
 from gangplan.reserve.commands import Answer, Command, Lookup
 from gangplan.reserve.entry import Entry
@@ -172,8 +172,9 @@ class Pages:
     ) -> None:
         """Write which columns changed, and by which commands; keep what is live to compare the next change with."""
         changed = {id: changes(self._written.get(id), row) for id, row in rows.items()}
-        body = json.dumps({"commands": [[one.name, one.id] for one in commands], "rows": changed})
-        connection.execute(insert(audit), {"change": change, "at": now, "term": term, "body": body})
+        connection.execute(
+            insert(audit), {"change": change, "at": now, "term": term, "body": text_of(commands, changed)}
+        )
         for id, row in rows.items():
             if row["state"] in LIVE:
                 self._written[id] = tuple(row.values())

@@ -12,24 +12,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from threading import RLock
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 from sqlalchemy import Row as SqlRow
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, UnavailableError
-from gangplan.reserve import letters
+from gangplan.reserve import letters, retention
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.book import Document
 from gangplan.reserve.calls import Call, Calls
 from gangplan.reserve.commands import Answer, Command
 from gangplan.reserve.database import Database
 from gangplan.reserve.dispatch import run_batch
 from gangplan.reserve.entry import Entry
-from gangplan.reserve.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat
+from gangplan.reserve.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat, Status
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.reserve.news import News
@@ -37,7 +37,7 @@ from gangplan.reserve.outbox import Outbox
 from gangplan.reserve.pages import Pages, read_many
 from gangplan.reserve.poller import Poller
 from gangplan.reserve.rows import entry_of
-from gangplan.reserve.schema import HEAD, documents, head, migrate, reservations, version_of
+from gangplan.reserve.schema import HEAD, documents, head, inbox, migrate, reservations, version_of
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
 from gangplan.reserve.wakes import NEWS
 from gangplan.types import Reservation, ReservationId, ReservationState
@@ -52,17 +52,6 @@ _KEEP = 10.0
 
 _LOOK = 1.0
 """Seconds between two looks at most, while somebody waits for news."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """How a ledger stands: who leads it, what waits for the leader, and how many reservations are in each state."""
-
-    leader: str | None
-    term: int
-    change: int
-    inbox: int
-    states: dict[str, int]
 
 
 class SqlStore:
@@ -299,7 +288,7 @@ class SqlStore:
         """Return the seconds to the next look; None when nobody waits for anything."""
         if self.seat.leads:
             longest = BEAT_EVERY
-        elif len(self._outbox):
+        elif len(self._outbox) or self._stays:
             longest = BEAT_EVERY / 2
         elif len(self._subscribers):
             longest = _LOOK
@@ -350,6 +339,48 @@ class SqlStore:
         query = select(documents).where(documents.c.kind == kind).order_by(documents.c.change, documents.c.place)
         with self._database.reading() as connection:
             return [(row.at, Document(kind, row.body, row.by, row.why)) for row in connection.execute(query)]
+
+    # ------------------------------------------------------------ audit log
+
+    def audit(self) -> Iterator[AuditEvent]:
+        """See `Store.audit`. Each page is a transaction of its own, so that a slow reader holds nothing up."""
+        after = -1
+        while True:
+            with self._database.reading() as connection:
+                events = retention.read_page(connection, after)
+            if not events:
+                return
+            yield from events
+            after = events[-1].change
+
+    def replay(self) -> Replay:
+        """See `Store.replay`."""
+        with self._database.reading() as connection:
+            return retention.check(connection)
+
+    def compact(self, before: int) -> Compacted:
+        """See `Store.compact`; whoever leads need not know."""
+        with self._lock, self._database.writing() as connection:
+            done = retention.compact(connection, before, to_us(self._clock()))
+            self._database.tell(connection, NEWS)
+        return done
+
+    # ------------------------------------------------------------ leading for good
+
+    def lead(self) -> None:
+        """Lead from now on, until the store is closed, as soon as nobody else does."""
+        self._stays = True
+        self._poller.need()
+
+    def status(self) -> Status:
+        """Return how the ledger stands."""
+        counts = select(reservations.c.state, func.count()).group_by(reservations.c.state)
+        with self._database.reading() as connection:
+            row = connection.execute(select(head)).one()
+            waits = connection.execute(select(func.count()).select_from(inbox)).scalar_one()
+            states = dict(connection.execute(counts).tuples().all())
+        mine = row.holder == self.seat.name
+        return Status(leader=row.holder, leads=mine, term=row.term, change=row.change, inbox=waits, states=states)
 
     def close(self) -> None:
         """See `Store.close`."""
