@@ -187,11 +187,13 @@ class SqlStore:
         return id
 
     def answer(self, call: str) -> Answer | object:
-        """Return the answer to a call that was posted, or `PENDING`; a refusal is returned, not raised."""
+        """Return the answer to a call that was posted, once, or `PENDING`; a refusal is returned, not raised."""
         posted = self._by_hand[call]
         if not posted.done:
             self._outbox.collect()
-        return posted.answer if posted.done else PENDING
+        if not posted.done:
+            return PENDING
+        return self._by_hand.pop(call).answer
 
     # ------------------------------------------------------------ looking
 
@@ -378,7 +380,7 @@ class SqlStore:
         with self._database.reading() as connection:
             row = connection.execute(select(head)).one()
             waits = connection.execute(select(func.count()).select_from(inbox)).scalar_one()
-            states = dict(connection.execute(counts).tuples().all())
+            states = {str(state): int(count) for state, count in connection.execute(counts).all()}
         mine = row.holder == self.seat.name
         return Status(leader=row.holder, leads=mine, term=row.term, change=row.change, inbox=waits, states=states)
 
