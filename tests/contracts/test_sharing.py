@@ -317,3 +317,16 @@ def test_parts_of_gpus_are_slots_of_their_own(empty: Ledger) -> None:
     assert empty.submit(gpus("c", 7, slot="1g.10gb")).state is GRANTED
     with pytest.raises(InputError, match=r"slot: 'gpu' is not what these pools are divided into: use one of 1g\.10gb"):
         empty.submit(gpus("d", 1))
+
+
+def test_a_promise_made_meanwhile_outlives_the_notice(ledger: Ledger, fake: FakeClock) -> None:
+    """Who was promised the victim's later hours while it had to leave keeps them, though the beneficiary left."""
+    low = lend_all(ledger, fake)
+    ledger.set_policy(Policy(preemption=replace(SOON, margin=100)), by="test", why="a wide margin")
+    ledger.submit(gpus("train", 8, priority=100))
+    high = ledger.submit(gpus("high", 8, priority=200))
+    promised = ledger.find("train").eta
+    ledger.cancel(high.id)
+    assert promised == fake() + 62 * MINUTE
+    assert ledger.find("train").eta == fake() + 2 * MINUTE
+    assert ledger.get(low.id).notice is not None

@@ -82,6 +82,7 @@ def admit(book: Book, now: int) -> None:
     leaves is offered again.
     """
     expire(book, now)
+    settle(book)  # before others are promised the slots of those who may stay
     for _ in range(ROUNDS):
         if book.freed:
             book.freed = False

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
+from gangplan.errors import InputError
 from gangplan.types import require_at_least, require_name, require_positive, require_whole
 
 ALL = "*"
@@ -51,9 +52,13 @@ class TenantPolicy:
         require_positive("weight", self.weight)
         if self.cohort:
             require_name("cohort", self.cohort)
-        for name in self.quotas:
+        for name, quota in self.quotas.items():
             if name != ALL:
                 require_name("quotas", name)
+            alone = {"borrow": quota.borrow, "lend": quota.lend} if not self.cohort else {}
+            for field_name, value in alone.items():
+                if value is not None:
+                    raise InputError(f"quotas[{name}].{field_name}", value, "needs a cohort: name one, or leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
