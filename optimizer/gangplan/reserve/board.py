@@ -297,8 +297,3 @@ class Board:
 
 
 __all__ = ["Board", "Shape", "Slot", "Slots", "Steps", "ever_fits"]
-
-
-def _place(nodes: Iterator[tuple[int, int]], shape: Shape, nodes_per_rack: int) -> Slots | None:  # pyright: ignore[reportUnusedFunction]
-    """Stand in for `packing.fill` until victims.py takes that; without a topology it is the same."""
-    return fill(nodes, shape)
