@@ -144,11 +144,12 @@ class MemoryStore:
         if due is not None and due <= to_us(self._clock()):
             self.change(Command("tick"))
         with self._lock:
-            ids, self._news = self._news | set(self._subscribers.take_fresh()), set()
-            seen = [self._rows[id].reservation() for id in ids if id in self._rows]
+            fresh, changed, self._news = self._subscribers.take_fresh(), self._news, set()
+            told = changed | fresh.keys()
+            seen = [self._rows[id].reservation() for id in told if id in self._rows]
             due = self._book.next_due()
         for reservation in seen:
-            self._subscribers.tell(reservation)
+            self._subscribers.tell(reservation, None if reservation.id in changed else fresh[reservation.id])
         return _LOOK if due is None else min(_LOOK, max(0.0, (due - to_us(self._clock())) / SECOND))
 
     def trouble(self, error: BaseException) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Collection
+
+from sqlalchemy import Connection, select
 
 from gangplan.reserve.database import Database
 from gangplan.reserve.entry import Entry
@@ -31,24 +33,28 @@ class News:
             return
         fresh = self._subscribers.take_fresh()
         try:
-            entries, upto = self._read(fresh)
+            changed, first, upto = self._read(fresh)
         except BaseException:
             self._subscribers.again(fresh)
             raise
         self._told = upto
-        for entry in entries:
+        for entry in changed:
             self._subscribers.tell(entry.reservation())
+        for entry in first:
+            self._subscribers.tell(entry.reservation(), fresh[entry.id])
 
-    def _read(self, fresh: list[ReservationId]) -> tuple[list[Entry], int]:
-        """Return what subscribers wait for, and up to which change."""
+    def _read(self, fresh: Collection[ReservationId]) -> tuple[list[Entry], list[Entry], int]:
+        """Return what changed, what did not but is new to somebody, and up to which change that is so."""
         with self._database.reading() as connection:
             upto = connection.execute(select(head.c.change)).scalar_one()
-            entries = {entry.id: entry for entry in read_many(connection, fresh)}
-            if self._told >= 0 and upto != self._told:
-                ids = self._subscribers.ids() - entries.keys()
-                query = select(reservations).where(reservations.c.change > self._told)
-                if len(ids) <= _FEW:
-                    query = query.where(reservations.c.id.in_(ids))
-                rows = [row for row in connection.execute(query).mappings() if row["id"] in ids]
-                entries.update((ReservationId(row["id"]), entry_of(row)) for row in rows)
-        return list(entries.values()), upto
+            changed = self._changed(connection) if 0 <= self._told != upto else []
+            known = {entry.id for entry in changed}
+            return changed, read_many(connection, [id for id in fresh if id not in known]), upto
+
+    def _changed(self, connection: Connection) -> list[Entry]:
+        """Return what changed since the last time of what anybody waits for."""
+        ids = self._subscribers.ids()
+        query = select(reservations).where(reservations.c.change > self._told)
+        if len(ids) <= _FEW:
+            query = query.where(reservations.c.id.in_(ids))
+        return [entry_of(row) for row in connection.execute(query).mappings() if row["id"] in ids]

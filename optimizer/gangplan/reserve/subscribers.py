@@ -22,7 +22,7 @@ class Subscribers:
         self._gate = Lock()
         self._keys = count()
         self._by_id: dict[ReservationId, dict[int, Callback]] = {}
-        self._fresh: set[ReservationId] = set()
+        self._fresh: dict[ReservationId, set[int]] = {}  # the callbacks that have heard nothing yet
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -32,7 +32,7 @@ class Subscribers:
         with self._gate:
             key = next(self._keys)
             self._by_id.setdefault(id, {})[key] = callback
-            self._fresh.add(id)
+            self._fresh.setdefault(id, set()).add(key)
         return lambda: self._drop(id, key)
 
     def _drop(self, id: ReservationId, key: int) -> None:
@@ -41,34 +41,36 @@ class Subscribers:
             of_id.pop(key, None)
             if not of_id:
                 self._by_id.pop(id, None)
-                self._fresh.discard(id)
+                self._fresh.pop(id, None)
 
     def ids(self) -> set[ReservationId]:
         """Return all reservations that somebody wants to hear of."""
         with self._gate:
             return set(self._by_id)
 
-    def take_fresh(self) -> list[ReservationId]:
-        """Return those that were added since the last time."""
+    def take_fresh(self) -> dict[ReservationId, set[int]]:
+        """Return the callbacks that were added since the last time, by reservation."""
         with self._gate:
-            fresh, self._fresh = list(self._fresh), set()
+            fresh, self._fresh = self._fresh, {}
             return fresh
 
-    def again(self, ids: list[ReservationId]) -> None:
+    def again(self, fresh: dict[ReservationId, set[int]]) -> None:
         """Take back what `take_fresh` gave: it could not be read."""
         with self._gate:
-            self._fresh.update(id for id in ids if id in self._by_id)
+            for id, keys in fresh.items():
+                if id in self._by_id:
+                    self._fresh.setdefault(id, set()).update(keys)
 
-    def tell(self, seen: Reservation) -> None:
-        """Tell all who want to hear of a reservation how it stands; a final one changes no more."""
+    def tell(self, seen: Reservation, keys: set[int] | None = None) -> None:
+        """Tell all, or some, who want to hear of a reservation how it stands; a final one changes no more."""
         with self._gate:
             of_id = self._by_id.get(seen.id, {})
-            callbacks = list(of_id.items())
-            if seen.state.final:
-                self._by_id.pop(seen.id, None)
+            callbacks = [(key, of_id[key]) for key in of_id if keys is None or key in keys]
         for key, callback in callbacks:
             try:
                 callback(seen)
             except Exception:  # noqa: BLE001 (whatever it is, the others must hear)
                 _log.exception("a subscriber to %s failed and hears no more", seen.id)
+                self._drop(seen.id, key)
+            if seen.state.final:
                 self._drop(seen.id, key)
