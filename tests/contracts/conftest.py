@@ -65,9 +65,10 @@ def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(params=KINDS)
 def empty(request: pytest.FixtureRequest, new_url: Callable[[str], str], fake: FakeClock) -> Iterator[Ledger]:
-    """A ledger with no calendar, of each kind."""
+    """A ledger with no calendar, of each kind; whatever the test does to it, its audit log must replay."""
     with open_ledger(new_url(request.param), clock=fake) as ledger:
         yield ledger
+        assert ledger.replay().different == ()
 
 
 @pytest.fixture
