@@ -1,0 +1,81 @@
+"""Slots that come and go in simulated time: those of one pool, and those that one tenant may hold of an accelerator."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+from itertools import accumulate
+
+_LOOKED = 64
+"""So many changes of the calendar and the windows are looked at for a gang that does not fit before them."""
+
+
+class Flow:
+    """Free slots behind a line that is served in order: a clock that goes on from one end of a gang to the next.
+
+    `there` is how many slots there are, as (moment, change), the first moment being now; `ends` says when so many that
+    are held come free.
+    """
+
+    def __init__(self, there: list[tuple[int, int]], ends: Iterable[tuple[int, int]]) -> None:
+        self._times = [at for at, _ in there]
+        self._slots = list(accumulate(slots for _, slots in there))
+        self._now, self._there = self._times[0], self._slots[0]
+        self._coming = list(ends)  # a heap of (moment, slots that come free)
+        self._held = sum(slots for _, slots in self._coming)
+        self._coming.extend((at, 0) for at in self._times[1:])
+        heapify(self._coming)
+        self._seen: list[tuple[int, int]] = []  # what `look` took off the heap
+        self._found: tuple[int, int, int] | None = None  # the clock, slots there and held that it came to
+        self.widest = 0  # slots of the largest gang so far
+
+    def look(self, slots: int, length: int, after: int) -> int | None:
+        """Return when a gang can start from `after` on, to last up to `length`; None: never."""
+        if self._seen:
+            self.leave()
+        now, there, held, coming = self._now, self._there, self._held, self._coming
+        while there - held < slots:
+            if not coming:
+                return None
+            now, freed = event = heappop(coming)
+            self._seen.append(event)
+            held -= freed
+            if not freed:
+                there = self._slots[bisect_right(self._times, now) - 1]
+        self._found = now, there, held
+        return now if after <= now and len(self._times) == 1 else self._beyond(slots, length, max(after, now), held)
+
+    def _beyond(self, slots: int, length: int, after: int, held: int) -> int | None:
+        """Return the first moment from which the calendar and the windows leave room for so long."""
+        times, there = self._times, self._slots
+        first = bisect_right(times, after) - 1
+        for index in range(first, min(len(times), first + _LOOKED)):
+            start = max(after, times[index])
+            if min(there[index : bisect_left(times, start + length, index + 1)]) - held >= slots:
+                return start
+        return None
+
+    def leave(self) -> None:
+        """Forget what `look` found."""
+        for event in self._seen:
+            heappush(self._coming, event)
+        self._seen.clear()
+        self._found = None
+
+    def take(self, start: int, slots: int, lasts: int) -> None:
+        """Let the gang that `look` was last asked for start, and last so long.
+
+        Where it starts later than it has the slots (its window, the calendar), those behind it do not wait for it.
+        """
+        if self._found is not None and start == self._found[0]:
+            self._now, self._there, self._held = self._found
+            self._held += slots
+            self._seen.clear()
+            self._found = None
+        else:
+            self.leave()
+            heappush(self._coming, (start, -slots))
+        heappush(self._coming, (start + lasts, slots))
+        if slots > self.widest:
+            self.widest = slots
