@@ -62,6 +62,21 @@ def test_a_spare_node_replaces_a_lost_one_at_once(three: Ledger) -> None:
     assert nodes_of(again) != nodes_of(first)
 
 
+@pytest.mark.parametrize("late", ["latest_start", "deadline"])
+def test_a_replacement_may_start_past_the_window(three: Ledger, fake: FakeClock, late: str) -> None:
+    """The first start kept window and deadline; a gang whose node is lost after them is still placed elsewhere."""
+    first = three.submit(a_request("first", pod_sets=ONE, duration=HOUR, **{late: fake() + HOUR}))
+    fake.advance(10 * MINUTE)
+    three.submit(a_request("rest", duration=4 * HOUR))
+    fake.advance(49 * MINUTE)
+    three.mark_node(nodes_of(first).pop(), NodeState.LOST)
+    assert three.get(first.id).state is ReservationState.INTERRUPTED
+    fake.advance(10 * MINUTE)
+    assert three.get(first.id).state is ReservationState.INTERRUPTED
+    three.cancel(three.find("rest").id)
+    assert three.get(first.id).state is GRANTED
+
+
 def test_a_draining_node_gives_its_gangs_notice_and_takes_no_more(three: Ledger, fake: FakeClock) -> None:
     """Those on it have until the drain deadline; then they are placed elsewhere."""
     first = three.submit(a_request("first", pod_sets=ONE))

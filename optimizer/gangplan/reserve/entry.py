@@ -77,7 +77,7 @@ class Entry:
     duration: int = field(init=False)
     limit: int = field(init=False)
     earliest: int = field(init=False)
-    latest: int | None = field(init=False)
+    last_start: int | None = field(init=False)  # that keeps window and deadline, on the fastest accelerator
     priority: int = field(init=False)  # of its class, where it names one
     points: int = field(init=False)  # place in the line before shares and arrival: the lowest first
     rank: Rank = field(init=False)
@@ -89,12 +89,17 @@ class Entry:
         self.duration = span_us(request.duration)
         self.limit = span_us(request.limit)
         self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
-        self.latest = self._latest(request)
+        self.last_start = self._last_start(request)
         self.priority = request.priority
         self.points = -self.priority
         self.rank = (self.points, 0.0, self.arrival)
 
-    def _latest(self, request: GangRequest) -> int | None:
+    @property
+    def latest(self) -> int | None:
+        """The last start that will do; a gang whose nodes went away was in time, and may start anew at any time."""
+        return None if self.moves else self.last_start
+
+    def _last_start(self, request: GangRequest) -> int | None:
         """Return the last start that keeps both the window and the deadline, on the fastest accelerator."""
         latest = or_none_us(request.latest_start)
         if request.deadline is None:
@@ -116,7 +121,7 @@ class Entry:
 
     def until_on(self, accelerator: str) -> int | None:
         """Return the last start on an accelerator; none: any."""
-        if self.request.deadline is None:
+        if self.request.deadline is None or self.moves:
             return self.latest
         in_time = to_us(self.request.deadline) - self.limit_on(accelerator)
         latest = or_none_us(self.request.latest_start)
