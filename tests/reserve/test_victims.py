@@ -278,3 +278,22 @@ def test_without_a_budget_the_answer_is_still_sound(seed: int, budget: int, pod_
     """Cut short at once, an answer is found when there is one, holds, has no superfluous victim, and claims no more."""
     case = a_case(seed, pod_sets=pod_sets)
     check(case, ask(case, budget=budget), proven=False)
+
+
+def test_a_thousand_nodes_are_proven() -> None:
+    """Full of gangs of one node, half of them candidates: the four nodes whose gangs cost least, and proven."""
+    rng = random.Random(1)
+    board = Board(a_pool(gpus_per_node=8, max_nodes=1000), Steps([(0, 1000)]))
+    candidates: list[Candidate] = []
+    costs: dict[int, float] = {}
+    for at in range(2000):
+        node, name, slots = at // 2, f"g{at}", (Slot(at // 2, 0, 1, 4),)
+        board.hold(name, slots, 9 * HOUR)
+        if node % 2 or at % 4 == 0:  # every second node has one that stays
+            cost = float(rng.randint(1, 10**6))
+            candidates.append(Candidate(id=name, slots=slots, hard_end=9 * HOUR, cost=cost))
+            costs[node] = costs.get(node, 0.0) + (cost if node % 2 else float("inf"))
+    choice = choose(board, shape_of([(8, 4)]), candidates, START, 3 * START)
+    assert choice is not None
+    assert choice.proven
+    assert (choice.cost, len(choice.victims)) == (sum(sorted(costs.values())[:4]), 8)
