@@ -12,8 +12,9 @@ from gangplan.clock import floor_hour, system_clock
 from gangplan.errors import StaleTokenError, UnavailableError
 from gangplan.hold import hold
 from gangplan.reserve import Ledger, open_ledger
-from gangplan.testing import a_calendar, a_request
-from gangplan.types import Reservation, ReservationState, Token
+from gangplan.reserve.policy import Policy, Preemption
+from gangplan.testing import a_calendar, a_pool, a_request
+from gangplan.types import NodeState, PodSet, Reservation, ReservationState, Token
 
 LEASE = timedelta(seconds=1)
 PATIENCE_S = 20.0
@@ -129,3 +130,76 @@ def test_a_ledger_that_stays_away_loses_the_lease(ledger: Ledger) -> None:
         hold(Away(ledger, times=1000), held.id, token) as kept,  # type: ignore[arg-type]
     ):
         assert kept.lost.wait(PATIENCE_S)
+
+
+def victim(ledger: Ledger, notice: timedelta) -> tuple[Reservation, Token]:
+    """Reserve all there is, to be given up after notice, the holder's renewals being half a second apart at most."""
+    rules = Preemption(notice=notice, grace=timedelta(0))
+    ledger.set_policy(Policy(preemption=rules), by="ada", why="urgent work goes first")
+    checkpoint = timedelta(seconds=1)
+    held = ledger.submit(a_request(priority=1, preemptible=True, checkpoint=checkpoint))
+    assert held.token is not None
+    return held, held.token
+
+
+def test_a_notice_reaches_the_work_in_time_to_save(ledger: Ledger) -> None:
+    """The holder learns until when, why and for whom, stops, gives back, and the other gang starts at once."""
+    held, token = victim(ledger, timedelta(minutes=5))
+    with hold(ledger, held.id, token) as kept:
+        assert kept.notice is None
+        urgent = ledger.submit(a_request("urgent", tenant="search", priority=200))
+        eventually(lambda: kept.notice is not None)
+        assert kept.notice is not None
+        assert (kept.notice.until, kept.notice.beneficiary) == (urgent.eta, "urgent")
+        kept.check()
+    ledger.release(held.id, token)
+    assert ledger.get(urgent.id).state is ReservationState.GRANTED
+
+
+def test_a_notice_that_is_taken_back_goes_away(ledger: Ledger) -> None:
+    """When whoever wanted the slots leaves, the work goes on as if nothing had been said."""
+    held, token = victim(ledger, timedelta(minutes=5))
+    with hold(ledger, held.id, token) as kept:
+        urgent = ledger.submit(a_request("urgent", priority=200))
+        eventually(lambda: kept.notice is not None)
+        ledger.cancel(urgent.id)
+        eventually(lambda: kept.notice is None)
+        kept.check()
+
+
+def lost_as(ledger: Ledger, held: Reservation, token: Token, cause: Callable[[], object]) -> str:
+    """Return what the work is told when its slots go away."""
+
+    def work() -> None:
+        with hold(ledger, held.id, token) as kept:
+            cause()
+            assert kept.lost.wait(PATIENCE_S)
+
+    with pytest.raises(StaleTokenError) as told:
+        work()
+    return str(told.value)
+
+
+def test_a_preempted_holder_is_told_for_whom(ledger: Ledger) -> None:
+    """Work that did not leave in time hears that its slots were taken, and by whom."""
+    held, token = victim(ledger, timedelta(seconds=1))
+    said = lost_as(ledger, held, token, lambda: ledger.submit(a_request("urgent", tenant="search", priority=200)))
+    assert "its slots were taken for another gang after notice (search urgent (priority 200) needs its slots)" in said
+
+
+def test_a_holder_whose_node_is_lost_is_told_so(ledger: Ledger) -> None:
+    """With nothing in their place, the work hears that its nodes went away and that it waits for others."""
+    held, token = granted(ledger)
+    said = lost_as(ledger, held, token, lambda: ledger.mark_node(held.placements[0].node, NodeState.LOST))
+    assert "its nodes went away; it waits, ahead of all others, for slots in their place" in said
+
+
+def test_a_holder_that_was_moved_is_told_where_to(ledger: Ledger) -> None:
+    """With a spare node, the work hears which one its next run will have."""
+    ledger.publish(a_calendar([a_pool(max_nodes=3)], start=floor_hour(system_clock())))
+    one = (PodSet(count=1, gpus_per_pod=4),)
+    held = ledger.submit(a_request(pod_sets=one, duration=LEASE, walltime=timedelta(hours=1)))
+    assert held.token is not None
+    said = lost_as(ledger, held, held.token, lambda: ledger.mark_node(held.placements[0].node, NodeState.LOST))
+    (place,) = ledger.get(held.id).placements
+    assert f"it was given {place.node} in their place: run the step again" in said

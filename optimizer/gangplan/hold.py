@@ -4,6 +4,9 @@ with hold(ledger, reservation.id, token) as held:
     for batch in batches:
         held.check()
         train(batch)
+        if held.notice:
+            save()
+            break
 """
 
 from __future__ import annotations
@@ -11,12 +14,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gangplan.clock import Clock, system_clock
 from gangplan.errors import Refusal, StaleTokenError, UnavailableError
-from gangplan.types import ReservationId, Token
+from gangplan.types import Notice, Reservation, ReservationId, ReservationState, Token
 
 if TYPE_CHECKING:
     from gangplan.reserve import Ledger
@@ -29,7 +32,7 @@ LONGEST_PAUSE_S = 60.0
 
 
 class Held:
-    """A lease that is being kept. Its holder asks `check` between steps, or looks at `lost`."""
+    """A lease that is being kept. Its holder asks `check` between steps, or looks at `lost` and `notice`."""
 
     def __init__(
         self, ledger: Ledger, reservation_id: ReservationId, token: Token, *, ttl: timedelta | None, clock: Clock
@@ -42,9 +45,18 @@ class Held:
         self._clock = clock
         self._stop = threading.Event()
         self._why = ""
-        self._renew()
+        self._seen = self._renew()
         self._thread = threading.Thread(target=self._keep, name=f"hold {reservation_id}", daemon=True)
         self._thread.start()
+
+    @property
+    def notice(self) -> Notice | None:
+        """Until when the slots may be used, why, and who gets them, once a renewal brought such a notice.
+
+        Renewals come at least once a minute, and twice within the request's `checkpoint`. A notice that is taken back
+        goes away again.
+        """
+        return self._seen.notice
 
     def check(self) -> None:
         """Raise StaleTokenError when the lease was lost: another gang may have the slots, so the work must stop."""
@@ -60,29 +72,55 @@ class Held:
         """Renew until stopped, or until the lease is lost."""
         while not self._stop.wait(self._pause()):
             try:
-                self._renew()
+                self._seen = self._renew()
             except Refusal as error:
-                self._lose(str(error))
+                self._lose(self._why_lost(error))
                 return
             except UnavailableError as error:  # the ledger may come back before the lease ends
-                if self._clock() >= self._expires_at:
+                if self._clock() >= self._end():
                     self._lose(str(error))
                     return
 
-    def _renew(self) -> None:
-        """Renew once and note the new end."""
-        reservation = self._ledger.renew(self.reservation_id, self.token, self._ttl)
-        self._expires_at = reservation.expires_at or self._clock()
+    def _renew(self) -> Reservation:
+        """Renew once, and return how the reservation stands."""
+        return self._ledger.renew(self.reservation_id, self.token, self._ttl)
+
+    def _end(self) -> datetime:
+        """Return the end of the lease, as the last renewal said."""
+        assert self._seen.expires_at is not None  # noqa: S101 (what was renewed holds slots)
+        return self._seen.expires_at
 
     def _pause(self) -> float:
         """Return the seconds until the next renewal."""
-        left = (self._expires_at - self._clock()).total_seconds()
-        return min(max(left * SHARE, LEAST_PAUSE_S), LONGEST_PAUSE_S)
+        checkpoint = self._seen.request.checkpoint
+        longest = LONGEST_PAUSE_S if checkpoint is None else min(LONGEST_PAUSE_S, checkpoint.total_seconds() / 2)
+        left = (self._end() - self._clock()).total_seconds()
+        return max(min(left * SHARE, longest), LEAST_PAUSE_S)
+
+    def _why_lost(self, refusal: Refusal) -> str:
+        """Say what became of the reservation; a ledger that does not answer leaves the refusal's own words."""
+        try:
+            return _fate(self._ledger.get(self.reservation_id), self._seen.notice) or str(refusal)
+        except (Refusal, UnavailableError):
+            return str(refusal)
 
     def _lose(self, why: str) -> None:
         """Note that the lease is gone."""
         self._why = why
         self.lost.set()
+
+
+def _fate(now: Reservation, notice: Notice | None) -> str:
+    """Say in words why a holder has its slots no more; nothing where its token never was the present one."""
+    why = f" ({notice.why})" if notice is not None else ""
+    if now.state is ReservationState.INTERRUPTED:
+        return f"its nodes went away{why}; it waits, ahead of all others, for slots in their place"
+    if now.state is ReservationState.GRANTED and now.interruptions:
+        nodes = ", ".join(sorted({place.node for place in now.placements}))
+        return f"its nodes went away{why}; it was given {nodes} in their place: run the step again to take them up"
+    if now.state is ReservationState.PREEMPTED:
+        return f"its slots were taken for another gang after notice{why}"
+    return f"it was {now.state}" if now.state.final else ""
 
 
 @contextmanager
