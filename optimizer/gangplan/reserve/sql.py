@@ -72,6 +72,7 @@ class SqlStore:
         self._database = database
         self._threads = threads
         self._pages = Pages()
+        self.shown = database.shown  # the URL without its password
         self.seat = Seat(monotonic)
         self._calls = Calls(self._serve)
         self._poller = Poller(self, database.wake, f"gangplan {database.shown}")
@@ -309,7 +310,8 @@ class SqlStore:
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Store.subscribe`."""
         unsubscribe = self._subscribers.add(id, callback)
-        self._poller.need()
+        if self._threads:
+            self._poller.need()
         return unsubscribe
 
     # ------------------------------------------------------------ reading
