@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from gangplan import __version__, show, start, summaries
+from gangplan.cli_ledger import ledger_app
 from gangplan.cli_policy import policy_app
 from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
 from gangplan.errors import GangplanError, InputError, WaitTimeoutError
@@ -39,6 +40,7 @@ app = typer.Typer(
 review_app = typer.Typer(help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True)
 app.add_typer(review_app, name="review")
 app.add_typer(policy_app, name="policy")
+app.add_typer(ledger_app, name="ledger")
 
 
 def main() -> None:
