@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """A book and its rows, kept in step: reads what others changed, writes what this process changed, with its audit row.
 
 `change` numbers order all changes of a ledger, since each transaction holds the write lock.

@@ -1,8 +1,8 @@
 """Taking slots back for those who are entitled to them: whole gangs, after notice, never the same one soon again.
 
 By priority: from preemptible gangs of lower priority. By reclaim: a tenant within its own nominal quota, from
-preemptible gangs of its cohort that borrow. The victims keep their slots until their notice ends; from then on these are
-firmly promised to the beneficiary. When that leaves, or starts elsewhere, the victims stay.
+preemptible gangs of its cohort that borrow. The victims keep their slots until their notice ends; from then on these
+are firmly promised to the beneficiary. When that leaves, or starts elsewhere, the victims stay.
 """
 
 from __future__ import annotations

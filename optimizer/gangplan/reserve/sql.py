@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """A ledger in a SQL database: each change is one transaction under the database's write lock.
 
 The store keeps a book in memory and brings it up to date from the rows that others changed since (`change` numbers), so

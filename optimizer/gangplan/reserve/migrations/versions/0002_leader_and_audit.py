@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Who leads, what it is asked and what it answered; one table of documents; the audit log; requests say more."""
 
 import json
