@@ -52,7 +52,6 @@ def reserved_training(name: str, seconds: float) -> ReserveGangOperator:
             gpus_per_pod=4,
             duration="2m",
             wait_timeout="10m",
-            poll_interval=1,
         )
         release = ReleaseGangOperator(task_id="release", reserve=reserve)
         reserve.as_setup() >> train(reserve.output, seconds) >> release.as_teardown(setups=reserve)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
-from gangplan.steps import give_back, submit
+from gangplan.steps import give_back, submit, take_up
 from gangplan.types import Reservation, ReservationId, ReservationState
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.request import Span, key_template, read_request, read_span
@@ -26,13 +26,15 @@ class ReserveGangOperator(BaseOperator):
     """Reserves `pods` pods of `gpus_per_pod` GPUs, all or none; while others hold them it waits in the triggerer.
 
     Returns the slots (id, token, placements, node names); use it as a setup, ReleaseGangOperator as its teardown.
-    `duration` is how long the lease lasts unless the work renews it; `options` are further fields of GangRequest. After
-    `wait_timeout` the request is cancelled and the task fails. Spans are timedeltas, seconds, or text like "30m".
+    `duration` is how long the lease lasts unless the work renews it. Arguments are named as GangRequest's fields, and
+    `options` are those that are left. `topology` is text: "rack", or "rack:preferred". After `wait_timeout` the request
+    is cancelled and the task fails. Spans are timedeltas, seconds, or text like "30m".
     """
 
     template_fields = (
-        *("tenant", "accelerators", "pods", "gpus_per_pod"),
-        *("duration", "wait_timeout", "request_key", "options"),
+        *("tenant", "accelerators", "pods", "gpus_per_pod", "min_pods", "max_pods", "duration"),
+        *("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline"),
+        *("wait_timeout", "request_key", "options"),
     )
 
     def __init__(
@@ -43,18 +45,28 @@ class ReserveGangOperator(BaseOperator):
         pods: int | str,
         gpus_per_pod: int | str,
         duration: Span,
+        min_pods: int | str | None = None,
+        max_pods: int | str | None = None,
+        priority_class: str = "",
+        preemptible: bool | str = False,
+        checkpoint: Span | None = None,
+        topology: str = "",
+        speed: Mapping[str, float | str] | None = None,
+        slot: str = "",
+        deadline: datetime | str | None = None,
         wait_timeout: Span = timedelta(days=1),
         request_key: str | None = None,
         options: Mapping[str, Any] | None = None,
         gangplan_conn_id: str = GangplanHook.default_conn_name,
-        poll_interval: float = 5.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.tenant, self.accelerators, self.pods, self.gpus_per_pod = tenant, accelerators, pods, gpus_per_pod
-        self.duration, self.wait_timeout, self.options = duration, wait_timeout, options
+        self.duration, self.min_pods, self.max_pods = duration, min_pods, max_pods
+        self.priority_class, self.preemptible, self.checkpoint = priority_class, preemptible, checkpoint
+        self.topology, self.speed, self.slot, self.deadline = topology, speed, slot, deadline
+        self.wait_timeout, self.options, self.gangplan_conn_id = wait_timeout, options, gangplan_conn_id
         self.request_key = request_key or key_template(self.task_id)
-        self.gangplan_conn_id, self.poll_interval = gangplan_conn_id, poll_interval
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer never returns
         """Submit; return the slots if they are free now, else say why not and wait in the triggerer."""
@@ -62,7 +74,7 @@ class ReserveGangOperator(BaseOperator):
         until = now + read_span("wait_timeout", self.wait_timeout)
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
             asked = submit(ledger, read_request(self), until)
-        if asked.state is not ReservationState.WAITING:
+        if not asked.state.waits:
             return self._granted(asked)
         self.log.info(because := words(asked, now))
         self.defer(trigger=GangGrantedTrigger.waiting(self, asked, until, because), method_name="resume")
@@ -70,8 +82,8 @@ class ReserveGangOperator(BaseOperator):
     def resume(self, context: Context, event: Mapping[str, str]) -> dict[str, Any]:
         """Go on when the trigger has fired: read the reservation anew, for it may have ended since."""
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            asked = ledger.get(ReservationId(event["reservation_id"]))
-        if asked.state is not ReservationState.WAITING:
+            asked = take_up(ledger, ledger.get(ReservationId(event["reservation_id"])))
+        if not asked.state.waits:
             return self._granted(asked, event["because"])
         self.on_kill()
         raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {words(asked, system_clock())}")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
 from gangplan.clock import parse_span
 from gangplan.errors import InputError
-from gangplan.types import GangRequest
+from gangplan.types import GangRequest, Topology
 
 Span: TypeAlias = timedelta | float | str
 
 _REQUEST = TypeAdapter(GangRequest)
 _FIELDS = tuple(field.name for field in fields(GangRequest))
+_SPANS = ("duration", "walltime", "checkpoint")
+_WISHED = ("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline")
 
 
 class Asks(Protocol):
@@ -26,7 +28,16 @@ class Asks(Protocol):
     accelerators: Sequence[str]
     pods: int | str
     gpus_per_pod: int | str
+    min_pods: int | str | None
+    max_pods: int | str | None
     duration: Span
+    priority_class: str
+    preemptible: bool | str
+    checkpoint: Span | None
+    topology: str
+    speed: Mapping[str, float | str] | None
+    slot: str
+    deadline: datetime | str | None
     request_key: str
     options: Mapping[str, Any] | None
 
@@ -38,24 +49,35 @@ def key_template(task_id: str) -> str:
 
 def read_request(task: Asks) -> GangRequest:
     """Make a task's request; templates give text, so numbers and times may come as text."""
-    pods = {"count": task.pods, "gpus_per_pod": task.gpus_per_pod}
-    values = {
-        "request_key": task.request_key,
-        "tenant": task.tenant,
-        "pod_sets": [pods],
-        "accelerators": task.accelerators,
-        "duration": task.duration,
-        **(task.options or {}),
-    }
-    for name in values:
+    values = _named(task)
+    for name, value in (task.options or {}).items():
         if name not in _FIELDS:
             raise InputError("options", name, f"is no field of a request: use one of {', '.join(_FIELDS)}")
-    spans = {name: read_span(name, values[name]) for name in ("duration", "walltime") if values.get(name) is not None}
+        if name in values and name != "pod_sets":
+            raise InputError(f"options[{name}]", value, f"is given twice: {name} is an argument of its own")
+        values[name] = value
+    values |= {name: read_span(name, values[name]) for name in _SPANS if values.get(name) is not None}
+    if isinstance(wish := values.get("topology"), str):
+        values["topology"] = Topology.from_text(wish)
     try:
-        return _REQUEST.validate_python({**values, **spans})
+        return _REQUEST.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(".".join(map(str, first["loc"])), first["input"], f"is refused: {first['msg']}") from None
+
+
+def _named(task: Asks) -> dict[str, Any]:
+    """Return the request's fields that are arguments of their own, those that were given."""
+    bounds = {"min_count": task.min_pods, "max_count": task.max_pods}
+    wished = {name: getattr(task, name) for name in _WISHED}
+    return {
+        "request_key": task.request_key,
+        "tenant": task.tenant,
+        "pod_sets": [{"count": task.pods, "gpus_per_pod": task.gpus_per_pod, **bounds}],
+        "accelerators": task.accelerators,
+        "duration": task.duration,
+        **{name: value for name, value in wished.items() if value not in (None, "", False)},
+    }
 
 
 def read_span(name: str, value: Span) -> timedelta:

@@ -12,10 +12,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from gangplan.clock import parse_utc, system_clock
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger
-from gangplan.steps import give_back
-from gangplan.types import Reservation, ReservationId, ReservationState
+from gangplan.steps import give_back, patience
+from gangplan.types import Reservation, ReservationId
 from gangplan_airflow.hook import GangplanHook
+from gangplan_airflow.shared import news_of
 from gangplan_airflow.waiting import words
+
+AGAIN_S = 5.0
+"""A ledger that cannot be opened is tried again after so many seconds."""
 
 
 class Waits(Protocol):
@@ -23,13 +27,13 @@ class Waits(Protocol):
 
     gangplan_conn_id: str
     request_key: str
-    poll_interval: float
 
 
 class GangGrantedTrigger(BaseTrigger):
     """Fires when a reservation no longer waits, or at the deadline: its id, and `because`, why it waited at first.
 
-    Every change of its ETA or its reason goes to the task's log. A ledger that is away for a while is asked again.
+    Every change of its ETA or its reason goes to the task's log. A ledger that is away for a while is asked again. All
+    triggers of a process share one open ledger, and the one thread that looks for news of it.
     """
 
     def __init__(
@@ -40,7 +44,6 @@ class GangGrantedTrigger(BaseTrigger):
         reservation_id: str,
         because: str,
         until: str,
-        poll_s: float,
     ) -> None:
         super().__init__()
         self.gangplan_conn_id = gangplan_conn_id
@@ -48,19 +51,16 @@ class GangGrantedTrigger(BaseTrigger):
         self.reservation_id = reservation_id
         self.because = because
         self.until = until
-        self.poll_s = poll_s
 
     @classmethod
     def waiting(cls, task: Waits, asked: Reservation, until: datetime, because: str) -> GangGrantedTrigger:
         """Make the trigger of a task whose reservation waits."""
-        latest = asked.request.latest_start
         return cls(
             gangplan_conn_id=task.gangplan_conn_id,
             request_key=task.request_key,
             reservation_id=asked.id,
             because=because,
-            until=(until if latest is None else min(until, latest)).isoformat(),
-            poll_s=task.poll_interval,
+            until=patience(asked, until).isoformat(),
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -71,38 +71,41 @@ class GangGrantedTrigger(BaseTrigger):
             "reservation_id": self.reservation_id,
             "because": self.because,
             "until": self.until,
-            "poll_s": self.poll_s,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until the reservation no longer waits, or the deadline has come."""
+        """Wait until the reservation no longer waits, or the deadline has come."""
         url = await GangplanHook(self.gangplan_conn_id).aledger_url()
-        until, said = parse_utc("until", self.until), None
-        while True:
-            reservation = await asyncio.to_thread(self._look, url)
-            now = system_clock()
-            if reservation is not None and (reservation.state is not ReservationState.WAITING or now >= until):
-                yield TriggerEvent({"reservation_id": self.reservation_id, "because": self.because})
-                return
-            if reservation is not None and (reservation.reason, reservation.eta) != said:
-                said = (reservation.reason, reservation.eta)
-                self.log.info(words(reservation, now))
-            await asyncio.sleep(min(self.poll_s, max(0.0, (until - now).total_seconds())) or self.poll_s)
+        left = parse_utc("until", self.until) - system_clock()
+        try:
+            async with asyncio.timeout(left.total_seconds()):
+                await self._until_settled(url)
+        except TimeoutError:
+            self.log.info("the deadline has come")
+        yield TriggerEvent({"reservation_id": self.reservation_id, "because": self.because})
 
     async def on_kill(self) -> None:
         """Give the request back when a user ends the task (`cleanup` would do so whenever a triggerer restarts)."""
         url = await GangplanHook(self.gangplan_conn_id).aledger_url()
         await asyncio.to_thread(self._give_back, url)
 
-    def _look(self, url: str) -> Reservation | None:
-        """Read the reservation; none while the ledger is away."""
-        try:
-            with open_ledger(url) as ledger:
-                ledger.tick()  # a lease may have run out with nobody there to notice
-                return ledger.get(ReservationId(self.reservation_id))
-        except UnavailableError as error:
-            self.log.warning("the ledger is away, asking again: %s", error)
-            return None
+    async def _until_settled(self, url: str) -> None:
+        """Return when the reservation no longer waits; while the ledger is away, try again."""
+        while True:
+            try:
+                async with news_of(url, ReservationId(self.reservation_id)) as news:
+                    return await self._follow(news)
+            except UnavailableError as error:
+                self.log.warning("the ledger is away, asking again: %s", error)
+                await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self, news: asyncio.Queue[Reservation]) -> None:
+        """Log what is new, until the reservation no longer waits."""
+        said = None
+        while (seen := await news.get()).state.waits:
+            if (seen.state, seen.reason, seen.eta, seen.eta_range) != said:
+                said = seen.state, seen.reason, seen.eta, seen.eta_range
+                self.log.info(words(seen, system_clock()))
 
     def _give_back(self, url: str) -> None:
         """Cancel the request, or release it if it was granted in this moment."""

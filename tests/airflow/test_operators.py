@@ -203,7 +203,6 @@ def waiting_trigger(ledger: Ledger) -> tuple[GangGrantedTrigger, Reservation]:
         reservation_id=waiting.id,
         because="",
         until=until,
-        poll_s=0.05,
     )
     return trigger, waiting
 

@@ -23,7 +23,7 @@ def reserving(dag_id: str, *, breaks: bool = False, **given: Any) -> DAG:
     with DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False) as dag:
         arguments: dict[str, Any] = {"pods": 2, "duration": "1h", **given}
         reserve = ReserveGangOperator(
-            task_id="reserve", tenant="vision", accelerators=["h100"], gpus_per_pod=4, poll_interval=0.1, **arguments
+            task_id="reserve", tenant="vision", accelerators=["h100"], gpus_per_pod=4, **arguments
         )
         release = ReleaseGangOperator(task_id="release", reserve=reserve)
         reserve.as_setup() >> work(reserve.output, breaks) >> release.as_teardown(setups=reserve)
