@@ -228,10 +228,10 @@ def test_the_calendar_counts() -> None:
 
 
 def test_a_quota_holds_its_tenant_back_and_nobody_else() -> None:
-    """A tenant at its quota waits for its own; the free half of the pool is there for others."""
+    """A tenant at its quota waits for its own; what is free besides is there for others."""
     policy = Policy(tenants={"vision": TenantPolicy(quotas={"h100": Quota(nominal=4)})})
     clock, half = FakeClock(), (PodSet(count=1, gpus_per_pod=4),)
-    with memory_ledger(clock) as ledger:
+    with memory_ledger(clock, a_calendar([a_pool(max_nodes=4)])) as ledger:
         ledger.set_policy(policy, by="test", why="a quota")
         ledger.submit(a_request("runs", pod_sets=half))
         waits = ledger.submit(a_request("waits", pod_sets=half))
