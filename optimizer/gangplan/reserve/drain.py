@@ -30,10 +30,13 @@ class _Way(NamedTuple):
     speed: float
     purse: Flow | None
 
-    @property
-    def plain(self) -> bool:
-        """Whether neither matters."""
-        return self.purse is None and self.speed == 1.0
+
+class _Ways(NamedTuple):
+    """The pools that serve a kind of request of one tenant; `plain` where there is one, and nothing but it matters."""
+
+    share: float  # of its walltime that a gang uses
+    plain: Flow | None
+    all: list[_Way]
 
 
 def estimate(book: Book, now: int, *, ratio: Mapping[str, float] | float) -> dict[ReservationId, tuple[int, int]]:
@@ -43,59 +46,55 @@ def estimate(book: Book, now: int, *, ratio: Mapping[str, float] | float) -> dic
     to 1. Requests that no pool of the calendar serves as it stands are left out.
     """
     line = book.in_order()
-    early = _drain(book, line, now, ratio, slip=True)
-    late = _drain(book, line, now, 1.0, slip=False)
-    ranges = ((entry.id, _range(entry, early.get(entry.id), late.get(entry.id), now)) for entry in line)
-    return {id: found for id, found in ranges if found is not None}
-
-
-def _range(entry: Entry, early: int | None, late: int | None, now: int) -> tuple[int, int] | None:
-    """Return both ends in order: within the window, and no later than promised."""
-    last = late if entry.plan is None else entry.plan.start
-    if last is None:
-        return None
-    first = entry.earliest if entry.earliest > now else now
-    if last <= first:
-        return first, first
-    return (last if early is None or early > last else early if early > first else first), last
-
-
-def _drain(
-    book: Book, line: list[Entry], now: int, ratio: Mapping[str, float] | float, *, slip: bool
-) -> dict[ReservationId, int]:
-    """Return when each of a line starts if each gang lasts its walltime times its tenant's ratio."""
-    share = _shares(book, ratio)
-    windows = _windows(line)
-    pools = {
-        name: Flow(_capacity(board, now, windows.get(name, [])), _running(book, board, now, share))
-        for name, board in book.boards.items()
-    }
-    purses = _Purses(book, now, share)
-    ways: dict[tuple[int, str], list[_Way]] = {}
-    starts: dict[ReservationId, int] = {}
+    early, late = _Drain(book, line, now, ratio), _Drain(book, line, now, 1.0)
+    ranges: dict[ReservationId, tuple[int, int]] = {}
     for entry in line:
-        if entry.plan is not None and _stands(entry, now):
-            starts[entry.id] = entry.earliest if slip else entry.plan.start
+        opens, plan = entry.earliest if entry.earliest > now else now, entry.plan
+        if plan is not None and (plan.firm or opens > now):  # a window's, or one that others were given notice for
+            ranges[entry.id] = opens, max(opens, plan.start)
             continue
-        tenant = entry.request.tenant
-        if (entry.kind, tenant) not in ways:
-            ways[entry.kind, tenant] = _ways(book, entry, pools, purses)
-        found = _start(entry, ways[entry.kind, tenant], share.get(tenant, 1.0))
-        if found is not None:
-            start, pool = found
-            starts[entry.id] = now + (start - now) * entry.shape.gpus // pool.widest if slip else start
-    return starts
+        key = entry.kind, entry.request.tenant
+        found, first = late.start(entry, key), early.start(entry, key, slip=True)
+        last = found if plan is None else plan.start
+        if last is not None:
+            last = last if last > opens else opens
+            ranges[entry.id] = (last if first is None or first > last else first if first > opens else opens), last
+    return ranges
+
+
+class _Drain:
+    """One drain of a line: each gang lasts its walltime times its tenant's ratio."""
+
+    def __init__(self, book: Book, line: list[Entry], now: int, ratio: Mapping[str, float] | float) -> None:
+        self._book, self._now = book, now
+        self._share = _shares(book, ratio)
+        windows = _windows(line)
+        self._pools = {
+            name: Flow(_capacity(board, now, windows.get(name, [])), _running(book, board, now, self._share))
+            for name, board in book.boards.items()
+        }
+        self._purses = _Purses(book, now, self._share)
+        self._ways: dict[tuple[int, str], _Ways] = {}
+
+    def start(self, entry: Entry, key: tuple[int, str], *, slip: bool = False) -> int | None:
+        """Return when the next in line starts; `key` says which are served alike."""
+        ways = self._ways.get(key)
+        if ways is None:
+            ways = self._ways[key] = _ways(self._book, entry, self._pools, self._purses, self._share)
+        slots, pool = entry.shape.gpus, ways.plain
+        if pool is not None:  # nearly all of a long line
+            start = pool.serve(slots, entry.limit, entry.earliest, int(entry.limit * ways.share) or 1)
+        else:
+            start, pool = _start(entry, ways)
+        if start is None or pool is None or not slip:
+            return start
+        return self._now + (start - self._now) * slots // pool.widest
 
 
 def _shares(book: Book, ratio: Mapping[str, float] | float) -> dict[str, float]:
     """Return each tenant's ratio, from just above 0 to 1."""
     given = ratio if isinstance(ratio, Mapping) else {entry.request.tenant: ratio for entry in book.live.values()}
     return {tenant: min(1.0, max(1e-6, share)) for tenant, share in given.items()}
-
-
-def _stands(entry: Entry, now: int) -> bool:
-    """Tell whether a promise stays where it is: a window's, or one that others were given notice for."""
-    return entry.plan is not None and (entry.plan.firm or entry.earliest > now)
 
 
 def _windows(line: list[Entry]) -> dict[str, list[tuple[int, int]]]:
@@ -142,13 +141,14 @@ def _capacity(board: Board, now: int, windows: list[tuple[int, int]]) -> list[tu
     return sorted((at, change) for at, change in changes.items() if change or at == now)
 
 
-def _ways(book: Book, entry: Entry, pools: Mapping[str, Flow], purses: _Purses) -> list[_Way]:
+def _ways(book: Book, entry: Entry, pools: Mapping[str, Flow], purses: _Purses, share: Mapping[str, float]) -> _Ways:
     """Return the pools that serve a kind of request of one tenant."""
     request, ways = entry.request, list[_Way]()
     for board in book.pools_for(request):
         name = board.pool.accelerator
         ways.append(_Way(pools[board.pool.name], request.speed.get(name, 1.0), purses.of(request.tenant, name, board)))
-    return ways
+    plain = len(ways) == 1 and ways[0].purse is None and ways[0].speed == 1.0
+    return _Ways(share.get(request.tenant, 1.0), ways[0].pool if plain else None, ways)
 
 
 class _Purses:
@@ -174,18 +174,11 @@ class _Purses:
         return Flow([(self._now, most)], ends)
 
 
-def _start(entry: Entry, ways: list[_Way], share: float) -> tuple[int, Flow] | None:
+def _start(entry: Entry, ways: _Ways) -> tuple[int | None, Flow | None]:
     """Start a gang where it starts first, the preferred pool of equals, and return when and where."""
     slots = entry.shape.gpus
-    if len(ways) == 1 and ways[0].plain:  # nearly all of a long line
-        pool = ways[0].pool
-        start = pool.look(slots, entry.limit, entry.earliest)
-        if start is None:
-            return None
-        pool.take(start, slots, int(entry.limit * share) or 1)
-        return start, pool
     best: tuple[int, int, _Way] | None = None
-    for way in ways:
+    for way in ways.all:
         limit = entry.limit if way.speed == 1.0 else max(1, round(entry.limit / way.speed))
         after = entry.earliest
         if way.purse is not None:
@@ -199,9 +192,9 @@ def _start(entry: Entry, ways: list[_Way], share: float) -> tuple[int, Flow] | N
         else:
             _leave(way)
     if best is None:
-        return None
+        return None, None
     start, limit, way = best
-    lasts = max(1, int(limit * share))
+    lasts = max(1, int(limit * ways.share))
     way.pool.take(start, slots, lasts)
     if way.purse is not None:
         way.purse.take(start, slots, lasts)

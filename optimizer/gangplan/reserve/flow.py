@@ -46,6 +46,25 @@ class Flow:
         self._found = now, there, held
         return now if after <= now and len(self._times) == 1 else self._beyond(slots, length, max(after, now), held)
 
+    def serve(self, slots: int, length: int, after: int, lasts: int) -> int | None:
+        """Look and take at once."""
+        if len(self._times) > 1 or after > self._now:
+            start = self.look(slots, length, after)
+            if start is not None:
+                self.take(start, slots, lasts)
+            return start
+        if slots > self._there:
+            return None
+        coming, free = self._coming, self._there - self._held
+        while free < slots:
+            self._now, freed = heappop(coming)
+            free += freed
+        self._held = self._there - free + slots
+        heappush(coming, (self._now + lasts, slots))
+        if slots > self.widest:
+            self.widest = slots
+        return self._now
+
     def _beyond(self, slots: int, length: int, after: int, held: int) -> int | None:
         """Return the first moment from which the calendar and the windows leave room for so long."""
         times, there = self._times, self._slots
