@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRunner
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferred
+from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import DagRunState, TaskInstanceState
 
 from gangplan.clock import system_clock
@@ -22,7 +24,8 @@ from gangplan.errors import InputError
 from gangplan.reserve import Ledger
 from gangplan.steps import give_back, submit
 from gangplan.testing import a_request
-from gangplan.types import Reservation, ReservationState
+from gangplan.types import Level, NodeState, PodSet, Reservation, ReservationState, Topology, WorkloadClass
+from gangplan_airflow import shared
 from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
 from gangplan_airflow.trigger import GangGrantedTrigger
 
@@ -139,6 +142,18 @@ def test_templates_are_rendered_and_read(ledger: Ledger, dags: Dags) -> None:
         ({"accelerators": []}, "accelerators"),
         ({"options": {"colour": "red"}}, "options"),
         ({"options": {"earliest_start": "2026-03-02T09:00:00"}}, "earliest_start"),
+        ({"topology": "row"}, "topology"),
+        ({"speed": {"a100": 2}}, "speed"),
+        ({"speed": {"h100": "fast"}}, "speed"),
+        ({"slot": "1/4"}, "slot"),
+        ({"deadline": "2026-03-02T09:00:00"}, "deadline"),
+        ({"deadline": "2020-03-02T09:00:00Z"}, "latest_start"),
+        ({"checkpoint": "soon"}, "checkpoint"),
+        ({"preemptible": "perhaps"}, "preemptible"),
+        ({"priority_class": "urgent"}, "priority_class"),
+        ({"min_pods": 3}, "pod_sets.min_count"),
+        ({"max_pods": "{{ none }}"}, "max_count"),
+        ({"topology": "rack", "options": {"topology": "node"}}, "given twice"),
     ],
 )
 def test_a_wrong_argument_is_named_and_nothing_is_reserved(ledger: Ledger, given: dict[str, Any], named: str) -> None:
@@ -146,6 +161,143 @@ def test_a_wrong_argument_is_named_and_nothing_is_reserved(ledger: Ledger, given
     with pytest.raises(InputError, match=named):
         an_operator(**given).execute({})  # type: ignore[typeddict-item]
     assert ledger.list() == ()
+
+
+def test_every_wish_reaches_the_ledger(ledger: Ledger) -> None:
+    """The request's fields are arguments by their own names, and may be text, as templates make them."""
+    end = system_clock().replace(microsecond=0) + timedelta(hours=3)
+    an_operator(
+        min_pods="1",
+        max_pods=4,
+        priority_class="high",
+        preemptible="true",
+        checkpoint="5m",
+        topology="rack:preferred",
+        speed={"h100": "2.0"},
+        slot="gpu",
+        deadline=end.isoformat(),
+        options={"walltime": "2h", "workload_class": "cost"},
+    ).execute({})  # type: ignore[typeddict-item]
+    [row] = ledger.list()
+    assert row.request == a_request(
+        "key",
+        pod_sets=(PodSet(count=2, gpus_per_pod=4, min_count=1, max_count=4),),
+        duration=timedelta(minutes=1),
+        walltime=timedelta(hours=2),
+        priority_class="high",
+        preemptible=True,
+        checkpoint=timedelta(minutes=5),
+        topology=Topology(level=Level.RACK, required=False),
+        speed={"h100": 2.0},
+        deadline=end,
+        workload_class=WorkloadClass.COST,
+        latest_start=row.request.latest_start,
+    )
+
+
+def test_a_task_whose_node_was_lost_waits_for_another(ledger: Ledger) -> None:
+    """Run again, it defers by its new patience, says what it waits for, and gets slots under a new token."""
+    operator = an_operator(pods=1, duration="1h", wait_timeout="10m")
+    first = operator.execute({})  # type: ignore[typeddict-item]
+    rest = ledger.submit(a_request("rest", pod_sets=(PodSet(count=1, gpus_per_pod=4),)))
+    ledger.mark_node(first["nodes"][0], NodeState.LOST)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute({})  # type: ignore[typeddict-item]
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, GangGrantedTrigger)
+    assert "waiting for 1 x 4 GPUs of h100 in place of lost nodes" in trigger.because
+    ledger.cancel(rest.id)
+    event = asyncio.run(fired(trigger))
+    again = operator.resume({}, event.payload)  # type: ignore[typeddict-item]
+    assert (again["id"], again["interruptions"]) == (first["id"], 1)
+    assert again["token"] > first["token"]
+    assert again["nodes"] != first["nodes"]
+    expires = datetime.fromisoformat(again["expires_at"])
+    assert expires > system_clock() + timedelta(minutes=50)  # not the five minutes that a replacement is kept unclaimed
+
+
+async def fired(trigger: GangGrantedTrigger) -> TriggerEvent:
+    """Run a trigger until it fires."""
+    return await anext(aiter(trigger.run()))
+
+
+def test_a_trigger_fires_at_its_deadline(ledger: Ledger, take_all: TakeAll) -> None:
+    """With no slots by then, it fires, and leaves the request to its task."""
+    take_all(timedelta(hours=1))
+    waiting = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
+    event = asyncio.run(fired(trigger_of(waiting, system_clock() + timedelta(seconds=0.5))))
+    assert event.payload == {"reservation_id": waiting.id, "because": "it was full"}
+    assert ledger.get(waiting.id).state is ReservationState.WAITING
+
+
+async def follow_all(triggers: list[GangGrantedTrigger], once: Callable[[], None]) -> list[TriggerEvent]:
+    """Run triggers side by side, do something once all of them wait, and return what they fired."""
+    following: list[GangGrantedTrigger] = []
+    waits = asyncio.Event()
+
+    def noted(trigger: GangGrantedTrigger) -> None:
+        follow = trigger._follow
+
+        async def noting(news: asyncio.Queue[Reservation]) -> None:
+            following.append(trigger)
+            if len(following) == len(triggers):
+                waits.set()
+            await follow(news)
+
+        trigger._follow = noting  # type: ignore[method-assign]
+
+    for trigger in triggers:
+        noted(trigger)
+    running = [asyncio.create_task(fired(trigger)) for trigger in triggers]
+    await asyncio.wait_for(waits.wait(), 60)
+    await asyncio.to_thread(once)
+    return await asyncio.wait_for(asyncio.gather(*running), 60)
+
+
+def test_many_deferred_tasks_share_one_thread(ledger: Ledger, take_all: TakeAll) -> None:
+    """A hundred triggers open the ledger once and have one thread for them all, which ends with the last of them."""
+    holder = take_all(timedelta(hours=1))
+    until = system_clock() + timedelta(hours=1)
+    waiting = [submit(ledger, a_request(f"key-{number}"), until) for number in range(100)]
+    before = set(threading.enumerate())
+    threads: list[str] = []
+
+    def end_all() -> None:
+        new = set(threading.enumerate()) - before
+        threads.extend(thread.name for thread in new if not thread.name.startswith("asyncio"))
+        for row in waiting:
+            ledger.cancel(row.id)
+
+    events = asyncio.run(follow_all([trigger_of(row, until) for row in waiting], end_all))
+    assert sorted(event.payload["reservation_id"] for event in events) == sorted(row.id for row in waiting)
+    assert len(threads) == 1
+    assert shared._open == {}
+    assert ledger.get(holder.id).state is ReservationState.GRANTED
+    assert not [thread for thread in threading.enumerate() if thread.name in threads and thread not in before]
+
+
+def test_a_ledger_that_is_away_is_asked_again(
+    ledger: Ledger, take_all: TakeAll, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trigger that starts while the ledger cannot be opened goes on when it can."""
+    holder = take_all(timedelta(hours=1))
+    waiting = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
+    ledger.cancel(holder.id)
+    monkeypatch.setattr("gangplan_airflow.trigger.AGAIN_S", 0.1)
+    home = tmp_path / "ledger.db"
+    away = tmp_path / "away.db"
+    home.rename(away)
+    home.mkdir()  # what is a folder cannot be opened as a file
+
+    async def come_back() -> TriggerEvent:
+        running = asyncio.create_task(fired(trigger_of(waiting, system_clock() + timedelta(hours=1))))
+        done, _ = await asyncio.wait([running], timeout=0.5)
+        assert not done
+        home.rmdir()
+        away.rename(home)
+        return await asyncio.wait_for(running, 30)
+
+    assert asyncio.run(come_back()).payload["reservation_id"] == waiting.id
 
 
 def test_a_retry_is_the_same_reservation(ledger: Ledger) -> None:
@@ -192,18 +344,22 @@ def test_killing_the_running_task_gives_the_request_back(ledger: Ledger) -> None
     assert ledger.get(held.id).state is ReservationState.RELEASED
 
 
+def trigger_of(waiting: Reservation, until: datetime) -> GangGrantedTrigger:
+    """The trigger that waits for a reservation."""
+    return GangGrantedTrigger(
+        gangplan_conn_id="gangplan_default",
+        request_key=waiting.request.request_key,
+        reservation_id=waiting.id,
+        because="it was full",
+        until=until.isoformat(),
+    )
+
+
 def waiting_trigger(ledger: Ledger) -> tuple[GangGrantedTrigger, Reservation]:
     """A trigger of a task whose request waits."""
     waiting = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
     assert waiting.state is ReservationState.WAITING
-    until = (system_clock() + timedelta(hours=1)).isoformat()
-    trigger = GangGrantedTrigger(
-        gangplan_conn_id="gangplan_default",
-        request_key="key",
-        reservation_id=waiting.id,
-        because="",
-        until=until,
-    )
+    trigger = trigger_of(waiting, system_clock() + timedelta(hours=1))
     return trigger, waiting
 
 
@@ -211,18 +367,16 @@ async def cancel_in_triggerer(trigger: GangGrantedTrigger, *message: str) -> Non
     """Run a trigger as the triggerer does and cancel it as the triggerer does."""
     runner = TriggerRunner()
     runner.triggers[1] = {"name": "a trigger", "events": 0}  # type: ignore[typeddict-item]
-    looked = asyncio.Event()
-    look = trigger._look
+    follows = asyncio.Event()
+    follow = trigger._follow
 
-    def noted(url: str) -> Reservation | None:
-        found = look(url)
-        loop.call_soon_threadsafe(looked.set)
-        return found
+    async def noted(news: asyncio.Queue[Reservation]) -> None:
+        follows.set()
+        await follow(news)
 
-    loop = asyncio.get_running_loop()
-    trigger._look = noted  # type: ignore[method-assign]
+    trigger._follow = noted  # type: ignore[method-assign]
     running = asyncio.create_task(runner.run_trigger(1, trigger))
-    await asyncio.wait_for(looked.wait(), 30)
+    await asyncio.wait_for(follows.wait(), 30)
     running.cancel(*message)
     with pytest.raises(asyncio.CancelledError):
         await running
