@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gangplan import steps
-from gangplan.clock import Clock, parse_span, system_clock
+from gangplan.clock import Clock, parse_factors, parse_span, parse_utc, system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
+    WHOLE_GPU,
     GangRequest,
     PodSet,
     Reservation,
@@ -19,6 +20,7 @@ from gangplan.types import (
     WorkloadClass,
     require_at_least,
     require_name,
+    require_whole,
 )
 from gangplan_kfp.edge import say, settings_from
 
@@ -58,26 +60,47 @@ def request_from(
     pods: int,
     gpus_per_pod: int,
     duration: str,
+    min_pods: int = 0,
+    max_pods: int = 0,
+    walltime: str = "",
     priority: int = 100,
+    priority_class: str = "",
     workload_class: str = "throughput",
     topology: str = "",
+    speed: str = "",
+    slot: str = WHOLE_GPU,
+    deadline: str = "",
     preemptible: bool = False,
+    checkpoint: str = "",
 ) -> GangRequest:
-    """Make the request from a component's parameters; a wrong one is named as it is called there."""
-    require_at_least("pods", pods, 1)
-    require_at_least("gpus_per_pod", gpus_per_pod, 1)
+    """Make the request from a component's parameters; a wrong one is named as it is called there.
+
+    Nought pods and empty texts are what was not given.
+    """
+    require_whole("pods", pods, 1)
+    require_whole("gpus_per_pod", gpus_per_pod, 1)
+    require_whole("min_pods", min_pods, 0, pods)
+    require_whole("max_pods", max_pods or pods, pods)
     if workload_class not in list(WorkloadClass):
         raise InputError("workload_class", workload_class, f"is unknown: use one of {', '.join(WorkloadClass)}")
     return GangRequest(
         request_key=request_key(run_id, name),
         tenant=tenant,
-        pod_sets=(PodSet(count=pods, gpus_per_pod=gpus_per_pod),),
+        pod_sets=(
+            PodSet(count=pods, gpus_per_pod=gpus_per_pod, min_count=min_pods or None, max_count=max_pods or None),
+        ),
         accelerators=tuple(accelerators),
         duration=parse_span("duration", duration),
+        walltime=parse_span("walltime", walltime) if walltime else None,
         priority=priority,
+        priority_class=priority_class,
         workload_class=WorkloadClass(workload_class),
         topology=Topology.from_text(topology),
+        speed=parse_factors("speed", speed.split(",")) if speed else {},
+        slot=slot,
+        deadline=parse_utc("deadline", deadline) if deadline else None,
         preemptible=preemptible,
+        checkpoint=parse_span("checkpoint", checkpoint) if checkpoint else None,
     )
 
 
@@ -89,12 +112,13 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
     """
     require_at_least("timeout_seconds", timeout_seconds, 0)
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url, clock=clock) as book:
-        asked = steps.submit(book, request, clock() + timedelta(seconds=timeout_seconds))
+        until = clock() + timedelta(seconds=timeout_seconds)
+        asked = steps.submit(book, request, until)
         told: list[str] = []
-        last = _wait(book, asked, clock, told.append)
+        last = steps.take_up(book, _wait(book, asked, _deadline(asked, until), clock, told.append))
         if last.state is not ReservationState.GRANTED:
             steps.end(book, last)
-            raise _refusal(last, timeout_seconds, told[-1])
+            raise _refusal(last, timeout_seconds, told)
         return Taken(reservation=last, told=tuple(told))
 
 
@@ -109,16 +133,16 @@ def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
     return state
 
 
-def _wait(book: Ledger, asked: Reservation, clock: Clock, note: Callable[[str], None]) -> Reservation:
+def _wait(book: Ledger, asked: Reservation, until: datetime, clock: Clock, note: Callable[[str], None]) -> Reservation:
     """Wait until it is no longer waiting or the patience is over; say state, ETA and reason when they change."""
     said = ""
     while True:
-        if (line := standing(asked, _expected(book, asked))) != said:
+        if (line := standing(asked, until, _expected(book, asked))) != said:
             said = line
             note(line)
             say(line)
-        left = _deadline(asked) - clock()
-        if asked.state is not ReservationState.WAITING or left <= timedelta(0):
+        left = until - clock()
+        if not asked.state.waits or left <= timedelta(0):
             return asked
         try:
             asked = book.wait(asked.id, timeout=min(left, LOOK_EVERY))
@@ -130,36 +154,52 @@ def _expected(book: Ledger, asked: Reservation) -> datetime | None:
     """Return when it will start, or, where that is past its patience and so not promised, when it would."""
     if asked.state is not ReservationState.WAITING or asked.eta is not None:
         return asked.eta
-    patient = replace(asked.request, request_key=f"{asked.request.request_key}?", latest_start=None)
+    patient = replace(asked.request, request_key=f"{asked.request.request_key}?", latest_start=None, deadline=None)
     return book.what_if(patient)[0]
 
 
-def _deadline(asked: Reservation) -> datetime:
-    """Return when the step's patience ends."""
+def _deadline(asked: Reservation, until: datetime) -> datetime:
+    """Return when the step's patience ends: a try that runs again has what its first one left of it.
+
+    One whose nodes went away meanwhile waits by its own patience for others in their place.
+    """
     latest = asked.request.latest_start
     if latest is None:
         raise Refusal(f"{asked.request.request_key}: was reserved by something else: give this step a name of its own")
-    return latest - steps.ABANDONED_AFTER
+    return until if asked.interruptions else latest - steps.ABANDONED_AFTER
 
 
-def standing(reservation: Reservation, expected: datetime | None = None) -> str:
-    """Say in a line where a reservation stands: granted where and until when, or why it waits and until when."""
+def standing(reservation: Reservation, until: datetime, expected: datetime | None = None) -> str:
+    """Say in a line where a reservation stands: granted where and until when, or why it waits and until when.
+
+    `until` is when the step's patience ends.
+    """
     if reservation.state is ReservationState.GRANTED:
         return f"granted: {_places(reservation)}, until {_time(reservation.expires_at)}"
-    if reservation.state is not ReservationState.WAITING:
+    if not reservation.state.waits:
         return reservation.state.value
     why = [] if reservation.reason is None else [reservation.reason.message, *reservation.reason.helps]
-    late = "" if expected is None or expected <= _deadline(reservation) else ", after this step's patience ends"
-    return "; ".join([f"waiting: ETA {_time(expected)}{late}", *why])
+    late = "" if expected is None or expected <= until else ", after this step's patience ends"
+    lost = "" if reservation.state is ReservationState.WAITING else " for slots in place of lost nodes"
+    return "; ".join([f"waiting{lost}: ETA {_time(expected)}{_from(reservation)}{late}", *why])
 
 
-def _refusal(last: Reservation, timeout_seconds: int, told: str) -> Refusal:
+def _from(reservation: Reservation) -> str:
+    """Say the earliest moment that the slots are expected at, where that is not the promised one."""
+    expected = reservation.eta_range
+    return "" if expected is None or expected[0] == reservation.eta else f", at the earliest {_time(expected[0])}"
+
+
+def _refusal(last: Reservation, timeout_seconds: int, told: list[str]) -> Refusal:
     """Say why the gang was not granted."""
     asked = last.request
-    if last.state is not ReservationState.WAITING:
+    waited = next((line for line in reversed(told) if line.startswith("waiting")), "it did not wait")
+    if last.state is ReservationState.EXPIRED:
+        return Refusal(f"{asked.request_key}: the last start that would do has passed: {waited}")
+    if not last.state.waits:
         return Refusal(f"{asked.request_key}: was {last.state.value} by somebody else while it waited: retry the run")
     gang = f"{asked.gpus} GPUs of {' or '.join(asked.accelerators)}"
-    return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {told}")
+    return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {waited}")
 
 
 def _places(reservation: Reservation) -> str:

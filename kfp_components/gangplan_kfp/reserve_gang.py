@@ -20,10 +20,18 @@ def reserve_gang(
     reservation: dsl.Output[dsl.Markdown],
     timeout_seconds: int = 3600,
     name: str = "gang",
+    min_pods: int = 0,
+    max_pods: int = 0,
+    walltime: str = "",
     priority: int = 100,
+    priority_class: str = "",
     workload_class: str = "throughput",
     topology: str = "",
+    speed: str = "",
+    slot: str = "gpu",
+    deadline: str = "",
     preemptible: bool = False,
+    checkpoint: str = "",
     ledger: str = "",
     home: str = "",
 ) -> NamedTuple(
@@ -41,10 +49,18 @@ def reserve_gang(
         reservation: What was reserved, where, until when, and what it waited for.
         timeout_seconds: How long to wait for the slots before the step fails.
         name: Tells the gangs of one run apart.
+        min_pods: The fewest pods that the running gang may be resized to; 0: pods.
+        max_pods: The most pods that it may be resized to; 0: pods.
+        walltime: Hard limit over all renewals, like 12h; empty: the duration.
         priority: The higher is served first.
+        priority_class: A class of the ledger's policy, whose priority counts instead.
         workload_class: latency, throughput or cost.
         topology: node, nvlink or rack: how close together all pods must stand; rack:preferred: should stand.
-        preemptible: Whether a higher rank may take the slots back after notice.
+        speed: Measured factors of accelerators, like h100=2,a100=1: twice as fast takes half the time.
+        slot: gpu, or the part of a GPU that a pool is divided into, like 1g.10gb or 1/4.
+        deadline: UTC time by which the walltime must be over, like 2026-03-01T12:00:00Z; not started in time, it fails.
+        preemptible: Whether a gang that is entitled to them may take the slots back after notice.
+        checkpoint: The least notice that it then gets, like 5m; empty: what the policy says.
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
     """
@@ -59,10 +75,18 @@ def reserve_gang(
             pods=pods,
             gpus_per_pod=gpus_per_pod,
             duration=duration,
+            min_pods=min_pods,
+            max_pods=max_pods,
+            walltime=walltime,
             priority=priority,
+            priority_class=priority_class,
             workload_class=workload_class,
             topology=topology,
+            speed=speed,
+            slot=slot,
+            deadline=deadline,
             preemptible=preemptible,
+            checkpoint=checkpoint,
         )
         taken = holding.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
         pages.write(reservation, pages.of_taken(taken))

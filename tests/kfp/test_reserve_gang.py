@@ -7,16 +7,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gangplan import steps
-from gangplan.errors import InputError
+from gangplan.clock import system_clock
+from gangplan.errors import InputError, Refusal
 from gangplan.reserve import Ledger
-from gangplan.types import Reservation, ReservationState
+from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology
 from gangplan_kfp import holding, release_gang, reserve_gang
 
 Opened = Callable[[], Ledger]
@@ -24,14 +26,14 @@ Wish = dict[str, Any]
 Capture = pytest.CaptureFixture[str]
 
 
-def when_waiting(opened: Opened, key: str, act: Callable[[Ledger], object]) -> threading.Thread:
+def when_waiting(opened: Opened, key: str, act: Callable[[Ledger], object], state: str = "waiting") -> threading.Thread:
     """Start a thread that acts on the ledger once the request of that key stands in line."""
 
     looking = threading.Event()  # never set: the steps are other processes, so that the ledger is looked at, gently
 
     def watch() -> None:
         with opened() as ledger:
-            while not any(r.request.request_key == key for r in ledger.list(ReservationState.WAITING)):
+            while not any(r.request.request_key == key for r in ledger.list(ReservationState(state))):
                 looking.wait(0.05)
             act(ledger)
 
@@ -138,7 +140,7 @@ def test_wrong_parameter_is_one_line_and_writes_nothing(home: Path, wish: Wish, 
     with pytest.raises(RuntimeError, match="reserve-gang"):
         reserve_gang(run_id="run-6", **{**wish, "pods": 0})
     log = said(capfd)
-    assert "error: pods: 0 must be a number of at least 1" in log
+    assert "error: pods: 0 must be a whole number of at least 1 and at most 1000000" in log
     assert not any("Traceback" in line for line in log)
     assert not home.exists()
 
@@ -156,13 +158,96 @@ def test_wrong_parameter_is_one_line_and_writes_nothing(home: Path, wish: Wish, 
         ("duration", "0s"),
         ("duration", "soon"),
         ("workload_class", "fast"),
+        ("min_pods", 3),
+        ("min_pods", -1),
+        ("max_pods", 1),
+        ("walltime", "1m"),
+        ("walltime", "long"),
+        ("priority_class", "a b"),
+        ("topology", "row"),
+        ("speed", "h100-lab"),
+        ("speed", "h100-lab=fast"),
+        ("speed", "h100-lab=2,h100-lab=3"),
+        ("speed[b200]", "b200=2"),
+        ("slot", "a part"),
+        ("deadline", "tomorrow"),
+        ("deadline", "2030-03-01T12:00:00"),
+        ("checkpoint", "soon"),
     ],
 )
 def test_wrong_parameter_is_named(wish: Wish, field: str, value: object) -> None:
     """Each wrong parameter is refused under the name that the pipeline's author gave it."""
     with pytest.raises(InputError) as refused:
-        holding.request_from(**{"run_id": "run-7", **wish, field: value})
+        holding.request_from(**{"run_id": "run-7", **wish, field.partition("[")[0]: value})
     assert refused.value.field == field
+
+
+def test_every_wish_is_read(wish: Wish) -> None:
+    """The component's texts and numbers become the request's fields."""
+    assert holding.request_from(
+        **wish,
+        run_id="run-9",
+        min_pods=1,
+        max_pods=4,
+        walltime="2h",
+        priority_class="high",
+        topology="rack:preferred",
+        speed="h100-lab=2",
+        slot="1/4",
+        deadline="2030-03-01T12:00:00Z",
+        preemptible=True,
+        checkpoint="5m",
+    ) == GangRequest(
+        request_key="kfp/run-9/gang",
+        tenant="vision",
+        pod_sets=(PodSet(count=2, gpus_per_pod=4, min_count=1, max_count=4),),
+        accelerators=("h100-lab",),
+        duration=timedelta(minutes=30),
+        walltime=timedelta(hours=2),
+        priority_class="high",
+        topology=Topology(level=Level.RACK, required=False),
+        speed={"h100-lab": 2.0},
+        slot="1/4",
+        deadline=datetime(2030, 3, 1, 12, tzinfo=UTC),
+        preemptible=True,
+        checkpoint=timedelta(minutes=5),
+    )
+
+
+def test_a_step_whose_node_was_lost_waits_for_another(
+    ledger: Opened, ledger_url: str, wish: Wish, capsys: Capture
+) -> None:
+    """Run again, it waits by its new patience, and goes on with other nodes under a new token."""
+    request = holding.request_from(run_id="run-9", **{**wish, "pods": 1})
+
+    def take(timeout_seconds: int) -> Reservation:
+        return holding.take(request, timeout_seconds=timeout_seconds, ledger=ledger_url, home="").reservation
+
+    first = take(0)
+    with ledger() as book:
+        rest = book.submit(replace(request, request_key="rest"))
+        book.mark_node(first.placements[0].node, NodeState.LOST)
+        other = when_waiting(ledger, request.request_key, lambda book: book.cancel(rest.id), "interrupted")
+    again = take(60)
+    other.join(10)
+    assert "waiting for slots in place of lost nodes" in capsys.readouterr().out
+    assert again.id == first.id
+    assert (again.token or 0) > (first.token or 0)
+    assert again.placements == rest.placements
+    assert again.expires_at is not None
+    assert again.expires_at > system_clock() + timedelta(minutes=20)  # kept for the work, not for five minutes
+
+
+def test_a_deadline_that_cannot_be_kept_is_the_reason(
+    held: Reservation, ledger: Opened, ledger_url: str, wish: Wish
+) -> None:
+    """A step that cannot start in time any more says so, and does not speak of somebody else."""
+    end = (system_clock() + timedelta(minutes=30, seconds=2)).isoformat()
+    request = holding.request_from(run_id="run-9", **wish, deadline=end)
+    with pytest.raises(Refusal, match="the last start that would do has passed: waiting"):
+        holding.take(request, timeout_seconds=60, ledger=ledger_url, home="")
+    with ledger() as book:
+        assert book.get(held.id).state is ReservationState.GRANTED
 
 
 def test_wrong_patience_is_named(home: Path, wish: Wish) -> None:
