@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -48,6 +48,20 @@ def parse_span(field: str, text: str) -> timedelta:
         return timedelta(**{_UNITS[match[2]]: float(match[1])})
     except OverflowError:
         raise InputError(field, text, "is longer than any duration may be: give a shorter one") from None
+
+
+def parse_factors(field: str, texts: Iterable[str]) -> dict[str, float]:
+    """Read factors by name, each written like h100=2."""
+    factors: dict[str, float] = {}
+    for text in texts:
+        name, _, factor = (part.strip() for part in text.partition("="))
+        if name in factors:
+            raise InputError(field, text, f"names {name} twice: give one factor for each")
+        try:
+            factors[name] = float(factor)
+        except ValueError:
+            raise InputError(field, text, "is no factor: give it like h100=2") from None
+    return factors
 
 
 def floor_hour(value: datetime) -> datetime:
