@@ -33,7 +33,7 @@ def when_waiting(opened: Opened, key: str, act: Callable[[Ledger], object], stat
 
     def watch() -> None:
         with opened() as ledger:
-            while not any(r.request.request_key == key for r in ledger.list(ReservationState(state))):
+            while not any(r.request.request_key == key for r in ledger.list(ReservationState.WAITING)):
                 looking.wait(0.05)
             act(ledger)
 
@@ -215,7 +215,7 @@ def test_every_wish_is_read(wish: Wish) -> None:
 
 
 def test_a_step_whose_node_was_lost_waits_for_another(
-    ledger: Opened, ledger_url: str, wish: Wish, capsys: Capture
+    ledger: Opened, ledger_url: str, wish: Wish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run again, it waits by its new patience, and goes on with other nodes under a new token."""
     request = holding.request_from(run_id="run-9", **{**wish, "pods": 1})
@@ -227,10 +227,17 @@ def test_a_step_whose_node_was_lost_waits_for_another(
     with ledger() as book:
         rest = book.submit(replace(request, request_key="rest"))
         book.mark_node(first.placements[0].node, NodeState.LOST)
-        other = when_waiting(ledger, request.request_key, lambda book: book.cancel(rest.id), "interrupted")
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        heard.append(line)
+        if line.startswith("waiting"):
+            with ledger() as book:
+                book.cancel(rest.id)
+
+    monkeypatch.setattr(holding, "say", hear)
     again = take(60)
-    other.join(10)
-    assert "waiting for slots in place of lost nodes" in capsys.readouterr().out
+    assert heard[0].startswith("waiting for slots in place of lost nodes: ETA")
     assert again.id == first.id
     assert (again.token or 0) > (first.token or 0)
     assert again.placements == rest.placements
