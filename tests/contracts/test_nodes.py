@@ -71,6 +71,9 @@ def test_a_replacement_may_start_past_the_window(three: Ledger, fake: FakeClock,
     fake.advance(49 * MINUTE)
     three.mark_node(nodes_of(first).pop(), NodeState.LOST)
     assert three.get(first.id).state is ReservationState.INTERRUPTED
+    why = three.explain(first.id)
+    assert why is not None
+    assert "rest" in why.message
     fake.advance(10 * MINUTE)
     assert three.get(first.id).state is ReservationState.INTERRUPTED
     three.cancel(three.find("rest").id)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from gangplan.report.colours import LIGHT
 from gangplan.report.drawing import new_axes, style, time_axis, times, to_svg
 from gangplan.report.words import duration
-from gangplan.types import Reservation, ReservationState
+from gangplan.types import Reservation
 
 MOST = 30
 _APART = timedelta(minutes=10)
@@ -65,7 +65,7 @@ def _draw_one(axes: Axes, row: int, one: Reservation, end: datetime) -> None:
         _note(axes, row, waited_until, one.state.value)
     if one.first_eta is not None:
         _mark(axes, row, one.first_eta, filled=False)
-    if one.eta is not None and one.state is ReservationState.WAITING:
+    if one.eta is not None and one.state.waits:
         _mark(axes, row, one.eta, filled=True)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from gangplan.report.demand import total_forecast
 from gangplan.report.words import NOTHING, duration, moment, number, share
-from gangplan.types import SERIES, Forecast, Plan, Reservation, ReservationState, Training, Usage
+from gangplan.types import SERIES, Forecast, Plan, Reservation, Training, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def shortage_risk(plan: Plan) -> Tile:
 def waits(reservations: Sequence[Reservation]) -> Tile:
     """How long granted reservations waited, and how many wait."""
     waited = [one.waited.total_seconds() for one in reservations if one.waited is not None]
-    waiting = sum(one.state is ReservationState.WAITING for one in reservations)
+    waiting = sum(one.state.waits for one in reservations)
     if not reservations:
         return Tile(name="Mean wait", value=NOTHING, unit="", note="no reservation yet")
     note = f"longest {duration(max(waited, default=None))}; {len(reservations)} reservations, {waiting} waiting now"

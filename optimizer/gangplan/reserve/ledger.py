@@ -267,7 +267,7 @@ class StoreLedger:
 
         def work(book: Book, lookup: commands.Lookup) -> Reason | None:
             entry = commands.found(lookup, id)
-            return reasons.explain(book, entry, now) if entry.state is ReservationState.WAITING else None
+            return reasons.explain(book, entry, now) if entry.state.waits else None
 
         return self._store.look(work)
 
