@@ -40,6 +40,7 @@ class Book:
         self.documents: list[Document] = []  # calendars, policies and nodes' states that are to be written
         self.boards: dict[str, Board] = {}
         self.by_accelerator: dict[str, list[Board]] = {}
+        self._wholes: dict[str, float] = {}  # GPUs that there can be, by accelerator
         self.quotas = Quotas(self.policy)
         self.live: dict[ReservationId, Entry] = {}
         self.line = Line()
@@ -128,14 +129,14 @@ class Book:
     def part(self, entry: Entry) -> float:
         """Return what a gang adds to its tenant's share, on the accelerator that it prefers."""
         whole = self._whole(entry.request.accelerators[0])
-        return entry.request.gpus / whole / self.policy.tenant(entry.request.tenant).weight
+        return entry.shape.gpus / whole / self.policy.tenant(entry.request.tenant).weight
 
     def _whole(self, accelerator: str) -> float:
-        """Return the GPUs that there can be of an accelerator."""
-        return (
-            sum(most_nodes(board) * board.pool.gpus_per_node for board in self.by_accelerator.get(accelerator, ()))
-            or 1.0
-        )
+        """Return the GPUs that there can be of an accelerator; counted once for each calendar."""
+        if accelerator not in self._wholes:
+            boards = self.by_accelerator.get(accelerator, ())
+            self._wholes[accelerator] = sum(most_nodes(board) * board.pool.gpus_per_node for board in boards) or 1.0
+        return self._wholes[accelerator]
 
     # ------------------------------------------------------------ changes
 
@@ -332,6 +333,7 @@ class Book:
         self.calendar, self.policy, self.nodes = calendar, policy, nodes
         pools = calendar.pools if calendar is not None else ()
         self.boards = {pool.name: Board(pool, steps_of(calendar, pool.name)) for pool in pools if calendar is not None}
+        self._wholes = {}
         self.by_accelerator = {}
         for board in sorted(self.boards.values(), key=lambda board: (board.pool.price_per_node_hour, board.pool.name)):
             self.by_accelerator.setdefault(board.pool.accelerator, []).append(board)

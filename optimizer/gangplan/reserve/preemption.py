@@ -61,9 +61,8 @@ class Preemptor:
         """Return what may be preempted at all."""
         if self._victims is None:
             on = self._rules.by_priority or self._rules.reclaim
-            self._victims = [
-                entry for entry in self._book.granted() if on and entry.request.preemptible and entry.leave is None
-            ]
+            running = self._book.granted() if on else []
+            self._victims = [entry for entry in running if entry.request.preemptible and entry.leave is None]
         return self._victims
 
     def _candidates(self, entry: Entry, board: Board, now: int, safe: list[int]) -> dict[str, Entry]:

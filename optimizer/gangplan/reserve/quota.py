@@ -8,7 +8,7 @@ Source: Kueue's ClusterQueue and cohort quotas (borrowingLimit, lendingLimit).
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import accumulate
@@ -19,13 +19,14 @@ from gangplan.reserve.policy import ALL, Policy, Quota
 class Account:
     """GPUs in use over time: what runs counts from always to its end, what is promised from its start to its end."""
 
-    __slots__ = ("_base", "_deltas", "_times", "_used")
+    __slots__ = ("_base", "_deltas", "_peaks", "_times", "_used")
 
     def __init__(self) -> None:
         self._base = 0.0
         self._deltas: dict[int, float] = {}
         self._times: list[int] | None = None
         self._used: list[float] = []
+        self._peaks: dict[tuple[int, int], float] = {}  # asked for since the last change
 
     def hold(self, gpus: float, end: int) -> None:
         """Count GPUs (negative: no longer) until `end`."""
@@ -50,6 +51,7 @@ class Account:
         if self._times is None:
             self._times = sorted(self._deltas)
             self._used = list(accumulate((self._deltas[at] for at in self._times), initial=self._base))
+            self._peaks = {}
         return self._times, self._used
 
     def at(self, moment: int) -> float:
@@ -60,12 +62,11 @@ class Account:
     def peak(self, start: int, end: int) -> float:
         """Return the most GPUs in use at any time from `start` up to `end`."""
         times, used = self.profile()
-        first = bisect_right(times, start)
-        most = used[first]
-        for index in range(first, len(times)):
-            if times[index] >= end:
-                break
-            most = max(most, used[index + 1])
+        most = self._peaks.get((start, end))
+        if most is None:
+            first = bisect_right(times, start)
+            most = max(used[first : bisect_left(times, end, first) + 1])
+            self._peaks[start, end] = most
         return most
 
     def changes(self, start: int, end: int) -> list[int]:
@@ -205,10 +206,10 @@ class Quotas:
         if quota is None:
             return True
         cohort = self.cohort(tenant, accelerator)
+        if cohort is not None and not cohort.allows(tenant, gpus, start, end):
+            return False  # asked first: one answer serves all members
         own = self._accounts[tenant, accelerator].peak(start, end) + gpus
-        if cohort is None:
-            return own <= quota.nominal + _DUST
-        return own <= _with(quota) + _DUST and cohort.allows(tenant, gpus, start, end)
+        return own <= (quota.nominal if cohort is None else _with(quota)) + _DUST
 
     def first(self, tenant: str, accelerator: str, gpus: float, length: int, after: int, until: int) -> int | None:
         """Return the first start from `after` to `until` at which a tenant may have so many more for `length`."""

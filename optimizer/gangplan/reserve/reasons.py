@@ -36,7 +36,7 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
         limit=limit,
         message=f"{message}. {_verb(limit)}: {words}{more}" if words else message,
         holders=named,
-        helps=_helps(book, entry, now, limit),
+        helps=_helps(book, entry, now, limit, holders),
     )
 
 
@@ -182,7 +182,7 @@ def _holding(entry: Entry) -> str:
     return f"{what} from {_clock(from_us(entry.plan.start))})" if entry.plan else f"{what})"
 
 
-def _helps(book: Book, entry: Entry, now: int, limit: Limit) -> tuple[str, ...]:
+def _helps(book: Book, entry: Entry, now: int, limit: Limit, holders: list[Entry]) -> tuple[str, ...]:
     """Say what would let it start now: another accelerator, no rack, a smaller gang; or later: a return, a start."""
     helps: list[str] = []
     for name, boards in book.by_accelerator.items():
@@ -194,17 +194,17 @@ def _helps(book: Book, entry: Entry, now: int, limit: Limit) -> tuple[str, ...]:
         helps.append(f"prefer one {wish.level} instead of requiring it: it could start now")
     if smaller := _smaller(book, own, entry, now):
         helps.append(f"ask for {_wish(smaller)}: it could start now")
-    if limit in (Limit.CAPACITY, Limit.QUOTA) and (back := _return(book, own, entry, limit)):
+    if limit in (Limit.CAPACITY, Limit.QUOTA) and (back := _return(entry, holders)):
         helps.append(back)
     if entry.latest is not None and entry.plan is None:
         helps.append("allow a later start: nothing fits by the last one")
     return tuple(helps)
 
 
-def _return(book: Book, boards: list[Board], entry: Entry, limit: Limit) -> str:
+def _return(entry: Entry, holders: list[Entry]) -> str:
     """Say whose return would free as much as it needs, and by when that is."""
     gpus = 0
-    for holder in _holders(book, boards, entry, limit):
+    for holder in holders:
         gpus += holder.holds()
         if gpus >= entry.request.gpus and holder.expires is not None:
             who = f"{holder.request.tenant} gives {holder.request.request_key} back"
