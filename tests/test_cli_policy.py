@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gangplan import cli
+from gangplan import cli, terminal
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.policy_file import policy_from_yaml
 
@@ -51,7 +51,7 @@ def home(tmp_path: Path) -> Path:
 def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command as a shell would, in this process, with a fleet of 2 x 4 GPUs."""
     monkeypatch.setenv("GANGPLAN_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(terminal.console, "width", 160)
 
     def run(*words: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["gangplan", *words])

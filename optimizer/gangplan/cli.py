@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,21 +12,14 @@ from rich.markup import escape
 
 from gangplan import __version__, show, start, summaries
 from gangplan.cli_ledger import ledger_app
+from gangplan.cli_node import node_app
 from gangplan.cli_policy import policy_app
-from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
-from gangplan.errors import GangplanError, InputError, WaitTimeoutError
+from gangplan.cli_reserve import find, require_one, reserve_app
+from gangplan.clock import system_clock
+from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
-from gangplan.types import (
-    GangRequest,
-    PodSet,
-    Reservation,
-    ReservationId,
-    ReservationState,
-    Token,
-    Topology,
-    WorkloadClass,
-)
+from gangplan.types import ReservationState
 
 app = typer.Typer(
     name="gangplan",
@@ -38,7 +30,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 review_app = typer.Typer(help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True)
+app.add_typer(reserve_app)
 app.add_typer(review_app, name="review")
+app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
 
@@ -137,87 +131,20 @@ def apply(
     emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, show.changes)
 
 
-@app.command(
-    epilog="Example:  gangplan reserve --tenant vision --pods 2 --gpus 4 --accelerator h100 --duration 2h --wait 10m"
-)
-def reserve(
-    tenant: Annotated[str, typer.Option(help="Who asks.")],
-    pods: Annotated[list[int], typer.Option(help="Pods in a pod set; repeat for more shapes.")],
-    gpus: Annotated[list[int], typer.Option(help="GPUs of each pod; one for each --pods.")],
-    accelerator: Annotated[list[str], typer.Option(help="Accelerator; repeat, the preferred first.")],
-    duration: Annotated[str, typer.Option(help=f"Expected run time, {DURATION}.")],
-    walltime: Annotated[str | None, typer.Option(help="Hard limit over all renewals; default: the duration.")] = None,
-    key: Annotated[str | None, typer.Option(help="Request key: the same key is the same reservation.")] = None,
-    priority: Annotated[int, typer.Option(help="The higher is served first.")] = 100,
-    priority_class: Annotated[str, typer.Option(help="A class of the policy, whose priority counts instead.")] = "",
-    preemptible: Annotated[bool, typer.Option(help="Its slots may be taken for a gang that is entitled.")] = False,
-    checkpoint: Annotated[str | None, typer.Option(help="The least notice before that; default: the policy's.")] = None,
-    workload_class: Annotated[
-        WorkloadClass, typer.Option(help="What the work is bound by.")
-    ] = WorkloadClass.THROUGHPUT,
-    earliest: Annotated[str | None, typer.Option(help="Earliest start, like 2026-03-01T12:00:00Z.")] = None,
-    latest: Annotated[str | None, typer.Option(help="Latest start; not started by then, it expires.")] = None,
-    topology: Annotated[str, typer.Option(help="All pods in one node, nvlink or rack (:preferred).")] = "",
-    wait: Annotated[str, typer.Option(help=f"How long to wait for the slots, {DURATION}; 0s returns at once.")] = "0s",
-    as_json: AsJson = False,
-) -> None:
-    """Reserve a gang of GPU slots, whole or not at all; exit code 3 while it still waits."""
-    if len(pods) != len(gpus):
-        raise InputError("--gpus", gpus, f"must be given once for each --pods ({len(pods)})")
-    request = GangRequest(
-        request_key=key or str(uuid.uuid4()),
-        tenant=tenant,
-        pod_sets=tuple(PodSet(count=count, gpus_per_pod=each) for count, each in zip(pods, gpus, strict=True)),
-        accelerators=tuple(accelerator),
-        duration=parse_span("--duration", duration),
-        walltime=None if walltime is None else parse_span("--walltime", walltime),
-        priority=priority,
-        priority_class=priority_class,
-        preemptible=preemptible,
-        checkpoint=None if checkpoint is None else parse_span("--checkpoint", checkpoint),
-        workload_class=workload_class,
-        earliest_start=None if earliest is None else parse_utc("--earliest", earliest),
-        latest_start=None if latest is None else parse_utc("--latest", latest),
-        topology=Topology.from_text(topology),
-    )
-    patience = parse_span("--wait", wait)
-    with open_ledger_here() as ledger:
-        reservation = ledger.submit(request)
-        if patience and reservation.state is ReservationState.WAITING:
-            reservation = _wait(ledger, reservation, patience)
-    emit(as_json, summaries.of_reservation(reservation), show.reservation)
-    if reservation.state is ReservationState.WAITING:
-        raise typer.Exit(3)
-
-
-@app.command(epilog="Example:  gangplan release --key nightly-train")
-def release(
-    id: Annotated[str | None, typer.Argument(help="The reservation; or give --key.")] = None,
-    token: Annotated[int | None, typer.Option(help="Its fencing token; default: the present one.")] = None,
-    key: Annotated[str | None, typer.Option(help="The request key it was made with.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Give the slots back (or take a waiting request out of the line); twice is the same as once."""
-    _require_one(id, key)
-    with open_ledger_here() as ledger:
-        found = _find(ledger, id, key)
-        if found.token is None:
-            ended = ledger.cancel(found.id)
-        else:
-            ended = ledger.release(found.id, found.token if token is None else Token(token))
-    emit(as_json, summaries.of_reservation(ended), show.reservation)
-
-
 @app.command(epilog="Example:  gangplan status --state waiting")
 def status(
     state: Annotated[ReservationState | None, typer.Option(help="Only reservations in this state.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the reservations: who holds what, who waits, until when and why."""
+    """List the reservations: who holds what, who waits, until when and why; and how far ETAs were off so far."""
+    from gangplan.reserve.drain import eta_errors, waited
+
     with open_ledger_here() as ledger:
         ledger.tick()
         found = ledger.list(state)
-    emit(as_json, [summaries.of_reservation(reservation) for reservation in found], show.reservations)
+    errors = eta_errors(one for one in waited(found) if not one.interruptions)
+    said = [summaries.of_reservation(reservation) for reservation in found]
+    emit(as_json, said, lambda said: show.reservations(said, errors))
 
 
 @app.command(epilog="Example:  gangplan calendar --hours 48")
@@ -240,10 +167,10 @@ def explain(
 ) -> None:
     """Say why a request waits and what would help; or who is short in the newest plan, when and why."""
     if id is not None or key is not None:
-        _require_one(id, key)
+        require_one(id, key)
         with open_ledger_here() as ledger:
             ledger.tick()
-            summary = summaries.of_reservation(_find(ledger, id, key))
+            summary = summaries.of_reservation(find(ledger, id, key))
         return emit(as_json, summary, show.reservation)
     with needs_extras():
         from gangplan import plan
@@ -353,22 +280,3 @@ def _registry() -> tuple[Any, Any]:
         from gangplan import forecast
         from gangplan.tracking import open_store
     return forecast, open_store(settings_here())
-
-
-def _require_one(id: str | None, key: str | None) -> None:
-    """Refuse both and neither of id and key, before a store is opened."""
-    if (id is None) == (key is None):
-        raise InputError("id", id or "", "or --key must be given, one of them")
-
-
-def _find(ledger: Any, id: str | None, key: str | None) -> Reservation:
-    """Find a reservation by its id or its request key."""
-    return ledger.find(key) if id is None else ledger.get(ReservationId(id))
-
-
-def _wait(ledger: Any, reservation: Reservation, patience: timedelta) -> Reservation:
-    """Wait for the slots; when they do not come in time the request stays in line."""
-    try:
-        return ledger.wait(reservation.id, timeout=patience)
-    except WaitTimeoutError:
-        return ledger.get(reservation.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -14,8 +14,12 @@ from rich.table import Table
 from gangplan.progress import Progress as Report
 from gangplan.progress import no_progress
 
+if TYPE_CHECKING:
+    from gangplan.reserve.drain import EtaErrors
+
 _STATE_STYLE = {
     "granted": "green",
+    "granted, must leave": "yellow",
     "waiting": "yellow",
     "interrupted": "yellow",
     "expired": "red",
@@ -126,35 +130,89 @@ def reservation(said: dict[str, Any]) -> RenderableType:
     """Show one reservation."""
     pairs: list[tuple[str, object]] = [("id", said["id"]), ("key", said["key"]), ("state", said["state"])]
     if said["state"] in ("waiting", "interrupted"):
-        sure = "" if said["promised"] or not said["eta"] else " (estimated)"
-        pairs.append(("ETA", f"{said['eta'] or 'unknown'}{sure}"))
+        pairs.append(("ETA", _eta(said)))
     if said["reason"] is not None:
         pairs += [("why", said["reason"]["message"]), ("would help", "; ".join(said["reason"]["helps"]) or "-")]
     if said["token"] is not None:
-        places = ", ".join(f"{place['pods']} x {place['node']}" for place in said["placements"])
-        pairs += [("token", said["token"]), ("pods on", places), ("until", said["expires_at"])]
+        pairs += [("token", said["token"]), ("pods on", _places(said)), ("until", said["expires_at"])]
     if said["notice"] is not None:
         pairs.append(("must leave by", f"{said['notice']['until']}: {said['notice']['why']}"))
+    if said["interruptions"]:
+        pairs.append(("lost its nodes", f"{said['interruptions']} x"))
     return fields(f"Reservation of {said['gpus']} GPUs for {said['tenant']}", pairs)
 
 
-def reservations(said: list[dict[str, Any]]) -> RenderableType:
-    """List reservations."""
+def reservations(said: list[dict[str, Any]], errors: EtaErrors | None) -> RenderableType:
+    """List reservations, and say how far the first ETAs of those that waited were off."""
     rows = [
-        (row["id"], row["tenant"], row["gpus"], row["state"], row["eta"] or row["expires_at"] or "", _why(row))
+        (row["id"], row["tenant"], row["gpus"], _state(row), _eta(row) if _waits(row) else row["expires_at"], _why(row))
         for row in said
     ]
-    return table("Reservations", ("id", "tenant", "GPUs", "state", "ETA or expiry", "why"), rows)
+    made = table("Reservations", ("id", "tenant", "GPUs", "state", "ETA or expiry", "why"), rows)
+    return made if errors is None else Group(made, eta_errors(errors))
+
+
+def eta_errors(errors: EtaErrors) -> str:
+    """Say in a line how good ETAs were."""
+    off = f"{duration(errors.mean_s)} in the mean, {duration(errors.p90_s)} in 9 of 10"
+    return f"first ETAs of {errors.count} that waited: off by {off}; {errors.kept:.0%} started no later than told"
+
+
+def prospect(said: dict[str, Any]) -> RenderableType:
+    """Say when a request would start, and why not at once."""
+    starts = "at once" if said["at_once"] else said["eta"] or "unknown"
+    pairs: list[tuple[str, object]] = [("would start", starts)]
+    if said["reason"] is not None:
+        pairs += [("why", said["reason"]["message"]), ("would help", "; ".join(said["reason"]["helps"]) or "-")]
+    return fields("If asked for now", pairs)
+
+
+def nodes(said: dict[str, str]) -> RenderableType:
+    """List the nodes that take no gang."""
+    return table("Nodes that take no gang", ("node", "state"), list(said.items())) if said else "all nodes are ready"
+
+
+def marked(said: dict[str, Any]) -> RenderableType:
+    """Say what a node's new state means for the gangs that were on it."""
+    head = f"{escape(said['node'])} is {said['state']}"
+    rows = [(row["tenant"], row["key"], _state(row), _places(row), _why(row)) for row in said["gangs"]]
+    return (
+        Group(head, table("Gangs that were on it", ("tenant", "key", "state", "now on", "why"), rows)) if rows else head
+    )
+
+
+_BAR = 24
 
 
 def calendar(said: list[dict[str, Any]]) -> RenderableType:
-    """Show the free capacity over time."""
+    """Show the free capacity over time, with a bar for each stretch: held GPUs are full, free ones are hollow."""
     if not said:
         return "no calendar is published: run `gangplan plan`, or `gangplan init` for the starter fleet's"
+    most = max(max(row["planned_gpus"], row["held_gpus"]) for row in said) or 1
     rows = [
-        (row["pool"], row["start"], row["end"], row["planned_gpus"], row["held_gpus"], row["free_gpus"]) for row in said
+        (
+            row["pool"],
+            row["start"],
+            row["end"],
+            row["planned_gpus"],
+            row["held_gpus"],
+            row["free_gpus"],
+            _bar(row, most),
+        )
+        for row in said
     ]
-    return table("GPUs over time", ("pool", "from", "to", "planned", "held", "free"), rows)
+    return table("GPUs over time", ("pool", "from", "to", "planned", "held", "free", "held and free"), rows)
+
+
+def _bar(row: dict[str, Any], most: int) -> str:
+    """Draw held and free GPUs, all rows to one scale; what there is of either shows."""
+    held, free = (_blocks(row[name], most) for name in ("held_gpus", "free_gpus"))
+    return "\u2588" * held + "\u2591" * free
+
+
+def _blocks(gpus: int, most: int) -> int:
+    """Return the length of a part of a bar."""
+    return max(int(gpus > 0), round(_BAR * gpus / most))
 
 
 def learning(said: dict[str, Any]) -> RenderableType:
@@ -192,6 +250,37 @@ def run(said: dict[str, Any]) -> RenderableType:
     """Show the whole cycle."""
     parts = (ingest(said["ingest"]), training(said["train"]), plan(said["plan"]), changes(said["apply"]))
     return Group(*parts, learning(said["feedback"]), written(said["report"]))
+
+
+def _waits(row: dict[str, Any]) -> bool:
+    """Tell whether it waits for slots."""
+    return row["state"] in ("waiting", "interrupted")
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Say in which state a reservation is, and whether it must leave."""
+    return "granted, must leave" if row["notice"] else row["state"]
+
+
+def _eta(row: dict[str, Any]) -> str:
+    """Say when a reservation that waits is expected to start: promised, or estimated with its range."""
+    if not row["eta"]:
+        return "unknown"
+    since = row["eta_range"][0] if row["eta_range"] else row["eta"]
+    early = "" if since == row["eta"] else f", {since} at the earliest"
+    return f"{row['eta']}{'' if row['promised'] else ' (estimated)'}{early}"
+
+
+def _places(row: dict[str, Any]) -> str:
+    """Name the nodes of a reservation with its pods."""
+    return ", ".join(f"{place['pods']} x {place['node']}" for place in row["placements"])
+
+
+def duration(seconds: float) -> str:
+    """Write a span for a person."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _why(row: dict[str, Any]) -> str:

@@ -114,7 +114,13 @@ def of_reservation(reservation: Reservation) -> Summary:
         "promised": reservation.promised,
         "reason": of_reason(reservation.reason),
         "notice": of_notice(reservation.notice),
+        "interruptions": reservation.interruptions,
     }
+
+
+def of_prospect(starts: datetime | None, reason: Reason | None) -> Summary:
+    """Say when a request would start if it were made now, and why not at once."""
+    return {"eta": _time(starts), "at_once": starts is not None and reason is None, "reason": of_reason(reason)}
 
 
 def of_notice(notice: Notice | None) -> Summary | None:
