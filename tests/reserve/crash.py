@@ -1,7 +1,8 @@
-"""Clients of one SQLite ledger that are killed at random, and what must hold of the file and of what they were told.
+"""Clients and leaders of one ledger that are killed at random, and what must hold of it and of what they were told.
 
-`python -m tests.reserve.crash --kills 1000` is the long run; it prints its seed, and `--seed` gives the run again (the
-moments of the kills; the machine decides what each client is at just then).
+`python -m tests.reserve.crash --kills 1000 --database postgresql` is a long run; it prints its seed, and `--seed` gives
+the run again (the moments of the kills; the machine decides what each process is at just then). One kill in six takes
+whoever leads; on PostgreSQL one in ten takes the server, at once, and it is started again a little later.
 """
 
 from __future__ import annotations
@@ -10,20 +11,26 @@ import argparse
 import json
 import os
 import random
-import sqlite3
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess as Process
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
-from gangplan.errors import StaleTokenError, WaitTimeoutError
+from tests.reserve.places import Place, PostgresPlace, SqlitePlace
+
+from gangplan.errors import StaleTokenError, UnavailableError, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger
+from gangplan.reserve.opening import open_store
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import PodSet, Reservation, ReservationState
+
+T = TypeVar("T")
 
 CLIENTS = 4
 NODES, GPUS = 4, 8
@@ -35,14 +42,30 @@ SIZES = ((1, 2), (2, 2), (3, 4), (2, 8), (4, 8))  # pods x GPUs; the last is the
 # ---------------------------------------------------------------- a client
 
 
-def client(folder: Path, name: str, seed: int) -> None:
+def client(folder: Path, url: str, name: str, seed: int) -> None:
     """Submit, wait, renew, release, for ever; write down each answer once the ledger gave it."""
     draw = random.Random(seed)
-    with (folder / f"{name}.acks").open("a") as file, open_ledger(url_of(folder)) as ledger:
+    with (folder / f"{name}.acks").open("a") as file, riding(lambda: open_ledger(url)) as ledger:
         number = 0
         while True:
             number += 1
             one_gang(ledger, draw, lambda did, seen: acknowledge(file, did, seen), f"{name}-{number}")
+
+
+def leader(url: str) -> None:
+    """Lead for good, as `gangplan ledger serve` does."""
+    store = riding(lambda: open_store(url))
+    store.lead()
+    Event().wait()
+
+
+def riding(call: Callable[[], T]) -> T:
+    """Make a call again and again until the ledger can be reached: by its key or its token it is run once."""
+    while True:
+        try:
+            return call()
+        except UnavailableError:
+            time.sleep(0.05)  # as a client's retries do
 
 
 def one_gang(ledger: Ledger, draw: random.Random, told: Any, key: str) -> None:
@@ -51,23 +74,25 @@ def one_gang(ledger: Ledger, draw: random.Random, told: Any, key: str) -> None:
     request = a_request(
         key, pod_sets=(PodSet(count=count, gpus_per_pod=gpus),), duration=LEASE, walltime=WALLTIME, priority=100
     )
-    seen = ledger.submit(request)
+    seen = riding(lambda: ledger.submit(request))
     told("submit", seen)
     try:
-        seen = ledger.wait(seen.id, timeout=timedelta(seconds=draw.random()), poll=timedelta(milliseconds=20))
+        limit = timedelta(seconds=draw.random())
+        seen = riding(lambda: ledger.wait(seen.id, timeout=limit, poll=timedelta(milliseconds=20)))
     except WaitTimeoutError:
-        told("cancel", ledger.cancel(seen.id))
+        told("cancel", riding(lambda: ledger.cancel(seen.id)))
         return
     told("wait", seen)
-    if seen.token is None or seen.state is not ReservationState.GRANTED:
+    token = seen.token
+    if token is None or seen.state is not ReservationState.GRANTED:
         return
     try:
-        told("renew", ledger.renew(seen.id, seen.token, LEASE / 2))
+        told("renew", riding(lambda: ledger.renew(seen.id, token, LEASE / 2)))
         time.sleep(draw.random() * 0.03)  # the work itself
         if draw.random() < 0.9:
-            told("release", ledger.release(seen.id, seen.token))
-    except StaleTokenError:  # this process stood still for longer than its lease
-        told("lost", ledger.get(seen.id))
+            told("release", riding(lambda: ledger.release(seen.id, token)))
+    except StaleTokenError:  # this process, or the database, stood still for longer than its lease
+        told("lost", riding(lambda: ledger.get(seen.id)))
 
 
 def acknowledge(file: Any, did: str, seen: Reservation) -> None:
@@ -79,62 +104,110 @@ def acknowledge(file: Any, did: str, seen: Reservation) -> None:
     os.fsync(file.fileno())
 
 
-def url_of(folder: Path) -> str:
-    """Return the ledger's URL."""
-    return f"sqlite:///{folder / 'ledger.db'}"
-
-
 # ---------------------------------------------------------------- the parent
 
 
-def run(folder: Path, *, kills: int, seed: int) -> dict[str, int]:
-    """Start clients, kill them one by one at random and start others; return what was found, or fail."""
-    draw = random.Random(seed)
-    pool = a_pool("h100-owned", gpus_per_node=GPUS, max_nodes=NODES)
-    with open_ledger(url_of(folder)) as ledger:
-        ledger.publish(a_calendar([pool], start=datetime.now(UTC) - timedelta(hours=1)))
-    names = iter(range(1_000_000))
-    running: list[Process] = [start(folder, next(names), draw) for _ in range(CLIENTS)]
-    try:
-        for _ in range(kills):
-            time.sleep(draw.expovariate(1 / 0.25))  # the random point
-            at = draw.randrange(CLIENTS)
-            assert running[at].is_alive(), "a client ended by itself: its error is above"
-            kill(running[at])
-            running[at] = start(folder, next(names), draw)
-    finally:
-        for process in running:
-            kill(process)
-    return check(folder)
+class Processes:
+    """The clients and the leader that run now."""
+
+    def __init__(self, folder: Path, place: Place, draw: random.Random) -> None:
+        self.folder, self.place, self.draw = folder, place, draw
+        self.running: dict[str, Process] = {}
+        self.killed: Counter[str] = Counter()
+        self.number = 0
+        for _ in range(CLIENTS):
+            self.add_client()
+        self.add_leader()
+
+    def add_client(self) -> None:
+        """Start one client."""
+        self.number += 1
+        name = f"c{self.number}"
+        self._start(name, client, self.folder, self.place.url, name, self.draw.randrange(1 << 30))
+
+    def add_leader(self) -> None:
+        """Start one that leads for good."""
+        self.number += 1
+        self._start(f"leader{self.number}", leader, self.place.url)
+
+    def _start(self, name: str, what: Callable[..., None], *args: Any) -> None:
+        """Start a process; forked, so that it is at work at once and the kills do not fall into its imports."""
+        process = get_context("fork").Process(target=what, args=args, name=name)
+        process.start()
+        self.running[name] = process
+
+    def kill_one(self) -> None:
+        """Kill a process, or the server, at random."""
+        which = self.draw.random()
+        for name, process in self.running.items():
+            assert process.is_alive(), f"{name} ended by itself: its error is above"
+        if which < 0.1 and self.place.stop():
+            self.killed["servers"] += 1
+            time.sleep(self.draw.random() * 0.3)  # the outage
+            self.place.start()
+            return
+        name = self._who_leads() if which < 0.1 + 1 / 6 else None
+        self.kill(name or self.draw.choice([name for name in self.running if name.startswith("c")]), leads=bool(name))
+
+    def _who_leads(self) -> str | None:
+        """Return the process that the head row names."""
+        holder = self.place.holder()
+        pid = int(holder.split(":")[-2]) if holder else None
+        return next((name for name, process in self.running.items() if process.pid == pid), None)
+
+    def kill(self, name: str, *, leads: bool) -> None:
+        """Kill a process as the kernel does when memory is short, no handler runs; start another."""
+        end(self.running.pop(name))
+        self.killed["who led" if leads else "clients"] += 1
+        if name.startswith("c"):
+            self.add_client()
+        else:
+            self.add_leader()
+
+    def end(self) -> None:
+        """Kill all."""
+        for process in self.running.values():
+            end(process)
 
 
-def start(folder: Path, number: int, draw: random.Random) -> Process:
-    """Start one client; forked, so that it is at work at once and the kills do not fall into its imports."""
-    process = get_context("fork").Process(target=client, args=(folder, f"c{number}", draw.randrange(1 << 30)))
-    process.start()
-    return process
-
-
-def kill(process: Process) -> None:
-    """Kill a client as the kernel does when memory is short: no handler runs."""
+def end(process: Process) -> None:
+    """Kill a process and wait until it is gone."""
     process.kill()
     process.join()
+
+
+def run(folder: Path, place: Place, *, kills: int, seed: int, pace: float) -> dict[str, int]:
+    """Start processes, kill them one by one at random and start others; return what was found, or fail."""
+    draw = random.Random(seed)
+    pool = a_pool("h100-owned", gpus_per_node=GPUS, max_nodes=NODES)
+    with open_ledger(place.url) as ledger:
+        ledger.publish(a_calendar([pool], start=datetime.now(UTC) - timedelta(hours=1)))
+    processes = Processes(folder, place, draw)
+    try:
+        for done in range(kills):
+            time.sleep(draw.expovariate(1 / pace))  # the random point
+            processes.kill_one()
+            if done % 100 == 99:
+                print(f"{done + 1} kills", flush=True)
+    finally:
+        processes.end()
+    place.check()
+    return {**check(folder, place.url), **{f"killed {what}": count for what, count in processes.killed.items()}}
 
 
 # ---------------------------------------------------------------- what must hold
 
 
-def check(folder: Path) -> dict[str, int]:
-    """Hold the file against what the clients were told; return the counts."""
-    with sqlite3.connect(folder / "ledger.db") as file:
-        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    rows = settled(folder)
+def check(folder: Path, url: str) -> dict[str, int]:
+    """Hold the ledger against what the clients were told; return the counts."""
+    rows = settled(url)
     told = [json.loads(line) for acks in folder.glob("*.acks") for line in whole_lines(acks)]
     check_told(told, {row.id: row for row in rows})
     check_tokens(rows)
     check_no_overlap(rows)
     return {
         "reservations": len(rows),
+        "terms": check_log(url),
         "grants": sum(row.token is not None for row in rows),
         "acknowledged": len(told),
         "released": sum(row.state is ReservationState.RELEASED for row in rows),
@@ -148,27 +221,37 @@ def whole_lines(file: Path) -> list[str]:
     return [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def settled(folder: Path) -> tuple[Reservation, ...]:
+def settled(url: str) -> tuple[Reservation, ...]:
     """Return all reservations once those of the killed have ended, which only time does here."""
-    with open_ledger(url_of(folder)) as ledger:
+    with open_ledger(url) as ledger:
         left = len([row for row in ledger.list() if not row.state.final])
         deadline = time.monotonic() + 5 + left * WALLTIME.total_seconds()
         while any(not row.state.final for row in ledger.list()):
             assert time.monotonic() < deadline, "leases of the killed do not end by themselves"
             time.sleep(0.05)
-            ledger.tick()
+            riding(ledger.tick)
         return ledger.history()
 
 
 def check_told(told: list[list[Any]], rows: dict[str, Reservation]) -> None:
     """No acknowledged answer is lost or different: the grant, its token and its slots, and each end."""
     for did, id, state, token, granted, places in told:
-        row = rows[id]
+        row = rows.get(id)
+        assert row is not None, f"{did} of {id} was acknowledged, and it is not there"
         if token is not None:
             assert (row.token, row.granted_at and row.granted_at.isoformat()) == (token, granted), (did, row)
             assert sorted([place.node, place.gpus] for place in row.placements) == places
         if ReservationState(state).final:
             assert row.state.value == state, (did, row)
+
+
+def check_log(url: str) -> int:
+    """The audit log replays to the rows, and terms only grow; return how many there were."""
+    with open_ledger(url) as ledger:
+        assert ledger.replay().different == ()
+        terms = [event.term for event in ledger.audit()]
+    assert terms == sorted(terms)
+    return len(set(terms))
 
 
 def check_tokens(rows: tuple[Reservation, ...]) -> None:
@@ -199,16 +282,23 @@ def check_no_overlap(rows: tuple[Reservation, ...]) -> None:
 
 
 def main() -> None:
-    """Run as a client, or as the parent of clients."""
+    """Run one course of kills."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=40)
     options.add_argument("--seed", type=int, default=None)
-    options.add_argument("--folder", type=Path, help="keep the ledger and the answers here")
+    options.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    options.add_argument("--pace", type=float, default=0.25, help="mean seconds between two kills")
+    options.add_argument("--folder", type=Path, help="keep the ledger's file and the answers here")
     given = options.parse_args()
     seed = random.SystemRandom().randrange(1 << 30) if given.seed is None else given.seed
-    print(f"seed {seed}, {given.kills} kills", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(run(given.folder or Path(folder), kills=given.kills, seed=seed)))
+    print(f"seed {seed}, {given.kills} kills on {given.database}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary)
+        place = SqlitePlace(folder) if given.database == "sqlite" else PostgresPlace()
+        try:
+            print(json.dumps(run(folder, place, kills=given.kills, seed=seed, pace=given.pace)))
+        finally:
+            place.close()
 
 
 if __name__ == "__main__":
