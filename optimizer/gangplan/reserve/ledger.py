@@ -84,6 +84,10 @@ class Store(Protocol):
         """Delete what ended before a moment, and fold the audit log up to it into one base."""
         ...
 
+    def knows(self, id: ReservationId) -> bool:
+        """Tell whether there is such a reservation."""
+        ...
+
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """Tell `callback`, from one thread for all, soon how a reservation stands, then every change of it."""
         ...
@@ -223,7 +227,9 @@ class StoreLedger:
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""
-        self.get(id)
+        require_text("id", id)
+        if not self._store.knows(id):
+            commands.found(lambda _: None, id)
         return self._store.subscribe(id, callback)
 
     @contextmanager

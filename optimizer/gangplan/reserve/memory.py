@@ -129,6 +129,11 @@ class MemoryStore:
 
     # ------------------------------------------------------------ news
 
+    def knows(self, id: ReservationId) -> bool:
+        """See `Store.knows`."""
+        with self._lock:
+            return id in self._rows
+
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Store.subscribe`."""
         unsubscribe = self._subscribers.add(id, callback)

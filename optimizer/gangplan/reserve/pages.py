@@ -51,6 +51,10 @@ class Pages:
 
     # ------------------------------------------------------------ reading
 
+    def knows(self, id: ReservationId) -> bool:
+        """Tell whether a reservation was live when this process last looked."""
+        return self._book is not None and id in self._written
+
     def fresh(self, connection: Connection, row: SqlRow[Any]) -> Book:
         """Return the book with all that others have committed."""
         try:

@@ -132,6 +132,8 @@ class SqlStore:
             except BaseException:
                 self._pages.drop()
                 raise
+        if self._pages.change != was.change:
+            self._news.hand(self._pages.change)
         self._entered(will, batch, post)
         return said
 
@@ -145,6 +147,7 @@ class SqlStore:
         lookup = self._pages.lookup(connection, book, [command.id for command in commands if command.id])
         now = to_us(self._clock())
         said = run_batch(book, lookup, commands, now)
+        self._news.draft(book.changed.values())
         theirs = list(zip(post.letters, said[len(batch) :], strict=True))
         self._pages.write(connection, was, will, commands, theirs, lookup, now)
         self._sweep(connection, will)
@@ -307,6 +310,13 @@ class SqlStore:
         self._outbox.trouble(error)
 
     # ------------------------------------------------------------ news
+
+    def knows(self, id: ReservationId) -> bool:
+        """See `Store.knows`."""
+        if self._pages.knows(id):
+            return True
+        with self._database.reading() as connection:
+            return bool(read_many(connection, [id]))
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Store.subscribe`."""
