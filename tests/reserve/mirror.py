@@ -99,7 +99,8 @@ class Mirror:
         check_new_places(self, [(before[id], self.rows[id]) for id in before], event["at"])
         check_notices(self)
         check_promises(self, before, {name for name, _ in said["commands"]}, event["at"])
-        self.at = event["at"]
+        if ["compact", None] not in said["commands"]:  # that is no tick
+            self.at = event["at"]
 
     def _count(self, commands: list[tuple[str, str | None]]) -> None:
         """No command is run more often than it was given."""

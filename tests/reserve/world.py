@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Pool, event
+from sqlalchemy.exc import OperationalError
 
+from gangplan.errors import UnavailableError
 from gangplan.reserve.commands import Command
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.sql import SqlStore
@@ -34,6 +36,7 @@ class Peer:
     store: SqlStore | None = None
     skew: timedelta = timedelta(0)
     fuse: int | None = None  # statements until it dies
+    fails: bool = False  # or until one fails, once
     frozen: float = 0.0  # stands still until then
     calls: dict[str, tuple[Command, int, float]] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)  # by reservation: the version that a subscriber heard last
@@ -97,17 +100,26 @@ class World:
             work(peer.up)
         except SimulatedDeath:
             self.bury(peer)
+        except UnavailableError:
+            assert peer.fails, "a statement failed by itself"
+            peer.fails = False
         finally:
             self.acting = None
 
-    def _statement(self, connection: Connection, *_: Any) -> None:
+    def _statement(self, connection: Connection, *statement: Any) -> None:
         """Count a statement or a commit of the process at work; the dead execute none."""
         peer = self.acting
         if peer is None or peer.fuse is None:
             return
         peer.fuse -= 1
-        if peer.fuse < 0:
+        if peer.fuse >= 0:
+            return
+        if not peer.fails:
             raise SimulatedDeath
+        if statement:
+            peer.fuse = None
+            self.did["failed statements"] += 1
+            raise OperationalError("any", {}, Exception("disk I/O error"))
 
     def _connected(self, connection: Any, _: Any) -> None:
         """Note whose connection it is."""
@@ -142,9 +154,9 @@ class World:
         self.draw.choice(self.peers).skew = timedelta(seconds=round(self.draw.choice(spans), 6))
 
     def light(self) -> None:
-        """Let a process die some statements from now; leaders more often, within a transaction or after it."""
+        """Let a process die some statements from now, or one of its statements fail; leaders more often."""
         peer = self.draw.choice(self.peers + self.peers[CLIENTS:] * 2)
-        peer.fuse = self.draw.randrange(30)
+        peer.fuse, peer.fails = self.draw.randrange(30), self.draw.random() < 0.2
 
     def freeze(self) -> None:
         """Let a process stand still, for longer than a leader may, or not."""
