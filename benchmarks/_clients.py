@@ -28,10 +28,10 @@ from gangplan.types import GangRequest, PodSet, Reservation, ReservationState
 
 ACCELERATOR = "h100"
 WORKERS = 32
-DEPTH = 1
-"""So many at the head of the line have a promised start. Kueue promises none."""
+DEPTH = 8
+"""So many at the head of the line have a promised start: the large ones of each cohort. Kueue promises none."""
 
-MARGIN = timedelta(seconds=10)
+MARGIN = timedelta(minutes=5)
 """A lease lasts so much longer than the run, so that a client that is late to release holds its slots until it does."""
 
 
