@@ -191,10 +191,14 @@ def most_from(changes: list[tuple[int, int]], start: int, end: int) -> int:
 
 
 def check_promises(mirror: Mirror, before: dict[str, Row | None], names: set[str], at: int) -> None:
-    """5: a promise moves later only for a calendar, a policy, a node, growth, a late tick, or one that ranks ahead."""
+    """5: a promise moves later only for a calendar, a policy, a node, growth, a late tick, or one that ranks ahead.
+
+    Where shares rank, one may rank ahead for a moment, displace a promise, and be displaced itself: that is counted.
+    """
     if names & {"publish", "set_policy", "mark_node", "resize"} or not 0 <= at - mirror.at <= LATE_US:
         return
-    gained = [mirror.rows[id] for id, was in before.items() if kept(mirror.rows[id]) and not (was and kept(was))]
+    changed = [mirror.rows[id] for id in before]
+    gained = [row for row in changed if kept(row) and not was_kept(before[row["id"]], row)]
     for id, was in before.items():
         now = mirror.rows[id]
         if was is None or was["state"] != "waiting" or was["promise"] is None or now["state"] in FINAL:
@@ -202,9 +206,14 @@ def check_promises(mirror: Mirror, before: dict[str, Row | None], names: set[str
         mirror.seen["promises that changed"] += 1
         start = now["granted"] or (now["promise"][2] if now["promise"] else FOREVER)
         if start > max(was["promise"][2], at) and not any(ranks_ahead(one, now) for one in gained):
-            came = [mirror.rows[other] for other, earlier in before.items() if earlier is None]
-            assert any(ranks_ahead(one, now) for one in came), moved_for_nobody(mirror, id, before, names)
-            mirror.seen["promises moved for one that has none in the end"] += 1
+            others = [row for row in changed if row is not now and row["state"] in WAITS]
+            assert any(ranks_ahead(one, now) for one in others), moved_for_nobody(mirror, id, before, names)
+            mirror.seen["promises moved for one that has not gained in the end"] += 1
+
+
+def was_kept(was: Row | None, now: Row) -> bool:
+    """Whether it had a start before, and has not lost its nodes since."""
+    return was is not None and kept(was) and moves_of(was) == moves_of(now)
 
 
 def moved_for_nobody(mirror: Mirror, id: str, before: dict[str, Row | None], names: set[str]) -> str:
