@@ -1,4 +1,4 @@
-"""Who gets slots, and when: a pure function of a snapshot and a time.
+"""Who gets slots, and when: a pure function of a book and a time.
 
     expire leases -> draw plans together -> in the line's order: grant now, or promise the earliest start -> preempt
 
@@ -12,67 +12,18 @@ SP2 with Backfilling", IEEE TPDS 2001.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import copy
-from dataclasses import dataclass, field
 
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, Rank
 from gangplan.reserve.line import Line, Walk
 from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.placing import LATE_US, draw_together, find_place, is_firm, keep_promise, quota_allows
-from gangplan.reserve.policy import Policy
+from gangplan.reserve.placing import LATE_US, draw_together, find_place, is_firm, keep_promise
 from gangplan.reserve.preemption import Preemptor, settle
 from gangplan.reserve.reasons import explain, far_back
-from gangplan.types import CapacityCalendar, NodeState, Reservation, ReservationState
+from gangplan.types import ReservationState
 
 ROUNDS = 8
 """What a displaced promise leaves is offered again so often at most in one admission; the next goes on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """All that admission looks at: the calendar, the policy, the nodes, what is not final, and the last token given."""
-
-    calendar: CapacityCalendar | None
-    entries: tuple[Entry, ...]
-    last_token: int
-    policy: Policy = field(default_factory=Policy)
-    nodes: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What admission changed, as the reservations stand after it."""
-
-    changed: tuple[Reservation, ...]
-    last_token: int
-
-
-def decide(snapshot: Snapshot, now: int) -> Decision:
-    """Return what is to change at `now`; the snapshot stays as it is."""
-    book = book_of(snapshot)
-    admit(book, now)
-    return Decision(changed=tuple(e.reservation() for e in book.changed.values()), last_token=book.tokens)
-
-
-def snapshot_of(book: Book) -> Snapshot:
-    """Return a copy of a book that `decide` may be asked about."""
-    return Snapshot(
-        calendar=book.calendar,
-        entries=tuple(copy(entry) for entry in book.live.values()),
-        last_token=book.tokens,
-        policy=book.policy,
-        nodes=dict(book.nodes),
-    )
-
-
-def book_of(snapshot: Snapshot) -> Book:
-    """Return a book of a snapshot's own copies."""
-    book = Book()
-    book.live = {entry.id: copy(entry) for entry in snapshot.entries}
-    book.load(snapshot.calendar, snapshot.policy, dict(snapshot.nodes))
-    book.tokens = max(book.tokens, snapshot.last_token)
-    return book
 
 
 def admit(book: Book, now: int) -> None:
@@ -142,9 +93,10 @@ class Tried:
         """Tell whether a gang of this shape, for as long or less, was found not to fit now."""
         return entry.limit >= self.failed.get(entry.kind, FOREVER)
 
-    def note(self, entry: Entry) -> None:
-        """Note that it does not fit now; what is free only shrinks while a pass goes on."""
-        self.failed[entry.kind] = min(entry.limit, self.failed.get(entry.kind, FOREVER))
+    def note(self, book: Book, entry: Entry, now: int) -> None:
+        """Note that it does not fit now, if it is for want of slots; what is free only shrinks while a pass goes on."""
+        if entry.state.waits and entry.earliest <= now and _quota_now(book, entry, now, all):
+            self.failed[entry.kind] = min(entry.limit, self.failed.get(entry.kind, FOREVER))
 
 
 def _line_of_unserved(book: Book) -> Line:
@@ -181,9 +133,8 @@ def _serve(book: Book, entry: Entry, now: int, tried: Tried, walk: Walk) -> None
     if may_plan or entry.earliest > now:
         _plan(book, entry, now, tried, may_plan=may_plan)
     elif not _hopeless(book, entry, now, tried):
-        whole = find_place(book, entry, now, may_plan=False, last=tried.last)
-        if whole and entry.state.waits and _quota_now(book, entry, now, all):
-            tried.note(entry)
+        if find_place(book, entry, now, may_plan=False, last=tried.last):
+            tried.note(book, entry, now)
     elif entry.reason is not None:
         walk.drop(entry)
     book.unserved.discard(entry.id)
@@ -194,11 +145,10 @@ def _serve(book: Book, entry: Entry, now: int, tried: Tried, walk: Walk) -> None
 
 def _plan(book: Book, entry: Entry, now: int, tried: Tried, *, may_plan: bool) -> None:
     """Find a place now or later for one at the head of the line, by preemption if it is entitled to it."""
-    whole = find_place(book, entry, now, may_plan=may_plan, last=tried.last)
+    if find_place(book, entry, now, may_plan=may_plan, last=tried.last):
+        tried.note(book, entry, now)
     if not entry.state.waits:
         return
-    if whole and entry.earliest <= now and _quota_now(book, entry, now, all):
-        tried.note(entry)
     tried.preemptor.help(entry, now)
     if entry.plan is None and entry.reason is None:
         entry.reason = explain(book, entry, now)
@@ -225,8 +175,4 @@ def _hopeless(book: Book, entry: Entry, now: int, tried: Tried) -> bool:
 
 def _quota_now(book: Book, entry: Entry, now: int, of: Callable[[Iterable[bool]], bool]) -> bool:
     """Tell whether any, or all, of its pools' accelerators are within the tenant's quota now."""
-    boards = book.pools_for(entry.request)
-    return of(quota_allows(book, entry, board, now, now + entry.limit_on(board.pool.accelerator)) for board in boards)
-
-
-__all__ = ["Decision", "Snapshot", "admit", "book_of", "decide", "expire", "snapshot_of"]
+    return of(book.in_quota(entry, board, now) for board in book.pools_for(entry.request))

@@ -5,6 +5,7 @@ A store keeps one book, brings it up to date, lets one call at a time work on it
 
 from __future__ import annotations
 
+from copy import copy
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
@@ -205,13 +206,16 @@ class Book:
         self.add(entry)
         self.touch(entry)
 
-    def give_notice(self, entry: Entry, leave: Leave) -> None:
-        """Tell a holder that its slots are taken at `leave.until`; no renewal passes that."""
+    def give_notice(
+        self, entry: Entry, until: int, *, why: str, state: ReservationState, beneficiary: str = ""
+    ) -> None:
+        """Tell a holder that its slots are taken at `until`, and what it is then; no renewal passes that."""
+        assert entry.expires is not None  # noqa: S101
         assert entry.hard_end is not None  # noqa: S101
         self._drop(entry, entry.hard_end)
-        entry.leave = leave
-        entry.hard_end = min(entry.hard_end, leave.until)
-        entry.expires = min(entry.expires or leave.until, leave.until)
+        entry.leave = Leave(until, why, state, beneficiary, expires=entry.expires, hard_end=entry.hard_end)
+        entry.hard_end = min(entry.hard_end, until)
+        entry.expires = min(entry.expires, until)
         self._hold(entry, entry.hard_end)
         self.leaving.add(entry.id)
         self.touch(entry)
@@ -221,7 +225,8 @@ class Book:
         leave, board = entry.leave, self.boards.get(entry.pool or "")
         if leave is None or board is None or entry.hard_end is None:
             return False
-        if leave.hard_end > entry.hard_end and not self._stays_free(entry, board, entry.hard_end, leave.hard_end):
+        longer = leave.hard_end > entry.hard_end
+        if longer and not self.is_free(entry, board, entry.slots, entry.hard_end, leave.hard_end):
             return False
         self._drop(entry, entry.hard_end)
         entry.hard_end, entry.expires, entry.leave = leave.hard_end, leave.expires, None
@@ -229,13 +234,6 @@ class Book:
         self.leaving.discard(entry.id)
         self.touch(entry)
         return True
-
-    def _stays_free(self, entry: Entry, board: Board, start: int, end: int) -> bool:
-        """Tell whether a holder's slots, and its quota, stay free after its end."""
-        gpus, name = gpus_of(board, entry.slots), board.pool.accelerator
-        return board.is_free(entry.slots, start, end) and self.quotas.allows(
-            entry.request.tenant, name, gpus, start, end
-        )
 
     def set_plan(self, entry: Entry, plan: Plan | None) -> None:
         """Promise a start, or take the promise back."""
@@ -272,6 +270,12 @@ class Book:
             board.plan(entry.id, plan.slots, plan.start, plan.end)
             gpus = gpus_of(board, plan.slots)
             self.quotas.plan(entry.request.tenant, board.pool.accelerator, gpus, plan.start, plan.end)
+
+    def in_quota(self, entry: Entry, board: Board, start: int) -> bool:
+        """Tell whether the tenant's quota has room for a gang in a pool, from `start` for its walltime there."""
+        request, name = entry.request, board.pool.accelerator
+        gpus = request.gpus / board.pool.slots_per_gpu
+        return self.quotas.allows(request.tenant, name, gpus, start, start + entry.limit_on(name))
 
     def is_free(self, entry: Entry, board: Board, slots: Slots, start: int, end: int) -> bool:
         """Tell whether slots, and the tenant's quota of them, are free from `start` up to `end`."""
@@ -322,10 +326,13 @@ class Book:
             else:
                 self.put_back(entry)
 
-    def load_calendar(self, calendar: CapacityCalendar) -> None:
-        """Build the boards of a calendar and put on them what there is."""
-        check_calendar(calendar)
-        self.load(calendar, self.policy, self.nodes)
+    def copy(self) -> Book:
+        """Return a book in the same state, to try something on."""
+        other = Book()
+        other.live = {id: copy(entry) for id, entry in self.live.items()}
+        other.load(self.calendar, self.policy, dict(self.nodes))
+        other.arrivals, other.tokens = self.arrivals, self.tokens
+        return other
 
     def load(self, calendar: CapacityCalendar | None, policy: Policy, nodes: dict[str, NodeState]) -> None:
         """Build the boards anew, by a calendar, a policy and the nodes' states, and put on them what there is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from copy import copy
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from types import NoneType
@@ -283,7 +282,7 @@ class StoreLedger:
         now = self._now()
 
         def work(book: Book, lookup: commands.Lookup) -> Reservation:
-            trial = _trial_of(book)
+            trial = book.copy()
             entry = commands.submit(trial, lambda _: None, request, request_text(request), now)
             admit(trial, now)
             return entry.reservation()
@@ -327,18 +326,6 @@ class StoreLedger:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
-
-
-def _trial_of(book: Book) -> Book:
-    """Return a copy of a book to try something on."""
-    trial = Book()
-    trial.policy, trial.nodes = book.policy, dict(book.nodes)
-    trial.arrivals, trial.tokens = book.arrivals, book.tokens
-    for entry in book.live.values():
-        trial.add(copy(entry))
-    if book.calendar is not None:
-        trial.load_calendar(book.calendar)
-    return trial
 
 
 def _require_lease(id: ReservationId, token: Token) -> None:

@@ -24,10 +24,6 @@ class Line:
     def __init__(self) -> None:
         self._levels: dict[int, dict[Key, list[tuple[int, Entry]]]] = {}
         self._points: list[int] = []
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
 
     def add(self, entry: Entry) -> None:
         """Let an entry wait."""
@@ -36,7 +32,6 @@ class Line:
             self._levels[key[0]] = {}
             insort(self._points, key[0])
         insort(self._levels[key[0]].setdefault(key, []), (entry.arrival, entry))
-        self._size += 1
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out."""
@@ -44,18 +39,17 @@ class Line:
         level = self._levels[key[0]]
         group = level[key]
         del group[bisect_left(group, (entry.arrival,))]
-        self._size -= 1
         if not group:
             del level[key]
         if not level:
             del self._levels[key[0]]
             del self._points[bisect_left(self._points, key[0])]
 
-    def levels(self) -> Iterator[tuple[int, dict[Key, list[tuple[int, Entry]]]]]:
+    def levels(self) -> Iterator[dict[Key, list[tuple[int, Entry]]]]:
         """Yield the groups of each level of points, the first level first, as they are when it comes."""
         for points in list(self._points):
             if points in self._levels:
-                yield points, {key: list(group) for key, group in self._levels[points].items()}
+                yield {key: list(group) for key, group in self._levels[points].items()}
 
 
 def _key(entry: Entry) -> Key:
@@ -76,7 +70,7 @@ class Walk:
         self._dropped: set[Key] = set()
 
     def __iter__(self) -> Iterator[Entry]:
-        for _, groups in self._line.levels():
+        for groups in self._line.levels():
             yield from self._level(groups)
 
     def drop(self, entry: Entry) -> None:

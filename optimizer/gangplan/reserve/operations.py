@@ -7,7 +7,7 @@ from gangplan.reserve import codec
 from gangplan.reserve.board import Board, Shape, Slot, Slots
 from gangplan.reserve.book import Book, Document, most_nodes
 from gangplan.reserve.commands import Lookup, holding
-from gangplan.reserve.entry import Entry, Leave
+from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy import Policy
 from gangplan.types import NodeState, ReservationId, ReservationState, Token, require_items
@@ -136,13 +136,8 @@ def _tell(book: Book, entry: Entry, node: str, state: NodeState, now: int) -> No
     if state is NodeState.LOST:
         book.interrupt(entry)
     elif state is NodeState.DRAINING and leave is None:
-        assert entry.expires is not None  # noqa: S101
-        assert entry.hard_end is not None  # noqa: S101
-        until = now + span_us(book.policy.drain)
-        why = f"node {node} is draining"
-        book.give_notice(
-            entry, Leave(until, why, ReservationState.INTERRUPTED, "", expires=entry.expires, hard_end=entry.hard_end)
-        )
+        until, why = now + span_us(book.policy.drain), f"node {node} is draining"
+        book.give_notice(entry, until, why=why, state=ReservationState.INTERRUPTED)
     elif state is NodeState.READY and leave is not None and leave.state is ReservationState.INTERRUPTED:
         out = book.out_of(entry.pool or "")
         if not any(_is_on(entry, number) for number in out):

@@ -41,18 +41,11 @@ def find_now(book: Book, entry: Entry, now: int) -> Found | None:
     if entry.earliest > now:
         return None
     for board in book.pools_for(entry.request):
-        end = now + entry.limit_on(board.pool.accelerator)
-        if not quota_allows(book, entry, board, now, end) or _last(entry, board) < now:
+        if not book.in_quota(entry, board, now) or _last(entry, board) < now:
             continue
-        if slots := board.fit_now(entry.shape, now, end):
+        if slots := board.fit_now(entry.shape, now, now + entry.limit_on(board.pool.accelerator)):
             return board, now, slots
     return None
-
-
-def quota_allows(book: Book, entry: Entry, board: Board, start: int, end: int) -> bool:
-    """Tell whether the tenant's quota has room for the gang from `start` up to `end`."""
-    request, pool = entry.request, board.pool
-    return book.quotas.allows(request.tenant, pool.accelerator, request.gpus / pool.slots_per_gpu, start, end)
 
 
 def _last(entry: Entry, board: Board) -> int:
@@ -73,13 +66,13 @@ def _earliest(
         if allowed is None or allowed > until:
             return None
         found = board.earliest(entry.shape, length, allowed, until, tries)
-        if found is None or book.quotas.allows(tenant, name, gpus, found[0], found[0] + length):
+        if found is None or book.in_quota(entry, board, found[0]):
             return found
         start = found[0]
     return None
 
 
-def promise(book: Book, entry: Entry, found: Found, now: int, *, firm: bool = False) -> None:
+def promise(book: Book, entry: Entry, found: Found, now: int) -> None:
     """Grant what starts now; promise what starts later."""
     board, start, slots = found
     length = entry.limit_on(board.pool.accelerator)
@@ -87,7 +80,7 @@ def promise(book: Book, entry: Entry, found: Found, now: int, *, firm: bool = Fa
         book.set_plan(entry, None)
         book.grant(entry, board, slots, now, now + length)
         return
-    firm = firm or entry.earliest > now or is_firm(entry)
+    firm = entry.earliest > now or is_firm(entry)
     plan = Plan(pool=board.pool.name, slots=slots, start=start, end=start + length, firm=firm, rank=entry.rank)
     book.set_plan(entry, plan)
     entry.reason = explain(book, entry, now)

@@ -12,8 +12,9 @@ import math
 from gangplan.reserve.board import Board
 from gangplan.reserve.book import Book
 from gangplan.reserve.codec import id_of
-from gangplan.reserve.entry import Entry, Leave, Plan
+from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND, span_us
+from gangplan.reserve.placing import is_firm
 from gangplan.reserve.reasons import explain
 from gangplan.reserve.victims import Candidate, Choice, choose
 from gangplan.types import ReservationId, ReservationState
@@ -37,8 +38,7 @@ class Preemptor:
 
     def help(self, entry: Entry, now: int) -> None:
         """Give notice to the cheapest set of gangs whose slots an entitled request can start on, if that is sooner."""
-        firm = entry.plan is not None and entry.plan.firm
-        if firm or entry.earliest > now or not self._left or not self._looks or not self._running():
+        if is_firm(entry) or entry.earliest > now or not self._left or not self._looks or not self._running():
             return
         self._looks -= 1
         safe: list[int] = []
@@ -128,18 +128,8 @@ class Preemptor:
         book = self._book
         why = f"{entry.request.tenant} {entry.request.request_key} (priority {entry.priority}) needs its slots"
         for id in choice.victims:
-            victim = book.live[ReservationId(id)]
-            assert victim.expires is not None  # noqa: S101
-            assert victim.hard_end is not None  # noqa: S101
-            leave = Leave(
-                until=gone,
-                why=why,
-                state=ReservationState.PREEMPTED,
-                beneficiary=entry.request.request_key,
-                expires=victim.expires,
-                hard_end=victim.hard_end,
-            )
-            book.give_notice(victim, leave)
+            victim, state = book.live[ReservationId(id)], ReservationState.PREEMPTED
+            book.give_notice(victim, gone, why=why, state=state, beneficiary=entry.request.request_key)
         end = gone + entry.limit_on(board.pool.accelerator)
         name = board.pool.name
         book.set_plan(entry, Plan(pool=name, slots=choice.slots, start=gone, end=end, firm=True, rank=entry.rank))
@@ -168,6 +158,5 @@ def settle(book: Book) -> None:
         if leave is None or leave.state is not ReservationState.PREEMPTED:
             continue
         beneficiary = book.live.get(id_of(leave.beneficiary))
-        waits = beneficiary is not None and beneficiary.state.waits
-        if not (waits and beneficiary is not None and beneficiary.plan is not None and beneficiary.plan.firm):
+        if beneficiary is None or not is_firm(beneficiary):
             book.take_notice_back(entry)

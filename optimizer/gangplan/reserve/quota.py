@@ -139,7 +139,7 @@ class Quotas:
         self.policy = policy
         self.used: dict[str, dict[str, float]] = {}  # tenant: accelerator: GPUs held now
         self._accounts: dict[tuple[str, str], Account] = defaultdict(Account)
-        self._cohorts: dict[tuple[str, str], Cohort | None] = {}
+        self._cohorts: dict[tuple[str, str], Cohort] = {}
         self._limited = any(tenant.quotas for tenant in policy.tenants.values())
 
     # ------------------------------------------------------------ what is held and promised
@@ -185,20 +185,22 @@ class Quotas:
             self._cohorts[name, accelerator] = Cohort(members)
         return self._cohorts[name, accelerator]
 
+    def limit(self, tenant: str, accelerator: str) -> float:
+        """Return the GPUs that a tenant may hold: its own, and what it may borrow of its cohort."""
+        quota = self.quota(tenant, accelerator)
+        return float("inf") if quota is None else _limit(quota, self.cohort(tenant, accelerator))
+
     def most(self, tenant: str, accelerator: str) -> float:
         """Return the GPUs that a tenant could ever hold."""
-        quota = self.quota(tenant, accelerator)
-        if quota is None:
-            return float("inf")
-        cohort = self.cohort(tenant, accelerator)
-        if cohort is None:
-            return quota.nominal
+        limit, cohort = self.limit(tenant, accelerator), self.cohort(tenant, accelerator)
+        if cohort is None or tenant not in cohort.members:
+            return limit
         kept = sum(
             other.nominal - other.lend
             for name, (_, other) in cohort.members.items()
             if name != tenant and other.lend is not None
         )
-        return min(_with(quota), cohort.nominal - kept)
+        return min(limit, cohort.nominal - kept)
 
     def allows(self, tenant: str, accelerator: str, gpus: float, start: int, end: int) -> bool:
         """Tell whether a tenant may have so many more from `start` up to `end`."""
@@ -209,7 +211,7 @@ class Quotas:
         if cohort is not None and not cohort.allows(tenant, gpus, start, end):
             return False  # asked first: one answer serves all members
         own = self._accounts[tenant, accelerator].peak(start, end) + gpus
-        return own <= (quota.nominal if cohort is None else _with(quota)) + _DUST
+        return own <= _limit(quota, cohort) + _DUST
 
     def first(self, tenant: str, accelerator: str, gpus: float, length: int, after: int, until: int) -> int | None:
         """Return the first start from `after` to `until` at which a tenant may have so many more for `length`."""
@@ -217,7 +219,7 @@ class Quotas:
         if quota is None:
             return after
         cohort = self.cohort(tenant, accelerator)
-        limit = (quota.nominal if cohort is None else _with(quota)) - gpus + _DUST
+        limit = _limit(quota, cohort) - gpus + _DUST
         start = self._accounts[tenant, accelerator].first(limit, length, after, until)
         while start is not None and cohort is not None:
             agreed = cohort.first(tenant, gpus, length, start, until)
@@ -232,8 +234,7 @@ class Quotas:
         if quota is None:
             return 0.0, 0.0
         cohort = self.cohort(tenant, accelerator)
-        own = self._accounts[tenant, accelerator].peak(start, end) + gpus
-        own -= quota.nominal if cohort is None else _with(quota)
+        own = self._accounts[tenant, accelerator].peak(start, end) + gpus - _limit(quota, cohort)
         return max(0.0, own), 0.0 if cohort is None else max(0.0, cohort.over(tenant, gpus, start, end))
 
     def within_nominal(self, tenant: str, accelerator: str, gpus: float) -> bool:
@@ -251,6 +252,8 @@ class Quotas:
         return self.used.get(tenant, {}).get(accelerator, 0.0)
 
 
-def _with(quota: Quota) -> float:
+def _limit(quota: Quota, cohort: Cohort | None) -> float:
     """Return a quota with all that may be borrowed."""
+    if cohort is None:
+        return quota.nominal
     return float("inf") if quota.borrow is None else quota.nominal + quota.borrow

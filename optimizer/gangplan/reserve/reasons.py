@@ -8,7 +8,7 @@ from datetime import datetime
 from gangplan.reserve.board import Board, Shape
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, shape_of
-from gangplan.reserve.moments import FOREVER, from_us
+from gangplan.reserve.moments import from_us
 from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationState
 
 _SHOWN = 3
@@ -55,7 +55,7 @@ def _window(entry: Entry) -> Reason:
 
 def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
     """Return the limit that holds it, judged on the pool that comes nearest to serving it."""
-    if boards and not any(_in_quota(book, entry, board, now) for board in boards):
+    if boards and not any(book.in_quota(entry, board, now) for board in boards):
         return Limit.QUOTA
     gpus = entry.request.gpus
     if any(_fits_beside_running(board, entry.shape, now, _end(entry, board, now)) for board in boards):
@@ -70,13 +70,6 @@ def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
 
 def _end(entry: Entry, board: Board, now: int) -> int:
     return now + entry.limit_on(board.pool.accelerator)
-
-
-def _in_quota(book: Book, entry: Entry, board: Board, now: int) -> bool:
-    """Tell whether the tenant's quota would let it start in a pool now."""
-    request, pool = entry.request, board.pool
-    gpus = request.gpus / pool.slots_per_gpu
-    return book.quotas.allows(request.tenant, pool.accelerator, gpus, now, _end(entry, board, now))
 
 
 def _fits_beside_running(board: Board, shape: Shape, now: int, end: int) -> bool:
@@ -110,9 +103,8 @@ def _sharing(book: Book, boards: list[Board], entry: Entry) -> set[str]:
     tenants: set[str] = set()
     for board in boards:
         name, spg = board.pool.accelerator, board.pool.slots_per_gpu
-        quota, cohort = book.quotas.quota(tenant, name), book.quotas.cohort(tenant, name)
-        own = FOREVER if quota is None or (cohort and quota.borrow is None) else quota.nominal + (quota.borrow or 0)
-        full = book.quotas.held(tenant, name) + gpus / spg > own
+        cohort = book.quotas.cohort(tenant, name)
+        full = book.quotas.held(tenant, name) + gpus / spg > book.quotas.limit(tenant, name)
         tenants.update({tenant} if full or cohort is None else set(cohort.members))
     return tenants
 
