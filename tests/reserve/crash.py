@@ -36,6 +36,9 @@ CLIENTS = 4
 NODES, GPUS = 4, 8
 LEASE = timedelta(seconds=0.4)
 WALLTIME = timedelta(seconds=1)
+STALL = 2.0
+"""Seconds without any answer after which the next kill comes all the same: it may be what they wait for."""
+
 SIZES = ((1, 2), (2, 2), (3, 4), (2, 8), (4, 8))  # pods x GPUs; the last is the whole pool
 
 
@@ -185,6 +188,7 @@ def run(folder: Path, place: Place, *, kills: int, seed: int, pace: float) -> di
     processes = Processes(folder, place, draw)
     try:
         for done in range(kills):
+            await_answer(folder)
             time.sleep(draw.expovariate(1 / pace))  # the random point
             processes.kill_one()
             if done % 100 == 99:
@@ -193,6 +197,18 @@ def run(folder: Path, place: Place, *, kills: int, seed: int, pace: float) -> di
         processes.end()
     place.check()
     return {**check(folder, place.url), **{f"killed {what}": count for what, count in processes.killed.items()}}
+
+
+def await_answer(folder: Path) -> None:
+    """Wait until some client was told something more, so that kills do not outrun a slow machine; not for ever."""
+    before, deadline = written(folder), time.monotonic() + STALL
+    while written(folder) == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def written(folder: Path) -> int:
+    """Return how much the clients have written down of what they were told."""
+    return sum(acks.stat().st_size for acks in folder.glob("*.acks"))
 
 
 # ---------------------------------------------------------------- what must hold
