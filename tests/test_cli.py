@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
-
-from gangplan import cli
+from tests.command import Call, caller
 
 COMMANDS = (
     "init",
@@ -43,23 +38,6 @@ COMMANDS = (
 ASK = ("reserve", "--tenant", "vision", "--pods", "2", "--gpus", "4", "--accelerator", "h100-lab", "--duration", "1h")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a call of the command came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its output as JSON."""
-        return json.loads(self.out)
-
-
-Call = Callable[..., Said]
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """The home folder of a test's commands."""
@@ -71,14 +49,7 @@ def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     """Call the command as a shell would, in this process."""
     monkeypatch.setenv("GANGPLAN_HOME", str(home))
 
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["gangplan", *words])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return Said(code=int(left.value.code or 0), out=captured.out, err=captured.err)
-
-    yield run
+    yield caller(monkeypatch, capsys)
     typer.echo("", nl=False)
 
 

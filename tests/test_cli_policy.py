@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.command import Call, caller
 
-from gangplan import cli, terminal
+from gangplan import terminal
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.policy_file import policy_from_yaml
 
@@ -22,23 +18,6 @@ tenants:
 """
 ASK = ("reserve", "--pods", "1", "--gpus", "4", "--accelerator", "h100-lab", "--duration", "1h", "--tenant")
 SET = ("--by", "ada", "--why", "two teams now")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a call of the command came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its output as JSON."""
-        return json.loads(self.out)
-
-
-Call = Callable[..., Said]
 
 
 @pytest.fixture
@@ -53,13 +32,7 @@ def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setenv("GANGPLAN_HOME", str(home))
     monkeypatch.setattr(terminal.console, "width", 160)
 
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["gangplan", *words])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return Said(code=int(left.value.code or 0), out=captured.out, err=captured.err)
-
+    run = caller(monkeypatch, capsys)
     assert run("init").code == 0
     return run
 

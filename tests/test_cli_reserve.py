@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.command import Call, caller
 
-from gangplan import cli, terminal
+from gangplan import terminal
 from gangplan.clock import system_clock
 from gangplan.config import load_settings
 from gangplan.reserve import Ledger, open_ledger
@@ -22,36 +18,13 @@ TWO = ("--tenant", "vision", "--pods", "2", "--gpus", "4", "--accelerator", "h10
 ONE = (*TWO[:3], "1", *TWO[4:])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a call of the command came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its output as JSON."""
-        return json.loads(self.out)
-
-
-Call = Callable[..., Said]
-
-
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command as a shell would, in this process, with a fleet of 2 x 4 GPUs."""
     monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(terminal.console, "width", 200)
 
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["gangplan", *words])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return Said(code=int(left.value.code or 0), out=captured.out, err=captured.err)
-
+    run = caller(monkeypatch, capsys)
     assert run("init").code == 0
     return run
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
+from tests.reserve.packs import packs
 
 from gangplan.reserve.board import Board, Steps
 from gangplan.reserve.entry import shape_of
@@ -68,19 +68,6 @@ class Facts:
                 groups.setdefault(domain, []).append(gpus)
         sizes = tuple(sorted((size for size, count in pods for _ in range(count)), reverse=True))
         return any(packs(tuple(sorted(group)), sizes) for group in groups.values())
-
-
-@cache
-def packs(free: tuple[int, ...], pods: tuple[int, ...]) -> bool:
-    """Tell whether pods (their GPUs) can be put on nodes (their free GPUs) in any way at all."""
-    if not pods:
-        return True
-    first, rest = pods[0], pods[1:]
-    return any(
-        packs(tuple(sorted((*free[:at], there - first, *free[at + 1 :]))), rest)
-        for at, there in enumerate(free)
-        if there >= first and there not in free[:at]
-    )
 
 
 def pods_of(shape: Shape) -> list[tuple[int, int]]:

@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
+from tests.reserve.packs import packs
 
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger, open_ledger
@@ -196,19 +196,6 @@ def _seat(pool: str, slots: Sequence[Any], start: int, end: int, *, firm: bool =
 
 
 # ---------------------------------------------------------------- the oracle
-
-
-@cache
-def packs(free: tuple[int, ...], pods: tuple[int, ...]) -> bool:
-    """Tell whether pods (their GPUs) can be put on nodes (their free GPUs) in any way at all."""
-    if not pods:
-        return True
-    first, rest = pods[0], pods[1:]
-    return any(
-        packs(tuple(sorted((*free[:at], there - first, *free[at + 1 :]))), rest)
-        for at, there in enumerate(free)
-        if there >= first and there not in free[:at]
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

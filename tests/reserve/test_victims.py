@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import combinations
 from typing import Any
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from tests.reserve.packs import packs
 
 from gangplan.reserve.board import Board, Steps
 from gangplan.reserve.packing import Shape, Slot, Slots
@@ -158,19 +158,6 @@ seeds = st.integers(0, 10**9)
 
 
 # ---------------------------------------------------------------- brute force
-
-
-@cache
-def packs(free: tuple[int, ...], pods: tuple[int, ...]) -> bool:
-    """Tell whether pods (their GPUs) can be put on nodes (their free GPUs) in any way at all."""
-    if not pods:
-        return True
-    first, rest = pods[0], pods[1:]
-    return any(
-        packs(tuple(sorted((*free[:at], there - first, *free[at + 1 :]))), rest)
-        for at, there in enumerate(free)
-        if there >= first and there not in free[:at]
-    )
 
 
 def suffices(case: Case, gone: frozenset[str]) -> bool:
