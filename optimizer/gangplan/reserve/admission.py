@@ -11,15 +11,16 @@ SP2 with Backfilling", IEEE TPDS 2001.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from gangplan.reserve.book import Book
-from gangplan.reserve.entry import Entry, Rank
-from gangplan.reserve.line import Line, Walk
+from gangplan.reserve.entry import Entry, Plan, Rank
+from gangplan.reserve.line import Line
 from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.placing import LATE_US, draw_together, find_place, is_firm, keep_promise
+from gangplan.reserve.placing import LATE_US, draw_together, find_now, find_start, keep_promise, promise
 from gangplan.reserve.preemption import Preemptor, settle
-from gangplan.reserve.reasons import explain, far_back
+from gangplan.reserve.reasons import say_why
 from gangplan.types import ReservationState
 
 ROUNDS = 8
@@ -34,16 +35,18 @@ def admit(book: Book, now: int) -> None:
     """
     expire(book, now)
     settle(book)  # before others are promised the slots of those who may stay
+    keep_due(book, now)
+    book.rank_promises()
     for _ in range(ROUNDS):
-        if book.freed:
-            book.freed = False
+        freed, book.freed = book.freed, False
+        if freed:
             draw_together(book, now)
-            _serve_line(book, book.line, now)
-        if book.unserved:
-            _serve_line(book, _line_of_unserved(book), now)
-        if not book.freed and not book.unserved:
+        elif not book.unserved:
             break
+        Pass(book, now).serve(book.line if freed else _line_of_unserved(book))
     settle(book)
+    book.lost.clear()
+    say_why(book, now)
 
 
 def expire(book: Book, now: int) -> None:
@@ -76,103 +79,135 @@ def _missed(entry: Entry, now: int) -> bool:
     return entry.plan is None or now - entry.plan.start > LATE_US
 
 
-class Tried:
-    """What one pass has found out: how many have promises, who has the last one, and which wishes do not fit now."""
-
-    def __init__(self, book: Book) -> None:
-        self.lined = sorted(entry.rank for entry in book.planned.values() if not is_firm(entry))
-        self.failed: dict[int, int] = {}  # by kind: the shortest walltime that did not fit
-        self.preemptor = Preemptor(book)
-
-    @property
-    def last(self) -> Rank:
-        """The last rank with a promise that may be displaced."""
-        return self.lined[-1] if self.lined else (-FOREVER, 0.0, 0)
-
-    def fails(self, entry: Entry) -> bool:
-        """Tell whether a gang of this shape, for as long or less, was found not to fit now."""
-        return entry.limit >= self.failed.get(entry.kind, FOREVER)
-
-    def note(self, book: Book, entry: Entry, now: int) -> None:
-        """Note that it does not fit now, if it is for want of slots; what is free only shrinks while a pass goes on."""
-        if entry.state.waits and entry.earliest <= now and _quota_now(book, entry, now, all):
-            self.failed[entry.kind] = min(entry.limit, self.failed.get(entry.kind, FOREVER))
+def keep_due(book: Book, now: int) -> None:
+    """Grant what is promised for now or before, ahead of all that may have come since; one that lapsed waits anew."""
+    due = [book.live[id] for id in book.unserved]
+    for entry in sorted(due, key=lambda one: one.rank):
+        plan = entry.plan
+        if plan is not None and plan.start <= now:
+            book.unserved.discard(entry.id)
+            keep_promise(book, entry, plan, now)
+        elif entry.firm:
+            book.unserved.discard(entry.id)
 
 
 def _line_of_unserved(book: Book) -> Line:
-    """Return a line of those that are to be served again, among those with promises, beside which they rank."""
+    """Return a line of those that are to be served again, and of the promised, who count in their tenants' shares."""
     line = Line()
-    for id in book.unserved:
+    for id in book.unserved | book.planned.keys():
         line.add(book.live[id])
-    for entry in book.planned.values():
-        if entry.id not in book.unserved and not is_firm(entry):
-            line.add(entry)
     return line
 
 
-def _serve_line(book: Book, line: Line, now: int) -> None:
-    """Serve all that wait in a line; most of a long one is passed over, as not fitting by its kind or quota."""
-    tried = Tried(book)
-    walk = book.walk(line)
-    for entry in walk:
-        plan = entry.plan
-        if plan is not None and plan.start > now:
-            tried.preemptor.help(entry, now)
-            book.unserved.discard(entry.id)
+class Pass:
+    """One pass along a line, in the order of ranks, among those with promises.
+
+    Where a gang without a promise comes before some who have one, these are lifted off the board, all at once, so that
+    it finds a place as though they had none. Each is put back in its turn, or, its slots gone, served anew.
+    """
+
+    def __init__(self, book: Book, now: int) -> None:
+        self._book = book
+        self._now = now
+        self._depth = book.policy.depth
+        self._lined = 0  # promises so far
+        self._behind: deque[Entry] = deque()  # those with promises whose turn is still to come
+        self._lifted = False  # these are off the board
+        self._failed: dict[int, int] = {}  # by kind: the shortest walltime that does not fit now
+        self._preemptor = Preemptor(book)
+
+    def serve(self, line: Line) -> None:
+        """Serve all in a line; most of a long one is passed over, as not fitting by its kind or quota."""
+        book = self._book
+        self._behind.extend(book.promised())
+        walk = book.walk(line, counts=self._counts)
+        for entry, share in walk:
+            if entry.plan is None and entry.id not in book.lost:
+                entry.rank = (entry.points, share, entry.arrival)
+                self._catch_up(entry.rank)
+                if self._serve(entry):
+                    walk.pass_over(entry)
+        self._catch_up((FOREVER, 0.0, 0))
+
+    def _catch_up(self, rank: Rank) -> None:
+        """Let those with promises have their turn, up to a rank."""
+        while self._behind and self._behind[0].rank < rank:
+            self._stand(self._behind.popleft())
+
+    def _stand(self, entry: Entry) -> None:
+        """Keep a promise, in its turn: put it back, or grant what is due; or serve the gang anew."""
+        book, plan = self._book, entry.plan
+        if plan is None or not self._stands(entry, plan):
+            self._serve(entry)
+        elif self._lined >= self._depth:
+            book.set_plan(entry, None)
+            book.freed = True
+            self._serve(entry)
         else:
-            _serve(book, entry, now, tried, walk)
+            self._preemptor.help(entry, self._now)
+            self._lined += entry.displaceable
+            book.unserved.discard(entry.id)
 
-
-def _serve(book: Book, entry: Entry, now: int, tried: Tried, walk: Walk) -> None:
-    """Grant one request, or promise it a start, or say why it waits."""
-    book.unserved.discard(entry.id)
-    if entry.plan is not None and keep_promise(book, entry, entry.plan, now):
-        return
-    depth = book.policy.depth
-    may_plan = len(tried.lined) < depth or entry.rank < tried.last
-    if may_plan or entry.earliest > now:
-        _plan(book, entry, now, tried, may_plan=may_plan)
-    elif not _hopeless(book, entry, now, tried):
-        if find_place(book, entry, now, may_plan=False, last=tried.last):
-            tried.note(book, entry, now)
-    elif entry.reason is not None:
-        walk.drop(entry)
-    book.unserved.discard(entry.id)
-    if entry.state.waits and entry.reason is None:
-        entry.reason = far_back(entry, depth)
-        book.touch(entry)
-
-
-def _plan(book: Book, entry: Entry, now: int, tried: Tried, *, may_plan: bool) -> None:
-    """Find a place now or later for one at the head of the line, by preemption if it is entitled to it."""
-    if find_place(book, entry, now, may_plan=may_plan, last=tried.last):
-        tried.note(book, entry, now)
-    if not entry.state.waits:
-        return
-    tried.preemptor.help(entry, now)
-    if entry.plan is None and entry.reason is None:
-        entry.reason = explain(book, entry, now)
-        book.touch(entry)
-    if entry.plan is not None and not entry.plan.firm:
-        _line_up(book, entry, tried)
-
-
-def _line_up(book: Book, entry: Entry, tried: Tried) -> None:
-    """Count a promise; where there are more than the policy's depth, the last in rank loses its own."""
-    lined = [other for other in book.planned.values() if not is_firm(other)]
-    if len(lined) > book.policy.depth:
-        last = max(lined, key=lambda other: other.rank)
-        book.set_plan(last, None)
+    def _stands(self, entry: Entry, plan: Plan) -> bool:
+        """Put a lifted promise back; False when its slots went to a higher rank: what it leaves is offered again."""
+        book = self._book
+        if not self._lifted:
+            return True
+        if book.is_free(entry, book.boards[plan.pool], plan.slots, plan.start, plan.end):
+            book.put_back(entry)
+            return True
+        book.forget_plan(entry)
         book.freed = True
-        lined.remove(last)
-    tried.lined = sorted(other.rank for other in lined)
+        return False
 
+    def _serve(self, entry: Entry) -> bool:
+        """Grant one request, or promise it a start; True when it, and all like it that come later, must wait."""
+        book, now = self._book, self._now
+        may_plan = self._lined < self._depth
+        book.unserved.discard(entry.id)
+        hopeless = not may_plan and entry.earliest <= now and self._is_hopeless(entry)
+        if not hopeless:
+            self._place(entry, may_plan=may_plan)
+        if entry.state.waits and entry.plan is None and entry.reason is None:
+            book.unsaid.add(entry.id)
+        return hopeless
 
-def _hopeless(book: Book, entry: Entry, now: int, tried: Tried) -> bool:
-    """Tell, from what is known already, that it cannot start now."""
-    return tried.fails(entry) or not _quota_now(book, entry, now, any)
+    def _place(self, entry: Entry, *, may_plan: bool) -> None:
+        """Find a place, by preemption if it is entitled to it."""
+        book, now = self._book, self._now
+        found = find_now(book, entry, now)
+        if found is None or found[0] is not book.pools_for(entry.request)[0]:
+            self._lift()
+            found = find_start(book, entry, now, may_plan=may_plan)
+            if found is None or found[1] > now:
+                self._note(entry)
+        if found is not None:
+            promise(book, entry, found, now)
+        if entry.state.waits and may_plan:
+            self._preemptor.help(entry, now)
+        self._lined += entry.displaceable
 
+    def _lift(self) -> None:
+        """Take the promises of all that rank lower off the board, until their turn."""
+        if not self._lifted:
+            self._lifted = True
+            for other in self._behind:
+                self._book.lift(other)
 
-def _quota_now(book: Book, entry: Entry, now: int, of: Callable[[Iterable[bool]], bool]) -> bool:
-    """Tell whether any, or all, of its pools' accelerators are within the tenant's quota now."""
-    return of(book.in_quota(entry, board, now) for board in book.pools_for(entry.request))
+    def _note(self, entry: Entry) -> None:
+        """Note that it does not fit now, if it is for want of slots; what is free only shrinks while a pass goes on."""
+        if entry.earliest <= self._now and self._quota_now(entry, all):
+            self._failed[entry.kind] = min(entry.limit, self._failed.get(entry.kind, FOREVER))
+
+    def _is_hopeless(self, entry: Entry) -> bool:
+        """Tell, from what is known already, that it cannot start now."""
+        return entry.limit >= self._failed.get(entry.kind, FOREVER) or not self._quota_now(entry, any)
+
+    def _quota_now(self, entry: Entry, of: Callable[[Iterable[bool]], bool]) -> bool:
+        """Tell whether any, or all, of its pools' accelerators are within the tenant's quota now."""
+        book = self._book
+        return of(book.in_quota(entry, board, self._now) for board in book.pools_for(entry.request))
+
+    def _counts(self, entry: Entry) -> bool:
+        """Tell whether a gang counts in its tenant's share: it was granted, or has a promise, or had one till now."""
+        return not entry.state.waits or entry.displaceable or entry.id in self._book.lost

@@ -5,13 +5,14 @@ A store keeps one book, brings it up to date, lets one call at a time work on it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from gangplan.errors import InputError
 from gangplan.reserve.board import Board, Shape, Slots, Steps, ever_fits
-from gangplan.reserve.entry import Entry, Leave, Plan
+from gangplan.reserve.entry import Entry, Leave, Plan, Rank
 from gangplan.reserve.line import Line, Walk
 from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.policy import Policy
@@ -50,6 +51,8 @@ class Book:
         self.tokens = 0
         self.freed = False  # something became free since the whole line was last served
         self.unserved: set[ReservationId] = set()  # new, or lost its promise, since then
+        self.lost: set[ReservationId] = set()  # those who lost a promise in this admission, and keep its rank for it
+        self.unsaid: set[ReservationId] = set()  # those who are to be told why they wait
         self.leaving: set[ReservationId] = set()  # holders that were given notice
         self._kinds: dict[tuple[Any, ...], int] = {}
         self._dues: list[tuple[int, ReservationId]] = []  # a heap; what no longer holds is passed over
@@ -109,11 +112,27 @@ class Book:
 
     def in_order(self) -> list[Entry]:
         """Return what waits, the first to be served first."""
-        return list(self.walk(self.line))
+        return [entry for entry, _ in self.walk(self.line, counts=lambda _: True)]
 
-    def walk(self, line: Line) -> Walk:
+    def walk(self, line: Line, counts: Callable[[Entry], bool]) -> Walk:
         """Return a walk along a line that counts what each tenant holds."""
-        return Walk(line, self.share, self.part)
+        return Walk(line, self.share, self.part, counts)
+
+    def promised(self) -> list[Entry]:
+        """Return those whose promise a higher rank may displace, or has just displaced, the first in rank first."""
+        lost = (entry for id in self.lost if (entry := self.live.get(id)) and entry.state.waits and not entry.plan)
+        return sorted([*filter(_displaceable, self.planned.values()), *lost], key=_rank)
+
+    def rank_promises(self) -> None:
+        """Let each promise rank as it did when it was made, or better, where its tenant's share has fallen since."""
+        shares: dict[str, float] = {}
+        for entry in sorted(filter(_displaceable, self.planned.values()), key=lambda one: (one.points, one.arrival)):
+            tenant = entry.request.tenant
+            share = shares.get(tenant)
+            share = self.share(tenant) if share is None else share
+            shares[tenant] = share + self.part(entry)
+            there = (entry.points, share, entry.arrival)
+            entry.rank = there if entry.plan is None or entry.plan.rank is None else min(there, entry.plan.rank)
 
     def granted(self) -> list[Entry]:
         """Return what holds slots now."""
@@ -217,6 +236,7 @@ class Book:
         entry.hard_end = min(entry.hard_end, until)
         entry.expires = min(entry.expires, until)
         self._hold(entry, entry.hard_end)
+        self.freed = True  # what it would have held after that
         self.leaving.add(entry.id)
         self.touch(entry)
 
@@ -243,6 +263,7 @@ class Book:
         if plan is not None:
             entry.plan = plan
             entry.guess = None
+            self.unsaid.add(entry.id)
             self.planned[entry.id] = entry
             self.put_back(entry)
             entry.first_eta = plan.start if entry.first_eta is None else entry.first_eta
@@ -253,6 +274,7 @@ class Book:
         entry.plan = entry.reason = None
         self.planned.pop(entry.id, None)
         self.unserved.add(entry.id)
+        self.lost.add(entry.id)
         self.touch(entry)
 
     def lift(self, entry: Entry) -> None:
@@ -315,7 +337,7 @@ class Book:
 
     def review(self) -> None:
         """Take back the promises that can no longer be kept, the last in rank first."""
-        planned = sorted(self.planned.values(), key=lambda entry: entry.rank)
+        planned = sorted(self.planned.values(), key=_rank)
         for entry in planned:
             self.lift(entry)
         for entry in planned:
@@ -402,6 +424,14 @@ class Book:
             return InputError("slot", request.slot, f"is not what these pools are divided into: use one of {known}")
         known = ", ".join(sorted(self.by_accelerator))
         return InputError("accelerators", ", ".join(request.accelerators), f"is in no pool: use one of {known}")
+
+
+def _rank(entry: Entry) -> Rank:
+    return entry.rank
+
+
+def _displaceable(entry: Entry) -> bool:
+    return entry.displaceable
 
 
 def most_nodes(board: Board) -> int:

@@ -95,6 +95,16 @@ class Entry:
         self.rank = (self.points, 0.0, self.arrival)
 
     @property
+    def firm(self) -> bool:
+        """Whether its promise, if it has one, is an accepted window, which nobody displaces."""
+        return self.plan is not None and self.plan.firm
+
+    @property
+    def displaceable(self) -> bool:
+        """Whether it has a promise that a higher rank may displace."""
+        return self.plan is not None and not self.plan.firm
+
+    @property
     def latest(self) -> int | None:
         """The last start that will do; a gang whose nodes went away was in time, and may start anew at any time."""
         return None if self.moves else self.last_start

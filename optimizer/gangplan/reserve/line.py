@@ -11,106 +11,112 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import TypeAlias
 
 from gangplan.reserve.entry import Entry
 
-Key = tuple[int, str, int, int]
-"""A group of entries that differ in their arrival alone: points, tenant, kind, walltime."""
+Alike: TypeAlias = tuple[int, int]
+"""What the gangs of one tenant, alike but for their arrival, have in common: kind and walltime."""
+
+Level: TypeAlias = dict[str, dict[Alike, list[tuple[int, Entry]]]]
+"""The entries of the same points by tenant and likeness, in order of arrival."""
 
 
 class Line:
-    """The entries that wait, in groups."""
+    """The entries that wait, by points, tenant and likeness."""
 
     def __init__(self) -> None:
-        self._levels: dict[int, dict[Key, list[tuple[int, Entry]]]] = {}
+        self._levels: dict[int, Level] = {}
         self._points: list[int] = []
 
     def add(self, entry: Entry) -> None:
         """Let an entry wait."""
-        key = _key(entry)
-        if key[0] not in self._levels:
-            self._levels[key[0]] = {}
-            insort(self._points, key[0])
-        insort(self._levels[key[0]].setdefault(key, []), (entry.arrival, entry))
+        if entry.points not in self._levels:
+            self._levels[entry.points] = {}
+            insort(self._points, entry.points)
+        groups = self._levels[entry.points].setdefault(entry.request.tenant, {})
+        insort(groups.setdefault(_alike(entry), []), (entry.arrival, entry))
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out."""
-        key = _key(entry)
-        level = self._levels[key[0]]
-        group = level[key]
+        level = self._levels[entry.points]
+        groups = level[entry.request.tenant]
+        group = groups[_alike(entry)]
         del group[bisect_left(group, (entry.arrival,))]
         if not group:
-            del level[key]
+            del groups[_alike(entry)]
+        if not groups:
+            del level[entry.request.tenant]
         if not level:
-            del self._levels[key[0]]
-            del self._points[bisect_left(self._points, key[0])]
+            del self._levels[entry.points]
+            del self._points[bisect_left(self._points, entry.points)]
 
-    def levels(self) -> Iterator[dict[Key, list[tuple[int, Entry]]]]:
-        """Yield the groups of each level of points, the first level first, as they are when it comes."""
+    def levels(self) -> Iterator[Level]:
+        """Yield each level of points, the first first; it is the line's own, and follows its changes."""
         for points in list(self._points):
             if points in self._levels:
-                yield {key: list(group) for key, group in self._levels[points].items()}
+                yield self._levels[points]
 
 
-def _key(entry: Entry) -> Key:
-    return entry.points, entry.request.tenant, entry.kind, entry.limit
+def _alike(entry: Entry) -> Alike:
+    return entry.kind, entry.limit
 
 
 class Walk:
-    """One walk along a line: each entry is served before the next is chosen.
+    """One walk along a line: each entry is served before the next is chosen; entries may leave the line meanwhile.
 
-    `share` gives a tenant's share at the start, `part` what one more gang adds to it.
+    `share` gives a tenant's share at the start, and `part` what one more of its gangs adds to it; `counts` tells, when
+    an entry was served, whether it adds its part.
     """
 
-    def __init__(self, line: Line, share: Callable[[str], float], part: Callable[[Entry], float]) -> None:
+    def __init__(
+        self,
+        line: Line,
+        share: Callable[[str], float],
+        part: Callable[[Entry], float],
+        counts: Callable[[Entry], bool],
+    ) -> None:
         self._line = line
         self._share = share
         self._part = part
+        self._counts = counts
         self._shares: dict[str, float] = {}
-        self._dropped: set[Key] = set()
+        self._passed: set[tuple[int, str, Alike]] = set()
 
-    def __iter__(self) -> Iterator[Entry]:
-        for groups in self._line.levels():
-            yield from self._level(groups)
+    def __iter__(self) -> Iterator[tuple[Entry, float]]:
+        """Yield each entry with its tenant's share when its turn comes."""
+        for level in self._line.levels():
+            yield from self._level(level)
 
-    def drop(self, entry: Entry) -> None:
-        """Pass over all that come behind an entry in its group."""
-        self._dropped.add(_key(entry))
+    def pass_over(self, entry: Entry) -> None:
+        """Pass over all that come behind an entry and are like it."""
+        self._passed.add((entry.points, entry.request.tenant, _alike(entry)))
 
-    def _level(self, groups: dict[Key, list[tuple[int, Entry]]]) -> Iterator[Entry]:
+    def _level(self, level: Level) -> Iterator[tuple[Entry, float]]:
         """Yield the entries of one level: of the tenant with the least share, what came first."""
-        tenants: dict[str, list[tuple[int, int, Key]]] = {}  # heaps of (arrival, place in the group, group)
-        for key, group in groups.items():
-            tenants.setdefault(key[1], []).append((group[0][0], 0, key))
-        for heap in tenants.values():
+        heads = {tenant: [(group[0][0], alike) for alike, group in groups.items()] for tenant, groups in level.items()}
+        for heap in heads.values():
             heapify(heap)
-        order = [(self._of(tenant), heap[0][0], tenant) for tenant, heap in tenants.items()]
+        order = [(self._of(tenant), heap[0][0], tenant) for tenant, heap in heads.items()]
         heapify(order)
         while order:
-            share, _, tenant = heappop(order)
-            heap = tenants[tenant]
-            _, place, key = heap[0]
-            entry = groups[key][place][1]
-            share = self._place(entry, share)
-            yield entry
-            self._shares[tenant] = share
-            if key not in self._dropped and place + 1 < len(groups[key]):
-                heapreplace(heap, (groups[key][place + 1][0], place + 1, key))
+            share, arrival, tenant = heappop(order)
+            heap = heads[tenant]
+            alike = heap[0][1]
+            group = level.get(tenant, {}).get(alike, [])
+            at = bisect_left(group, (arrival,))
+            if at < len(group) and group[at][0] == arrival:  # else it has left the line meanwhile
+                entry = group[at][1]
+                yield entry, share
+                if self._counts(entry):
+                    self._shares[tenant] = share + self._part(entry)
+                at = bisect_left(group, (arrival + 1,))
+            if at < len(group) and (group[at][1].points, tenant, alike) not in self._passed:
+                heapreplace(heap, (group[at][0], alike))
             else:
                 heappop(heap)
             if heap:
                 heappush(order, (self._shares[tenant], heap[0][0], tenant))
-
-    def _place(self, entry: Entry, share: float) -> float:
-        """Give an entry its rank, unless a promise froze it, and return its tenant's share with it.
-
-        Of one tenant and level nobody ranks before one that came earlier, though the tenant's share may have fallen.
-        """
-        if entry.plan is None:
-            entry.rank = (entry.points, share, entry.arrival)
-        elif entry.plan.firm:
-            return share
-        return max(share, entry.rank[1]) + self._part(entry)
 
     def _of(self, tenant: str) -> float:
         if tenant not in self._shares:

@@ -6,7 +6,6 @@ from gangplan.reserve.board import Board, Slots
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND
-from gangplan.reserve.reasons import explain
 
 LATE_US = 5 * SECOND
 """A tick may come so much later than a promised start; the promise then still ends when it was to end."""
@@ -80,10 +79,9 @@ def promise(book: Book, entry: Entry, found: Found, now: int) -> None:
         book.set_plan(entry, None)
         book.grant(entry, board, slots, now, now + length)
         return
-    firm = entry.earliest > now or is_firm(entry)
+    firm = entry.earliest > now or entry.firm
     plan = Plan(pool=board.pool.name, slots=slots, start=start, end=start + length, firm=firm, rank=entry.rank)
     book.set_plan(entry, plan)
-    entry.reason = explain(book, entry, now)
     book.unserved.discard(entry.id)
 
 
@@ -119,41 +117,9 @@ def draw_together(book: Book, now: int) -> None:
             promise(book, entry, found, now)
 
 
-def find_place(book: Book, entry: Entry, now: int, *, may_plan: bool, last: tuple[int, float, int]) -> bool:
-    """Find slots as though nobody of lower rank had been promised any, then put back the promises that still hold.
-
-    Return whether all of the board was looked at as it is: no promise was lifted.
-    """
-    lower = _lower(book, entry) if entry.rank < last else []
-    for other in lower:
-        book.lift(other)
+def find_start(book: Book, entry: Entry, now: int, *, may_plan: bool) -> Found | None:
+    """Return where and when a gang may start within its window: later than now only for a promise or a window ahead."""
     after = max(now, entry.earliest)
-    until = FOREVER if entry.latest is None else entry.latest
-    found = find(book, entry, after, now, until=until) if may_plan or after > now else find_now(book, entry, now)
-    if found is not None:
-        promise(book, entry, found, now)
-    for other in lower:
-        _restore(book, other)
-    return not lower
-
-
-def _lower(book: Book, entry: Entry) -> list[Entry]:
-    """Return those of lower rank whose promises are not firm, in rank order."""
-    lower = [other for other in book.planned.values() if other.rank > entry.rank and not is_firm(other)]
-    return sorted(lower, key=lambda other: other.rank)
-
-
-def is_firm(entry: Entry) -> bool:
-    """Tell whether a promise is one that nobody displaces."""
-    return entry.plan is not None and entry.plan.firm
-
-
-def _restore(book: Book, entry: Entry) -> None:
-    """Put a lifted promise back, or drop it when its slots are gone; it, and what it leaves, is served again."""
-    plan = entry.plan
-    assert plan is not None  # noqa: S101
-    if book.is_free(entry, book.boards[plan.pool], plan.slots, plan.start, plan.end):
-        book.put_back(entry)
-    else:
-        book.forget_plan(entry)
-        book.freed = True
+    if not may_plan and after <= now:
+        return find_now(book, entry, now)
+    return find(book, entry, after, now, until=FOREVER if entry.latest is None else entry.latest)

@@ -14,8 +14,6 @@ from gangplan.reserve.book import Book
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND, span_us
-from gangplan.reserve.placing import is_firm
-from gangplan.reserve.reasons import explain
 from gangplan.reserve.victims import Candidate, Choice, choose
 from gangplan.types import ReservationId, ReservationState
 
@@ -38,7 +36,7 @@ class Preemptor:
 
     def help(self, entry: Entry, now: int) -> None:
         """Give notice to the cheapest set of gangs whose slots an entitled request can start on, if that is sooner."""
-        if is_firm(entry) or entry.earliest > now or not self._left or not self._looks or not self._running():
+        if entry.firm or entry.earliest > now or not self._left or not self._looks or not self._running():
             return
         self._looks -= 1
         safe: list[int] = []
@@ -133,7 +131,6 @@ class Preemptor:
         end = gone + entry.limit_on(board.pool.accelerator)
         name = board.pool.name
         book.set_plan(entry, Plan(pool=name, slots=choice.slots, start=gone, end=end, firm=True, rank=entry.rank))
-        entry.reason = explain(book, entry, now)
         book.unserved.discard(entry.id)
 
 
@@ -158,5 +155,5 @@ def settle(book: Book) -> None:
         if leave is None or leave.state is not ReservationState.PREEMPTED:
             continue
         beneficiary = book.live.get(id_of(leave.beneficiary))
-        if beneficiary is None or not is_firm(beneficiary):
+        if beneficiary is None or not beneficiary.firm:
             book.take_notice_back(entry)

@@ -15,6 +15,17 @@ _SHOWN = 3
 """So many holders are named; more would not be read."""
 
 
+def say_why(book: Book, now: int) -> None:
+    """Tell those for whom it has changed why they wait."""
+    for id in book.unsaid:
+        entry = book.live.get(id)
+        if entry is not None and entry.state.waits:
+            far = entry.plan is None and entry.earliest <= now and len(book.planned) >= book.policy.depth
+            entry.reason = far_back(entry, book.policy.depth) if far else explain(book, entry, now)
+            book.touch(entry)
+    book.unsaid.clear()
+
+
 def explain(book: Book, entry: Entry, now: int) -> Reason:
     """Say which limit holds a waiting request now."""
     boards = book.pools_for(entry.request)
