@@ -80,6 +80,29 @@ def test_a_promise_keeps_its_place_when_shares_change(ledger: Ledger) -> None:
     assert states(ledger, "a2", "a3") == [GRANTED, WAITING]
 
 
+def test_a_promise_ranks_better_when_its_tenants_share_has_fallen(empty: Ledger, fake: FakeClock) -> None:
+    """Who was promised a start at a large share does not lose it to a later one, once that share is gone."""
+    empty.publish(a_calendar([a_pool(max_nodes=4)], start=fake()))
+    empty.set_policy(Policy(depth=2), by="test", why="a short line")
+
+    def ask(key: str, tenant: str, pods: int, minutes: int, *, after: int = 0) -> Reservation:
+        window = {"earliest_start": fake() + after * MINUTE, "latest_start": fake() + 600 * MINUTE} if after else {}
+        size = (PodSet(count=pods, gpus_per_pod=4),)
+        return empty.submit(a_request(key, tenant=tenant, pod_sets=size, duration=minutes * MINUTE, **window))
+
+    gone = ask("gone", "c", 3, 10)
+    ask("first window", "b", 4, 20, after=7)
+    ask("ahead", "b", 3, 60)
+    promised = ask("promised", "c", 2, 10)
+    empty.cancel(gone.id)
+    ask("second window", "b", 4, 60, after=21)
+    start = empty.get(promised.id).eta
+    assert start is not None
+    late = ask("late", "a", 1, 60)
+    assert not late.promised
+    assert empty.get(promised.id).eta == start
+
+
 def test_a_priority_class_counts_instead_of_the_number(ledger: Ledger) -> None:
     """The policy says what a class is worth; a class that it does not have is refused."""
     ledger.submit(gpus("a", 8))

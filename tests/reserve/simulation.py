@@ -223,11 +223,13 @@ class Simulation(World):
     def look_at_all(self) -> None:
         """Replay the log, hold two processes' books against each other, and let retention do its work."""
         peer = self.draw.choice(self.peers)
-        peer.fuse = None
+        self.looked_at = peer
         replayed = peer.up.replay()
         assert replayed.different == (), f"the log replays to something else: {replayed}"
         self.check_books()
+        self.looked_at = peer
         peer.up.compact(to_us(self.now - timedelta(hours=12)))
+        self.looked_at = None
         self.mirror.issued["compact", None] += 1
         self.mirror.catch_up()
         gone = self.mirror.whole()
@@ -238,7 +240,11 @@ class Simulation(World):
     def check_books(self) -> None:
         """A book that followed the changes is the book that is read anew: its line, and its free capacity over time."""
         fresh = open_store(self.url, clock=lambda: self.now, threads=False, monotonic=lambda: self.seconds)
-        books = {peer.name: peer.up.look(self._picture) for peer in self.peers}
+        books: dict[str, dict[str, Any]] = {}
+        for peer in self.peers:
+            self.looked_at = peer
+            books[peer.name] = peer.up.look(self._picture)
+        self.looked_at = None
         anew = fresh.look(self._picture)
         for name, picture in books.items():
             parts = [part for part, seen in picture.items() if seen != anew[part]]

@@ -60,7 +60,8 @@ class World:
         self.seconds = 1000.0
         self.did: Counter[str] = Counter()
         self.trace: deque[tuple[Any, ...]] = deque(maxlen=40)
-        self.acting: Peer | None = None
+        self.acting: Peer | None = None  # its statements count towards its death
+        self.looked_at: Peer | None = None  # it is asked how things stand, and does not die of it
         self.peers = [Peer(f"p{n}", n >= CLIENTS, self.draw.random() * 1e4) for n in range(CLIENTS + LEADERS)]
         self._hooks = (
             (Engine, "before_cursor_execute", self._statement),
@@ -123,8 +124,9 @@ class World:
 
     def _connected(self, connection: Any, _: Any) -> None:
         """Note whose connection it is."""
-        if self.acting is not None:
-            self.acting.connections.append(connection)
+        peer = self.acting or self.looked_at
+        if peer is not None:
+            peer.connections.append(connection)
 
     def bury(self, peer: Peer) -> None:
         """Close a dead process's connections, as the kernel does, and start another: what it knew is lost."""
