@@ -53,6 +53,17 @@ def test_a_lost_node_interrupts_its_gang_and_a_replacement_comes_first(three: Le
     assert three.get(urgent.id).state is GRANTED
 
 
+def test_the_calendar_leaves_out_nodes_that_take_no_gang(three: Ledger) -> None:
+    """What a node that is out has, free or held, is offered to nobody."""
+    held = three.submit(a_request("held", pod_sets=(PodSet(count=1, gpus_per_pod=2),)))
+    three.mark_node(nodes_of(held).pop(), NodeState.DRAINING)
+    spans = three.calendar(NOW, NOW + 3 * HOUR)
+    assert {span.free_gpus for span in spans} <= {6, 8}  # 6 where a replacement stands on another node
+    three.mark_node("h100-owned-2", NodeState.LOST)
+    assert max(span.free_gpus for span in three.calendar(NOW, NOW + 3 * HOUR)) == 4
+    assert three.calendar(NOW, NOW + 3 * HOUR)[0].planned_gpus == 4
+
+
 def test_a_spare_node_replaces_a_lost_one_at_once(three: Ledger) -> None:
     """Where there is room the gang is placed again within the same call."""
     first = three.submit(a_request("first", pod_sets=ONE))

@@ -232,6 +232,23 @@ def test_notice_is_taken_back_when_the_other_leaves(ledger: Ledger, fake: FakeCl
     assert states(ledger, "low") == [GRANTED]
 
 
+def test_a_renewal_under_notice_counts_when_the_notice_is_taken_back(ledger: Ledger, fake: FakeClock) -> None:
+    """The lease cannot pass the notice; once that is gone, it ends when the renewal asked for."""
+    low = lend_all(ledger, fake)
+    high = ledger.submit(gpus("high", 2, priority=200))
+    fake.advance(MINUTE)
+    ledger.renew(low.id, low.token or Token(0), HOUR / 2)
+    ledger.cancel(high.id)
+    stays = ledger.get(low.id)
+    assert (stays.notice, stays.expires_at) == (None, fake() + HOUR / 2)
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_by_its_name(ledger: Ledger) -> None:
+    """Not as a latest start, which nobody gave."""
+    with pytest.raises(InputError, match=r"deadline.*cannot be met any more"):
+        ledger.submit(gpus("late", 2, deadline=NOW + MINUTE))
+
+
 def test_a_checkpoint_lengthens_the_notice(ledger: Ledger, fake: FakeClock) -> None:
     """Who needs five minutes to save gets them."""
     low = lend_all(ledger, fake, checkpoint=5 * MINUTE)

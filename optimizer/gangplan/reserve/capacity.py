@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 
 from gangplan.reserve.board import Board
@@ -10,7 +11,7 @@ from gangplan.types import FreeCapacity
 
 
 def free_capacity(board: Board, start: int, end: int) -> list[FreeCapacity]:
-    """Return a pool's planned and held GPUs from `start` up to `end`."""
+    """Return a pool's planned and held GPUs from `start` up to `end`; nodes that take no gang are left out."""
     changes = _held_changes(board, start, end)
     for moment in board.steps.times:
         if start < moment < end:
@@ -27,8 +28,10 @@ def free_capacity(board: Board, start: int, end: int) -> list[FreeCapacity]:
 def _held_changes(board: Board, start: int, end: int) -> dict[int, int]:
     """Return by how many GPUs the held and promised ones change, by moment from `start` on."""
     changes: dict[int, int] = defaultdict(int, {start: 0})
-    held = [(start, until, gpus) for until, _, gpus, _ in board.ends if until > start]
-    held += [(max(since, start), until, gpus) for plans in board.planned.values() for since, until, gpus, _ in plans]
+    held = [(start, until, gpus) for until, node, gpus, _ in board.ends if until > start and node not in board.out]
+    for node, plans in board.planned.items():
+        if node not in board.out:
+            held += [(max(since, start), until, gpus) for since, until, gpus, _ in plans]
     for since, until, gpus in held:
         if since < end and until > start:
             changes[since] += gpus
@@ -39,7 +42,7 @@ def _held_changes(board: Board, start: int, end: int) -> dict[int, int]:
 
 def _append(stretches: list[FreeCapacity], board: Board, start: int, end: int, held: int) -> None:
     """Append a stretch, or lengthen the last one when nothing changed."""
-    planned = board.steps.at(start) * board.whole
+    planned = bisect_left(board.ready, board.steps.at(start)) * board.whole
     same = stretches and (stretches[-1].planned_gpus, stretches[-1].held_gpus) == (planned, held)
     since = stretches.pop().start if same else from_us(start)
     stretches.append(

@@ -14,7 +14,7 @@ from gangplan.errors import GangplanError, InputError, KeyConflictError, NotFoun
 from gangplan.reserve.book import Book
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.entry import Entry
-from gangplan.reserve.moments import from_us, span_us
+from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.types import (
     GangRequest,
     Reservation,
@@ -55,6 +55,9 @@ def submit(book: Book, lookup: Lookup, request: GangRequest, body: str, now: int
         return known
     fresh = Entry(id=id, request=request, body=body, arrival=0, submitted=now)
     if fresh.latest is not None and fresh.latest < now:
+        window, deadline = request.latest_start, request.deadline
+        if deadline is not None and (window is None or to_us(window) > fresh.latest):
+            raise InputError("deadline", deadline.isoformat(), "cannot be met any more: give a later one, or none")
         raise InputError("latest_start", from_us(fresh.latest).isoformat(), "is past: give a later one, or none")
     book.check_servable(request, fresh)
     return book.enter(request, id=id, body=body, now=now)
@@ -68,7 +71,10 @@ def renew(book: Book, lookup: Lookup, id: ReservationId, token: Token, ttl: time
     entry = holding(lookup, id, token)
     if entry.state is not ReservationState.GRANTED or entry.hard_end is None:
         raise StaleTokenError(f"token: {token} of {id} ended ({entry.state}): its lease cannot be renewed")
-    entry.expires = min(entry.hard_end, now + (entry.duration if ttl is None else span_us(ttl)))
+    until = now + (entry.duration if ttl is None else span_us(ttl))
+    entry.expires = min(entry.hard_end, until)
+    if entry.leave is not None:  # should the notice be taken back
+        entry.leave.expires = min(entry.leave.hard_end, until)
     book.touch(entry)
     return entry
 
