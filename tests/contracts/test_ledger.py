@@ -46,6 +46,22 @@ def test_a_gang_that_does_not_fit_gets_nothing_and_waits(ledger: Ledger) -> None
     assert waiting.reason.helps == ("ask for 1 x 4 GPUs of h100: it could start now",)
 
 
+def test_those_too_far_back_for_a_promise_have_an_expected_start(ledger: Ledger) -> None:
+    """A range, whose late end is the ETA, for who waits, in a list and before asking; nothing is promised by it."""
+    ledger.set_policy(Policy(depth=1), by="test", why="a short line")
+    keys = ("holds", "promised", "third", "fourth")
+    for key in keys:
+        ledger.submit(a_request(key))
+    third, fourth = (ledger.find(key) for key in keys[2:])
+    assert (third.promised, third.eta) == (False, NOW + 2 * HOUR)
+    assert (fourth.promised, fourth.eta) == (False, NOW + 3 * HOUR)
+    assert fourth.eta_range is not None
+    assert NOW < fourth.eta_range[0] <= fourth.eta_range[1] == fourth.eta
+    assert [one.eta_range for one in ledger.list(ReservationState.WAITING)][1:] == [third.eta_range, fourth.eta_range]
+    assert ledger.what_if(a_request("fifth"))[0] == NOW + 4 * HOUR
+    assert ledger.find("promised").eta_range is None
+
+
 def test_same_key_and_body_is_the_same_row(ledger: Ledger) -> None:
     """Submitting again, even after the end, answers with the one row."""
     first, token = held(ledger, "a")

@@ -115,8 +115,8 @@ def _waits(reservations: Iterable[Reservation]) -> list[float]:
 
 
 def _eta_errors(reservations: Iterable[Reservation]) -> list[float]:
-    """How far each first ETA was from the grant, in seconds; those granted at once had none."""
-    pairs = [(one.granted_at, one.first_eta) for one in reservations]
+    """How far each first ETA was from the grant, in seconds; those granted with none, or anew, say nothing of it."""
+    pairs = [(one.granted_at, one.first_eta) for one in reservations if not one.interruptions]
     return [abs((granted - eta).total_seconds()) for granted, eta in pairs if granted is not None and eta is not None]
 
 

@@ -203,7 +203,6 @@ class Book:
         entry.pool, entry.slots = board.pool.name, slots
         entry.granted, entry.hard_end = now, end
         entry.expires = min(end, now + (min(lasts, span_us(self.policy.claim)) if again else lasts))
-        entry.first_eta = now if entry.first_eta is None else entry.first_eta
         entry.plan = entry.reason = entry.retry = entry.guess = None
         self._hold(entry, end)
         self.touch(entry)

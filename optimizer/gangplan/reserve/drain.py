@@ -43,7 +43,7 @@ def estimate(book: Book, now: int, *, ratio: Mapping[str, float] | float) -> dic
     """Return from when to when each waiting request is expected to start.
 
     `ratio` is the part of its walltime that a gang uses at least, by tenant (1 for those not named) or for all: from 0
-    to 1. Requests that no pool of the calendar serves as it stands are left out.
+    to 1. Requests that no pool of the calendar serves as it stands, or not in their window, are left out.
     """
     line = book.in_order()
     early, late = _Drain(book, line, now, ratio), _Drain(book, line, now, 1.0)
@@ -58,7 +58,10 @@ def estimate(book: Book, now: int, *, ratio: Mapping[str, float] | float) -> dic
         last = found if plan is None else plan.start
         if last is not None:
             last = last if last > opens else opens
-            ranges[entry.id] = (last if first is None or first > last else first if first > opens else opens), last
+            since = last if first is None or first > last else first if first > opens else opens
+            until = entry.latest
+            if until is None or since <= until:
+                ranges[entry.id] = since, last if until is None or last < until else until
     return ranges
 
 
@@ -271,5 +274,5 @@ def eta_errors(reservations: Iterable[Reservation]) -> EtaErrors | None:
 
 
 def waited(reservations: Iterable[Reservation]) -> list[Reservation]:
-    """Return those that did not start at once: of the others, the ETA is the grant."""
+    """Return those that had to wait for their grant."""
     return [one for one in reservations if one.granted_at is not None and one.granted_at > one.submitted_at]

@@ -19,6 +19,7 @@ from gangplan.reserve.book import Book, Document, check_calendar
 from gangplan.reserve.capacity import free_capacity
 from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
 from gangplan.reserve.contract import POLL, PolicyChange, Sleep
+from gangplan.reserve.drain import estimate, learned_ratio
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy import Policy
@@ -46,6 +47,12 @@ Look = Callable[[timedelta], Reservation | None]
 
 _LONG = timedelta(seconds=30)
 """A wait that nothing ended looks for itself after so long."""
+
+_LEARNED_FROM = timedelta(days=1)
+"""What ended in that time says how long gangs last against their walltimes."""
+
+_RELEARNED = timedelta(minutes=10)
+"""That is looked up anew so often."""
 
 
 class Store(Protocol):
@@ -102,6 +109,7 @@ class StoreLedger:
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._learned: tuple[int, dict[str, float]] | None = None  # when, and what part of its walltime a tenant uses
 
     def _now(self) -> int:
         return to_us(self._clock())
@@ -187,11 +195,33 @@ class StoreLedger:
     def get(self, id: ReservationId) -> Reservation:
         """See `Ledger.get`."""
         require_text("id", id)
+        return self._foreseen([self._stored(id)])[0].reservation()
+
+    def _stored(self, id: ReservationId) -> Entry:
+        """Return a reservation as it stands, after what was due."""
         entry, due = self._store.get(id)
         if due is not None and due <= self._now():
             self.tick()
             entry, _ = self._store.get(id)
-        return commands.found(lambda _: entry, id).reservation()
+        return commands.found(lambda _: entry, id)
+
+    def _foreseen(self, entries: list[Entry]) -> list[Entry]:
+        """Give those that wait without a promise the range in which they are expected to start."""
+        unsure = [entry for entry in entries if entry.state.waits and entry.plan is None]
+        if unsure:
+            now, ratio = self._now(), self._ratio()
+            ranges = self._store.look(lambda book, _: estimate(book, now, ratio=ratio))
+            for entry in unsure:
+                entry.guess = ranges.get(entry.id)
+        return entries
+
+    def _ratio(self) -> dict[str, float]:
+        """Return what part of its walltime each tenant used of late; looked up anew now and then."""
+        now = self._now()
+        if self._learned is None or not 0 <= now - self._learned[0] < span_us(_RELEARNED):
+            ended = self._store.select(since=now - span_us(_LEARNED_FROM), state=ReservationState.RELEASED)
+            self._learned = now, learned_ratio(entry.reservation() for entry in ended)
+        return self._learned[1]
 
     def find(self, request_key: str) -> Reservation:
         """See `Ledger.find`."""
@@ -205,21 +235,21 @@ class StoreLedger:
         require_type("timeout", timeout, timedelta, "a timedelta")
         deadline = self._clock() + timeout
         with self._seen(id, poll, sleep) as look:
-            seen = self.get(id)
+            seen = self._stored(id).reservation()
             while seen.state.waits:
                 left = deadline - self._clock()
                 if left <= timedelta(0):
                     raise WaitTimeoutError(_waited(seen, timeout))
-                seen = look(left) or self.get(id)
+                seen = look(left) or self._stored(id).reservation()
         return seen
 
     def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
         """See `Ledger.watch`."""
         with self._seen(id, poll, sleep) as look:
-            last = seen = self.get(id)
+            last = seen = self._stored(id).reservation()
             yield seen
             while not last.state.final:
-                seen = look(_LONG) or self.get(id)
+                seen = look(_LONG) or self._stored(id).reservation()
                 if seen != last:
                     yield seen
                 last = seen
@@ -279,12 +309,14 @@ class StoreLedger:
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
         """See `Ledger.what_if`."""
         require_type("request", request, GangRequest, "a GangRequest")
-        now = self._now()
+        now, ratio = self._now(), self._ratio()
 
         def work(book: Book, lookup: commands.Lookup) -> Reservation:
             trial = book.copy()
             entry = commands.submit(trial, lambda _: None, request, request_text(request), now)
             admit(trial, now)
+            if entry.state.waits and entry.plan is None:
+                entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)
             return entry.reservation()
 
         seen = self._store.look(work)
@@ -298,7 +330,8 @@ class StoreLedger:
     def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
-        return tuple(entry.reservation() for entry in self._store.select(since=None, state=state))
+        entries = self._store.select(since=None, state=state)
+        return tuple(entry.reservation() for entry in self._foreseen(entries))
 
     def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
         """See `Ledger.audit`."""
