@@ -147,7 +147,7 @@ def test_templates_are_rendered_and_read(ledger: Ledger, dags: Dags) -> None:
         ({"speed": {"h100": "fast"}}, "speed"),
         ({"slot": "1/4"}, "slot"),
         ({"deadline": "2026-03-02T09:00:00"}, "deadline"),
-        ({"deadline": "2020-03-02T09:00:00Z"}, "latest_start"),
+        ({"deadline": "2020-03-02T09:00:00Z"}, "deadline"),
         ({"checkpoint": "soon"}, "checkpoint"),
         ({"preemptible": "perhaps"}, "preemptible"),
         ({"priority_class": "urgent"}, "priority_class"),
