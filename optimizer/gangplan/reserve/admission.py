@@ -18,7 +18,7 @@ from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, Plan, Rank
 from gangplan.reserve.line import Line
 from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.placing import LATE_US, draw_together, find_now, find_start, keep_promise, promise
+from gangplan.reserve.placing import LATE_US, draw_together, find_later, find_now, keep_promise, promise
 from gangplan.reserve.preemption import Preemptor, settle
 from gangplan.reserve.reasons import say_why
 from gangplan.types import ReservationState
@@ -85,10 +85,7 @@ def keep_due(book: Book, now: int) -> None:
     for entry in sorted(due, key=lambda one: one.rank):
         plan = entry.plan
         if plan is not None and plan.start <= now:
-            book.unserved.discard(entry.id)
             keep_promise(book, entry, plan, now)
-        elif entry.firm:
-            book.unserved.discard(entry.id)
 
 
 def _line_of_unserved(book: Book) -> Line:
@@ -117,7 +114,10 @@ class Pass:
         self._preemptor = Preemptor(book)
 
     def serve(self, line: Line) -> None:
-        """Serve all in a line; most of a long one is passed over, as not fitting by its kind or quota."""
+        """Serve all in a line; most of a long one is passed over, as not fitting by its kind or quota.
+
+        Nobody is unserved after it; those who wait and do not know yet why are told.
+        """
         book = self._book
         self._behind.extend(book.promised())
         walk = book.walk(line, counts=self._counts)
@@ -128,6 +128,8 @@ class Pass:
                 if self._serve(entry):
                     walk.pass_over(entry)
         self._catch_up((FOREVER, 0.0, 0))
+        book.unsaid.update(id for id in book.unserved if book.live[id].reason is None)
+        book.unserved.clear()
 
     def _catch_up(self, rank: Rank) -> None:
         """Let those with promises have their turn, up to a rank."""
@@ -135,7 +137,7 @@ class Pass:
             self._stand(self._behind.popleft())
 
     def _stand(self, entry: Entry) -> None:
-        """Keep a promise, in its turn: put it back, or grant what is due; or serve the gang anew."""
+        """Keep a promise, in its turn, or serve the gang anew."""
         book, plan = self._book, entry.plan
         if plan is None or not self._stands(entry, plan):
             self._serve(entry)
@@ -146,7 +148,6 @@ class Pass:
         else:
             self._preemptor.help(entry, self._now)
             self._lined += entry.displaceable
-            book.unserved.discard(entry.id)
 
     def _stands(self, entry: Entry, plan: Plan) -> bool:
         """Put a lifted promise back; False when its slots went to a higher rank: what it leaves is offered again."""
@@ -162,25 +163,24 @@ class Pass:
 
     def _serve(self, entry: Entry) -> bool:
         """Grant one request, or promise it a start; True when it, and all like it that come later, must wait."""
-        book, now = self._book, self._now
         may_plan = self._lined < self._depth
-        book.unserved.discard(entry.id)
-        hopeless = not may_plan and entry.earliest <= now and self._is_hopeless(entry)
+        hopeless = not may_plan and entry.earliest <= self._now and self._is_hopeless(entry)
         if not hopeless:
             self._place(entry, may_plan=may_plan)
-        if entry.state.waits and entry.plan is None and entry.reason is None:
-            book.unsaid.add(entry.id)
         return hopeless
 
     def _place(self, entry: Entry, *, may_plan: bool) -> None:
         """Find a place, by preemption if it is entitled to it."""
         book, now = self._book, self._now
         found = find_now(book, entry, now)
-        if found is None or found[0] is not book.pools_for(entry.request)[0]:
+        if self._behind and (found is None or found[0] is not book.pools_for(entry.request)[0]):
             self._lift()
-            found = find_start(book, entry, now, may_plan=may_plan)
-            if found is None or found[1] > now:
-                self._note(entry)
+            found = find_now(book, entry, now)
+        if found is None:
+            self._note(entry)
+            after = max(now, entry.earliest)
+            if may_plan or after > now:
+                found = find_later(book, entry, after, until=FOREVER if entry.latest is None else entry.latest)
         if found is not None:
             promise(book, entry, found, now)
         if entry.state.waits and may_plan:

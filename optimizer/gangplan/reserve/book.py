@@ -264,6 +264,7 @@ class Book:
             entry.guess = None
             self.unsaid.add(entry.id)
             self.planned[entry.id] = entry
+            self.unserved.discard(entry.id)
             self.put_back(entry)
             entry.first_eta = plan.start if entry.first_eta is None else entry.first_eta
             self.touch(entry)

@@ -20,10 +20,8 @@ Found = tuple[Board, int, Slots]
 """A pool, a start and slots."""
 
 
-def find(book: Book, entry: Entry, after: int, now: int, *, until: int = FOREVER, tries: int = FOREVER) -> Found | None:
-    """Return where and when the gang may start: the preferred pool that has it now, else where it would end first."""
-    if after <= now and (at_once := find_now(book, entry, now)):
-        return at_once
+def find_later(book: Book, entry: Entry, after: int, *, until: int = FOREVER, tries: int = FOREVER) -> Found | None:
+    """Return where and when a gang that no pool has room for now would end first."""
     best: Found | None = None
     best_end = FOREVER
     for board in book.pools_for(entry.request):
@@ -82,7 +80,6 @@ def promise(book: Book, entry: Entry, found: Found, now: int) -> None:
     firm = entry.earliest > now or entry.firm
     plan = Plan(pool=board.pool.name, slots=slots, start=start, end=start + length, firm=firm, rank=entry.rank)
     book.set_plan(entry, plan)
-    book.unserved.discard(entry.id)
 
 
 def keep_promise(book: Book, entry: Entry, plan: Plan, now: int) -> bool:
@@ -111,15 +108,7 @@ def draw_together(book: Book, now: int) -> None:
         found = find_now(book, entry, now)
         if found is None and drawn < DRAWN:
             drawn += 1
-            found = find(book, entry, after, now, until=plan.start - 1, tries=TRIES)
+            found = find_later(book, entry, after, until=plan.start - 1, tries=TRIES)
         book.put_back(entry)
         if found is not None:
             promise(book, entry, found, now)
-
-
-def find_start(book: Book, entry: Entry, now: int, *, may_plan: bool) -> Found | None:
-    """Return where and when a gang may start within its window: later than now only for a promise or a window ahead."""
-    after = max(now, entry.earliest)
-    if not may_plan and after <= now:
-        return find_now(book, entry, now)
-    return find(book, entry, after, now, until=FOREVER if entry.latest is None else entry.latest)

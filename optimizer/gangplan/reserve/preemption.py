@@ -131,7 +131,6 @@ class Preemptor:
         end = gone + entry.limit_on(board.pool.accelerator)
         name = board.pool.name
         book.set_plan(entry, Plan(pool=name, slots=choice.slots, start=gone, end=end, firm=True, rank=entry.rank))
-        book.unserved.discard(entry.id)
 
 
 def _candidate(victim: Entry, now: int, group: str) -> Candidate:
