@@ -27,7 +27,9 @@ from gangplan.testing import a_calendar, a_pool
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationState
 
 ACCELERATOR = "h100"
-WORKERS = 32
+WORKERS = 128
+"""Calls at a time, of 500 gangs that may run at once. With 32, calls waited 92 ms on average for a free worker."""
+
 DEPTH = 8
 """So many at the head of the line have a promised start: the large ones of each cohort. Kueue promises none."""
 

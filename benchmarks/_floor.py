@@ -2,6 +2,8 @@
 
 Greedy: at each arrival and each end, serve the cohort's line in priority, then arrival order, and grant all that fit
 the cohort and their tenants' limits; one that does not fit is passed over. There are no promises and no preemption.
+
+The same with a latency, from the end of each run to the moment at which its slots are free, says what a wait owes to it.
 """
 
 from __future__ import annotations
@@ -61,19 +63,19 @@ class _Cohort:
         self.held[gang.tenant] = self.held.get(gang.tenant, 0) + units
 
 
-def floor_of(load: Load, gangs: Sequence[Gang]) -> Course:
-    """Return the course of a load with no latency at all; the gangs come in order of arrival."""
+def floor_of(load: Load, gangs: Sequence[Gang], *, latency: int = 0) -> Course:
+    """Return the course of a load, its gangs in order of arrival; slots are free `latency` microseconds after a run."""
     by_cohort = groupby(sorted(gangs, key=lambda gang: gang.cohort), key=lambda gang: gang.cohort)
     waited: dict[str, list[int]] = {}
     makespan = 0
     for _, members in by_cohort:
-        for gang, start in _run(_Cohort(load.cohort_units, load.tenant_units), members):
+        for gang, start in _run(_Cohort(load.cohort_units, load.tenant_units), members, latency):
             waited.setdefault(gang.size, []).append(start - gang.arrival)
             makespan = max(makespan, start + gang.run)
     return Course(makespan=makespan / SECOND, waits={size: fmean(each) / SECOND for size, each in waited.items()})
 
 
-def _run(cohort: _Cohort, gangs: Iterable[Gang]) -> list[tuple[Gang, int]]:
+def _run(cohort: _Cohort, gangs: Iterable[Gang], latency: int) -> list[tuple[Gang, int]]:
     """Return when each gang of one cohort starts."""
     events: list[tuple[int, int, bool, Gang]] = [(gang.arrival, n, True, gang) for n, gang in enumerate(gangs)]
     number, started = len(events), list[tuple[Gang, int]]()
@@ -88,5 +90,5 @@ def _run(cohort: _Cohort, gangs: Iterable[Gang]) -> list[tuple[Gang, int]]:
         while (gang := cohort.first_that_fits()) is not None:
             cohort.hold(gang, gang.units)
             started.append((gang, now))
-            heappush(events, (now + gang.run, number := number + 1, False, gang))
+            heappush(events, (now + gang.run + latency, number := number + 1, False, gang))
     return started

@@ -32,6 +32,9 @@ GRANTS = 6_000
 CLIENTS = 64
 PROCESSES = 1
 RATE = 200
+LATENCIES_MS = (5, 10, 20, 30)
+"""From the end of a run to its slots' return: what the greedy floor's waits come to with so much of it."""
+
 PACED = 1_000
 HOUR = timedelta(hours=1)
 ONE = (PodSet(count=1, gpus_per_pod=1),)
@@ -66,6 +69,8 @@ def baseline(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
     worst = max(longer, key=lambda size: longer[size])
     peer = f"{rounds} round(s); floor {floor.makespan:.1f} s; Kueue's CI {BASELINE.ci_s / floor.makespan:.1f}"
     waits = ", ".join(f"{size} {floor.waits[size] + longer[size]:.2f} of {floor.waits[size]:.2f}" for size in longer)
+    slow = {ms: floor_of(BASELINE, gangs_of(BASELINE), latency=ms * 1000).waits[worst] for ms in LATENCIES_MS}
+    waits += "; floor with a latency: " + ", ".join(f"{ms} ms {wait:.2f}" for ms, wait in slow.items())
     return [
         Figure(name=f"baseline_over_floor_{kind}", value=over, unit="", bar="<= 1.15", peer=peer),
         Figure(
