@@ -3,7 +3,7 @@
 Greedy: at each arrival and each end, serve the cohort's line in priority, then arrival order, and grant all that fit
 the cohort and their tenants' limits; one that does not fit is passed over. There are no promises and no preemption.
 
-The same with a latency, from the end of each run to the moment at which its slots are free, says what a wait owes to it.
+With a latency, from the end of each run to the moment at which its slots are free, it says what a wait owes to that.
 """
 
 from __future__ import annotations
