@@ -94,3 +94,11 @@ def test_gangs_come_at_their_pace() -> None:
     assert [(gang.arrival, gang.tenant) for gang in there] == [
         (at, tenant) for at in (0, 10, 20) for tenant in ("t0-0", "t0-1")
     ]
+
+
+def test_the_floor_of_the_baseline_loses_its_order_where_ends_are_a_little_late() -> None:
+    """Slots then come free one by one, which the small ones take: the large ones, first in rank, wait."""
+    even, late = (floor_of(BASELINE, gangs_of(BASELINE), jitter=jitter) for jitter in (0, 1_000))
+    assert even.waits["large"] < 1 < even.waits["small"]
+    assert late.waits["small"] < 1 < late.waits["large"]
+    assert late.makespan > 1.05 * even.makespan
