@@ -3,8 +3,8 @@
 Greedy: at each arrival and each end, serve the cohort's line in priority, then arrival order, and grant all that fit
 the cohort and their tenants' limits; one that does not fit is passed over. There are no promises and no preemption.
 
-All of Kueue's runs begin and end at multiples of 100 ms, so that slots come free together. With a jitter they do not: then
-the greedy floor says what becomes of its order where ends are as little in step as those of real clients.
+All of Kueue's runs begin and end at multiples of 100 ms, so that slots come free together. With a jitter the floor says
+what becomes of a greedy order where ends are as little in step as those of real clients.
 """
 
 from __future__ import annotations
