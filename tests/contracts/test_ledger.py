@@ -62,6 +62,20 @@ def test_those_too_far_back_for_a_promise_have_an_expected_start(ledger: Ledger)
     assert ledger.find("promised").eta_range is None
 
 
+def test_a_look_at_a_long_line_is_used_again_for_a_while(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that took long serves all who ask soon after; what is promised or granted is always as it stands."""
+    ledger.set_policy(Policy(depth=1), by="test", why="a short line")
+    for key in ("holds", "promised", "third", "fourth"):
+        ledger.submit(a_request(key))
+    monkeypatch.setattr("gangplan.reserve.ledger._QUICK_S", 0.0)
+    monkeypatch.setattr("gangplan.reserve.ledger._KEPT", 1e9)
+    before = ledger.find("fourth")
+    ledger.cancel(ledger.find("promised").id)
+    assert ledger.find("third").eta == NOW + HOUR  # now promised
+    assert ledger.find("fourth").eta_range == before.eta_range
+    assert ledger.find("fourth").eta == NOW + 3 * HOUR
+
+
 def test_same_key_and_body_is_the_same_row(ledger: Ledger) -> None:
     """Submitting again, even after the end, answers with the one row."""
     first, token = held(ledger, "a")

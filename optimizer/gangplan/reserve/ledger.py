@@ -54,6 +54,12 @@ _LEARNED_FROM = timedelta(days=1)
 _RELEARNED = timedelta(minutes=10)
 """That is looked up anew so often."""
 
+_QUICK_S = 0.02
+"""A look at the whole line that took less, in seconds, is made anew for each who asks."""
+
+_KEPT = 10
+"""What took longer is used again for so many times as long as it took."""
+
 
 class Store(Protocol):
     """Keeps a book: one change at a time, each whole or not at all."""
@@ -109,6 +115,7 @@ class StoreLedger:
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._expected: tuple[dict[ReservationId, tuple[int, int]], float] = ({}, 0.0)  # and until when it is used
         self._learned: tuple[int, dict[str, float]] | None = None  # when, and what part of its walltime a tenant uses
 
     def _now(self) -> int:
@@ -209,11 +216,25 @@ class StoreLedger:
         """Give those that wait without a promise the range in which they are expected to start."""
         unsure = [entry for entry in entries if entry.state.waits and entry.plan is None]
         if unsure:
-            now, ratio = self._now(), self._ratio()
-            ranges = self._store.look(lambda book, _: estimate(book, now, ratio=ratio))
+            ranges = self._ranges()
             for entry in unsure:
                 entry.guess = ranges.get(entry.id)
         return entries
+
+    def _ranges(self) -> dict[ReservationId, tuple[int, int]]:
+        """Return from when to when all that wait are expected to start, as was found a moment ago in a long line.
+
+        A look at 10,000 takes half a second, so that many who ask would keep the ledger from its work.
+        """
+        ranges, until = self._expected
+        start = time.monotonic()
+        if start >= until:
+            now, ratio = self._now(), self._ratio()
+            ranges = self._store.look(lambda book, _: estimate(book, now, ratio=ratio))
+            done = time.monotonic()
+            kept = _KEPT * (done - start) if done - start > _QUICK_S else 0.0
+            self._expected = ranges, done + kept
+        return ranges
 
     def _ratio(self) -> dict[str, float]:
         """Return what part of its walltime each tenant used of late; looked up anew now and then."""
