@@ -2,26 +2,21 @@
 
 Greedy: at each arrival and each end, serve the cohort's line in priority, then arrival order, and grant all that fit
 the cohort and their tenants' limits; one that does not fit is passed over. There are no promises and no preemption.
-
-All of Kueue's runs begin and end at multiples of 100 ms, so that slots come free together. With a jitter the floor says
-what becomes of a greedy order where ends are as little in step as those of real clients.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import groupby
-from random import Random
 from statistics import fmean
 from typing import TypeAlias
 
 from benchmarks._kueue_load import Gang, Load
 
 SECOND = 1_000_000
-SEED = 5
 
 Line: TypeAlias = deque[tuple[int, int, Gang]]
 """Gangs of one tenant, priority and size in order of arrival: the rank, the number of the arrival, the gang."""
@@ -66,22 +61,19 @@ class _Cohort:
         self.held[gang.tenant] = self.held.get(gang.tenant, 0) + units
 
 
-def floor_of(load: Load, gangs: Sequence[Gang], *, jitter: int = 0) -> Course:
-    """Return the course of a load, its gangs in order of arrival; slots are free up to `jitter` microseconds late."""
-    late = Random(SEED)
+def floor_of(load: Load, gangs: Sequence[Gang]) -> Course:
+    """Return the course of a load with no latency at all; the gangs come in order of arrival."""
     by_cohort = groupby(sorted(gangs, key=lambda gang: gang.cohort), key=lambda gang: gang.cohort)
     waited: dict[str, list[int]] = {}
     makespan = 0
     for _, members in by_cohort:
-        for gang, start in _run(
-            _Cohort(load.cohort_units, load.tenant_units), members, lambda: late.randint(0, jitter)
-        ):
+        for gang, start in _run(_Cohort(load.cohort_units, load.tenant_units), members):
             waited.setdefault(gang.size, []).append(start - gang.arrival)
             makespan = max(makespan, start + gang.run)
     return Course(makespan=makespan / SECOND, waits={size: fmean(each) / SECOND for size, each in waited.items()})
 
 
-def _run(cohort: _Cohort, gangs: Iterable[Gang], late: Callable[[], int]) -> list[tuple[Gang, int]]:
+def _run(cohort: _Cohort, gangs: Iterable[Gang]) -> list[tuple[Gang, int]]:
     """Return when each gang of one cohort starts."""
     events: list[tuple[int, int, bool, Gang]] = [(gang.arrival, n, True, gang) for n, gang in enumerate(gangs)]
     number, started = len(events), list[tuple[Gang, int]]()
@@ -96,5 +88,5 @@ def _run(cohort: _Cohort, gangs: Iterable[Gang], late: Callable[[], int]) -> lis
         while (gang := cohort.first_that_fits()) is not None:
             cohort.hold(gang, gang.units)
             started.append((gang, now))
-            heappush(events, (now + gang.run + late(), number := number + 1, False, gang))
+            heappush(events, (now + gang.run, number := number + 1, False, gang))
     return started

@@ -8,8 +8,11 @@ too, which here comes at 0: nothing else changes, and all sizes meet at once in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
 
+SEED = 5
 MS = 1_000
 """Microseconds; all times here are whole microseconds from the start of the run."""
 
@@ -116,3 +119,12 @@ def gangs_of(load: Load) -> list[Gang]:
 def tenant_name(cohort: int, tenant: int) -> str:
     """Name a tenant of a cohort."""
     return f"t{cohort}-{tenant}"
+
+
+def out_of_step(gangs: Sequence[Gang], jitter: int) -> list[Gang]:
+    """Return gangs whose runs take up to `jitter` microseconds longer, as those of real clients do.
+
+    Kueue's all begin and end at multiples of 100 ms, so that slots come free together.
+    """
+    late = Random(SEED)
+    return [replace(gang, run=gang.run + late.randint(0, jitter)) for gang in gangs]
