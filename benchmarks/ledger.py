@@ -20,7 +20,7 @@ from benchmarks._figures import Figure, report
 from benchmarks._floor import Course, floor_of
 from benchmarks._idle import CLIENTS as IDLE_CLIENTS
 from benchmarks._idle import idle_share
-from benchmarks._kueue_load import BASELINE, LARGE_SCALE, Load, gangs_of, out_of_step
+from benchmarks._kueue_load import BASELINE, LARGE_SCALE, MS, Load, gangs_of, out_of_step
 from benchmarks._ticks import Size, ticks_at
 from gangplan.reserve import open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
@@ -32,7 +32,7 @@ GRANTS = 6_000
 CLIENTS = 64
 PROCESSES = 1
 RATE = 200
-JITTER = 1_000
+JITTER = MS
 """Microseconds by which runs end late at most, in the floor that stands beside the one in step."""
 
 PACED = 1_000
@@ -73,7 +73,7 @@ def baseline(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
         f"{size} {floor.waits[size] + longer[size]:.2f} of {floor.waits[size]:.2f} ({uneven.waits[size]:.2f})"
         for size in longer
     )
-    waits += f"; in brackets the floor with {JITTER / 1000:g} ms of jitter, of {uneven.makespan:.1f} s"
+    waits += f"; in brackets the floor with {JITTER / MS:g} ms of jitter, of {uneven.makespan:.1f} s"
     return [
         Figure(name=f"baseline_over_floor_{kind}", value=over, unit="", bar="<= 1.15", peer=peer),
         Figure(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError, WaitTimeoutError
 from gangplan.reserve import Ledger
+from gangplan.reserve.drain import estimate
 from gangplan.reserve.policy import Policy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import Level, Limit, PodSet, Reservation, ReservationId, ReservationState, Token, Topology
@@ -74,6 +78,28 @@ def test_a_look_at_a_long_line_is_used_again_for_a_while(ledger: Ledger, monkeyp
     assert ledger.find("third").eta == NOW + HOUR  # now promised
     assert ledger.find("fourth").eta_range == before.eta_range
     assert ledger.find("fourth").eta == NOW + 3 * HOUR
+
+
+def test_a_look_at_a_long_line_is_made_once_for_all_who_ask_at_a_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks while a slow look is made waits for it, and does not make one more."""
+    ledger.set_policy(Policy(depth=1), by="test", why="a short line")
+    for key in ("holds", "promised", "third"):
+        ledger.submit(a_request(key))
+    looks: list[float] = []
+
+    def slow(*given: Any, **named: Any) -> Any:
+        looks.append(time.monotonic())
+        time.sleep(0.1)
+        return estimate(*given, **named)
+
+    monkeypatch.setattr("gangplan.reserve.ledger.estimate", slow)
+    monkeypatch.setattr("gangplan.reserve.ledger._KEPT", 1e9)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ledger.find, ["third"] * 4))
+    assert [one.eta for one in found] == [NOW + 2 * HOUR] * 4
+    assert len(looks) == 1
 
 
 def test_same_key_and_body_is_the_same_row(ledger: Ledger) -> None:

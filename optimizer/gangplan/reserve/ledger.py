@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
+from threading import Lock
 from types import NoneType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -115,6 +116,7 @@ class StoreLedger:
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._looking = Lock()  # one look at a long line serves all who ask meanwhile
         self._expected: tuple[dict[ReservationId, tuple[int, int]], float] = ({}, 0.0)  # and until when it is used
         self._learned: tuple[int, dict[str, float]] | None = None  # when, and what part of its walltime a tenant uses
 
@@ -226,15 +228,16 @@ class StoreLedger:
 
         A look at 10,000 takes half a second, so that many who ask would keep the ledger from its work.
         """
-        ranges, until = self._expected
-        start = time.monotonic()
-        if start >= until:
-            now, ratio = self._now(), self._ratio()
-            ranges = self._store.look(lambda book, _: estimate(book, now, ratio=ratio))
-            done = time.monotonic()
-            kept = _KEPT * (done - start) if done - start > _QUICK_S else 0.0
-            self._expected = ranges, done + kept
-        return ranges
+        with self._looking:
+            ranges, until = self._expected
+            start = time.monotonic()
+            if start >= until:
+                now, ratio = self._now(), self._ratio()
+                ranges = self._store.look(lambda book, _: estimate(book, now, ratio=ratio))
+                done = time.monotonic()
+                kept = _KEPT * (done - start) if done - start > _QUICK_S else 0.0
+                self._expected = ranges, done + kept
+            return ranges
 
     def _ratio(self) -> dict[str, float]:
         """Return what part of its walltime each tenant used of late; looked up anew now and then."""
