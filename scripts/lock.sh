@@ -9,6 +9,6 @@ lock() {
   "$uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
     pyproject.toml --extra forecast --extra plan --group build --group test "$@" -o "requirements/$name.txt"
 }
-lock core --group lint --group servers
+lock core --group lint --group servers --group peers
 lock airflow --extra airflow
 lock kfp --extra kfp

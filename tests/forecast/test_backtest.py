@@ -12,6 +12,7 @@ from gangplan.errors import InputError
 from gangplan.forecast import backtest, model, trial
 from gangplan.forecast.metrics import mase, quality
 from gangplan.forecast.panel import from_usage
+from gangplan.forecast.profiles import CORRECTIONS
 from gangplan.progress import no_progress
 from gangplan.tables import BACKTEST, QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES
@@ -42,7 +43,7 @@ def test_fit_knows_nothing_after_its_end() -> None:
     changed = from_usage(a_usage({CHAT: np.concatenate([series[CHAT][:400], np.full(100, 999.0)])}))
     fits = [model.fit(one.until(400), 24, seed=7) for one in (panel, changed)]
     assert [tree.model_to_string() for tree in fits[0].trees] == [tree.model_to_string() for tree in fits[1].trees]
-    assert len(fits[0].trees) == len(QUANTILES)
+    assert len(fits[0].trees) == len(CORRECTIONS) * len(QUANTILES)
 
 
 def test_naive_is_the_same_hour_last_week_and_yesterday_where_history_is_short() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -40,9 +41,10 @@ def panel() -> Panel:
 
 def asked(panel: Panel, series: int, origin: int, horizon: int) -> dict[str, float]:
     """One row of features by name."""
-    history = History(panel=panel, kinds=KINDS, reach=168)
+    scaled = replace(panel, values=panel.values / levels(panel)[:, None])
+    history = History(panel=scaled, kinds=KINDS, reach=168)
     places = [np.array([value]) for value in (series, origin, horizon)]
-    row = build(history, *places, levels(panel)[[series]])[0]
+    row = build(history, *places, history.last[places[0], places[1]])[0]
     return dict(zip(feature_names(KINDS), row.tolist(), strict=True))
 
 

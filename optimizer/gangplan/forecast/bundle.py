@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
+import numpy as np
 
 from gangplan.forecast.model import DemandModel
+from gangplan.forecast.survival import Hazard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "trees": [tree.model_to_string() for tree in model.trees],
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
+        "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
+        "thetas": [[*key, variant] for key, variant in sorted(model.thetas.items())],
         "rows": model.rows,
     }
 
@@ -51,5 +55,20 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         trees=tuple(lgb.Booster(model_str=text) for text in body["trees"]),
         kinds=tuple(body["kinds"]),
         fitted_until=body["fitted_until"],
+        hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
+        thetas={(tenant, workload, accelerator): variant for tenant, workload, accelerator, variant in body["thetas"]},
         rows=body["rows"],
     )
+
+
+def _hazard_to_dict(hazard: Hazard) -> dict[str, object]:
+    """Give a hazard's parts as plain values."""
+    trees = None if hazard.trees is None else hazard.trees.model_to_string()
+    return {"rates": hazard.rates.tolist(), "trees": trees, "names": hazard.names}
+
+
+def _hazard_from_dict(body: dict[str, Any]) -> Hazard:
+    """Make a hazard of its parts."""
+    tenants, classes, accelerators = (tuple(names) for names in body["names"])
+    trees = None if body["trees"] is None else lgb.Booster(model_str=body["trees"])
+    return Hazard(rates=np.array(body["rates"]), trees=trees, names=(tenants, classes, accelerators))

@@ -1,7 +1,8 @@
 """What the trees see: for a series, an origin and a horizon, numbers that were all known at the origin.
 
-Every value of demand enters as its difference from the last one, in units of the series' level, so that one set of
-trees serves all series. Nothing here looks past the origin, but for the calendar and the events that are known ahead.
+Every value of demand enters as its difference from the base that the trees correct, in units of the series' level, so
+that one set of trees serves all series. Nothing here looks past the origin, but for the calendar and the events that
+are known ahead.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gangplan.forecast.panel import HOUR, Floats, Ints, Panel
+from gangplan.forecast.arrays import Floats, Ints
+from gangplan.forecast.panel import HOUR, Panel
 
-LAGS = (1, 2, 3, 6, 12, 24, 48, 72, 168)
+LAGS = (0, 1, 2, 3, 6, 12, 24, 48, 72, 168)
 MEANS = (3, 6, 12, 24, 72, 168, 336, 672)
 SPREADS = (24, 168)
 DAY, WEEK = 24, 168
@@ -118,6 +120,7 @@ def feature_names(kinds: tuple[str, ...]) -> list[str]:
         "horizon",
         "hour_of_day",
         "day_of_week",
+        "base",
         *(f"lag_{lag}" for lag in LAGS),
         *(f"mean_{width}" for width in MEANS),
         *(f"spread_{width}" for width in SPREADS),
@@ -137,30 +140,28 @@ def feature_names(kinds: tuple[str, ...]) -> list[str]:
     ]
 
 
-def build(history: History, series: Ints, origin: Ints, horizon: Ints, scale: Floats) -> NDArray[np.float32]:
+def build(history: History, series: Ints, origin: Ints, horizon: Ints, base: Floats) -> NDArray[np.float32]:
     """Return features, rows x names.
 
     Parameters
     ----------
+    history
+        Demand in units of each series' level.
     series, origin, horizon
         Row by row: the series, the last observed hour, and how many hours after it the target lies (from 1).
-    scale
-        The level of each row's series, in GPUs.
+    base
+        What the trees correct, row by row.
     """
-    base = history.last[series, origin]
-
-    def scaled(value: Floats) -> Floats:
-        return (value - base) / scale
-
     columns = [
         horizon.astype(np.float64),
         *_calendar(history.panel.start, origin + horizon),
-        *(scaled(history.at(series, origin - lag)) for lag in LAGS),
-        *(scaled(history.mean(series, origin, width)) for width in MEANS),
-        *(history.spread(series, origin, width) / scale for width in SPREADS),
-        *(change / scale for change in history.changes(series, origin)),
-        *(scaled(value) for value in _same_hour(history, series, origin, horizon)),
-        *(step / scale for step in _steps(history, series, origin, horizon)),
+        base,
+        *(history.at(series, origin - lag) - base for lag in LAGS),
+        *(history.mean(series, origin, width) - base for width in MEANS),
+        *(history.spread(series, origin, width) for width in SPREADS),
+        *history.changes(series, origin),
+        *(value - base for value in _same_hour(history, series, origin, horizon)),
+        *_steps(history, series, origin, horizon),
         *_event_columns(history, series, origin, horizon),
     ]
     return np.column_stack(columns).astype(np.float32)
@@ -187,8 +188,8 @@ def _calendar(start: datetime, hour: Ints) -> list[Floats]:
 def _same_hour(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[Floats]:
     """Demand at the target's hour of earlier days and weeks, the newest that the origin knows first."""
     target = origin + horizon
-    days = [history.at(series, target - _back(horizon, DAY) - DAY * step) for step in range(7)]
-    weeks = [history.at(series, target - _back(horizon, WEEK) - WEEK * step) for step in range(4)]
+    days = [history.at(series, target - back(horizon, DAY) - DAY * step) for step in range(7)]
+    weeks = [history.at(series, target - back(horizon, WEEK) - WEEK * step) for step in range(4)]
     return [days[0], days[1], _mean(days), weeks[0], weeks[1], _mean(weeks)]
 
 
@@ -197,8 +198,8 @@ def _steps(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[
     target = origin + horizon
 
     def step(period: int, earlier: int) -> Floats:
-        back = _back(horizon, period) + period * earlier
-        return history.at(series, target - back) - history.at(series, origin - back)
+        hours = back(horizon, period) + period * earlier
+        return history.at(series, target - hours) - history.at(series, origin - hours)
 
     weeks = [step(WEEK, earlier) for earlier in range(4)]
     return [step(DAY, 0), weeks[0], _mean(weeks)]
@@ -217,8 +218,8 @@ def _event_columns(history: History, series: Ints, origin: Ints, horizon: Ints) 
     return found
 
 
-def _back(horizon: Ints, period: int) -> Ints:
-    """The fewest whole periods that lead from the target back to what the origin knows."""
+def back(horizon: Ints, period: int) -> Ints:
+    """Return the fewest whole periods that lead from the target back to what the origin knows."""
     return -(-horizon // period) * period
 
 

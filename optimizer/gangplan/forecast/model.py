@@ -1,8 +1,9 @@
 # pyright: reportUnknownMemberType=false
-"""The demand model: LightGBM quantile trees for all series, averaged with naive members; pure, knows no MLflow.
+"""The demand model: what has a cycle and what drifts, averaged by how each did; pure, knows no MLflow.
 
-Direct: the horizon is a feature, the target is y(t+h) - y(t) in units of the series' level. Small trees on purpose:
-stock LightGBM loses to the last value on short, drifting series.
+Cycle: LightGBM quantile trees for all series correct profiles of days and weeks. Direct: the horizon is a feature.
+Small trees on purpose: stock LightGBM loses to the last value on short, drifting series.
+Drift: the Theta method and the survival of the jobs that run (LightGBM).
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
 from gangplan.forecast import naive
+from gangplan.forecast.arrays import Floats, Ints, Key, tidy
+from gangplan.forecast.drift import held_quantiles, theta_quantiles
 from gangplan.forecast.features import History, build, choose_kinds, feature_names
-from gangplan.forecast.panel import Floats, Ints, Panel
+from gangplan.forecast.panel import Panel
+from gangplan.forecast.profiles import CORRECTIONS, Correction
 from gangplan.forecast.series import Standing, standings
+from gangplan.forecast.survival import Hazard, fit_hazard
 from gangplan.types import QUANTILES
 
 ROUNDS = 60
 MAX_ROWS = 160_000  # more change the loss by less than 0.2 %
 STEPS = (3, 7, 13, 25)  # hours between training origins; the long ones visit every hour of the day
 WARM_UP = 48
+LEAST_WEIGHT = 0.05  # a member that speaks for less is not asked: Theta is slow
 TREES: dict[str, object] = {
     "objective": "quantile",
     "num_leaves": 5,
@@ -43,14 +49,18 @@ Step = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class DemandModel:
-    """Trees for each level of `types.QUANTILES`, and what they need to know to be asked.
+    """Trees for each of `CORRECTIONS` and level of `types.QUANTILES`, and what they need to know to be asked.
 
-    `fitted_until` is the end of the last hour that the trees saw, in ISO 8601; empty when nothing could be learned.
+    hazard : how jobs end; none without job records.
+    thetas : which Theta model suits a series.
+    fitted_until : the end of the last hour that the trees saw, in ISO 8601; empty when nothing could be learned.
     """
 
     trees: tuple[lgb.Booster, ...]
     kinds: tuple[str, ...]
     fitted_until: str
+    hazard: Hazard | None = None
+    thetas: dict[Key, str] = field(default_factory=dict[Key, str])
     rows: int = 0
 
     def quantiles(self, panel: Panel, horizon: int) -> tuple[Floats, tuple[Standing, ...]]:
@@ -64,35 +74,57 @@ class DemandModel:
         made = naive.average_quantiles(panel, horizon)
         learned = np.array([place for place, one in enumerate(found) if one.learnable], dtype=np.int64)
         if self.trees and learned.size:
-            made[learned] = (made[learned] + self.trees_alone(panel, learned, horizon)) / 2
+            weight = naive.drift_weights(panel, horizon)[learned]
+            drift = self.drift(panel, learned, horizon, weight.max(axis=1) >= LEAST_WEIGHT)
+            cycle = self.cycle(panel, learned, horizon)
+            made[learned] = weight[:, :, None] * drift + (1 - weight[:, :, None]) * cycle
         made[[place for place, one in enumerate(found) if one.gone]] = 0.0
-        return np.maximum(0.0, np.sort(made, axis=2)), found
+        return tidy(made), found
 
-    def trees_alone(self, panel: Panel, series: Ints, horizon: int) -> Floats:
-        """Forecast with the trees and nothing else (series x horizon x levels)."""
-        history = History(panel=panel, kinds=self.kinds, reach=horizon)
+    def cycle(self, panel: Panel, series: Ints, horizon: int) -> Floats:
+        """Forecast with the corrected profiles alone (series x horizon x levels)."""
         rows = np.repeat(series, horizon)
         origin = np.full(rows.size, panel.hours - 1)
         steps = np.tile(np.arange(1, horizon + 1), series.size)
-        scale = levels(panel)[rows]
-        columns = build(history, rows, origin, steps, scale)
-        moves = [np.asarray(tree.predict(columns, num_threads=1)) for tree in self.trees]
-        made = history.last[rows, origin][:, None] + scale[:, None] * np.column_stack(moves)
-        return np.maximum(0.0, np.sort(made.reshape(series.size, horizon, len(QUANTILES)), axis=2))
+        made = np.zeros((rows.size, len(QUANTILES)))
+        for place, correction in enumerate(CORRECTIONS):
+            trees = self.trees[place * len(QUANTILES) : (place + 1) * len(QUANTILES)]
+            history = _history(panel, correction, self.kinds, horizon)
+            base = correction.profile(history, rows, origin, steps)
+            columns = build(history, rows, origin, steps, base)
+            moves = np.column_stack([np.asarray(tree.predict(columns, num_threads=1)) for tree in trees])
+            made += tidy(correction.backward(base[:, None] + moves)) / len(CORRECTIONS)
+        return levels(panel)[series][:, None, None] * made.reshape(series.size, horizon, len(QUANTILES))
+
+    def drift(self, panel: Panel, series: Ints, horizon: int, asked: NDArray[np.bool_]) -> Floats:
+        """Forecast with survival and, for the series that are `asked`, Theta (series x horizon x levels)."""
+        last = History(panel=panel, kinds=(), reach=0).last
+        made = held_quantiles(panel, last, series, self.hazard, horizon)
+        for place in np.flatnonzero(asked):
+            row = series[place]
+            said, _ = theta_quantiles(_from_first(last[row]), horizon, self.thetas.get(panel.keys[int(row)]))
+            made[place] = (made[place] + said) / 2
+        return made
 
 
 def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> DemandModel:
     """Learn from all of the panel that can be learned from; `step` hears of each level that is done."""
     kinds = choose_kinds(panel.events)
-    series, origin, steps = _training_rows(panel, horizon)
-    if series.size < 2 * int(str(TREES["min_data_in_leaf"])):
+    rows = _training_rows(panel, horizon)
+    if rows[0].size < 2 * int(str(TREES["min_data_in_leaf"])):
         return DemandModel(trees=(), kinds=kinds, fitted_until="")
-    history = History(panel=panel, kinds=kinds, reach=horizon)
-    scale = levels(panel)[series]
-    moved = (panel.values[series, origin + steps] - panel.values[series, origin]) / scale
-    columns = build(history, series, origin, steps, scale)
-    trees = _grow(columns, moved, feature_names(kinds), seed, step or _silent)
-    return DemandModel(trees=trees, kinds=kinds, fitted_until=panel.end.isoformat(), rows=series.size)
+    trees: list[lgb.Booster] = []
+    for place, correction in enumerate(CORRECTIONS):
+        done = place * len(QUANTILES)
+        trees += _grow(panel, correction, rows, kinds, seed, horizon, done, step or _silent)
+    return DemandModel(
+        trees=tuple(trees),
+        kinds=kinds,
+        fitted_until=panel.end.isoformat(),
+        hazard=None if panel.jobs is None else fit_hazard(panel.jobs, panel.hours),
+        thetas=_choose_thetas(panel, horizon),
+        rows=rows[0].size,
+    )
 
 
 def levels(panel: Panel) -> Floats:
@@ -136,11 +168,23 @@ def _horizons(horizon: int, turn: int) -> list[int]:
 
 
 def _grow(
-    columns: NDArray[np.float32], moved: Floats, names: list[str], seed: int, step: Step
-) -> tuple[lgb.Booster, ...]:
-    """Grow the trees of each level on one binned data set."""
+    panel: Panel,
+    correction: Correction,
+    rows: tuple[Ints, Ints, Ints],
+    kinds: tuple[str, ...],
+    seed: int,
+    horizon: int,
+    done: int,
+    step: Step,
+) -> list[lgb.Booster]:
+    """Grow the trees of each level, for one correction, on one binned data set."""
+    series, origin, steps = rows
+    history = _history(panel, correction, kinds, horizon)
+    base = correction.profile(history, series, origin, steps)
+    columns = build(history, series, origin, steps, base)
+    missed = history.values[series, origin + steps] - base
     common = {**TREES, "seed": seed, "num_threads": 1}
-    data = lgb.Dataset(columns, label=moved, feature_name=names, params=common).construct()
+    data = lgb.Dataset(columns, label=missed, feature_name=feature_names(kinds), params=common).construct()
 
     def grow(level: float) -> lgb.Booster:
         return lgb.train({**common, "alpha": level}, data, num_boost_round=ROUNDS)
@@ -150,8 +194,27 @@ def _grow(
     with ThreadPoolExecutor(threads()) as pool:
         for place, tree in enumerate(pool.map(grow, QUANTILES)):
             trees.append(tree)
-            step(place + 1, len(QUANTILES))
-    return tuple(trees)
+            step(done + place + 1, len(CORRECTIONS) * len(QUANTILES))
+    return trees
+
+
+def _history(panel: Panel, correction: Correction, kinds: tuple[str, ...], horizon: int) -> History:
+    """Bring a panel to the scale of a correction."""
+    scaled = correction.forward(panel.values / levels(panel)[:, None])
+    return History(panel=replace(panel, values=scaled), kinds=kinds, reach=horizon)
+
+
+def _choose_thetas(panel: Panel, horizon: int) -> dict[Key, str]:
+    """Choose the Theta model of each series that will be asked for one."""
+    last = History(panel=panel, kinds=(), reach=0).last
+    trusted = naive.drift_weights(panel, horizon).max(axis=1) >= LEAST_WEIGHT
+    asked = [place for place, one in enumerate(standings(panel)) if one.learnable and trusted[place]]
+    return {panel.keys[place]: theta_quantiles(_from_first(last[place]), 1, None)[1] for place in asked}
+
+
+def _from_first(values: Floats) -> Floats:
+    """Leave the hours before the first known one out."""
+    return values[~np.isnan(values)]
 
 
 def _silent(done: int, total: int, /) -> None:

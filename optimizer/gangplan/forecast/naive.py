@@ -6,17 +6,17 @@ last value a member of the average that the champion is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from gangplan.forecast.panel import Floats, Panel
+from gangplan.forecast.arrays import Floats, Ints
+from gangplan.forecast.panel import Panel
 from gangplan.types import QUANTILES
 
 DAY, WEEK = 24, 168
 ERROR_HOURS = 8 * WEEK
+LOSS_HOURS = WEEK  # members are weighed by how they did of late
 MIN_ERRORS = 24
-SHARPNESS = 4  # twice the loss: a sixteenth of the weight
+SHARPNESS = 8  # twice the loss: a 256th of the weight
 # With too few errors to go by: the spread as a share of the point, wide on purpose.
 WIDE = np.array([-0.6, 0.0, 0.8, 1.2, 2.0])
 _MEDIAN = QUANTILES.index(0.5)
@@ -50,18 +50,54 @@ def seasonal_quantiles(panel: Panel, horizon: int) -> Floats:
 def last_value_quantiles(panel: Panel, horizon: int) -> Floats:
     """The last observed value with the quantiles of its own past errors at each horizon (series x horizon x levels)."""
     point = np.repeat(np.nan_to_num(last_observed(panel))[:, None], horizon, axis=1)
-    return _spread(point, _between_knots(horizon, lambda knot: _offsets(panel, knot)))
+    offsets = np.stack([_offsets(panel, int(knot)) for knot in knots_of(horizon)], axis=1)
+    return _spread(point, between_knots(horizon, offsets))
 
 
 def average_quantiles(panel: Panel, horizon: int) -> Floats:
-    """The average of both, weighted by their own past losses, per series and horizon.
-
-    The last value speaks for what drifts and last week for what has a cycle, and neither is ever chosen outright.
-    """
-    weekly = np.stack([_loss(panel, (1 + step // WEEK) * WEEK) for step in range(horizon)], axis=1)
-    last = _between_knots(horizon, lambda knot: _loss(panel, knot)[:, None])[:, :, 0]
-    weight = _weight(last, weekly)[:, :, None]
+    """The average of both by `drift_weights` (series x horizon x levels)."""
+    weight = drift_weights(panel, horizon)[:, :, None]
     return weight * last_value_quantiles(panel, horizon) + (1 - weight) * seasonal_quantiles(panel, horizon)
+
+
+def drift_weights(panel: Panel, horizon: int) -> Floats:
+    """How far to trust what drifts rather than what has a cycle: by late losses of the last value and last week.
+
+    A loss is the mean over a bucket of horizons: at 24 hours alone the last value has a cycle too. Neither is ever
+    chosen outright.
+
+    Returns
+    -------
+    series x horizon, from 0 (the cycle alone) to 1.
+    """
+    found = np.empty((len(panel.keys), horizon))
+    for first, last in _buckets(horizon):
+        middle = [knot for knot in (*_KNOTS, last) if first <= knot <= last]
+        drift = np.mean([_loss(panel, knot, LOSS_HOURS) for knot in middle], axis=0)
+        cycle = _loss(panel, -(-last // WEEK) * WEEK, LOSS_HOURS)
+        found[:, first - 1 : last] = _weight(drift, cycle)[:, None]
+    return found
+
+
+def _buckets(horizon: int) -> list[tuple[int, int]]:
+    """Return the first and last horizon of each bucket: 6 hours, the first day, then days."""
+    ends = [6, *range(24, horizon, 24), horizon]
+    starts = [1, *(end + 1 for end in ends[:-1])]
+    return [(start, min(end, horizon)) for start, end in zip(starts, ends, strict=True) if start <= horizon]
+
+
+def knots_of(horizon: int) -> Ints:
+    """Return the horizons at which slowly changing things are worked out, `horizon` last."""
+    return np.array([*(knot for knot in _KNOTS if knot < horizon), horizon])
+
+
+def between_knots(horizon: int, tables: Floats) -> Floats:
+    """Draw lines between what is known at `knots_of(horizon)` (series x knots x columns), for every horizon."""
+    knots, steps = knots_of(horizon), np.arange(1, horizon + 1)
+    found = np.empty((tables.shape[0], horizon, tables.shape[2]))
+    for series, column in np.ndindex(tables.shape[0], tables.shape[2]):
+        found[series, :, column] = np.interp(steps, knots, tables[series, :, column])
+    return found
 
 
 def last_observed(panel: Panel) -> Floats:
@@ -80,20 +116,9 @@ def _seasonal_offsets(panel: Panel, weeks: int) -> Floats:
     return np.where(np.isnan(weekly), _offsets(panel, DAY), weekly)
 
 
-def _between_knots(horizon: int, at_knot: Callable[[int], Floats]) -> Floats:
-    """Work a table (series x columns) out at some horizons and draw lines between (series x horizon x columns)."""
-    knots = [*(knot for knot in _KNOTS if knot < horizon), horizon]
-    tables = np.stack([at_knot(knot) for knot in knots], axis=1)
-    steps = np.arange(1, horizon + 1)
-    found = np.empty((tables.shape[0], horizon, tables.shape[2]))
-    for series, column in np.ndindex(tables.shape[0], tables.shape[2]):
-        found[series, :, column] = np.interp(steps, knots, tables[series, :, column])
-    return found
-
-
-def _errors(panel: Panel, lag: int) -> list[Floats]:
-    """What y(t) - y(t - lag) was in the last weeks, for each series."""
-    recent = panel.values[:, -(ERROR_HOURS + lag) :]
+def _errors(panel: Panel, lag: int, hours: int = ERROR_HOURS) -> list[Floats]:
+    """What y(t) - y(t - lag) was in the last `hours`, for each series."""
+    recent = panel.values[:, -(hours + lag) :]
     return [row[~np.isnan(row)] for row in recent[:, lag:] - recent[:, :-lag]]
 
 
@@ -106,9 +131,9 @@ def _offsets(panel: Panel, lag: int) -> Floats:
     return found - found[:, [_MEDIAN]]
 
 
-def _loss(panel: Panel, lag: int) -> Floats:
+def _loss(panel: Panel, lag: int, hours: int) -> Floats:
     """Mean absolute error of y(t - lag) by series; NaN with too few to go by."""
-    errors = _errors(panel, lag)
+    errors = _errors(panel, lag, hours)
     return np.array([np.abs(row).mean() if row.size >= MIN_ERRORS else np.nan for row in errors])
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from gangplan.clock import floor_hour
 from gangplan.errors import InputError
+from gangplan.forecast.arrays import Floats, Key
+from gangplan.forecast.jobs import Jobs, jobs_of
 from gangplan.tables import DEMAND, EVENTS, conform, empty
 from gangplan.types import SERIES, Usage
 
-Key: TypeAlias = tuple[str, str, str]
-"""tenant, workload class, accelerator"""
-
-Floats: TypeAlias = NDArray[np.float64]
-Ints: TypeAlias = NDArray[np.int64]
-
 HOUR = timedelta(hours=1)
+TOTAL: Key = ("all", "all", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +25,7 @@ class Panel:
 
     values : series x hours, GPUs, NaN where telemetry is missing.
     events : what is known ahead, its future included (schema `tables.EVENTS`).
+    jobs : who holds the GPUs; none where there are no job records.
     notes : what had to be mended while reading, in words.
     """
 
@@ -37,6 +33,7 @@ class Panel:
     keys: tuple[Key, ...]
     values: Floats
     events: pl.DataFrame
+    jobs: Jobs | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -51,15 +48,23 @@ class Panel:
 
     def until(self, hours: int) -> Panel:
         """Return the first `hours` hours: all that is known at that moment (events are known ahead)."""
-        return replace(self, values=self.values[:, :hours])
+        jobs = None if self.jobs is None else self.jobs.known_at(hours)
+        return replace(self, values=self.values[:, :hours], jobs=jobs)
+
+    def total(self) -> Panel:
+        """Return the sum of all series as one, missing where any is; jobs keep their kinds."""
+        jobs = None if self.jobs is None else replace(self.jobs, series=np.zeros_like(self.jobs.series))
+        return replace(self, keys=(TOTAL,), values=self.values.sum(axis=0, keepdims=True), jobs=jobs)
 
 
 def from_usage(usage: Usage) -> Panel:
     """Make the panel of a telemetry, up to its end."""
-    return from_tables(usage.demand, usage.events, end=usage.end)
+    return from_tables(usage.demand, usage.events, end=usage.end, jobs=usage.jobs)
 
 
-def from_tables(demand: pl.DataFrame, events: pl.DataFrame | None, *, end: datetime) -> Panel:
+def from_tables(
+    demand: pl.DataFrame, events: pl.DataFrame | None, *, end: datetime, jobs: pl.DataFrame | None = None
+) -> Panel:
     """Make a panel of a demand table: sorted, one value an hour; what is no demand becomes missing.
 
     Raises
@@ -80,7 +85,10 @@ def from_tables(demand: pl.DataFrame, events: pl.DataFrame | None, *, end: datet
     columns = (placed["hour"] - first).dt.total_hours().to_numpy()
     values[placed["place"].to_numpy(), columns] = placed["gpus"].to_numpy()
     known_ahead = empty(EVENTS) if events is None else conform("events", events, EVENTS)
-    return Panel(start=first, keys=tuple(names.iter_rows()), values=values, events=known_ahead, notes=notes)
+    keys = tuple(names.iter_rows())
+    held = None if jobs is None else jobs_of(jobs, keys, first)
+    seen = None if held is None else held.known_at(values.shape[1])
+    return Panel(start=first, keys=keys, values=values, events=known_ahead, jobs=seen, notes=notes)
 
 
 def _clean(demand: pl.DataFrame, end: datetime) -> tuple[pl.DataFrame, tuple[str, ...]]:

@@ -153,5 +153,5 @@ def _read_change(text: str) -> Change:
 
 def _requirements() -> list[str]:
     """What a clean environment needs, in the versions that trained it."""
-    pinned = ("lightgbm", "mlflow", "numpy", "pandas", "polars")
+    pinned = ("lightgbm", "scipy", "statsforecast", "mlflow", "numpy", "pandas", "polars")
     return [f"gangplan[forecast]=={__version__}", *(f"{name}=={importlib.metadata.version(name)}" for name in pinned)]

@@ -19,9 +19,10 @@ from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
 from gangplan.forecast import model, plots, registry, trial
+from gangplan.forecast.arrays import Floats
 from gangplan.forecast.backtest import to_table
 from gangplan.forecast.gate import Verdict, judge
-from gangplan.forecast.panel import Floats, Panel, from_usage
+from gangplan.forecast.panel import Panel, from_usage
 from gangplan.forecast.registry import Change
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import QUANTILE_TABLE
