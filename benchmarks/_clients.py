@@ -24,7 +24,7 @@ from benchmarks._kueue_load import Gang, Load, gangs_of
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy import ALL, Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import a_calendar, a_pool
-from gangplan.types import GangRequest, PodSet, Reservation, ReservationState
+from gangplan.types import GangRequest, PodSet, Pool, Reservation, ReservationState
 
 ACCELERATOR = "h100"
 WORKERS = 128
@@ -165,10 +165,14 @@ def policy_of(load: Load) -> Policy:
     return Policy(tenants=tenants, ageing=None, depth=DEPTH, preemption=Preemption(by_priority=False, reclaim=False))
 
 
+def pool_of(load: Load) -> Pool:
+    """Return one pool with as many nodes of 8 GPUs as all cohorts' quotas come to."""
+    return a_pool(f"{ACCELERATOR}-all", gpus_per_node=8, max_nodes=load.cohorts * load.cohort_units // 8)
+
+
 def prepare(ledger: Ledger, load: Load) -> None:
-    """Publish one pool with as many nodes of 8 GPUs as all cohorts' quotas come to, and set the quotas."""
-    pool = a_pool(f"{ACCELERATOR}-all", gpus_per_node=8, max_nodes=load.cohorts * load.cohort_units // 8)
-    ledger.publish(a_calendar([pool], start=datetime.now(UTC) - timedelta(hours=1)))
+    """Publish the pool of a load, and set its quotas."""
+    ledger.publish(a_calendar([pool_of(load)], start=datetime.now(UTC) - timedelta(hours=1)))
     ledger.set_policy(policy_of(load), by="benchmark", why=f"Kueue's {load.name}")
 
 

@@ -22,6 +22,7 @@ from benchmarks._idle import CLIENTS as IDLE_CLIENTS
 from benchmarks._idle import idle_share
 from benchmarks._kueue_load import BASELINE, LARGE_SCALE, MS, Load, gangs_of, out_of_step
 from benchmarks._ticks import Size, ticks_at
+from benchmarks._virtual import virtual_course
 from gangplan.reserve import open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import PodSet, ReservationState
@@ -80,6 +81,24 @@ def baseline(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
             name=f"baseline_wait_excess_s_{kind}", value=longer[worst], unit="s", bar="<= 1", peer=f"{worst}; {waits}"
         ),
     ]
+
+
+def virtual(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return how much longer than in the floor a size waits in virtual time; on no database, so with SQLite's alone."""
+    if kind != "sqlite":
+        return []
+    gangs = gangs_of(BASELINE)
+    floor = floor_of(BASELINE, gangs)
+    figures: list[Figure] = []
+    for name, late in (("virtual_wait_excess_s", 0), ("virtual_wait_excess_1ms_late_s", MS)):
+        course = virtual_course(BASELINE, gangs, late=late)
+        longer = {size: wait - floor.waits[size] for size, wait in course.waits.items()}
+        worst = max(longer, key=lambda size: longer[size])
+        waits = ", ".join(f"{size} {course.waits[size]:.2f} of {wait:.2f}" for size, wait in floor.waits.items())
+        figures.append(
+            Figure(name=name, value=longer[worst], unit="s", peer=f"{worst}; {waits}; {course.makespan:.1f} s")
+        )
+    return figures
 
 
 def large_scale(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
@@ -163,6 +182,7 @@ def idle(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
 
 PARTS: dict[str, Callable[[str, Iterator[str], int], list[Figure]]] = {
     "baseline": baseline,
+    "virtual": virtual,
     "large-scale": large_scale,
     "grants": grants,
     "submit": submit,

@@ -75,7 +75,7 @@ def test_compact_forgets_what_ended(home: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_serve_leads_and_stops_cleanly(home: Path, how: signal.Signals) -> None:
-    """It says what it does, leads until it is asked to stop, and leaves the seat empty."""
+    """It says what it does, leads until it is asked to stop, more than once, and leaves the seat empty."""
     there = {**os.environ, "GANGPLAN_LEDGER": f"sqlite:///{home / 'ledger.db'}", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command(home, "serve", "--every", "0.2s"), env=there, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -83,7 +83,9 @@ def test_serve_leads_and_stops_cleanly(home: Path, how: signal.Signals) -> None:
     deadline = time.monotonic() + 20
     while said(home, "status")["leader"] is None:
         assert time.monotonic() < deadline
-    process.send_signal(how)
+    for _ in range(5):
+        process.send_signal(how)
+        time.sleep(0.005)
     rest, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "leads, term 1: " in rest

@@ -34,7 +34,7 @@ def serve(
     """Lead the ledger for good, so that no client has to; ends cleanly on Ctrl-C and SIGTERM."""
     pause = parse_span("--every", every).total_seconds()
     require_positive("--every", pause)
-    with _store() as store, _stopped() as stop:
+    with _stopped() as stop, _store() as store:
         store.lead()
         print(f"leads {store.shown} as {store.seat.name} as soon as nobody else does; Ctrl-C ends it", flush=True)
         last = store.status()
@@ -108,18 +108,25 @@ def _store() -> Generator[SqlStore]:
 
 @contextmanager
 def _stopped() -> Generator[Event]:
-    """Return what is set when somebody asks this process to stop."""
+    """Return what is set when somebody asks this process to stop; asked again, it ends as cleanly.
+
+    `timeout` and process managers signal a process and then its group: the second signal comes while it ends. A handler
+    of Python's is gone before the interpreter is, so both signals are ignored from the first on.
+    """
     stop = Event()
 
     def asked(number: int, frame: object) -> None:
         stop.set()
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if not stop.is_set():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 # ---------------------------------------------------------------- in words

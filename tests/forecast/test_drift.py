@@ -1,4 +1,4 @@
-"""What drifts: survivors agree with plain loops, hazards with the truth, nothing knows the future, nothing is no number."""
+"""What drifts: survivors agree with loops, hazards with the truth, nothing knows the future, nothing is no number."""
 
 from __future__ import annotations
 

@@ -310,6 +310,7 @@ def main() -> None:
     print(f"seed {seed}, {given.kills} kills on {given.database}", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         place = SqlitePlace(folder) if given.database == "sqlite" else PostgresPlace()
         try:
             print(json.dumps(run(folder, place, kills=given.kills, seed=seed, pace=given.pace)))
