@@ -39,11 +39,16 @@ MARGIN = timedelta(minutes=5)
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What became of one gang, in seconds from the start: when its client heard of the grant and of the release."""
+    """What became of one gang, in seconds from the start: when its client heard of the grant and of the release.
+
+    `told`: so many seconds after the grant's own moment it heard of it; `late`: so many after the run's end it called.
+    """
 
     gang: Gang
     granted: float
     released: float
+    told: float
+    late: float
 
 
 class Crowd:
@@ -95,10 +100,12 @@ class Crowd:
             heappush(self._due, (moment, self._number, todo))
             self._changed.notify()
 
-    def gone(self, gang: Gang, granted: float) -> None:
+    def gone(self, gang: Gang, *, granted: float, told: float, late: float) -> None:
         """Note that a gang has released its slots."""
         with self._changed:
-            self._seen.append(Seen(gang=gang, granted=granted - self._start, released=time.monotonic() - self._start))
+            released = time.monotonic() - self._start
+            seen = Seen(gang=gang, granted=granted - self._start, released=released, told=told, late=late)
+            self._seen.append(seen)
             self._open -= 1
             self._changed.notify()
 
@@ -130,17 +137,20 @@ class Client:
         if now.state is ReservationState.WAITING or self._heard:
             return
         assert now.state is ReservationState.GRANTED, now
+        assert now.granted_at is not None
         self._heard, heard = True, time.monotonic()
-        self._crowd.at(heard + self._gang.run / SECOND, lambda: self._release(now, heard))
+        told = (datetime.now(UTC) - now.granted_at).total_seconds()
+        self._crowd.at(heard + self._gang.run / SECOND, lambda: self._release(now, heard, told))
 
-    def _release(self, held: Reservation, heard: float) -> None:
+    def _release(self, held: Reservation, heard: float, told: float) -> None:
         """Give the slots back."""
+        late = time.monotonic() - heard - self._gang.run / SECOND
         if self._quiet is not None:
             self._quiet()
         assert held.token is not None
         gone = self._crowd.ledger.release(held.id, held.token)
         assert gone.state is ReservationState.RELEASED, gone
-        self._crowd.gone(self._gang, heard)
+        self._crowd.gone(self._gang, granted=heard, told=told, late=late)
 
 
 def request_of(gang: Gang) -> GangRequest:
@@ -210,6 +220,11 @@ def course_of(seen: Sequence[Seen]) -> Course:
     for one in seen:
         waits.setdefault(one.gang.size, []).append(one.granted - one.gang.arrival / SECOND)
     return Course(makespan=max(one.released for one in seen), waits={size: fmean(each) for size, each in waits.items()})
+
+
+def latency_of(seen: Sequence[Seen]) -> tuple[float, float]:
+    """Return the mean seconds from a run's end to the call that releases, and from a grant's moment to its hearing."""
+    return fmean(one.late for one in seen), fmean(one.told for one in seen)
 
 
 def check(ledger: Ledger, load: Load) -> None:

@@ -49,21 +49,23 @@ SIZES = {
 """A small one, ten times more of each, and of all."""
 
 
-def course_through(url: str, load: Load) -> Course:
-    """Return the course of a load through a ledger; what the ledger says of it is checked."""
+def course_through(url: str, load: Load) -> tuple[Course, tuple[float, float]]:
+    """Return the course of a load through a ledger, and its latencies; what the ledger says of it is checked."""
     with open_ledger(url) as ledger:
         _clients.prepare(ledger, load)
     seen = _clients.drive(url, load, processes=PROCESSES)
     with open_ledger(url) as ledger:
         _clients.check(ledger, load)
-    return _clients.course_of(seen)
+    return _clients.course_of(seen), _clients.latency_of(seen)
 
 
 def baseline(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
     """Return the makespan over the floor's, and how much longer than there a size waits on average."""
     gangs = gangs_of(BASELINE)
     floor, uneven = floor_of(BASELINE, gangs), floor_of(BASELINE, out_of_step(gangs, JITTER))
-    courses = [course_through(next(urls), BASELINE) for _ in range(rounds)]
+    runs = [course_through(next(urls), BASELINE) for _ in range(rounds)]
+    courses = [course for course, _ in runs]
+    late, told = (1000 * statistics.median(each) for each in zip(*(latency for _, latency in runs), strict=True))
     over = statistics.median(course.makespan / floor.makespan for course in courses)
     longer = {
         size: statistics.median(course.waits[size] for course in courses) - wait for size, wait in floor.waits.items()
@@ -80,6 +82,10 @@ def baseline(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
         Figure(
             name=f"baseline_wait_excess_s_{kind}", value=longer[worst], unit="s", bar="<= 1", peer=f"{worst}; {waits}"
         ),
+        Figure(
+            name=f"baseline_release_late_ms_{kind}", value=late, unit="ms", peer="from a run's end to its call, mean"
+        ),
+        Figure(name=f"baseline_grant_heard_ms_{kind}", value=told, unit="ms", peer="from its tick's moment on, mean"),
     ]
 
 
@@ -104,7 +110,7 @@ def virtual(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
 def large_scale(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
     """Return the makespan of the large load."""
     floor = floor_of(LARGE_SCALE, gangs_of(LARGE_SCALE))
-    took = statistics.median(course_through(next(urls), LARGE_SCALE).makespan for _ in range(rounds))
+    took = statistics.median(course_through(next(urls), LARGE_SCALE)[0].makespan for _ in range(rounds))
     peer = f"{rounds} round(s); floor {floor.makespan:.1f} s; Kueue's CI {LARGE_SCALE.ci_s:,.0f} s"
     return [Figure(name=f"large_scale_s_{kind}", value=took, unit="s", bar="<= 295", peer=peer)]
 
