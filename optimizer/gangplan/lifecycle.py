@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gangplan import forecast, telemetry
 from gangplan.clock import Clock, system_clock
@@ -45,3 +47,34 @@ def decide(
     """Carry out what a person said about a version."""
     act = forecast.approve if approved else forecast.reject
     return act(open_store(settings), version, by=by, why=why, clock=clock)
+
+
+def question(settings: Settings, version: str | None = None) -> dict[str, str]:
+    """Write the page about a version, the challenger where none is named; return it with what a person is asked.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no challenger, or no such version.
+    """
+    store = open_store(settings)
+    named = version or forecast.challenger(store)
+    found = forecast.show_version(store, named)
+    page = write_page(settings, named)
+    body = [
+        f"**{forecast.headline(store, named)}**",
+        f"- The gate: {found.gate}. {found.reason}",
+        f"- Trained because: {found.because}. Compared with: version {found.compared_with or 'none'}.",
+        f"- The page with pictures: `{page}`, or `review.html` of the MLflow run `{found.run_id}`.",
+    ]
+    return {"version": named, "subject": f"Demand model: may version {named} steer?", "body": "\n".join(body)}
+
+
+def answered(settings: Settings, version: str, answer: Mapping[str, Any]) -> ModelVersion:
+    """Carry out an answer as Airflow's ApprovalOperator gives it, in the name of who gave it."""
+    user: Mapping[str, Any] = answer.get("responded_by_user") or {}
+    given: Mapping[str, Any] = answer.get("params_input") or {}
+    who = str(user.get("name") or user.get("id") or "somebody in Airflow")
+    why = str(given.get("why") or "").strip() or "no reason was given"
+    approved = answer["chosen_options"] == ["Approve"]
+    return decide(settings, version, approved=approved, by=f"{who} (Airflow)", why=why)

@@ -35,6 +35,7 @@ from gangplan.tracking import MODEL, Store, open_store
 
 OLDEST = timedelta(minutes=5)
 MOST_BYTES = 1 << 20
+WEBHOOK = "gangplan.review"
 EVENTS = (
     WebhookEvent(WebhookEntity.MODEL_VERSION, WebhookAction.CREATED),
     WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED),
@@ -95,7 +96,7 @@ def subscribe(store: Store, url: str, secret: str) -> str:
         for old in store.client.list_webhooks():
             if old.url == url:
                 store.client.delete_webhook(old.webhook_id)
-        made = store.client.create_webhook(name=f"gangplan {MODEL}"[:100], url=url, events=list(EVENTS), secret=secret)
+        made = store.client.create_webhook(name=WEBHOOK, url=url, events=list(EVENTS), secret=secret)
     except MlflowException as error:
         raise UnavailableError(f"mlflow: no webhook could be made: {error}") from error
     return str(made.webhook_id)

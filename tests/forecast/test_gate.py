@@ -126,8 +126,8 @@ def test_mlflow_measures_what_we_measure(trained_copy: Trained, tried: trial.Tri
 def test_one_bad_tier_is_not_hidden_by_the_others(trained_copy: Trained, tried: trial.Trial) -> None:
     """Made worse on the small series alone, which weigh little, a challenger is refused for that tier."""
     small, made = pl.col("tenant") == BATCH[0], (*QUANTILE_COLUMNS, "gpus")
-    scaled, naive = (scaled_where(small, 0.25, table, made) for table in (tried.table, tried.naive))
-    worse = scaled_where(small, 1.1, scaled, QUANTILE_COLUMNS)
+    scaled, naive = (scaled_where(small, 0.01, table, made) for table in (tried.table, tried.naive))
+    worse = scaled_where(small, 1.25, scaled, QUANTILE_COLUMNS)
     figures = measured(trained_copy.store, replace(evidence_of(tried, scaled), table=worse, naive=naive))
     assert figures["wql/small"] == pytest.approx(quality(worse.filter(small)).wql)
     failed = {check.metric for check in judge(EvaluationResult(figures, {})).checks if not check.passed}

@@ -1,8 +1,17 @@
-"""The logged model is an MLflow pyfunc that answers as `predict` does; a killed training leaves none."""
+"""The logged model is an MLflow pyfunc that answers as `predict` does, also where nothing but MLflow is installed."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightgbm
@@ -78,3 +87,71 @@ def test_pointing_leaves_mlflow_as_it_was(trained: Trained) -> None:
     with pytest.raises(NotFoundError, match="cannot be loaded"):
         registry.load(trained.store, "99")
     assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == before
+
+
+def test_model_is_served_where_nothing_else_is_installed(trained: Trained, tmp_path: Path) -> None:
+    """In an environment of the model's own requirements, without gangplan, `mlflow models serve` answers as we do."""
+    with pointed_at(trained.store):
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}@champion", dst_path=str(tmp_path)))
+    python = clean_environment(folder / "requirements.txt", tmp_path / "clean")
+    frame = trained.usage.demand.with_columns(pl.col("hour").dt.strftime("%Y-%m-%dT%H:%M:%S")).to_pandas()
+    question = {"dataframe_split": frame.to_dict(orient="split", index=False), "params": {"horizon_hours": 48}}
+    with served(python, folder, tmp_path) as url:
+        request = urllib.request.Request(  # noqa: S310 - our own loopback address
+            f"{url}/invocations", json.dumps(question).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            said = pl.DataFrame(json.load(answer)["predictions"])
+    wanted = forecast.predict(trained.usage, trained.store, None, settings=trained.settings).quantiles
+    assert np.allclose(said.select(QUANTILE_COLUMNS).to_numpy(), wanted.select(QUANTILE_COLUMNS).to_numpy())
+
+
+def clean_environment(requirements: Path, folder: Path) -> Path:
+    """Make an environment of these requirements alone; return its Python."""
+    uv = Path(sys.executable).parent / "uv"
+    locked = Path(__file__).resolve().parents[2] / "requirements" / "core.txt"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+    command = [uv, "pip", "install", "-q", "--python", folder, "-c", locked, "-r", requirements]
+    subprocess.run(command, check=True)
+    python = folder / "bin" / "python"
+    missing = subprocess.run([python, "-c", "import gangplan"], capture_output=True, check=False, cwd=folder)
+    assert missing.returncode != 0
+    return python
+
+
+@contextmanager
+def served(python: Path, model: Path, folder: Path) -> Generator[str]:
+    """Let that environment's MLflow serve a model; give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["models", "serve", "-m", str(model), "--env-manager", "local", "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = f"{python.parent}:{environment['PATH']}"
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [python.parent / "mlflow", *words],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+        )
+    try:
+        until = time.monotonic() + 120
+        while not _answers(f"http://127.0.0.1:{port}/ping"):
+            assert time.monotonic() < until, (folder / "serve.log").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    """Tell whether something answers there."""
+    try:
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
+            return True
+    except OSError:
+        return False

@@ -67,12 +67,11 @@ def render(store: Store, version: str) -> str:
     """Return the page's text."""
     found = review.show_version(store, version)
     table = store.read_table(found.run_id, "backtest")
-    naive = compared(table, store.read_table(found.run_id, "backtest_naive"), "repeating last week")
-    champion = _champion(store, found, table)
+    main, naive = _facts(store, found, table)
     run = store.client.get_run(found.run_id)
     return _template().render(
         found=found,
-        main=champion or naive,
+        main=main,
         naive=naive,
         words=verdict_words,
         checks=json.loads(_text(store, found.run_id, "gate.json")),
@@ -84,6 +83,19 @@ def render(store: Store, version: str) -> str:
         params=run.data.params,
         tags=run.data.tags,
     )
+
+
+def headline(store: Store, version: str) -> str:
+    """Return the page's first words: how the version did beside the champion, or else beside seasonal naive."""
+    found = review.show_version(store, version)
+    facts = _facts(store, found, store.read_table(found.run_id, "backtest"))
+    return verdict_words.headline(facts[0].whole, facts[0].rival)
+
+
+def _facts(store: Store, found: review.ModelVersion, table: pl.DataFrame) -> tuple[Facts, Facts]:
+    """Return the comparison that counts, with the champion where there is one, and that with seasonal naive."""
+    naive = compared(table, store.read_table(found.run_id, "backtest_naive"), "repeating last week")
+    return _champion(store, found, table) or naive, naive
 
 
 def compared(mine: pl.DataFrame, other: pl.DataFrame, rival: str) -> Facts:

@@ -55,6 +55,14 @@ def show_version(store: Store, version: str) -> ModelVersion:
     raise NotFoundError(f"version: {version!r} is not in the registry: versions are {known}")
 
 
+def challenger(store: Store) -> str:
+    """Return the challenger's version, or say what makes one."""
+    version = registry.alias(store, CHALLENGER)
+    if version is None:
+        raise NotFoundError(f"{MODEL}: no challenger in the registry: train one with `gangplan train`")
+    return version
+
+
 def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, force: bool = False) -> ModelVersion:
     """Make a version the champion. What the gate refused or a reviewer rejected needs `force`."""
     _require_words(by, why)

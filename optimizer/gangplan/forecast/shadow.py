@@ -19,7 +19,7 @@ from gangplan.forecast.backtest import to_table
 from gangplan.forecast.compare import Gap, gap, side_by_side
 from gangplan.forecast.panel import from_usage
 from gangplan.forecast.verdict_words import headline
-from gangplan.tables import DEMAND, QUANTILE_TABLE, conform
+from gangplan.tables import DEMAND, QUANTILE_TABLE, conform, empty
 from gangplan.tracking import FORECAST, MODEL, TELEMETRY, Store
 from gangplan.types import SERIES, Usage
 
@@ -126,6 +126,6 @@ def _beside(store: Store, run: Run, name: str, demand: pl.DataFrame) -> pl.DataF
 
 
 def _came(store: Store) -> pl.DataFrame:
-    """Return the demand of the newest import."""
-    run = store.latest(TELEMETRY, {"kind": "import"}, remedy="bring telemetry in with `gangplan ingest`")
-    return store.read_table(run.info.run_id, "demand")
+    """Return the demand of the newest import; nothing came where there is none."""
+    imports = store.runs(TELEMETRY, {"kind": "import"})
+    return store.read_table(imports[0].info.run_id, "demand") if imports else empty(DEMAND)
