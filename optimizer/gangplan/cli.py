@@ -15,6 +15,7 @@ from gangplan.cli_ledger import ledger_app
 from gangplan.cli_node import node_app
 from gangplan.cli_policy import policy_app
 from gangplan.cli_reserve import find, require_one, reserve_app
+from gangplan.cli_review import review_app
 from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
@@ -29,9 +30,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
-review_app = typer.Typer(help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True)
 app.add_typer(reserve_app)
-app.add_typer(review_app, name="review")
+app.add_typer(review_app)
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
@@ -99,13 +99,16 @@ def ingest(
     emit(as_json, summaries.of_ingest(report), show.ingest)
 
 
-@app.command(epilog="Example:  gangplan train --json | jq .wql")
-def train(as_json: AsJson = False) -> None:
+@app.command(epilog="Example:  gangplan train --because 'drift: search / latency / l4'")
+def train(
+    because: Annotated[str, typer.Option(help="What set it off, kept with the version.")] = "asked for",
+    as_json: AsJson = False,
+) -> None:
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
     with needs_extras():
-        from gangplan import cycle
+        from gangplan import lifecycle
     with show.progress(console, not as_json) as progress:
-        training = cycle.train(settings_here(), progress=progress)
+        training = lifecycle.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), show.training)
 
 
@@ -217,66 +220,3 @@ def run(
         said["feedback"] = summaries.of_learning(cycle.learn(settings))
         said["report"] = {"written": [str(overview.write_report(settings))]}
     emit(as_json, said, show.run)
-
-
-@review_app.command("list", epilog="Example:  gangplan review list")
-def review_list(as_json: AsJson = False) -> None:
-    """List the versions with their aliases, back-test and verdict."""
-    forecast, store = _registry()
-    emit(as_json, summaries.of_versions(forecast.list_versions(store)), show.versions)
-
-
-@review_app.command("show", epilog="Example:  gangplan review show 3")
-def review_show(
-    version: Annotated[str, typer.Argument(help="Number of the version.")], as_json: AsJson = False
-) -> None:
-    """Show one version: how it did, beside naive and champion, and its history."""
-    forecast, store = _registry()
-    emit(as_json, summaries.of_version(forecast.show_version(store, version)), show.version)
-
-
-@review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
-def review_approve(
-    version: Annotated[str, typer.Argument(help="Number of the version.")],
-    by: Annotated[str, typer.Option(help="Who says so.")],
-    why: Annotated[str, typer.Option(help="The reason, kept with the version.")],
-    force: Annotated[bool, typer.Option(help="Also where the gate or a reviewer refused it.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make a version the champion."""
-    forecast, store = _registry()
-    found = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
-    emit(as_json, summaries.of_version(found), show.version)
-
-
-@review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
-def review_reject(
-    version: Annotated[str, typer.Argument(help="Number of the version.")],
-    by: Annotated[str, typer.Option(help="Who says so.")],
-    why: Annotated[str, typer.Option(help="The reason, kept with the version.")],
-    as_json: AsJson = False,
-) -> None:
-    """Refuse a challenger, with the reason."""
-    forecast, store = _registry()
-    found = forecast.reject(store, version, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), show.version)
-
-
-@review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
-def review_rollback(
-    by: Annotated[str, typer.Option(help="Who says so.")],
-    why: Annotated[str, typer.Option(help="The reason, kept with the version.")],
-    as_json: AsJson = False,
-) -> None:
-    """Give the champion's place back to the one before."""
-    forecast, store = _registry()
-    found = forecast.rollback(store, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), show.version)
-
-
-def _registry() -> tuple[Any, Any]:
-    """Open the model registry."""
-    with needs_extras():
-        from gangplan import forecast
-        from gangplan.tracking import open_store
-    return forecast, open_store(settings_here())

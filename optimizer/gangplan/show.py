@@ -246,6 +246,13 @@ def version(said: dict[str, Any]) -> RenderableType:
     return fields(f"Version {said.get('version', '')}", list(said.items()))
 
 
+def decisions(said: list[dict[str, Any]]) -> RenderableType:
+    """List changes of an alias."""
+    if not said:
+        return "nothing was decided"
+    return table("Decisions", list(said[0]), [list(row.values()) for row in said])
+
+
 def run(said: dict[str, Any]) -> RenderableType:
     """Show the whole cycle."""
     parts = (ingest(said["ingest"]), training(said["train"]), plan(said["plan"]), changes(said["apply"]))

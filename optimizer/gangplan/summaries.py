@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gangplan.types import FreeCapacity, Learning, NodeChange, Notice, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
-    from gangplan.forecast import ModelVersion
+    from gangplan.forecast import Change, ModelVersion, Standing
     from gangplan.telemetry import IngestReport
 
 Summary = dict[str, Any]
@@ -46,8 +46,8 @@ def of_training(training: Training) -> Summary:
     }
 
 
-def of_version(found: ModelVersion) -> Summary:
-    """Say how a version did and what was decided about it, by whom, when and why."""
+def of_version(found: ModelVersion, standing: Standing | None = None) -> Summary:
+    """Say how a version did and what was decided about it, by whom, when and why; and how it stands in the shadow."""
     return {
         "version": found.version,
         "aliases": ", ".join(found.aliases),
@@ -58,6 +58,8 @@ def of_version(found: ModelVersion) -> Summary:
         "gate": found.gate,
         "reason": found.reason,
         "rejected": found.rejected,
+        "because": found.because,
+        "shadow": None if standing is None else f"{standing.days:.1f} of {standing.needed:g} days: {standing.words}",
         "run_id": found.run_id,
         "changes": [f"{_time(one.at)} {one.action} by {one.by}: {one.why}" for one in found.changes],
     }
@@ -67,6 +69,21 @@ def of_versions(found: Iterable[ModelVersion]) -> list[Summary]:
     """The same in a row each, without the words."""
     kept = ("version", "aliases", "made_at", "wql", "naive_wql", "coverage_80", "gate", "rejected")
     return [{name: of_version(one)[name] for name in kept} for one in found]
+
+
+def of_decisions(found: Iterable[Change]) -> list[Summary]:
+    """Say each change of an alias."""
+    return [
+        {
+            "at": _time(one.at),
+            "action": one.action,
+            "version": one.version,
+            "by": one.by,
+            "why": one.why,
+            "champion_before": one.champion_before,
+        }
+        for one in found
+    ]
 
 
 def of_plan(plan: Plan) -> Summary:

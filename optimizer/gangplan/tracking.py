@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +22,10 @@ import polars as pl
 import requests  # MLflow's own HTTP client
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves the machine
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # we draw our own
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, RunStatus
+from mlflow.entities import Metric, Run, RunStatus
 from mlflow.exceptions import MlflowException
 
 from gangplan.config import Settings
@@ -34,6 +35,9 @@ TELEMETRY = "gangplan/telemetry"
 FORECAST = "gangplan/forecast"
 PLAN = "gangplan/plan"
 FEEDBACK = "gangplan/feedback"
+
+METRICS_AT_ONCE = 1000
+"""Metrics in one request: the most that MLflow takes."""
 
 MODEL = "gangplan-demand"
 """The registered model; its aliases are `champion` and `challenger`."""
@@ -84,9 +88,14 @@ class Store:
     def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
         """Open a run and give its id; it ends FINISHED, or FAILED when the block raises: no half run is ever read."""
         run = self.client.create_run(self.experiment(experiment), run_name=name, tags=dict(tags))
-        run_id = run.info.run_id
+        with self.ending(run.info.run_id):
+            yield run.info.run_id
+
+    @contextmanager
+    def ending(self, run_id: str) -> Generator[None]:
+        """End an open run FINISHED, or FAILED when the block raises."""
         try:
-            yield run_id
+            yield
         except BaseException:
             self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
             raise
@@ -113,6 +122,11 @@ class Store:
         if not found:
             raise NotFoundError(f"{experiment}: no finished run in {self.uri}: {remedy}")
         return found[0]
+
+    def log_metrics(self, run_id: str, metrics: Sequence[Metric]) -> None:
+        """Log any number of metrics, in as few requests as MLflow allows."""
+        for first in range(0, len(metrics), METRICS_AT_ONCE):
+            self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_AT_ONCE])
 
     def log_table(self, run_id: str, name: str, frame: pl.DataFrame) -> str:
         """Keep a table as `tables/<name>.parquet` and tag the run with its sha256, which is returned."""

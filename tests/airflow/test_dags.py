@@ -17,6 +17,8 @@ HEAVY = ("polars", "mlflow", "lightgbm", "pyomo", "highspy", "numpy")
 EXPECTED = {
     "gangplan_ingest": ["draft_fleet", "ingest"],
     "gangplan_retrain": ["train"],
+    "gangplan_watch": ["needs_a_person", "settle"],
+    "gangplan_review": ["ask", "carry_out", "challenger", "heard"],
     "gangplan_plan": ["plan"],
     "gangplan_apply": ["apply"],
     "gangplan_feedback": ["learn", "report"],

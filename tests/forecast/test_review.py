@@ -10,8 +10,8 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
-from gangplan.forecast import registry
-from gangplan.tracking import MODEL, Store
+from gangplan.forecast import audit, registry
+from gangplan.tracking import FORECAST, MODEL, Store
 
 from .conftest import Trained
 
@@ -32,7 +32,9 @@ def reviewed(trained_copy: Trained, ticking: Callable[[], datetime]) -> Registry
     uri = f"models:/{client.get_run(str(first.run_id)).outputs.model_outputs[0].model_id}"
     kept = {name: first.tags[name] for name in ("wql", "naive_wql", "coverage_80", "notes")}
     for gate, reason in (("refused", "WQL too high"), ("passed", "better")):
-        registry.register(store, str(first.run_id), uri, {**kept, "gate": gate, "reason": reason})
+        run_id = client.create_run(store.experiment(FORECAST)).info.run_id
+        version = registry.register(store, run_id, uri, {**kept, "gate": gate, "reason": reason})
+        client.set_registered_model_alias(MODEL, "challenger", version)
     return Registry(store=store, clock=ticking)
 
 
@@ -93,7 +95,7 @@ def test_rollback_goes_back_the_way_it_came(reviewed: Registry) -> None:
     forecast.approve(store, GOOD, by="ada", why="better", clock=clock)
     assert forecast.rollback(store, by="bob", why="drift", clock=clock).version == "1"
     assert registry.alias(store, "champion") == "1"
-    assert [(one.action, one.version, one.by) for one in registry.history(store)] == [
+    assert [(one.action, one.version, one.by) for one in audit.history(store)] == [
         ("promoted", "1", "gate"),
         ("approved", GOOD, "ada"),
         ("rolled back to", "1", "bob"),
@@ -124,7 +126,7 @@ def test_senseless_decisions_are_refused(reviewed: Registry) -> None:
             act(store, GOOD, by="ada", why="", clock=clock)
         with pytest.raises(Refusal, match="version 1 is the champion"):
             act(store, "1", by="ada", why="x", clock=clock)
-    assert len(registry.history(store)) == 1
+    assert len(audit.history(store)) == 1
 
 
 def test_alias_moved_by_hand_is_honoured(reviewed: Registry, trained: Trained) -> None:

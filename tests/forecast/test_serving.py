@@ -1,13 +1,17 @@
-"""The logged model is an MLflow pyfunc that answers as `predict` does; a killed training leaves none."""
+"""The logged model is an MLflow pyfunc that answers as `predict` does, also where nothing but MLflow is installed."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import textwrap
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightgbm
@@ -16,15 +20,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gangplan import __version__, forecast
+from gangplan import forecast
 from gangplan.errors import NotFoundError
 from gangplan.forecast import registry
 from gangplan.forecast.bundle import read_bundle, write_bundle
 from gangplan.forecast.registry import pointed_at
 from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.tracking import MODEL, Store
+from gangplan.tracking import MODEL
 
-from .conftest import CHAT, END, Trained, a_usage, some_settings, waves
+from .conftest import END, Trained
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_model_says_what_it_takes_and_needs(trained: Trained, loaded: mlflow.pyf
     assert loaded.metadata.saved_input_example_info
     with pointed_at(trained.store):
         needed = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{MODEL}@champion")).read_text()
-    assert f"gangplan[forecast]=={__version__}" in needed
+    assert "gangplan" not in needed  # its code comes with the model
     assert f"lightgbm=={lightgbm.__version__}" in needed
 
 
@@ -85,36 +89,69 @@ def test_pointing_leaves_mlflow_as_it_was(trained: Trained) -> None:
     assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == before
 
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    from gangplan import forecast
-    from gangplan.config import Settings
-    from gangplan.tracking import Store
-    from conftest import END, a_usage, three_series
+def test_model_is_served_where_nothing_else_is_installed(trained: Trained, tmp_path: Path) -> None:
+    """In an environment of the model's own requirements, without gangplan, `mlflow models serve` answers as we do."""
+    with pointed_at(trained.store):
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}@champion", dst_path=str(tmp_path)))
+    python = clean_environment(folder / "requirements.txt", tmp_path / "clean")
+    frame = trained.usage.demand.with_columns(pl.col("hour").dt.strftime("%Y-%m-%dT%H:%M:%S")).to_pandas()
+    question = {"dataframe_split": frame.to_dict(orient="split", index=False), "params": {"horizon_hours": 48}}
+    with served(python, folder, tmp_path) as url:
+        request = urllib.request.Request(  # noqa: S310 - our own loopback address
+            f"{url}/invocations", json.dumps(question).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            said = pl.DataFrame(json.load(answer)["predictions"])
+    wanted = forecast.predict(trained.usage, trained.store, None, settings=trained.settings).quantiles
+    assert np.allclose(said.select(QUANTILE_COLUMNS).to_numpy(), wanted.select(QUANTILE_COLUMNS).to_numpy())
 
-    def die(done, total, text):
-        if text == sys.argv[2]:
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    settings = Settings(home=Path("."), horizon_hours=48, backtest_origins=3)
-    usage = a_usage(three_series(400))
-    forecast.retrain(usage, Store(uri=sys.argv[1]), settings=settings, clock=lambda: END, progress=die)
-"""
+def clean_environment(requirements: Path, folder: Path) -> Path:
+    """Make an environment of these requirements alone; return its Python."""
+    uv = Path(sys.executable).parent / "uv"
+    locked = Path(__file__).resolve().parents[2] / "requirements" / "core.txt"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+    command = [uv, "pip", "install", "-q", "--python", folder, "-c", locked, "-r", requirements]
+    subprocess.run(command, check=True)
+    python = folder / "bin" / "python"
+    missing = subprocess.run([python, "-c", "import gangplan"], capture_output=True, check=False, cwd=folder)
+    assert missing.returncode != 0
+    return python
 
 
-def test_killed_training_leaves_no_version(mlflow_store: Store, tmp_path: Path) -> None:
-    """Killed when all is logged and nothing registered, a training leaves no version, and the next one works."""
-    script = tmp_path / "train.py"
-    script.write_text(textwrap.dedent(KILLED))
-    words = [sys.executable, str(script), mlflow_store.uri, "register the version"]
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run(words, env=path, cwd=tmp_path, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert registry.versions(mlflow_store) == []
-    with pytest.raises(NotFoundError, match="gangplan train"):
-        forecast.read_training(mlflow_store)
-    again = forecast.retrain(
-        a_usage({CHAT: waves(300)}), mlflow_store, settings=some_settings(tmp_path), clock=lambda: END
-    )
-    assert (again.version, again.promoted) == ("1", True)
+@contextmanager
+def served(python: Path, model: Path, folder: Path) -> Generator[str]:
+    """Let that environment's MLflow serve a model; give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["models", "serve", "-m", str(model), "--env-manager", "local", "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = f"{python.parent}:{environment['PATH']}"
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [python.parent / "mlflow", *words],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+        )
+    try:
+        until = time.monotonic() + 120
+        while not _answers(f"http://127.0.0.1:{port}/ping"):
+            assert time.monotonic() < until, (folder / "serve.log").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    """Tell whether something answers there."""
+    try:
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
+            return True
+    except OSError:
+        return False

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from mlflow.entities import Metric
 
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import no_progress
+from gangplan.telemetry import mlflow_bulk
+from gangplan.telemetry.mlflow_runs import read_runs
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.values import Telemetry
 from gangplan.tracking import Store
@@ -154,3 +157,52 @@ def test_other_schemes_are_refused():
     """What is no tracking URI is no source."""
     with pytest.raises(InputError, match="is no MLflow tracking URI"):
         _read(Store(uri="ftp://host"))
+
+
+def test_nested_run_is_a_part_of_one_that_samples_the_same_gpus(mlflow_store: Store):
+    """A child's GPUs are its parent's; the trials of a sweep whose parent samples none are jobs of their own."""
+    busy = {"gpu_0_utilization_percentage": [80.0, 80.0]}
+    outer = _run(mlflow_store, "e", {**busy, "gpu_1_utilization_percentage": [70.0, 0.0]})
+    inner = _run(mlflow_store, "e", busy, tags={"mlflow.parentRunId": outer})
+    _run(mlflow_store, "e", busy, tags={"mlflow.parentRunId": inner})
+    sweep = _run(mlflow_store, "e", {"cpu_utilization_percentage": [1.0]})
+    trial = _run(mlflow_store, "e", busy, tags={"mlflow.parentRunId": sweep})
+    read = _read(mlflow_store)
+    assert dict(read.jobs.select("job_id", "gpus").iter_rows()) == {outer: 2.0, trial: 1.0}
+    assert read.skipped == 2
+
+
+def _cached(store: Store, file: Path) -> Telemetry:
+    """Read the store with a cache."""
+    return read_runs(f"mlflow+{store.uri}", NOW, cache=file)
+
+
+def test_cache_is_by_content_and_never_wrong(mlflow_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ended runs are read once; a new, running, changed or deleted one is seen; a broken cache is not used."""
+    asked: list[int] = []
+    points = mlflow_bulk._points
+
+    def counted(store: Store, keys: pl.DataFrame) -> pl.DataFrame:
+        asked.append(keys["run_id"].n_unique())
+        return points(store, keys)
+
+    monkeypatch.setattr(mlflow_bulk, "_points", counted)
+    busy, file = {"gpu_0_utilization_percentage": [80.0, 60.0]}, tmp_path / "cache" / "runs.parquet"
+    first, _ = (_run(mlflow_store, "e", busy) for _ in range(2))
+    _run(mlflow_store, "e", busy, start=NOW - HOUR, ended=False)
+    plain = _read(mlflow_store)
+    for _ in range(2):
+        read = _cached(mlflow_store, file)
+        assert read.jobs.equals(plain.jobs)
+        assert read.nodes.equals(plain.nodes)
+    assert asked == [3, 3, 1]  # without a cache, with an empty one, and the one that still runs
+    key = "system/gpu_1_utilization_percentage"
+    mlflow_store.client.log_metric(first, key, 50.0, timestamp=_ms(START + HOUR), step=9)
+    assert sorted(_cached(mlflow_store, file).jobs["gpus"]) == [1.0, 1.0, 2.0]
+    assert asked[-1] == 2
+    mlflow_store.client.delete_run(first)
+    assert first not in _cached(mlflow_store, file).jobs["job_id"]
+    mlflow_store.client.restore_run(first)
+    for broken in (b"", b"half of a file", file.read_bytes()[:-20]):
+        file.write_bytes(broken)
+        assert _cached(mlflow_store, file).jobs.height == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,39 @@ class Bundle:
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
     """Write both fits as text; the same fits give the same bytes."""
-    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
-    path.write_text(json.dumps(body, sort_keys=True))
+    path.write_bytes(_to_bytes(bundle))
+
+
+def bundle_size(bundle: Bundle) -> int:
+    """Return the size of what `write_bundle` writes, in bytes."""
+    return len(_to_bytes(bundle))
+
+
+def bundle_sha256(bundle: Bundle) -> str:
+    """Return the sha256 of what `write_bundle` writes."""
+    return hashlib.sha256(_to_bytes(bundle)).hexdigest()
 
 
 def read_bundle(path: Path) -> Bundle:
     """Read what `write_bundle` wrote."""
     body = json.loads(path.read_text())
     return Bundle(steering=_from_dict(body["steering"]), tested=_from_dict(body["tested"]))
+
+
+def write_model(path: Path, model: DemandModel) -> None:
+    """Write one fit as text."""
+    path.write_text(json.dumps(_to_dict(model), sort_keys=True))
+
+
+def read_model(path: Path) -> DemandModel:
+    """Read what `write_model` wrote."""
+    return _from_dict(json.loads(path.read_text()))
+
+
+def _to_bytes(bundle: Bundle) -> bytes:
+    """Write both fits."""
+    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
+    return json.dumps(body, sort_keys=True).encode()
 
 
 def _to_dict(model: DemandModel) -> dict[str, object]:

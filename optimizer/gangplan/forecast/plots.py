@@ -1,5 +1,5 @@
 # pyright: reportUnknownMemberType=false
-"""Pictures of a training for the reviewer: the fan of the last origin, calibration, what the trees look at."""
+"""Pictures of a training for the reviewer: the last origin's fan, calibration, errors by hour, what trees look at."""
 
 from __future__ import annotations
 
@@ -17,13 +17,26 @@ from gangplan.forecast.model import DemandModel
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES
 
+PICTURES = {
+    "fan": "The last starting day: what was forecast, and what came, for the four largest series.",
+    "calibration": "Promised and kept: how often demand stayed at or below each level. On the line is right.",
+    "residuals": "Errors of the middle forecast by hour of the day. Above 0: too little was forecast.",
+    "importance": "What the trees look at, by the loss that it took away.",
+}
+"""The pictures of a training, with their captions."""
+
 BUCKETS = ((1, 24), (25, 72), (73, 168))
 _BLUE, _RED, _GREY = "#2b6cb0", "#c53030", "#718096"
 
 
 def draw(folder: Path, backtest: pl.DataFrame, model: DemandModel) -> list[Path]:
-    """Draw fan.png, calibration.png and importance.png; return their paths."""
-    figures = {"fan": fan(backtest), "calibration": calibration(backtest), "importance": importance(model)}
+    """Draw a PNG for each of `PICTURES`; return their paths."""
+    figures = {
+        "fan": fan(backtest),
+        "calibration": calibration(backtest),
+        "residuals": residuals(backtest),
+        "importance": importance(model),
+    }
     paths: list[Path] = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
@@ -61,6 +74,26 @@ def calibration(backtest: pl.DataFrame) -> Figure:
             shares = [(rows["gpus"] <= rows[column]).mean() for column in QUANTILE_COLUMNS]
             axes.plot(QUANTILES, np.array(shares, dtype=np.float64), marker="o", label=f"{low} to {high} h ahead")
     axes.set(xlabel="level promised", ylabel="share at or below", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def residuals(backtest: pl.DataFrame) -> Figure:
+    """What came less the median, by hour of the day, in per cent of each series' mean: middle, half, four in five."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    mean = pl.col("gpus").mean().over(SERIES)
+    known = (
+        backtest.drop_nulls("gpus").with_columns(hour=pl.col("hour").dt.hour(), mean=mean).filter(pl.col("mean") > 0)
+    )
+    missed = known.with_columns(missed=100 * (pl.col("gpus") - pl.col("q0.5")) / pl.col("mean"))
+    levels = {f"p{level}": pl.col("missed").quantile(level / 100) for level in (10, 25, 50, 75, 90)}
+    rows = missed.group_by("hour").agg(**levels).sort("hour")
+    for low, high, alpha, label in (("p10", "p90", 0.2, "four in five"), ("p25", "p75", 0.35, "half")):
+        axes.fill_between(rows["hour"], rows[low], rows[high], color=_BLUE, alpha=alpha, linewidth=0, label=label)
+    axes.plot(rows["hour"], rows["p50"], color=_BLUE, linewidth=1.4, label="middle")
+    axes.axhline(0, color=_GREY, linewidth=0.8)
+    axes.set(xlabel="hour of the day, UTC", ylabel="came less forecast, % of the series' mean", xlim=(0, 23))
     axes.legend(fontsize=8, frameon=False)
     return figure
 

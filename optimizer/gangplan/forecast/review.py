@@ -9,12 +9,10 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 from gangplan.clock import Clock
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
-from gangplan.forecast import registry
-from gangplan.forecast.registry import CHALLENGER, CHAMPION, Change
+from gangplan.forecast import audit, registry, shadow
+from gangplan.forecast.audit import APPROVED, CROWNING, FORCED, REJECTED, ROLLED_BACK, Change
+from gangplan.forecast.registry import CHALLENGER, CHAMPION
 from gangplan.tracking import MODEL, Store
-
-APPROVED, FORCED, ROLLED_BACK = "approved", "approved by force", "rolled back to"
-_CROWNING = (registry.PROMOTED, APPROVED, FORCED, ROLLED_BACK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +30,13 @@ class ModelVersion:
     reason: str
     rejected: str | None
     changes: tuple[Change, ...]
+    because: str
+    compared_with: str | None
 
 
 def list_versions(store: Store) -> tuple[ModelVersion, ...]:
     """Return all versions, the newest first."""
-    aliases, changes = _aliases(store), registry.history(store)
+    aliases, changes = _aliases(store), audit.history(store)
     return tuple(_read(version, aliases, changes) for version in registry.versions(store))
 
 
@@ -55,9 +55,18 @@ def show_version(store: Store, version: str) -> ModelVersion:
     raise NotFoundError(f"version: {version!r} is not in the registry: versions are {known}")
 
 
+def challenger(store: Store) -> str:
+    """Return the challenger's version, or say what makes one."""
+    version = registry.alias(store, CHALLENGER)
+    if version is None:
+        raise NotFoundError(f"{MODEL}: no challenger in the registry: train one with `gangplan train`")
+    return version
+
+
 def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, force: bool = False) -> ModelVersion:
     """Make a version the champion. What the gate refused or a reviewer rejected needs `force`."""
     _require_words(by, why)
+    audit.sync(store, clock)
     found = show_version(store, version)
     if CHAMPION in found.aliases:
         raise Refusal(f"version {version} is the champion already")
@@ -65,21 +74,24 @@ def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, forc
         raise GateError(f"version {version} was rejected ({found.rejected}): approve another, or force it")
     if not force and found.gate != "passed":
         raise GateError(f"version {version} did not pass the gate ({found.reason}): approve another, or force it")
+    if not force:
+        _require_shadow(store, found.version)
     action = FORCED if force else APPROVED
-    registry.crown(store, _change(store, action, found.version, by, why, clock))
+    audit.crown(store, _change(store, action, found.version, by, why, clock))
     return show_version(store, version)
 
 
 def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> ModelVersion:
     """Refuse a version, with the reason; the champion cannot be rejected, only rolled back."""
     _require_words(by, why)
+    audit.sync(store, clock)
     found = show_version(store, version)
     if CHAMPION in found.aliases:
         raise Refusal(f"version {version} is the champion: use `gangplan review rollback`, then reject it")
-    change = _change(store, "rejected", found.version, by, why, clock)
+    change = _change(store, REJECTED, found.version, by, why, clock)
     for name, value in (("by", by), ("at", change.at.isoformat()), ("why", why)):
         store.client.set_model_version_tag(MODEL, found.version, f"rejected_{name}", value)
-    registry.record(store, change)
+    audit.record(store, change)
     if CHALLENGER in found.aliases:
         store.client.delete_registered_model_alias(MODEL, CHALLENGER)
     return show_version(store, version)
@@ -94,21 +106,30 @@ def rollback(store: Store, version: str | None = None, *, by: str, why: str, clo
         When there was no champion before this one, or no such version.
     """
     _require_words(by, why)
+    audit.sync(store, clock)
     present = str(registry.champion(store).version)
     target = show_version(store, _before(store, present) if version is None else version)
     if target.version == present:
         raise Refusal(f"version {present} is the champion already")
-    registry.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
+    audit.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
     return show_version(store, target.version)
+
+
+def _require_shadow(store: Store, version: str) -> None:
+    """Refuse a version whose days beside the champion are not over."""
+    found = shadow.standing(store, version)
+    if found is not None and not found.done:
+        stands = f"{found.days:.1f} of {found.needed:g} days, {found.forecasts} forecasts"
+        raise GateError(f"version {version} is still in its shadow ({stands}): wait, or force it")
 
 
 def _before(store: Store, present: str) -> str:
     """The champion before the present one: promotions pile up, and a rollback takes from the pile."""
     pile: list[str] = []
-    for change in registry.history(store):
+    for change in audit.history(store):
         if change.action == ROLLED_BACK and change.version in pile:
             del pile[len(pile) - pile[::-1].index(change.version) :]
-        elif change.action in _CROWNING:
+        elif change.action in CROWNING:
             pile.append(change.version)
     while pile and pile[-1] == present:
         pile.pop()
@@ -152,4 +173,6 @@ def _read(version: MlflowVersion, aliases: dict[str, tuple[str, ...]], changes: 
         reason=tags.get("reason", "registered by hand"),
         rejected=tags.get("rejected_why"),
         changes=tuple(change for change in changes if change.version == number),
+        because=tags.get("because", "not said"),
+        compared_with=tags.get("compared_with"),
     )

@@ -4,43 +4,44 @@
 from __future__ import annotations
 
 import json
-import tempfile
-import time
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-from gangplan import __version__
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import model, plots, registry, trial
+from gangplan.forecast import attempt, decide, page, record_run, registry, trial
 from gangplan.forecast.arrays import Floats
-from gangplan.forecast.backtest import to_table
-from gangplan.forecast.gate import Verdict, judge
+from gangplan.forecast.audit import sync
+from gangplan.forecast.backtest import choose_window, to_table
+from gangplan.forecast.bundle import bundle_size
+from gangplan.forecast.gate import Evidence, Verdict, evaluate, judge
 from gangplan.forecast.panel import Panel, from_usage
-from gangplan.forecast.registry import Change
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import QUANTILE_TABLE
-from gangplan.tracking import FORECAST, MODEL, Store
+from gangplan.tracking import MODEL, Store
 from gangplan.types import Beliefs, Forecast, Training, Usage
 
-GATE = "gate"
-"""Who promotes when no person did."""
 _NO_TRAINING = f"{MODEL}: no training in the registry: train one with `gangplan train`"
 _TAG_LIMIT = 4000
 
 
 def retrain(
-    usage: Usage, store: Store, *, settings: Settings, clock: Clock, progress: Progress = no_progress
+    usage: Usage,
+    store: Store,
+    *,
+    settings: Settings,
+    clock: Clock,
+    progress: Progress = no_progress,
+    because: str = "asked for",
 ) -> Training:
     """Back-test and fit the recipe, keep it all in a run, register a challenger, promote it if the gate passes.
 
-    The version is registered last and with all its tags at once: a training killed before leaves none behind.
+    The version is registered with all its tags at once: a training killed before leaves none behind. One killed at any
+    moment is taken up by the next of the same telemetry, settings and code, and comes to the same model.
 
     Raises
     ------
@@ -48,21 +49,30 @@ def retrain(
         When the telemetry has no usable hour, or fewer than 48 in all; nothing was written.
     """
     panel = from_usage(usage)
-    found = trial.run(panel, settings, progress)
-    before = registry.alias(store, registry.CHAMPION)
-    verdict = _judge(store, before, found)
-    moment = clock()
-    tags = _tags(found, verdict, first=before is None)
-    kind = {"kind": "training", "sha256.usage": usage.sha256}
-    with store.run(FORECAST, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
+    choose_window(panel, settings.horizon_hours, settings.backtest_origins)  # refuses before anything is written
+    sync(store, clock)
+    moment, key = clock(), attempt.key_of(usage, settings)
+    kind = {"kind": "training", "sha256.usage": usage.sha256, "because": because[:_TAG_LIMIT]}
+    with attempt.training_run(store, key, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
+        found = trial.run(panel, settings, progress, attempt.keeper(store, run_id))
+        before = registry.alias(store, registry.CHAMPION)
+        progress(10, 12, "ask the gate")
+        champion = None if before is None else trial.of_champion(found, registry.load(store, before))
+        verdict = _judge(store, run_id, found, champion, settings)
+        tags = _tags(found, verdict, settings, because, champion=before)
         progress(11, 12, "log the run and the model")
-        _log(store, run_id, usage, found, settings, tags)
+        record_run.log(store, run_id, usage=usage, found=found, champion=champion, verdict=verdict, settings=settings)
         uri = registry.log_model(store, run_id, found.bundle)
     progress(11.5, 12, "register the version")
     version = registry.register(store, run_id, uri, tags)
-    _promote_or_refuse(store, version, before, verdict, moment, tags["reason"])
-    progress(12, 12, f"version {version}: {tags['reason']}")
-    return _training(store, store.client.get_model_version(MODEL, version), found.table)
+    progress(11.7, 12, "decide")
+    decide.after_training(store, version, verdict, settings=settings, moment=moment)
+    progress(11.8, 12, "write the page for reviewers")
+    page.keep(store, version)
+    attempt.close(store, run_id, version)
+    made = _training(store, store.client.get_model_version(MODEL, version), found.table)
+    progress(12, 12, f"version {version}: {made.reason}")
+    return made
 
 
 def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Settings) -> Forecast:
@@ -110,17 +120,27 @@ def read_training(store: Store) -> Training:
     return _training(store, found[0], store.read_table(str(found[0].run_id), "backtest"))
 
 
-def _judge(store: Store, before: str | None, found: trial.Trial) -> Verdict:
-    """Ask the gate, with the champion's figures where it can be compared."""
-    against = None if before is None else trial.against(found, registry.load(store, before))
-    mine, naive = found.quality, found.naive_quality
-    return judge(wql=mine.wql, naive_wql=naive.wql, coverage_80=mine.coverage_80, against=against)
+def _judge(store: Store, run_id: str, found: trial.Trial, champion: pl.DataFrame | None, settings: Settings) -> Verdict:
+    """Lay the evidence before the gate, inside the run."""
+    evidence = Evidence(
+        table=found.table,
+        naive=found.naive,
+        champion=champion,
+        leak_gpus=trial.leak(found),
+        seen_hours=trial.seen_hours(found),
+        size_mib=bundle_size(found.bundle) / 2**20,
+        seconds=trial.seconds(found, settings.horizon_hours),
+    )
+    with registry.inside(store, run_id):
+        return judge(evaluate(evidence))
 
 
-def _tags(found: trial.Trial, verdict: Verdict, *, first: bool) -> dict[str, str]:
+def _tags(
+    found: trial.Trial, verdict: Verdict, settings: Settings, because: str, *, champion: str | None
+) -> dict[str, str]:
     """What a version carries from its first moment on."""
     reason = verdict.reason
-    if first:
+    if champion is None:
         reason = f"first model, promoted by default: {'gate passed' if verdict.passed else 'the gate says'}: {reason}"
     return {
         "wql": repr(found.quality.wql),
@@ -129,6 +149,9 @@ def _tags(found: trial.Trial, verdict: Verdict, *, first: bool) -> dict[str, str
         "gate": "passed" if verdict.passed else "refused",
         "reason": reason[:_TAG_LIMIT],
         "notes": json.dumps(_shortened(found.notes)),
+        "because": because[:_TAG_LIMIT],
+        "shadow_days": repr(0.0 if champion is None else settings.shadow_days),
+        **({} if champion is None else {"compared_with": champion}),
     }
 
 
@@ -140,72 +163,6 @@ def _shortened(notes: tuple[str, ...]) -> list[str]:
             return [*kept, f"and {len(notes) - place} more: see notes.txt of the run"]
         kept.append(note)
     return kept
-
-
-def _promote_or_refuse(
-    store: Store, version: str, before: str | None, verdict: Verdict, moment: datetime, reason: str
-) -> None:
-    """Make the version champion when the gate passed or there is none; else keep the refusal in the history."""
-    promoted = verdict.passed or before is None
-    change = Change(
-        at=moment,
-        by=GATE,
-        action=registry.PROMOTED if promoted else registry.REFUSED,
-        version=version,
-        why=reason,
-        champion_before=before,
-    )
-    if promoted:
-        registry.crown(store, change)
-    else:
-        registry.record(store, change)
-
-
-def _log(store: Store, run_id: str, usage: Usage, found: trial.Trial, settings: Settings, tags: dict[str, str]) -> None:
-    """Put everything but the model into the run."""
-    stamp = int(time.time() * 1000)
-    metrics = [Metric(name, value, stamp, 0) for name, value in trial.figures(found).items()]
-    metrics += [Metric("wql_by_day", value, stamp, hour) for hour, value in trial.by_day(found) if np.isfinite(value)]
-    store.client.log_batch(run_id, metrics=metrics, params=_parameters(found, settings))
-    tagged = [InputTag("mlflow.data.context", "training"), InputTag("sha256", usage.sha256)]
-    store.client.log_inputs(run_id, [DatasetInput(_data_set(usage), tagged)])
-    store.log_table(run_id, "backtest", found.table)
-    store.log_table(run_id, "backtest_naive", found.naive)
-    store.client.log_text(run_id, "\n".join((tags["reason"], *found.notes)) + "\n", "notes.txt")
-    with tempfile.TemporaryDirectory() as folder:
-        plots.draw(Path(folder), found.table, found.bundle.steering)
-        store.client.log_artifacts(run_id, folder, "plots")
-
-
-def _data_set(usage: Usage) -> Dataset:
-    """Name the telemetry by its own sha256: MLflow's digest is of a sample, and blind to times."""
-    source = {"source": usage.source, "run_id": usage.run_id}
-    profile = {"rows": usage.demand.height, "start": usage.start.isoformat(), "end": usage.end.isoformat()}
-    return Dataset(
-        name="demand",
-        digest=usage.sha256[:32],
-        source_type="gangplan-telemetry",
-        source=json.dumps(source),
-        profile=json.dumps(profile),
-    )
-
-
-def _parameters(found: trial.Trial, settings: Settings) -> list[Param]:
-    """What the training was made with."""
-    named = {
-        "seed": settings.seed,
-        "horizon_hours": settings.horizon_hours,
-        "backtest_horizon_hours": found.window.horizon,
-        "backtest_origins": len(found.window.origins),
-        "series": len(found.panel.keys),
-        "hours": found.panel.hours,
-        "rows": found.bundle.steering.rows,
-        "event_kinds": ",".join(found.bundle.steering.kinds) or "none",
-        "rounds": model.ROUNDS,
-        "gangplan": __version__,
-        **{name: value for name, value in model.TREES.items() if name != "verbosity"},
-    }
-    return [Param(name, str(value)) for name, value in named.items()]
 
 
 def _training(store: Store, version: MlflowVersion, table: pl.DataFrame) -> Training:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
@@ -14,7 +17,11 @@ from gangplan.forecast.bundle import Bundle
 from gangplan.forecast.metrics import Quality, mase, quality
 from gangplan.forecast.panel import Panel
 from gangplan.progress import Progress
+from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES
+
+Keep = Callable[[str, Callable[[], model.DemandModel]], model.DemandModel]
+"""Gives the fit of that name: one that was kept by a training that was killed, or else makes it and keeps it."""
 
 _PARTS = 12.0  # two fits of five levels each, the back-test, the logging
 
@@ -33,14 +40,20 @@ class Trial:
     notes: tuple[str, ...]
 
 
-def run(panel: Panel, settings: Settings, progress: Progress) -> Trial:
+def _made(_: str, make: Callable[[], model.DemandModel]) -> model.DemandModel:
+    """Keep nothing."""
+    return make()
+
+
+def run(panel: Panel, settings: Settings, progress: Progress, keep: Keep = _made) -> Trial:
     """Back-test the recipe on the past, then fit it on everything."""
-    window = backtest.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
+    seed, window = settings.seed, backtest.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
+    first, whole = _said(progress, 0, "fit for the back-test"), _said(progress, 6, "fit on all data")
     before = panel.until(window.origins[0])
-    tested = model.fit(before, window.horizon, seed=settings.seed, step=_said(progress, 0, "fit for the back-test"))
+    tested = keep("tested", lambda: model.fit(before, window.horizon, seed=seed, step=first))
     progress(5, _PARTS, f"back-test of {len(window.origins)} origins")
     table, naive = backtest.run(tested, panel, window), backtest.run_naive(panel, window)
-    steering = model.fit(panel, settings.horizon_hours, seed=settings.seed, step=_said(progress, 6, "fit on all data"))
+    steering = keep("steering", lambda: model.fit(panel, settings.horizon_hours, seed=seed, step=whole))
     return Trial(
         panel=panel,
         bundle=Bundle(steering=steering, tested=tested),
@@ -53,8 +66,8 @@ def run(panel: Panel, settings: Settings, progress: Progress) -> Trial:
     )
 
 
-def against(trial: Trial, champion: Bundle) -> tuple[float, float] | None:
-    """WQL of challenger and champion on the origins that neither's tested fit has seen; none when there is none."""
+def of_champion(trial: Trial, champion: Bundle) -> pl.DataFrame | None:
+    """Back-test the champion on the origins that neither's tested fit has seen; none when there is none."""
     known_until = champion.tested.fitted_until
     origins = tuple(
         origin
@@ -64,9 +77,36 @@ def against(trial: Trial, champion: Bundle) -> tuple[float, float] | None:
     if not origins:
         return None
     window = backtest.Window(origins=origins, horizon=trial.window.horizon)
-    theirs = backtest.run(champion.tested, trial.panel, window)
-    ours = trial.table.filter(pl.col("origin").is_in(theirs["origin"].unique().to_list()))
-    return quality(ours).wql, quality(theirs).wql
+    return backtest.run(champion.tested, trial.panel, window)
+
+
+def leak(trial: Trial) -> float:
+    """How far the first origin's forecast moves, in GPUs, when all that came after it is made up: 0, or it leaks."""
+    origin = trial.window.origins[0]
+    values = trial.panel.values.copy()
+    values[:, origin:] = 3 * np.nan_to_num(values[:, origin:]) + 100
+    jobs = trial.panel.jobs
+    other = None if jobs is None else replace(jobs, ended=np.where(jobs.ended > origin, np.inf, jobs.ended))
+    changed = replace(trial.panel, values=values, jobs=other)
+    made, _ = trial.bundle.tested.quantiles(changed.until(origin), trial.window.horizon)
+    kept = trial.table.filter(pl.col("origin") == trial.panel.until(origin).end).select(QUANTILE_COLUMNS)
+    return float(np.abs(made.reshape(-1, len(QUANTILE_COLUMNS)) - kept.to_numpy()).max())
+
+
+def seen_hours(trial: Trial) -> float:
+    """How many of the tested hours lie before the end of what the tested fit was fitted on."""
+    until = trial.bundle.tested.fitted_until
+    if not until:
+        return 0.0
+    first = trial.panel.until(trial.window.origins[0]).end
+    return max(0.0, (datetime.fromisoformat(until) - first).total_seconds() / 3600)
+
+
+def seconds(trial: Trial, horizon: int) -> float:
+    """Processor time of one forecast of all series."""
+    begin = time.process_time()
+    trial.bundle.steering.quantiles(trial.panel, horizon)
+    return time.process_time() - begin
 
 
 def figures(trial: Trial) -> dict[str, float]:
@@ -82,11 +122,14 @@ def figures(trial: Trial) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def by_day(trial: Trial) -> list[tuple[int, float]]:
-    """WQL of each day ahead, as (last hour of the day, WQL)."""
-    day = ((backtest.steps(trial.table) - 1) // 24).alias("day")
-    days = sorted(trial.table.with_columns(day)["day"].unique())
-    return [(24 * (int(one) + 1), quality(trial.table.filter(day == one)).wql) for one in days]
+def by_day(trial: Trial) -> list[tuple[str, int, float]]:
+    """WQL of each day ahead, of all series and of each, as (metric, last hour of the day, WQL)."""
+    day = ((backtest.steps(trial.table) - 1) // 24 + 1).alias("day")
+    rows = trial.table.with_columns(24 * day)
+    found = [("wql_by_day", int(hour), quality(part).wql) for (hour,), part in rows.group_by("day")]  # pyright: ignore[reportArgumentType]
+    for (*key, hour), part in rows.group_by(*SERIES, "day"):
+        found.append((f"wql_by_day.{'.'.join(map(str, key))}", int(hour), quality(part).wql))  # pyright: ignore[reportArgumentType]
+    return sorted(one for one in found if math.isfinite(one[2]))
 
 
 def notes(panel: Panel, fitted: model.DemandModel) -> tuple[str, ...]:

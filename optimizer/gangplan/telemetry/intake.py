@@ -32,7 +32,8 @@ def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Prog
     Raises InputError when the source cannot be read or has no usable row, UnavailableError when a server is down.
     """
     progress(0, 1, "reading the telemetry")
-    raw = load(source, seed=seed, clock=clock, progress=progress)
+    cache = None if store.folder is None else store.folder / "cache"
+    raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache)
     telemetry = align(raw, clock())
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
     same = _newest_if(sha256, store)

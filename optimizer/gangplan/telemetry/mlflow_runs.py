@@ -4,25 +4,22 @@ MLflow samples every GPU of the host, so a run's GPUs are those that it kept bus
 a search for runs gives, is often idle.
 """
 
-# MLflow's paged lists carry no type for their token
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from math import isfinite
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import polars as pl
-from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import Progress, no_progress
-from gangplan.tables import NODES, UTC_TIME, conform, empty
+from gangplan.tables import NODES, conform, empty
+from gangplan.telemetry import mlflow_bulk
 from gangplan.telemetry.checks import FAULT, LINE, PLACE
 from gangplan.telemetry.tabular import from_rows
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
@@ -36,62 +33,40 @@ SILENT = timedelta(hours=1)
 """A run that still says RUNNING, but gave no sample for so long, was killed: it ended with its last sample."""
 
 ANY = "any"
-_KEY = re.compile(r"system/(?:(?P<node>[^/]+)/)?gpu_(?P<gpu>\d+)_(?P<what>utilization|memory_usage)_percentage")
+_KEY = r"^system/(?:([^/]+)/)?gpu_(\d+)_(utilization|memory_usage)_percentage$"
 _COLUMN = {"utilization": "gpu_utilization", "memory_usage": "gpu_memory_utilization"}
+_PARENT = "mlflow.parentRunId"
+_DEEPEST = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One sample of one GPU, as a share from 0 to 1."""
+def read_runs(source: str, now: datetime, progress: Progress = no_progress, cache: Path | None = None) -> Telemetry:
+    """Return the telemetry of every run with GPU system metrics in a tracking store.
 
-    node: str
-    gpu: str
-    column: str
-    time: datetime
-    share: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class GpuRun:
-    """A run with its experiment's name, its GPU samples, and the samples that were no percentage."""
-
-    run: Run
-    experiment: str
-    samples: tuple[Sample, ...]
-    rejected: tuple[BadRow, ...]
-
-    @property
-    def gpus(self) -> int:
-        """How many GPUs it kept busy at some time."""
-        busy = (s for s in self.samples if s.column == "gpu_utilization" and s.share * 100 > BUSY_PERCENT)
-        return len({(s.node, s.gpu) for s in busy})
-
-
-def read_runs(source: str, now: datetime, progress: Progress = no_progress) -> Telemetry:
-    """Return the telemetry of every run with GPU system metrics in a tracking store."""
+    `cache`: the file in which histories are kept from one time to the next; none to keep nothing.
+    """
     uri = source.removeprefix("mlflow+")
     store = _open(uri)
     try:
-        runs = list(_gpu_runs(store, progress))
-    except MlflowException as error:
-        raise UnavailableError(f"mlflow: {shown(uri)} cannot be read: {error}") from error
-    used = sorted(
-        (each for each in runs if each.gpus), key=lambda each: (each.run.info.start_time, each.run.info.run_id)
-    )
-    if not used:
+        runs, points, _ = mlflow_bulk.read(store, cache, progress)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise UnavailableError(f"mlflow: {shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
+    roots = _roots(runs)
+    samples, rejected = _samples(points, runs, roots)
+    used = _used(runs, roots, samples)
+    if not used.height:
         raise InputError(
             "source",
             shown(uri),
             "has no usable row: no run kept a GPU busy; log system metrics (mlflow.enable_system_metrics_logging)",
         )
     telemetry = from_rows([_rows(used, now)], shown(uri), now, live=True)
-    rejected = [*telemetry.rejected, *(row for each in runs for row in each.rejected)]
+    bad = _bad_samples(rejected.head(REJECTED_KEPT))
     return replace(
         telemetry,
-        nodes=_nodes(used),
-        rejected=tuple(rejected[:REJECTED_KEPT]),
-        rejected_count=telemetry.rejected_count + sum(len(each.rejected) for each in runs),
-        skipped=len(runs) - len(used),
+        nodes=_nodes(samples.join(used, on="root", how="semi")),
+        rejected=(*telemetry.rejected, *bad)[:REJECTED_KEPT],
+        rejected_count=telemetry.rejected_count + rejected.height,
+        skipped=runs.height - used.height,
     )
 
 
@@ -113,122 +88,110 @@ def _open(uri: str) -> Store:
     return Store(uri=uri)
 
 
-def _gpu_runs(store: Store, progress: Progress) -> Iterator[GpuRun]:
-    """Give the runs that have GPU metrics, in the order of their start."""
-    experiments = {each.experiment_id: each.name for each in store.client.search_experiments()}
-    page: str | None = None
-    done = 0
-    while True:
-        runs = store.client.search_runs(
-            list(experiments), order_by=["attributes.start_time ASC"], max_results=500, page_token=page
+def _roots(runs: pl.DataFrame) -> pl.DataFrame:
+    """Say of each run which run's job it is part of (`root`).
+
+    A run that is nested in one with GPU metrics is a part of that one: both sample the same GPUs. The trials of a sweep
+    whose parent samples none are jobs of their own.
+    """
+    parents = {child: parent for child, parent in runs.select("run_id", _PARENT).iter_rows() if parent}
+    known = set(runs["run_id"])
+    found: list[str] = []
+    for run_id in runs["run_id"]:
+        root = run_id
+        for _ in range(_DEEPEST):
+            if parents.get(root) not in known:
+                break
+            root = parents[root]
+        found.append(root)
+    return pl.DataFrame({"run_id": runs["run_id"], "root": found}, schema={"run_id": pl.String, "root": pl.String})
+
+
+def _samples(points: pl.DataFrame, runs: pl.DataFrame, roots: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the samples (root, node, gpu, column, time, share from 0 to 1), and the points that are no percentage."""
+    parts = pl.col("key").str.extract_groups(_KEY)
+    numbered = points.with_columns(line=pl.int_range(1, pl.len() + 1).over("run_id", "key"))
+    good = pl.col("value").is_finite() & pl.col("value").is_between(0, 100)
+    home = roots.join(runs.select(pl.col("run_id").alias("root"), "gangplan.node", "gangplan.accelerator"), on="root")
+    named = numbered.filter(good).join(home, on="run_id").with_columns(parts=parts)
+    field = pl.col("parts").struct.field
+    node = pl.coalesce(field("1"), "gangplan.node", pl.col("root").str.slice(0, 12))
+    made = named.select(
+        "root",
+        node.alias("node"),
+        field("2").alias("gpu"),
+        field("3").replace_strict(_COLUMN).alias("column"),
+        pl.from_epoch("time", "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC").alias("time"),
+        (pl.col("value") / 100).alias("share"),
+        pl.col("gangplan.accelerator").fill_null(ANY).alias("accelerator"),
+    )
+    return made, numbered.filter(~good)
+
+
+def _used(runs: pl.DataFrame, roots: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs that are jobs: `root`, what `mlflow_bulk.RUNS` has of it, how many GPUs, its last sample."""
+    busy = (pl.col("column") == "gpu_utilization") & (pl.col("share") * 100 > BUSY_PERCENT)
+    gpus = samples.filter(busy).group_by("root").agg(pl.struct("node", "gpu").n_unique().alias("gpus"))
+    last = samples.group_by("root").agg(pl.col("time").max().alias("last"))
+    jobs = runs.rename({"run_id": "root"}).join(gpus, on="root").join(last, on="root")
+    return jobs.sort("start", "root")
+
+
+def _bad_samples(rejected: pl.DataFrame) -> list[BadRow]:
+    """Name the samples that are no percentage."""
+    return [
+        BadRow(
+            place=f"run {run_id}",
+            line=line,
+            field=key,
+            value=str(value),
+            remedy="is no percentage from 0 to 100: the sample is left out",
         )
-        for run in runs:
-            if any(_KEY.fullmatch(key) for key in run.data.metrics):
-                yield _with_samples(run, experiments[run.info.experiment_id], store)
-            done += 1
-            progress(done, done + 1, "reading runs' GPU metrics")
-        page = runs.token
-        if not page:
-            return
+        for run_id, key, value, line in rejected.select("run_id", "key", "value", "line").iter_rows()
+    ]
 
 
-def _with_samples(run: Run, experiment: str, store: Store) -> GpuRun:
-    """Read the whole history of a run's GPU metrics."""
-    samples: list[Sample] = []
-    rejected: list[BadRow] = []
-    for key in sorted(run.data.metrics):
-        match = _KEY.fullmatch(key)
-        if match is None:
-            continue
-        node = match["node"] or run.data.tags.get("gangplan.node") or run.info.run_id[:12]
-        for line, point in enumerate(store.client.get_metric_history(run.info.run_id, key), start=1):
-            if not (isfinite(point.value) and 0 <= point.value <= 100):
-                rejected.append(_bad_sample(run, key, line, point))
-                continue
-            samples.append(
-                Sample(
-                    node=node,
-                    gpu=match["gpu"],
-                    column=_COLUMN[match["what"]],
-                    time=_moment(point.timestamp),
-                    share=point.value / 100,
-                )
-            )
-    return GpuRun(run=run, experiment=experiment, samples=tuple(samples), rejected=tuple(rejected))
-
-
-def _bad_sample(run: Run, key: str, line: int, point: Metric) -> BadRow:
-    """Name a sample that is no percentage."""
-    return BadRow(
-        place=f"run {run.info.run_id}",
-        line=line,
-        field=key,
-        value=str(point.value),
-        remedy="is no percentage from 0 to 100: the sample is left out",
+def _rows(used: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Return runs as rows of text of the table of jobs; a tag gangplan.<field> wins over what is guessed."""
+    start, end = _moment("start"), _moment("end")
+    ended = pl.coalesce(end, pl.when(pl.lit(now) - pl.col("last") > SILENT).then(pl.col("last")))
+    plain = pl.col("experiment").str.replace_all(r"[^A-Za-z0-9._-]+", "-").str.strip_chars("-._").str.slice(0, 63)
+    tenant = pl.when(plain == "").then(pl.lit("default")).otherwise(plain)
+    return used.with_row_index("line", 1).select(
+        job_id="root",
+        tenant=_given("gangplan.tenant", tenant),
+        workload_class=_given("gangplan.workload_class", pl.lit(WorkloadClass.THROUGHPUT.value)),
+        accelerator=_given("gangplan.accelerator", pl.lit(ANY)),
+        gpus=pl.col("gpus").cast(pl.String),
+        submitted_at=_text(start),
+        started_at=_text(start),
+        ended_at=_text(ended),
+        **{
+            LINE: pl.col("line").cast(pl.Int64),
+            PLACE: pl.format("run {}", "root"),
+            FAULT: pl.lit(None, dtype=pl.String),
+        },
     )
 
 
-def _rows(runs: list[GpuRun], now: datetime) -> pl.DataFrame:
-    """Return runs as rows of text of the table of jobs; a tag gangplan.<field> wins over what is guessed."""
-    rows = [
-        {
-            "job_id": each.run.info.run_id,
-            "tenant": each.run.data.tags.get("gangplan.tenant") or _plain(each.experiment),
-            "workload_class": each.run.data.tags.get("gangplan.workload_class") or WorkloadClass.THROUGHPUT.value,
-            "accelerator": each.run.data.tags.get("gangplan.accelerator") or ANY,
-            "gpus": str(each.gpus),
-            "submitted_at": _text(_moment(each.run.info.start_time)),
-            "started_at": _text(_moment(each.run.info.start_time)),
-            "ended_at": _text(_ended(each, now)),
-            LINE: line,
-            PLACE: f"run {each.run.info.run_id}",
-            FAULT: None,
-        }
-        for line, each in enumerate(runs, start=1)
-    ]
-    text = dict.fromkeys(("job_id", "tenant", "workload_class", "accelerator", "gpus"), pl.String())
-    times = dict.fromkeys(("submitted_at", "started_at", "ended_at", PLACE, FAULT), pl.String())
-    return pl.DataFrame(rows, schema={**text, **times, LINE: pl.Int64()})
-
-
-def _ended(each: GpuRun, now: datetime) -> datetime | None:
-    """Return when a run ended: never, while it runs; with its last sample, when it was killed."""
-    if each.run.info.end_time:
-        return _moment(each.run.info.end_time)
-    last = max(sample.time for sample in each.samples)
-    return last if now - last > SILENT else None
-
-
-def _nodes(runs: list[GpuRun]) -> pl.DataFrame:
+def _nodes(samples: pl.DataFrame) -> pl.DataFrame:
     """Return the hourly mean over the GPUs that were sampled on each node (NODES)."""
-    rows = [
-        (s.time, s.node, each.run.data.tags.get("gangplan.accelerator") or ANY, s.column, s.share)
-        for each in runs
-        for s in each.samples
-    ]
-    schema = {
-        "time": UTC_TIME,
-        "node": pl.String(),
-        "accelerator": pl.String(),
-        "column": pl.String(),
-        "share": pl.Float64(),
-    }
-    table = pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("time").dt.truncate("1h"))
     shares = [pl.col("share").filter(pl.col("column") == column).mean().alias(column) for column in _COLUMN.values()]
-    hourly = table.group_by("time", "node").agg(pl.col("accelerator").first(), *shares)
-    return conform("nodes", pl.concat([empty(NODES), hourly], how="diagonal"), NODES).sort("time", "node")
+    hourly = samples.with_columns(pl.col("time").dt.truncate("1h")).group_by("time", "node")
+    table = hourly.agg(pl.col("accelerator").first(), *shares)
+    return conform("nodes", pl.concat([empty(NODES), table], how="diagonal"), NODES).sort("time", "node")
 
 
-def _plain(experiment: str) -> str:
-    """Return an experiment's name as a tenant's."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", experiment).strip("-._")[:63] or "default"
+def _given(tag: str, otherwise: pl.Expr) -> pl.Expr:
+    """Take a tag where it says something."""
+    return pl.when(pl.col(tag).is_null() | (pl.col(tag) == "")).then(otherwise).otherwise(pl.col(tag))
 
 
-def _moment(milliseconds: int) -> datetime:
+def _moment(milliseconds: str) -> pl.Expr:
     """Return MLflow's milliseconds as a time."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return pl.from_epoch(milliseconds, "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
 
 
-def _text(moment: datetime | None) -> str | None:
+def _text(moment: pl.Expr) -> pl.Expr:
     """Return a time as a CSV file would have it."""
-    return None if moment is None else moment.isoformat()
+    return moment.dt.strftime("%Y-%m-%dT%H:%M:%S%.f+00:00")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from gangplan.clock import Clock
@@ -19,14 +20,15 @@ KNOWN = (
 )
 
 
-def load(source: str, *, seed: int, clock: Clock, progress: Progress) -> Telemetry:
-    """Return a source's telemetry on the source's own time axis."""
+def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Path | None = None) -> Telemetry:
+    """Return a source's telemetry on its own time axis; `cache` is a folder for what need not be read twice."""
     if source == "sample":
         return make_sample(seed).telemetry
     if source.startswith("prometheus+"):
         return read_prometheus(source, clock(), progress)
     if source.startswith("mlflow+"):
-        return read_runs(source, clock(), progress)
+        name = f"mlflow-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
+        return read_runs(source, clock(), progress, None if cache is None else cache / name)
     if "://" in source:
         raise InputError("source", shown(source), f"is of a kind that is not known: give {KNOWN}")
     if not source or not _there(Path(source)):

@@ -1,0 +1,152 @@
+"""What the registry and the tracking store cost: a forecast from the registered model, 10,000 runs read back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from mlflow.entities import ViewType
+from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
+from sqlalchemy import create_engine, insert
+
+from benchmarks._figures import Figure
+from gangplan.forecast import model, registry
+from gangplan.forecast.bundle import Bundle
+from gangplan.forecast.panel import Panel
+from gangplan.telemetry.mlflow_runs import read_runs
+from gangplan.tracking import FORECAST, MODEL, Store
+
+RUNS, POINTS, CHILDREN = 10_000, 12, 4
+KEYS = ("system/gpu_0_utilization_percentage", "system/gpu_0_memory_usage_percentage")
+HORIZON = 72
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+FORECAST_IT = """
+import sys, time
+begin = time.perf_counter()
+import mlflow, polars
+mlflow.set_tracking_uri(sys.argv[1])
+loaded = mlflow.pyfunc.load_model(sys.argv[2])
+given = polars.read_parquet(sys.argv[3]).to_pandas()
+middle = time.perf_counter()
+answer = loaded.predict(given, params={"horizon_hours": int(sys.argv[4])})
+print(len(answer), time.perf_counter() - begin, time.perf_counter() - middle)
+"""
+
+
+def costs(panel: Panel) -> list[Figure]:
+    """Measure all of it; `panel` is 200 series."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [*reading(Path(folder)), *forecasting(Path(folder), panel)]
+
+
+def forecasting(folder: Path, panel: Panel) -> list[Figure]:
+    """Time a new process that loads the registered model and forecasts all series with it."""
+    store = Store(uri=f"sqlite:///{folder / 'models.db'}")
+    fitted = model.fit(panel, HORIZON, seed=7)
+    with store.run(FORECAST, "train", {}) as run_id:
+        uri = registry.log_model(store, run_id, Bundle(steering=fitted, tested=fitted))
+    version = registry.register(store, run_id, uri, {})
+    given = folder / "given.parquet"
+    as_table(panel).write_parquet(given)
+    words = [store.uri, f"models:/{MODEL}/{version}", str(given), str(HORIZON)]
+    said = subprocess.run([sys.executable, "-c", FORECAST_IT, *words], check=True, capture_output=True, text=True)
+    rows, whole, asked = said.stdout.split()[-3:]
+    assert int(rows) == len(panel.keys) * HORIZON
+    return [Figure(name="forecast_200_s", value=float(whole), unit="s", bar="<= 3", peer=f"without load {asked} s")]
+
+
+def as_table(panel: Panel):
+    """Return a panel as the table that the served model takes: times in UTC, without a zone."""
+    import polars as pl
+
+    first = panel.start.replace(tzinfo=None)
+    hours = [first + timedelta(hours=step) for step in range(panel.hours)]
+    parts = [
+        pl.DataFrame({"hour": hours, "gpus": row}).with_columns(
+            tenant=pl.lit(tenant), workload_class=pl.lit(workload), accelerator=pl.lit(accelerator)
+        )
+        for (tenant, workload, accelerator), row in zip(panel.keys, panel.values, strict=True)
+    ]
+    return pl.concat(parts).select("hour", "tenant", "workload_class", "accelerator", "gpus")
+
+
+def reading(folder: Path) -> list[Figure]:
+    """Time reading 10,000 runs with their histories: with nothing kept, and again."""
+    store = Store(uri=f"sqlite:///{folder / 'runs.db'}")
+    fill(store)
+    cache = folder / "cache" / "runs.parquet"
+    took: list[float] = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        telemetry = read_runs(f"mlflow+{store.uri}", NOW, cache=cache)
+        took.append(time.perf_counter() - begin)
+        assert telemetry.jobs.height == RUNS - RUNS // CHILDREN, telemetry.jobs.height
+    begin = time.perf_counter()
+    found = store.client.search_runs(["0"], run_view_type=ViewType.ACTIVE_ONLY, max_results=RUNS)
+    peer = f"MLflow's search_runs, {len(found)} runs without history {time.perf_counter() - begin:.1f} s"
+    return [
+        Figure(name="mlflow_read_cold_s", value=took[0], unit="s", bar="<= 10", peer=peer),
+        Figure(name="mlflow_read_warm_s", value=took[1], unit="s", bar="<= 3"),
+    ]
+
+
+def fill(store: Store) -> None:
+    """Write 10,000 runs, each fourth nested in the one before, each with 24 points of GPU metrics."""
+    _ = store.client
+    rng = np.random.default_rng(3)
+    first = int((NOW - timedelta(days=60)).timestamp() * 1000)
+    starts = first + rng.integers(0, 59 * 24, RUNS) * 3_600_000
+    ids = [f"{place:032x}" for place in range(RUNS)]
+    runs, tags, points, latest = [], [], [], []
+    for place, (run_id, start) in enumerate(zip(ids, map(int, starts), strict=True)):
+        nested = place % CHILDREN == CHILDREN - 1
+        begin = int(starts[place - 1]) if nested else start
+        runs.append(a_run(run_id, begin))
+        tags.append({"run_uuid": run_id, "key": "gangplan.tenant", "value": f"tenant-{place % 20:02}"})
+        if nested:
+            tags.append({"run_uuid": run_id, "key": "mlflow.parentRunId", "value": ids[place - 1]})
+        for key in KEYS:
+            values = rng.uniform(20, 95, POINTS)
+            rows = [a_point(run_id, key, begin + 300_000 * at, at, value) for at, value in enumerate(values)]
+            points += rows
+            latest.append(rows[-1])
+    engine = create_engine(store.uri)
+    with engine.begin() as connection:
+        for table, rows in ((SqlRun, runs), (SqlTag, tags), (SqlMetric, points), (SqlLatestMetric, latest)):
+            connection.execute(insert(table), rows)
+    engine.dispose()
+
+
+def a_run(run_id: str, start: int) -> dict[str, object]:
+    """Return a finished run of an hour."""
+    return {
+        "run_uuid": run_id,
+        "name": run_id[-6:],
+        "status": "FINISHED",
+        "start_time": start,
+        "end_time": start + 3_600_000,
+        "lifecycle_stage": "active",
+        "experiment_id": 0,
+        "artifact_uri": "",
+        "source_type": "LOCAL",
+        "user_id": os.environ.get("USER", ""),
+    }
+
+
+def a_point(run_id: str, key: str, stamp: int, step: int, value: float) -> dict[str, object]:
+    """Return a metric's point."""
+    return {
+        "run_uuid": run_id,
+        "key": key,
+        "timestamp": stamp,
+        "step": step,
+        "value": float(value),
+        "is_nan": False,
+    }

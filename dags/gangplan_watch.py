@@ -1,0 +1,49 @@
+"""What is due in the model registry after each import.
+
+Changes of alias made by hand are recorded, a challenger in its shadow forecasts beside the champion, and when its days
+are over it is promoted or rejected by what came. Where a person decides, they are asked once (`gangplan_review`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import Asset, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+
+@dag(
+    schedule=Asset("gangplan_telemetry") | Asset("gangplan_model"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["gangplan"],
+    doc_md=__doc__,
+)
+def gangplan_watch() -> None:
+    """Settle what is due; then ask, where a person has to."""
+
+    @task
+    def settle() -> str:
+        """Record, forecast in the shadow, decide."""
+        from gangplan import lifecycle
+        from gangplan.config import load_settings
+
+        decided = lifecycle.watch(load_settings())
+        return "nothing was due" if decided is None else f"version {decided.version} {decided.action}: {decided.why}"
+
+    @task(outlets=[Asset("gangplan_challenger")])
+    def needs_a_person() -> str:
+        """Tell `gangplan_review` of a version that waits for a person, once; without one, this is skipped."""
+        from gangplan import lifecycle
+        from gangplan.config import load_settings
+
+        waiting = lifecycle.questions(load_settings())
+        if not waiting:
+            raise AirflowSkipException("nobody has to be asked")
+        return waiting[0]
+
+    settle() >> needs_a_person()
+
+
+gangplan_watch()

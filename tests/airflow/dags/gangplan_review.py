@@ -1,0 +1,1 @@
+../../../dags/gangplan_review.py

@@ -1,0 +1,132 @@
+"""A person's word on a model, given in Airflow: asked by its own ApprovalOperator, answered by its API, carried out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import polars as pl
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from fastapi.testclient import TestClient
+
+from gangplan import forecast
+from gangplan.config import load_settings
+from gangplan.forecast import registry
+from gangplan.tables import EVENTS, JOBS, NODES, QUEUE, REQUESTS, conform, empty
+from gangplan.tracking import FORECAST, MODEL, Store, open_store, table_sha256
+from gangplan.types import Usage
+
+from ..conftest import NOW
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def web(metadata: None) -> Generator[TestClient]:
+    """Airflow's web server, for a user who may answer."""
+    from airflow.api_fastapi.app import create_app
+
+    with TestClient(create_app(apps="core"), base_url="http://testserver") as client:
+        passwords = json.loads((Path(os.environ["AIRFLOW_HOME"]) / "passwords.json").read_text())
+        token = client.post("/auth/token", json={"username": "admin", "password": passwords["admin"]}).json()
+        client.headers["Authorization"] = f"Bearer {token['access_token']}"
+        yield client
+
+
+@pytest.fixture(scope="module")
+def dag(metadata: None) -> DAG:
+    """The DAG that asks."""
+    bag = DagBag(str(ROOT / "tests" / "airflow" / "dags"))
+    assert bag.import_errors == {}
+    return bag.dags["gangplan_review"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A registry with a champion, and a challenger that waits for a person; known to the tasks by the environment."""
+    file = tmp_path / "mlflow" / "mlflow.db"
+    file.parent.mkdir()
+    shutil.copy(mlflow_template, file)
+    given = {"MLFLOW": f"sqlite:///{file}", "HOME": str(tmp_path), "PROMOTION": "person"}
+    for name, value in {**given, "HORIZON_HOURS": "24", "BACKTEST_ORIGINS": "2"}.items():
+        monkeypatch.setenv(f"GANGPLAN_{name}", value)
+    store = open_store(load_settings())
+    for _ in range(2):
+        forecast.retrain(a_usage(), store, settings=load_settings(), clock=lambda: NOW)
+    return store
+
+
+def a_usage(hours: int = 300) -> Usage:
+    """Telemetry of one series with a daily cycle."""
+    random = np.random.default_rng(3)
+    clock = np.arange(hours)
+    values = 40 + 10 * np.sin(2 * np.pi * clock / 24) + random.normal(0, 2, hours)
+    start = NOW - hours * (NOW.replace(hour=1) - NOW.replace(hour=0))
+    frame = pl.DataFrame({"hour": pl.datetime_range(start, NOW, "1h", closed="left", eager=True), "gpus": values})
+    series = {"tenant": "language", "workload_class": "latency", "accelerator": "h100"}
+    from gangplan.tables import DEMAND
+
+    demand = conform("demand", frame.with_columns(**{name: pl.lit(value) for name, value in series.items()}), DEMAND)
+    nothing = {"jobs": JOBS, "nodes": NODES, "queue": QUEUE, "requests": REQUESTS, "events": EVENTS}
+    return Usage(
+        source="synthetic",
+        sha256=table_sha256(demand),
+        start=start,
+        end=NOW,
+        demand=demand,
+        **{name: empty(schema) for name, schema in nothing.items()},
+    )
+
+
+def answered(dag: DAG, web: TestClient, choice: str, why: str) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Run the DAG and answer its question as soon as it is asked; return its state, its tasks' and the question."""
+    asked: dict[str, str] = {}
+
+    def reply() -> None:
+        details = f"/api/v2/dags/{dag.dag_id}/dagRuns/~/hitlDetails"
+        for _ in range(300):
+            open_ones = web.get(details, params={"response_received": False}).json()["hitl_details"]
+            if open_ones:
+                asked.update({name: open_ones[0][name] for name in ("subject", "body")})
+                run_id = quote(open_ones[0]["task_instance"]["dag_run_id"], safe="")
+                path = f"/api/v2/dags/{dag.dag_id}/dagRuns/{run_id}/taskInstances/ask/-1/hitlDetails"
+                said = web.patch(path, json={"chosen_options": [choice], "params_input": {"why": why}})
+                asked["status"] = str(said.status_code)
+                return
+            time.sleep(0.5)
+
+    person = threading.Thread(target=reply)
+    person.start()
+    ended = dag.test()
+    person.join()
+    return str(ended.state), {row.task_id: str(row.state) for row in ended.get_task_instances()}, asked
+
+
+def test_a_person_decides_in_airflow(dag: DAG, web: TestClient, store: Store, tmp_path: Path) -> None:
+    """Approved, the version is champion; rejected, it is not: each in the name of who answered, with their reason."""
+    state, tasks, asked = answered(dag, web, "Approve", "fits the weekend")
+    assert (state, asked["status"]) == ("success", "200"), tasks
+    assert asked["subject"] == "Demand model: may version 2 steer?"
+    assert "its loss is" in asked["body"]
+    assert (tmp_path / "review" / "version-2.html").exists()
+    assert registry.alias(store, "champion") == "2"
+    last = forecast.history(store)[-1]
+    assert (last.action, last.by, last.why) == ("approved", "admin (Airflow)", "fits the weekend")
+
+    first = store.client.get_model_version(MODEL, "1")
+    store.client.set_registered_model_alias(MODEL, "challenger", "1")
+    store.client.delete_model_version_tag(MODEL, "1", "promoted_at")
+    state, tasks, _ = answered(dag, web, "Reject", "")
+    assert (state, tasks["heard"], tasks["carry_out"]) == ("success", "skipped", "success")
+    assert forecast.show_version(store, str(first.version)).rejected == "no reason was given"
+    assert registry.alias(store, "champion") == "2"
+    assert store.runs(FORECAST, {"kind": "training"}, limit=9)
