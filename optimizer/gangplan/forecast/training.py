@@ -18,7 +18,7 @@ from gangplan import __version__
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import model, plots, registry, trial
+from gangplan.forecast import lifts, model, plots, registry, trial
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.backtest import to_table
 from gangplan.forecast.gate import Verdict, judge
@@ -76,7 +76,8 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
     panel = from_usage(usage)
-    made, _ = fitted.quantiles(panel, settings.horizon_hours)
+    alone, _ = fitted.quantiles(panel, settings.horizon_hours)
+    made = lifts.foreseen(alone, panel, usage.announced, fitted.kinds)
     return Forecast(
         issued_at=panel.end,
         model=f"{MODEL}/{champion.version}",
