@@ -1,4 +1,4 @@
-"""What people know is read from the calendars they keep, bad rows are named, and it reaches the forecast's telemetry."""
+"""What people know is read from the calendars they keep, bad rows are named, and it reaches the telemetry."""
 
 from __future__ import annotations
 

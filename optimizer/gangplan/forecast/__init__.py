@@ -1,9 +1,20 @@
 """Forecast: from telemetry to quantiles of GPU demand, by models that are back-tested, gated and reviewed in MLflow."""
 
+from gangplan.forecast.growth import growth, when_full
+from gangplan.forecast.health import watch_drift
+from gangplan.forecast.lifts import measure as measure_lifts
+from gangplan.forecast.nowcast import nowcast
+from gangplan.forecast.panel import from_usage as panel_of
 from gangplan.forecast.review import ModelVersion, approve, list_versions, reject, rollback, show_version
 from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
 
 __all__ = [
+    "growth",
+    "measure_lifts",
+    "nowcast",
+    "panel_of",
+    "watch_drift",
+    "when_full",
     "retrain",
     "predict",
     "backtest_forecast",

@@ -1,3 +1,6 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# (scipy comes without stubs)
 """What an event that is known ahead does to demand: measured on past ones, with uncertainty; new kinds borrow.
 
 An occurrence's lift is the demand of its hours over that of the same hours of the three weeks before and after in which
@@ -101,7 +104,8 @@ def occurrences(panel: Panel) -> list[Occurrence]:
         others = np.any([rows for other, rows in on.items() if other != kind] or [np.zeros_like(busy)], axis=0)
         for row, key in enumerate(panel.keys):
             hours = _hours(panel, start, end)
-            lift = _ratio(panel.values[row], usual[row], hours[~others[row, hours]]) if tenant in (None, key[0]) else None
+            alone = hours[~others[row, hours]]
+            lift = _ratio(panel.values[row], usual[row], alone) if tenant in (None, key[0]) else None
             if lift is not None:
                 variance = _placebo(calm[row], usual[row], hours.size)
                 found.append(Occurrence(kind=kind, workload_class=key[1], lift=lift, variance=variance))
@@ -206,9 +210,7 @@ def _shrunk(workload: str, pools: dict[str, tuple[float, float, int] | None], li
     for kind, (mean, variance, count) in known.items():
         weight = apart**2 / (apart**2 + variance)
         middle, sd = weight * mean + (1 - weight) * centre, float(np.sqrt(weight * variance))
-        made[kind] = Lift(
-            kind=kind, workload_class=workload, mean=middle, sd=sd, occurrences=count, source="measured"
-        )
+        made[kind] = Lift(kind=kind, workload_class=workload, mean=middle, sd=sd, occurrences=count, source="measured")
     yield from made.values()
     for kind in pools.keys() - known.keys():
         near = _similar(kind, likes.get(kind), made)
@@ -237,8 +239,10 @@ def _on(panel: Panel, kind: str) -> NDArray[np.bool_]:
     """Which hours of which series have an event of that kind."""
     found = np.zeros(panel.values.shape, dtype=bool)
     for start, end, _, tenant in panel.events.filter(pl.col("kind") == kind).iter_rows():
-        rows = [row for row, key in enumerate(panel.keys) if tenant in (None, key[0])]
-        found[np.ix_(rows, _hours(panel, start, end))] = True
+        rows = np.array([tenant in (None, key[0]) for key in panel.keys])
+        hours = np.zeros(panel.hours, dtype=bool)
+        hours[_hours(panel, start, end)] = True
+        found |= rows[:, None] & hours
     return found
 
 

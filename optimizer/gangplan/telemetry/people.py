@@ -1,7 +1,8 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """What people know: releases, campaigns, holidays, planned jobs, growth that is meant; from the calendars they keep.
 
-A source is a CSV or Parquet file, an iCalendar file, `holidays:DE` (or `holidays:DE-BY`), or `mlflow+<tracking URI>`, where
-runs with the tag gangplan.event.kind are events. What a source says anew replaces what it said before.
+A source is a CSV or Parquet file, an iCalendar file, `holidays:DE` (or `holidays:DE-BY`), or `mlflow+<tracking URI>`,
+where runs with the tag gangplan.event.kind are events. What a source says anew replaces what it said before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,19 @@ from mlflow.entities import Run
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.tables import ANNOUNCED, EVENTS, conform, empty
-from gangplan.telemetry.checks import FAULT, LINE, PLACE, Rule, check, moment, name, not_before, number, one_of, value_of
+from gangplan.telemetry.checks import (
+    FAULT,
+    LINE,
+    PLACE,
+    Rule,
+    check,
+    moment,
+    name,
+    not_before,
+    number,
+    one_of,
+    value_of,
+)
 from gangplan.telemetry.files import read_rows
 from gangplan.telemetry.schema import TableSpec
 from gangplan.telemetry.values import BadRow, digest_of
@@ -113,10 +126,26 @@ def _spec() -> TableSpec:
         ),
         relations=(
             not_before("end", "start"),
-            Rule(field="gpus", bad=incomplete, remedy="is no planned job: give tenant, workload_class, accelerator and gpus"),
-            Rule(field="gpus", bad=(kind != JOB) & gpus.is_not_null(), remedy=f"belongs to the kind {JOB}: leave it empty"),
-            Rule(field="growth", bad=(kind == TARGET) & growth.is_null(), remedy="is missing: give it as a share, like 0.2"),
-            Rule(field="growth", bad=(kind != TARGET) & growth.is_not_null(), remedy=f"belongs to the kind {TARGET}: leave it empty"),
+            Rule(
+                field="gpus",
+                bad=incomplete,
+                remedy="is no planned job: give tenant, workload_class, accelerator and gpus",
+            ),
+            Rule(
+                field="gpus",
+                bad=(kind != JOB) & gpus.is_not_null(),
+                remedy=f"belongs to the kind {JOB}: leave it empty",
+            ),
+            Rule(
+                field="growth",
+                bad=(kind == TARGET) & growth.is_null(),
+                remedy="is missing: give it as a share, like 0.2",
+            ),
+            Rule(
+                field="growth",
+                bad=(kind != TARGET) & growth.is_not_null(),
+                remedy=f"belongs to the kind {TARGET}: leave it empty",
+            ),
         ),
     )
 
