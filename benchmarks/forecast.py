@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 from statsforecast.models import MSTL, AutoETS, AutoTheta
 
-from benchmarks import _traces
+from benchmarks import _spikes, _traces
 from benchmarks._figures import Figure, report
 from benchmarks._traces import Trace
 from gangplan.forecast import model, naive
@@ -244,6 +244,7 @@ def main() -> None:
     figures: list[Figure] = []
     for name in _traces.NAMES if _traces.DATA.exists() else ():
         figures += accuracy(_traces.read(name))
+    figures += _spikes.figures() if figures else []
     if not figures:
         Console().print(f"did not run: the traces, which are not in {_traces.DATA}")
     report("forecast", [*figures, *cost()])

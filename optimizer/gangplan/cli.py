@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from gangplan import __version__, show, start, summaries
+from gangplan.cli_forecast import forecast_app
 from gangplan.cli_ledger import ledger_app
 from gangplan.cli_node import node_app
 from gangplan.cli_policy import policy_app
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
+app.add_typer(forecast_app, name="forecast")
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")

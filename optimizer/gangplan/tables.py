@@ -48,6 +48,16 @@ QUEUE: Schema = {
 REQUESTS: Schema = {"time": UTC_TIME, "tenant": pl.String(), "requests_per_second": pl.Float64()}
 # Known ahead: releases, campaigns, holidays. tenant is null for all tenants.
 EVENTS: Schema = {"start": UTC_TIME, "end": UTC_TIME, "kind": pl.String(), "tenant": pl.String()}
+# What people said of the future and the past. kind: an event's; "job": GPUs asked for by plan; "target": growth that is
+# meant, as a share, from start to end. like: a kind that a new one resembles.
+ANNOUNCED: Schema = {
+    **EVENTS,
+    "like": pl.String(),
+    "workload_class": pl.String(),
+    "accelerator": pl.String(),
+    "gpus": pl.Float64(),
+    "growth": pl.Float64(),
+}
 
 QUANTILE_TABLE: Schema = {"hour": UTC_TIME, **_SERIES, **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64())}
 # A back-test's row: what was forecast at `origin` for `hour`, and what came.

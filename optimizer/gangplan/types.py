@@ -202,6 +202,7 @@ class Usage:
     requests: pl.DataFrame
     events: pl.DataFrame
     run_id: str | None = None
+    announced: pl.DataFrame | None = None  # tables.ANNOUNCED: what people said; its events are in `events` too
 
 
 @dataclass(frozen=True, kw_only=True)

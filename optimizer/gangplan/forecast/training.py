@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import attempt, decide, page, record_run, registry, trial
+from gangplan.forecast import attempt, decide, lifts, page, record_run, registry, trial
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.audit import sync
 from gangplan.forecast.backtest import choose_window, to_table
@@ -86,7 +86,8 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
     panel = from_usage(usage)
-    made, _ = fitted.quantiles(panel, settings.horizon_hours)
+    alone, _ = fitted.quantiles(panel, settings.horizon_hours)
+    made = lifts.foreseen(alone, panel, usage.announced, fitted.kinds)
     return Forecast(
         issued_at=panel.end,
         model=f"{MODEL}/{champion.version}",

@@ -9,6 +9,7 @@ import polars as pl
 
 from gangplan.tables import DEMAND, conform
 from gangplan.telemetry.demand import hourly_demand
+from gangplan.telemetry.people import read_announced, with_announced
 from gangplan.telemetry.values import TABLES, digest_of
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES, Usage
@@ -18,9 +19,9 @@ RESERVATIONS = {"kind": "reservations"}
 
 
 def read_usage(store: Store) -> Usage:
-    """Return the newest import with the recorded reservations in it; nothing but MLflow is read."""
+    """Return the newest import with the recorded reservations and what people announced; nothing but MLflow is read."""
     run = store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
-    usage = read_import(store, run.info.run_id)
+    usage = with_announced(read_import(store, run.info.run_id), read_announced(store))
     recorded = store.runs(TELEMETRY, RESERVATIONS)
     if not recorded:
         return usage

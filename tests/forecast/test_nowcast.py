@@ -1,0 +1,86 @@
+"""After an alarm the next hours of that series are corrected at once, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gangplan.forecast import naive
+from gangplan.forecast.backtest import to_table
+from gangplan.forecast.nowcast import AHEAD, nowcast
+from gangplan.forecast.panel import from_usage
+from gangplan.tables import QUANTILE_COLUMNS
+from gangplan.types import SERIES, Forecast, Usage
+
+from .conftest import CHAT, END, TRAIN, Row, a_usage, waves
+
+HOURS = 1400
+
+
+def stale(values: dict[Row, np.ndarray], age: int) -> Forecast:
+    """A naive forecast that was made `age` hours before the end."""
+    panel = from_usage(a_usage(values)).until(HOURS - age)
+    return Forecast(issued_at=panel.end, model="naive", quantiles=to_table(panel, naive.average_quantiles(panel, 48)))
+
+
+def spiking(*, begun: int, shape: tuple[float, ...]) -> tuple[Usage, Forecast, np.ndarray]:
+    """Telemetry in whose newest hour a spike has begun, the forecast from before it, and what comes."""
+    chat, train = waves(HOURS + AHEAD, seed=1), waves(HOURS + AHEAD, seed=2)
+    for at in (*range(500, 1300, 90), begun):  # spikes of the past went on alike
+        chat[at : at + len(shape)] += np.array(shape) * 40
+    known = {CHAT: chat[:HOURS], TRAIN: train[:HOURS]}
+    return a_usage(known), stale(known, 12), chat[HOURS:]
+
+
+def of(forecast: Forecast, key: Row) -> pl.DataFrame:
+    """The six hours after the end, of one series."""
+    mine = forecast.quantiles.filter(pl.col("tenant") == key[0], pl.col("hour") >= END)
+    return mine.sort("hour").head(AHEAD)
+
+
+def test_peak_is_foreseen_before_it_comes() -> None:
+    """When spikes of the past doubled in their second hour, q0.95 reaches the peak an hour before it."""
+    usage, forecast, came = spiking(begun=HOURS - 1, shape=(0.6, 1.2, 1.2))
+    found = nowcast(usage, forecast)
+    assert [alarm.key for alarm in found.alarms] == [CHAT]
+    before, after = of(forecast, CHAT), of(found.forecast, CHAT)
+    assert before["q0.99"][0] < came[0]
+    assert after["q0.95"][0] >= 0.97 * came[0]
+    misses = [float(np.abs(one["q0.5"].to_numpy() - came).mean()) for one in (before, after)]
+    assert misses[1] < 0.6 * misses[0]
+
+
+def test_all_else_stays() -> None:
+    """The calm series, the hours before and those after the sixth keep their quantiles; the result is sorted."""
+    usage, forecast, _ = spiking(begun=HOURS - 1, shape=(1.0, 1.0))
+    found = nowcast(usage, forecast).forecast
+    touched = (pl.col("tenant") == CHAT[0]) & pl.col("hour").is_between(END, END + timedelta(hours=AHEAD - 1))
+    order = [*SERIES, "hour"]
+    assert found.quantiles.filter(~touched).equals(forecast.quantiles.filter(~touched).sort(order))
+    made = found.quantiles.select(QUANTILE_COLUMNS).to_numpy()
+    assert (np.diff(made, axis=1) >= 0).all()
+    assert (made >= 0).all()
+
+
+def test_without_an_alarm_nothing_changes() -> None:
+    """A calm newest hour leaves the forecast as it is."""
+    usage, forecast, _ = spiking(begun=HOURS - 30, shape=(1.0, 1.0))
+    found = nowcast(usage, forecast)
+    assert found.alarms == ()
+    assert found.forecast.quantiles.equals(forecast.quantiles)
+
+
+@pytest.mark.parametrize("hours", [60, 300])
+def test_short_past_is_no_error(hours: int) -> None:
+    """A young series alarms late, and is corrected by what is usual of spikes when it has none of its own."""
+    values = waves(hours)
+    values[-1] *= 4
+    usage = a_usage({CHAT: values})
+    panel = from_usage(usage).until(hours - 6)
+    made = Forecast(issued_at=panel.end, model="naive", quantiles=to_table(panel, naive.average_quantiles(panel, 24)))
+    found = nowcast(usage, made)
+    assert bool(found.alarms) == (hours == 300)
+    assert found.forecast.quantiles.height == made.quantiles.height
