@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.command import Call, caller
 
 from gangplan import terminal
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.policy_file import policy_from_yaml
+from tests.command import Call, caller
 
 FILE = """
 tenants:
