@@ -1,4 +1,4 @@
-"""What drifts: survivors agree with plain loops, hazards with the truth, nothing knows the future, nothing is no number."""
+"""What drifts: survivors agree with plain loops, hazards with the truth, and nothing knows the future."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_what_comes_later_changes_nothing(panel: Panel) -> None:
     assert np.array_equal(made[0], made[1])
 
 
-def with_bursts(running: bool) -> Panel:
-    """The panel at hour 595 with 40 jobs of 10 hours every 30 hours; the last of them at 590, where they are running."""
+def with_bursts(*, running: bool) -> Panel:
+    """The panel at hour 595, with 40 jobs of 10 hours every 30 hours, of which the last are running or over."""
     starts = range(20, 600 if running else 590, 30)
     rows = [
         (f"burst-{hour}-{copy}", *KEYS[0], 1.0, *map(_at, (hour, hour, hour + 10)))
@@ -105,8 +105,8 @@ def with_bursts(running: bool) -> Panel:
 
 @pytest.mark.parametrize("running", [True, False])
 def test_jobs_that_will_end_lower_the_forecast(*, running: bool) -> None:
-    """While a burst of short jobs runs, the forecast from survivors falls below the one without records, and not after it."""
-    both = with_bursts(running)
+    """While a burst of short jobs runs, survivors lower the forecast below the one without records; not after it."""
+    both = with_bursts(running=running)
     series = np.array([0])
     with_jobs = forecast_held(both, both.values, series, fit_hazard(jobs_in(both), 595), 24).quantiles
     without = forecast_held(both, both.values, series, None, 24).quantiles
@@ -138,13 +138,23 @@ def test_a_series_without_a_known_error_repeats_its_last_value() -> None:
 def test_theta_of_a_stretch_without_change_repeats_it() -> None:
     """A window that never moves has no cycle to find, and gives numbers all the same."""
     values: Floats = np.concatenate([np.arange(300.0), np.full(900, 12.0)])
-    made, variant = theta_quantiles(values, 24, None)
+    made, fitted = theta_quantiles(values, 24, None)
     assert np.all(made == 12.0)
-    assert theta_quantiles(values, 24, variant)[0].shape == (24, len(QUANTILES))
+    assert theta_quantiles(values, 24, fitted)[0].shape == (24, len(QUANTILES))
+
+
+def test_a_fitted_theta_model_says_the_same_again() -> None:
+    """Asked again with what was fitted, it gives the forecast of the fit, without fitting."""
+    rng = np.random.default_rng(2)
+    values = 200 + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum()
+    made, fitted = theta_quantiles(values, 48, None)
+    again, same = theta_quantiles(values, 48, fitted)
+    assert same == fitted
+    assert again == pytest.approx(made, rel=0.002)
 
 
 def test_weights_tell_drift_from_cycle() -> None:
-    """A random walk trusts what drifts, a wave trusts the cycle, at all horizons, whole days too, and without a jump."""
+    """A random walk trusts what drifts, a wave trusts the cycle, at all horizons (whole days too), smoothly."""
     rng = np.random.default_rng(1)
     walk = 200 + rng.normal(0, 1, 1000).cumsum()
     wave = 50 + 20 * np.sin(np.arange(1000) / 24 * 2 * np.pi) + rng.normal(0, 1, 1000)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -61,7 +61,16 @@ def forecast_held(panel: Panel, last: Floats, series: Ints, hazard: Hazard | Non
     return Held(quantiles=quantiles, losses=between_knots(horizon, losses)[:, :, 0])
 
 
-def theta_quantiles(values: Floats, horizon: int, variant: str | None) -> tuple[Floats, str]:
+@dataclass(frozen=True, kw_only=True)
+class Theta:
+    """A fitted Theta model: which of the four (STM, OTM, DSTM, DOTM), how fast its level follows, its theta."""
+
+    variant: str = "STM"
+    alpha: float = 0.5
+    theta: float = 2.0
+
+
+def theta_quantiles(values: Floats, horizon: int, fitted: Theta | None) -> tuple[Floats, Theta]:
     """Forecast one series (hours, no gap) with statsforecast's Theta method and its intervals.
 
     Source: Fiorucci and others, Models for optimising the theta method and their relationship to state space models
@@ -69,21 +78,27 @@ def theta_quantiles(values: Floats, horizon: int, variant: str | None) -> tuple[
 
     Parameters
     ----------
-    variant
-        Which of the four Theta models; none to choose one by its fit.
+    fitted
+        The model to ask again, which is quick; none to fit all four and take the best.
 
     Returns
     -------
-    horizon x levels, in GPUs; and the variant.
+    horizon x levels, in GPUs; and the model.
     """
-    from statsforecast.models import AutoTheta  # slow to import, and not always asked
+    from statsforecast.theta import auto_theta, forecast_theta  # slow to import, and not always asked
 
     window = values[-THETA_HOURS:]
     if window.max() == window.min():
-        return np.full((horizon, len(QUANTILES)), window[-1]), variant or "STM"
-    fitted: Any = AutoTheta(season_length=SEASON, model=variant).fit(window)
-    said: dict[str, Floats] = fitted.predict(h=horizon, level=[80, 90, 98])
-    return tidy(np.stack([said[name] for name in _NAMES], axis=-1)), str(fitted.model_["modeltype"])
+        return np.full((horizon, len(QUANTILES)), window[-1]), fitted or Theta()
+    known: dict[str, Any] = {}
+    if fitted is not None:
+        # The level of 840 hours ago is forgotten by now: any will do.
+        known = {"model": fitted.variant, "alpha": fitted.alpha, "theta": fitted.theta, "initial_smoothed": window[0]}
+    found = cast("dict[str, Any]", auto_theta(window, SEASON, **known))
+    said: dict[str, Floats] = forecast_theta(found, horizon, level=[80, 90, 98])
+    own: dict[str, float] = found["par"]
+    chosen = Theta(variant=found["modeltype"], alpha=float(own["alpha"]), theta=float(own["theta"]))
+    return tidy(np.stack([said[name] for name in _NAMES], axis=-1)), chosen
 
 
 def _expected_losses(
@@ -111,8 +126,8 @@ def _slope(lost: Floats, moved: Floats, ahead: int, before: Floats) -> Floats:
 def _spread(errors: Floats, ahead: int, before: Floats) -> Floats:
     """Quantiles of past errors, or `before` where none is known (series x levels).
 
-    They are of n windows that do not overlap. A few windows lie closer together than to the next one, whose own distance
-    and their unknown scale make the spread wider by about sqrt(1 + 4 / n).
+    They are of n windows that do not overlap. A few windows lie closer together than to the next one: its distance and
+    their unknown scale make the spread wider, by about sqrt(1 + 4 / n).
     """
     counts = (~np.isnan(errors)).sum(axis=1)
     found = before.copy()

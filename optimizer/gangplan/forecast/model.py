@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gangplan.forecast import naive
 from gangplan.forecast.arrays import Floats, Ints, Key, tidy
-from gangplan.forecast.drift import Held, forecast_held, theta_quantiles
+from gangplan.forecast.drift import Held, Theta, forecast_held, theta_quantiles
 from gangplan.forecast.features import History, build, choose_kinds, feature_names
 from gangplan.forecast.panel import Panel
 from gangplan.forecast.profiles import CORRECTIONS, Correction, late_losses
@@ -54,7 +54,7 @@ class DemandModel:
     """Trees for each of `CORRECTIONS` and level of `types.QUANTILES`, and what they need to know to be asked.
 
     hazard : how jobs end; none without job records.
-    thetas : which Theta model suits a series.
+    thetas : the Theta model of each series that is asked for one.
     fitted_until : the end of the last hour that the trees saw, in ISO 8601; empty when nothing could be learned.
     """
 
@@ -62,7 +62,7 @@ class DemandModel:
     kinds: tuple[str, ...]
     fitted_until: str
     hazard: Hazard | None = None
-    thetas: dict[Key, str] = field(default_factory=dict[Key, str])
+    thetas: dict[Key, Theta] = field(default_factory=dict[Key, Theta])
     rows: int = 0
 
     def quantiles(self, panel: Panel, horizon: int) -> tuple[Floats, tuple[Standing, ...]]:
@@ -132,7 +132,7 @@ def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> D
         kinds=kinds,
         fitted_until=panel.end.isoformat(),
         hazard=hazard,
-        thetas=_choose_thetas(panel, hazard, horizon),
+        thetas=_fit_thetas(panel, hazard, horizon),
         rows=rows[0].size,
     )
 
@@ -232,13 +232,13 @@ def _weigh(
 def _widened(made: Floats, hours: int) -> Floats:
     """Move quantiles (series x horizon x levels) off their median: trees know their own past too well."""
     factor = np.sqrt(1.0 + _WEEKS_WORTH * naive.WEEK / hours)
-    ramp = 1.0 + (factor - 1.0) * np.minimum(np.arange(made.shape[1]) / _SOON, 1.0)
+    ramp = 1.0 + (factor - 1.0) * np.minimum(np.arange(made.shape[1], dtype=np.float64) / _SOON, 1.0)
     middle = made[:, :, [QUANTILES.index(0.5)]]
     return middle + ramp[:, None] * (made - middle)
 
 
-def _choose_thetas(panel: Panel, hazard: Hazard | None, horizon: int) -> dict[Key, str]:
-    """Choose the Theta model of each series that will be asked for one."""
+def _fit_thetas(panel: Panel, hazard: Hazard | None, horizon: int) -> dict[Key, Theta]:
+    """Fit the Theta model of each series that will be asked for one."""
     learned = np.array([place for place, one in enumerate(standings(panel)) if one.learnable], dtype=np.int64)
     _, weight = _weigh(panel, _histories(panel, (), horizon), learned, hazard, horizon)
     last = History(panel=panel, kinds=(), reach=0).last

@@ -93,16 +93,17 @@ def share(drift: Floats, cycle: Floats) -> Floats:
 def late_mean(losses: Floats, apart: int = 1) -> Floats:
     """Mean of the known losses (series x times, `apart` hours), where one four days older weighs half; NaN if none."""
     known = ~np.isnan(losses)
-    weight = known * 2.0 ** (apart * np.arange(1 - losses.shape[1], 1) / LOSS_HALF_LIFE)
-    total = weight.sum(axis=1)
-    lost = (np.nan_to_num(losses) * weight).sum(axis=1)
-    return np.divide(lost, total, out=np.full(total.shape, np.nan), where=total > 0)
+    ages = apart * np.arange(losses.shape[1] - 1, -1, -1, dtype=np.float64)
+    weight: Floats = known * np.exp2(-ages / LOSS_HALF_LIFE)
+    total: Floats = weight.sum(axis=1)
+    lost: Floats = (np.nan_to_num(losses) * weight).sum(axis=1)
+    return np.divide(lost, total, out=np.full(len(losses), np.nan), where=total > 0)
 
 
 def _over_a_day(losses: Floats) -> Floats:
     """Mean of the horizons less than 12 hours from each, fewer near the first (series x horizon)."""
     horizon = losses.shape[1]
-    step = np.arange(horizon)
+    step: Ints = np.arange(horizon, dtype=np.int64)
     reach = np.minimum(step, DAY // 2)
     running = np.concatenate([np.zeros((losses.shape[0], 1)), losses.cumsum(axis=1)], axis=1)
     low, high = step - reach, np.minimum(step + reach + 1, horizon)
