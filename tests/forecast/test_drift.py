@@ -1,4 +1,4 @@
-"""What drifts: survivors agree with loops, hazards with the truth, nothing knows the future, nothing is no number."""
+"""What drifts: survivors agree with plain loops, hazards with the truth, and nothing knows the future."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from gangplan.forecast import model, naive
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.bundle import Bundle, read_bundle, write_bundle
-from gangplan.forecast.drift import held_quantiles, theta_quantiles
+from gangplan.forecast.drift import forecast_held, theta_quantiles
 from gangplan.forecast.jobs import Jobs
 from gangplan.forecast.panel import TOTAL, Panel, from_tables
 from gangplan.forecast.survival import fit_hazard, survivors
@@ -92,28 +92,69 @@ def test_what_comes_later_changes_nothing(panel: Panel) -> None:
     assert np.array_equal(made[0], made[1])
 
 
-def test_jobs_that_will_end_lower_the_forecast(panel: Panel) -> None:
-    """After a burst of short jobs, the survivors' forecast falls where the last value stays."""
-    burst = a_table(count=2)[:0]
-    rows = [(f"burst-{n}", *KEYS[0], 1.0, _at(h), _at(h), _at(h + 10)) for n, h in enumerate(range(20, 590, 30))]
-    rows = [(f"{job}-{copy}", *rest) for job, *rest in rows for copy in range(40)]
-    both = a_panel(pl.concat([a_table(), pl.DataFrame(rows, schema=burst.schema, orient="row")])).until(595)
+def with_bursts(*, running: bool) -> Panel:
+    """The panel at hour 595, with 40 jobs of 10 hours every 30 hours, of which the last are running or over."""
+    starts = range(20, 600 if running else 590, 30)
+    rows = [
+        (f"burst-{hour}-{copy}", *KEYS[0], 1.0, *map(_at, (hour, hour, hour + 10)))
+        for hour in starts
+        for copy in range(40)
+    ]
+    return a_panel(pl.concat([a_table(), pl.DataFrame(rows, schema=JOBS, orient="row")])).until(595)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_jobs_that_will_end_lower_the_forecast(*, running: bool) -> None:
+    """While a burst of short jobs runs, survivors lower the forecast below the one without records; not after it."""
+    both = with_bursts(running=running)
     series = np.array([0])
-    with_jobs = held_quantiles(both, both.values, series, fit_hazard(jobs_in(both), 595), 24)
-    without = held_quantiles(both, both.values, series, None, 24)
-    assert with_jobs[0, 11, 1] < without[0, 11, 1]
+    with_jobs = forecast_held(both, both.values, series, fit_hazard(jobs_in(both), 595), 24).quantiles
+    without = forecast_held(both, both.values, series, None, 24).quantiles
+    assert (with_jobs[0, 11, 1] < without[0, 11, 1] - 10) == running
+
+
+def test_bands_grow_where_few_windows_were_seen() -> None:
+    """On random walks of two weeks, 80 % bands hold their share at all horizons, though long windows were few."""
+    rng = np.random.default_rng(4)
+    walks = 1000 + rng.normal(0, 1, (400, 372)).cumsum(axis=1)
+    keys = tuple((f"walk-{n}", "cost", "l4") for n in range(400))
+    panel = Panel(start=START, keys=keys, values=walks, events=a_panel(a_table()).events).until(300)
+    made = forecast_held(panel, panel.values, np.arange(400), None, 72).quantiles
+    inside = (walks[:, 300:] >= made[..., 0]) & (walks[:, 300:] <= made[..., 2])
+    for first, last in ((0, 6), (6, 24), (24, 48), (48, 72)):
+        assert 0.74 < inside[:, first:last].mean() < 0.88
+
+
+def test_a_series_without_a_known_error_repeats_its_last_value() -> None:
+    """A horizon beyond the panel, and hours that are all missing, give numbers all the same."""
+    values = np.vstack([np.arange(60.0), np.where(np.arange(60) < 30, 5.0, np.nan)])
+    panel = Panel(start=START, keys=KEYS, values=values, events=a_panel(a_table()).events)
+    last = np.vstack([values[0], np.full(60, 5.0)])
+    made = forecast_held(panel, last, np.array([0, 1]), None, 200)
+    assert np.isfinite(made.quantiles).all()
+    assert np.isnan(made.losses[:, -1]).all()
 
 
 def test_theta_of_a_stretch_without_change_repeats_it() -> None:
     """A window that never moves has no cycle to find, and gives numbers all the same."""
     values: Floats = np.concatenate([np.arange(300.0), np.full(900, 12.0)])
-    made, variant = theta_quantiles(values, 24, None)
+    made, fitted = theta_quantiles(values, 24, None)
     assert np.all(made == 12.0)
-    assert theta_quantiles(values, 24, variant)[0].shape == (24, len(QUANTILES))
+    assert theta_quantiles(values, 24, fitted)[0].shape == (24, len(QUANTILES))
+
+
+def test_a_fitted_theta_model_says_the_same_again() -> None:
+    """Asked again with what was fitted, it gives the forecast of the fit, without fitting."""
+    rng = np.random.default_rng(2)
+    values = 200 + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum()
+    made, fitted = theta_quantiles(values, 48, None)
+    again, same = theta_quantiles(values, 48, fitted)
+    assert same == fitted
+    assert again == pytest.approx(made, rel=0.002)
 
 
 def test_weights_tell_drift_from_cycle() -> None:
-    """A random walk trusts what drifts, a wave trusts the cycle, at each stretch of horizons."""
+    """A random walk trusts what drifts, a wave trusts the cycle, at all horizons (whole days too), smoothly."""
     rng = np.random.default_rng(1)
     walk = 200 + rng.normal(0, 1, 1000).cumsum()
     wave = 50 + 20 * np.sin(np.arange(1000) / 24 * 2 * np.pi) + rng.normal(0, 1, 1000)
@@ -122,8 +163,25 @@ def test_weights_tell_drift_from_cycle() -> None:
     weights = naive.drift_weights(panel, 100)
     assert weights.shape == (2, 100)
     assert weights[0].min() > 0.8
-    assert weights[1, 6:].max() < 0.2
-    assert [step for step in range(1, 100) if weights[0, step] != weights[0, step - 1]] == [6, 24, 48, 72, 96]
+    assert weights[1].max() < 0.2
+    assert np.abs(np.diff(weights)).max() < 0.1
+
+
+def test_shares_are_even_where_nothing_is_known() -> None:
+    """Unknown losses, and losses of nothing, weigh both halves alike; equal ones too; a smaller one earns more."""
+    unknown = np.full((1, 30), np.nan)
+    some = np.full((1, 30), 2.0)
+    assert naive.share(unknown, some) == pytest.approx(0.5)
+    assert naive.share(0 * some, 0 * some) == pytest.approx(0.5)
+    assert naive.share(some, some) == pytest.approx(0.5)
+    assert naive.share(some, 1.2 * some).min() > 0.7
+
+
+def test_late_losses_follow_the_last_days() -> None:
+    """A loss four days older weighs half; hours that are not known do not count."""
+    losses = np.array([[4.0] + [np.nan] * 95 + [1.0], [np.nan] * 97])
+    assert naive.late_mean(losses)[0] == pytest.approx((4 * 0.5 + 1) / 1.5)
+    assert np.isnan(naive.late_mean(losses)[1])
 
 
 def test_total_is_the_sum_and_keeps_its_jobs(panel: Panel) -> None:

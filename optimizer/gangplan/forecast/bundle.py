@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 
+from gangplan.forecast.drift import Theta
 from gangplan.forecast.model import DemandModel
 from gangplan.forecast.survival import Hazard
 
@@ -70,7 +72,7 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
         "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
-        "thetas": [[*key, variant] for key, variant in sorted(model.thetas.items())],
+        "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items(), key=itemgetter(0))],
         "rows": model.rows,
     }
 
@@ -82,7 +84,7 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         kinds=tuple(body["kinds"]),
         fitted_until=body["fitted_until"],
         hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
-        thetas={(tenant, workload, accelerator): variant for tenant, workload, accelerator, variant in body["thetas"]},
+        thetas={(tenant, workload, accelerator): Theta(**one) for tenant, workload, accelerator, one in body["thetas"]},
         rows=body["rows"],
     )
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
 from gangplan.forecast.arrays import Floats, Ints, tidy
-from gangplan.forecast.naive import between_knots, knots_of
+from gangplan.forecast.naive import between_knots, knots_of, late_mean
 from gangplan.forecast.panel import Panel
 from gangplan.forecast.survival import Hazard, survivors
 from gangplan.types import QUANTILES
@@ -17,38 +18,59 @@ WINDOW = 336  # hours whose errors set the spread
 SLOPE_HOURS = 1344
 THETA_HOURS = 840
 SEASON = 24
-_PRIOR = 4.0
+_PRIOR = 4.0  # windows
+_NOTHING = 1e-12
+_MEDIAN = QUANTILES.index(0.5)
 _NAMES = ("lo-80", "mean", "hi-80", "hi-90", "hi-98")  # the levels of types.QUANTILES, as statsforecast calls them
 
 
-def held_quantiles(panel: Panel, last: Floats, series: Ints, hazard: Hazard | None, horizon: int) -> Floats:
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What is forecast from the GPUs held now.
+
+    quantiles : series x horizon x levels, in GPUs.
+    losses : its mean absolute error of late, series x horizon; NaN where no error is known.
+    """
+
+    quantiles: Floats
+    losses: Floats
+
+
+def forecast_held(panel: Panel, last: Floats, series: Ints, hazard: Hazard | None, horizon: int) -> Held:
     """Forecast last value + c x (survivors - last value), with the quantiles of its own past errors.
 
-    c, from 0 to 1 for each series and horizon, is the regression of past changes on past expected losses, shrunk to 0
-    (the last value) as if four more independent windows had shown no effect. Without job records it is 0.
-
-    Returns
-    -------
-    series x horizon x levels, in GPUs.
+    c, from 0 to 1 for each series and horizon, is the regression of past changes on past expected losses, shrunk to the
+    c of the next shorter horizon as if four more independent windows had shown that one; before the first it is 0 (the
+    last value). Without job records it is 0 throughout.
     """
     knots = knots_of(horizon)
     first = max(0, panel.hours - SLOPE_HOURS)
     values, known = panel.values[series, first:], last[series, first:]
-    loss = np.zeros((*known.shape, knots.size))
-    if hazard is not None and panel.jobs is not None:
-        loss = survivors(panel.jobs, hazard, panel.values.shape, first, knots)[series] - known[:, :, None]
-    made = np.empty((series.size, knots.size, len(QUANTILES)))
-    for row in range(series.size):
-        for place, ahead in enumerate(knots):
-            moved = values[row, ahead:] - known[row, :-ahead]
-            lost = loss[row, : moved.size, place]
-            slope = _slope(lost, moved, int(ahead))
-            errors = (moved - slope * lost)[-WINDOW:]
-            made[row, place] = slope * loss[row, -1, place] + np.nanquantile(errors, QUANTILES)
-    return tidy(known[:, -1, None, None] + between_knots(horizon, made))
+    losing = _expected_losses(panel, known, series, hazard, first, knots)
+    made, losses = np.zeros((series.size, knots.size, len(QUANTILES))), np.empty((series.size, knots.size, 1))
+    slope, spread = np.zeros((series.size, 1)), made[:, 0]
+    for place, ahead in enumerate(knots):
+        moved = values[:, ahead:] - known[:, :-ahead]
+        lost = losing[:, : moved.shape[1], place]
+        slope = _slope(lost, moved, int(ahead), slope)
+        errors = (moved - slope * lost)[:, -WINDOW:]
+        spread = _spread(errors, int(ahead), spread)
+        made[:, place] = slope * losing[:, -1:, place] + spread
+        losses[:, place, 0] = late_mean(np.abs(errors - spread[:, [_MEDIAN]]))
+    quantiles = tidy(known[:, -1, None, None] + between_knots(horizon, made))
+    return Held(quantiles=quantiles, losses=between_knots(horizon, losses)[:, :, 0])
 
 
-def theta_quantiles(values: Floats, horizon: int, variant: str | None) -> tuple[Floats, str]:
+@dataclass(frozen=True, kw_only=True)
+class Theta:
+    """A fitted Theta model: which of the four (STM, OTM, DSTM, DOTM), how fast its level follows, its theta."""
+
+    variant: str = "STM"
+    alpha: float = 0.5
+    theta: float = 2.0
+
+
+def theta_quantiles(values: Floats, horizon: int, fitted: Theta | None) -> tuple[Floats, Theta]:
     """Forecast one series (hours, no gap) with statsforecast's Theta method and its intervals.
 
     Source: Fiorucci and others, Models for optimising the theta method and their relationship to state space models
@@ -56,33 +78,64 @@ def theta_quantiles(values: Floats, horizon: int, variant: str | None) -> tuple[
 
     Parameters
     ----------
-    variant
-        Which of the four Theta models; none to choose one by its fit.
+    fitted
+        The model to ask again, which is quick; none to fit all four and take the best.
 
     Returns
     -------
-    horizon x levels, in GPUs; and the variant.
+    horizon x levels, in GPUs; and the model.
     """
-    from statsforecast.models import AutoTheta  # slow to import, and not always asked
+    from statsforecast.theta import auto_theta, forecast_theta  # slow to import, and not always asked
 
     window = values[-THETA_HOURS:]
     if window.max() == window.min():
-        return np.full((horizon, len(QUANTILES)), window[-1]), variant or "STM"
-    fitted: Any = AutoTheta(season_length=SEASON, model=variant).fit(window)
-    said: dict[str, Floats] = fitted.predict(h=horizon, level=[80, 90, 98])
-    return tidy(np.stack([said[name] for name in _NAMES], axis=-1)), str(fitted.model_["modeltype"])
+        return np.full((horizon, len(QUANTILES)), window[-1]), fitted or Theta()
+    known: dict[str, Any] = {}
+    if fitted is not None:
+        # The level of 840 hours ago is forgotten by now: any will do.
+        known = {"model": fitted.variant, "alpha": fitted.alpha, "theta": fitted.theta, "initial_smoothed": window[0]}
+    found = cast("dict[str, Any]", auto_theta(window, SEASON, **known))
+    said: dict[str, Floats] = forecast_theta(found, horizon, level=[80, 90, 98])
+    own: dict[str, float] = found["par"]
+    chosen = Theta(variant=found["modeltype"], alpha=float(own["alpha"]), theta=float(own["theta"]))
+    return tidy(np.stack([said[name] for name in _NAMES], axis=-1)), chosen
 
 
-def _slope(lost: Floats, moved: Floats, ahead: int) -> float:
-    """Regress changes on expected losses, shrunk by the number of windows that do not overlap."""
+def _expected_losses(
+    panel: Panel, known: Floats, series: Ints, hazard: Hazard | None, first: int, ahead: Ints
+) -> Floats:
+    """How many of the GPUs held at each hour from `first` on will have been given back (negative, in GPUs)."""
+    if hazard is None or panel.jobs is None:
+        return np.zeros((*known.shape, ahead.size))
+    return survivors(panel.jobs, hazard, panel.values.shape, first, ahead)[series] - known[:, :, None]
+
+
+def _slope(lost: Floats, moved: Floats, ahead: int, before: Floats) -> Floats:
+    """Regress changes on expected losses, shrunk to `before` by the number of windows that do not overlap."""
     known = ~np.isnan(moved)
-    lost, moved = lost[known], moved[known]
-    if lost.size < 12:
-        return 0.0
-    about = lost - lost.mean()
-    power = float((about**2).sum())
-    if power <= 1e-12:
-        return 0.0
-    windows = lost.size / ahead
-    slope = float((about * (moved - moved.mean())).sum()) / power
-    return float(np.clip(slope * windows / (windows + _PRIOR), 0.0, 1.0))
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    about = np.where(known, lost - np.where(known, lost, 0.0).sum(axis=1, keepdims=True) / count, 0.0)
+    power = (about**2).sum(axis=1, keepdims=True)
+    both = (about * np.nan_to_num(moved)).sum(axis=1, keepdims=True)
+    tells = power > _NOTHING
+    slope = np.clip(np.divide(both, power, out=np.zeros_like(both), where=tells), 0.0, 1.0)
+    windows = np.where(tells, count / ahead, 0.0)
+    return (slope * windows + before * _PRIOR) / (windows + _PRIOR)
+
+
+def _spread(errors: Floats, ahead: int, before: Floats) -> Floats:
+    """Quantiles of past errors, or `before` where none is known (series x levels).
+
+    They are of n windows that do not overlap. A few windows lie closer together than to the next one: its distance and
+    their unknown scale make the spread wider, by about sqrt(1 + 4 / n).
+    """
+    counts = (~np.isnan(errors)).sum(axis=1)
+    found = before.copy()
+    some = counts > 0
+    if some.any():
+        whole = bool((counts == errors.shape[1]).all())
+        found[some] = (np.quantile if whole else np.nanquantile)(errors[some], QUANTILES, axis=1).T
+        middle = found[some][:, [_MEDIAN]]
+        wider = np.sqrt(1.0 + _PRIOR * ahead / counts[some])[:, None]
+        found[some] = middle + wider * (found[some] - middle)
+    return found

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from gangplan.forecast import naive
 from gangplan.forecast.arrays import Floats, Ints, Key, tidy
-from gangplan.forecast.drift import held_quantiles, theta_quantiles
+from gangplan.forecast.drift import Held, Theta, forecast_held, theta_quantiles
 from gangplan.forecast.features import History, build, choose_kinds, feature_names
 from gangplan.forecast.panel import Panel
-from gangplan.forecast.profiles import CORRECTIONS, Correction
+from gangplan.forecast.profiles import CORRECTIONS, Correction, late_losses
 from gangplan.forecast.series import Standing, standings
 from gangplan.forecast.survival import Hazard, fit_hazard
 from gangplan.types import QUANTILES
@@ -32,6 +32,8 @@ MAX_ROWS = 160_000  # more change the loss by less than 0.2 %
 STEPS = (3, 7, 13, 25)  # hours between training origins; the long ones visit every hour of the day
 WARM_UP = 48
 LEAST_WEIGHT = 0.05  # a member that speaks for less is not asked: Theta is slow
+_WEEKS_WORTH = 1.5  # how much wider trees' bands are for having been grown on few weeks: sqrt(1 + this / weeks)
+_SOON = 6  # hours, within which the last value tells more than weeks do
 TREES: dict[str, object] = {
     "objective": "quantile",
     "num_leaves": 5,
@@ -52,7 +54,7 @@ class DemandModel:
     """Trees for each of `CORRECTIONS` and level of `types.QUANTILES`, and what they need to know to be asked.
 
     hazard : how jobs end; none without job records.
-    thetas : which Theta model suits a series.
+    thetas : the Theta model of each series that is asked for one.
     fitted_until : the end of the last hour that the trees saw, in ISO 8601; empty when nothing could be learned.
     """
 
@@ -60,7 +62,7 @@ class DemandModel:
     kinds: tuple[str, ...]
     fitted_until: str
     hazard: Hazard | None = None
-    thetas: dict[Key, str] = field(default_factory=dict[Key, str])
+    thetas: dict[Key, Theta] = field(default_factory=dict[Key, Theta])
     rows: int = 0
 
     def quantiles(self, panel: Panel, horizon: int) -> tuple[Floats, tuple[Standing, ...]]:
@@ -71,38 +73,45 @@ class DemandModel:
         series x horizon x levels in GPUs, sorted and at least 0; and how each series stands (learned or fallen back).
         """
         found = standings(panel)
-        made = naive.average_quantiles(panel, horizon)
-        learned = np.array([place for place, one in enumerate(found) if one.learnable], dtype=np.int64)
-        if self.trees and learned.size:
-            weight = naive.drift_weights(panel, horizon)[learned]
-            drift = self.drift(panel, learned, horizon, weight.max(axis=1) >= LEAST_WEIGHT)
-            cycle = self.cycle(panel, learned, horizon)
-            made[learned] = weight[:, :, None] * drift + (1 - weight[:, :, None]) * cycle
+        learned = np.array([place for place, one in enumerate(found) if one.learnable and self.trees], dtype=np.int64)
+        others = np.setdiff1d(np.arange(len(found)), learned)
+        made = np.zeros((len(found), horizon, len(QUANTILES)))
+        made[others] = naive.average_quantiles(panel.only(others), horizon)
+        if learned.size:
+            made[learned] = self.average(panel, learned, horizon)
         made[[place for place, one in enumerate(found) if one.gone]] = 0.0
         return tidy(made), found
 
-    def cycle(self, panel: Panel, series: Ints, horizon: int) -> Floats:
+    def average(self, panel: Panel, series: Ints, horizon: int) -> Floats:
+        """Forecast with both halves, weighted by what they lost of late (series x horizon x levels)."""
+        histories = _histories(panel, self.kinds, horizon)
+        held, weight = _weigh(panel, histories, series, self.hazard, horizon)
+        drift = self.drift(panel, series, held.quantiles, weight.max(axis=1) >= LEAST_WEIGHT)
+        cycle = self.cycle(histories, levels(panel), series, horizon)
+        return weight[:, :, None] * drift + (1 - weight[:, :, None]) * cycle
+
+    def cycle(self, histories: tuple[History, ...], level: Floats, series: Ints, horizon: int) -> Floats:
         """Forecast with the corrected profiles alone (series x horizon x levels)."""
         rows = np.repeat(series, horizon)
-        origin = np.full(rows.size, panel.hours - 1)
+        hours = histories[0].panel.hours
+        origin = np.full(rows.size, hours - 1)
         steps = np.tile(np.arange(1, horizon + 1), series.size)
         made = np.zeros((rows.size, len(QUANTILES)))
-        for place, correction in enumerate(CORRECTIONS):
+        for place, (correction, history) in enumerate(zip(CORRECTIONS, histories, strict=True)):
             trees = self.trees[place * len(QUANTILES) : (place + 1) * len(QUANTILES)]
-            history = _history(panel, correction, self.kinds, horizon)
             base = correction.profile(history, rows, origin, steps)
             columns = build(history, rows, origin, steps, base)
             moves = np.column_stack([np.asarray(tree.predict(columns, num_threads=1)) for tree in trees])
             made += tidy(correction.backward(base[:, None] + moves)) / len(CORRECTIONS)
-        return levels(panel)[series][:, None, None] * made.reshape(series.size, horizon, len(QUANTILES))
+        return level[series][:, None, None] * _widened(made.reshape(series.size, horizon, len(QUANTILES)), hours)
 
-    def drift(self, panel: Panel, series: Ints, horizon: int, asked: NDArray[np.bool_]) -> Floats:
-        """Forecast with survival and, for the series that are `asked`, Theta (series x horizon x levels)."""
+    def drift(self, panel: Panel, series: Ints, held: Floats, asked: NDArray[np.bool_]) -> Floats:
+        """Average with Theta what is forecast for the series that are `asked` (series x horizon x levels)."""
         last = History(panel=panel, kinds=(), reach=0).last
-        made = held_quantiles(panel, last, series, self.hazard, horizon)
+        made = held.copy()
         for place in np.flatnonzero(asked):
             row = series[place]
-            said, _ = theta_quantiles(_from_first(last[row]), horizon, self.thetas.get(panel.keys[int(row)]))
+            said, _ = theta_quantiles(_from_first(last[row]), held.shape[1], self.thetas.get(panel.keys[int(row)]))
             made[place] = (made[place] + said) / 2
         return made
 
@@ -117,12 +126,13 @@ def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> D
     for place, correction in enumerate(CORRECTIONS):
         done = place * len(QUANTILES)
         trees += _grow(panel, correction, rows, kinds, seed, horizon, done, step or _silent)
+    hazard = None if panel.jobs is None else fit_hazard(panel.jobs, panel.hours)
     return DemandModel(
         trees=tuple(trees),
         kinds=kinds,
         fitted_until=panel.end.isoformat(),
-        hazard=None if panel.jobs is None else fit_hazard(panel.jobs, panel.hours),
-        thetas=_choose_thetas(panel, horizon),
+        hazard=hazard,
+        thetas=_fit_thetas(panel, hazard, horizon),
         rows=rows[0].size,
     )
 
@@ -204,11 +214,35 @@ def _history(panel: Panel, correction: Correction, kinds: tuple[str, ...], horiz
     return History(panel=replace(panel, values=scaled), kinds=kinds, reach=horizon)
 
 
-def _choose_thetas(panel: Panel, horizon: int) -> dict[Key, str]:
-    """Choose the Theta model of each series that will be asked for one."""
+def _histories(panel: Panel, kinds: tuple[str, ...], horizon: int) -> tuple[History, ...]:
+    """Bring a panel to the scale of each correction."""
+    return tuple(_history(panel, correction, kinds, horizon) for correction in CORRECTIONS)
+
+
+def _weigh(
+    panel: Panel, histories: tuple[History, ...], series: Ints, hazard: Hazard | None, horizon: int
+) -> tuple[Held, Floats]:
+    """Forecast from what is held, and say how far to trust what drifts (series x horizon, from 0 to 1)."""
     last = History(panel=panel, kinds=(), reach=0).last
-    trusted = naive.drift_weights(panel, horizon).max(axis=1) >= LEAST_WEIGHT
-    asked = [place for place, one in enumerate(standings(panel)) if one.learnable and trusted[place]]
+    held = forecast_held(panel, last, series, hazard, horizon)
+    cycle = levels(panel)[series][:, None] * late_losses(histories, series, horizon)
+    return held, naive.share(held.losses, cycle)
+
+
+def _widened(made: Floats, hours: int) -> Floats:
+    """Move quantiles (series x horizon x levels) off their median: trees know their own past too well."""
+    factor = np.sqrt(1.0 + _WEEKS_WORTH * naive.WEEK / hours)
+    ramp = 1.0 + (factor - 1.0) * np.minimum(np.arange(made.shape[1], dtype=np.float64) / _SOON, 1.0)
+    middle = made[:, :, [QUANTILES.index(0.5)]]
+    return middle + ramp[:, None] * (made - middle)
+
+
+def _fit_thetas(panel: Panel, hazard: Hazard | None, horizon: int) -> dict[Key, Theta]:
+    """Fit the Theta model of each series that will be asked for one."""
+    learned = np.array([place for place, one in enumerate(standings(panel)) if one.learnable], dtype=np.int64)
+    _, weight = _weigh(panel, _histories(panel, (), horizon), learned, hazard, horizon)
+    last = History(panel=panel, kinds=(), reach=0).last
+    asked = learned[weight.max(axis=1) >= LEAST_WEIGHT]
     return {panel.keys[place]: theta_quantiles(_from_first(last[place]), 1, None)[1] for place in asked}
 
 

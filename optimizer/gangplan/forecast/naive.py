@@ -14,13 +14,15 @@ from gangplan.types import QUANTILES
 
 DAY, WEEK = 24, 168
 ERROR_HOURS = 8 * WEEK
-LOSS_HOURS = WEEK  # members are weighed by how they did of late
+LOSS_HALF_LIFE = 4 * DAY  # members are weighed by how they did of late
 MIN_ERRORS = 24
 SHARPNESS = 8  # twice the loss: a 256th of the weight
 # With too few errors to go by: the spread as a share of the point, wide on purpose.
 WIDE = np.array([-0.6, 0.0, 0.8, 1.2, 2.0])
 _MEDIAN = QUANTILES.index(0.5)
-_KNOTS = (1, 2, 3, 4, 6, 8, 12, 18, 24, 30, 36, 48, 60, 72, 96, 120, 144, 168, 336, 672, 1344)
+_NOTHING = 1e-9
+# Each day with its middle: at whole days alone the last value of a daily cycle would seem to know all.
+_KNOTS = (1, 2, 3, 4, 6, 8, 12, 18, *range(24, 169, 6), 180, 336, 348, 672, 684, 1344, 1356)
 
 
 def seasonal_point(panel: Panel, horizon: int) -> Floats:
@@ -61,29 +63,51 @@ def average_quantiles(panel: Panel, horizon: int) -> Floats:
 
 
 def drift_weights(panel: Panel, horizon: int) -> Floats:
-    """How far to trust what drifts rather than what has a cycle: by late losses of the last value and last week.
+    """How far to trust the last value rather than last week's same hour (series x horizon, from 0 to 1)."""
+    weeks = -(-(np.arange(horizon) + 1) // WEEK)
+    cycle = np.stack([_late_loss(panel, int(week) * WEEK) for week in range(1, weeks[-1] + 1)], axis=1)
+    drift = np.stack([_late_loss(panel, int(knot)) for knot in knots_of(horizon)], axis=1)
+    return share(between_knots(horizon, drift[:, :, None])[:, :, 0], cycle[:, weeks - 1])
 
-    A loss is the mean over a bucket of horizons: at 24 hours alone the last value has a cycle too. Neither is ever
-    chosen outright.
+
+def share(drift: Floats, cycle: Floats) -> Floats:
+    """The weight of a forecast that drifts beside one that has a cycle, by what both lost of late; never a choice.
+
+    A loss is taken as its mean over the day of horizons about it: at 24 hours the last value has a cycle too. Half of
+    the evidence is the horizon's own, half that of all: long horizons have seen few windows that do not overlap.
+
+    Parameters
+    ----------
+    drift, cycle
+        Mean absolute errors, series x horizon; NaN where unknown.
 
     Returns
     -------
-    series x horizon, from 0 (the cycle alone) to 1.
+    series x horizon, from 0 (the cycle alone) to 1; one half where a loss is unknown, or both are nothing.
     """
-    found = np.empty((len(panel.keys), horizon))
-    for first, last in _buckets(horizon):
-        middle = [knot for knot in (*_KNOTS, last) if first <= knot <= last]
-        drift = np.mean([_loss(panel, knot, LOSS_HOURS) for knot in middle], axis=0)
-        cycle = _loss(panel, -(-last // WEEK) * WEEK, LOSS_HOURS)
-        found[:, first - 1 : last] = _weight(drift, cycle)[:, None]
-    return found
+    odds = np.nan_to_num(np.log(_over_a_day(cycle) + _NOTHING) - np.log(_over_a_day(drift) + _NOTHING))
+    pooled = (odds + odds.mean(axis=1, keepdims=True)) / 2
+    return 1.0 / (1.0 + np.exp(-np.clip(SHARPNESS * pooled, -50.0, 50.0)))
 
 
-def _buckets(horizon: int) -> list[tuple[int, int]]:
-    """Return the first and last horizon of each bucket: 6 hours, the first day, then days."""
-    ends = [6, *range(24, horizon, 24), horizon]
-    starts = [1, *(end + 1 for end in ends[:-1])]
-    return [(start, min(end, horizon)) for start, end in zip(starts, ends, strict=True) if start <= horizon]
+def late_mean(losses: Floats, apart: int = 1) -> Floats:
+    """Mean of the known losses (series x times, `apart` hours), where one four days older weighs half; NaN if none."""
+    known = ~np.isnan(losses)
+    ages = apart * np.arange(losses.shape[1] - 1, -1, -1, dtype=np.float64)
+    weight: Floats = known * np.exp2(-ages / LOSS_HALF_LIFE)
+    total: Floats = weight.sum(axis=1)
+    lost: Floats = (np.nan_to_num(losses) * weight).sum(axis=1)
+    return np.divide(lost, total, out=np.full(len(losses), np.nan), where=total > 0)
+
+
+def _over_a_day(losses: Floats) -> Floats:
+    """Mean of the horizons less than 12 hours from each, fewer near the first (series x horizon)."""
+    horizon = losses.shape[1]
+    step: Ints = np.arange(horizon, dtype=np.int64)
+    reach = np.minimum(step, DAY // 2)
+    running = np.concatenate([np.zeros((losses.shape[0], 1)), losses.cumsum(axis=1)], axis=1)
+    low, high = step - reach, np.minimum(step + reach + 1, horizon)
+    return (running[:, high] - running[:, low]) / (high - low)
 
 
 def knots_of(horizon: int) -> Ints:
@@ -116,9 +140,9 @@ def _seasonal_offsets(panel: Panel, weeks: int) -> Floats:
     return np.where(np.isnan(weekly), _offsets(panel, DAY), weekly)
 
 
-def _errors(panel: Panel, lag: int, hours: int = ERROR_HOURS) -> list[Floats]:
-    """What y(t) - y(t - lag) was in the last `hours`, for each series."""
-    recent = panel.values[:, -(hours + lag) :]
+def _errors(panel: Panel, lag: int) -> list[Floats]:
+    """What y(t) - y(t - lag) was of late, for each series."""
+    recent = panel.values[:, -(ERROR_HOURS + lag) :]
     return [row[~np.isnan(row)] for row in recent[:, lag:] - recent[:, :-lag]]
 
 
@@ -131,17 +155,11 @@ def _offsets(panel: Panel, lag: int) -> Floats:
     return found - found[:, [_MEDIAN]]
 
 
-def _loss(panel: Panel, lag: int, hours: int) -> Floats:
-    """Mean absolute error of y(t - lag) by series; NaN with too few to go by."""
-    errors = _errors(panel, lag, hours)
-    return np.array([np.abs(row).mean() if row.size >= MIN_ERRORS else np.nan for row in errors])
-
-
-def _weight(loss: Floats, other: Floats) -> Floats:
-    """The share of the first of two members; one half where a loss is unknown, or both are nothing."""
-    mine, theirs = other**SHARPNESS, loss**SHARPNESS  # the smaller my loss, the larger my share
-    total = mine + theirs
-    return np.divide(mine, total, out=np.full(total.shape, 0.5), where=total > 0)
+def _late_loss(panel: Panel, lag: int) -> Floats:
+    """Mean absolute error of y(t - lag) of late, by series; NaN with too few to go by."""
+    recent = panel.values[:, -(ERROR_HOURS + lag) :]
+    errors = np.abs(recent[:, lag:] - recent[:, :-lag])
+    return np.where((~np.isnan(errors)).sum(axis=1) >= MIN_ERRORS, late_mean(errors), np.nan)
 
 
 def _spread(point: Floats, offsets: Floats) -> Floats:

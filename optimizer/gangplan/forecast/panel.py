@@ -10,7 +10,7 @@ import polars as pl
 
 from gangplan.clock import floor_hour
 from gangplan.errors import InputError
-from gangplan.forecast.arrays import Floats, Key
+from gangplan.forecast.arrays import Floats, Ints, Key
 from gangplan.forecast.jobs import Jobs, jobs_of
 from gangplan.tables import DEMAND, EVENTS, conform, empty
 from gangplan.types import SERIES, Usage
@@ -50,6 +50,11 @@ class Panel:
         """Return the first `hours` hours: all that is known at that moment (events are known ahead)."""
         jobs = None if self.jobs is None else self.jobs.known_at(hours)
         return replace(self, values=self.values[:, :hours], jobs=jobs)
+
+    def only(self, series: Ints) -> Panel:
+        """Return those series alone, without job records."""
+        keys = tuple(self.keys[int(place)] for place in series)
+        return replace(self, keys=keys, values=self.values[series], jobs=None)
 
     def total(self) -> Panel:
         """Return the sum of all series as one, missing where any is; jobs keep their kinds."""

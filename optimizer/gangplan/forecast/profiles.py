@@ -9,10 +9,13 @@ import numpy as np
 
 from gangplan.forecast.arrays import Floats, Ints
 from gangplan.forecast.features import DAY, WEEK, History, back
+from gangplan.forecast.naive import between_knots, knots_of, late_mean
 
 _HALF_LIFE_DAYS = 4.0
 _RECENT = 0.2
 _MOVED = 0.5
+_LOSS_HOURS = 2 * WEEK
+_LOSS_STEP = 5  # hours between the targets that are looked at: in five days all hours of the day
 
 Profile = Callable[[History, Ints, Ints, Ints], Floats]
 
@@ -54,6 +57,29 @@ CORRECTIONS = (
     Correction(profile=last_week, root=True),
 )
 """Averaged, never chosen between."""
+
+
+def late_losses(histories: tuple[History, ...], series: Ints, horizon: int) -> Floats:
+    """What the mean of all profiles, uncorrected, lost of late (series x horizon, in the units of plain demand).
+
+    Parameters
+    ----------
+    histories
+        One for each of `CORRECTIONS`, on its scale.
+    """
+    knots, hours = knots_of(horizon), histories[0].panel.hours
+    target = np.arange(hours - 1, max(DAY, hours - 1 - _LOSS_HOURS), -_LOSS_STEP)[::-1]
+    grid = np.meshgrid(series, knots, target, indexing="ij")
+    seen = grid[2] - grid[1] >= DAY
+    rows, steps, came = (axis[seen] for axis in grid)
+    made = np.zeros(rows.size)
+    for correction, history in zip(CORRECTIONS, histories, strict=True):
+        base = correction.profile(history, rows, came - steps, steps)
+        made += correction.backward(base) / len(CORRECTIONS)
+    lost = np.full(seen.shape, np.nan)
+    lost[seen] = np.abs(CORRECTIONS[0].backward(histories[0].values[rows, came]) - made)
+    means = late_mean(lost.reshape(-1, target.size), _LOSS_STEP)
+    return between_knots(horizon, means.reshape(series.size, knots.size, 1))[:, :, 0]
 
 
 def _days(history: History, series: Ints, origin: Ints, horizon: Ints) -> Floats:
