@@ -140,7 +140,7 @@ class Keeper:
                 continue
             try:
                 self._tell(claim)
-                self.settle(claim)
+                self.settle(claim, ready=True)
             except (ConflictError, NotFoundError):
                 continue  # somebody was first: the mirror brings what it came to
             except GangplanError as error:
@@ -164,8 +164,11 @@ class Keeper:
         if ReservationId(claim.name) in self._subscribers.ids():
             self._subscribers.tell(self._show(claim))
 
-    def settle(self, claim: Claim) -> Claim:
-        """Do what is due about a reservation, and return what it came to; the moment is the clock's."""
+    def settle(self, claim: Claim, *, ready: bool = False) -> Claim:
+        """Do what is due about a reservation, and return what it came to; the moment is the clock's.
+
+        With `ready` this includes that its pods are said to be ready, which can wait for the worker.
+        """
         moment = self._clock()
         now = to_us(moment)
         due = picture.due_at(claim, now, self._ahead)
@@ -175,9 +178,9 @@ class Keeper:
             with self._news:
                 self._push(due, claim.key)
             return claim
-        return self._act(claim, now)
+        return self._act(claim, now, ready)
 
-    def _act(self, claim: Claim, now: int) -> Claim:
+    def _act(self, claim: Claim, now: int, ready: bool) -> Claim:
         moment = from_us(now)
         request = request_from(claim.request)
         if picture.ended_by_time(claim):
@@ -188,7 +191,7 @@ class Keeper:
             lease = picture.lease_of(claim, request)
             if lease is not None and lease.end <= now:
                 return self._pen.end(claim, picture.EXPIRED, "the lease ran out", moment)
-            return self._pen.ready(claim, moment)
+            return self._pen.ready(claim, moment) if ready else claim
         latest = picture.last_start(request)
         if latest is not None and latest < now and not claim.evictions:
             return self._pen.end(claim, picture.EXPIRED, "it was not started by its latest start", moment)

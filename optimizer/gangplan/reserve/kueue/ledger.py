@@ -81,7 +81,7 @@ class KueueLedger:
         self._api, self._place, self._clock = api, place, clock
         self._pen = Pen(api, place.namespace)
         self._view: tuple[View, float] | None = None
-        self._line: tuple[dict[str, int], float] = ({}, 0.0)
+        self._line: tuple[dict[str, int | None], float] = ({}, 0.0)
         self._looking = Lock()
         self._keeper = Keeper(api, place.namespace, place.queue, clock, place.ahead, self._show)
 
@@ -109,17 +109,20 @@ class KueueLedger:
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
         require_type("request", request, GangRequest, "a GangRequest")
-        flavors = refuse(request, self.view())
-        return self._submit(request, lambda where: workload_of(request, flavors, **where))
+        view = self.view()
+        flavors = refuse(request, view)
+        return self._submit(request, lambda where: workload_of(request, flavors, classes=view.classes, **where))
 
     def submit_for(self, request: GangRequest, pod_sets: list[Object]) -> Reservation:
         """Ask for a gang whose pods are exactly those of a Job that is to adopt it."""
         require_type("request", request, GangRequest, "a GangRequest")
-        refuse(request, self.view())
-        return self._submit(request, lambda where: adopted_workload(request, pod_sets, **where))
+        view = self.view()
+        refuse(request, view)
+        return self._submit(request, lambda where: adopted_workload(request, pod_sets, classes=view.classes, **where))
 
     def _submit(self, request: GangRequest, build: Callable[[dict[str, Any]], Object]) -> Reservation:
         place, id = self._place, id_of(request.request_key)
+        self._line = {}, 0.0
         where = {"namespace": place.namespace, "queue": place.queue, "now": self._clock(), "ahead": place.ahead}
         self._keeper.start()
         try:
@@ -127,18 +130,17 @@ class KueueLedger:
         except RejectedError as error:
             raise InputError("request", request.request_key, f"was not taken: {error}") from error
         if claim is None:
-            claim = self._same(self._pen.read(id), request)
-            return self._picture(self._settled(claim))
+            self._same(self._pen.read(id), request)
+            return self.get(id)
         if not claim.queue:
             return self._picture(claim)
         seen = self._keeper.until(id, picture.decided, place.settle.total_seconds())
         return self._picture(seen or self._pen.read(id))
 
-    def _same(self, claim: Claim, request: GangRequest) -> Claim:
-        """Return what is there if it is the same request, or refuse the key."""
+    def _same(self, claim: Claim, request: GangRequest) -> None:
+        """Refuse a key that was used for another request."""
         if claim.request != request_text(request):
             raise KeyConflictError(f"request_key: {request.request_key!r} was used with another body: choose another")
-        return claim
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
@@ -183,6 +185,7 @@ class KueueLedger:
     def _write(self, id: ReservationId, act: Act) -> Reservation:
         """Do what is due about a reservation, then decide and write; anew where somebody wrote meanwhile."""
         require_text("id", id)
+        self._line = {}, 0.0
         known = self._keeper.seen(id)
         if known is not None:
             try:
@@ -247,21 +250,21 @@ class KueueLedger:
         plain = picture.picture(claim, now)
         if not plain.state.waits or plain.eta is not None:
             return plain
-        eta = self._starts().get(claim.key)
+        eta = self._starts(claim.key)
         return picture.picture(claim, now, eta=eta)
 
     def _show(self, claim: Claim) -> Reservation:
         """Return a reservation for those who watch it: what is expected is for those who ask."""
         return picture.picture(claim, to_us(self._clock()))
 
-    def _starts(self) -> dict[str, int]:
-        """Return the expected starts of the cohort's line, as seen a moment ago."""
+    def _starts(self, key: str) -> int | None:
+        """Return when one of the cohort's line is expected to start, as seen a moment ago; a newcomer is looked at."""
         starts, until = self._line
-        if time.monotonic() >= until:
+        if time.monotonic() >= until or key not in starts:
             calendar, line = self._calendar()
-            starts = calendar.take(line)
+            starts = dict.fromkeys(wish.name for wish in line) | calendar.take(line)
             self._line = starts, time.monotonic() + _LINE_S
-        return starts
+        return starts.get(key)
 
     def _calendar(self) -> tuple[Calendar, list[Wish]]:
         """Read all Workloads of the cohort: what is held, and the line."""
@@ -368,9 +371,9 @@ class KueueLedger:
 
     def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
         """See `Ledger.watch`."""
-        last = seen = self.get(id)
-        yield seen
         with self._seen(id, poll, sleep) as look:
+            last = seen = self.get(id)
+            yield seen
             while not last.state.final:
                 seen = look(timedelta(seconds=30)) or self.get(id)
                 if seen != last:

@@ -65,6 +65,7 @@ class View:
     cohort: tuple[Queue, ...]  # the others that lend to it and borrow from it
     cohort_quotas: Mapping[str, int] = field(default_factory=dict[str, int])  # the cohort's own, by flavor
     flavors: Mapping[str, Flavor]
+    classes: Mapping[str, int] = field(default_factory=dict[str, int])  # WorkloadPriorityClasses and their values
 
     def fitting(self, accelerators: tuple[str, ...]) -> list[Flavor]:
         """Return the flavors of these accelerators, in Kueue's order."""
@@ -109,6 +110,7 @@ def read_view(api: Api, namespace: str, local: str, resource: str = names.GPU) -
         cohort=others,
         cohort_quotas=_cohort_quotas(api, mine.cohort, resource),
         flavors=_flavors(api),
+        classes={one["metadata"]["name"]: one["value"] for one in api.items(f"{names.API}/workloadpriorityclasses")},
     )
 
 

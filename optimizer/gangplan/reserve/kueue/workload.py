@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
@@ -34,6 +35,9 @@ def refuse(request: GangRequest, view: View) -> list[Flavor]:
     _refuse_order(request, flavors)
     _refuse_elastic(request)
     _refuse_topology(request, flavors)
+    if request.priority_class and request.priority_class not in view.classes:
+        known = ", ".join(sorted(view.classes)) or "none: make one"
+        raise InputError("priority_class", request.priority_class, f"is no WorkloadPriorityClass: there are {known}")
     if request.speed:
         raise InputError("speed", request.speed, "cannot be kept by Kueue, whose walltime is one for all: leave it out")
     if not request.preemptible and view.may_lose:
@@ -84,25 +88,34 @@ def _refuse_topology(request: GangRequest, flavors: list[Flavor]) -> None:
 
 
 def workload_of(
-    request: GangRequest, flavors: list[Flavor], *, namespace: str, queue: str, now: datetime, ahead: timedelta
+    request: GangRequest,
+    flavors: list[Flavor],
+    *,
+    classes: Mapping[str, int],
+    namespace: str,
+    queue: str,
+    now: datetime,
+    ahead: timedelta,
 ) -> Object:
     """Return the Workload of a request; one whose window is far away is not queued yet."""
     pod_sets = [_pod_set(request, index, pods, flavors) for index, pods in enumerate(request.pod_sets)]
-    return _workload(request, pod_sets, namespace=namespace, queue=queue, now=now, ahead=ahead)
+    where = {"namespace": namespace, "queue": queue}
+    return adopted_workload(request, pod_sets, classes=classes, **where, now=now, ahead=ahead)
 
 
 def adopted_workload(
-    request: GangRequest, pod_sets: list[Object], *, namespace: str, queue: str, now: datetime, ahead: timedelta
+    request: GangRequest,
+    pod_sets: list[Object],
+    *,
+    classes: Mapping[str, int],
+    namespace: str,
+    queue: str,
+    now: datetime,
+    ahead: timedelta,
 ) -> Object:
     """Return the Workload of a request whose pods are those of a Job to come, exactly."""
-    return _workload(request, pod_sets, namespace=namespace, queue=queue, now=now, ahead=ahead)
-
-
-def _workload(
-    request: GangRequest, pod_sets: list[Object], *, namespace: str, queue: str, now: datetime, ahead: timedelta
-) -> Object:
     spec: Object = {"podSets": pod_sets, "maximumExecutionTimeSeconds": limit_seconds(request, ahead)}
-    spec |= priority_of(request)
+    spec |= priority_of(request, classes)
     opens = queued_at(request, ahead)
     if opens is None or now >= opens:
         spec["queueName"] = queue
@@ -130,15 +143,14 @@ def limit_seconds(request: GangRequest, ahead: timedelta) -> int:
     return ceil((request.limit + waits).total_seconds())
 
 
-def priority_of(request: GangRequest) -> Object:
+def priority_of(request: GangRequest, classes: Mapping[str, int]) -> Object:
     """Return a request's priority, by its class where it names one."""
     if not -_PRIORITIES <= request.priority < _PRIORITIES:
         raise InputError("priority", request.priority, "is no priority that Kueue knows: it must fit in 32 bits")
-    found: Object = {"priority": request.priority}
-    if request.priority_class:
-        reference = {"group": names.GROUP, "kind": "WorkloadPriorityClass", "name": request.priority_class}
-        found["priorityClassRef"] = reference
-    return found
+    if not request.priority_class:
+        return {"priority": request.priority}
+    reference = {"group": names.GROUP, "kind": "WorkloadPriorityClass", "name": request.priority_class}
+    return {"priority": classes[request.priority_class], "priorityClassRef": reference}
 
 
 def _pod_set(request: GangRequest, index: int, pods: PodSet, flavors: list[Flavor]) -> Object:
