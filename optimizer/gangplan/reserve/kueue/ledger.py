@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -376,7 +376,7 @@ class KueueLedger:
             yield seen
             while not last.state.final:
                 seen = look(timedelta(seconds=30)) or self.get(id)
-                if seen != last:
+                if replace(seen, eta=None) != replace(last, eta=None):  # an expected start alone is no change
                     yield seen
                 last = seen
 
