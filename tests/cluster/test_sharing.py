@@ -40,7 +40,7 @@ def test_what_was_lent_is_reclaimed_within_two_seconds(space: Space) -> None:
     space.queue({flavor: 8}, local="borrower", cohort="lab")
     space.queue({flavor: 8}, local="owner", cohort="lab", preempts=True)
     borrower, owner = space.ledger("borrower"), space.ledger("owner")
-    with pytest.raises(InputError, match="preemptible: False cannot be promised here .*reclaims what was lent"):
+    with pytest.raises(InputError, match=r"preemptible: False cannot be promised here .*reclaims what was lent"):
         borrower.submit(gpus("firm", 4))
     own, lent = (borrower.submit(gpus(key, 8, preemptible=True)) for key in ("own", "lent"))
     assert (own.state, lent.state) == (GRANTED, GRANTED)

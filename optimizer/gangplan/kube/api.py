@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -188,7 +188,8 @@ class Stream:
     def close(self) -> None:
         """Let the reader's loop end, from any thread."""
         shutdown = getattr(self._answer, "shutdown", None)  # urllib3 2.3 and newer: wakes a reader that waits
-        (shutdown or self._answer.close)()
+        with suppress(ValueError, OSError):  # it ended by itself just now
+            (shutdown or self._answer.close)()
 
 
 def connect(context: str = "", *, kubeconfig: str = "") -> Api:

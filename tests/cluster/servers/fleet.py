@@ -124,7 +124,7 @@ def cluster_queue(
     borrows: int | None = None,
     lends: int | None = None,
 ) -> Object:
-    """Return a ClusterQueue with so many GPUs of each flavor, open to all namespaces."""
+    """Return a ClusterQueue with so many GPUs of each flavor, and no limit that matters on what else pods ask for."""
     limits = {"borrowingLimit": borrows, "lendingLimit": lends}
     flavors = [
         {
@@ -134,14 +134,16 @@ def cluster_queue(
                     "name": GPU,
                     "nominalQuota": gpus,
                     **{limit: value for limit, value in limits.items() if value is not None},
-                }
+                },
+                {"name": "cpu", "nominalQuota": 100_000},
+                {"name": "memory", "nominalQuota": "1Pi"},
             ],
         }
         for flavor, gpus in quotas.items()
     ]
     spec: Object = {
         "namespaceSelector": {},
-        "resourceGroups": [{"coveredResources": [GPU], "flavors": flavors}],
+        "resourceGroups": [{"coveredResources": [GPU, "cpu", "memory"], "flavors": flavors}],
     }
     if cohort:
         spec["cohortName"] = cohort

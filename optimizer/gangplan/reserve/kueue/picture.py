@@ -197,6 +197,8 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
     if claim.safe:
         lease = lease_of(claim, request)
         dues += [lease.end] if lease else []
+        if opens_later(claim, request, now) and request.earliest_start:
+            dues.append(to_us(request.earliest_start))
         if not claim.on("PodsReady") and not claim.owner:
             dues.append((claim.admitted or now) + SECOND)
     else:
