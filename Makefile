@@ -24,8 +24,12 @@ test: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## All test 
 	@$(ENVS)/core/bin/python scripts/test_tiers.py
 
 .PHONY: test-%
-test-%: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## One tier: core, airflow, kfp or docs
+test-%: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## One tier: core, airflow, kfp, docs or cluster
 	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
+
+.PHONY: cluster
+cluster: $(ENVS)/core/.ready ## A GPU cluster on this machine, without Docker: real servers with Kueue, nodes that are played (FLEET=<file> for your own)
+	@exec $(ENVS)/core/bin/python -m tests.cluster.servers --fleet '$(subst ','\'',$(FLEET))'
 
 .PHONY: lint
 lint: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## ruff, pyright (strict on optimizer/), import contracts

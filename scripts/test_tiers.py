@@ -10,31 +10,51 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.cluster.servers import build  # noqa: E402 - found by the line above
+
 RESULTS = ROOT / ".run" / "tests"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """One set of tests: the environment that runs it, the folders, and pytest's extra arguments."""
+    """One set of tests: the environment that runs it, the folders, and pytest's extra arguments.
+
+    `missing` says what this machine lacks for it, in one line; it then does not run, which the table says.
+    """
 
     name: str
     environment: str
     arguments: tuple[str, ...]
+    missing: Callable[[], str] = lambda: ""
+
+
+def no_cluster() -> str:
+    """Say why there can be no cluster: none is named, and none can be built."""
+    return "" if os.environ.get("KUBECONFIG") else build.missing()
 
 
 TIERS = (
     Tier(
         name="core",
         environment="core",
-        arguments=("tests", "--ignore=tests/airflow", "--ignore=tests/kfp", "--ignore=tests/docs", "-n", "2"),
+        arguments=("tests", *(f"--ignore=tests/{other}" for other in ("airflow", "kfp", "docs", "cluster")), "-n", "2"),
     ),
     Tier(name="airflow", environment="airflow", arguments=("tests/airflow", "-n", "2")),
     Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", "2")),
     Tier(name="docs", environment="core", arguments=("tests/docs", "-n", "2")),
+    Tier(
+        name="cluster",
+        environment="core",
+        arguments=("tests/cluster", "-n", "2", "--dist", "loadgroup"),
+        missing=no_cluster,
+    ),
 )
 
 
@@ -48,11 +68,12 @@ class Count:
     skipped: tuple[str, ...]
     seconds: float
     code: int
+    absent: bool = False
 
     @property
     def good(self) -> bool:
-        """Whether the tier ran and nothing in it failed."""
-        return self.code == 0 and self.passed > 0
+        """Whether the tier ran and nothing in it failed, or this machine has not what it needs."""
+        return self.absent or (self.code == 0 and self.passed > 0)
 
 
 def main(wanted: list[str]) -> int:
@@ -65,7 +86,7 @@ def main(wanted: list[str]) -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     counts = [run(tier) for tier in TIERS if not wanted or tier.name in wanted]
     for count in counts:
-        mark = "ok    " if count.good else "FAILED"
+        mark = "absent" if count.absent else "ok    " if count.good else "FAILED"
         print(f"{mark} tier {count.tier:8} {count.passed} passed, {count.failed} failed, ", end="")
         print(f"{len(count.skipped)} skipped in {count.seconds:.0f} s")
         for name in count.skipped:
@@ -84,6 +105,10 @@ def totals(count: Count) -> tuple[int, int, int]:
 def run(tier: Tier) -> Count:
     """Run one tier and read its results."""
     print(f"--- tier {tier.name} (environment {tier.environment})", flush=True)
+    if why := tier.missing():
+        return Count(
+            tier=tier.name, passed=0, failed=0, skipped=(f"tier {tier.name}: {why}",), seconds=0, code=0, absent=True
+        )
     results = RESULTS / f"{tier.name}.xml"
     results.unlink(missing_ok=True)
     python = ROOT / ".envs" / tier.environment / "bin" / "python"

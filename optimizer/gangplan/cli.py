@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from gangplan import __version__, show, start, summaries
 from gangplan.cli_forecast import forecast_app
+from gangplan.cli_kube import kube_app
 from gangplan.cli_ledger import ledger_app
 from gangplan.cli_node import node_app
 from gangplan.cli_policy import policy_app
@@ -37,6 +38,7 @@ app.add_typer(forecast_app, name="forecast")
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(kube_app, name="kube")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from threading import Event
@@ -34,6 +35,9 @@ def serve(
     """Lead the ledger for good, so that no client has to; ends cleanly on Ctrl-C and SIGTERM."""
     pause = parse_span("--every", every).total_seconds()
     require_positive("--every", pause)
+    if settings_here().ledger_url.startswith("kueue:"):
+        _serve_kueue(pause)
+        return
     with _stopped() as stop, _store() as store:
         store.lead()
         print(f"leads {store.shown} as {store.seat.name} as soon as nobody else does; Ctrl-C ends it", flush=True)
@@ -43,6 +47,19 @@ def serve(
             print(_progress(last, now, pause), flush=True)
             last = now
     print("stopped; any client leads when it needs to", flush=True)
+
+
+def _serve_kueue(pause: float) -> None:
+    """Keep a queue's reservations for good: complete evictions, expire leases, queue windows."""
+    from gangplan.reserve.kueue.opening import open_kueue
+
+    with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=system_clock) as ledger:
+        ledger.serve()
+        print(f"keeps {settings_here().ledger_url}; Ctrl-C ends it", flush=True)
+        while not stop.wait(pause):
+            states = Counter(one.state.value for one in ledger.history())
+            print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), flush=True)
+    print("stopped; every client does the same while it waits or holds", flush=True)
 
 
 @ledger_app.command("status", epilog="Example:  gangplan ledger status --json")

@@ -9,6 +9,8 @@
     │   ├── StaleTokenError          3  the fencing token is not the reservation's present one
     │   ├── NoRoomError              3  a running gang cannot grow now
     │   ├── WaitTimeoutError         3  the slots did not come in time
+    │   ├── ForbiddenError           3  the rights that we have do not cover it
+    │   ├── UnsupportedError         3  this kind of ledger cannot do it, another can
     │   └── GateError                3  the challenger did not pass the gate
     └── UnavailableError             4  a store cannot be reached: try again
 
@@ -76,6 +78,14 @@ class NoRoomError(Refusal):
 
 class WaitTimeoutError(Refusal):
     """The slots did not come within the time that the caller would wait."""
+
+
+class ForbiddenError(Refusal):
+    """The rights that we have do not cover the call; nothing was changed."""
+
+
+class UnsupportedError(Refusal):
+    """This kind of ledger cannot do that, another kind can; nothing was changed."""
 
 
 class GateError(Refusal):

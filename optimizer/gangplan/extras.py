@@ -18,6 +18,8 @@ _EXTRA_OF = {
     "pyomo": "plan",
     "highspy": "plan",
     "psycopg": "postgres",
+    "kubernetes": "kubernetes",
+    "urllib3": "kubernetes",
     "airflow": "airflow",
     "kfp": "kfp",
 }

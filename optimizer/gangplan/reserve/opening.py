@@ -14,6 +14,7 @@ from gangplan.clock import Clock, system_clock
 from gangplan.errors import InputError, MissingExtraError, UnavailableError
 from gangplan.reserve.contract import Ledger
 from gangplan.reserve.database import Database
+from gangplan.reserve.kueue.opening import open_kueue
 from gangplan.reserve.leading import Monotonic
 from gangplan.reserve.ledger import StoreLedger
 from gangplan.reserve.memory import MemoryStore
@@ -30,8 +31,10 @@ def open_ledger(url: str, *, clock: Clock = system_clock) -> Ledger:
     """Open the ledger at a URL, and bring its schema up to date.
 
     `sqlite:///path/to/ledger.db` keeps it in a file, `postgresql://user@host/database` on a server,
-    `memory://` in this process alone.
+    `memory://` in this process alone, `kueue://<context>/<namespace>/<LocalQueue>` on a cluster's queue.
     """
+    if url.startswith("kueue:"):
+        return open_kueue(url, clock=clock)
     parsed = _parse(url)
     kind = parsed.get_backend_name()
     if kind == "memory":
@@ -66,7 +69,7 @@ def _no_ledger(url: str) -> InputError:
         shown = make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         shown = url.rpartition("@")[2]
-    known = "sqlite:///path/to/ledger.db, postgresql://user@host/database or memory://"
+    known = "sqlite:///path/to/ledger.db, postgresql://user@host/database, memory:// or kueue://context/namespace/queue"
     return InputError("ledger", shown, f"is no ledger's URL: give {known}")
 
 

@@ -1,0 +1,132 @@
+"""`gangplan kube`: what gangplan needs on a cluster, whether it is there, and steps that run on reservations."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.console import RenderableType
+
+from gangplan import show
+from gangplan.clock import DURATION, parse_span
+from gangplan.errors import GangplanError, InputError, UnsupportedError
+from gangplan.terminal import AsJson, emit, open_ledger_here, settings_here
+from gangplan.types import GangRequest, PodSet
+
+if TYPE_CHECKING:
+    from gangplan.reserve.kueue.ledger import KueueLedger
+
+kube_app = typer.Typer(
+    help="A cluster: what gangplan needs on it, and steps that run on reservations.", no_args_is_help=True
+)
+
+Ledger = Annotated[
+    str, typer.Option("--ledger", help="kueue://<context>/<namespace>/<LocalQueue>; default: the settings'.")
+]
+Manifest = Annotated[Path, typer.Argument(help="A Job or JobSet in YAML; - reads it from standard input.")]
+
+
+@kube_app.command("manifests", epilog="Example:  gangplan kube manifests --namespace vision | kubectl apply -f -")
+def print_manifests(
+    namespace: Annotated[str, typer.Option(help="The namespace of the LocalQueue.")] = "gangplan",
+) -> None:
+    """Print the namespace, service account and least-privilege roles that gangplan needs, as YAML."""
+    from gangplan.kube.manifests import manifests
+
+    yaml.safe_dump_all(manifests(namespace), sys.stdout, sort_keys=False)
+
+
+@kube_app.command("doctor", epilog="Example:  gangplan kube doctor --ledger kueue://-/vision/gangplan")
+def doctor(ledger: Ledger = "", as_json: AsJson = False) -> None:
+    """Look for what would keep reservations from working; exit code 1 where something would, each with its remedy."""
+    from gangplan.kube.api import connect
+    from gangplan.reserve.kueue.doctor import BAD, examine
+    from gangplan.reserve.kueue.opening import parse_url
+
+    context, place = parse_url(ledger or settings_here().ledger_url)
+    found = examine(connect(context), place)
+    emit(as_json, [asdict(one) for one in found], _findings)
+    bad = sum(one.level == BAD for one in found)
+    if bad:
+        raise GangplanError(f"kube: {bad} things would keep reservations from working: see the remedies")
+
+
+@kube_app.command("run", epilog="Example:  gangplan kube run train.yaml --key nightly --tenant vision --duration 2h")
+def run(
+    manifest: Manifest,
+    key: Annotated[str, typer.Option(help="Request key: the same key is the same reservation.")],
+    tenant: Annotated[str, typer.Option(help="Whose it is.")],
+    duration: Annotated[str, typer.Option(help=f"How long it may run at most, {DURATION}.")],
+    accelerator: Annotated[
+        list[str] | None, typer.Option(help="Which, the preferred first; default: the queue's.")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 100,
+    preemptible: Annotated[bool, typer.Option(help="Others may take its slots.")] = False,
+    wait: Annotated[str, typer.Option(help=f"Wait for the slots so long, {DURATION}.")] = "1h",
+    as_json: AsJson = False,
+) -> None:
+    """Reserve exactly the pods of a Job or JobSet, wait for the slots, and start it on them."""
+    from gangplan.reserve.kueue import adoption
+
+    body = _read(manifest)
+    with _kueue() as ledger:
+        wanted = accelerator or sorted({n for f in ledger.view().flavors.values() for n in f.accelerators})
+        request = GangRequest(
+            request_key=key,
+            tenant=tenant,
+            pod_sets=(PodSet(count=1, gpus_per_pod=1),),  # the manifest's own take its place
+            accelerators=tuple(wanted),
+            duration=parse_span("--duration", duration),
+            priority=priority,
+            preemptible=preemptible,
+        )
+        held = adoption.reserve_for(ledger, request, body)
+        held = ledger.wait(held.id, timeout=parse_span("--wait", wait))
+        adoption.start(ledger, held.id, body)
+    said = {"id": held.id, "state": held.state, "manifest": body["metadata"]["name"], "kind": body["kind"]}
+    emit(as_json, said, lambda said: f"{said['kind']} {said['manifest']} runs on reservation {said['id']}")
+
+
+@kube_app.command("hand-out", epilog="Example:  gangplan kube hand-out nightly --json")
+def hand_out(key: Annotated[str, typer.Argument(help="Request key.")], as_json: AsJson = False) -> None:
+    """Print what a step needs to run on a reservation: labels, node selector, tolerations, exact pod templates."""
+    from gangplan.reserve.kueue import adoption
+
+    with _kueue() as ledger:
+        said = asdict(adoption.hand_out(ledger, ledger.find(key).id))
+    emit(as_json, said, lambda said: yaml.safe_dump(said, sort_keys=False))
+
+
+def _kueue() -> KueueLedger:
+    """Open the settings' ledger, which must be one on Kueue."""
+    from gangplan.reserve.kueue.ledger import KueueLedger
+
+    ledger = open_ledger_here()
+    if not isinstance(ledger, KueueLedger):
+        ledger.close()
+        raise UnsupportedError(
+            "kube: the ledger is not on Kueue: set GANGPLAN_LEDGER to kueue://context/namespace/queue"
+        )
+    return ledger
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read one manifest."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text()
+        body: dict[str, Any] = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError("manifest", path, f"cannot be read ({error}): give a Job or JobSet in YAML") from None
+    if type(body) is not dict or "spec" not in body or "metadata" not in body:
+        raise InputError("manifest", path, "is no Kubernetes object: give one Job or JobSet in YAML")
+    return body
+
+
+def _findings(said: list[dict[str, str]]) -> RenderableType:
+    """Show one line for each finding."""
+    rows = [(one["level"], one["what"], one["said"], one["remedy"]) for one in said]
+    return show.table("Cluster", ("", "what", "how it is", "what helps"), rows)

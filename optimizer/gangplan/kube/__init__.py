@@ -1,0 +1,1 @@
+"""A Kubernetes cluster as gangplan talks to it: plain objects, and watched mirrors of them."""

@@ -1,0 +1,254 @@
+"""Calls of the Kubernetes API with plain JSON objects, retried where that can help.
+
+The official client reads the kubeconfig and logs in; its generated models are left out, since what is kept in the
+cluster here is mostly of kinds that it has no models for, and since they cost several times the memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+from pydantic_core import from_json
+
+from gangplan.errors import ForbiddenError, GangplanError, InputError, NotFoundError, UnavailableError
+from gangplan.extras import needs_extras
+
+Object: TypeAlias = dict[str, Any]
+"""A Kubernetes object, or a part of one, as JSON has it."""
+
+MANAGER = "gangplan"
+"""Our field manager: what we write by server-side apply is ours by this name."""
+
+CONNECTIONS = 64
+READ_S = 30.0
+PATIENCE_S = 20.0
+"""Retries of one call take no longer than this together."""
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_AGAIN = {429, 500, 502, 503, 504}
+_JSON, _APPLY, _MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
+
+
+class ConflictError(GangplanError):
+    """Somebody else wrote the object first, or it is there already: read it again."""
+
+
+class GoneError(GangplanError):
+    """The cluster remembers no changes since that version: list again."""
+
+
+class RejectedError(GangplanError):
+    """The cluster understood the object and refuses it; nothing was written."""
+
+
+class Api:
+    """One cluster, safe to use from many threads."""
+
+    def __init__(self, pool: Any, host: str, auth: Callable[[], Mapping[str, str]], *, shown: str) -> None:
+        self._pool = pool
+        self._host = host
+        self._auth = auth
+        self.shown = shown
+
+    def get(self, path: str, **query: str) -> Object:
+        """Return an object, or a list of them."""
+        return self.call("GET", path, query=query)
+
+    def create(self, path: str, body: Object, **query: str) -> Object:
+        """Create an object; one of that name that is there already raises ConflictError."""
+        return self.call("POST", path, body, query={"fieldManager": MANAGER, **query})
+
+    def apply(self, path: str, body: Object, **query: str) -> Object:
+        """Let these fields be ours and be so (server-side apply); a resourceVersion in it must be the present one."""
+        query = {"fieldManager": MANAGER, "force": "true", **query}
+        return self.call("PATCH", path, body, query=query, kind=_APPLY)
+
+    def merge(self, path: str, body: Object, **query: str) -> Object:
+        """Change these fields, whoever they belong to; a resourceVersion in it must be the present one."""
+        return self.call("PATCH", path, body, query={"fieldManager": MANAGER, **query}, kind=_MERGE)
+
+    def delete(self, path: str, **options: Any) -> Object:
+        """Delete an object; one that is not there raises NotFoundError."""
+        return self.call("DELETE", path, options or None)
+
+    def call(
+        self, verb: str, path: str, body: Object | None = None, *, query: Mapping[str, str] = {}, kind: str = _JSON
+    ) -> Object:
+        """Make a call, again where the cluster is busy or away, with jitter and for a bounded time."""
+        data = None if body is None else json.dumps(body).encode()
+        deadline, pause = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
+        while True:
+            status, answer, after = self._once(verb, path, query, data, kind)
+            if status < 300:
+                return from_json(answer)
+            wait = max(after, pause * random.uniform(0.5, 1.5))
+            if status not in _AGAIN or time.monotonic() + wait > deadline:
+                raise _error(status, answer, f"{verb} {path}", self.shown)
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _once(
+        self, verb: str, path: str, query: Mapping[str, str], data: bytes | None, kind: str
+    ) -> tuple[int, bytes, float]:
+        """Make a call once; a cluster that cannot be reached answers 503 in its own words."""
+        from urllib3.exceptions import HTTPError
+
+        try:
+            answer = self._pool.request(
+                verb, self._url(path, query), body=data, headers=self._headers(kind), timeout=READ_S, retries=False
+            )
+        except HTTPError as error:
+            return 503, str(error).encode(), 0.0
+        after = answer.headers.get("Retry-After", "0")
+        return answer.status, answer.data, float(after) if after.isdigit() else 0.0
+
+    def _url(self, path: str, query: Mapping[str, str]) -> str:
+        return f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
+
+    def _headers(self, kind: str) -> dict[str, str]:
+        return {"Content-Type": kind, "Accept": "application/json", "User-Agent": "gangplan", **self._auth()}
+
+    def items(self, path: str, **query: str) -> Iterator[Object]:
+        """Yield all objects of a list, page by page."""
+        for page in self.pages(path, **query):
+            yield from page["items"]
+
+    def pages(self, path: str, **query: str) -> Iterator[Object]:
+        """Yield a list in pages of 500; all are of one version, which the first one names."""
+        more: Mapping[str, str] = {}
+        while True:
+            page = self.get(path, limit="500", **query, **more)
+            yield page
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            more = {"continue": token}
+
+    @contextmanager
+    def watch(self, path: str, version: str, *, seconds: int, **query: str) -> Generator[Stream]:
+        """Open a stream of changes after a version; one that is too old raises GoneError."""
+        from urllib3 import Timeout
+        from urllib3.exceptions import HTTPError
+
+        asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, **query}
+        url = self._url(path, {**asked, "timeoutSeconds": str(seconds)})
+        try:
+            answer = self._pool.request(
+                "GET",
+                url,
+                headers=self._headers(_JSON),
+                timeout=Timeout(connect=5, read=seconds + 5),
+                preload_content=False,
+                retries=False,
+            )
+        except HTTPError as error:
+            raise UnavailableError(f"{self.shown}: cannot be reached: {error}") from error
+        try:
+            if answer.status >= 300:
+                raise _error(answer.status, answer.data, f"WATCH {path}", self.shown)
+            yield Stream(answer, self.shown)
+        finally:
+            answer.close()
+
+
+class Stream:
+    """The changes of a watch."""
+
+    def __init__(self, answer: Any, shown: str) -> None:
+        self._answer = answer
+        self._shown = shown
+
+    def __iter__(self) -> Iterator[tuple[str, Object]]:
+        """Yield each change's type and object until the cluster ends the stream."""
+        from urllib3.exceptions import HTTPError
+
+        rest = b""
+        try:
+            for chunk in self._answer.stream(2**16, decode_content=True):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield self._event(line)
+        except (HTTPError, OSError, AttributeError, ValueError) as error:  # closed under us, or broken off
+            raise UnavailableError(f"{self._shown}: the watch broke off: {error}") from error
+
+    def _event(self, line: bytes) -> tuple[str, Object]:
+        event = from_json(line)
+        if event["type"] == "ERROR":
+            status = event["object"]
+            raise _error(int(status.get("code", 500)), json.dumps(status).encode(), "WATCH", self._shown)
+        return event["type"], event["object"]
+
+    def close(self) -> None:
+        """Let the reader's loop end, from any thread."""
+        shutdown = getattr(self._answer, "shutdown", None)  # urllib3 2.3 and newer: wakes a reader that waits
+        with suppress(ValueError, OSError):  # it ended by itself just now
+            (shutdown or self._answer.close)()
+
+
+def whole(quantity: str | int) -> int:
+    """Return a Kubernetes quantity ("8", "100k", "1Ti") as a whole number, rounded down."""
+    text = str(quantity)
+    if text.isdigit():
+        return int(text)
+    with needs_extras():
+        from kubernetes.utils.quantity import parse_quantity
+    parse: Any = parse_quantity
+    return int(parse(text))
+
+
+def connect(context: str = "", *, kubeconfig: str = "") -> Api:
+    """Open the cluster of a kubeconfig's context (default: the current one), or the one that this pod runs in."""
+    with needs_extras():
+        from kubernetes import client, config
+    loads: Any = config
+    configuration: Any = client.Configuration()
+    shown = f"cluster {context or 'of the current context'}"
+    try:
+        if not kubeconfig and not context and "KUBERNETES_SERVICE_HOST" in os.environ:
+            loads.load_incluster_config(configuration)
+            shown = "cluster of this pod"
+        else:
+            loads.load_kube_config(kubeconfig or None, context or None, configuration)
+    except (loads.ConfigException, OSError) as error:
+        raise InputError("kubeconfig", context or kubeconfig, f"cannot be used ({error}): see KUBECONFIG") from None
+    configuration.connection_pool_maxsize = CONNECTIONS
+    pool = client.ApiClient(configuration).rest_client.pool_manager
+    return Api(pool, configuration.host.rstrip("/"), lambda: _auth(configuration), shown=shown)
+
+
+def _auth(configuration: Any) -> dict[str, str]:
+    """Return the header that logs in; tokens that ran out are fetched anew by the official client's hook."""
+    return {one["key"]: one["value"] for one in configuration.auth_settings().values() if one.get("value")}
+
+
+def _error(status: int, answer: bytes, what: str, shown: str) -> GangplanError:
+    """Turn an answer into the error that it means."""
+    said = _words(answer)
+    if status == 404:
+        return NotFoundError(f"{shown}: {said}")
+    if status == 409:
+        return ConflictError(f"{shown}: {said}")
+    if status == 410:
+        return GoneError(f"{shown}: {said}")
+    if status in (401, 403):
+        return ForbiddenError(f"{shown}: {what} is not allowed: {said} (see `gangplan kube doctor`)")
+    if status in (400, 422):
+        return RejectedError(f"{shown}: {what} was refused: {said}")
+    return UnavailableError(f"{shown}: {what} failed ({status}): {said}")
+
+
+def _words(answer: bytes) -> str:
+    """Return what an answer says, in one line."""
+    try:
+        said: Object | str = from_json(answer)
+    except ValueError:
+        said = answer.decode(errors="replace")
+    text = said.get("message", "") if isinstance(said, dict) else said
+    return " ".join(str(text).split())[:500]

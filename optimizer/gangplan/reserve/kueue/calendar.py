@@ -1,0 +1,170 @@
+"""What of each flavor is held until when, and when a gang will fit: our own calendar, as Kueue has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+
+from gangplan.reserve.codec import request_from
+from gangplan.reserve.kueue.claim import Claim
+from gangplan.reserve.kueue.picture import lease_of, state_of
+from gangplan.reserve.kueue.queues import View
+from gangplan.reserve.moments import FOREVER, SECOND, from_us, span_us, to_us
+from gangplan.types import FreeCapacity
+
+LONGEST_LINE = 500
+"""Of a longer line the rest has no expected start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """GPUs of a flavor that a queue holds, or is expected to hold, from `start` up to `end`."""
+
+    name: str
+    queue: str
+    flavor: str
+    gpus: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One in the line: where it queues, what it wants of which flavors, for how long, from when."""
+
+    name: str
+    queue: str
+    flavors: tuple[str, ...]
+    gpus: int
+    span: int
+    earliest: int
+    rank: tuple[int, int]
+
+
+class Calendar:
+    """The holds of a cohort's queues, and what they leave free for one of them."""
+
+    def __init__(self, view: View, holds: Iterable[Hold], now: int) -> None:
+        self.view, self.now = view, now
+        self.holds = [hold for hold in holds if hold.end > now]
+        self._queues = {queue.name: queue for queue in (view.mine, *view.cohort)}
+
+    def free(self, flavor: str, at: int, queue: str = "") -> int:
+        """Return what a queue (default: ours) could still get of a flavor at a moment."""
+        me = self._queues[queue or self.view.mine.name]
+        if flavor not in me.quotas:
+            return 0
+        used = self._used(flavor, at)
+        mine, own = used.get(me.name, 0), me.quotas[flavor]
+        if not me.cohort:
+            return own.nominal - mine
+        total, taken = own.nominal + self.view.cohort_quotas.get(flavor, 0), mine
+        for name, other in self._queues.items():
+            if name != me.name and flavor in other.quotas:
+                quota = other.quotas[flavor]
+                total += quota.lends
+                taken += max(0, used.get(name, 0) - (quota.nominal - quota.lends))
+        together = total - taken
+        return together if own.borrow is None else min(together, own.nominal + own.borrow - mine)
+
+    def _used(self, flavor: str, at: int) -> dict[str, int]:
+        used: dict[str, int] = {}
+        for hold in self.holds:
+            if hold.flavor == flavor and hold.start <= at < hold.end:
+                used[hold.queue] = used.get(hold.queue, 0) + hold.gpus
+        return used
+
+    def start_of(self, wish: Wish) -> tuple[int, str] | None:
+        """Return when, and on which flavor, a gang fits first for its whole run; None: not in sight."""
+        found = [(at, flavor) for flavor in wish.flavors if (at := self._start_on(wish, flavor)) is not None]
+        return min(found, key=lambda one: one[0], default=None)
+
+    def _start_on(self, wish: Wish, flavor: str) -> int | None:
+        begin = max(self.now, wish.earliest)
+        moments = {begin} | {hold.end for hold in self.holds if hold.flavor == flavor and begin < hold.end < FOREVER}
+        for at in sorted(moments):
+            steps = {at} | {hold.start for hold in self.holds if at < hold.start < at + wish.span}
+            if all(self.free(flavor, step, wish.queue) >= wish.gpus for step in steps):
+                return at
+        return None
+
+    def take(self, line: Sequence[Wish]) -> dict[str, int]:
+        """Let each of a line have the first start that leaves those ahead of it theirs; return the starts by name."""
+        starts: dict[str, int] = {}
+        for wish in sorted(line, key=lambda one: one.rank)[:LONGEST_LINE]:
+            found = self.start_of(wish)
+            if found is not None:
+                at, flavor = found
+                starts[wish.name] = at
+                self.holds.append(Hold(wish.name, wish.queue, flavor, wish.gpus, at, at + wish.span))
+        return starts
+
+    def spans(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
+        """Return each flavor's capacity and what of it is held, in stretches in which nothing changes."""
+        found: list[FreeCapacity] = []
+        for flavor in self.view.mine.quotas:
+            most = self.view.most(flavor)
+            edges = {to_us(start), to_us(end)}
+            for hold in self.holds:
+                edges |= {edge for edge in (hold.start, hold.end) if to_us(start) < edge < to_us(end)}
+            ordered = sorted(edges)
+            for begin, finish in pairwise(ordered):
+                held = most - max(0, self.free(flavor, begin))
+                span = FreeCapacity(
+                    pool=flavor, start=from_us(begin), end=from_us(finish), planned_gpus=most, held_gpus=held
+                )
+                if found and found[-1].pool == flavor and found[-1].held_gpus == held:
+                    found[-1] = replace(found[-1], end=span.end)
+                else:
+                    found.append(span)
+        return tuple(found)
+
+
+def holds_of(claims: Iterable[Claim], now: int) -> list[Hold]:
+    """Return what is held now: ours until their hard end, others' until their time limit, or for good."""
+    found: list[Hold] = []
+    for claim in claims:
+        if claim.reserved and not claim.evicted:
+            end = _end(claim)
+            for share in claim.shares:
+                if share.gpus:
+                    found.append(Hold(claim.key, claim.cluster_queue, share.flavor, share.gpus, 0, max(end, now + 1)))
+    return found
+
+
+def _end(claim: Claim) -> int:
+    """Return by when it is over at the latest."""
+    if claim.request:
+        lease = lease_of(claim, request_from(claim.request))
+        if lease is not None:
+            return lease.hard_end
+    if claim.limit_s is None or claim.admitted is None:
+        return FOREVER
+    return claim.admitted + claim.limit_s * SECOND
+
+
+def line_of(claims: Iterable[Claim], view: View, queues: dict[str, str]) -> list[Wish]:
+    """Return what waits in the cohort, with its place in Kueue's line: by priority, then by arrival.
+
+    `queues` gives the ClusterQueue of a namespace's LocalQueue (namespace/name).
+    """
+    return [wish for claim in claims if (wish := wish_of(claim, view, queues)) is not None]
+
+
+def wish_of(claim: Claim, view: View, queues: dict[str, str]) -> Wish | None:
+    """Return what a Workload that waits wants; None for one that does not."""
+    local = claim.queue or claim.our_queue
+    queue = queues.get(f"{claim.namespace}/{local}")
+    known = {one.name: one for one in (view.mine, *view.cohort)}
+    waits = not claim.on("QuotaReserved") and claim.active and not claim.finished and not claim.deleted
+    if queue not in known or not waits or state_of(claim).final:
+        return None
+    flavors, earliest = tuple(known[queue].quotas), 0
+    span = FOREVER // 4 if claim.limit_s is None else claim.limit_s * SECOND
+    if claim.request:
+        request = request_from(claim.request)
+        flavors = tuple(flavor.name for flavor in view.fitting(request.accelerators)) or flavors
+        earliest, span = (to_us(request.earliest_start) if request.earliest_start else 0), span_us(request.limit)
+    return Wish(claim.key, queue, flavors, claim.gpus, span, earliest, (-claim.priority, claim.created))

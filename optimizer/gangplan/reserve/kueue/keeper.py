@@ -1,0 +1,222 @@
+"""Watches a queue's reservations: tells who waits, and does what is due: evictions, expiries, windows, readiness.
+
+Every open ledger has one once something waits or is held through it, and `gangplan ledger serve` has one for good: the
+holder that vanished is expired by whoever is there. All do the same, each write guarded by the version that it was
+decided on, so that the second one changes nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from threading import Condition, Lock, Thread
+
+from gangplan.clock import Clock
+from gangplan.errors import GangplanError, NotFoundError
+from gangplan.kube.api import Api, ConflictError, Object
+from gangplan.kube.mirror import Mirror
+from gangplan.reserve.codec import request_from
+from gangplan.reserve.kueue import names, picture
+from gangplan.reserve.kueue.claim import Claim, claim_from
+from gangplan.reserve.kueue.writing import Pen
+from gangplan.reserve.moments import SECOND, from_us, to_us
+from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
+from gangplan.types import Reservation, ReservationId
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.25
+"""The clock may be one that is set by hand: it is looked at this often at least."""
+
+_AGAIN_S = 0.2
+Picture = Callable[[Claim], Reservation]
+
+
+class Keeper:
+    """The mirror of one LocalQueue's reservations, and one worker that does what is due."""
+
+    def __init__(self, api: Api, namespace: str, queue: str, clock: Clock, ahead: timedelta, show: Picture) -> None:
+        self._clock, self._ahead, self._show = clock, ahead, show
+        self._pen = Pen(api, namespace)
+        self._namespace = namespace
+        selector = f"{names.MANAGED}=gangplan,{names.QUEUE}={queue}"
+        self._mirror = Mirror(api, names.workloads(namespace), _ours, self._heard, labelSelector=selector)
+        self._subscribers = Subscribers()
+        self._news = Condition()  # guards the heap, and is told of every change
+        self._due: list[tuple[int, int, str]] = []  # moment, number, Workload
+        self._numbers = count()
+        self._starting, self._started, self._closed = Lock(), False, False
+        self._worker = Thread(target=self._work, name=f"keeper {namespace}/{queue}", daemon=True)
+
+    # ------------------------------------------------------------ what others ask of it
+
+    def start(self) -> None:
+        """See to it that it runs, and has seen everything once."""
+        with self._starting:
+            if not self._started:
+                self._started = True
+                self._mirror.start()
+                self._worker.start()
+        self._mirror.ready.wait()
+
+    @property
+    def mirror(self) -> Mirror[Claim]:
+        """The reservations as they were last heard of."""
+        return self._mirror
+
+    def seen(self, id: str) -> Claim | None:
+        """Return a reservation as last heard of; None where it was not."""
+        return self._mirror.there.get(f"{self._namespace}/{id}")
+
+    def until(self, id: str, good: Callable[[Claim], bool], seconds: float) -> Claim | None:
+        """Wait until a reservation is as said; None when it is not in time."""
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while True:
+                claim = self.seen(id)
+                if claim is not None and good(claim):
+                    return claim
+                left = deadline - time.monotonic()
+                if left <= 0 or self._closed:
+                    return None
+                self._news.wait(left)
+
+    def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """Tell `callback` soon how a reservation stands, then every change of it."""
+        self.start()
+        unsubscribe = self._subscribers.add(id, callback)
+        with self._news:
+            self._push(0, f"{self._namespace}/{id}")
+        return unsubscribe
+
+    def close(self) -> None:
+        """Let go of the watch and the worker."""
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+        if self._started:
+            self._mirror.close()
+            self._worker.join(timeout=5)
+
+    # ------------------------------------------------------------ the mirror's thread
+
+    def _heard(self, name: str, before: Claim | None, now: Claim | None) -> None:
+        """Take in a change: wake who waits for it, and note when something is to be done."""
+        with self._news:
+            if len(self._subscribers):
+                self._push(0, name)
+            if now is not None:
+                moment = to_us(self._clock())
+                due = picture.due_at(now, moment, self._ahead)
+                if due is not None:
+                    self._push(due, name)
+            elif before is not None and not picture.state_of(before).final:
+                self._gone(before)
+            self._news.notify_all()
+
+    def _gone(self, last: Claim) -> None:
+        """Somebody deleted a reservation that was not over: whoever waits for it hears that it was cancelled."""
+        mark = picture.CANCELLED
+        over = replace(last, end=f"{mark}:{to_us(self._clock())}")
+        self._subscribers.tell(self._show(over))
+
+    def _push(self, moment: int, name: str) -> None:
+        heapq.heappush(self._due, (moment, next(self._numbers), name))
+        if moment == 0:
+            self._news.notify_all()
+
+    # ------------------------------------------------------------ the worker's thread
+
+    def _work(self) -> None:
+        while (name := self._next()) is not None:
+            claim = self._mirror.there.get(name)
+            if claim is None:
+                continue
+            try:
+                self._tell(claim)
+                self.settle(claim, ready=True)
+            except (ConflictError, NotFoundError):
+                continue  # somebody was first: the mirror brings what it came to
+            except GangplanError as error:
+                _log.warning("%s: is tried again: %s", name, error)
+                with self._news:
+                    self._push(to_us(self._clock()) + int(_AGAIN_S * SECOND * random.uniform(1, 2)), name)
+                time.sleep(_AGAIN_S)
+
+    def _next(self) -> str | None:
+        """Wait until something is due; None at the end."""
+        with self._news:
+            while not self._closed:
+                now = to_us(self._clock())
+                if self._due and self._due[0][0] <= now:
+                    return heapq.heappop(self._due)[2]
+                left = (self._due[0][0] - now) / SECOND if self._due else _LOOK_S
+                self._news.wait(min(left, _LOOK_S))
+            return None
+
+    def _tell(self, claim: Claim) -> None:
+        if ReservationId(claim.name) in self._subscribers.ids():
+            self._subscribers.tell(self._show(claim))
+
+    def settle(self, claim: Claim, *, ready: bool = False) -> Claim:
+        """Do what is due about a reservation, and return what it came to; the moment is the clock's.
+
+        With `ready` this includes that its pods are said to be ready, which can wait for the worker.
+        """
+        moment = self._clock()
+        now = to_us(moment)
+        due = picture.due_at(claim, now, self._ahead)
+        if due is None:
+            return claim
+        if due > now:
+            with self._news:
+                self._push(due, claim.key)
+            return claim
+        return self._act(claim, now, ready)
+
+    def _act(self, claim: Claim, now: int, ready: bool) -> Claim:
+        moment = from_us(now)
+        request = request_from(claim.request)
+        if picture.ended_by_time(claim):
+            return claim if claim.owner else self._pen.end(claim, picture.EXPIRED, "walltime", moment)
+        if claim.evicted:
+            return self._complete(claim, now)
+        if claim.safe:
+            lease = picture.lease_of(claim, request)
+            if lease is not None and lease.end <= now:
+                return self._pen.end(claim, picture.EXPIRED, "the lease ran out", moment)
+            return self._pen.ready(claim, moment) if ready else claim
+        latest = picture.last_start(request)
+        if latest is not None and latest < now and not claim.evictions:
+            return self._pen.end(claim, picture.EXPIRED, "it was not started by its latest start", moment)
+        return self._pen.queue(claim) if not claim.queue else claim
+
+    def _complete(self, claim: Claim, now: int) -> Claim:
+        """Complete an eviction: a preempted gang is over, one that lost its place to an outage waits again.
+
+        Kueue completes those of Jobs by itself. A gang that waits again gets a token that is greater by at least one,
+        which the clock of whole seconds gives only when the grant is a second old.
+        """
+        if claim.owner:
+            return claim
+        mark = claim.marks["Evicted"]
+        if picture.preempted(claim):
+            return self._pen.end(claim, picture.PREEMPTED, mark.message, from_us(now))
+        reserved = claim.marks["QuotaReserved"].since
+        if now < reserved + SECOND:
+            with self._news:
+                self._push(reserved + SECOND, claim.key)
+            return claim
+        return self._pen.requeue(claim, from_us(now))
+
+
+def _ours(item: Object) -> Claim | None:
+    """Return a reservation; a Workload that only carries our labels is none."""
+    claim = claim_from(item)
+    return claim if claim.request else None

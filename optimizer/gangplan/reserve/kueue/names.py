@@ -1,0 +1,41 @@
+"""The names that we and Kueue write into objects."""
+
+from __future__ import annotations
+
+GROUP = "kueue.x-k8s.io"
+VERSION = f"{GROUP}/v1beta2"
+API = f"/apis/{VERSION}"
+
+MANAGED = "app.kubernetes.io/managed-by"
+QUEUE = "gangplan.io/queue"
+"""Label of ours: the LocalQueue that a reservation is for, though it is not queued before its window."""
+
+REQUEST = "gangplan.io/request"
+SUBMITTED = "gangplan.io/submitted"
+LEASE = "gangplan.io/lease"
+"""<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
+
+END = "gangplan.io/end"
+"""How a reservation ended that a Job had adopted: Kueue stops the Job first, and only then is the Workload over."""
+
+ACCELERATOR = "gangplan.io/accelerator"
+RACK = "gangplan.io/rack"
+HOST = "kubernetes.io/hostname"
+GPU = "nvidia.com/gpu"
+PRODUCT = "nvidia.com/gpu.product"
+
+PREBUILT = f"{GROUP}/prebuilt-workload-name"
+QUEUE_NAME = f"{GROUP}/queue-name"
+MAX_EXEC = f"{GROUP}/max-exec-time-seconds"
+
+
+def workloads(namespace: str = "") -> str:
+    """Return the path of Workloads, of one namespace or of all."""
+    return f"{API}/namespaces/{namespace}/workloads" if namespace else f"{API}/workloads"
+
+
+def resource_of(slot: str) -> str:
+    """Return the extended resource that a slot is counted in: whole GPUs, MIG profiles, or a name as it stands."""
+    if slot == "gpu":
+        return GPU
+    return slot if "." in slot.partition("/")[0] and "/" in slot else f"nvidia.com/mig-{slot}"

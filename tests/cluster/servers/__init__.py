@@ -1,0 +1,1 @@
+"""A real cluster on this machine, from published Go modules."""

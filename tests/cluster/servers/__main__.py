@@ -1,0 +1,87 @@
+"""`make cluster`: a GPU cluster on this machine, without Docker and without root, until Ctrl-C.
+
+python -m tests.cluster.servers [--fleet FILE] [--wait-for-pods-ready 5m] [--build]
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from threading import Event
+
+from gangplan.errors import GangplanError
+from tests.cluster.servers import build, fleet
+from tests.cluster.servers.cluster import Cluster, Options
+from tests.cluster.servers.process import NotStarted
+
+_LOOK_S = 0.5
+
+
+def main() -> int:
+    """Start the cluster, say how to use it, and stop it when asked to."""
+    parser = argparse.ArgumentParser(prog="make cluster", description="A GPU cluster to try gangplan on.")
+    parser.add_argument("--fleet", default="", help="fleet file, or a node table with sn, gpu and model (8 x 8 H100)")
+    parser.add_argument("--wait-for-pods-ready", default="", help="switch Kueue's waitForPodsReady on, like 5m")
+    parser.add_argument("--build", action="store_true", help="only build the servers")
+    asked = parser.parse_args()
+    if why := build.missing():
+        print(why, file=sys.stderr)
+        return 3
+    try:
+        wanted = fleet.read(asked.fleet)
+        build.servers()
+        return 0 if asked.build else run(wanted, Options(wait_for_pods_ready=asked.wait_for_pods_ready))
+    except (GangplanError, build.CannotBuild, NotStarted) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(wanted: fleet.Fleet, options: Options) -> int:
+    """Run the cluster until SIGINT or SIGTERM, or until a server of it ends by itself."""
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    start = time.monotonic()
+    cluster = Cluster(options)
+    cluster.start(lambda what: print(f"starting {what}", flush=True))
+    try:
+        furnish(cluster, wanted)
+        print(words(cluster, wanted, time.monotonic() - start), flush=True)
+        while not stop.wait(_LOOK_S):
+            if ended := [server.name for server in cluster.servers.values() if not server.runs]:
+                print(f"error: {', '.join(ended)} ended by itself: see {cluster.logs}", file=sys.stderr)
+                return 1
+    finally:
+        print("stopping", flush=True)
+        cluster.stop()
+    return 0
+
+
+def furnish(cluster: Cluster, wanted: fleet.Fleet) -> None:
+    """Make the fleet's nodes and the tenants' queues."""
+    cluster.apply(fleet.queues(wanted))
+    cluster.create_all("/api/v1/nodes", fleet.nodes(wanted))
+
+
+def words(cluster: Cluster, wanted: fleet.Fleet, seconds: float) -> str:
+    """Say what there is and how to use it."""
+    counts = [(pool, wanted.nodes.get(pool.name, pool.max_nodes)) for pool in wanted.pools]
+    shown = ", ".join(f"{count} x {pool.gpus_per_node} {pool.accelerator}" for pool, count in counts[:6])
+    more = f" and {len(counts) - 6} pools more" if len(counts) > 6 else ""
+    return "\n".join(
+        [
+            f"ready after {seconds:.1f} s: {shown}{more}",
+            f"queues: {', '.join(f'{tenant}/{fleet.QUEUE}' for tenant in fleet.TENANTS)}",
+            f"export KUBECONFIG={cluster.kubeconfig}",
+            f"export GANGPLAN_LEDGER=kueue://gangplan/{fleet.TENANTS[0]}/{fleet.QUEUE}",
+            f"kubectl: {cluster.binary('kubectl')}",
+            f"logs: {cluster.logs}",
+            "Ctrl-C stops it",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Kueue, JobSet and KWOK: their published manifests less what needs pods, and their processes as their own accounts."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gangplan.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cluster.servers.cluster import Cluster
+
+Object = dict[str, Any]
+
+PORTS = (
+    "etcd",
+    "etcd-peer",
+    "apiserver",
+    "kueue-webhook",
+    "kueue-metrics",
+    "kueue-health",
+    "jobset-webhook",
+    "jobset-metrics",
+    "jobset-health",
+)
+FRAMEWORKS = ("batch/job", "jobset.x-k8s.io/jobset", "pod")
+_NEED_PODS = ("Deployment", "APIService")
+
+
+def start_all(cluster: Cluster) -> None:
+    """Start the three; JobSet's kind of object must be there before Kueue starts."""
+    start_kwok(cluster)
+    for name in ("jobset", "kueue"):
+        everything = manifests(cluster, name)
+        kinds = [one for one in everything if one["kind"] in ("Namespace", "CustomResourceDefinition")]
+        cluster.apply(kinds)
+        cluster.apply(one for one in everything if one not in kinds)
+    start_jobset(cluster)
+    start_kueue(cluster)
+    for name in ("jobset", "kueue"):
+        cluster.servers[name].wait_until(lambda name=name: webhook_serves(cluster, name), 90)
+
+
+def manifests(cluster: Cluster, name: str) -> list[Object]:
+    """Return a controller's own manifests, with its webhooks on the port that it listens on here."""
+    text = (cluster.built / "manifests" / f"{name}.yaml").read_text()
+    found = [one for one in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if one]
+    port = cluster.ports[f"{name}-webhook"]
+    kept = [one for one in found if one["kind"] not in _NEED_PODS]
+    for one in kept:
+        if one["kind"] == "Service":
+            one["spec"] = {"type": "ExternalName", "externalName": "localhost"}
+        for hook in one.get("webhooks", ()):
+            hook["clientConfig"]["service"]["port"] = port
+        conversion = one.get("spec", {}).get("conversion", {}).get("webhook") if _is_crd(one) else None
+        if conversion:
+            conversion["clientConfig"]["service"]["port"] = port
+    return kept
+
+
+def _is_crd(one: Object) -> bool:
+    return bool(one["kind"] == "CustomResourceDefinition")
+
+
+def start_kwok(cluster: Cluster) -> None:
+    """Start KWOK for all nodes; pods say by the annotation gangplan.io/pod how they end."""
+    stages = cluster.folder / "stages.yaml"
+    stages.write_text(pod_stages(cluster))
+    command = [
+        cluster.binary("kwok"),
+        f"--kubeconfig={cluster.kubeconfig}",
+        f"--config={stages}",
+        "--manage-all-nodes=true",
+        "--node-lease-duration-seconds=40",
+    ]
+    cluster.start_server("kwok", command)
+
+
+def pod_stages(cluster: Cluster) -> str:
+    """Return KWOK's own stages, so that a pod can also hang or fail, and run for a while (gangplan.io/runs-for)."""
+    found = list(yaml.safe_load_all((cluster.built / "manifests" / "stages.yaml").read_text()))
+    ends = next(one for one in found if one["metadata"]["name"] == "pod-complete")
+    fails = yaml.safe_load(yaml.safe_dump(ends))
+    fails["metadata"]["name"] = "pod-fail"
+    template = fails["spec"]["next"]["statusTemplate"]
+    template = template.replace("exitCode: 0", "exitCode: 1").replace("Completed", "Error")
+    fails["spec"]["next"]["statusTemplate"] = template.replace("Succeeded", "Failed")
+    how = '.metadata.annotations["gangplan.io/pod"]'
+    for stage, operator, values in ((ends, "NotIn", ["hangs", "fails"]), (fails, "In", ["fails"])):
+        stage["spec"]["selector"]["matchExpressions"].append({"key": how, "operator": operator, "values": values})
+        lasts = {"expressionFrom": '.metadata.annotations["gangplan.io/runs-for"]'}
+        stage["spec"]["delay"] = {"durationMilliseconds": 0, "durationFrom": lasts}
+    return yaml.safe_dump_all([*found, fails])
+
+
+def start_jobset(cluster: Cluster) -> None:
+    """Start JobSet; it looks for its certificate in a folder fixed in its code, and serves that of its own TMPDIR."""
+    folder = cluster.folder / "jobset"
+    certificates = folder / "k8s-webhook-server" / "serving-certs"
+    certificates.mkdir(parents=True)
+    config = {
+        "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
+        "kind": "Configuration",
+        "leaderElection": {"leaderElect": False},
+        "internalCertManagement": {"enable": True},
+        "webhook": {"port": cluster.ports["jobset-webhook"], "certDir": str(certificates)},
+        "metrics": {"bindAddress": f"127.0.0.1:{cluster.ports['jobset-metrics']}"},
+        "health": {"healthProbeBindAddress": f"127.0.0.1:{cluster.ports['jobset-health']}"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    account = cluster.token_kubeconfig("jobset-system", "jobset-controller-manager")
+    command = [cluster.binary("jobset"), f"--config={folder / 'config.yaml'}", f"--kubeconfig={account}"]
+    cluster.start_server("jobset", command)
+    copy_certificate(cluster, "jobset-system", "jobset-webhook-server-cert", certificates)
+    # The start is held up until files lie here, whatever is in them; what is served is from the folder above.
+    from pathlib import Path
+
+    fixed = Path("/tmp/k8s-webhook-server/serving-certs")  # noqa: S108
+    fixed.mkdir(parents=True, exist_ok=True)
+    for file in certificates.iterdir():
+        if not (fixed / file.name).exists():
+            (fixed / file.name).write_bytes(file.read_bytes())
+
+
+def start_kueue(cluster: Cluster) -> None:
+    """Start Kueue with its own configuration, but for ports, one replica, and what the options say."""
+    folder = cluster.folder / "kueue"
+    certificates = folder / "certificates"
+    certificates.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(kueue_config(cluster, certificates)))
+    account = cluster.token_kubeconfig("kueue-system", "kueue-controller-manager")
+    command = [
+        cluster.binary("kueue"),
+        f"--config={folder / 'config.yaml'}",
+        f"--kubeconfig={account}",
+        "--feature-gates=VisibilityOnDemand=false",  # that server wants to be in a pod
+    ]
+    cluster.start_server("kueue", command)
+    copy_certificate(cluster, "kueue-system", "kueue-webhook-server-cert", certificates)
+
+
+def kueue_config(cluster: Cluster, certificates: Path) -> Object:
+    """Return Kueue's published configuration with what must differ here."""
+    published = next(
+        one
+        for one in manifests(cluster, "kueue")
+        if one["kind"] == "ConfigMap" and one["metadata"]["name"] == "kueue-manager-config"
+    )
+    config: Object = yaml.safe_load(published["data"]["controller_manager_config.yaml"])
+    rate = cluster.options.queries_per_second
+    config["leaderElection"] = {"leaderElect": False}
+    config["webhook"] = {"port": cluster.ports["kueue-webhook"], "certDir": str(certificates)}
+    config["metrics"] = {"bindAddress": f"127.0.0.1:{cluster.ports['kueue-metrics']}"}
+    config["health"] = {"healthProbeBindAddress": f"127.0.0.1:{cluster.ports['kueue-health']}"}
+    config["clientConnection"] = {"qps": rate, "burst": 2 * rate}
+    config["integrations"] = {"frameworks": list(FRAMEWORKS)}
+    if cluster.options.wait_for_pods_ready:
+        config["waitForPodsReady"] = {"timeout": cluster.options.wait_for_pods_ready, "blockAdmission": False}
+    return config
+
+
+def copy_certificate(cluster: Cluster, namespace: str, name: str, folder: Path) -> None:
+    """Do a kubelet's work: bring a secret to the files that the controller waits for, once it has made it."""
+    import base64
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            data = cluster.api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}").get("data", {})
+        except NotFoundError:
+            data = {}
+        if data.get("tls.crt"):
+            for file, value in data.items():
+                (folder / file).write_bytes(base64.b64decode(value))
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{namespace}/{name} has no certificate; see {cluster.logs}")
+
+
+def webhook_serves(cluster: Cluster, name: str) -> bool:
+    """Tell whether a controller's webhook answers."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(("127.0.0.1", cluster.ports[f"{name}-webhook"]), timeout=2) as plain:
+            context.wrap_socket(plain).close()
+    except OSError:
+        return False
+    return True

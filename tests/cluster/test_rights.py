@@ -1,0 +1,139 @@
+"""The ledger works with exactly the rights that `gangplan kube manifests` prints; what they lack is said clearly."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gangplan.errors import ForbiddenError
+from gangplan.kube.api import Api, connect
+from gangplan.kube.manifests import manifests, rights
+from gangplan.reserve.kueue import adoption, names
+from gangplan.reserve.kueue.doctor import BAD, GOOD, examine
+from gangplan.reserve.kueue.ledger import KueueLedger, Place
+from gangplan.testing import a_request
+from gangplan.types import ReservationState
+from tests.cluster.conftest import Space, until
+from tests.cluster.objects import a_job
+
+_PATHS = {
+    "ServiceAccount": "/api/v1/namespaces/{0}/serviceaccounts",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{0}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{0}/rolebindings",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+}
+
+
+@pytest.fixture
+def least(space: Space, queue: str, tmp_path: Path) -> Api:
+    """The cluster as our service account sees it, with the printed rights and no others."""
+    for one in manifests(space.name):
+        if one["kind"] == "Namespace":
+            continue
+        where = one["metadata"].get("namespace", "")
+        path = f"{_PATHS[one['kind']].format(where)}/{one['metadata']['name']}"
+        space.api.apply(path, one)
+        if space.name in one["metadata"]["name"]:
+            space.made.append(path)
+    token = space.api.create(
+        f"/api/v1/namespaces/{space.name}/serviceaccounts/gangplan/token",
+        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+    )["status"]["token"]
+    config = yaml.safe_load(space.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
+
+
+def test_all_calls_work_with_the_printed_rights(least: Api, space: Space) -> None:
+    """A whole life with each call of the ledger, adoption included."""
+    with KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger:
+        held = ledger.submit(a_request("a"))
+        waiting = ledger.submit(a_request("b"))
+        assert held.token is not None
+        ledger.renew(held.id, held.token)
+        assert waiting.eta is not None
+        assert ledger.explain(waiting.id) is not None
+        assert ledger.calendar(space.clock(), space.clock() + timedelta(hours=1))
+        assert ledger.what_if(a_request("c"))[0] is not None
+        assert ledger.nodes() == {}
+        ledger.release(held.id, held.token)
+        assert ledger.wait(waiting.id, timeout=timedelta(seconds=10)).state is ReservationState.GRANTED
+        ledger.cancel(waiting.id)
+        job = a_job(space.name, "step", pods=1, gpus=8)
+        ours = adoption.reserve_for(ledger, a_request("step"), job)
+        adoption.start(ledger, ours.id, job)
+        ledger.tick()
+        assert ledger.compact(space.clock() + timedelta(hours=1)).reservations >= 2
+
+
+def test_the_doctor_finds_nothing_bad_with_them(least: Api, space: Space) -> None:
+    """Versions, rights, the queue and Kueue's settings are looked at; all is well."""
+    found = examine(least, Place(namespace=space.name, queue="queue"))
+    assert [one for one in found if one.level == BAD] == []
+    assert {"Kubernetes", names.GROUP, "rights", "Kueue's settings"} <= {one.what for one in found if one.level == GOOD}
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("GET", "/api/v1/namespaces/{0}/secrets"),
+        ("GET", "/api/v1/namespaces/{0}/configmaps"),
+        ("GET", "/apis/batch/v1/namespaces/{0}/jobs"),
+        ("DELETE", "/apis/batch/v1/namespaces/{0}/jobs/any"),
+        ("GET", "/apis/kueue.x-k8s.io/v1beta2/namespaces/default/workloads"),
+        ("DELETE", "/apis/kueue.x-k8s.io/v1beta2/clusterqueues/any"),
+        ("DELETE", "/apis/kueue.x-k8s.io/v1beta2/namespaces/{0}/localqueues/queue"),
+        ("DELETE", "/api/v1/nodes/h100-owned-0"),
+        ("DELETE", "/api/v1/namespaces/{0}"),
+    ],
+)
+def test_what_is_outside_them_is_refused_and_said(least: Api, space: Space, verb: str, path: str) -> None:
+    """The verb and the object are named, and where to look."""
+    if path.endswith("/default/workloads"):
+        path = f"{path}/any"
+    with pytest.raises(ForbiddenError, match=r"is not allowed: .*gangplan kube doctor"):
+        least.call(verb, path.format(space.name))
+
+
+def test_the_doctor_names_what_is_missing_and_the_remedy(least: Api, space: Space) -> None:
+    """Without the write to the status that Kueue's own editor role lacks, too, evictions could not be completed."""
+    path = f"{_PATHS['Role'].format(space.name)}/gangplan-ledger"
+    role = space.api.get(path)
+    role["rules"] = [rule for rule in role["rules"] if "workloads/status" not in rule["resources"]]
+    space.api.call("PUT", path, role)
+    bad = until(lambda: [one for one in examine(least, Place(namespace=space.name, queue="queue")) if one.level == BAD])
+    assert [one.what for one in bad] == ["right to patch workloads/status.kueue.x-k8s.io"]
+    assert "gangplan kube manifests" in bad[0].remedy
+    with KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger:
+        held = ledger.submit(a_request("a"))
+        with pytest.raises(ForbiddenError, match="workloads/status"):
+            ledger.release(held.id, held.token or 0)
+
+
+def test_the_doctor_names_a_queue_that_is_not_there(space: Space, queue: str) -> None:
+    """And those that are."""
+    bad = [one for one in examine(space.api, Place(namespace=space.name, queue="other")) if one.level == BAD]
+    assert "is no LocalQueue: use one of queue" in bad[0].said
+
+
+def test_the_doctor_names_a_queue_of_multikueue(space: Space) -> None:
+    """Hazard 10: it rejects reservations; the finding says which check does it."""
+    check = {"metadata": {"name": f"{space.name}-far"}, "spec": {"controllerName": "kueue.x-k8s.io/multikueue"}}
+    space.make(f"{names.API}/admissionchecks", {"apiVersion": names.VERSION, "kind": "AdmissionCheck", **check})
+    name = space.queue({space.flavor(): 8})
+    strategy = {"admissionChecksStrategy": {"admissionChecks": [{"name": f"{space.name}-far"}]}}
+    space.api.merge(f"{names.API}/clusterqueues/{name}", {"spec": strategy})
+    bad = [one for one in examine(space.api, Place(namespace=space.name, queue="queue")) if one.level == BAD]
+    assert [one.what for one in bad] == ["hazard 10"]
+    assert "use a queue without it" in bad[0].remedy
+
+
+def test_every_right_is_one_that_a_call_needs() -> None:
+    """The list is short enough to read: nothing may write outside the namespace of the queue."""
+    assert {verb for space, _, _, verb in rights() if not space} <= {"get", "list", "watch"}
+    assert {verb for space, _, _, verb in rights() if space == "kueue-system"} == {"get"}

@@ -1,0 +1,77 @@
+"""Jobs on reserved slots, run to their end on played nodes that the real scheduler chose."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from gangplan.reserve.kueue import adoption, names
+from gangplan.testing import a_request
+from gangplan.types import Level, PodSet, ReservationState, Topology
+from tests.cluster.conftest import Object, Space, until
+from tests.cluster.objects import a_job, condition, jobs
+
+GRANTED = ReservationState.GRANTED
+
+
+def pods_of(space: Space, job: str) -> list[Object]:
+    """Return the pods of a Job."""
+    path = f"/api/v1/namespaces/{space.name}/pods"
+    return list(space.api.items(path, labelSelector=f"batch.kubernetes.io/job-name={job}"))
+
+
+def nodes_of(space: Space, job: str) -> list[str]:
+    """Return the nodes that a Job's pods are bound to."""
+    return [node for one in pods_of(space, job) if (node := one["spec"].get("nodeName"))]
+
+
+def test_a_job_runs_where_its_reservation_said(space: Space) -> None:
+    """The nodes in the placements are the nodes that its pods were bound to, one pod of 8 GPUs on each."""
+    space.queue({space.flavor(topology="gangplan"): 64})
+    ledger = space.ledger()
+    job = a_job(space.name, "step", pods=3, gpus=8, runs_for="2s")
+    wish = Topology(level=Level.RACK)
+    held = adoption.reserve_for(ledger, a_request("step", topology=wish), job)
+    assert held.state is GRANTED, held
+    assert held.request.pod_sets == (PodSet(count=3, gpus_per_pod=8),)
+    adoption.start(ledger, held.id, job)
+    until(lambda: len(nodes_of(space, "step")) == 3)
+    bound = nodes_of(space, "step")
+    assert sorted(bound) == sorted(place.node for place in held.placements)
+    until(lambda: condition(space.api.get(f"{jobs(space.name)}/step"), "Complete") == "True")
+    until(lambda: ledger.get(held.id).state is ReservationState.RELEASED)
+
+
+def test_a_hanging_job_is_ended_at_its_walltime(space: Space, queue: str) -> None:
+    """Kueue stops it after the time limit that stands in both; its slots are the next one's."""
+    ledger = space.ledger()
+    job = a_job(space.name, "hangs", pods=1, gpus=8, how="hangs")
+    held = adoption.reserve_for(ledger, a_request("hangs", duration=timedelta(seconds=4)), job)
+    adoption.start(ledger, held.id, job)
+    until(lambda: pods_of(space, "hangs"))
+    waiting = ledger.submit(a_request("next"))
+    assert ledger.wait(waiting.id, timeout=timedelta(seconds=20)).state is GRANTED
+    assert ledger.get(held.id).state is ReservationState.EXPIRED
+    assert space.api.get(f"{jobs(space.name)}/hangs")["spec"]["suspend"] is True
+
+
+def test_a_failing_job_gives_its_slots_back(space: Space, queue: str) -> None:
+    """Its Workload is finished as failed; whoever waited is granted."""
+    ledger = space.ledger()
+    job = a_job(space.name, "fails", pods=1, gpus=8, how="fails", runs_for="1s")
+    held = adoption.reserve_for(ledger, a_request("fails"), job)
+    waiting = ledger.submit(a_request("next"))
+    adoption.start(ledger, held.id, job)
+    assert ledger.wait(waiting.id, timeout=timedelta(seconds=20)).state is GRANTED
+    assert ledger.get(held.id).state is ReservationState.RELEASED
+    assert space.condition(held.id, "Finished") == "True Failed"
+
+
+def test_what_is_handed_out_names_the_flavor_and_the_workload(space: Space, queue: str) -> None:
+    """Labels for the Job, selector and tolerations for pods beside it, the exact templates by pod set."""
+    ledger = space.ledger()
+    held = ledger.submit(a_request("a"))
+    handout = adoption.hand_out(ledger, held.id)
+    assert handout.labels == {names.QUEUE_NAME: "queue", names.PREBUILT: held.id, names.MAX_EXEC: "3600"}
+    assert handout.node_selector == {"gangplan.io/pool": "h100-owned", "nvidia.com/gpu.product": "NVIDIA-H100"}
+    assert [one["key"] for one in handout.tolerations] == ["nvidia.com/gpu"]
+    assert set(handout.pod_sets) == {"pods-0"}
