@@ -184,7 +184,7 @@ def _growth_words(said: dict[str, Any]) -> RenderableType:
     rows = [
         (
             one["name"],
-            one["gpus_now"],
+            f"{one['gpus_now']:,.0f}",
             f"{one['per_month']['middle']:+.1%} ({one['per_month']['low']:+.1%} to {one['per_month']['high']:+.1%})",
             f"{one['gpus_then']['middle']:,.0f} ({one['gpus_then']['low']:,.0f} to {one['gpus_then']['high']:,.0f})",
             "-" if one["gpus_meant"] is None else f"{one['gpus_meant']:,.0f}",
@@ -248,8 +248,9 @@ def _of_lift(lift: Lift) -> dict[str, Any]:
 
 def _ahead(usage: Usage) -> list[dict[str, Any]]:
     """The next events and what else was announced."""
-    rows = usage.events if usage.announced is None else usage.announced
-    both = usage.events if rows is usage.events else rows.join(usage.events, on=usage.events.columns, how="full", coalesce=True, nulls_equal=True)
+    both = usage.events
+    if usage.announced is not None:
+        both = usage.announced.join(both, on=both.columns, how="full", coalesce=True, nulls_equal=True)
     later = both.filter(both["end"] > usage.end).sort("start").head(20)
     return [{**row, "start": row["start"].isoformat(), "end": row["end"].isoformat()} for row in later.iter_rows(named=True)]
 
@@ -274,10 +275,22 @@ def _lifts_words(said: dict[str, Any]) -> Iterator[RenderableType]:
     ]
     yield show.table("Lifts", ("kind", "class", "lift", "8 of 10 cases", "seen", "from"), lifts)
     ahead = [
-        (one["kind"], one["start"], one["end"], one["tenant"] or "all", one.get("gpus") or "", one.get("growth") or "")
+        (
+            one["kind"],
+            f"{one['start'][:16]} to {one['end'][:16]}".replace("T", " "),
+            one["tenant"] or "all",
+            _amount(one),
+        )
         for one in said["ahead"]
     ]
-    yield show.table("Ahead", ("kind", "start", "end", "tenant", "GPUs", "growth"), ahead) if ahead else "nothing ahead"
+    yield show.table("Ahead, UTC", ("kind", "when", "tenant", ""), ahead) if ahead else "nothing ahead"
+
+
+def _amount(one: dict[str, Any]) -> str:
+    """How many GPUs a planned job asks for, or what growth is meant."""
+    if one.get("gpus"):
+        return f"{one['gpus']:g} GPUs"
+    return f"{one['growth']:+.0%}" if one.get("growth") else ""
 
 
 def _of_alarm(alarm: Alarm) -> dict[str, Any]:
