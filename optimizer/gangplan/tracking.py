@@ -22,6 +22,7 @@ import polars as pl
 import requests  # MLflow's own HTTP client
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves the machine
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each table that is read is noise
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunStatus

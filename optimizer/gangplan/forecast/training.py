@@ -21,6 +21,7 @@ from gangplan.errors import NotFoundError
 from gangplan.forecast import lifts, model, plots, registry, trial
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.backtest import to_table
+from gangplan.forecast.cleaning import cleaned
 from gangplan.forecast.gate import Verdict, judge
 from gangplan.forecast.panel import Panel, from_usage
 from gangplan.forecast.registry import Change
@@ -47,7 +48,7 @@ def retrain(
     InputError
         When the telemetry has no usable hour, or fewer than 48 in all; nothing was written.
     """
-    panel = from_usage(usage)
+    panel = cleaned(from_usage(usage))
     found = trial.run(panel, settings, progress)
     before = registry.alias(store, registry.CHAMPION)
     verdict = _judge(store, before, found)
@@ -75,7 +76,7 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     """
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
-    panel = from_usage(usage)
+    panel = cleaned(from_usage(usage))
     alone, _ = fitted.quantiles(panel, settings.horizon_hours)
     made = lifts.foreseen(alone, panel, usage.announced, fitted.kinds)
     return Forecast(
