@@ -227,7 +227,7 @@ def _strays_of_slope(rest: Floats, time: Ints, weeks: Ints) -> Floats:
 
 
 def _wander(level: Floats, steps: Ints) -> Floats:
-    """How the level wanders off, day by day: steps of the weekly means, drawn; half of their variance is single days'."""
+    """How the level wanders off, by day: steps of the weekly means, drawn; half of their variance is single days'."""
     weekly = level[level.size % _WEEK :].reshape(-1, _WEEK).mean(axis=1)
     moved = np.sqrt(0.5) * (np.diff(weekly) - np.diff(weekly).mean())
     within = np.diff(np.sqrt(np.arange(_WEEK + 1) / _WEEK))

@@ -104,7 +104,8 @@ def watch_drift(usage: Usage, store: Store, *, settings: Settings, days: int = D
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
     promised = store.read_table(str(champion.run_id), "backtest")
-    return judge(cleaned(from_usage(usage)), fitted, promised, version=str(champion.version), days=days, seed=settings.seed)
+    panel = cleaned(from_usage(usage))
+    return judge(panel, fitted, promised, version=str(champion.version), days=days, seed=settings.seed)
 
 
 def judge(
