@@ -1,4 +1,4 @@
-"""The commands `gangplan forecast ...`: months ahead, when a pool is full, events and their lifts, spikes now, drift."""
+"""The commands `gangplan forecast ...`: months ahead, when a pool is full, events and lifts, spikes now, drift."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gangplan.config import read_fleet
 from gangplan.errors import InputError
 from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, settings_here
-from gangplan.types import Usage
+from gangplan.types import SERIES, Usage
 
 if TYPE_CHECKING:
     from gangplan.forecast.growth import Full, Trend
@@ -32,7 +32,7 @@ forecast_app = typer.Typer(
 )
 
 
-@forecast_app.callback(epilog="Example:  gangplan forecast --when-full   |   gangplan forecast --days 30 --plot growth.png")
+@forecast_app.callback(epilog="Example:  gangplan forecast --when-full   |   gangplan forecast --plot growth.png")
 def outlook(
     context: typer.Context,
     when_full: Annotated[bool, typer.Option("--when-full", help="The day on which each pool is full.")] = False,
@@ -43,7 +43,7 @@ def outlook(
 ) -> None:
     """Show how demand grows from day to day, with intervals; with --when-full, the day that each pool is full."""
     if context.invoked_subcommand is not None:
-        return
+        return None
     usage = _usage()
     with needs_extras():
         from gangplan import forecast
@@ -59,7 +59,7 @@ def outlook(
     return emit(as_json, said, _growth_words)
 
 
-@forecast_app.command("tell", epilog="Example:  gangplan forecast tell releases.ics   |   gangplan forecast tell holidays:DE")
+@forecast_app.command("tell", epilog="Example:  gangplan forecast tell releases.ics   |   ... tell holidays:DE")
 def tell(
     source: Annotated[str, typer.Argument(help="CSV or Parquet file, .ics file, holidays:DE, mlflow+URI.")],
     as_json: AsJson = False,
@@ -146,7 +146,7 @@ def _write(path: Path, picture: bytes) -> None:
     try:
         path.write_bytes(picture)
     except OSError as error:
-        raise InputError("plot", path, f"cannot be written ({error.strerror}): name a file in a folder that is there") from None
+        raise InputError("plot", path, f"cannot be written ({error.strerror}): name a file elsewhere") from None
 
 
 def _usage() -> Usage:
@@ -184,7 +184,7 @@ def _growth_words(said: dict[str, Any]) -> RenderableType:
     rows = [
         (
             one["name"],
-            one["gpus_now"],
+            f"{one['gpus_now']:,.0f}",
             f"{one['per_month']['middle']:+.1%} ({one['per_month']['low']:+.1%} to {one['per_month']['high']:+.1%})",
             f"{one['gpus_then']['middle']:,.0f} ({one['gpus_then']['low']:,.0f} to {one['gpus_then']['high']:,.0f})",
             "-" if one["gpus_meant"] is None else f"{one['gpus_meant']:,.0f}",
@@ -231,7 +231,8 @@ def _of_told(told: Told) -> dict[str, Any]:
 def _told_words(said: dict[str, Any]) -> RenderableType:
     """Show what a source said."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in said["kinds"].items())
-    pairs = [("source", said["source"]), ("kinds", kinds), ("kept out", said["rejected_count"]), ("run", said["run_id"])]
+    kept_out = ("kept out", said["rejected_count"])
+    pairs = [("source", said["source"]), ("kinds", kinds), kept_out, ("run", said["run_id"])]
     return Group(
         show.fields(f"{said['rows']} announcements", pairs),
         *(f"[yellow]kept out:[/] {escape(row)}" for row in said["rejected"]),
@@ -248,10 +249,12 @@ def _of_lift(lift: Lift) -> dict[str, Any]:
 
 def _ahead(usage: Usage) -> list[dict[str, Any]]:
     """The next events and what else was announced."""
-    rows = usage.events if usage.announced is None else usage.announced
-    both = usage.events if rows is usage.events else rows.join(usage.events, on=usage.events.columns, how="full", coalesce=True, nulls_equal=True)
+    both = usage.events
+    if usage.announced is not None:
+        both = usage.announced.join(both, on=both.columns, how="full", coalesce=True, nulls_equal=True)
     later = both.filter(both["end"] > usage.end).sort("start").head(20)
-    return [{**row, "start": row["start"].isoformat(), "end": row["end"].isoformat()} for row in later.iter_rows(named=True)]
+    rows = later.iter_rows(named=True)
+    return [{**row, "start": row["start"].isoformat(), "end": row["end"].isoformat()} for row in rows]
 
 
 def _events_words(said: dict[str, Any]) -> RenderableType:
@@ -274,10 +277,22 @@ def _lifts_words(said: dict[str, Any]) -> Iterator[RenderableType]:
     ]
     yield show.table("Lifts", ("kind", "class", "lift", "8 of 10 cases", "seen", "from"), lifts)
     ahead = [
-        (one["kind"], one["start"], one["end"], one["tenant"] or "all", one.get("gpus") or "", one.get("growth") or "")
+        (
+            one["kind"],
+            f"{one['start'][:16]} to {one['end'][:16]}".replace("T", " "),
+            one["tenant"] or "all",
+            _amount(one),
+        )
         for one in said["ahead"]
     ]
-    yield show.table("Ahead", ("kind", "start", "end", "tenant", "GPUs", "growth"), ahead) if ahead else "nothing ahead"
+    yield show.table("Ahead, UTC", ("kind", "when", "tenant", ""), ahead) if ahead else "nothing ahead"
+
+
+def _amount(one: dict[str, Any]) -> str:
+    """How many GPUs a planned job asks for, or what growth is meant."""
+    if one.get("gpus"):
+        return f"{one['gpus']:g} GPUs"
+    return f"{one['growth']:+.0%}" if one.get("growth") else ""
 
 
 def _of_alarm(alarm: Alarm) -> dict[str, Any]:
@@ -293,7 +308,7 @@ def _spikes_words(said: dict[str, Any]) -> RenderableType:
     alarms = [(one["series"], one["hour"], one["gpus"], one["expected"], one["score"]) for one in said["alarms"]]
     columns = ("series", "hour", "GPUs", "expected", "x threshold")
     hours = [
-        (f"{row['tenant']} / {row['workload_class']} / {row['accelerator']}", row["hour"], round(row["q0.5"], 1), round(row["q0.95"], 1))
+        (" / ".join(row[name] for name in SERIES), row["hour"], round(row["q0.5"], 1), round(row["q0.95"], 1))
         for row in said["corrected"]
     ]
     corrected = show.table("The next hours, corrected", ("series", "hour", "median", "q0.95"), hours)

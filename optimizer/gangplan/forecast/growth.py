@@ -182,25 +182,24 @@ def _trends(panel: Panel, groups: dict[str, Ints], daily: dict[int, Floats], day
     length = min(WINDOW, next(iter(past.values())).size)
     rng = np.random.default_rng(seed)
     weeks = rng.integers(0, length - _WEEK + 1, (PATHS, -(-length // _WEEK)))
-    shocks = rng.standard_normal((PATHS, days))
+    steps = rng.integers(0, length // _WEEK - 1, (PATHS, -(-days // _WEEK)))
     stray = rng.integers(0, length, (PATHS, days))
-    return tuple(_trend(name, values, panel, (weeks, shocks, stray)) for name, values in past.items())
+    return tuple(_trend(name, values, panel, (weeks, steps, stray)) for name, values in past.items())
 
 
-def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Floats, Ints]) -> Trend:
+def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]) -> Trend:
     """Fit one group's trend and draw its paths."""
-    weeks, shocks, stray = draws
+    weeks, steps, stray = draws
     floor = _FLOOR * max(float(past.mean()), 1e-9)
     logs = np.log(np.maximum(past, floor))[-WINDOW:]
-    time, ahead = np.arange(logs.size), np.arange(1, shocks.shape[1] + 1)
+    time, ahead = np.arange(logs.size), np.arange(1, stray.shape[1] + 1)
     shape = _week_shape(logs)
     level = logs - shape[time % _WEEK]
     slope = float(np.asarray(theilslopes(level, time))[0])
     rest = level - slope * time
     base = float(np.median(rest[-2 * _WEEK :])) + slope * time[-1]
     slopes = slope + _strays_of_slope(rest - np.median(rest), time, weeks)
-    wander = np.cumsum(shocks, axis=1) * _step_of_level(level)
-    smooth = base + slopes[:, None] * ahead + wander
+    smooth = base + slopes[:, None] * ahead + _wander(level, steps)[:, : ahead.size]
     noise = (rest - np.median(rest))[stray]
     return Trend(
         name=name,
@@ -227,10 +226,12 @@ def _strays_of_slope(rest: Floats, time: Ints, weeks: Ints) -> Floats:
     return (rest[places] * about).sum(axis=1) / float((about**2).sum())
 
 
-def _step_of_level(level: Floats) -> float:
-    """The standard deviation by which the level wanders from day to day: half the variance of weekly means' steps."""
+def _wander(level: Floats, steps: Ints) -> Floats:
+    """How the level wanders off, by day: steps of the weekly means, drawn; half of their variance is single days'."""
     weekly = level[level.size % _WEEK :].reshape(-1, _WEEK).mean(axis=1)
-    return float(np.sqrt(0.5 * np.var(np.diff(weekly)) / _WEEK))
+    moved = np.sqrt(0.5) * (np.diff(weekly) - np.diff(weekly).mean())
+    within = np.diff(np.sqrt(np.arange(_WEEK + 1) / _WEEK))
+    return np.cumsum((moved[steps][:, :, None] * within).reshape(steps.shape[0], -1), axis=1)
 
 
 def _sum(trends: tuple[Trend, ...], panel: Panel) -> Trend:

@@ -49,7 +49,7 @@ def _fan(axes: Axes, trend: Trend) -> None:
     name = "all together" if trend.name == "all" else trend.name
     axes.set_title(f"{name}: {middle:+.1%} a month ({low:+.1%} to {high:+.1%})", fontsize=9, loc="left")
     axes.set_ylabel("GPUs", fontsize=8)
-    axes.set_ylim(0, 1.05 * max(float(past.max()), float(named[0.9].max())))
+    axes.set_ylim(0, 1.05 * max(float(past.max()), float(named[0.95].max())))
     axes.tick_params(labelsize=8)
     locator = AutoDateLocator()
     axes.xaxis.set_major_locator(locator)

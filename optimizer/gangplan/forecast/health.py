@@ -22,6 +22,7 @@ from scipy.stats import permutation_test, wasserstein_distance
 from gangplan.config import Settings
 from gangplan.forecast import backtest, registry
 from gangplan.forecast.arrays import Floats, Ints, Key
+from gangplan.forecast.cleaning import cleaned
 from gangplan.forecast.features import History, build, feature_names
 from gangplan.forecast.metrics import Quality, pinball, quality
 from gangplan.forecast.model import DemandModel, levels
@@ -103,7 +104,8 @@ def watch_drift(usage: Usage, store: Store, *, settings: Settings, days: int = D
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
     promised = store.read_table(str(champion.run_id), "backtest")
-    return judge(from_usage(usage), fitted, promised, version=str(champion.version), days=days, seed=settings.seed)
+    panel = cleaned(from_usage(usage))
+    return judge(panel, fitted, promised, version=str(champion.version), days=days, seed=settings.seed)
 
 
 def judge(

@@ -18,6 +18,7 @@ from gangplan.forecast.arrays import Floats
 from gangplan.forecast.audit import sync
 from gangplan.forecast.backtest import choose_window, to_table
 from gangplan.forecast.bundle import bundle_size
+from gangplan.forecast.cleaning import cleaned
 from gangplan.forecast.gate import Evidence, Verdict, evaluate, judge
 from gangplan.forecast.panel import Panel, from_usage
 from gangplan.progress import Progress, no_progress
@@ -48,7 +49,7 @@ def retrain(
     InputError
         When the telemetry has no usable hour, or fewer than 48 in all; nothing was written.
     """
-    panel = from_usage(usage)
+    panel = cleaned(from_usage(usage))
     choose_window(panel, settings.horizon_hours, settings.backtest_origins)  # refuses before anything is written
     sync(store, clock)
     moment, key = clock(), attempt.key_of(usage, settings)
@@ -85,7 +86,7 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     """
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
-    panel = from_usage(usage)
+    panel = cleaned(from_usage(usage))
     alone, _ = fitted.quantiles(panel, settings.horizon_hours)
     made = lifts.foreseen(alone, panel, usage.announced, fitted.kinds)
     return Forecast(
