@@ -1,12 +1,37 @@
-"""Forecast: from telemetry to quantiles of GPU demand, by models that are back-tested, gated and reviewed in MLflow."""
+"""Forecast: from telemetry to quantiles of GPU demand, by models that are back-tested, gated and reviewed in MLflow.
 
-from gangplan.forecast.audit import Change, history, sync
-from gangplan.forecast.due import open_questions, settle
-from gangplan.forecast.page import headline
-from gangplan.forecast.page import write as write_page
-from gangplan.forecast.review import ModelVersion, approve, challenger, list_versions, reject, rollback, show_version
-from gangplan.forecast.shadow import Standing, observe, standing
-from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
+Names are imported when they are first asked for: a served model needs none of what trains and reviews.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gangplan.forecast.audit import Change, history, sync
+    from gangplan.forecast.due import open_questions, settle
+    from gangplan.forecast.page import headline, write_page
+    from gangplan.forecast.review import (
+        ModelVersion,
+        approve,
+        challenger,
+        list_versions,
+        reject,
+        rollback,
+        show_version,
+    )
+    from gangplan.forecast.shadow import Standing, observe, standing
+    from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
+
+_HOMES = {
+    "audit": ("Change", "history", "sync"),
+    "due": ("open_questions", "settle"),
+    "page": ("headline", "write_page"),
+    "review": ("ModelVersion", "approve", "challenger", "list_versions", "reject", "rollback", "show_version"),
+    "shadow": ("Standing", "observe", "standing"),
+    "training": ("backtest_forecast", "predict", "read_training", "retrain"),
+}
 
 __all__ = [
     "retrain",
@@ -31,3 +56,11 @@ __all__ = [
     "Change",
     "Standing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
