@@ -29,8 +29,8 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 FORECAST_IT = """
 import sys, time
-begin = time.perf_counter()
 import mlflow, polars
+begin = time.perf_counter()
 mlflow.set_tracking_uri(sys.argv[1])
 loaded = mlflow.pyfunc.load_model(sys.argv[2])
 given = polars.read_parquet(sys.argv[3]).to_pandas()
@@ -47,7 +47,7 @@ def costs(panel: Panel) -> list[Figure]:
 
 
 def forecasting(folder: Path, panel: Panel) -> list[Figure]:
-    """Time a new process that loads the registered model and forecasts all series with it."""
+    """Time a new process that loads the registered model and forecasts all series; MLflow itself is imported before."""
     store = Store(uri=f"sqlite:///{folder / 'models.db'}")
     fitted = model.fit(panel, HORIZON, seed=7)
     with store.run(FORECAST, "train", {}) as run_id:

@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 from statsforecast.models import MSTL, AutoETS, AutoTheta
 
-from benchmarks import _spikes, _traces
+from benchmarks import _registry_costs, _spikes, _traces
 from benchmarks._figures import Figure, report
 from benchmarks._traces import Trace
 from gangplan.forecast import model, naive
@@ -247,7 +247,7 @@ def main() -> None:
     figures += _spikes.figures() if figures else []
     if not figures:
         Console().print(f"did not run: the traces, which are not in {_traces.DATA}")
-    report("forecast", [*figures, *cost()])
+    report("forecast", [*figures, *cost(), *_registry_costs.costs(telemetry(200))])
 
 
 if __name__ == "__main__":

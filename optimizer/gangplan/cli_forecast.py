@@ -48,11 +48,11 @@ def outlook(
     with needs_extras():
         from gangplan import forecast
         from gangplan.forecast.growth_plot import draw
-    settings, panel = settings_here(), forecast.panel_of(usage)
+    settings, panel = settings_here(), forecast.from_usage(usage)
     if when_full:
         found = forecast.when_full(panel, _capacity(), seed=settings.seed)
         return emit(as_json, [_of_full(one) for one in found], _full_words)
-    trends = forecast.growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
+    trends = forecast.foresee_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
     if plot is not None:
         _write(plot, draw(trends))
     said = {"days": days, "plot": None if plot is None else str(plot), "trends": [_of_trend(one) for one in trends]}
@@ -78,7 +78,7 @@ def events(as_json: AsJson = False) -> None:
     usage = _usage()
     with needs_extras():
         from gangplan import forecast
-    lifts = forecast.measure_lifts(forecast.panel_of(usage), usage.announced)
+    lifts = forecast.measure_lifts(forecast.from_usage(usage), usage.announced)
     said = {"lifts": [_of_lift(one) for one in lifts], "ahead": _ahead(usage)}
     emit(as_json, said, _events_words)
 
@@ -91,7 +91,7 @@ def spikes(as_json: AsJson = False) -> None:
         from gangplan import forecast, plan
         from gangplan.tracking import open_store
     _, foreseen = plan.read_plan(open_store(settings_here()))
-    found = forecast.nowcast(usage, foreseen)
+    found = forecast.correct_next_hours(usage, foreseen)
     keys = {alarm.key for alarm in found.alarms}
     rows = [
         {**row, "hour": row["hour"].isoformat()}

@@ -243,7 +243,8 @@ def versions(said: list[dict[str, Any]]) -> RenderableType:
 
 def version(said: dict[str, Any]) -> RenderableType:
     """Show one version."""
-    return fields(f"Version {said.get('version', '')}", list(said.items()))
+    lines = {**said, "changes": "\n".join(said.get("changes", []))}
+    return fields(f"Version {said.get('version', '')}", [(name, value) for name, value in lines.items() if value])
 
 
 def decisions(said: list[dict[str, Any]]) -> RenderableType:

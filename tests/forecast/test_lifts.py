@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gangplan import forecast
-from gangplan.forecast.lifts import foreseen, job_share, measure
+from gangplan.forecast.lifts import foreseen, job_share, measure_lifts
 from gangplan.forecast.panel import HOUR, Panel, from_usage
 from gangplan.tables import ANNOUNCED, EVENTS, conform
 from gangplan.types import Usage
@@ -47,7 +47,7 @@ def test_band_holds_the_truth_eight_times_in_ten(factor: float) -> None:
     held: list[bool] = []
     for seed in range(20):
         panel = world({"release": factor}, past("release", every=420, hours=20), seed=10 * seed)
-        for lift in measure(panel):
+        for lift in measure_lifts(panel):
             low, high = lift.band
             held.append(low <= factor <= high)
             assert lift.occurrences >= 4
@@ -61,7 +61,7 @@ def test_new_kind_borrows_from_what_it_is_like() -> None:
     known = past("release", every=420, hours=20) + past("holiday", every=500, hours=24, first=600)
     panel = world({"release": 1.5, "holiday": 0.7}, known + ahead)
     announced = pl.DataFrame([{"kind": "gala", "like": "holiday"}])
-    found = {lift.kind: lift for lift in measure(panel, announced) if lift.workload_class == CHAT[1]}
+    found = {lift.kind: lift for lift in measure_lifts(panel, announced) if lift.workload_class == CHAT[1]}
     assert found["release-major"].source == "like release"
     assert found["release-major"].factor == pytest.approx(found["release"].factor)
     assert found["release-major"].sd > found["release"].sd
@@ -72,8 +72,10 @@ def test_new_kind_borrows_from_what_it_is_like() -> None:
 
 def test_one_occurrence_is_shrunk_more_than_six() -> None:
     """The same measured lift counts for less, and is less certain, when it was seen once."""
-    often = {one.workload_class: one for one in measure(world({"sale": 1.5}, past("sale", every=340, hours=12)))}
-    once = {one.workload_class: one for one in measure(world({"sale": 1.5}, past("sale", every=340, hours=12)[:1]))}
+    often = {one.workload_class: one for one in measure_lifts(world({"sale": 1.5}, past("sale", every=340, hours=12)))}
+    once = {
+        one.workload_class: one for one in measure_lifts(world({"sale": 1.5}, past("sale", every=340, hours=12)[:1]))
+    }
     assert once[CHAT[1]].sd > often[CHAT[1]].sd
 
 

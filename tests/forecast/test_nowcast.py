@@ -10,7 +10,7 @@ import pytest
 
 from gangplan.forecast import naive
 from gangplan.forecast.backtest import to_table
-from gangplan.forecast.nowcast import AHEAD, nowcast
+from gangplan.forecast.nowcast import AHEAD, correct_next_hours
 from gangplan.forecast.panel import from_usage
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES, Forecast, Usage
@@ -44,7 +44,7 @@ def of(forecast: Forecast, key: Row) -> pl.DataFrame:
 def test_peak_is_foreseen_before_it_comes() -> None:
     """When spikes of the past doubled in their second hour, q0.95 reaches the peak an hour before it."""
     usage, forecast, came = spiking(begun=HOURS - 1, shape=(0.6, 1.2, 1.2))
-    found = nowcast(usage, forecast)
+    found = correct_next_hours(usage, forecast)
     assert [alarm.key for alarm in found.alarms] == [CHAT]
     before, after = of(forecast, CHAT), of(found.forecast, CHAT)
     assert before["q0.99"][0] < came[0]
@@ -56,7 +56,7 @@ def test_peak_is_foreseen_before_it_comes() -> None:
 def test_all_else_stays() -> None:
     """The calm series, the hours before and those after the sixth keep their quantiles; the result is sorted."""
     usage, forecast, _ = spiking(begun=HOURS - 1, shape=(1.0, 1.0))
-    found = nowcast(usage, forecast).forecast
+    found = correct_next_hours(usage, forecast).forecast
     touched = (pl.col("tenant") == CHAT[0]) & pl.col("hour").is_between(END, END + timedelta(hours=AHEAD - 1))
     order = [*SERIES, "hour"]
     assert found.quantiles.filter(~touched).equals(forecast.quantiles.filter(~touched).sort(order))
@@ -68,7 +68,7 @@ def test_all_else_stays() -> None:
 def test_without_an_alarm_nothing_changes() -> None:
     """A calm newest hour leaves the forecast as it is."""
     usage, forecast, _ = spiking(begun=HOURS - 30, shape=(1.0, 1.0))
-    found = nowcast(usage, forecast)
+    found = correct_next_hours(usage, forecast)
     assert found.alarms == ()
     assert found.forecast.quantiles.equals(forecast.quantiles)
 
@@ -81,6 +81,6 @@ def test_short_past_is_no_error(hours: int) -> None:
     usage = a_usage({CHAT: values})
     panel = from_usage(usage).until(hours - 6)
     made = Forecast(issued_at=panel.end, model="naive", quantiles=to_table(panel, naive.average_quantiles(panel, 24)))
-    found = nowcast(usage, made)
+    found = correct_next_hours(usage, made)
     assert bool(found.alarms) == (hours == 300)
     assert found.forecast.quantiles.height == made.quantiles.height

@@ -83,10 +83,10 @@ def test_bundle_survives_the_file(trained: Trained, tmp_path: Path) -> None:
 
 def test_pointing_leaves_mlflow_as_it_was(trained: Trained) -> None:
     """MLflow's module-wide store is given back, also after an error."""
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), dict(os.environ)
     with pytest.raises(NotFoundError, match="cannot be loaded"):
         registry.load(trained.store, "99")
-    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == before
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), dict(os.environ)) == before
 
 
 def test_model_is_served_where_nothing_else_is_installed(trained: Trained, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def served(python: Path, model: Path, folder: Path) -> Generator[str]:
             start_new_session=True,
         )
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not _answers(f"http://127.0.0.1:{port}/ping"):
             assert time.monotonic() < until, (folder / "serve.log").read_text()
             time.sleep(0.2)

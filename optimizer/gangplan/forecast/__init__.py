@@ -1,23 +1,53 @@
-"""Forecast: from telemetry to quantiles of GPU demand, by models that are back-tested, gated and reviewed in MLflow."""
+"""Forecast: from telemetry to quantiles of GPU demand, by models that are back-tested, gated and reviewed in MLflow.
 
-from gangplan.forecast.audit import Change, history, sync
-from gangplan.forecast.due import open_questions, settle
-from gangplan.forecast.growth import growth, when_full
-from gangplan.forecast.health import watch_drift
-from gangplan.forecast.lifts import measure as measure_lifts
-from gangplan.forecast.nowcast import nowcast
-from gangplan.forecast.page import headline
-from gangplan.forecast.page import write as write_page
-from gangplan.forecast.panel import from_usage as panel_of
-from gangplan.forecast.review import ModelVersion, approve, challenger, list_versions, reject, rollback, show_version
-from gangplan.forecast.shadow import Standing, observe, standing
-from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
+Names are imported when they are first asked for: a served model needs none of what trains and reviews.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gangplan.forecast.audit import Change, history, sync
+    from gangplan.forecast.due import open_questions, settle
+    from gangplan.forecast.growth import foresee_growth, when_full
+    from gangplan.forecast.health import watch_drift
+    from gangplan.forecast.lifts import measure_lifts
+    from gangplan.forecast.nowcast import correct_next_hours
+    from gangplan.forecast.page import headline, write_page
+    from gangplan.forecast.panel import from_usage
+    from gangplan.forecast.review import (
+        ModelVersion,
+        approve,
+        challenger,
+        list_versions,
+        reject,
+        rollback,
+        show_version,
+    )
+    from gangplan.forecast.shadow import Standing, observe, standing
+    from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
+
+_HOMES = {
+    "audit": ("Change", "history", "sync"),
+    "due": ("open_questions", "settle"),
+    "growth": ("foresee_growth", "when_full"),
+    "health": ("watch_drift",),
+    "lifts": ("measure_lifts",),
+    "nowcast": ("correct_next_hours",),
+    "page": ("headline", "write_page"),
+    "panel": ("from_usage",),
+    "review": ("ModelVersion", "approve", "challenger", "list_versions", "reject", "rollback", "show_version"),
+    "shadow": ("Standing", "observe", "standing"),
+    "training": ("backtest_forecast", "predict", "read_training", "retrain"),
+}
 
 __all__ = [
-    "growth",
+    "foresee_growth",
     "measure_lifts",
-    "nowcast",
-    "panel_of",
+    "correct_next_hours",
+    "from_usage",
     "watch_drift",
     "when_full",
     "retrain",
@@ -42,3 +72,11 @@ __all__ = [
     "Change",
     "Standing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

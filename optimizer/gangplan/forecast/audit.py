@@ -45,7 +45,7 @@ class Change:
 
 def crown(store: Store, change: Change) -> None:
     """Make a version the champion, and keep who, when and why with it and in the model's history."""
-    body = {**_body(change), "key": _key(store, change)}
+    body = {**_body(change), "key": _key(_tags(store), change, uuid.uuid4().hex[:8])}
     store.client.set_registered_model_tag(MODEL, _PENDING, json.dumps(body, sort_keys=True))
     finish(store)
 
@@ -68,7 +68,7 @@ def finish(store: Store) -> None:
 
 def record(store: Store, change: Change) -> None:
     """Add a decision to the model's history."""
-    store.client.set_registered_model_tag(MODEL, _key(store, change), json.dumps(_body(change), sort_keys=True))
+    _write(store, _key(_tags(store), change, uuid.uuid4().hex[:8]), change)
 
 
 def history(store: Store) -> tuple[Change, ...]:
@@ -85,7 +85,7 @@ def sync(store: Store, clock: Clock) -> Change | None:
     if _PENDING in tags or present == crowned:
         return None
     change = _by_hand(store, present, crowned, clock)
-    record(store, change)
+    _write(store, _key(tags, change, "seen"), change)  # two that see it at once write the same tag
     return change
 
 
@@ -113,10 +113,15 @@ def _crowned(changes: tuple[Change, ...]) -> str | None:
     return None
 
 
-def _key(store: Store, change: Change) -> str:
-    """Return a tag's name that sorts by time and that nobody else takes, not even at the same moment."""
-    count = sum(key.startswith(_AUDIT) for key in _tags(store))
-    return f"{_AUDIT}{count + 1:06d}.{change.action.replace(' ', '-')}.{change.version}.{uuid.uuid4().hex[:8]}"
+def _write(store: Store, key: str, change: Change) -> None:
+    """Write a decision under its tag."""
+    store.client.set_registered_model_tag(MODEL, key, json.dumps(_body(change), sort_keys=True))
+
+
+def _key(tags: dict[str, str], change: Change, last: str) -> str:
+    """Return a tag's name that sorts by time; with a random last part nobody else takes it, not even at once."""
+    count = sum(key.startswith(_AUDIT) for key in tags)
+    return f"{_AUDIT}{count + 1:06d}.{change.action.replace(' ', '-')}.{change.version}.{last}"
 
 
 def _tags(store: Store) -> dict[str, str]:

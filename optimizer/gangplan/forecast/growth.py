@@ -80,7 +80,7 @@ class Full:
     late: date | None
 
 
-def growth(
+def foresee_growth(
     panel: Panel, *, by: str = "tenant", days: int = DAYS, announced: pl.DataFrame | None = None, seed: int = 7
 ) -> tuple[Trend, ...]:
     """Forecast the daily mean GPUs of each tenant (or accelerator, or class) and of all, the largest first.

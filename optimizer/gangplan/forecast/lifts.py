@@ -74,7 +74,7 @@ class Lift:
         return tuple(float(np.exp(self.mean + z * self.sd)) for z in norm.ppf([0.1, 0.9]))  # pyright: ignore[reportReturnType]
 
 
-def measure(panel: Panel, announced: pl.DataFrame | None = None) -> tuple[Lift, ...]:
+def measure_lifts(panel: Panel, announced: pl.DataFrame | None = None) -> tuple[Lift, ...]:
     """Measure every kind of event in the panel on every class of its series; those never seen borrow.
 
     Parameters
@@ -121,7 +121,7 @@ def foreseen(made: Floats, panel: Panel, announced: pl.DataFrame | None, kinds: 
         What the model has features for; it has learned those of them that were on before the panel's end.
     """
     learned = panel.events.filter(pl.col("start") < panel.end, pl.col("kind").is_in(kinds))
-    lifts = measure(panel, announced) if panel.events.height else ()
+    lifts = measure_lifts(panel, announced) if panel.events.height else ()
     known = lifted(made, panel, lifts, frozenset(learned["kind"]))
     return known if announced is None else with_jobs(known, panel, announced)
 

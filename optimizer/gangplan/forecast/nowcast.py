@@ -58,7 +58,7 @@ class Nowcast:
     forecast: Forecast
 
 
-def nowcast(usage: Usage, forecast: Forecast) -> Nowcast:
+def correct_next_hours(usage: Usage, forecast: Forecast) -> Nowcast:
     """Correct the hours after the telemetry's end in a forecast that was made before them.
 
     Only series whose newest hour alarms are touched; a forecast that does not cover that hour is measured from what

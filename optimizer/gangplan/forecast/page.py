@@ -45,7 +45,7 @@ class Facts:
         return [one for rows in self.groups.values() for one in rows]
 
 
-def write(path: Path, store: Store, version: str) -> Path:
+def write_page(path: Path, store: Store, version: str) -> Path:
     """Write the page of a version whole or not at all, and return its path.
 
     Raises

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 import tempfile
 import threading
@@ -29,6 +30,7 @@ from gangplan.tracking import MODEL, Store
 CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
 _POINTING = threading.RLock()
+_ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 
 def log_model(store: Store, run_id: str, bundle: Bundle) -> str:  # pyright: ignore[reportReturnType]  no exit swallows
@@ -121,9 +123,13 @@ def inside(store: Store, run_id: str) -> Generator[None]:
 
 @contextmanager
 def pointed_at(store: Store) -> Generator[None]:
-    """Point MLflow's module-wide functions, which take no store, at this one for a while."""
+    """Point MLflow's module-wide functions, which take no store, at this one for a while.
+
+    MLflow also writes the address into the environment, for its child processes: that is given back as well.
+    """
     with _POINTING:
         tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        inherited = {name: os.environ.get(name) for name in _ADDRESSES}
         mlflow.set_tracking_uri(store.uri)
         mlflow.set_registry_uri(store.uri)
         try:
@@ -132,6 +138,9 @@ def pointed_at(store: Store) -> Generator[None]:
         finally:
             mlflow.set_tracking_uri(tracking)
             mlflow.set_registry_uri(registry)
+            for name, value in inherited.items():
+                os.environ.pop(name, None)
+                os.environ.update({} if value is None else {name: value})
 
 
 @contextmanager

@@ -10,7 +10,7 @@ newest points are others than before.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,18 +108,18 @@ def _points(store: Store, keys: pl.DataFrame) -> pl.DataFrame:
         return _points_of_database(ask, keys["run_id"].unique().sort().to_list())
 
 
-Ask = Callable[[sa.Select[Any], dict[str, Any]], pl.DataFrame]
+Ask = Callable[[sa.Executable, dict[str, Any]], pl.DataFrame]
 
 
 @contextmanager
-def _database(store: Store) -> Iterator[Ask]:
+def _database(store: Store) -> Generator[Ask]:
     """Open the store's database, and give what asks it."""
     _ = store.client  # MLflow itself says what is wrong with a database that it cannot use
     engine = sa.create_engine(store.uri)
     try:
         with engine.connect() as connection:
 
-            def ask(query: sa.Select[Any], schema: dict[str, Any]) -> pl.DataFrame:
+            def ask(query: sa.Executable, schema: dict[str, Any]) -> pl.DataFrame:
                 rows = connection.execute(query).fetchall()
                 columns = list(zip(*rows, strict=True)) or [()] * len(schema)
                 return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema, strict=False)
