@@ -75,8 +75,6 @@ def test_one_occurrence_is_shrunk_more_than_six() -> None:
     often = {one.workload_class: one for one in measure_lifts(world({"sale": 1.5}, past("sale", every=340, hours=12)))}
     seldom = world({"sale": 1.5}, past("sale", every=340, hours=12)[:1])
     once = {one.workload_class: one for one in measure_lifts(seldom)}
-        one.workload_class: one for one in measure_lifts(world({"sale": 1.5}, past("sale", every=340, hours=12)[:1]))
-    }
     assert once[CHAT[1]].sd > often[CHAT[1]].sd
 
 

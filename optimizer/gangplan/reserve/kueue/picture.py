@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gangplan.reserve.codec import request_from
+from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.claim import Claim, Mark
 from gangplan.reserve.kueue.workload import pod_set_name
 from gangplan.reserve.moments import SECOND, from_us, or_none_at, span_us, to_us
@@ -32,6 +32,10 @@ _ENDS = {
 """Kueue's own reasons (Succeeded, Failed, OwnerNotFound) say that the Job that adopted it is over: it is released."""
 
 _BY_TIME = "MaximumExecutionTimeExceeded"
+
+
+_READY_AFTER = 3 * SECOND
+"""What lives shorter never says that its pods are ready. Kueue's clock counts whole seconds: 1 may be over at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,7 @@ def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
 
 def picture(claim: Claim, now: int, *, eta: int | None = None, reason: Reason | None = None) -> Reservation:
     """Return the reservation that a Workload is."""
-    request = request_from(claim.request)
+    request = request_of(claim.request)
     state, lease = state_of(claim), lease_of(claim, request)
     if state is ReservationState.GRANTED and opens_later(claim, request, now):
         state, lease, eta = ReservationState.WAITING, None, to_us(request.earliest_start or from_us(now))
@@ -126,7 +130,7 @@ def ended(claim: Claim, lease: Lease | None) -> int:
 
 def placements(claim: Claim) -> tuple[Placement, ...]:
     """Return the slots: by node where Kueue knows the topology, else by flavor with an empty node."""
-    request = request_from(claim.request)
+    request = request_of(claim.request)
     places = {pod_set_name(index): index for index in range(len(request.pod_sets))}
     found: list[Placement] = []
     order = [name for name, _, gpus in claim.pod_sets if gpus]
@@ -192,7 +196,7 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
         return None
     if claim.evicted or ended_by_time(claim):
         return now
-    request = request_from(claim.request)
+    request = request_of(claim.request)
     dues: list[int] = []
     if claim.safe:
         lease = lease_of(claim, request)
@@ -200,7 +204,7 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
         if opens_later(claim, request, now) and request.earliest_start:
             dues.append(to_us(request.earliest_start))
         if not claim.on("PodsReady") and not claim.owner:
-            dues.append((claim.admitted or now) + SECOND)
+            dues.append((claim.admitted or now) + _READY_AFTER)
     else:
         latest = last_start(request)
         dues += [latest] if latest is not None and not claim.evictions else []
