@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -213,5 +214,10 @@ def test_bundle_gives_the_same_forecast_back(panel: Panel, tmp_path: Path) -> No
     assert read.gains == fitted.gains
     assert all(0 < gain <= 1 for gain in read.gains.values())
     assert np.array_equal(read.quantiles(panel, 24)[0], fitted.quantiles(panel, 24)[0])
+    older = json.loads((tmp_path / "fits.json").read_text())
+    del older["steering"]["gains"]
+    older["steering"]["thetas"] = [[*key, "STM"] for key in panel.keys]
+    (tmp_path / "older.json").write_text(json.dumps(older))
+    assert np.isfinite(read_bundle(tmp_path / "older.json").steering.quantiles(panel, 24)[0]).all()
     bare = Panel(start=panel.start, keys=panel.keys, values=panel.values, events=panel.events)
     assert np.isfinite(read.quantiles(bare, 24)[0]).all()

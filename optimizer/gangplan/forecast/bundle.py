@@ -85,8 +85,13 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         kinds=tuple(body["kinds"]),
         fitted_until=body["fitted_until"],
         hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
-        gains={(tenant, workload, accelerator): gain for tenant, workload, accelerator, gain in body["gains"]},
-        thetas={(tenant, workload, accelerator): Theta(**one) for tenant, workload, accelerator, one in body["thetas"]},
+        # Versions trained before there were gains, and Theta models by name alone, are asked without them.
+        gains={(tenant, workload, kind): gain for tenant, workload, kind, gain in body.get("gains", [])},
+        thetas={
+            (tenant, workload, kind): Theta(**one)
+            for tenant, workload, kind, one in body["thetas"]
+            if not isinstance(one, str)
+        },
         rows=body["rows"],
     )
 
