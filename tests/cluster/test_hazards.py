@@ -319,6 +319,29 @@ def test_14_releasing_what_a_job_has_adopted_stops_the_job_first(space: Space, q
     assert ledger.get(held.id).state is ReservationState.RELEASED
 
 
+def test_15_shown_and_lived_with_pods_on_chosen_nodes_need_the_topology_named(space: Space) -> None:
+    """A Job that only names its Workload starts, and its pods stay gated; with what is handed out they run."""
+    space.queue({space.flavor(topology="gangplan"): 64})
+    ledger = space.ledger()
+    silent, told = (a_job(space.name, name, pods=1, gpus=2, how="hangs") for name in ("silent", "told"))
+    first = adoption.reserve_for(ledger, a_request("silent"), silent)
+    second = adoption.reserve_for(ledger, a_request("told"), told)
+    silent["metadata"]["labels"] = adoption.hand_out(ledger, first.id).labels
+    silent["spec"]["suspend"] = True
+    space.api.create(jobs(space.name), silent)
+    adoption.start(ledger, second.id, told)
+    until(lambda: phases(space, "told") == ["Running"])
+    until(lambda: phases(space, "silent") == ["Pending"])
+    pod = next(space.api.items(f"/api/v1/namespaces/{space.name}/pods", labelSelector="job-name=silent"))
+    assert pod["spec"]["schedulingGates"] == [{"name": "kueue.x-k8s.io/topology"}]
+
+
+def phases(space: Space, job: str) -> list[str]:
+    """Return the phases of a Job's pods."""
+    path = f"/api/v1/namespaces/{space.name}/pods"
+    return [one["status"]["phase"] for one in space.api.items(path, labelSelector=f"job-name={job}")]
+
+
 # ---------------------------------------------------------------- JobSet
 
 

@@ -7,16 +7,21 @@ from datetime import timedelta
 from gangplan.reserve.kueue import adoption, names
 from gangplan.testing import a_request
 from gangplan.types import Level, PodSet, ReservationState, Topology
-from tests.cluster.conftest import Space, until
+from tests.cluster.conftest import Object, Space, until
 from tests.cluster.objects import a_job, condition, jobs
 
 GRANTED = ReservationState.GRANTED
 
 
-def pods_of(space: Space, job: str) -> list[dict[str, object]]:
+def pods_of(space: Space, job: str) -> list[Object]:
     """Return the pods of a Job."""
     path = f"/api/v1/namespaces/{space.name}/pods"
     return list(space.api.items(path, labelSelector=f"batch.kubernetes.io/job-name={job}"))
+
+
+def nodes_of(space: Space, job: str) -> list[str]:
+    """Return the nodes that a Job's pods are bound to."""
+    return [node for one in pods_of(space, job) if (node := one["spec"].get("nodeName"))]
 
 
 def test_a_job_runs_where_its_reservation_said(space: Space) -> None:
@@ -29,12 +34,8 @@ def test_a_job_runs_where_its_reservation_said(space: Space) -> None:
     assert held.state is GRANTED, held
     assert held.request.pod_sets == (PodSet(count=3, gpus_per_pod=8),)
     adoption.start(ledger, held.id, job)
-    bound = until(
-        lambda: (
-            [node for one in pods_of(space, "step") if (node := one["spec"].get("nodeName"))][2:3]
-            and [one["spec"]["nodeName"] for one in pods_of(space, "step")]
-        )
-    )
+    until(lambda: len(nodes_of(space, "step")) == 3)
+    bound = nodes_of(space, "step")
     assert sorted(bound) == sorted(place.node for place in held.placements)
     until(lambda: condition(space.api.get(f"{jobs(space.name)}/step"), "Complete") == "True")
     until(lambda: ledger.get(held.id).state is ReservationState.RELEASED)

@@ -39,6 +39,7 @@ class Mirror(Generic[T]):
         self.there: dict[str, T] = {}
         self.ready = Event()
         self.lists = self.watches = 0  # so often each was asked for: a relist shows
+        self._seen = ""  # the version that the watch has got to
         self._stop = Event()
         self._stream: Stream | None = None
         self._thread = Thread(target=self._run, name=f"mirror {path}", daemon=True)
@@ -55,6 +56,11 @@ class Mirror(Generic[T]):
         if self._thread.is_alive() and self._thread is not current_thread():
             self._thread.join(timeout=5)
 
+    def interrupt(self) -> None:
+        """End the present watch; the next goes on where it was."""
+        if self._stream is not None:
+            self._stream.close()
+
     def _run(self) -> None:
         version, pause = "", _FIRST_PAUSE_S
         while not self._stop.is_set():
@@ -66,9 +72,9 @@ class Mirror(Generic[T]):
                 version = ""
             except GangplanError as error:
                 _log.info("%s", error)
+                version = self._seen
                 self._stop.wait(pause * random.uniform(0.5, 1.5))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
-                version = self._seen
 
     def _list(self) -> str:
         """Take in the whole list, what went meanwhile included; return its version."""
@@ -85,15 +91,13 @@ class Mirror(Generic[T]):
         self.ready.set()
         return version
 
-    _seen = ""
-
     def _watch(self, version: str) -> str:
         """Take in changes until the stream ends; return the version that it got to."""
-        self.watches += 1
         seconds = random.randint(*_WATCH_S)
         began = time.monotonic()
         with self._api.watch(self._path, version, seconds=seconds, **self._query) as stream:
             self._stream = stream
+            self.watches += 1
             if self._stop.is_set():
                 return version
             for kind, item in stream:

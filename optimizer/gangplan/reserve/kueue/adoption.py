@@ -30,12 +30,14 @@ _PLURALS = {"Job": "jobs", "JobSet": "jobsets"}
 class Handout:
     """What a step needs of a reservation that holds slots.
 
-    `labels` belong on the Job that adopts it. Pods that only run beside it take `node_selector` and `tolerations` and
+    `labels` belong on the Job that adopts it, `annotations` on its pods: without them Kueue holds back pods whose nodes
+    it has chosen. Pods that only run beside it take `node_selector` and `tolerations` and
     must carry no queue's name; `pod_sets` are the reserved pods, name by name, with their exact templates.
     """
 
     workload: str
     labels: dict[str, str]
+    annotations: dict[str, str]
     node_selector: dict[str, str]
     tolerations: tuple[Object, ...]
     pod_sets: dict[str, Object]
@@ -161,10 +163,30 @@ def hand_out(ledger: KueueLedger, id: ReservationId) -> Handout:
     return Handout(
         workload=str(id),
         labels=labels_of(request, place.queue, place.ahead),
+        annotations=_topology_notes(claim, body["spec"]["podSets"]),
         node_selector=selector | _domain(claim),
         tolerations=tuple(one for index, one in enumerate(tolerations) if one not in tolerations[:index]),
         pod_sets={one["name"]: one["template"] for one in body["spec"]["podSets"]},
     )
+
+
+def _topology_notes(claim: Claim, pod_sets: list[Object]) -> dict[str, str]:
+    """Return the annotation by which Kueue lets pods go to the nodes that it chose; none where it chose none."""
+    if not any(share.nodes for share in claim.shares):
+        return {}
+    wish: Object = next((one["topologyRequest"] for one in pod_sets if one.get("topologyRequest")), {})
+    for kind in ("required", "preferred"):
+        if kind in wish:
+            return {f"{names.GROUP}/podset-{kind}-topology": wish[kind]}
+    return {f"{names.GROUP}/podset-unconstrained-topology": "true"}
+
+
+def _templates(body: Object) -> list[Object]:
+    """Return the pod templates of a Job or JobSet."""
+    spec = body["spec"]
+    if body["kind"] == "Job":
+        return [spec["template"]]
+    return [one["template"]["spec"]["template"] for one in spec["replicatedJobs"]]
 
 
 def _domain(claim: Claim) -> dict[str, str]:
@@ -178,4 +200,9 @@ def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
     handout = hand_out(ledger, id)
     body = _suspended(manifest)
     body["metadata"]["labels"] |= handout.labels
+    for template in _templates(body):
+        template["metadata"] = {**(template.get("metadata") or {})}
+        notes: dict[str, str] = template["metadata"].get("annotations") or {}
+        if not any(name.endswith("-topology") and name.startswith(names.GROUP) for name in notes):
+            template["metadata"]["annotations"] = notes | handout.annotations
     return ledger.api.create(path_of(ledger.place.namespace, manifest), body)

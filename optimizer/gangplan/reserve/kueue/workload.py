@@ -182,9 +182,9 @@ def node_affinity(flavors: list[Flavor]) -> Object:
 
 
 def topology_request(request: GangRequest, flavors: list[Flavor]) -> Object:
-    """Return the wish for closeness as Kueue knows it."""
+    """Return the wish for closeness as Kueue knows it; with none, pods still go to the nodes that Kueue chose."""
     wish = request.topology
     if wish is None or wish.level is Level.ZONE:
-        return {}
+        return {"unconstrained": True} if all(flavor.levels for flavor in flavors) else {}
     level = flavors[0].level(wish.level)
     return {"required" if wish.required else "preferred": level}
