@@ -155,10 +155,10 @@ def kubeconfig() -> Path:
 
 @pytest.fixture(scope="session")
 def own() -> Iterator[Cluster]:
-    """A second cluster, whose servers a test may kill, and where Kueue waits 6 s for pods to be ready."""
+    """A second cluster, whose servers a test may kill, and where Kueue waits 15 s for pods to be ready."""
     if why := build.missing():
         pytest.skip(why)
-    cluster = Cluster(Options(wait_for_pods_ready="6s")).start()
+    cluster = Cluster(Options(wait_for_pods_ready="15s")).start()
     try:
         cluster.apply([fleet.topology()])
         cluster.create_all("/api/v1/nodes", fleet.nodes(fleet.DEFAULT))
