@@ -121,6 +121,18 @@ def test_the_doctor_names_a_queue_that_is_not_there(space: Space, queue: str) ->
     assert "is no LocalQueue: use one of queue" in bad[0].said
 
 
+def test_the_doctor_names_a_queue_of_multikueue(space: Space) -> None:
+    """Hazard 10: it rejects reservations; the finding says which check does it."""
+    check = {"metadata": {"name": f"{space.name}-far"}, "spec": {"controllerName": "kueue.x-k8s.io/multikueue"}}
+    space.make(f"{names.API}/admissionchecks", {"apiVersion": names.VERSION, "kind": "AdmissionCheck", **check})
+    name = space.queue({space.flavor(): 8})
+    strategy = {"admissionChecksStrategy": {"admissionChecks": [{"name": f"{space.name}-far"}]}}
+    space.api.merge(f"{names.API}/clusterqueues/{name}", {"spec": strategy})
+    bad = [one for one in examine(space.api, Place(namespace=space.name, queue="queue")) if one.level == BAD]
+    assert [one.what for one in bad] == ["hazard 10"]
+    assert "use a queue without it" in bad[0].remedy
+
+
 def test_every_right_is_one_that_a_call_needs() -> None:
     """The list is short enough to read: nothing may write outside the namespace of the queue."""
     assert {verb for space, _, _, verb in rights() if not space} <= {"get", "list", "watch"}

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 # Blocks for an environment of their own are executed by that environment's tier; `make` by a person and by CI itself.
-ELSEWHERE = {"airflow": "tests/airflow", "kfp": "tests/kfp", "make": "CI"}
+ELSEWHERE = {"airflow": "tests/airflow", "kfp": "tests/kfp", "cluster": "tests/cluster", "make": "CI"}
 
 
 def blocks(page: Path) -> list[tuple[str, str, int]]:

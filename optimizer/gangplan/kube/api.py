@@ -192,6 +192,17 @@ class Stream:
             (shutdown or self._answer.close)()
 
 
+def whole(quantity: str | int) -> int:
+    """Return a Kubernetes quantity ("8", "100k", "1Ti") as a whole number, rounded down."""
+    text = str(quantity)
+    if text.isdigit():
+        return int(text)
+    with needs_extras():
+        from kubernetes.utils.quantity import parse_quantity
+    parse: Any = parse_quantity
+    return int(parse(text))
+
+
 def connect(context: str = "", *, kubeconfig: str = "") -> Api:
     """Open the cluster of a kubeconfig's context (default: the current one), or the one that this pod runs in."""
     with needs_extras():

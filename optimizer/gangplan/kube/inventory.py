@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gangplan.errors import InputError
-from gangplan.kube.api import Api, Object
+from gangplan.kube.api import Api, Object, whole
 from gangplan.types import WHOLE_GPU, Fleet, Pool, PoolKind
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/pods"
@@ -129,7 +129,7 @@ def _moment(text: str | None) -> datetime | None:
 
 def _accelerators(resources: Object) -> tuple[str, int]:
     """Return the accelerator resource that there is most of, and its count: GPUs, MIG slices, TPUs."""
-    found = {name: int(value) for name, value in resources.items() if name.startswith(_VENDORS) and int(value)}
+    found = {name: whole(value) for name, value in resources.items() if name.startswith(_VENDORS)}
     best = max(found, key=lambda name: found[name], default="")
     return best, found.get(best, 0)
 

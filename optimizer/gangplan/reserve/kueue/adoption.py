@@ -201,8 +201,13 @@ def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
     body = _suspended(manifest)
     body["metadata"]["labels"] |= handout.labels
     for template in _templates(body):
-        template["metadata"] = {**(template.get("metadata") or {})}
-        notes: dict[str, str] = template["metadata"].get("annotations") or {}
-        if not any(name.endswith("-topology") and name.startswith(names.GROUP) for name in notes):
-            template["metadata"]["annotations"] = notes | handout.annotations
+        _annotate(template, handout.annotations)
     return ledger.api.create(path_of(ledger.place.namespace, manifest), body)
+
+
+def _annotate(template: Object, notes: dict[str, str]) -> None:
+    """Give a pod template annotations, unless it names a topology itself."""
+    meta: Object = dict(template.get("metadata") or {})
+    own: dict[str, str] = meta.get("annotations") or {}
+    if not any(name.startswith(names.GROUP) and name.endswith("-topology") for name in own):
+        template["metadata"] = meta | {"annotations": own | notes}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gangplan.kube.api import Object
+from gangplan.kube.api import Object, whole
 from gangplan.reserve.kueue import names
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.types import Token
@@ -150,7 +150,7 @@ def us_from(text: str) -> int:
 
 def gpus_in(resources: Object) -> int:
     """Return the accelerators in a list of resources: GPUs, MIG slices, TPUs, whatever the vendor."""
-    return sum(int(value) for name, value in resources.items() if is_accelerator(name) and str(value).isdigit())
+    return sum(whole(value) for name, value in resources.items() if is_accelerator(name))
 
 
 def is_accelerator(resource: str) -> bool:

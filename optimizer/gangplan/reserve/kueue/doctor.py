@@ -126,7 +126,8 @@ def _multikueue(api: Api, view: View) -> Iterator[Finding]:
     spec = api.get(f"{names.API}/clusterqueues/{view.mine.name}")["spec"]
     strategy: Object = spec.get("admissionChecksStrategy") or {}
     for check in strategy.get("admissionChecks", ()):
-        if "multikueue" in check["name"].lower():
+        found = api.get(f"{names.API}/admissionchecks/{check['name']}")
+        if found["spec"]["controllerName"] == "kueue.x-k8s.io/multikueue":
             said = f"ClusterQueue {view.mine.name} has the admission check {check['name']}"
             remedy = "MultiKueue rejects reservations: use a queue without it"
             yield Finding(level=BAD, what="hazard 10", said=said, remedy=remedy)

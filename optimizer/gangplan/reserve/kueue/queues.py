@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gangplan.errors import InputError, NotFoundError
-from gangplan.kube.api import Api, Object
+from gangplan.kube.api import Api, Object, whole
 from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.claim import is_accelerator
 from gangplan.types import Level
@@ -135,8 +135,8 @@ def _quotas(spec: Object, resource: str) -> list[tuple[str, Quota]]:
             for one in flavor["resources"]:
                 if one["name"] == resource:
                     limits = [one.get("borrowingLimit"), one.get("lendingLimit")]
-                    borrow, lend = (None if limit is None else int(limit) for limit in limits)
-                    quota = Quota(nominal=int(one["nominalQuota"]), borrow=borrow, lend=lend)
+                    borrow, lend = (None if limit is None else whole(limit) for limit in limits)
+                    quota = Quota(nominal=whole(one["nominalQuota"]), borrow=borrow, lend=lend)
                     found.append((flavor["name"], quota))
     return found
 
