@@ -96,6 +96,7 @@ def main() -> None:
             with Cluster() as cluster:
                 clients.furnish(cluster, fleet.DEFAULT)
                 figures += part(cluster)
+            print(f"{figures[-1].name}: {figures[-1].value:.3g} ({figures[-1].peer})", flush=True)
     report("cluster", figures)
 
 

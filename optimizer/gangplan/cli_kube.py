@@ -27,6 +27,7 @@ kube_app = typer.Typer(
 Ledger = Annotated[
     str, typer.Option("--ledger", help="kueue://<context>/<namespace>/<LocalQueue>; default: the settings'.")
 ]
+Context = Annotated[str, typer.Option(help="The kubeconfig's context; default: the current one.")]
 Manifest = Annotated[Path, typer.Argument(help="A Job or JobSet in YAML; - reads it from standard input.")]
 
 
@@ -99,6 +100,35 @@ def hand_out(key: Annotated[str, typer.Argument(help="Request key.")], as_json: 
     with _kueue() as ledger:
         said = asdict(adoption.hand_out(ledger, ledger.find(key).id))
     emit(as_json, said, lambda said: yaml.safe_dump(said, sort_keys=False))
+
+
+@kube_app.command("fleet", epilog="Example:  gangplan kube fleet --context my-context > .gangplan/fleet.yaml")
+def fleet(context: Context = "") -> None:
+    """Print the fleet file of the cluster's nodes with accelerators, a pool for each pool label; prices are yours to give."""
+    from gangplan.kube.api import connect
+    from gangplan.kube.inventory import fleet_of, read_nodes
+
+    found = fleet_of(read_nodes(connect(context)))
+    pools = [{**vars(pool), "kind": pool.kind.value} for pool in found.pools]
+    yaml.safe_dump({"pools": pools, "nodes": dict(found.nodes)}, sys.stdout, sort_keys=False)
+
+
+@kube_app.command("usage", epilog="Example:  gangplan kube usage --json")
+def usage(context: Context = "", as_json: AsJson = False) -> None:
+    """Show who runs and waits with how many accelerators now, and how long what ended had run."""
+    from gangplan.kube.api import connect
+    from gangplan.kube.inventory import read_pods, usage_of
+
+    said = [asdict(one) for one in usage_of(read_pods(connect(context)))]
+    emit(as_json, said, _usage)
+
+
+def _usage(said: list[dict[str, Any]]) -> RenderableType:
+    """Show one line for each tenant and resource."""
+    rows = [
+        (one["tenant"], one["resource"], one["running"], one["waiting"], one["ended"], one["hours"]) for one in said
+    ]
+    return show.table("Accelerators", ("tenant", "resource", "running", "waiting", "pods ended", "their hours"), rows)
 
 
 def _kueue() -> KueueLedger:

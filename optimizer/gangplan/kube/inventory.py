@@ -182,3 +182,36 @@ def read_nodes(api: Api) -> list[Node]:
 def read_pods(api: Api) -> list[Pod]:
     """Return the cluster's pods that ask for accelerators."""
     return [pod for item in api.items(PODS) if (pod := pod_from(item)) is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """What one tenant runs and waits for now, and the accelerator-hours of its pods that are over but still there."""
+
+    tenant: str
+    resource: str
+    running: int
+    waiting: int
+    ended: int
+    hours: float
+
+
+def usage_of(pods: Iterable[Pod]) -> list[Use]:
+    """Return who uses how much, by tenant (a namespace) and resource."""
+    groups: dict[tuple[str, str], list[Pod]] = {}
+    for pod in pods:
+        groups.setdefault((pod.tenant, pod.resource), []).append(pod)
+    return [_use(*names, of_group) for names, of_group in sorted(groups.items())]
+
+
+def _use(tenant: str, resource: str, pods: list[Pod]) -> Use:
+    ended = [pod for pod in pods if pod.ended is not None and pod.started is not None]
+    seconds = sum(pod.count * (pod.ended - pod.started).total_seconds() for pod in ended if pod.ended and pod.started)
+    return Use(
+        tenant=tenant,
+        resource=resource,
+        running=sum(pod.count for pod in pods if pod.phase == "Running"),
+        waiting=sum(pod.count for pod in pods if pod.phase == "Pending"),
+        ended=len(ended),
+        hours=round(seconds / 3600, 3),
+    )

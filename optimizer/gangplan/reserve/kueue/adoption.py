@@ -14,8 +14,9 @@ from typing import Any
 
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.kube.api import Api, Object
-from gangplan.reserve.codec import id_of, request_from
+from gangplan.reserve.codec import id_of
 from gangplan.reserve.kueue import names
+from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.claim import Claim, gpus_in
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.reserve.kueue.queues import Flavor
@@ -151,7 +152,7 @@ def hand_out(ledger: KueueLedger, id: ReservationId) -> Handout:
     claim = ledger.claim(id)
     if not claim.safe:
         raise StaleTokenError(f"reservation {id}: holds no slots now, so nothing may start on it: wait for its grant")
-    request, place = request_from(claim.request), ledger.place
+    request, place = request_of(claim.request), ledger.place
     flavors = [ledger.view().flavors[share.flavor] for share in claim.shares if share.flavor]
     body = ledger.api.get(f"{names.workloads(place.namespace)}/{id}")
     updates = [one for check in body["status"].get("admissionChecks", ()) for one in check.get("podSetUpdates", ())]

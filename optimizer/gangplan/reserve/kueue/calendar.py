@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
-from gangplan.reserve.codec import request_from
+from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.claim import Claim
 from gangplan.reserve.kueue.picture import lease_of, state_of
 from gangplan.reserve.kueue.queues import View
@@ -137,7 +137,7 @@ def holds_of(claims: Iterable[Claim], now: int) -> list[Hold]:
 def _end(claim: Claim) -> int:
     """Return by when it is over at the latest."""
     if claim.request:
-        lease = lease_of(claim, request_from(claim.request))
+        lease = lease_of(claim, request_of(claim.request))
         if lease is not None:
             return lease.hard_end
     if claim.limit_s is None or claim.admitted is None:
@@ -164,7 +164,7 @@ def wish_of(claim: Claim, view: View, queues: dict[str, str]) -> Wish | None:
     flavors, earliest = tuple(known[queue].quotas), 0
     span = FOREVER // 4 if claim.limit_s is None else claim.limit_s * SECOND
     if claim.request:
-        request = request_from(claim.request)
+        request = request_of(claim.request)
         flavors = tuple(flavor.name for flavor in view.fitting(request.accelerators)) or flavors
         earliest, span = (to_us(request.earliest_start) if request.earliest_start else 0), span_us(request.limit)
     return Wish(claim.key, queue, flavors, claim.gpus, span, earliest, (-claim.priority, claim.created))

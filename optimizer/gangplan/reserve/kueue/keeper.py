@@ -15,14 +15,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from threading import Condition, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, NotFoundError
 from gangplan.kube.api import Api, ConflictError, Object
 from gangplan.kube.mirror import Mirror
-from gangplan.reserve.codec import request_from
 from gangplan.reserve.kueue import names, picture
+from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.claim import Claim, claim_from
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.moments import SECOND, from_us, to_us
@@ -48,9 +48,10 @@ class Keeper:
         selector = f"{names.MANAGED}=gangplan,{names.QUEUE}={queue}"
         self._mirror = Mirror(api, names.workloads(namespace), _ours, self._heard, labelSelector=selector)
         self._subscribers = Subscribers()
-        self._news = Condition()  # guards the heap, and is told of every change
+        self._news = Condition()  # guards what follows, and wakes the worker
         self._due: list[tuple[int, int, str]] = []  # moment, number, Workload
         self._numbers = count()
+        self._waiting: dict[str, list[Event]] = {}
         self._starting, self._started, self._closed = Lock(), False, False
         self._worker = Thread(target=self._work, name=f"keeper {namespace}/{queue}", daemon=True)
 
@@ -76,16 +77,27 @@ class Keeper:
 
     def until(self, id: str, good: Callable[[Claim], bool], seconds: float) -> Claim | None:
         """Wait until a reservation is as said; None when it is not in time."""
-        deadline = time.monotonic() + seconds
+        deadline, name = time.monotonic() + seconds, f"{self._namespace}/{id}"
+        changed = Event()
         with self._news:
-            while True:
+            self._waiting.setdefault(name, []).append(changed)
+        try:
+            while not self._closed:
+                changed.clear()
                 claim = self.seen(id)
                 if claim is not None and good(claim):
                     return claim
-                left = deadline - time.monotonic()
-                if left <= 0 or self._closed:
+                if not changed.wait(max(0.0, deadline - time.monotonic())):
                     return None
-                self._news.wait(left)
+            return None
+        finally:
+            self._stop_waiting(name, changed)
+
+    def _stop_waiting(self, name: str, changed: Event) -> None:
+        with self._news:
+            self._waiting[name].remove(changed)
+            if not self._waiting[name]:
+                del self._waiting[name]
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """Tell `callback` soon how a reservation stands, then every change of it."""
@@ -100,6 +112,8 @@ class Keeper:
         with self._news:
             self._closed = True
             self._news.notify_all()
+            for changed in [one for of_name in self._waiting.values() for one in of_name]:
+                changed.set()
         if self._started:
             self._mirror.close()
             self._worker.join(timeout=5)
@@ -118,7 +132,8 @@ class Keeper:
                     self._push(due, name)
             elif before is not None and not picture.state_of(before).final:
                 self._gone(before)
-            self._news.notify_all()
+            for changed in self._waiting.get(name, ()):
+                changed.set()
 
     def _gone(self, last: Claim) -> None:
         """Somebody deleted a reservation that was not over: whoever waits for it hears that it was cancelled."""
@@ -128,7 +143,7 @@ class Keeper:
 
     def _push(self, moment: int, name: str) -> None:
         heapq.heappush(self._due, (moment, next(self._numbers), name))
-        if moment == 0:
+        if self._due[0][0] == moment:  # the worker has to look sooner than it thought
             self._news.notify_all()
 
     # ------------------------------------------------------------ the worker's thread
@@ -182,7 +197,7 @@ class Keeper:
 
     def _act(self, claim: Claim, now: int, ready: bool) -> Claim:
         moment = from_us(now)
-        request = request_from(claim.request)
+        request = request_of(claim.request)
         if picture.ended_by_time(claim):
             return claim if claim.owner else self._pen.end(claim, picture.EXPIRED, "walltime", moment)
         if claim.evicted:

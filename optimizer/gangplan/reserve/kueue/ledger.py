@@ -23,9 +23,10 @@ from gangplan.errors import (
 )
 from gangplan.kube.api import Api, ConflictError, Object, RejectedError
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.codec import id_of, request_from, request_text
+from gangplan.reserve.codec import id_of
 from gangplan.reserve.contract import POLL, PolicyChange, Sleep
 from gangplan.reserve.kueue import names, picture
+from gangplan.reserve.kueue.annotation import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Wish, holds_of, line_of
 from gangplan.reserve.kueue.claim import Claim, claim_from
 from gangplan.reserve.kueue.keeper import Keeper
@@ -111,7 +112,10 @@ class KueueLedger:
         require_type("request", request, GangRequest, "a GangRequest")
         view = self.view()
         flavors = refuse(request, view)
-        return self._submit(request, lambda where: workload_of(request, flavors, classes=view.classes, **where))
+        chooses = len(flavors) < len(view.mine.quotas)
+        return self._submit(
+            request, lambda where: workload_of(request, flavors, chooses=chooses, classes=view.classes, **where)
+        )
 
     def submit_for(self, request: GangRequest, pod_sets: list[Object]) -> Reservation:
         """Ask for a gang whose pods are exactly those of a Job that is to adopt it."""
@@ -139,7 +143,7 @@ class KueueLedger:
 
     def _same(self, claim: Claim, request: GangRequest) -> None:
         """Refuse a key that was used for another request."""
-        if claim.request != request_text(request):
+        if claim.request != annotation_of(request):
             raise KeyConflictError(f"request_key: {request.request_key!r} was used with another body: choose another")
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
@@ -150,7 +154,7 @@ class KueueLedger:
             require_positive("ttl", ttl.total_seconds())
 
         def act(claim: Claim) -> Claim:
-            request, now = request_from(claim.request), to_us(self._clock())
+            request, now = request_of(claim.request), to_us(self._clock())
             lease = picture.lease_of(claim, request)
             if not claim.safe or claim.token != token or lease is None or picture.opens_later(claim, request, now):
                 raise self._stale(claim, "renewed")
@@ -299,7 +303,7 @@ class KueueLedger:
 
     def _holders(self, claim: Claim) -> tuple[str, ...]:
         """Return those who hold what a request could use, the first to go first."""
-        request = request_from(claim.request)
+        request = request_of(claim.request)
         fitting = {flavor.name for flavor in self.view().fitting(request.accelerators)}
         calendar, _ = self._calendar()
         holds = sorted((hold for hold in calendar.holds if hold.flavor in fitting), key=lambda hold: hold.end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gangplan.reserve.codec import request_from
+from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.claim import Claim, Mark
 from gangplan.reserve.kueue.workload import pod_set_name
 from gangplan.reserve.moments import SECOND, from_us, or_none_at, span_us, to_us
@@ -92,7 +92,7 @@ def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
 
 def picture(claim: Claim, now: int, *, eta: int | None = None, reason: Reason | None = None) -> Reservation:
     """Return the reservation that a Workload is."""
-    request = request_from(claim.request)
+    request = request_of(claim.request)
     state, lease = state_of(claim), lease_of(claim, request)
     if state is ReservationState.GRANTED and opens_later(claim, request, now):
         state, lease, eta = ReservationState.WAITING, None, to_us(request.earliest_start or from_us(now))
@@ -126,7 +126,7 @@ def ended(claim: Claim, lease: Lease | None) -> int:
 
 def placements(claim: Claim) -> tuple[Placement, ...]:
     """Return the slots: by node where Kueue knows the topology, else by flavor with an empty node."""
-    request = request_from(claim.request)
+    request = request_of(claim.request)
     places = {pod_set_name(index): index for index in range(len(request.pod_sets))}
     found: list[Placement] = []
     order = [name for name, _, gpus in claim.pod_sets if gpus]
@@ -192,7 +192,7 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
         return None
     if claim.evicted or ended_by_time(claim):
         return now
-    request = request_from(claim.request)
+    request = request_of(claim.request)
     dues: list[int] = []
     if claim.safe:
         lease = lease_of(claim, request)

@@ -9,8 +9,9 @@ from typing import Any
 
 from gangplan.errors import InputError
 from gangplan.kube.api import Object
-from gangplan.reserve.codec import id_of, request_text
+from gangplan.reserve.codec import id_of
 from gangplan.reserve.kueue import names
+from gangplan.reserve.kueue.annotation import annotation_of
 from gangplan.reserve.kueue.queues import Flavor, View
 from gangplan.reserve.moments import to_us
 from gangplan.types import GangRequest, Level, PodSet
@@ -91,14 +92,18 @@ def workload_of(
     request: GangRequest,
     flavors: list[Flavor],
     *,
+    chooses: bool = True,
     classes: Mapping[str, int],
     namespace: str,
     queue: str,
     now: datetime,
     ahead: timedelta,
 ) -> Object:
-    """Return the Workload of a request; one whose window is far away is not queued yet."""
-    pod_sets = [_pod_set(request, index, pods, flavors) for index, pods in enumerate(request.pod_sets)]
+    """Return the Workload of a request; one whose window is far away is not queued yet.
+
+    Where every flavor of the queue will do (`chooses` is false) nothing need keep Kueue to some of them.
+    """
+    pod_sets = [_pod_set(request, index, pods, flavors, chooses) for index, pods in enumerate(request.pod_sets)]
     where = {"namespace": namespace, "queue": queue}
     return adopted_workload(request, pod_sets, classes=classes, **where, now=now, ahead=ahead)
 
@@ -126,7 +131,7 @@ def adopted_workload(
             "name": id_of(request.request_key),
             "namespace": namespace,
             "labels": {names.MANAGED: "gangplan", names.QUEUE: queue},
-            "annotations": {names.REQUEST: request_text(request), names.SUBMITTED: str(to_us(now))},
+            "annotations": {names.REQUEST: annotation_of(request), names.SUBMITTED: str(to_us(now))},
         },
         "spec": spec,
     }
@@ -153,11 +158,11 @@ def priority_of(request: GangRequest, classes: Mapping[str, int]) -> Object:
     return {"priority": classes[request.priority_class], "priorityClassRef": reference}
 
 
-def _pod_set(request: GangRequest, index: int, pods: PodSet, flavors: list[Flavor]) -> Object:
+def _pod_set(request: GangRequest, index: int, pods: PodSet, flavors: list[Flavor], chooses: bool) -> Object:
     gpus = {names.resource_of(request.slot): str(pods.gpus_per_pod)}
     container = {"name": "held", "image": IMAGE, "resources": {"requests": gpus, "limits": gpus}}
     spec: Object = {"containers": [container], "restartPolicy": "Never"}
-    if chosen := node_affinity(flavors):
+    if chooses and (chosen := node_affinity(flavors)):
         spec["affinity"] = {"nodeAffinity": chosen}
     found: Object = {"name": pod_set_name(index), "count": pods.count, "template": {"spec": spec}}
     if wish := topology_request(request, flavors):
