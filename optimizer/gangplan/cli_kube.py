@@ -104,7 +104,7 @@ def hand_out(key: Annotated[str, typer.Argument(help="Request key.")], as_json: 
 
 @kube_app.command("fleet", epilog="Example:  gangplan kube fleet --context my-context > .gangplan/fleet.yaml")
 def fleet(context: Context = "") -> None:
-    """Print the fleet file of the cluster's nodes with accelerators, a pool for each pool label; prices are yours to give."""
+    """Print the fleet file of the nodes with accelerators, a pool for each pool label; its prices are 0."""
     from gangplan.kube.api import connect
     from gangplan.kube.inventory import fleet_of, read_nodes
 

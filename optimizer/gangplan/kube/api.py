@@ -198,9 +198,9 @@ def whole(quantity: str | int) -> int:
     if text.isdigit():
         return int(text)
     with needs_extras():
-        from kubernetes.utils.quantity import parse_quantity
-    parse: Any = parse_quantity
-    return int(parse(text))
+        from kubernetes.utils import quantity as quantities
+    module: Any = quantities
+    return int(module.parse_quantity(text))
 
 
 def connect(context: str = "", *, kubeconfig: str = "") -> Api:

@@ -100,7 +100,7 @@ def pod_from(item: Object) -> Pod | None:
     if not asked:
         return None
     resource = max(asked, key=lambda name: asked[name])
-    owner = next(iter(meta.get("ownerReferences", ())), {})
+    owners: list[Object] = meta.get("ownerReferences", [])
     return Pod(
         tenant=sys.intern(meta.get("namespace", "")),
         name=meta["name"],
@@ -111,7 +111,7 @@ def pod_from(item: Object) -> Pod | None:
         created=datetime.fromisoformat(meta["creationTimestamp"]),
         started=_moment(status.get("startTime")),
         ended=_ended(status),
-        owner=sys.intern(f"{owner['kind']}/{owner['name']}" if owner else ""),
+        owner=sys.intern(f"{owners[0]['kind']}/{owners[0]['name']}" if owners else ""),
     )
 
 

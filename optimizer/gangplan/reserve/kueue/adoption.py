@@ -175,7 +175,8 @@ def _topology_notes(claim: Claim, pod_sets: list[Object]) -> dict[str, str]:
     """Return the annotation by which Kueue lets pods go to the nodes that it chose; none where it chose none."""
     if not any(share.nodes for share in claim.shares):
         return {}
-    wish: Object = next((one["topologyRequest"] for one in pod_sets if one.get("topologyRequest")), {})
+    wishes: list[Object] = [one["topologyRequest"] for one in pod_sets if one.get("topologyRequest")]
+    wish = wishes[0] if wishes else Object()
     for kind in ("required", "preferred"):
         if kind in wish:
             return {f"{names.GROUP}/podset-{kind}-topology": wish[kind]}

@@ -147,7 +147,7 @@ def _settings(api: Api) -> Iterator[Finding]:
     config: Object = yaml.safe_load(found["data"]["controller_manager_config.yaml"])
     waits: Object = config.get("waitForPodsReady") or {}
     if waits.get("blockAdmission"):
-        said = "waitForPodsReady blocks all admissions until a reservation's pods are ready, which takes a second"
+        said = "waitForPodsReady blocks all admissions until a reservation's pods are ready, which takes seconds"
         yield Finding(level=NOTE, what="hazard 2", said=said, remedy="set blockAdmission to false")
     elif waits:
         yield Finding(level=GOOD, what="hazard 2", said="waitForPodsReady is on: reservations say that they are ready")

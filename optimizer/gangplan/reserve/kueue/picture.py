@@ -34,6 +34,10 @@ _ENDS = {
 _BY_TIME = "MaximumExecutionTimeExceeded"
 
 
+_READY_AFTER = 3 * SECOND
+"""What lives shorter never says that its pods are ready; Kueue's clock counts whole seconds, so 2 may be over at once."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lease:
     """A grant as the clock has it, in microseconds: from when, to when, and no renewal past which end."""
@@ -200,7 +204,7 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
         if opens_later(claim, request, now) and request.earliest_start:
             dues.append(to_us(request.earliest_start))
         if not claim.on("PodsReady") and not claim.owner:
-            dues.append((claim.admitted or now) + SECOND)
+            dues.append((claim.admitted or now) + _READY_AFTER)
     else:
         latest = last_start(request)
         dues += [latest] if latest is not None and not claim.evictions else []
