@@ -35,7 +35,7 @@ _BY_TIME = "MaximumExecutionTimeExceeded"
 
 
 _READY_AFTER = 3 * SECOND
-"""What lives shorter never says that its pods are ready; Kueue's clock counts whole seconds, so 2 may be over at once."""
+"""What lives shorter never says that its pods are ready. Kueue's clock counts whole seconds: 1 may be over at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
