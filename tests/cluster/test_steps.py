@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
+from gangplan import steps
+from gangplan.errors import StaleTokenError
+from gangplan.hold import hold
 from gangplan.reserve.kueue import adoption, names
+from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.testing import a_request
-from gangplan.types import Level, PodSet, ReservationState, Topology
+from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
 from tests.cluster.conftest import Object, Space, until
 from tests.cluster.objects import a_job, condition, jobs
 
@@ -75,3 +81,34 @@ def test_what_is_handed_out_names_the_flavor_and_the_workload(space: Space, queu
     assert handout.node_selector == {"gangplan.io/pool": "h100-owned", "nvidia.com/gpu.product": "NVIDIA-H100"}
     assert [one["key"] for one in handout.tolerations] == ["nvidia.com/gpu"]
     assert set(handout.pod_sets) == {"pods-0"}
+
+
+def test_a_pipelines_step_is_safe_to_retry_and_gives_everything_back(ledger: KueueLedger, space: Space) -> None:
+    """What the Airflow operator and the KFP component do: the same reservation on a retry, a new one on a new run."""
+    until_then = space.clock() + timedelta(minutes=10)
+    first = steps.submit(ledger, a_request("step"), until_then)
+    assert steps.submit(ledger, a_request("step"), until_then).id == first.id
+    with hold(ledger, first.id, first.token or Token(0), clock=space.clock) as held:
+        held.check()
+    assert [one.state for one in steps.give_back(ledger, "step")] == [ReservationState.RELEASED]
+    assert steps.give_back(ledger, "step") == []
+    again = steps.submit(ledger, a_request("step"), until_then)
+    assert again.request.request_key == "step#2"
+    assert again.state is GRANTED
+
+
+def test_a_holder_whose_slots_were_taken_is_told(space: Space) -> None:
+    """The block that holds the lease hears at its next renewal that another gang has the slots."""
+    space.queue({space.flavor(): 8}, preempts=True)
+    ledger = space.ledger()
+    low = ledger.submit(a_request("low", priority=1, preemptible=True))
+    with pytest.raises(StaleTokenError, match="the lease was lost"):
+        take_its_slots(ledger, low, space)
+
+
+def take_its_slots(ledger: KueueLedger, low: Reservation, space: Space) -> None:
+    """Hold a lease while another gang preempts it."""
+    with hold(ledger, low.id, low.token or Token(0), ttl=timedelta(seconds=2), clock=space.clock) as held:
+        high = ledger.submit(a_request("high", priority=9, preemptible=True))
+        assert ledger.wait(high.id, timeout=timedelta(seconds=10)).state is GRANTED
+        until(held.lost.is_set)
