@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -12,8 +14,6 @@ import yaml
 from gangplan.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cluster.servers.cluster import Cluster
 
 Object = dict[str, Any]
@@ -36,13 +36,14 @@ _NEED_PODS = ("Deployment", "APIService")
 def start_all(cluster: Cluster) -> None:
     """Start the three; JobSet's kind of object must be there before Kueue starts."""
     start_kwok(cluster)
-    for name in ("jobset", "kueue"):
-        everything = manifests(cluster, name)
-        kinds = [one for one in everything if one["kind"] in ("Namespace", "CustomResourceDefinition")]
-        cluster.apply(kinds)
-        cluster.apply(one for one in everything if one not in kinds)
-    start_jobset(cluster)
+    everything = [one for name in ("jobset", "kueue") for one in manifests(cluster, name)]
+    kinds = [one for one in everything if one["kind"] in ("Namespace", "CustomResourceDefinition")]
+    cluster.apply(kinds)
+    cluster.apply(one for one in everything if one not in kinds)
     start_kueue(cluster)
+    start_jobset(cluster)
+    for name in ("jobset", "kueue"):
+        copy_certificate(cluster, name)
     for name in ("jobset", "kueue"):
         cluster.servers[name].wait_until(lambda name=name: webhook_serves(cluster, name), 90)
 
@@ -102,8 +103,8 @@ def pod_stages(cluster: Cluster) -> str:
 def start_jobset(cluster: Cluster) -> None:
     """Start JobSet; it looks for its certificate in a folder fixed in its code, and serves that of its own TMPDIR."""
     folder = cluster.folder / "jobset"
-    certificates = folder / "k8s-webhook-server" / "serving-certs"
-    certificates.mkdir(parents=True)
+    certificates = folder / "certificates"
+    first_certificate(cluster, certificates)
     config = {
         "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
         "kind": "Configuration",
@@ -116,23 +117,16 @@ def start_jobset(cluster: Cluster) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     account = cluster.token_kubeconfig("jobset-system", "jobset-controller-manager")
     command = [cluster.binary("jobset"), f"--config={folder / 'config.yaml'}", f"--kubeconfig={account}"]
-    cluster.start_server("jobset", command)
-    copy_certificate(cluster, "jobset-system", "jobset-webhook-server-cert", certificates)
     # The start is held up until files lie here, whatever is in them; what is served is from the folder above.
-    from pathlib import Path
-
-    fixed = Path("/tmp/k8s-webhook-server/serving-certs")  # noqa: S108
-    fixed.mkdir(parents=True, exist_ok=True)
-    for file in certificates.iterdir():
-        if not (fixed / file.name).exists():
-            (fixed / file.name).write_bytes(file.read_bytes())
+    first_certificate(cluster, Path("/tmp/k8s-webhook-server/serving-certs"))  # noqa: S108
+    cluster.start_server("jobset", command)
 
 
 def start_kueue(cluster: Cluster) -> None:
     """Start Kueue with its own configuration, but for ports, one replica, and what the options say."""
     folder = cluster.folder / "kueue"
     certificates = folder / "certificates"
-    certificates.mkdir(parents=True)
+    first_certificate(cluster, certificates)
     (folder / "config.yaml").write_text(yaml.safe_dump(kueue_config(cluster, certificates)))
     account = cluster.token_kubeconfig("kueue-system", "kueue-controller-manager")
     command = [
@@ -142,7 +136,6 @@ def start_kueue(cluster: Cluster) -> None:
         "--feature-gates=VisibilityOnDemand=false",  # that server wants to be in a pod
     ]
     cluster.start_server("kueue", command)
-    copy_certificate(cluster, "kueue-system", "kueue-webhook-server-cert", certificates)
 
 
 def kueue_config(cluster: Cluster, certificates: Path) -> Object:
@@ -165,31 +158,39 @@ def kueue_config(cluster: Cluster, certificates: Path) -> Object:
     return config
 
 
-def copy_certificate(cluster: Cluster, namespace: str, name: str, folder: Path) -> None:
-    """Do a kubelet's work: bring a secret to the files that the controller waits for, once it has made it."""
-    import base64
+def first_certificate(cluster: Cluster, folder: Path) -> None:
+    """Lay a certificate where a controller looks for its own: it then starts at once, and takes its own up later."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, source in (("tls.crt", "apiserver.crt"), ("tls.key", "apiserver.key"), ("ca.crt", "ca.crt")):
+        if not (folder / name).exists():
+            (folder / name).write_bytes((cluster.folder / source).read_bytes())
 
+
+def copy_certificate(cluster: Cluster, name: str) -> None:
+    """Do a kubelet's work: bring the secret that a controller has made to the files that it serves from."""
+    path = f"/api/v1/namespaces/{name}-system/secrets/{name}-webhook-server-cert"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            data = cluster.api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}").get("data", {})
+            data = cluster.api.get(path).get("data", {})
         except NotFoundError:
             data = {}
         if data.get("tls.crt"):
             for file, value in data.items():
-                (folder / file).write_bytes(base64.b64decode(value))
+                (cluster.folder / name / "certificates" / file).write_bytes(base64.b64decode(value))
             return
         time.sleep(0.05)
-    raise TimeoutError(f"{namespace}/{name} has no certificate; see {cluster.logs}")
+    raise TimeoutError(f"{name} has made no certificate; see {cluster.logs}")
 
 
 def webhook_serves(cluster: Cluster, name: str) -> bool:
-    """Tell whether a controller's webhook answers."""
+    """Tell whether a controller's webhook answers with the certificate that it has made."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    own = ssl.PEM_cert_to_DER_cert((cluster.folder / name / "certificates" / "tls.crt").read_text())
+    address = ("127.0.0.1", cluster.ports[f"{name}-webhook"])
     try:
-        with socket.create_connection(("127.0.0.1", cluster.ports[f"{name}-webhook"]), timeout=2) as plain:
-            context.wrap_socket(plain).close()
+        with socket.create_connection(address, timeout=2) as plain, context.wrap_socket(plain) as secure:
+            return secure.getpeercert(binary_form=True) == own
     except OSError:
         return False
-    return True
