@@ -22,12 +22,14 @@ from benchmarks._figures import Figure, report
 from benchmarks._kueue_load import BASELINE
 
 ROUNDS = 3
-COUNT, THREADS = 1_000, 16
+COUNT, THREADS, WARM = 1_000, 16, 100
 PACED, RATE = 500, 50
 
 
 def overhead(cluster: Cluster) -> list[Figure]:
     """Return how much longer reserve-and-release takes through the ledger than by a bare client."""
+    for warm in (clients.through_bare, clients.through_ledger):
+        warm(cluster, WARM, THREADS)
     rounds = [
         (clients.through_ledger(cluster, COUNT, THREADS), clients.through_bare(cluster, COUNT, THREADS))
         for _ in range(ROUNDS)
