@@ -13,6 +13,7 @@ from rich.markup import escape
 from gangplan import __version__, show, start, summaries
 from gangplan.cli_ledger import ledger_app
 from gangplan.cli_node import node_app
+from gangplan.cli_plan import plan_app
 from gangplan.cli_policy import policy_app
 from gangplan.cli_reserve import find, require_one, reserve_app
 from gangplan.clock import system_clock
@@ -32,6 +33,7 @@ app = typer.Typer(
 review_app = typer.Typer(help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True)
 app.add_typer(reserve_app)
 app.add_typer(review_app, name="review")
+app.add_typer(plan_app, name="plan")
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
@@ -107,16 +109,6 @@ def train(as_json: AsJson = False) -> None:
     with show.progress(console, not as_json) as progress:
         training = cycle.train(settings_here(), progress=progress)
     emit(as_json, summaries.of_training(training), show.training)
-
-
-@app.command("plan", epilog="Example:  gangplan plan")
-def make_plan(as_json: AsJson = False) -> None:
-    """Plan the cheapest fleet for the forecast, keep the plan, publish it as the ledger's calendar."""
-    with needs_extras():
-        from gangplan import cycle
-    with show.progress(console, not as_json) as progress:
-        made = cycle.make_plan(settings_here(), progress=progress)
-    emit(as_json, summaries.of_plan(made), show.plan)
 
 
 @app.command(epilog="Example:  gangplan apply --dry-run")
