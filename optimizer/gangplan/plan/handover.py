@@ -16,6 +16,7 @@ from typing import Any
 import highspy
 import numpy as np
 from numpy.typing import NDArray
+from pyomo.common.gc_manager import PauseGC
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 
 Array = NDArray[np.float64]
@@ -66,7 +67,13 @@ class Answer:
 
 
 def compile_model(model: Any) -> StandardForm:
-    """Write the model in standard form."""
+    """Write the model in standard form; the collector would only look on."""
+    with PauseGC():
+        return _compile(model)
+
+
+def _compile(model: Any) -> StandardForm:
+    """Read matrix, bounds and the places of variables and constraints."""
     form = LinearStandardFormCompiler().write(model, mixed_form=True)
     rhs = np.asarray(form.rhs, dtype=float)
     sign = np.array([entry.bound_type for entry in form.rows])
