@@ -15,6 +15,7 @@ from gangplan.cli_forecast import forecast_app
 from gangplan.cli_kube import kube_app
 from gangplan.cli_ledger import ledger_app
 from gangplan.cli_node import node_app
+from gangplan.cli_plan import plan_app
 from gangplan.cli_policy import policy_app
 from gangplan.cli_reserve import find, require_one, reserve_app
 from gangplan.cli_review import review_app
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(reserve_app)
 app.add_typer(review_app)
 app.add_typer(forecast_app, name="forecast")
+app.add_typer(plan_app, name="plan")
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
@@ -114,16 +116,6 @@ def train(
     with show.progress(console, not as_json) as progress:
         training = lifecycle.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), show.training)
-
-
-@app.command("plan", epilog="Example:  gangplan plan")
-def make_plan(as_json: AsJson = False) -> None:
-    """Plan the cheapest fleet for the forecast, keep the plan, publish it as the ledger's calendar."""
-    with needs_extras():
-        from gangplan import cycle
-    with show.progress(console, not as_json) as progress:
-        made = cycle.make_plan(settings_here(), progress=progress)
-    emit(as_json, summaries.of_plan(made), show.plan)
 
 
 @app.command(epilog="Example:  gangplan apply --dry-run")

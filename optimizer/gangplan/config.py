@@ -67,6 +67,11 @@ class Settings(BaseSettings):
         return self.fleet if self.fleet != Path() else self.home / "fleet.yaml"
 
     @property
+    def plan_policy_file(self) -> Path:
+        """The plan's policy; where there is no such file, the default policy holds."""
+        return self.home / "plan.yaml"
+
+    @property
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.home / "report" / "index.html"

@@ -3,7 +3,7 @@
 Each stage reads what the one before left in MLflow or the ledger, so that each can run in a process of its own.
 """
 
-from gangplan import execute, feedback, forecast, plan, reserve, telemetry
+from gangplan import execute, feedback, forecast, plan, planning, reserve, telemetry
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings, read_fleet
 from gangplan.progress import Progress, no_progress
@@ -26,19 +26,20 @@ def train(settings: Settings, *, clock: Clock = system_clock, progress: Progress
     return forecast.retrain(telemetry.read_usage(store), store, settings=settings, clock=clock, progress=progress)
 
 
-def make_plan(settings: Settings, *, clock: Clock = system_clock, progress: Progress = no_progress) -> Plan:
-    """Forecast, find the cheapest fleet, keep the plan, publish it as the ledger's calendar."""
+def make_plan(
+    settings: Settings, *, hold: bool = False, clock: Clock = system_clock, progress: Progress = no_progress
+) -> Plan:
+    """Forecast, find the cheapest fleet, keep the plan; publish it as the ledger's calendar unless it is to be held."""
     store, fleet = open_store(settings), read_fleet(settings.fleet_file)
     ahead = forecast.predict(telemetry.read_usage(store), store, feedback.read_beliefs(store), settings=settings)
-    kept = plan.log_plan(plan.solve(ahead, fleet, settings=settings, progress=progress), ahead, store)
     with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
-        ledger.publish(plan.to_calendar(kept))
-    return kept
+        at = planning.Planning(store=store, ledger=ledger, settings=settings, clock=clock)
+        return at.make(ahead, fleet, hold=hold, progress=progress)
 
 
 def apply(settings: Settings, *, dry_run: bool = False, clock: Clock = system_clock) -> tuple[NodeChange, ...]:
-    """Bring the fleet to what the newest plan wants now; `dry_run` only shows the steps."""
-    planned, _ = plan.read_plan(open_store(settings))
+    """Bring the fleet to what the newest published plan wants now; `dry_run` only shows the steps."""
+    planned = plan.read_published(open_store(settings))
     changes = execute.diff(planned, read_fleet(settings.fleet_file), at=clock())
     return changes if dry_run else execute.apply_to_file(changes, settings.fleet_file)
 

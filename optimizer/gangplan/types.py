@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import NoneType
-from typing import TYPE_CHECKING, ClassVar, NewType
+from typing import TYPE_CHECKING, Any, ClassVar, NewType
 
 from gangplan.clock import require_utc
 from gangplan.errors import InputError
@@ -254,7 +254,9 @@ class Pool:
     """Nodes of one kind: GPUs per node, price in money per node-hour, limits in nodes.
 
     A pool whose GPUs are divided names the part (a MIG profile as 1g.10gb, a fraction as 1/4) as its `slot`, and how
-    many of them a GPU has; requests that name this slot are counted in it.
+    many of them a GPU has; requests that name this slot are counted in it. `price_factors` and `carbon_factors` are 24
+    multiples by hour of the day (UTC) of the price and of the carbon intensity; a committed pool's nodes, once taken,
+    are paid for through the whole horizon; a node runs at least `minimum_up_hours`.
     """
 
     name: str
@@ -272,6 +274,11 @@ class Pool:
     nodes_per_nvlink: int = 1
     slot: str = WHOLE_GPU
     slots_per_gpu: int = 1
+    minimum_up_hours: int = 0
+    price_factors: tuple[float, ...] = ()
+    power_kw_per_node: float = 0.0
+    carbon_g_per_kwh: float = 0.0
+    carbon_factors: tuple[float, ...] = ()
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a misspelt field of the fleet file is refused
 
@@ -292,6 +299,19 @@ class Pool:
             raise InputError(f"{prefix}.slots_per_gpu", self.slots_per_gpu, "must be 1 where the slot is a whole gpu")
         if not 0 <= self.interruption_per_hour < 1:
             raise InputError(f"{prefix}.interruption_per_hour", self.interruption_per_hour, "must be from 0 to below 1")
+        for name in ("minimum_up_hours", "power_kw_per_node", "carbon_g_per_kwh"):
+            require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
+        for name in ("price_factors", "carbon_factors"):
+            self._check_factors(f"{prefix}.{name}", getattr(self, name))
+
+    def _check_factors(self, name: str, factors: tuple[float, ...]) -> None:
+        """Refuse what is not one factor for each hour of the day."""
+        if len(factors) not in (0, 24):
+            raise InputError(
+                name, f"{len(factors)} factors", "must be 24, one for each hour of the day in UTC, or none"
+            )
+        for factor in factors:
+            require_at_least(name, factor, 0)
 
     @property
     def slots_per_node(self) -> int:
@@ -350,6 +370,8 @@ class Plan:
     fleet: Fleet
     forecast_model: str
     settings: dict[str, float | None] = field(default_factory=dict[str, "float | None"])  # what it was solved with
+    warm_start: bytes = field(default=b"", repr=False, compare=False)  # what a later question begins from
+    inputs: dict[str, Any] = field(default_factory=dict[str, "Any"])  # plain values: policy, previous plan, held nodes
     run_id: str | None = None
 
 

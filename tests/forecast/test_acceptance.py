@@ -44,7 +44,7 @@ def test_training_run_holds_everything_a_reviewer_needs(trained: Trained) -> Non
         run.data.metrics
     )
     plots = {file.path for file in trained.store.client.list_artifacts(trained.training.run_id, "plots")}
-    assert plots == {"plots/fan.png", "plots/calibration.png", "plots/importance.png"}
+    assert plots == {"plots/fan.png", "plots/calibration.png", "plots/residuals.png", "plots/importance.png"}
     table = trained.store.read_table(trained.training.run_id, "backtest")
     assert table.schema == pl.Schema(BACKTEST)
     assert table.equals(trained.training.backtest)

@@ -91,8 +91,10 @@ def test_pointing_leaves_mlflow_as_it_was(trained: Trained) -> None:
 
 def test_model_is_served_where_nothing_else_is_installed(trained: Trained, tmp_path: Path) -> None:
     """In an environment of the model's own requirements, without gangplan, `mlflow models serve` answers as we do."""
+    into = tmp_path / "model"  # MLflow copies all that lies where it serves from
+    into.mkdir()
     with pointed_at(trained.store):
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}@champion", dst_path=str(tmp_path)))
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}@champion", dst_path=str(into)))
     python = clean_environment(folder / "requirements.txt", tmp_path / "clean")
     frame = trained.usage.demand.with_columns(pl.col("hour").dt.strftime("%Y-%m-%dT%H:%M:%S")).to_pandas()
     question = {"dataframe_split": frame.to_dict(orient="split", index=False), "params": {"horizon_hours": 48}}

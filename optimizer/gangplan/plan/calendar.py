@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from gangplan.types import CapacityCalendar, CapacityInterval, Plan
 
 
-def to_calendar(plan: Plan) -> CapacityCalendar:
-    """Give planned nodes by pool and time; hours in a row with equal nodes are one interval."""
+def to_calendar(plan: Plan, held: Mapping[str, Sequence[int]] | None = None) -> CapacityCalendar:
+    """Give planned nodes by pool and time; hours in a row with equal nodes are one interval.
+
+    `held` are nodes by pool and hour that reservations stand on: the calendar never has fewer.
+    """
     rows: list[tuple[datetime, str, int]] = list(plan.nodes.sort("pool", "hour").iter_rows())
+    least = {
+        (plan.issued_at + timedelta(hours=hour), pool): nodes
+        for pool, counts in (held or {}).items()
+        for hour, nodes in enumerate(counts)
+    }
+    raised = [(hour, pool, max(nodes, least.get((hour, pool), 0))) for hour, pool, nodes in rows]
     intervals: list[CapacityInterval] = []
-    for (pool, nodes), run in groupby(rows, key=lambda row: (row[1], row[2])):
+    for (pool, nodes), run in groupby(raised, key=lambda row: (row[1], row[2])):
         hours = [hour for hour, _, _ in run]
         end = hours[-1] + timedelta(hours=1)
         intervals.append(CapacityInterval(pool=pool, start=hours[0], end=end, nodes=nodes))

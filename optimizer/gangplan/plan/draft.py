@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
 from gangplan.lab import LAB
-from gangplan.plan.problem import ANY
+from gangplan.plan.policy import ANY
 from gangplan.types import Fleet, Pool, PoolKind, Usage, WorkloadClass, require_at_least, require_positive
 
 UNNAMED = "gpu"

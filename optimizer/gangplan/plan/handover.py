@@ -16,6 +16,7 @@ from typing import Any
 import highspy
 import numpy as np
 from numpy.typing import NDArray
+from pyomo.common.gc_manager import PauseGC
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 
 Array = NDArray[np.float64]
@@ -52,16 +53,27 @@ class StandardForm:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What a run gave: how it ended, its objective, a proven bound below, and values if it has a feasible point."""
+    """What a run gave: how it ended, its objective, a proven bound below, and values if it has a feasible point.
+
+    A relaxed run that ended has duals too: what the objective gains for each unit of a row's or a column's bound.
+    """
 
     status: str
     objective: float
     bound: float
     values: Array | None
+    row_duals: Array | None = None
+    column_duals: Array | None = None
 
 
 def compile_model(model: Any) -> StandardForm:
-    """Write the model in standard form."""
+    """Write the model in standard form; the collector would only look on."""
+    with PauseGC():
+        return _compile(model)
+
+
+def _compile(model: Any) -> StandardForm:
+    """Read matrix, bounds and the places of variables and constraints."""
     form = LinearStandardFormCompiler().write(model, mixed_form=True)
     rhs = np.asarray(form.rhs, dtype=float)
     sign = np.array([entry.bound_type for entry in form.rows])
@@ -135,10 +147,32 @@ class Engine:
         """Give a row another upper bound."""
         _check(self._highs.changeRowBounds(row, float(self.form.row_lower[row]), upper), "changeRowBounds")
 
-    def offer(self, values: Array) -> None:
-        """Give a feasible point to start from."""
-        columns = np.arange(len(values), dtype=np.int32)
-        _check(self._highs.setSolution(len(values), columns, values), "setSolution")
+    def bound_rows(self, rows: Ints, lower: Array, upper: Array) -> None:
+        """Give rows other bounds."""
+        highs: Any = self._highs  # its type stub lacks this call
+        _check(highs.changeRowsBounds(len(rows), rows, lower, upper), "changeRowsBounds")
+
+    def add_rows(self, lower: Array, matrix: Any) -> None:
+        """Add rows `matrix x >= lower`; the matrix is sparse, by rows."""
+        status = self._highs.addRows(
+            len(lower),
+            lower,
+            np.full(len(lower), np.inf),
+            matrix.nnz,
+            matrix.indptr.astype(np.int32),
+            matrix.indices.astype(np.int32),
+            matrix.data,
+        )
+        _check(status, "addRows")
+
+    @property
+    def basis(self) -> Any:
+        """Where the last run ended, for an engine of the same shape to begin there."""
+        return self._highs.getBasis()
+
+    @basis.setter
+    def basis(self, basis: Any) -> None:
+        _check(self._highs.setBasis(basis), "setBasis")
 
     def run(self, seconds: float) -> Answer:
         """Solve within that time (its set-up is outside it)."""
@@ -149,11 +183,15 @@ class Engine:
         status = _STATUS.get(self._highs.getModelStatus(), "stopped")
         feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         usable = feasible and (self._mip or status == "optimal")
+        solution = self._highs.getSolution()
+        dual = usable and not self._mip
         return Answer(
             status=status,
             objective=info.objective_function_value if usable else np.inf,
             bound=self._bound(status, info),
-            values=np.array(self._highs.getSolution().col_value) if usable else None,
+            values=np.array(solution.col_value) if usable else None,
+            row_duals=np.array(solution.row_dual) if dual else None,
+            column_duals=np.array(solution.col_dual) if dual else None,
         )
 
     def _bound(self, status: str, info: Any) -> float:

@@ -8,7 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCKS = ((24, 1), (168, 3), (336, 6), (24 * 366, 24))
+Blocks = tuple[tuple[int, int], ...]
+
+BLOCKS: Blocks = ((24, 1), (168, 3), (336, 6), (24 * 366, 24))
 """Up to which hour periods last how many hours."""
 
 
@@ -19,12 +21,12 @@ class Periods:
     lengths: tuple[int, ...]
 
     @classmethod
-    def from_horizon(cls, hours: int) -> Periods:
+    def from_horizon(cls, hours: int, blocks: Blocks = BLOCKS) -> Periods:
         """Cut a horizon into periods: 168 hours give 24 single hours and 48 blocks of three."""
         lengths: list[int] = []
         at = 0
         while at < hours:
-            block = next(length for until, length in _BLOCKS if at < until or until == _BLOCKS[-1][0])
+            block = next(length for until, length in blocks if at < until or until == blocks[-1][0])
             lengths.append(min(block, hours - at))
             at += lengths[-1]
         return cls(lengths=tuple(lengths))

@@ -1,52 +1,46 @@
 """The plan's problem in numbers: pools, workloads, periods and demand paths, checked before anything is solved.
 
 Two exact merges keep it small. Pools with one accelerator and one rule of use serve as one group. Series of one class
-and one accelerator have one price and one window, so they are planned as one workload; what it lacks is shared out to
-its series by their demand.
+and one accelerator have one price and one window, so they are planned as one workload, unless their tenant has a quota;
+what a workload lacks is shared out to its series by their demand.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.periods import Periods
-from gangplan.plan.policy import CLASS_POLICY, LOST_HOURS_PER_INTERRUPTION, ClassPolicy
+from gangplan.plan.periods import BLOCKS, Blocks, Periods
+from gangplan.plan.policy import ANY, LOST_HOURS_PER_INTERRUPTION, ClassPolicy, PlanPolicy
+from gangplan.plan.quotas import Ceiling, ceilings
+from gangplan.plan.reading import Array, Series, read_quantiles
 from gangplan.plan.scenarios import draw_paths
-from gangplan.tables import QUANTILE_COLUMNS, QUANTILE_TABLE, conform
-from gangplan.types import QUANTILES, SERIES, Fleet, Forecast, Pool, PoolKind, WorkloadClass
+from gangplan.plan.supply import draw_supply
+from gangplan.types import QUANTILES, Fleet, Forecast, Plan, Pool, PoolKind, WorkloadClass
 
-Array: TypeAlias = NDArray[np.float64]
-Series: TypeAlias = tuple[str, str, str]
-
-ANY = "any"
-"""The accelerator of a series that any pool may serve."""
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """All series of one class and accelerator: one price, one window, one choice of pools."""
+    """All series of one class and accelerator (and tenant, where it has a quota): one price, one window, one limit."""
 
     workload_class: WorkloadClass
     accelerator: str
+    tenant: str = ""
 
     @property
     def name(self) -> str:
         """How limits and explanations call it."""
-        return f"{self.workload_class}/{self.accelerator}"
-
-    @property
-    def policy(self) -> ClassPolicy:
-        """What its class allows."""
-        return CLASS_POLICY[self.workload_class]
+        parts = (self.tenant, self.workload_class, self.accelerator)
+        return "/".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,31 +51,44 @@ class Group:
     spot: bool
     pools: tuple[int, ...]
 
-    def serves(self, workload: Workload) -> bool:
-        """Whether that workload may run here."""
-        return workload.accelerator in (ANY, self.accelerator) and (workload.policy.spot or not self.spot)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """What the model is built from.
 
-    `paths` are GPUs asked for, shape (scenarios, series, periods); `workload_of` maps each series to its workload.
+    `quantiles` are the forecast's, shape (series, hours, levels), `paths` GPUs asked for, shape (scenarios, series,
+    periods); `workload_of` maps each series to its workload.
+    `supply` is the share of each pool's nodes that works, shape (scenarios, pools, periods). `held` are the nodes that
+    reservations stand on, `previous` those of the last plan (negative: unknown), both of shape (pools, periods).
     """
 
     fleet: Fleet
     settings: Settings
+    policy: PlanPolicy
     start: datetime
     periods: Periods
     series: tuple[Series, ...]
     workloads: tuple[Workload, ...]
     workload_of: tuple[int, ...]
+    quantiles: Array
     paths: Array
+    supply: Array
+    held: Counts
+    previous: Counts
 
     @property
     def pools(self) -> tuple[Pool, ...]:
         """The fleet's pools, by whose place arrays are indexed."""
         return self.fleet.pools
+
+    def drawn_again(self, count: int, seed: int) -> Problem:
+        """Return the same problem over fresh paths."""
+        return replace(
+            self,
+            settings=self.settings.model_copy(update={"scenarios": count, "seed": seed}),
+            paths=self.periods.means(draw_paths(self.quantiles, QUANTILES, count, seed)),
+            supply=draw_supply(self.pools, self.policy, self.periods, count, seed),
+        )
 
     @cached_property
     def now(self) -> tuple[int, ...]:
@@ -103,9 +110,31 @@ class Problem:
         return np.einsum("kst,sw->kwt", self.paths, member.astype(float))
 
     @cached_property
+    def class_policies(self) -> tuple[ClassPolicy, ...]:
+        """What each workload's class allows."""
+        return tuple(self.policy.of(load.workload_class) for load in self.workloads)
+
+    @cached_property
     def served_by(self) -> tuple[tuple[int, ...], ...]:
         """The groups that may serve each workload."""
-        return tuple(tuple(g for g, group in enumerate(self.groups) if group.serves(w)) for w in self.workloads)
+        return tuple(
+            tuple(g for g, one in enumerate(self.groups) if self.speed(w, g) > 0 and (rule.spot or not one.spot))
+            for w, rule in enumerate(self.class_policies)
+        )
+
+    def speed(self, w: int, g: int) -> float:
+        """Return how much of a workload one GPU of a group does, against the accelerator that was asked for."""
+        return self.policy.speed(self.workloads[w].accelerator, self.groups[g].accelerator)
+
+    @cached_property
+    def ceilings(self) -> tuple[Ceiling, ...]:
+        """What tenants and cohorts may hold together."""
+        tenants = [load.tenant for load in self.workloads]
+        most = {
+            name: float(sum(p.gpus_per_node * p.max_nodes for p in self.pools if name in (ANY, p.accelerator)))
+            for name in {ANY, *(pool.accelerator for pool in self.pools)}
+        }
+        return ceilings(self.policy.quotas, tenants, [group.accelerator for group in self.groups], most)
 
     @cached_property
     def usable_gpus(self) -> Array:
@@ -113,30 +142,64 @@ class Problem:
         return np.array([pool.gpus_per_node * derating(pool) for pool in self.pools])
 
     @cached_property
+    def prices(self) -> Array:
+        """Money per node-hour by pool and period; time of use counted in."""
+        base = np.array([[pool.price_per_node_hour] for pool in self.pools])
+        return base * self._by_hour_of_day([pool.price_factors for pool in self.pools])
+
+    @cached_property
+    def carbon(self) -> Array:
+        """Kilograms of carbon dioxide per node-hour by pool and period."""
+        base = np.array([[pool.power_kw_per_node * pool.carbon_g_per_kwh / 1000] for pool in self.pools])
+        return base * self._by_hour_of_day([pool.carbon_factors for pool in self.pools])
+
+    def _by_hour_of_day(self, factors: Sequence[tuple[float, ...]]) -> Array:
+        """Average factors by hour of the day over each period."""
+        day = np.array([given or (1.0,) * 24 for given in factors], dtype=float)
+        return self.periods.means(day[:, (self.start.hour + np.arange(self.periods.hours)) % 24])
+
+    @cached_property
+    def committed(self) -> tuple[int, ...]:
+        """The pools whose nodes, once taken, are paid for through the whole horizon."""
+        return tuple(p for p, pool in enumerate(self.pools) if pool.kind == PoolKind.COMMITTED)
+
+    @cached_property
     def deferrable(self) -> Array:
         """GPU-hours that each workload may have waiting at the end of each period; none is left at the horizon's."""
         amounts = self.demand * np.array(self.periods.lengths)
         bound = np.stack(
-            [self.periods.window_sums(amounts[:, w], load.policy.defer_hours) for w, load in enumerate(self.workloads)],
+            [self.periods.window_sums(amounts[:, w], rule.defer_hours) for w, rule in enumerate(self.class_policies)],
             axis=1,
         )
         bound[:, :, -1] = 0.0
         return bound
 
     @cached_property
-    def floor(self) -> NDArray[np.int64]:
-        """Nodes that each pool must run in each period: its minimum, as far as its lead time lets it get there."""
-        least = np.zeros((len(self.pools), len(self.periods)), dtype=np.int64)
+    def least(self) -> Counts:
+        """Nodes that each pool is to run in each period: its minimum, and what reservations stand on."""
+        return np.maximum(self.held, np.array([[pool.min_nodes] for pool in self.pools]))
+
+    @cached_property
+    def floor(self) -> Counts:
+        """Nodes that each pool must run in each period: the least, as far as its lead time lets it get there."""
+        floor = self.least.copy()
         for p, pool in enumerate(self.pools):
-            least[p] = pool.min_nodes
-            least[p, : self.periods.first_after(pool.lead_time_hours)] = min(pool.min_nodes, self.now[p])
-        return least
+            upto = self.periods.first_after(pool.lead_time_hours)
+            floor[p, :upto] = np.minimum(floor[p, :upto], self.now[p])
+            floor[p] = np.minimum(floor[p], pool.max_nodes)
+        return floor
+
+    def money(self, nodes: Counts) -> Array:
+        """Return the money that nodes cost by pool; committed ones are paid for through the whole horizon."""
+        paid = nodes.copy()
+        for p in self.committed:
+            paid[p] = max(int(nodes[p].max()), min(self.now[p], self.pools[p].max_nodes))
+        return (paid * self.prices) @ np.array(self.periods.lengths, dtype=float)
 
     @cached_property
     def unavoidable_cost(self) -> float:
         """Money that the minimum nodes cost, whatever is decided."""
-        prices = np.array([pool.price_per_node_hour for pool in self.pools])
-        return float(prices @ (self.floor @ np.array(self.periods.lengths)))
+        return float(self.money(self.floor).sum())
 
     @property
     def budget(self) -> float | None:
@@ -149,62 +212,62 @@ def derating(pool: Pool) -> float:
     return max(0.0, 1.0 - pool.interruption_per_hour * LOST_HOURS_PER_INTERRUPTION)
 
 
-def pose(forecast: Forecast, fleet: Fleet, settings: Settings) -> Problem:
-    """Draw the demand paths and put the problem together; refuse what cannot be planned."""
+def pose(
+    forecast: Forecast,
+    fleet: Fleet,
+    settings: Settings,
+    *,
+    policy: PlanPolicy | None = None,
+    previous: Plan | None = None,
+    held: Mapping[str, Sequence[int]] | None = None,
+    blocks: Blocks = BLOCKS,
+) -> Problem:
+    """Draw the demand paths and put the problem together; refuse what cannot be planned.
+
+    `held` are nodes that reservations stand on, by pool and hour; `previous` is the plan that this one follows.
+    """
+    policy = policy or PlanPolicy()
     start, series, quantiles = read_quantiles(forecast, settings.horizon_hours)
     _check_lead_times(fleet, quantiles.shape[1])
-    periods = Periods.from_horizon(quantiles.shape[1])
-    kinds = [_workload(one) for one in series]
+    periods = Periods.from_horizon(quantiles.shape[1], blocks)
+    kinds = [_workload(one, policy) for one in series]
     workloads = tuple(dict.fromkeys(kinds))
     return Problem(
         fleet=fleet,
         settings=settings,
+        policy=policy,
         start=start,
         periods=periods,
         series=series,
         workloads=workloads,
         workload_of=tuple(workloads.index(kind) for kind in kinds),
+        quantiles=quantiles,
         paths=periods.means(draw_paths(quantiles, QUANTILES, settings.scenarios, settings.seed)),
+        supply=draw_supply(fleet.pools, policy, periods, settings.scenarios, settings.seed),
+        held=_held(held, fleet, periods),
+        previous=_previous(previous, fleet, start, periods),
     )
 
 
-def read_quantiles(forecast: Forecast, horizon: int) -> tuple[datetime, tuple[Series, ...], Array]:
-    """Give the first hour, the series and their quantiles, GPUs of shape (series, hours, levels)."""
-    table = conform("forecast", forecast.quantiles, QUANTILE_TABLE).sort(*SERIES, "hour")
-    if table.is_empty():
-        raise InputError("forecast.quantiles", "[]", "is empty: run `gangplan train` on telemetry with demand")
-    start: datetime = table["hour"].min()  # pyright: ignore[reportAssignmentType]
-    last: datetime = table["hour"].max()  # pyright: ignore[reportAssignmentType]
-    hours = min(horizon, int((last - start) / timedelta(hours=1)) + 1)
-    table = table.filter(pl.col("hour") < start + timedelta(hours=hours))
-    _check_numbers(table)
-    series = tuple(table.select(SERIES).unique(maintain_order=True).iter_rows())
-    _check_hours(table, start, hours)
-    values = table.select(QUANTILE_COLUMNS).to_numpy().reshape(len(series), hours, len(QUANTILES))
-    return start, series, values
+def _held(held: Mapping[str, Sequence[int]] | None, fleet: Fleet, periods: Periods) -> Counts:
+    """Give the most nodes that reservations stand on in each period; beyond what is said there are none."""
+    hourly = np.zeros((len(fleet.pools), periods.hours), dtype=np.int64)
+    for p, pool in enumerate(fleet.pools):
+        given = list((held or {}).get(pool.name, ()))[: periods.hours]
+        hourly[p, : len(given)] = given
+    return np.maximum.reduceat(hourly, periods.starts, axis=1)
 
 
-def _check_numbers(table: pl.DataFrame) -> None:
-    """Refuse the first row whose quantiles are not finite numbers."""
-    bad = table.filter(~pl.all_horizontal(pl.col(column).is_finite().fill_null(False) for column in QUANTILE_COLUMNS))
-    if not bad.is_empty():
-        row = bad.row(0, named=True)
-        column = next(c for c in QUANTILE_COLUMNS if row[c] is None or not np.isfinite(row[c]))
-        where = f"forecast.quantiles[{'/'.join(row[part] for part in SERIES)}, {row['hour']:%Y-%m-%dT%H:%MZ}].{column}"
-        raise InputError(where, row[column], "is not a number: mend the telemetry of that series or train again")
-
-
-def _check_hours(table: pl.DataFrame, start: datetime, hours: int) -> None:
-    """Refuse a series that has not each hour once."""
-    wanted = pl.Series([start + timedelta(hours=hour) for hour in range(hours)]).to_list()
-    for name, rows in table.group_by(SERIES, maintain_order=True):
-        if rows["hour"].to_list() != wanted:
-            label = "/".join(str(part) for part in name)
-            raise InputError(
-                f"forecast.quantiles[{label}]",
-                f"{rows.height} rows",
-                f"must have each of the {hours} hours from {start:%Y-%m-%dT%H:%MZ} once: forecast again",
-            )
+def _previous(plan: Plan | None, fleet: Fleet, start: datetime, periods: Periods) -> Counts:
+    """Give the last plan's nodes at the beginning of each period; -1 where it has none."""
+    known = np.full((len(fleet.pools), len(periods)), -1, dtype=np.int64)
+    place = {pool.name: p for p, pool in enumerate(fleet.pools)}
+    period = {int(hour): t for t, hour in enumerate(periods.starts)}
+    for hour, pool, nodes in plan.nodes.iter_rows() if plan else ():
+        t = period.get(round((hour - start).total_seconds() / 3600))
+        if t is not None and pool in place:
+            known[place[pool], t] = nodes
+    return known
 
 
 def _check_lead_times(fleet: Fleet, hours: int) -> None:
@@ -220,11 +283,12 @@ def _check_lead_times(fleet: Fleet, hours: int) -> None:
             )
 
 
-def _workload(series: Series) -> Workload:
+def _workload(series: Series, policy: PlanPolicy) -> Workload:
     """Tell which workload a series belongs to."""
-    _, kind, accelerator = series
+    tenant, kind, accelerator = series
     try:
-        return Workload(workload_class=WorkloadClass(kind), accelerator=accelerator)
+        known = WorkloadClass(kind)
     except ValueError:
-        known = ", ".join(WorkloadClass)
-        raise InputError("forecast.workload_class", kind, f"is not a workload class: use one of {known}") from None
+        names = ", ".join(WorkloadClass)
+        raise InputError("forecast.workload_class", kind, f"is not a workload class: use one of {names}") from None
+    return Workload(workload_class=known, accelerator=accelerator, tenant=tenant if tenant in policy.quotas else "")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
 from gangplan.plan.limits import Binding, to_table
-from gangplan.plan.problem import Array
+from gangplan.plan.policy import PlanPolicy
+from gangplan.plan.policy_file import policy_body
+from gangplan.plan.reading import Array
 from gangplan.plan.solution import TOLERANCE, Solution
 from gangplan.plan.words import in_words
 from gangplan.tables import PLAN_COST, PLAN_NODES, PLAN_SHORTAGE, conform
@@ -28,11 +33,20 @@ SOLVED_WITH = (
 """The settings that a plan depends on, beside its seed."""
 
 
-def to_plan(forecast: Forecast, solution: Solution, bindings: list[Binding]) -> Plan:
+def inputs_of(policy: PlanPolicy, previous: Plan | None, held: Mapping[str, Sequence[int]] | None) -> dict[str, Any]:
+    """Name what else a plan was solved from, in plain values: it can be solved again from them."""
+    standing = {pool: list(nodes) for pool, nodes in (held or {}).items() if any(nodes)}
+    return {"policy": policy_body(policy), "previous": previous.plan_id if previous else None, "held": standing}
+
+
+def to_plan(
+    forecast: Forecast, solution: Solution, bindings: list[Binding], inputs: dict[str, Any] | None = None
+) -> Plan:
     """Put the plan together."""
+    inputs = inputs or {}
     problem, cost = solution.problem, _cost(solution)
     return Plan(
-        plan_id=_plan_id(forecast, solution),
+        plan_id=_plan_id(forecast, solution, inputs),
         issued_at=problem.start,
         status=solution.found.status,
         gap=solution.found.gap,
@@ -46,6 +60,7 @@ def to_plan(forecast: Forecast, solution: Solution, bindings: list[Binding]) -> 
         fleet=problem.fleet,
         forecast_model=forecast.model,
         settings=solved_with(problem.settings),
+        inputs=inputs,
     )
 
 
@@ -54,7 +69,7 @@ def solved_with(settings: Settings) -> dict[str, float | None]:
     return {name: getattr(settings, name) for name in SOLVED_WITH}
 
 
-def _plan_id(forecast: Forecast, solution: Solution) -> PlanId:
+def _plan_id(forecast: Forecast, solution: Solution, given: dict[str, Any]) -> PlanId:
     """Name a plan by its first hour and a digest of all that it was solved from: same inputs, same name."""
     problem = solution.problem
     inputs = (
@@ -63,6 +78,7 @@ def _plan_id(forecast: Forecast, solution: Solution) -> PlanId:
         sorted(problem.fleet.nodes.items()),
         sorted(solved_with(problem.settings).items()),
         problem.settings.seed,
+        json.dumps(given, sort_keys=True),
     )
     digest = hashlib.sha256(repr(inputs).encode()).hexdigest()
     return PlanId(f"plan-{problem.start:%Y%m%dT%H}-{digest[:8]}")

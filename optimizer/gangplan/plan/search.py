@@ -1,40 +1,52 @@
-"""Find the fleet: relax, round, prove; branch only when rounding is not good enough; always come back with a plan.
+"""Find the fleet: one whole-number program when small; cuts, rounding and a proof when large; always a plan.
 
-The relaxation gives a bound below the best plan's price. Rounding all pools at one threshold keeps lead times, minima
-and maxima, and each rounded fleet is priced by a warm re-solve. When the best of them is within the gap asked for, it
-is proven good and returned; otherwise HiGHS branches from it with the time that is left. When even the relaxation has
-not ended in time, the fleet that runs now is kept and priced, and the plan says so.
+Small problems go to HiGHS as they are. Large ones are decomposed: the relaxed problem gives a bound below the best
+plan's price, its fleet is rounded, and each rounded fleet is priced by the warm paths. When the best of them is within
+the gap asked for, it is proven good and returned; otherwise HiGHS branches from it with the time that is left. When
+there was no time for any of it, the last plan, or else the fleet that runs now, is kept and priced, and the plan says
+so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gangplan.plan.handover import Answer, Array, Engine, StandardForm
-from gangplan.plan.problem import Problem
+from gangplan.plan.decomposition import Decomposition, Point
+from gangplan.plan.handover import Array, Engine, compile_model
+from gangplan.plan.model import build
+from gangplan.plan.paths import Cut
+from gangplan.plan.problem import Counts, Problem
+from gangplan.plan.rounding import THRESHOLDS, afford, mend, round_at
 from gangplan.progress import Progress
 
-THRESHOLDS = (0.02, 0.15, 0.3, 0.5, 0.7)
-"""A fraction of a node above this is rounded up."""
+WHOLE_COLUMNS = 1_000
+"""Up to so many columns the problem is solved as one whole-number program."""
 
-Nodes = NDArray[np.int64]
+RELAXED_SHARE = (0.25, 0.05)
+"""The relaxed problem's gap, as shares of the one asked for: first, and when rounding from there was not enough."""
+
+BRANCHED_COLUMNS_PER_SECOND = 5_000
+"""A problem with more columns for each second left is not given to branch and bound: it would not be built in time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """The best fleet found, its price, what is proven, the gap asked for, and the values of all columns under it."""
+    """The best fleet found, all that goes with it, what is proven, the gap asked for, and how it was found."""
 
-    nodes: Nodes
-    objective: float
+    nodes: Counts
+    point: Point
     bound: float
     asked: float
-    values: Array
+    method: str
+
+    @property
+    def objective(self) -> float:
+        """Its price."""
+        return self.point.objective
 
     @property
     def status(self) -> str:
@@ -47,22 +59,17 @@ class Found:
     def gap(self) -> float:
         """How much dearer than the best plan it may be, relative to its own price."""
         slack = self.objective - max(self.bound, 0.0)
-        return 0.0 if slack <= 1e-6 else slack / abs(self.objective)
+        return 0.0 if slack <= 1e-6 * max(1.0, abs(self.objective)) else slack / abs(self.objective)
 
 
 class Search:
-    """One search: the relaxed engine stays warm for rounding and, later, for what-ifs."""
+    """One search; its decomposition stays warm for what-ifs."""
 
-    def __init__(self, problem: Problem, model: Any, form: StandardForm) -> None:
-        settings = problem.settings
-        shape = (len(problem.pools), len(problem.periods))
+    def __init__(self, problem: Problem, *, cuts: tuple[Cut, ...] = (), start: Array | None = None) -> None:
         self.problem = problem
-        self.form = form
-        self.columns = form.columns_of([model.nodes[p, t] for p in model.P for t in model.T]).reshape(shape)
-        self.relaxed = Engine(form, relaxed=True, seed=settings.seed)
-        self.base: Answer | None = None
-        self._until = perf_counter() + settings.time_limit_s
-        self._short = form.columns_of([model.short[w, t, k] for k in model.K for w in model.W for t in model.T])
+        self._until = perf_counter() + problem.settings.time_limit_s
+        self.decomposition = Decomposition(problem, cuts=cuts)
+        self._start = start
 
     @property
     def seconds_left(self) -> float:
@@ -70,97 +77,116 @@ class Search:
         return max(0.0, self._until - perf_counter())
 
     @property
-    def what_if_seconds(self) -> float:
-        """How long one what-if may take: they are warm, and a plan is not held up by its explanation."""
-        return max(1.0, self.seconds_left)
+    def columns(self) -> int:
+        """How many columns the whole problem has."""
+        return len(self.decomposition.paths.form.cost) * len(self.problem.paths)
 
-    def short_gpu_hours(self, values: Array) -> float:
-        """Return the expected GPU-hours short under these values."""
-        scenarios, workloads, periods = self.problem.demand.shape
-        short = values[self._short].reshape(scenarios, workloads, periods)
-        return float((short.sum(axis=(0, 1)) @ np.array(self.problem.periods.lengths)) / scenarios)
+    def short_gpu_hours(self, point: Point) -> float:
+        """Return the expected GPU-hours short at a point."""
+        paths, problem = self.decomposition.paths, self.problem
+        short = np.stack(point.priced.values)[:, paths.short].reshape(problem.demand.shape)
+        return float(short.mean(axis=0).sum(axis=0) @ np.array(problem.periods.lengths))
 
     def run(self, progress: Progress) -> Found:
-        """Relax, round, and branch if need be."""
-        self.base = self.relaxed.run(self.seconds_left)
-        if self.base.values is None:
-            return self._priced(self._keep(), -np.inf)
-        progress(0.4, 1, f"bound {self.base.objective:,.0f}")
-        best = self._round(self.base)
-        progress(0.7, 1, f"plan {best.objective:,.0f}, gap {best.gap:.2%}")
-        return best if best.status == "optimal" else self._branch(best, progress)
+        """Find a plan, the way that its size asks for."""
+        if self._start is not None and self.seconds_left > 0:
+            self.decomposition.visit(self.decomposition.master.complete(self._start), self._until)
+        return self._whole(progress) if self.columns <= WHOLE_COLUMNS else self._decomposed(progress)
 
-    def price(self, nodes: Nodes) -> Answer:
-        """Price a fixed fleet: the best that can be served with it in each scenario."""
-        columns = self.columns.ravel()
-        fixed = nodes.ravel().astype(float)
-        self.relaxed.bound_columns(columns, fixed, fixed)
-        answer = self.relaxed.run(np.inf)
-        self.relaxed.restore_columns(columns)
-        return answer
+    def _whole(self, progress: Progress) -> Found:
+        """Solve the whole problem at once."""
+        progress(0.2, 1, f"{self.columns:,} columns: solved as one whole-number program")
+        found = self._branch(self._kept("one whole-number program"))
+        progress(0.8, 1, f"plan {found.objective:,.0f}, bound {found.bound:,.0f}, gap {found.gap:.2%}")
+        return found
 
-    def _round(self, base: Answer) -> Found:
-        """Round the relaxed fleet at several thresholds and keep the cheapest."""
-        assert base.values is not None  # noqa: S101 - the caller has looked
-        exact = np.maximum(base.values[self.columns], 0.0)
-        fleets = _distinct([self._hold_leads(nodes) for nodes in _round_at(exact, THRESHOLDS)])
-        found = [self._priced(nodes, base.bound) for nodes in fleets]
-        return self._round_pools(exact, min(found, key=lambda one: one.objective))
-
-    def _round_pools(self, exact: Array, best: Found) -> Found:
-        """Try each pool at other thresholds while the others stay."""
-        for p in range(len(exact)):
-            for row in _distinct(_round_at(exact[p], THRESHOLDS)):
-                if self.seconds_left <= 0 or np.array_equal(row, best.nodes[p]):
-                    continue
-                nodes = best.nodes.copy()
-                nodes[p] = row
-                found = self._priced(self._hold_leads(nodes), best.bound)
-                best = found if found.objective < best.objective else best
-        return best
-
-    def _branch(self, best: Found, progress: Progress) -> Found:
-        """Let HiGHS branch from the best fleet so far."""
-        settings = self.problem.settings
-        if self.seconds_left <= 0:
+    def _decomposed(self, progress: Progress) -> Found:
+        """Solve the relaxed problem by cuts, round, prove; nearer, and pool by pool, when that was not enough."""
+        progress(0.2, 1, f"{self.columns:,} columns: solved by cuts, one program for each demand path")
+        best, asked = None, self.problem.settings.mip_gap
+        for step, share in enumerate(RELAXED_SHARE):
+            said = 0.3 + 0.2 * step
+            self.decomposition.run(share * asked, self._until, partial(_say, progress, said))
+            best = self._round(best)
+            if best is None:
+                return self._kept("no search: the time limit was over first")
+            progress(said + 0.1, 1, f"bound {best.bound:,.0f}, plan {best.objective:,.0f}, gap {best.gap:.2%}")
+            if best.status == "optimal" or self.seconds_left <= 0:
+                return best
+        assert best is not None  # noqa: S101 - two rounds were made
+        best = self._round_pools(best)
+        if best.status == "optimal" or self.columns > BRANCHED_COLUMNS_PER_SECOND * self.seconds_left:
             return best
         progress(0.7, 1, f"branching for at most {self.seconds_left:.0f} s")
-        engine = Engine(self.form, relaxed=False, seed=settings.seed, gap=settings.mip_gap)
-        engine.offer(best.values)
+        return self._branch(best)
+
+    def _round(self, best: Found | None) -> Found | None:
+        """Round the relaxed fleet at several thresholds and keep the cheapest."""
+        base = self.decomposition.best
+        if base is None:
+            return None
+        for nodes in round_at(base.nodes):
+            if best is None or self.seconds_left > 0:
+                best = self._better(best, afford(self.problem, mend(self.problem, nodes), base.nodes))
+        return replace(best, bound=self.decomposition.bound) if best else None
+
+    def _round_pools(self, best: Found) -> Found:
+        """Try each pool at other thresholds while the others stay."""
+        base = self.decomposition.best
+        assert base is not None  # noqa: S101 - it was rounded before
+        for p in range(len(self.problem.pools)):
+            for row in round_at(base.nodes[p], THRESHOLDS):
+                if self.seconds_left <= 0 or best.status == "optimal":
+                    return best
+                nodes = best.nodes.copy()
+                nodes[p] = row
+                best = self._better(best, mend(self.problem, nodes))
+        return best
+
+    def _better(self, best: Found | None, nodes: Counts) -> Found:
+        """Price a fleet and return the cheaper."""
+        if best is not None and np.array_equal(nodes, best.nodes):
+            return best
+        found = self._priced(nodes, "cuts between fleet and demand paths, then rounding")
+        return found if best is None or found.objective < best.objective else best
+
+    def _branch(self, best: Found) -> Found:
+        """Let HiGHS branch on the whole problem; the best fleet so far stays if it finds none that is cheaper.
+
+        It is not told of that fleet: a start saved no time, and given in part it once came back as the answer.
+        """
+        settings = self.problem.settings
+        model = build(self.problem)
+        form = compile_model(model)
+        columns = form.columns_of([model.nodes[p, t] for p in model.P for t in model.T])
+        engine = Engine(form, relaxed=False, seed=settings.seed, gap=settings.mip_gap)
         answer = engine.run(self.seconds_left)
-        bound = max(best.bound, answer.bound)
-        if answer.values is not None and answer.objective < best.objective:
-            nodes = np.rint(answer.values[self.columns]).astype(np.int64)
-            best = self._priced(nodes, bound)
-        return replace(best, bound=bound)
+        best = replace(best, bound=max(best.bound, answer.bound))
+        if answer.values is None or answer.objective >= best.objective:
+            return best
+        nodes = np.rint(answer.values[columns]).astype(np.int64).reshape(best.nodes.shape)
+        return replace(self._priced(nodes, best.method), bound=best.bound)
 
-    def _hold_leads(self, nodes: Nodes) -> Nodes:
-        """Take back what arithmetic at a threshold may have added before a pool's lead time is over."""
-        for p, pool in enumerate(self.problem.pools):
-            upto = self.problem.periods.first_after(pool.lead_time_hours)
-            nodes[p, :upto] = np.minimum.accumulate(np.minimum(nodes[p, :upto], self.problem.now[p]))
-        return nodes
-
-    def _keep(self) -> Nodes:
-        """Return the fleet that runs now, brought within each pool's limits as soon as may be."""
-        most = np.array([[pool.max_nodes] for pool in self.problem.pools])
+    def _kept(self, method: str) -> Found:
+        """Return the last plan's nodes, or else those that run now, brought within each pool's limits."""
         now = np.array(self.problem.now)[:, None]
-        return np.minimum(np.maximum(now, self.problem.floor), most)
+        wanted = np.where(self.problem.previous >= 0, self.problem.previous, now)
+        return self._priced(mend(self.problem, wanted), method)
 
-    def _priced(self, nodes: Nodes, bound: float) -> Found:
-        """Price a fleet and put it into a result."""
-        answer = self.price(nodes)
-        if answer.values is None:
-            raise RuntimeError(f"HiGHS could not price a fixed fleet: {answer.status}")
-        asked = self.problem.settings.mip_gap
-        return Found(nodes=nodes, objective=answer.objective, bound=bound, asked=asked, values=answer.values)
+    def _priced(self, nodes: Counts, method: str) -> Found:
+        """Price a whole fleet and put it into a result."""
+        point = self.price(nodes)
+        bound, asked = self.decomposition.bound, self.problem.settings.mip_gap
+        return Found(nodes=nodes, point=point, bound=bound, asked=asked, method=method)
+
+    def price(self, nodes: Counts) -> Point:
+        """Price a fleet: the best that can be served with it on each path."""
+        point = self.decomposition.look(self.decomposition.master.complete(nodes))
+        if point is None:
+            raise RuntimeError("HiGHS could not price a fixed fleet")
+        return point
 
 
-def _round_at(exact: Array, thresholds: Sequence[float]) -> list[Nodes]:
-    """Round up what exceeds a whole number by more than the threshold, once for each threshold."""
-    return [np.floor(exact + 1 - threshold + 1e-9).astype(np.int64) for threshold in thresholds]
-
-
-def _distinct(fleets: list[Nodes]) -> list[Nodes]:
-    """Leave out repeated fleets."""
-    return list({nodes.tobytes(): nodes for nodes in fleets}.values())
+def _say(progress: Progress, at: float, low: float, high: float) -> None:
+    """Tell how far the relaxed problem is."""
+    progress(at, 1, f"bound {low:,.0f}, relaxed {high:,.0f}, gap {1 - low / max(high, 1e-9):.2%}")

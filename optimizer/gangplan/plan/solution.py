@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.plan.handover import Array, StandardForm
+from gangplan.plan.decomposition import Decomposition
+from gangplan.plan.handover import Array
 from gangplan.plan.problem import Problem
 from gangplan.plan.search import Found
 
@@ -25,7 +26,7 @@ class Solution:
     """The found plan; scenario arrays have shape (scenarios, ..., periods).
 
     `short` and `backlog` are by workload, in GPUs and GPU-hours; `serve` maps (workload, group) to GPUs;
-    `reserve_gap` maps accelerators to GPUs, `below_minimum` pools to nodes, both by period.
+    `reserve_gap` and `zone_gap` map accelerators to GPUs, `below_minimum` pools to nodes, both by period.
     """
 
     problem: Problem
@@ -34,6 +35,7 @@ class Solution:
     backlog: Array
     serve: dict[tuple[int, int], Array]
     reserve_gap: dict[str, Array]
+    zone_gap: dict[str, Array]
     below_minimum: dict[int, Array]
 
     @property
@@ -49,7 +51,12 @@ class Solution:
     @cached_property
     def cost(self) -> Array:
         """Money by pool."""
-        return self.node_hours * np.array([pool.price_per_node_hour for pool in self.problem.pools])
+        return self.problem.money(self.nodes)
+
+    @cached_property
+    def emission(self) -> Array:
+        """Kilograms of carbon dioxide by pool."""
+        return (self.nodes * self.problem.carbon) @ np.array(self.problem.periods.lengths, dtype=float)
 
     @cached_property
     def expected_short(self) -> Array:
@@ -67,9 +74,9 @@ class Solution:
         problem = self.problem
         result = np.zeros_like(problem.paths)
         amounts = problem.paths * np.array(problem.periods.lengths)
-        for w, workload in enumerate(problem.workloads):
+        for w, rule in enumerate(problem.class_policies):
             members = [s for s, home in enumerate(problem.workload_of) if home == w]
-            longest = max(workload.policy.defer_hours, max(problem.periods.lengths))
+            longest = max(rule.defer_hours, max(problem.periods.lengths))
             recent = problem.periods.window_sums(amounts[:, members], longest)
             total = recent.sum(axis=1, keepdims=True)
             share = np.divide(recent, total, out=np.zeros_like(recent), where=total > 0)
@@ -77,26 +84,28 @@ class Solution:
         return result
 
 
-def read_solution(problem: Problem, model: Any, form: StandardForm, found: Found) -> Solution:
+def read_solution(problem: Problem, decomposition: Decomposition, found: Found) -> Solution:
     """Read the columns of a found plan into arrays."""
-    scenarios, workloads, periods = problem.demand.shape
+    master, paths, point = decomposition.master, decomposition.paths, found.point
+    by_path = np.maximum(np.stack(point.priced.values), 0.0)
 
-    def values(variables: Iterable[Any]) -> Array:
-        return np.maximum(found.values[form.columns_of(list(variables))], 0.0)
+    def of_fleet(variables: Iterable[Any]) -> Array:
+        return np.maximum(point.values[master.form.columns_of(list(variables))], 0.0)
 
-    def by_scenario(component: Any, *first: int) -> Array:
-        flat = values(component[(*first, t, k)] for k in model.K for t in model.T)
-        return flat.reshape(scenarios, periods)
+    def of_path(component: Any, *first: int) -> Array:
+        return by_path[:, paths.columns_of([component[(*first, t, 0)] for t in paths.model.T])]
 
-    backlog = np.zeros((scenarios, workloads, periods))
-    for w in model.waiting:
-        backlog[:, w] = by_scenario(model.backlog, w)
+    backlog = np.zeros(problem.demand.shape)
+    for w in paths.model.waiting:
+        backlog[:, w] = of_path(paths.model.backlog, w)
+    fleet = master.model
     return Solution(
         problem=problem,
         found=found,
-        short=np.stack([by_scenario(model.short, w) for w in model.W], axis=1),
+        short=np.stack([of_path(paths.model.short, w) for w in paths.model.W], axis=1),
         backlog=backlog,
-        serve={route: by_scenario(model.serve, *route) for route in model.routes},
-        reserve_gap={a: values(model.reserve_gap[a, t] for t in model.T) for a in model.reserved},
-        below_minimum={p: values(model.below_minimum[p, t] for t in model.T) for p in model.minimum_pools},
+        serve={route: of_path(paths.model.serve, *route) for route in paths.model.routes},
+        reserve_gap={a: of_fleet(fleet.reserve_gap[a, t] for t in fleet.T) for a in fleet.reserved},
+        zone_gap={a: of_fleet(fleet.zone_gap[a, t] for t in fleet.T) for a in fleet.zoned},
+        below_minimum={p: of_fleet(fleet.below_minimum[p, t] for t in fleet.T) for p in fleet.minimum_pools},
     )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from gangplan.clock import parse_utc
 from gangplan.config import read_fleet, write_fleet
 from gangplan.errors import NotFoundError
+from gangplan.plan.alternatives import Alternative
 from gangplan.plan.words import explain
 from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, QUANTILE_TABLE, Schema, conform
 from gangplan.tracking import PLAN, Store
@@ -52,6 +55,39 @@ def read_plan(store: Store, plan_id: PlanId | None = None) -> tuple[Plan, Foreca
     """Return a plan, by default the newest, and the forecast that it stood on."""
     tags = {} if plan_id is None else {"plan_id": require_name("plan", plan_id)}
     return _read(store, store.latest(PLAN, tags, remedy=_REMEDY))
+
+
+def read_published(store: Store) -> Plan:
+    """Return the newest plan that was published."""
+    return _read(store, store.latest(PLAN, {"published": "yes"}, remedy=f"{_REMEDY}, or `gangplan plan publish`"))[0]
+
+
+def plan_before(store: Store, start: datetime) -> Plan | None:
+    """Return the newest published plan that began before `start`, if there is one: the one that a new plan follows."""
+    for run in store.runs(PLAN, {"published": "yes"}, limit=50):
+        if parse_utc("issued_at", run.data.tags["forecast_issued_at"]) < start:
+            return _read(store, run)[0]
+    return None
+
+
+def mark(store: Store, plan: Plan, what: str, words: str) -> None:
+    """Say of a plan's run that it was published or approved, and when."""
+    if plan.run_id is None:
+        raise NotFoundError(f"plan {plan.plan_id}: is not kept: {_REMEDY}")
+    store.client.set_tag(plan.run_id, what, "yes")
+    store.client.set_tag(plan.run_id, f"{what}.note", words)
+
+
+def list_plans(store: Store) -> list[dict[str, str]]:
+    """Return what the plans' runs say of themselves, the newest first."""
+    names = ("plan_id", "status", "forecast_issued_at", "published", "approved", "approved.note")
+    return [{name: run.data.tags.get(name, "") for name in names} for run in store.runs(PLAN, limit=100)]
+
+
+def log_alternatives(store: Store, plan: Plan, found: Sequence[Alternative]) -> None:
+    """Keep what the alternatives came to with the plan's run."""
+    if plan.run_id is not None:
+        store.log_table(plan.run_id, "alternatives", pl.DataFrame([vars(one) for one in found]))
 
 
 def plan_that_ran(store: Store, until: datetime) -> tuple[Plan, Forecast] | None:
@@ -97,6 +133,7 @@ def _log_files(plan: Plan, store: Store, run_id: str, lp_file: Path | None) -> N
         (folder / "plan.json").write_text(json.dumps(_fields(plan), indent=1))
         (folder / "explanation.md").write_text(explain(plan) + "\n")
         write_fleet(folder / "fleet.yaml", plan.fleet)
+        (folder / "warm_start.npz").write_bytes(plan.warm_start)
         digest = hashlib.sha256((folder / "fleet.yaml").read_bytes()).hexdigest()
         store.client.set_tag(run_id, "sha256.fleet", digest)
         for file in (*sorted(folder.iterdir()), *([lp_file] if lp_file else [])):
@@ -115,6 +152,7 @@ def _fields(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "forecast_model": plan.forecast_model,
         "settings": plan.settings,
+        "inputs": plan.inputs,
     }
 
 
@@ -124,6 +162,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
     with tempfile.TemporaryDirectory() as folder:
         fields: dict[str, Any] = json.loads(_download(store, run_id, "plan.json", folder).read_text())
         fleet = read_fleet(_download(store, run_id, "fleet.yaml", folder))
+        fields["warm_start"] = _optional(store, run_id, "warm_start.npz", folder)
     fields["issued_at"] = parse_utc("issued_at", fields["issued_at"])
     fields["explanation"] = tuple(fields["explanation"])
     fields |= {name: store.read_table(run_id, name) for name in _TABLES}
@@ -135,6 +174,14 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
         corrected_by=tags["forecast_corrected_by"] or None,
     )
     return Plan(**fields, fleet=fleet, run_id=run_id), forecast
+
+
+def _optional(store: Store, run_id: str, name: str, folder: str) -> bytes:
+    """Fetch what a run of an earlier version may not have."""
+    try:
+        return _download(store, run_id, name, folder).read_bytes()
+    except NotFoundError:
+        return b""
 
 
 def _download(store: Store, run_id: str, name: str, folder: str) -> Path:

@@ -57,10 +57,13 @@ def _summary(solution: Solution) -> str:
 def _proof(solution: Solution) -> str:
     """Say how good the plan is known to be."""
     found, settings = solution.found, solution.problem.settings
-    base = f"{settings.scenarios} demand paths, seed {settings.seed}"
+    base = f"{settings.scenarios} demand paths, seed {settings.seed}, by {found.method}"
     if found.status == "optimal":
         return f"Proven within {found.gap:.2%} of the cheapest plan for {base}."
-    kept = " The nodes that run now are kept." if found.bound == -np.inf else ""
+    kept = ""
+    if found.bound == -np.inf:
+        last = (solution.problem.previous >= 0).any()
+        kept = " The last plan goes on, within today's limits." if last else " The nodes that run now are kept."
     return (
         f"The time limit of {settings.time_limit_s:g} s ended the search; "
         f"a plan up to {found.gap:.1%} cheaper may exist for {base}.{kept} Raise time_limit_s to search on."
@@ -139,9 +142,27 @@ def _reason(solution: Solution, w: int, t: int) -> str:
         for p in able
         if problem.pools[p] not in at_most and problem.periods.starts[t] < problem.pools[p].lead_time_hours
     ]
+    if ceiling := _quota(solution, w, t):
+        return ceiling
     if len(at_most) + len(coming) == len(able):
         return " and ".join(part for part in (_at_most(at_most), _coming(coming)) if part)
     return _dear(solution, w)
+
+
+def _quota(solution: Solution, w: int, t: int) -> str:
+    """Say that a quota is used up on some path on which it is short."""
+    short = solution.short[:, w, t] > TOLERANCE
+    for ceiling in solution.problem.ceilings:
+        if w in ceiling.workloads:
+            held = sum(
+                solution.serve[v, g][:, t]
+                for v in ceiling.workloads
+                for g in ceiling.groups
+                if (v, g) in solution.serve
+            )
+            if (np.asarray(held)[short] >= NEARLY * ceiling.gpus).any():
+                return f"the quota {ceiling.name} of {ceiling.gpus:g} GPUs is used up"
+    return ""
 
 
 def _no_pool(solution: Solution, w: int) -> str:
@@ -172,11 +193,11 @@ def _dear(solution: Solution, w: int) -> str:
         return f"the budget of {problem.settings.budget:,.0f} is spent"
     if solution.found.status != "optimal":
         return "the time limit ended the search before nodes for it were planned"
-    price = problem.settings.shortage_price * problem.workloads[w].policy.shortage_factor
+    price = problem.settings.shortage_price * problem.class_policies[w].shortage_factor
     return f"peaks this rare cost less at the shortage price of {price:g} per GPU-hour than the nodes to cover them"
 
 
-_BENT = ("over_budget", "latency_reserve", "minimum_nodes")
+_BENT = ("over_budget", "carbon_cap", "latency_reserve", "zone_reserve", "minimum_nodes")
 _KEPT = ("maximum_nodes", "lead_time", "budget")
 
 
@@ -186,6 +207,13 @@ def _bent(one: Binding, solution: Solution) -> str:
         least = solution.problem.unavoidable_cost
         why = f" (the minimum nodes alone cost {least:,.0f})" if least > (solution.problem.settings.budget or 0) else ""
         return f"The plan spends {one.amount:,.0f} over the budget{why}."
+    if one.family == "carbon_cap":
+        cap = solution.problem.policy.carbon_cap_kg or 0.0
+        return f"The plan emits {one.amount:,.0f} kg of CO2 over the carbon cap of {cap:,.0f} kg."
+    if one.family == "zone_reserve":
+        return (
+            f"Were a zone lost, {one.name} would lack {one.amount:,.0f} GPU-hours for latency work, in {one.hours} h."
+        )
     if one.family == "latency_reserve":
         return f"The latency reserve on {one.name} lacks {one.amount:,.0f} GPU-hours, in {one.hours} h."
     return f"{one.name} is {one.amount:,.0f} node-hours below its minimum, in {one.hours} h: its lead time is not over."

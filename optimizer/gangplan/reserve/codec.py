@@ -208,7 +208,8 @@ def _or_none_delta(us: int | None) -> timedelta | None:
 
 
 def _pool_from(body: dict[str, Any]) -> Pool:
-    fields: dict[str, Any] = {**body, "kind": PoolKind(body["kind"])}
+    by_hour = {name: tuple(body.get(name, ())) for name in ("price_factors", "carbon_factors")}
+    fields: dict[str, Any] = {**body, **by_hour, "kind": PoolKind(body["kind"])}
     return Pool(**fields)
 
 

@@ -1,0 +1,295 @@
+"""The capacity plan: built, solved and solved again at the sizes of `_instances`, beside CBC, SCIP and rules of thumb.
+
+`--only build,plan,...` runs some parts; each part and each size stands in a process of its own, on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import _peers
+from benchmarks._figures import Figure, report
+from benchmarks._instances import growth, instance
+from gangplan.plan.alternatives import GREEDY, MEAN, PLAN, REACTIVE, compare
+from gangplan.plan.handover import Engine, compile_model
+from gangplan.plan.model import build
+from gangplan.plan.search import Found, Search
+from gangplan.plan.whatif import Solved, WhatIf
+from gangplan.progress import no_progress
+
+PLAN_BARS = {"S": 0.5, "M72": 4, "L48": 8, "L72": 15, "L": 75}
+BUILD_BARS = {"M": 2, "L": 14}
+GROWTH = (10, 20, 30, 60)
+PEER_LIMIT_S = 180.0
+ROUNDED_SEEDS = 50
+
+Part = Callable[[], Iterator[Figure]]
+_console = Console(width=140)
+
+
+def built(size: str) -> tuple[float, float, tuple[int, int, int, int]]:
+    """Seconds to build the whole Pyomo model and to hand it to HiGHS; its rows, columns, nonzeros, integers."""
+    problem = instance(size)
+    begin = time.perf_counter()
+    model = build(problem)
+    said = time.perf_counter()
+    form = compile_model(model)
+    Engine(form, relaxed=False, seed=1)
+    done = time.perf_counter()
+    rows, columns = form.matrix.shape
+    return said - begin, done - said, (rows, columns, form.matrix.nnz, int(form.whole.sum()))
+
+
+def searched(size: str, seed: int) -> tuple[float, float, float, str]:
+    """Seconds of a whole plan, model and proof included; its gap, its price, how it was found."""
+    problem = instance(size, seed)
+    begin = time.perf_counter()
+    found = Search(problem).run(no_progress)
+    return time.perf_counter() - begin, found.gap, found.objective, found.method
+
+
+def grown(pools: int) -> tuple[float, float, float]:
+    """Seconds, gap and peak GiB of a plan for that many pools."""
+    problem = instance(growth(pools))
+    begin = time.perf_counter()
+    found = Search(problem).run(no_progress)
+    return time.perf_counter() - begin, found.gap, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def planned_again() -> tuple[float, float, float]:
+    """Seconds of the first plan of M72 and of the next one, demand 2 % up, that begins where it ended; its gap."""
+    begin = time.perf_counter()
+    first = Search(instance("M72"))
+    before = first.run(no_progress)
+    once = time.perf_counter() - begin
+    later = instance("M72", demand=1.02)
+    begin = time.perf_counter()
+    again = Search(later, cuts=tuple(first.decomposition.cuts), start=before.nodes).run(no_progress)
+    return once, time.perf_counter() - begin, again.gap
+
+
+def asked_what_if() -> list[tuple[str, float, float]]:
+    """What-ifs on a solved M72: what was asked, seconds in process, the gap of the answer."""
+    problem = instance("M72")
+    search = Search(problem)
+    solved = Solved.from_search(search, search.run(no_progress))
+    pool = problem.pools[0]
+    asked = {
+        f"{pool.name}.max + 5": WhatIf(pools={(pool.name, "max"): "+5"}),
+        "demand +5 %": WhatIf(demand={"": 1.05}),
+        "demand of t1 +30 %": WhatIf(demand={"tenant:t1": 1.3}),
+    }  # fmt: skip
+    rows: list[tuple[str, float, float]] = []
+    for words, question in asked.items():
+        begin = time.perf_counter()
+        answer = solved.ask(question)
+        rows.append((words, time.perf_counter() - begin, answer.gap))
+    return rows
+
+
+def beside_peers() -> list[tuple[str, float, float]]:
+    """Seconds and price of gangplan, CBC and SCIP on M72, whole model from an MPS file, one per cent asked."""
+    ours = searched("M72", 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _peers.write_mps(instance("M72"), Path(folder) / "m72.mps")
+        return [
+            ("gangplan", ours[0], ours[2]),
+            ("CBC", *_peers.cbc(path, 0.01, PEER_LIMIT_S)),
+            ("SCIP", *_peers.scip(path, 0.01, PEER_LIMIT_S)),
+        ]
+
+
+def out_of_sample() -> list[tuple[str, float, float, float, float, float, float]]:
+    """The plan of M beside the alternatives, on 40 fresh paths."""
+    problem = instance("M")
+    nodes = Search(problem).run(no_progress).nodes
+    return [
+        (a.name, a.mean, a.difference, a.range, a.worst, a.unserved, a.latency_unserved)
+        for a in compare(problem, nodes)
+    ]  # fmt: skip
+
+
+def rounded() -> list[float]:
+    """What plans of random S lose at most: against a bound within a thousandth of the best whole-number plan."""
+    losses: list[float] = []
+    for seed in range(1, ROUNDED_SEEDS + 1):
+        problem = instance("S", seed)
+        ours = Search(problem).run(no_progress)
+        exact = replace(problem, settings=problem.settings.model_copy(update={"mip_gap": 1e-3, "time_limit_s": 60.0}))
+        best: Found = Search(exact).run(no_progress)
+        losses.append(ours.objective / best.bound - 1)
+    return losses
+
+
+def part_build() -> Iterator[Figure]:
+    """How long the model takes to be said and handed over."""
+    table = _table(
+        "Pyomo model -> standard form -> HiGHS",
+        "size",
+        "rows",
+        "columns",
+        "nonzeros",
+        "integers",
+        "build s",
+        "hand-over s",
+    )
+    for size, bar in BUILD_BARS.items():
+        build_s, hand_s, shape = alone(built, size)
+        table.add_row(size, *(f"{count:,}" for count in shape), f"{build_s:.2f}", f"{hand_s:.2f}")
+        yield Figure(name=f"build_{size.lower()}_s", value=build_s + hand_s, unit="s", bar=f"<= {bar}")
+    _console.print(table)
+
+
+def part_plan() -> Iterator[Figure]:
+    """How long a plan takes, model and proof included."""
+    table = _table("A plan at one per cent, proven", "size", "seed", "s", "gap", "price", "how")
+    for size, bar in PLAN_BARS.items():
+        took: list[float] = []
+        for seed in (1, 2, 3) if size in ("S", "M72") else (1,):
+            seconds, gap, price, how = alone(searched, size, seed)
+            table.add_row(size, str(seed), f"{seconds:.2f}", f"{gap:.2%}", f"{price:,.0f}", how)
+            took.append(seconds if gap <= 0.01 else float("inf"))
+        yield Figure(name=f"plan_{size.lower()}_s", value=statistics.median(took), unit="s", bar=f"<= {bar}")
+    _console.print(table)
+
+
+def part_again() -> Iterator[Figure]:
+    """How long the next plan takes that begins where the last one ended."""
+    first, again, gap = alone(planned_again)
+    yield Figure(
+        name="replan_m72_s",
+        value=again if gap <= 0.01 else float("inf"),
+        unit="s",
+        bar="<= 2",
+        peer=f"cold {first:.2f} s",
+    )
+
+
+def part_what_if() -> Iterator[Figure]:
+    """How long a what-if takes."""
+    table = _table("What-ifs on a solved M72", "asked", "s", "gap")
+    rows = alone(asked_what_if)
+    for words, seconds, gap in rows:
+        table.add_row(words, f"{seconds:.3f}", f"{gap:.2%}")
+    _console.print(table)
+    yield Figure(name="what_if_s", value=statistics.median(row[1] for row in rows), unit="s, in process", bar="<= 0.1")
+
+
+def part_peers() -> Iterator[Figure]:
+    """How much faster than other solvers."""
+    table = _table("M72 at one per cent, one thread", "solver", "s", "price")
+    (_, ours, price), *others = alone(beside_peers)
+    for name, seconds, found in (("gangplan", ours, price), *others):
+        table.add_row(name, f"{seconds:.1f}", f"{found:,.0f}")
+    _console.print(table)
+    name, best, _ = min(others, key=lambda row: row[1] if row[2] < float("inf") else float("inf"))
+    yield Figure(name="speedup_over_best_peer", value=best / ours, unit="x", bar=">= 4", peer=f"{name} {best:.1f} s")
+
+
+def part_growth() -> Iterator[Figure]:
+    """How time and memory grow with the pools."""
+    table = _table("20 paths, 20 workloads, 48 periods", "pools", "s", "gap", "GiB")
+    rows = {pools: alone(grown, pools) for pools in GROWTH}
+    for pools, (seconds, gap, gib) in rows.items():
+        table.add_row(str(pools), f"{seconds:.1f}", f"{gap:.2%}", f"{gib:.2f}")
+    _console.print(table)
+    least, most = GROWTH[0], GROWTH[-1]
+    ratio = rows[most][0] / rows[least][0] / (most / least)
+    yield Figure(name="growth_over_linear", value=ratio, unit="x linear", bar="<= 1.5")
+    yield Figure(name="growth_gib", value=max(row[2] for row in rows.values()), unit="GiB", bar="<= 4")
+    seconds, gap, *_ = alone(searched, "XL76", 1)
+    yield Figure(name="plan_xl76_s", value=seconds, unit=f"s, gap {gap:.2%}")
+
+
+def part_worth() -> Iterator[Figure]:
+    """What the plan is worth beside rules of thumb, out of sample."""
+    table = _table(
+        "M on 40 fresh paths", "policy", "mean", "less the plan's", "95 % worst", "unserved", "latency unserved"
+    )
+    rows = {row[0]: row[1:] for row in alone(out_of_sample)}
+    for name, (mean, difference, spread, worst, unserved, latency) in rows.items():
+        table.add_row(
+            name,
+            f"{mean:,.0f}",
+            f"{difference:+,.0f} +- {spread:,.0f}",
+            f"{worst:,.0f}",
+            f"{unserved:.2%}",
+            f"{latency:.2%}",
+        )
+    _console.print(table)
+    mean, worst = {name: row[0] for name, row in rows.items()}, {name: row[3] for name, row in rows.items()}
+    yield Figure(name="saving_over_greedy", value=100 * (1 - mean[PLAN] / mean[GREEDY]), unit="%", bar=">= 7")
+    yield Figure(name="saving_over_reactive", value=100 * (1 - mean[PLAN] / mean[REACTIVE]), unit="%", bar=">= 7")
+    yield Figure(name="worst_below_mean_plan", value=100 * (1 - worst[PLAN] / worst[MEAN]), unit="%", bar=">= 10")
+
+
+def part_rounding() -> Iterator[Figure]:
+    """What rounding loses."""
+    losses = [100 * loss for loss in alone(rounded)]
+    mean = statistics.mean(losses)
+    yield Figure(
+        name="rounding_loss", value=max(losses), unit=f"%, worst of {len(losses)} S, mean {mean:.2f}", bar="<= 1"
+    )
+
+
+PARTS: dict[str, Part] = {
+    "build": part_build,
+    "plan": part_plan,
+    "again": part_again,
+    "what_if": part_what_if,
+    "peers": part_peers,
+    "growth": part_growth,
+    "worth": part_worth,
+    "rounding": part_rounding,
+}
+
+
+def alone(function, *arguments):
+    """Run in a fresh process on one core, so that memory and threads are its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_one_core) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _one_core() -> None:
+    """Keep this process to one core."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Make a table whose numbers stand right."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("size", "how", "policy", "solver", "asked") else "right")
+    return table
+
+
+def main() -> None:
+    """Run the parts that were asked for, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help=f"some of {','.join(PARTS)}, with commas between")
+    chosen = [name for name in parser.parse_args().only.split(",") if name] or list(PARTS)
+    unknown = [name for name in chosen if name not in PARTS]
+    if unknown:
+        parser.error(f"--only {','.join(unknown)}: no such part: use some of {','.join(PARTS)}")
+    figures: list[Figure] = []
+    for at, name in enumerate(chosen, 1):
+        _console.print(f"[{at}/{len(chosen)}] {name}: {(PARTS[name].__doc__ or '').strip()}", markup=False)
+        figures += PARTS[name]()
+    report("plan", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Plans as people work with them: made, looked at, asked, compared, approved, published to the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gangplan import plan
+from gangplan.clock import Clock, system_clock
+from gangplan.commitments import Conflict, Held, conflicts, held_nodes
+from gangplan.config import Settings
+from gangplan.plan.policy import PlanPolicy, Share, TenantQuota
+from gangplan.plan.whatif import Answer, WhatIf
+from gangplan.progress import Progress, no_progress
+from gangplan.reserve import Ledger
+from gangplan.reserve.policy import ALL, Policy
+from gangplan.tracking import Store
+from gangplan.types import Fleet, Forecast, Plan, PlanId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A plan that was published, and where reservations made its calendar run more nodes than it had."""
+
+    plan_id: PlanId
+    conflicts: tuple[Conflict, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planning:
+    """Where plans are kept and published, and by which settings they are made."""
+
+    store: Store
+    ledger: Ledger
+    settings: Settings
+    clock: Clock = system_clock
+
+    def make(self, ahead: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
+        """Plan after the last plan, under the tenants' quotas, around what is reserved; keep it, publish it."""
+        start: datetime = ahead.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
+        policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self.ledger.policy(), fleet)
+        made = plan.solve(
+            ahead,
+            fleet,
+            settings=self.settings,
+            policy=policy,
+            previous=plan.plan_before(self.store, start),
+            held=held_nodes(self.ledger, fleet, start, self.settings.horizon_hours, self.clock()),
+            progress=progress,
+        )
+        kept = plan.log_plan(made, ahead, self.store)
+        if not hold:
+            self.publish(kept)
+        return kept
+
+    def publish(self, planned: Plan) -> Published:
+        """Let a plan's calendar hold from now on, in one transaction; what reservations stand on stays."""
+        now = self.clock()
+        held: Held = held_nodes(self.ledger, planned.fleet, planned.issued_at, _hours(planned), now)
+        found = conflicts(planned, held, self.ledger.list(), now)
+        self.ledger.publish(plan.to_calendar(planned, held))
+        plan.mark(self.store, planned, "published", now.isoformat())
+        return Published(plan_id=planned.plan_id, conflicts=found)
+
+
+def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
+    """Add the ledger's quotas to a policy that names none: what admission would refuse need not be planned for."""
+    if policy.quotas:
+        return policy
+    most: dict[str, float] = {}
+    for pool in fleet.pools:
+        most[pool.accelerator] = most.get(pool.accelerator, 0.0) + pool.gpus_per_node * pool.max_nodes
+    quotas: dict[str, TenantQuota] = {}
+    for name, tenant in rules.tenants.items():
+        given = {a: tenant.quotas.get(a, tenant.quotas.get(ALL)) for a in most}
+        shares = {
+            a: Share(nominal=min(float(quota.nominal), most[a]), borrow=quota.borrow)
+            for a, quota in given.items()
+            if quota is not None
+        }
+        if shares:
+            quotas[name] = TenantQuota(shares=shares, cohort=tenant.cohort)
+    return replace(policy, quotas=quotas)
+
+
+def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = system_clock) -> None:
+    """Say yes to a plan, with the reason."""
+    plan.mark(store, planned, "approved", f"{clock().isoformat()} by {by}: {why}")
+
+
+def ask(
+    store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 1.0
+) -> tuple[Answer, Answer]:
+    """Ask a plan a question: how it stands, and how it would."""
+    solved = plan.warm_up(*_posed(store, settings, plan_id))
+    return solved.answer, solved.ask(question, seconds)
+
+
+def compare(
+    store: Store, settings: Settings, plan_id: PlanId | None = None, progress: Progress = no_progress
+) -> tuple[plan.Alternative, ...]:
+    """Run a plan and the rules that people use instead over fresh paths; the table is kept with the plan."""
+    planned, problem = _posed(store, settings, plan_id)
+    found = plan.compare(problem, plan.nodes_of(planned, problem), progress)
+    plan.log_alternatives(store, planned, found)
+    return found
+
+
+def _posed(store: Store, settings: Settings, plan_id: PlanId | None) -> tuple[Plan, plan.Problem]:
+    """Read a plan and put its problem together again."""
+    planned, ahead = plan.read_plan(store, plan_id)
+    earlier = planned.inputs.get("previous")
+    previous = plan.read_plan(store, PlanId(earlier))[0] if earlier else None
+    return planned, plan.pose_again(planned, ahead, previous, settings)
+
+
+def _hours(planned: Plan) -> int:
+    """Return how many hours a plan has."""
+    return planned.nodes["hour"].n_unique()
