@@ -20,7 +20,7 @@ run: $(ENVS)/airflow/.ready ## The main job through real Airflow DAGs: telemetry
 	@$(ENVS)/airflow/bin/python scripts/run_cycle.py --telemetry '$(subst ','\'',$(TELEMETRY))'
 
 .PHONY: test
-test: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## All test tiers in their three environments, with a count for each
+test: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready $(ENVS)/traces/.ready ## All test tiers in their three environments, with a count for each
 	@$(ENVS)/core/bin/python scripts/test_tiers.py
 
 .PHONY: test-%

@@ -146,6 +146,15 @@ def test_quotas_bound_a_tenant_and_cohorts_lend(solve: Solve, make_pool: Callabl
     assert any("quota" in line for line in found.explanation)
 
 
+def test_a_quota_where_it_cannot_run_is_no_reason(solve: Solve, make_pool: Callable[..., Pool]) -> None:
+    """Who is short on one accelerator is not told of a share of another one."""
+    pools = [make_pool("big", "h100", max_nodes=0), make_pool("old", "a100", max_nodes=1)]
+    quotas = {"ann": TenantQuota(shares={"a100": Share(nominal=0)}, cohort="team")}
+    found = solve({("ann", "throughput", "h100"): [0.0, 1.0]}, pools, policy=PlanPolicy(quotas=quotas))
+    (said,) = (line for line in found.explanation if line.startswith("Short"))
+    assert "quota" not in said
+
+
 def test_a_quota_over_the_fleet_is_refused(solve: Solve, make_pool: Callable[..., Pool]) -> None:
     """A share of more than the fleet may run is named with its value and the remedy."""
     quotas = {"ann": TenantQuota(shares={"h100": Share(nominal=81)})}

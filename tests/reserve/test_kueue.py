@@ -65,6 +65,7 @@ def mark(kind: str, holds: bool = True, reason: str = "", message: str = "") -> 
 
 
 GRANTED = (mark("QuotaReserved"), mark("Admitted"))
+BY_TIME = "MaximumExecutionTimeExceeded"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,8 @@ GRANTED = (mark("QuotaReserved"), mark("Admitted"))
         ((*GRANTED, mark("Finished", reason="Expired")), {}, ReservationState.EXPIRED),
         (GRANTED, {"deletionTimestamp": "2026-03-02T09:00:02Z"}, ReservationState.CANCELLED),
         (GRANTED, {"active": False}, ReservationState.WAITING),
+        ((*GRANTED, mark("DeactivationTarget", reason=BY_TIME)), {"active": False}, ReservationState.EXPIRED),
+        ((mark("Evicted", reason=f"DeactivatedDueTo{BY_TIME}"),), {"active": False}, ReservationState.EXPIRED),
     ],
 )
 def test_only_all_of_the_conditions_are_a_grant(

@@ -153,14 +153,10 @@ def _quota(solution: Solution, w: int, t: int) -> str:
     """Say that a quota is used up on some path on which it is short."""
     short = solution.short[:, w, t] > TOLERANCE
     for ceiling in solution.problem.ceilings:
-        if w in ceiling.workloads:
-            held = sum(
-                solution.serve[v, g][:, t]
-                for v in ceiling.workloads
-                for g in ceiling.groups
-                if (v, g) in solution.serve
-            )
-            if (np.asarray(held)[short] >= NEARLY * ceiling.gpus).any():
+        if w in ceiling.workloads and set(ceiling.groups) & set(solution.problem.served_by[w]):
+            routes = [(v, g) for v in ceiling.workloads for g in ceiling.groups if (v, g) in solution.serve]
+            held = sum((solution.serve[route][:, t] for route in routes), np.zeros(short.size))
+            if (held[short] >= NEARLY * ceiling.gpus).any():
                 return f"the quota {ceiling.name} of {ceiling.gpus:g} GPUs is used up"
     return ""
 

@@ -71,9 +71,10 @@ def preempted(claim: Claim) -> bool:
 
 
 def ended_by_time(claim: Claim) -> bool:
-    """Tell whether Kueue itself ended it at its walltime."""
-    mark = claim.marks.get("Evicted")
-    return not claim.active and mark is not None and mark.holds and _BY_TIME in f"{mark.reason}{mark.message}"
+    """Tell whether Kueue itself ended it at its walltime: it is inactive at once, and evicted a moment later."""
+    marks = [claim.marks.get(condition) for condition in ("DeactivationTarget", "Evicted")]
+    said = [f"{mark.reason}{mark.message}" for mark in marks if mark and mark.holds]
+    return not claim.active and any(_BY_TIME in words for words in said)
 
 
 def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
