@@ -29,7 +29,7 @@ NEARLY = 0.995
 """The share of the budget from which it is said to bind (a whole node more need not fit)."""
 
 TIGHT = 1e-4
-"""The gap to which the relaxed problems that are compared are solved; nearer than that takes far longer than it tells."""
+"""The gap to which the relaxed problems that are compared are solved; nearer takes far longer than it tells."""
 
 EXPLAIN_SHARE = 0.25
 """The share of the time left that the explanation may take (and a second in any case)."""
