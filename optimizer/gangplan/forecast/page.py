@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import polars as pl
 from mlflow.exceptions import MlflowException
 
@@ -22,6 +21,7 @@ from gangplan.forecast import review, shadow, verdict_words
 from gangplan.forecast.compare import TIERS, Gap, gap, gaps, side_by_side
 from gangplan.forecast.metrics import quality
 from gangplan.forecast.plots import PICTURES
+from gangplan.templates import templates
 from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES
 
@@ -69,7 +69,8 @@ def render(store: Store, version: str) -> str:
     table = store.read_table(found.run_id, "backtest")
     main, naive = _facts(store, found, table)
     run = store.client.get_run(found.run_id)
-    return _template().render(
+    template = templates(Path(__file__).parent).get_template("page.html.j2")
+    return template.render(
         found=found,
         main=main,
         naive=naive,
@@ -158,15 +159,3 @@ def _pictures(store: Store, run_id: str) -> list[tuple[str, str]]:
             if (file := path / f"{name}.png").exists():
                 found.append((caption, base64.b64encode(file.read_bytes()).decode()))
     return found
-
-
-def _template() -> jinja2.Template:
-    """The page's template: every value is escaped, and a name that is not given is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")

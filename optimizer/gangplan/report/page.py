@@ -13,6 +13,7 @@ from gangplan.config import write_atomic
 from gangplan.report import capacity, demand, gantt, headline, tables
 from gangplan.report.colours import DARK, LIGHT
 from gangplan.report.words import duration, moment, number, share
+from gangplan.templates import templates
 from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
 
 
@@ -54,14 +55,8 @@ def build(
 
 
 def _templates() -> jinja2.Environment:
-    """The page's templates: values are escaped, and a name that is not given is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The page's templates, with our words for values."""
+    environment = templates(Path(__file__).parent)
     environment.filters.update(moment=moment, number=number, share=share, duration=duration, breakable=_breakable)  # pyright: ignore[reportUnknownMemberType]
     return environment
 
