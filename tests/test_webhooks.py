@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -23,6 +22,7 @@ from gangplan import forecast, webhooks
 from gangplan.config import load_settings
 from gangplan.errors import InputError, Refusal
 from gangplan.tracking import MODEL, Store
+from tests.servers import answers
 
 SECRET = "a secret of sixteen characters or more"  # noqa: S105
 BODY = json.dumps({"entity": "model_version_alias", "action": "created", "data": {"name": "example_model"}}).encode()
@@ -100,15 +100,6 @@ def server(mlflow_store: Store, tmp_path: Path) -> Generator[str]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def answers(url: str) -> bool:
-    """Tell whether something answers there."""
-    try:
-        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
-            return True
-    except OSError:
-        return False
 
 
 def eventually(holds: object, seconds: float) -> None:

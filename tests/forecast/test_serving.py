@@ -19,6 +19,7 @@ import mlflow.pyfunc
 import numpy as np
 import polars as pl
 import pytest
+from tests.servers import answers
 
 from gangplan import forecast
 from gangplan.errors import NotFoundError
@@ -141,19 +142,10 @@ def served(python: Path, model: Path, folder: Path) -> Generator[str]:
         )
     try:
         until = time.monotonic() + 300
-        while not _answers(f"http://127.0.0.1:{port}/ping"):
+        while not answers(f"http://127.0.0.1:{port}/ping"):
             assert time.monotonic() < until, (folder / "serve.log").read_text()
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _answers(url: str) -> bool:
-    """Tell whether something answers there."""
-    try:
-        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
-            return True
-    except OSError:
-        return False
