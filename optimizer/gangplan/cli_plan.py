@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import show, summaries
+from gangplan import cli_commitments, show, summaries
 from gangplan.clock import system_clock
 from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here
@@ -19,6 +19,8 @@ plan_app = typer.Typer(
     help="Plan the cheapest fleet for the forecast; look at plans, ask them, approve and publish them.",
     invoke_without_command=True,
 )
+
+cli_commitments.add_to(plan_app)
 
 Id = Annotated[str | None, typer.Argument(help="A plan's id (`gangplan plan list`); default: the newest.")]
 

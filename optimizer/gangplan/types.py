@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, NewType
@@ -320,11 +320,33 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Term:
+    """What nodes of a committed pool cost when they are bought for so many months, in money per node-hour."""
+
+    pool: str
+    months: int
+    price_per_node_hour: float
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        require_name("terms.pool", self.pool)
+        require_whole(f"terms[{self.pool}].months", self.months, 1, 120)
+        require_at_least(f"terms[{self.pool}].price_per_node_hour", self.price_per_node_hour, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """The pools there are and the nodes that each runs now."""
+    """The pools there are and the nodes that each runs now.
+
+    `terms` are the offers to buy nodes of committed pools; `committed_until` says on which day the nodes of a committed
+    pool that run now are no longer paid for (a pool that is not named: never).
+    """
 
     pools: tuple[Pool, ...]
     nodes: dict[str, int] = field(default_factory=dict[str, int])
+    terms: tuple[Term, ...] = ()
+    committed_until: dict[str, date] = field(default_factory=dict[str, date])
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -338,6 +360,17 @@ class Fleet:
         for name, count in self.nodes.items():
             self.pool(name)
             require_at_least(f"nodes[{name}]", count, 0)
+        self._check_terms()
+
+    def _check_terms(self) -> None:
+        """Refuse terms of what is not committed, and the same term twice."""
+        for name in (*(term.pool for term in self.terms), *self.committed_until):
+            if self.pool(name).kind != PoolKind.COMMITTED:
+                raise InputError(f"terms[{name}]", self.pool(name).kind.value, "is of no committed pool: set its kind")
+        offers = [(term.pool, term.months) for term in self.terms]
+        for pool, months in offers:
+            if offers.count((pool, months)) > 1:
+                raise InputError(f"terms[{pool}].months", months, "stands twice: give each term one price")
 
     def pool(self, name: str) -> Pool:
         """Return the pool of that name, or refuse the name."""

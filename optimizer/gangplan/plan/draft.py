@@ -49,9 +49,10 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """Prices by accelerator as of a day; `default` stands for the others."""
+    """Prices by accelerator as of a day; `default` stands for the others; `terms` are shares of the price by months."""
 
     as_of: date
+    terms: dict[int, float]
     default: Price
     accelerators: dict[str, Price]
 

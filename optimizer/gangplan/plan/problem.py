@@ -60,6 +60,7 @@ class Problem:
     periods); `workload_of` maps each series to its workload.
     `supply` is the share of each pool's nodes that works, shape (scenarios, pools, periods). `held` are the nodes that
     reservations stand on, `previous` those of the last plan (negative: unknown), both of shape (pools, periods).
+    `hired` are the pools whose nodes each path takes for itself (months ahead); in a plan of hours there are none.
     """
 
     fleet: Fleet
@@ -75,6 +76,7 @@ class Problem:
     supply: Array
     held: Counts
     previous: Counts
+    hired: tuple[int, ...] = ()
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -230,7 +232,7 @@ def pose(
     start, series, quantiles = read_quantiles(forecast, settings.horizon_hours)
     _check_lead_times(fleet, quantiles.shape[1])
     periods = Periods.from_horizon(quantiles.shape[1], blocks)
-    kinds = [_workload(one, policy) for one in series]
+    kinds = [workload_of(one, policy) for one in series]
     workloads = tuple(dict.fromkeys(kinds))
     return Problem(
         fleet=fleet,
@@ -283,7 +285,7 @@ def _check_lead_times(fleet: Fleet, hours: int) -> None:
             )
 
 
-def _workload(series: Series, policy: PlanPolicy) -> Workload:
+def workload_of(series: Series, policy: PlanPolicy) -> Workload:
     """Tell which workload a series belongs to."""
     tenant, kind, accelerator = series
     try:

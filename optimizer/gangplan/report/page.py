@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from gangplan.config import write_atomic
 from gangplan.report import capacity, demand, gantt, headline, tables
 from gangplan.report.colours import DARK, LIGHT
-from gangplan.report.words import duration, moment, number, share
-from gangplan.templates import templates
+from gangplan.report.environment import environment
 from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
 
 
@@ -34,7 +32,7 @@ def build(
     the same values make the same page. All text that comes from telemetry is escaped. `score` is None before the first
     feedback; `beliefs` are what it changed.
     """
-    template = _templates().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     text = template.render(
         light=LIGHT,
         dark=DARK,
@@ -52,13 +50,6 @@ def build(
     )
     write_atomic(path, text)
     return path
-
-
-def _templates() -> jinja2.Environment:
-    """The page's templates, with our words for values."""
-    environment = templates(Path(__file__).parent)
-    environment.filters.update(moment=moment, number=number, share=share, duration=duration, breakable=_breakable)  # pyright: ignore[reportUnknownMemberType]
-    return environment
 
 
 def _demand(usage: Usage, forecast: Forecast) -> dict[str, Any]:
@@ -93,11 +84,6 @@ def _reservations(lived: Sequence[Reservation]) -> dict[str, Any]:
         "reservation_count": len(lived),
         "reservations": tables.reservations(lived),
     }
-
-
-def _breakable(cell: str) -> Markup:
-    """Let a long key break after its slashes; all else is escaped."""
-    return escape(cell).replace("/", Markup("/<wbr>"))
 
 
 def _drawing(svg: str) -> Markup:
