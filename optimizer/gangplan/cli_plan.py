@@ -190,7 +190,8 @@ def _what_if_words(said: dict[str, Any]) -> RenderableType:
 
 
 def _alternatives_words(said: list[dict[str, Any]]) -> RenderableType:
-    """Show the alternatives beside the plan."""
+    """Show the alternatives beside the plan, with what they emit where the fleet file says it."""
+    emits = any(one["carbon_kg"] for one in said)
     rows = [
         (
             one["name"],
@@ -199,11 +200,13 @@ def _alternatives_words(said: list[dict[str, Any]]) -> RenderableType:
             f"{one['worst']:,.0f}",
             f"{one['unserved']:.2%}",
             f"{one['latency_unserved']:.2%}",
+            *((f"{one['carbon_kg']:,.0f}",) if emits else ()),
         )
         for one in said
     ]
     columns = ("run by", "cost, mean", "less the plan's (95 %)", "95 % worst", "unserved", "latency unserved")
-    return show.table("On 40 fresh demand paths: nodes, shortage and delay", columns, rows)
+    shown = (*columns, "kg CO2") if emits else columns
+    return show.table("On 40 fresh demand paths: nodes, shortage and delay", shown, rows)
 
 
 def of_diff(a: Plan, b: Plan) -> dict[str, Any]:

@@ -17,6 +17,7 @@ with needs_extras():
         mark,
         plan_before,
         plan_that_ran,
+        read_alternatives,
         read_plan,
         read_published,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "plan_before",
     "plan_that_ran",
     "pose_again",
+    "read_alternatives",
     "read_plan",
     "read_plan_policy",
     "read_published",

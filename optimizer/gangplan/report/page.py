@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from markupsafe import Markup
 
 from gangplan.config import write_atomic
+from gangplan.report import alternatives as ways
 from gangplan.report import capacity, demand, gantt, headline, tables
 from gangplan.report.colours import DARK, LIGHT
 from gangplan.report.environment import environment
@@ -25,12 +27,13 @@ def build(
     reservations: Sequence[Reservation],
     score: Score | None,
     beliefs: Beliefs | None = None,
+    alternatives: pl.DataFrame | None = None,
 ) -> Path:
     """Write the report's page whole or not at all, and return its path.
 
     The page is one file without scripts and without anything to fetch. It says nothing of the time it was made, so that
     the same values make the same page. All text that comes from telemetry is escaped. `score` is None before the first
-    feedback; `beliefs` are what it changed.
+    feedback; `beliefs` are what it changed; `alternatives` are the rules that people use instead, run beside the plan.
     """
     template = environment().get_template("page.html.j2")
     text = template.render(
@@ -43,6 +46,7 @@ def build(
         tiles=headline.tiles(usage=usage, training=training, forecast=forecast, plan=plan, reservations=reservations),
         **_demand(usage, forecast),
         **_plan(plan, forecast),
+        **_alternatives(alternatives),
         **_reservations(reservations),
         backtest=tables.backtest(training.backtest),
         score=score,
@@ -72,6 +76,14 @@ def _plan(plan: Plan, forecast: Forecast) -> dict[str, Any]:
         "pools": tables.pools(plan),
         "shortages": tables.shortages(plan),
         "limits": tables.limits(plan),
+    }
+
+
+def _alternatives(found: pl.DataFrame | None) -> dict[str, Any]:
+    """The alternatives' drawing and table."""
+    return {
+        "alternatives": None if found is None else ways.table(found),
+        "alternatives_drawn": None if found is None else _drawing(ways.draw(found)),
     }
 
 
