@@ -6,6 +6,7 @@ with needs_extras():
     from gangplan.plan.alternatives import Alternative, compare
     from gangplan.plan.calendar import to_calendar
     from gangplan.plan.draft import draft_fleet
+    from gangplan.plan.orders import Order, orders
     from gangplan.plan.policy import PlanPolicy
     from gangplan.plan.policy_file import read_plan_policy
     from gangplan.plan.problem import Problem
@@ -27,6 +28,7 @@ with needs_extras():
 __all__ = [
     "Alternative",
     "Answer",
+    "Order",
     "PlanPolicy",
     "Problem",
     "WhatIf",
@@ -38,6 +40,7 @@ __all__ = [
     "log_plan",
     "mark",
     "nodes_of",
+    "orders",
     "plan_before",
     "plan_that_ran",
     "pose_again",

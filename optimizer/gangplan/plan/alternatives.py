@@ -1,7 +1,9 @@
 """The plan beside the rules that people use instead, on fresh demand paths: fleets fixed, the same recourse for all.
 
 Counted is what is paid and what is missed: money for nodes, and shortage and delay at their prices. The prices of
-reserves and of starts are left out. Minimum nodes run, and lead times hold, under every rule.
+reserves and of starts are left out. Minimum nodes run, and lead times hold, under every rule. Where the fleet file
+gives start-up times as a distribution, each start of every rule draws its own: late nodes serve later, early ones are
+paid.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from gangplan.plan.paths import Paths, Priced
 from gangplan.plan.problem import Counts, Problem
 from gangplan.plan.rounding import mend
 from gangplan.plan.search import Search
+from gangplan.plan.startup import arrivals
 from gangplan.progress import Progress, no_progress
 from gangplan.types import WorkloadClass
 
@@ -67,9 +70,10 @@ def compare(problem: Problem, nodes: Counts, progress: Progress = no_progress) -
     for at, (name, fleet) in enumerate(fleets.items()):
         progress(at / len(fleets), 1, f"beside the plan on {FRESH_PATHS} fresh paths: {name}")
         run = fleet()
-        priced = paths.price(run.astype(float))
+        arrived, early = arrivals(fresh.pools, fresh.now, run, fresh.periods, fresh.prices, seed=FRESH_SEED)
+        priced = paths.price(arrived)
         assert priced is not None  # noqa: S101 - there is no time limit
-        costs[name] = priced.costs + _money(fresh, run)
+        costs[name] = priced.costs + _money(fresh, run) + early
         found.append(_alternative(name, costs[name], costs[PLAN], paths, priced, _carbon(fresh, run)))
     return tuple(found)
 

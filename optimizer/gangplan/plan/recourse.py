@@ -94,4 +94,10 @@ def path_cost(model: Model, problem: Problem, k: int) -> Any:
     hire = sum(
         float(problem.prices[p, t]) * model.hours[t] * model.hire[p, t, k] for p in problem.hired for t in model.T
     )
-    return short + delay + hire
+    return short + delay + hire + egress_cost(model, problem, k)
+
+
+def egress_cost(model: Model, problem: Problem, k: int) -> Any:
+    """Money for data that leaves its region on a path."""
+    routes = [(w, g, price) for w, g in model.routes if (price := problem.egress(w, g)) > 0]
+    return sum(price * model.hours[t] * model.serve[w, g, t, k] for w, g, price in routes for t in model.T)

@@ -46,4 +46,12 @@ def _term(pool: str, months: int, price: float) -> Term:
 def _committed(pool: Pool) -> Pool:
     """Make the committed pool beside one on demand."""
     name = f"{pool.name.removesuffix('-on-demand')}-committed"
-    return replace(pool, name=name, kind=PoolKind.COMMITTED, min_nodes=0, price_factors=(), lead_time_hours=0)
+    return replace(
+        pool,
+        name=name,
+        kind=PoolKind.COMMITTED,
+        min_nodes=0,
+        price_factors=(),
+        startup_minutes_p50=0,
+        startup_minutes_p95=0,
+    )
