@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import cli_commitments, cli_orders, show, summaries
+from gangplan import cli_accelerators, cli_commitments, cli_orders, show, summaries
 from gangplan.clock import system_clock
 from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here
@@ -22,6 +22,7 @@ plan_app = typer.Typer(
 
 cli_commitments.add_to(plan_app)
 cli_orders.add_to(plan_app)
+cli_accelerators.add_to(plan_app)
 
 Id = Annotated[str | None, typer.Argument(help="A plan's id (`gangplan plan list`); default: the newest.")]
 

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         return self.home / "plan.yaml"
 
     @property
+    def catalogue_file(self) -> Path:
+        """Accelerators of one's own; where there is no such file, the package's catalogue holds."""
+        return self.home / "accelerators.yaml"
+
+    @property
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.home / "report" / "index.html"

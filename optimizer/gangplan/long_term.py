@@ -11,6 +11,7 @@ from gangplan import forecast, plan, telemetry
 from gangplan.config import Settings, read_fleet
 from gangplan.errors import NotFoundError
 from gangplan.forecast.panel import Panel
+from gangplan.plan.catalogue import read_catalogue
 from gangplan.plan.horizon.demand import LongDemand, days_of, monthly_paths, typical_weeks
 from gangplan.plan.horizon.offers import with_offers
 from gangplan.plan.horizon.problem import BEYOND, pose_horizon
@@ -34,7 +35,7 @@ class Look:
 
 def look_ahead(settings: Settings, look: Look, progress: Progress = no_progress) -> Commitments:
     """Find what to buy for which term, months ahead; nothing is written."""
-    fleet, said = with_offers(read_fleet(settings.fleet_file))
+    fleet, said = with_offers(read_fleet(settings.fleet_file), read_catalogue(settings.catalogue_file))
     progress(0.0, 1, "typical weeks and growth")
     demand = _from_trend(settings, look) if look.demand is None else _from_table(settings, look, look.demand)
     policy = plan.read_plan_policy(settings.plan_policy_file)

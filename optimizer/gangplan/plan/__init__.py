@@ -5,6 +5,7 @@ from gangplan.extras import needs_extras
 with needs_extras():
     from gangplan.plan.alternatives import Alternative, compare
     from gangplan.plan.calendar import to_calendar
+    from gangplan.plan.catalogue import read_catalogue
     from gangplan.plan.draft import draft_fleet
     from gangplan.plan.orders import Order, orders
     from gangplan.plan.policy import PlanPolicy
@@ -45,6 +46,7 @@ __all__ = [
     "plan_that_ran",
     "pose_again",
     "read_alternatives",
+    "read_catalogue",
     "read_plan",
     "read_plan_policy",
     "read_published",

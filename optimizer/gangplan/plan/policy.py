@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from gangplan.errors import InputError
+from gangplan.plan.catalogue import Need
 from gangplan.types import WorkloadClass, require_at_least, require_name, require_positive
 
 ANY = "any"
@@ -101,7 +102,8 @@ class PlanPolicy:
     for -> accelerator -> factor; `any` runs on all at 1 unless said). `carbon_cap_kg` bounds the horizon's emissions,
     softly at `carbon_over_price` per kg; `carbon_price_per_kg` is what each kg counts as money anyway. `change_hours`
     are the node-hours that a node more or less than in the last plan must be worth. `egress_per_gb` is money per GB
-    that leaves a region.
+    that leaves a region. `needs` are names that series may ask for instead of an accelerator, by capability: a policy
+    file's are looked up in the catalogue and written into `speeds` when it is read.
     """
 
     classes: dict[WorkloadClass, ClassPolicy] = field(default_factory=dict[WorkloadClass, ClassPolicy])
@@ -114,6 +116,7 @@ class PlanPolicy:
     carbon_over_price: float = 10.0
     change_hours: float = 0.1
     egress_per_gb: dict[str, float] = field(default_factory=dict[str, float])
+    needs: dict[str, Need] = field(default_factory=dict[str, Need])
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -126,6 +129,8 @@ class PlanPolicy:
             require_name("speeds", asked)
             for name, factor in others.items():
                 require_positive(f"speeds[{asked}][{name}]", factor)
+        for name in self.needs:
+            require_name("needs", name)
         for tenant in self.quotas:
             require_name("quotas", tenant)
         for region, price in self.egress_per_gb.items():

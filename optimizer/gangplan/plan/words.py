@@ -195,6 +195,9 @@ def _no_pool(solution: Solution, w: int) -> str:
     spot = [g.accelerator for g in problem.groups if g.spot and workload.accelerator in ("any", g.accelerator)]
     if spot and workload.workload_class is WorkloadClass.LATENCY:
         return "only spot pools have that accelerator, and latency work may not be interrupted: add a firm pool"
+    if workload.accelerator in problem.policy.needs:
+        able = ", ".join(problem.policy.speeds.get(workload.accelerator, {}))
+        return f"no pool meets the need {workload.accelerator}: add one with {able}"
     return f"no pool has the accelerator {workload.accelerator}: add one to the fleet"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gangplan.plan.draft import read_catalogue
+from gangplan.plan.catalogue import Catalogue, read_catalogue
 from gangplan.types import Fleet, Pool, PoolKind, Term
 
 YEAR = 12  # months: the term of a committed pool that names none
 
 
-def with_offers(fleet: Fleet) -> tuple[Fleet, str]:
+def with_offers(fleet: Fleet, catalogue: Catalogue | None = None) -> tuple[Fleet, str]:
     """Return the fleet with its offers, and in words where they come from.
 
     A fleet without terms is offered a year of its committed pools at their price; one without committed pools is
@@ -22,7 +22,7 @@ def with_offers(fleet: Fleet) -> tuple[Fleet, str]:
     if committed:
         terms = tuple(_term(pool.name, YEAR, pool.price_per_node_hour) for pool in committed)
         return replace(fleet, terms=terms), f"The fleet file names no terms: its committed pools for {YEAR} months."
-    catalogue = read_catalogue()
+    catalogue = catalogue or read_catalogue()
     free = [pool for pool in fleet.pools if pool.kind == PoolKind.ON_DEMAND]
     pools = tuple(_committed(pool) for pool in free)
     terms = tuple(
