@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gangplan import plan
 from gangplan.commitments import conflicts, held_nodes
 from gangplan.config import Settings
-from gangplan.errors import NotFoundError
+from gangplan.errors import ApprovalError, NotFoundError
 from gangplan.planning import Planning, approve, with_quotas
+from gangplan.reserve import Ledger
 from gangplan.reserve.policy import Policy, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request, memory_ledger
 from gangplan.tracking import Store
-from gangplan.types import Fleet, Plan, PodSet, ReservationState
+from gangplan.types import CapacityCalendar, Fleet, Plan, PodSet, ReservationState
 from tests.plan.conftest import forecast_of
 
 HOUR = timedelta(hours=1)
@@ -108,3 +110,61 @@ def test_the_ledgers_quotas_are_the_plans() -> None:
     assert set(quotas) == {"vision", "speech"}
     assert (quotas["vision"].shares["h100"].nominal, quotas["vision"].shares["h100"].borrow) == (3, 2)
     assert (quotas["speech"].shares["h100"].nominal, quotas["speech"].cohort) == (16, "team")
+
+
+def test_a_grant_between_reading_and_publishing_is_seen(tmp_path: Path, mlflow_store: Store) -> None:
+    """A gang that is granted after the ledger was asked what is held keeps its nodes: the calendar is drawn anew."""
+
+    class Racing:
+        """A ledger to which another process submits just before the first calendar arrives."""
+
+        def __init__(self, inner: Ledger) -> None:
+            self.inner, self.calls = inner, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                self.inner.submit(a_request("late", duration=2 * HOUR))
+            self.inner.publish(calendar, keep=keep)
+
+    clock = FakeClock()
+    ledger = Racing(memory_ledger(clock, a_calendar([POOL], hours=[4] * 24)))
+    where = Planning(store=mlflow_store, ledger=ledger, settings=Settings(home=tmp_path), clock=clock)
+    done = where.publish(planned(tmp_path, mlflow_store))
+    assert ledger.calls == 2
+    assert [one.holders for one in done.conflicts] == [("late",)]
+    late = ledger.find("late")
+    assert (late.state, late.notice) == (ReservationState.GRANTED, None)
+    assert [one.planned_gpus for one in ledger.calendar(NOW, NOW + 3 * HOUR)] == [8, 0]
+
+
+def test_a_window_after_the_plans_hours_is_kept(tmp_path: Path, mlflow_store: Store) -> None:
+    """A window two days ahead survives a plan of one day, whose last count is none; after it there are none."""
+    clock = FakeClock()
+    ledger = memory_ledger(clock, a_calendar([POOL], hours=[4] * 60))
+    window = ledger.submit(a_request("later", earliest_start=NOW + 48 * HOUR, duration=2 * HOUR))
+    where = Planning(store=mlflow_store, ledger=ledger, settings=Settings(home=tmp_path), clock=clock)
+    where.publish(planned(tmp_path, mlflow_store))
+    kept = ledger.get(window.id)
+    assert (kept.promised, kept.eta) == (True, NOW + 48 * HOUR)
+    after = ledger.calendar(NOW + 50 * HOUR, NOW + 60 * HOUR)
+    assert {one.planned_gpus for one in after} == {0}
+
+
+def test_where_a_person_decides_a_plan_waits_for_approval(tmp_path: Path, mlflow_store: Store) -> None:
+    """With `publication: person` a new plan is kept, not published; publishing is refused until somebody approves."""
+    clock = FakeClock()
+    ledger = memory_ledger(clock, a_calendar([POOL], hours=[4] * 24))
+    ahead = forecast_of({("vision", "throughput", "h100"): [1.0] * 24}, NOW)
+    settings = Settings(home=tmp_path, horizon_hours=24, scenarios=1, publication="person")
+    where = Planning(store=mlflow_store, ledger=ledger, settings=settings, clock=clock)
+    made = where.make(ahead, FLEET)
+    with pytest.raises(ApprovalError, match=rf"{made.plan_id} is not approved.*gangplan plan approve"):
+        where.publish(made)
+    assert {one.planned_gpus for one in ledger.calendar(NOW, NOW + HOUR)} == {16}
+    approve(made, mlflow_store, by="ada", why="fine", clock=clock)
+    where.publish(made)
+    assert plan.read_published(mlflow_store).plan_id == made.plan_id

@@ -40,7 +40,9 @@ def make_plan(
         from gangplan import cycle
     with show.progress(console, not as_json) as progress:
         made = cycle.make_plan(settings_here(), hold=hold, progress=progress)
-    emit(as_json, summaries.of_plan(made), show.plan)
+    settings = settings_here()
+    waits = not hold and settings.publication == "person"
+    emit(as_json, summaries.of_plan(made), lambda said: _made_words(said, waits))
 
 
 @plan_app.command("list", epilog="Example:  gangplan plan list")
@@ -128,7 +130,10 @@ def approve(
 
 @plan_app.command("publish", epilog="Example:  gangplan plan publish plan-20260302T09-1a2b3c4d")
 def publish(id: Id = None, as_json: AsJson = False) -> None:
-    """Let a plan hold as the ledger's calendar; nodes that reservations stand on stay, and conflicts are named."""
+    """Let a plan hold as the ledger's calendar; nodes that reservations stand on stay, and conflicts are named.
+
+    Where the setting `publication` is `person`, only an approved plan is published.
+    """
     plan, store = _store()
     from gangplan import planning
 
@@ -137,6 +142,14 @@ def publish(id: Id = None, as_json: AsJson = False) -> None:
         where = planning.Planning(store=store, ledger=ledger, settings=settings_here(), clock=system_clock)
         done = where.publish(found)
     emit(as_json, asdict(done), _published_words)
+
+
+def _made_words(said: dict[str, Any], waits: bool) -> RenderableType:
+    """Show a plan, and that it waits for a person where the settings want one."""
+    note = (
+        f"It waits for approval: gangplan plan approve {said['plan_id']}, then gangplan plan publish {said['plan_id']}"
+    )
+    return Group(show.plan(said), note) if waits else show.plan(said)
 
 
 def _store() -> tuple[Any, Any]:

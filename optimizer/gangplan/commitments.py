@@ -98,6 +98,13 @@ def _until(one: Reservation, now: datetime) -> datetime:
     return max(one.expires_at or now, (one.granted_at or now) + one.request.limit)
 
 
+def held_until(one: Reservation, now: datetime) -> datetime:
+    """Tell until when a reservation may hold slots; `now` for one that holds none and was promised none."""
+    if one.state is ReservationState.GRANTED:
+        return _until(one, now)
+    return one.eta + one.request.limit if one.promised and one.eta is not None and not one.state.final else now
+
+
 def _raise(hourly: list[int] | None, start: datetime, since: datetime, until: datetime, nodes: int) -> None:
     """Need so many nodes in every hour that a stretch touches."""
     if hourly is None:

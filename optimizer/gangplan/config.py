@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     horizon_hours: int = Field(168, ge=24, le=24 * 90, description="How far ahead to forecast and to plan.")
     backtest_origins: int = Field(7, ge=2, le=60, description="Rolling origins of the back-test, 24 h apart.")
     promotion: Literal["gate", "person"] = Field("gate", description="Who makes a champion: gate or person.")
+    publication: Literal["plan", "person"] = Field("plan", description="Who lets a plan hold: itself or a person.")
     shadow_days: float = Field(0.0, ge=0, le=90, description="Days that a challenger forecasts unheeded first.")
     scenarios: int = Field(9, ge=1, le=50, description="Demand paths that the plan is solved over.")
     shortage_price: float = Field(20.0, gt=0, description="Money per GPU-hour that could not be served (throughput).")

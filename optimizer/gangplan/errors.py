@@ -11,6 +11,8 @@
     │   ├── WaitTimeoutError         3  the slots did not come in time
     │   ├── ForbiddenError           3  the rights that we have do not cover it
     │   ├── UnsupportedError         3  this kind of ledger cannot do it, another can
+    │   ├── StrandedError            3  a calendar would take nodes from those who hold or were promised them
+    │   ├── ApprovalError            3  nobody has approved the plan, and somebody must
     │   └── GateError                3  the challenger did not pass the gate
     └── UnavailableError             4  a store cannot be reached: try again
 
@@ -86,6 +88,14 @@ class ForbiddenError(Refusal):
 
 class UnsupportedError(Refusal):
     """This kind of ledger cannot do that, another kind can; nothing was changed."""
+
+
+class StrandedError(Refusal):
+    """A calendar would take nodes from gangs that hold them, or from accepted windows; nothing was changed."""
+
+
+class ApprovalError(Refusal):
+    """The policy wants a person to approve a plan before it holds, and nobody has."""
 
 
 class GateError(Refusal):

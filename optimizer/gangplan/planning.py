@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gangplan import plan
 from gangplan.clock import Clock, system_clock
-from gangplan.commitments import Conflict, Held, conflicts, held_nodes
+from gangplan.commitments import Conflict, Held, conflicts, held_nodes, held_until
 from gangplan.config import Settings
+from gangplan.errors import ApprovalError, StrandedError
 from gangplan.plan.policy import PlanPolicy, Share, TenantQuota
 from gangplan.plan.whatif import Answer, WhatIf
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import Ledger
 from gangplan.reserve.policy import ALL, Policy
 from gangplan.tracking import Store
-from gangplan.types import Fleet, Forecast, Plan, PlanId
+from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
+
+PUBLISH_TRIES = 5
+"""So often a calendar is drawn anew when reservations come between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +54,43 @@ class Planning:
             progress=progress,
         )
         kept = plan.log_plan(made, ahead, self.store)
-        if not hold:
+        if not hold and self.settings.publication == "plan":
             self.publish(kept)
         return kept
 
     def publish(self, planned: Plan) -> Published:
-        """Let a plan's calendar hold from now on, in one transaction; what reservations stand on stays."""
-        now = self.clock()
-        held: Held = held_nodes(self.ledger, planned.fleet, planned.issued_at, _hours(planned), now)
-        found = conflicts(planned, held, self.ledger.list(), now)
-        self.ledger.publish(plan.to_calendar(planned, held))
-        plan.mark(self.store, planned, "published", now.isoformat())
+        """Let a plan's calendar hold from now on; what reservations stand on stays.
+
+        The ledger looks again inside its transaction: what was granted since it was asked is found there, and the
+        calendar is drawn around that too.
+
+        Raises
+        ------
+        ApprovalError
+            The settings want a person's approval, and nobody has given it.
+        StrandedError
+            The calendar would take nodes from reservations (they are named), and so would each one drawn anew.
+        """
+        if self.settings.publication == "person" and not plan.is_approved(self.store, planned):
+            raise ApprovalError(
+                f"plan: {planned.plan_id} is not approved, and the setting publication asks for a person: "
+                f"gangplan plan approve {planned.plan_id} --by NAME --why REASON"
+            )
+        found = self._publish(planned, PUBLISH_TRIES)
+        plan.mark(self.store, planned, "published", self.clock().isoformat())
         return Published(plan_id=planned.plan_id, conflicts=found)
+
+    def _publish(self, planned: Plan, tries: int) -> tuple[Conflict, ...]:
+        """Draw the calendar around what is held now and publish it; anew where something came in between."""
+        now, live = self.clock(), self.ledger.list()
+        held: Held = held_nodes(self.ledger, planned.fleet, planned.issued_at, _hours(planned, live, now), now)
+        try:
+            self.ledger.publish(plan.to_calendar(planned, held), keep=True)
+        except StrandedError:
+            if tries <= 1:
+                raise
+            return self._publish(planned, tries - 1)
+        return conflicts(planned, held, live, now)
 
 
 def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
@@ -114,6 +144,7 @@ def _posed(store: Store, settings: Settings, plan_id: PlanId | None) -> tuple[Pl
     return planned, plan.pose_again(planned, ahead, previous, settings)
 
 
-def _hours(planned: Plan) -> int:
-    """Return how many hours a plan has."""
-    return planned.nodes["hour"].n_unique()
+def _hours(planned: Plan, live: Iterable[Reservation], now: datetime) -> int:
+    """Return how many hours of a plan's calendar matter: its own, and those until the last reservation is over."""
+    last = max((held_until(one, now) for one in live), default=now)
+    return max(planned.nodes["hour"].n_unique(), -int(-(last - planned.issued_at) // timedelta(hours=1)))

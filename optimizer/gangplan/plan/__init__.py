@@ -13,6 +13,7 @@ with needs_extras():
     from gangplan.plan.problem import Problem
     from gangplan.plan.solve import nodes_of, pose_again, replay, solve, warm_up, write_lp
     from gangplan.plan.store import (
+        is_approved,
         list_plans,
         log_alternatives,
         log_plan,
@@ -36,6 +37,7 @@ __all__ = [
     "compare",
     "draft_fleet",
     "explain",
+    "is_approved",
     "list_plans",
     "log_alternatives",
     "log_plan",

@@ -78,6 +78,11 @@ def mark(store: Store, plan: Plan, what: str, words: str) -> None:
     store.client.set_tag(plan.run_id, f"{what}.note", words)
 
 
+def is_approved(store: Store, plan: Plan) -> bool:
+    """Whether somebody has said yes to a plan."""
+    return plan.run_id is not None and store.client.get_run(plan.run_id).data.tags.get("approved") == "yes"
+
+
 def list_plans(store: Store) -> list[dict[str, str]]:
     """Return what the plans' runs say of themselves, the newest first."""
     names = ("plan_id", "status", "forecast_issued_at", "published", "approved", "approved.note")

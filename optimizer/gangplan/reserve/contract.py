@@ -91,8 +91,12 @@ class Ledger(Protocol):
         """
         ...
 
-    def publish(self, calendar: CapacityCalendar) -> None:
-        """Let a plan's calendar hold from now on."""
+    def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
+        """Let a plan's calendar hold from now on.
+
+        With `keep` it is refused (`StrandedError`, which names them) where it would take nodes from a granted gang or
+        an accepted window; without, such gangs lose what the calendar has no more.
+        """
         ...
 
     def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:

@@ -11,6 +11,7 @@ from gangplan.reserve.admission import admit, expire
 from gangplan.reserve.book import Book, Document
 from gangplan.reserve.commands import Answer, Command, Lookup
 from gangplan.reserve.entry import Entry
+from gangplan.reserve.stranding import check_kept
 from gangplan.types import NodeState, ReservationId, Token
 
 Body = Callable[[Book, Lookup, Command, int], Entry | None]
@@ -67,7 +68,10 @@ def _resize(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
 
 def _publish(book: Book, lookup: Lookup, command: Command, now: int) -> None:
     text = command.args["body"]
-    book.publish(codec.calendar_from(text))
+    calendar = codec.calendar_from(text)
+    if command.args.get("keep"):
+        check_kept(book, calendar, now)
+    book.publish(calendar)
     book.documents.append(Document("calendar", text))
 
 

@@ -166,11 +166,11 @@ class StoreLedger:
         """See `Ledger.tick`."""
         self._store.change(commands.Command("tick"))
 
-    def publish(self, calendar: CapacityCalendar) -> None:
+    def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
         """See `Ledger.publish`."""
         require_type("calendar", calendar, CapacityCalendar, "a CapacityCalendar")
         check_calendar(calendar)
-        self._store.change(commands.Command("publish", None, {"body": calendar_text(calendar)}))
+        self._store.change(commands.Command("publish", None, {"body": calendar_text(calendar), "keep": keep}))
 
     def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
         """See `Ledger.mark_node`."""

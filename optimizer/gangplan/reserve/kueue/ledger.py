@@ -449,7 +449,7 @@ class KueueLedger:
         """Refused: a Workload's pod sets are frozen while its quota is reserved."""
         _refuse("resize", "a gang keeps its size while it is reserved: release it and submit another")
 
-    def publish(self, calendar: CapacityCalendar) -> None:
+    def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
         """Refused: capacity is what the ClusterQueues say."""
         _refuse("publish", "capacity is the ClusterQueues' quota: change that")
 
