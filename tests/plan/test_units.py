@@ -99,9 +99,6 @@ def test_money_in_cents(asked: Forecast, fleet: Fleet, settings: Settings, polic
     policy_in_cents = replace(policy, carbon_over_price=50.0, carbon_price_per_kg=20.0, egress_per_gb={"local": 10.0})
     euros = solved(asked, fleet, settings, policy)
     priced_alike(euros, pose(asked, replace(fleet, pools=pools), cents, policy=policy_in_cents), 100.0)
-    assert solved(asked, replace(fleet, pools=pools), cents, policy_in_cents).found.objective == pytest.approx(
-        100 * euros.found.objective, rel=1e-6
-    )
 
 
 def test_half_gpus(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> None:
