@@ -17,7 +17,7 @@ from gangplan.plan.horizon.demand import LongDemand, add_months, monthly_paths, 
 from gangplan.plan.horizon.problem import HorizonProblem, pose_horizon
 from gangplan.plan.horizon.search import HorizonSearch, Outcome
 from gangplan.plan.horizon.solve import buy_ahead
-from gangplan.plan.paths import risk
+from gangplan.plan.paths import Paths, risk
 from gangplan.plan.policy import ClassPolicy, PlanPolicy
 from gangplan.types import Fleet, Pool, Term, WorkloadClass
 
@@ -201,3 +201,24 @@ def test_offers_that_cannot_be_are_refused(
         pose_horizon(problem.demand, replace(problem.fleet, **change), settings=settings_of())
     with pytest.raises(InputError, match=r"terms\[term\].price_per_node_hour: -1"):
         Term(pool="term", months=1, price_per_node_hour=-1.0)
+
+
+def test_cuts_of_weeks_are_exact_and_hold_for_other_nodes(
+    problem: HorizonProblem, settings_of: Callable[..., Settings]
+) -> None:
+    """Limits of the nodes that a path takes, a least one too, are in the cuts: exact there, never above elsewhere."""
+    free = replace(problem.fleet.pools[1], min_nodes=1)
+    fleet = replace(problem.fleet, pools=(problem.fleet.pools[0], free))
+    weeks = pose_horizon(problem.demand, fleet, settings=settings_of(), policy=PLAIN).weeks
+    paths = Paths(weeks)
+    shape = (len(weeks.pools), len(weeks.periods))
+    fleets = [np.vstack([np.full(shape[1], count), np.zeros(shape[1])]) for count in (0.0, 0.7, 2.0, 3.0)]
+    priced = [paths.price(nodes) for nodes in fleets]
+    for one, nodes in zip(priced, fleets, strict=True):
+        assert one is not None
+        for cut, cost in zip(one.cuts, one.costs, strict=True):
+            assert cut.at(weeks, nodes) == pytest.approx(cost, rel=1e-6)
+        for other, others in zip(priced, fleets, strict=True):
+            assert other is not None
+            for cut, cost in zip(one.cuts, other.costs, strict=True):
+                assert cut.at(weeks, others) <= cost * (1 + 1e-6) + 1e-3

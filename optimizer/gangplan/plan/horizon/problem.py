@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -127,15 +126,23 @@ def pose_horizon(
     policy = policy or PlanPolicy()
     if not fleet.terms:
         raise InputError("terms", "[]", "is empty: write what a committed pool costs by term into the fleet file")
+    base = _base(fleet, demand)
+    weeks = _weeks(demand, _with_room(fleet, base), settings, policy)
+    useful = {p for w in range(len(weeks.workloads)) for g in weeks.served_by[w] for p in weeks.groups[g].pools}
+    hired = tuple(p for p in sorted(useful) if fleet.pools[p].kind in (PoolKind.ON_DEMAND, PoolKind.SPOT))
+    return HorizonProblem(demand=demand, fleet=fleet, weeks=replace(weeks, hired=hired), base=base, beyond=beyond)
+
+
+def _weeks(demand: LongDemand, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> Problem:
+    """Put every typical week of every month and path into one plan's problem, each as a path of its own."""
     kinds = [workload_of(one, policy) for one in demand.series]
-    workloads = tuple(dict.fromkeys(kinds))
-    periods = Periods.from_horizon(WEEK, WEEK_BLOCKS)
+    workloads, periods = tuple(dict.fromkeys(kinds)), Periods.from_horizon(WEEK, WEEK_BLOCKS)
     reserve = np.array([1 + policy.of(kind.workload_class).reserve for kind in kinds])
     paths = np.einsum("ksm,wsh->kmwsh", demand.means * reserve[:, None], periods.means(demand.weeks))
     paths = paths.reshape(-1, len(demand.series), len(periods))
-    base = _base(fleet, demand)
-    weeks = Problem(
-        fleet=_with_room(fleet, base),
+    shape = (len(fleet.pools), len(periods))
+    return Problem(
+        fleet=fleet,
         settings=settings.model_copy(update={"scenarios": len(paths), "budget": None}),
         policy=policy,
         start=_MONDAY,
@@ -145,13 +152,10 @@ def pose_horizon(
         workload_of=tuple(workloads.index(kind) for kind in kinds),
         quantiles=np.zeros((len(demand.series), 0, 0)),
         paths=paths,
-        supply=np.ones((len(paths), len(fleet.pools), len(periods))),
-        held=np.zeros((len(fleet.pools), len(periods)), dtype=np.int64),
-        previous=np.full((len(fleet.pools), len(periods)), -1, dtype=np.int64),
+        supply=np.ones((len(paths), *shape)),
+        held=np.zeros(shape, dtype=np.int64),
+        previous=np.full(shape, -1, dtype=np.int64),
     )
-    useful = {p for w in range(len(workloads)) for g in weeks.served_by[w] for p in weeks.groups[g].pools}
-    hired = tuple(p for p in sorted(useful) if fleet.pools[p].kind in (PoolKind.ON_DEMAND, PoolKind.SPOT))
-    return HorizonProblem(demand=demand, fleet=fleet, weeks=replace(weeks, hired=hired), base=base, beyond=beyond)
 
 
 def _base(fleet: Fleet, demand: LongDemand) -> Counts:
@@ -171,8 +175,3 @@ def _with_room(fleet: Fleet, base: Counts) -> Fleet:
     """Let no quota be measured by less than what stands already."""
     most = [max(pool.max_nodes, int(row.max(initial=0))) for pool, row in zip(fleet.pools, base, strict=True)]
     return replace(fleet, pools=tuple(replace(one, max_nodes=m) for one, m in zip(fleet.pools, most, strict=True)))
-
-
-def by_pool(problem: HorizonProblem, values: Sequence[int]) -> dict[str, int]:
-    """Name counts by their pools."""
-    return {pool.name: int(value) for pool, value in zip(problem.fleet.pools, values, strict=True)}
