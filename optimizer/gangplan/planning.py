@@ -89,7 +89,7 @@ def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = sy
 
 
 def ask(
-    store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 1.0
+    store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 0.4
 ) -> tuple[Answer, Answer]:
     """Ask a plan a question: how it stands, and how it would."""
     solved = plan.warm_up(*_posed(store, settings, plan_id))

@@ -59,6 +59,13 @@ class Master:
             raise RuntimeError(f"HiGHS could not price a fixed fleet: {answer.status}")
         return answer.values
 
+    def relaxed(self) -> tuple[Array, float]:
+        """Return the fleet in fractions that the cuts lead to, and its price: no fleet is cheaper."""
+        answer = self.engine.run(np.inf)
+        if answer.values is None:
+            raise RuntimeError(f"HiGHS could not solve the master: {answer.status}")
+        return answer.values[self.nodes], answer.objective
+
     def price(self, values: Array, paths: Priced) -> float:
         """Return the objective of a point: the fleet's cost and the paths'."""
         return float(self._fleet_cost @ values) + self.form.offset + risk(paths.costs)
