@@ -7,7 +7,7 @@ first is the plan for the mean demand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -122,6 +122,11 @@ class Decomposition:
         finally:
             self.best, self.bound = base, bound
 
+    def take(self, cuts: Sequence[Cut]) -> None:
+        """Keep cuts."""
+        self.cuts += cuts
+        self.master.add(list(cuts))
+
     def visit(self, values: Array | None, until: float) -> Point | None:
         """Price the paths at a point, keep their cuts, and the point if it is the best; none when the time is over."""
         if values is None:
@@ -129,8 +134,7 @@ class Decomposition:
         point = self.look(values, until)
         if point is None:
             return None
-        self.cuts += point.priced.cuts
-        self.master.add(list(point.priced.cuts))
+        self.take(point.priced.cuts)
         if self.best is None or point.objective < self.best.objective:
             self.best = point
         return point
