@@ -64,6 +64,25 @@ def test_plans_are_listed_explained_and_told_apart(plans: tuple[Plan, Plan], cal
     assert call("plan", "diff", monday.plan_id, monday.plan_id).code == 0
 
 
+def test_a_plans_orders_are_listed(plans: tuple[Plan, Plan], call: Call) -> None:
+    """Each start of the next hours has the moment at which to order it, an hour ahead where nodes take one."""
+    said = call("plan", "orders", plans[0].plan_id, "--json").json
+    assert said
+    for one in said:
+        ahead = datetime.fromisoformat(one["serve_at"]) - datetime.fromisoformat(one["order_at"])
+        assert ahead == timedelta(hours=1 if one["nodes"] > 0 and one["pool"] == "main" else 0)
+    assert said[0]["words"].split(" (")[0] in call("plan", "orders", plans[0].plan_id).out.replace("\n", " ")
+
+
+def test_accelerators_are_listed_by_what_they_can(call: Call) -> None:
+    """The catalogue's entries with a feature, in words and JSON; a kind and a feature that are none are refused."""
+    said = call("plan", "accelerators", "--feature", "bf16", "--memory", "90", "--kind", "tpu", "--json").json
+    assert [one["name"] for one in said["accelerators"]] == ["tpu-v5p"]
+    assert "trainium2" in call("plan", "accelerators", "--kind", "asic").out
+    assert "'npu' is no kind of accelerator" in call("plan", "accelerators", "--kind", "npu").err
+    assert "did you mean bf16" in call("plan", "accelerators", "--feature", "bf61").err
+
+
 def test_a_question_is_answered_side_by_side_and_writes_nothing(plans: tuple[Plan, Plan], call: Call) -> None:
     """More demand costs more, a budget costs service; no run is added; a wrong question exits with 2."""
     said = call("plan", "what-if", "--demand", "tenant:vision=+50%", "--json").json

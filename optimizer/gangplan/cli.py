@@ -189,12 +189,19 @@ def feedback(as_json: AsJson = False) -> None:
     emit(as_json, summaries.of_learning(learned), show.learning)
 
 
-@app.command(epilog="Example:  gangplan report")
-def report(as_json: AsJson = False) -> None:
-    """Write the report: demand and forecast, plan, reservations, shortage, what feedback changed."""
+@app.command(epilog="Example:  gangplan report   |   gangplan report --no-compare")
+def report(
+    compare: Annotated[
+        bool, typer.Option(help="Run the plan beside its alternatives first, once for each plan (some seconds).")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
     with needs_extras():
         from gangplan import overview
-    emit(as_json, {"written": [str(overview.write_report(settings_here()))]}, show.written)
+    with show.progress(console, not as_json) as progress:
+        written = overview.write_report(settings_here(), compare=compare, progress=progress)
+    emit(as_json, {"written": [str(written)]}, show.written)
 
 
 @app.command(epilog="Example:  gangplan --home .run run sample")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import show, summaries
+from gangplan import cli_accelerators, cli_commitments, cli_orders, show, summaries
 from gangplan.clock import system_clock
 from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here
@@ -19,6 +19,10 @@ plan_app = typer.Typer(
     help="Plan the cheapest fleet for the forecast; look at plans, ask them, approve and publish them.",
     invoke_without_command=True,
 )
+
+cli_commitments.add_to(plan_app)
+cli_orders.add_to(plan_app)
+cli_accelerators.add_to(plan_app)
 
 Id = Annotated[str | None, typer.Argument(help="A plan's id (`gangplan plan list`); default: the newest.")]
 
@@ -188,7 +192,8 @@ def _what_if_words(said: dict[str, Any]) -> RenderableType:
 
 
 def _alternatives_words(said: list[dict[str, Any]]) -> RenderableType:
-    """Show the alternatives beside the plan."""
+    """Show the alternatives beside the plan, with what they emit where the fleet file says it."""
+    emits = any(one["carbon_kg"] for one in said)
     rows = [
         (
             one["name"],
@@ -197,11 +202,13 @@ def _alternatives_words(said: list[dict[str, Any]]) -> RenderableType:
             f"{one['worst']:,.0f}",
             f"{one['unserved']:.2%}",
             f"{one['latency_unserved']:.2%}",
+            *((f"{one['carbon_kg']:,.0f}",) if emits else ()),
         )
         for one in said
     ]
     columns = ("run by", "cost, mean", "less the plan's (95 %)", "95 % worst", "unserved", "latency unserved")
-    return show.table("On 40 fresh demand paths: nodes, shortage and delay", columns, rows)
+    shown = (*columns, "kg CO2") if emits else columns
+    return show.table("On 40 fresh demand paths: nodes, shortage and delay", shown, rows)
 
 
 def of_diff(a: Plan, b: Plan) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         return self.home / "plan.yaml"
 
     @property
+    def catalogue_file(self) -> Path:
+        """Accelerators of one's own; where there is no such file, the package's catalogue holds."""
+        return self.home / "accelerators.yaml"
+
+    @property
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.home / "report" / "index.html"
@@ -117,7 +122,12 @@ def read_fleet(path: Path) -> Fleet:
 def write_fleet(path: Path, fleet: Fleet) -> None:
     """Write a fleet file whole or not at all."""
     pools = [{**vars(pool), "kind": pool.kind.value} for pool in fleet.pools]
-    write_atomic(path, yaml.safe_dump({"pools": pools, "nodes": dict(fleet.nodes)}, sort_keys=False))
+    body: dict[str, Any] = {"pools": pools, "nodes": dict(fleet.nodes)}
+    if fleet.terms:
+        body["terms"] = [vars(term) for term in fleet.terms]
+    if fleet.committed_until:
+        body["committed_until"] = dict(fleet.committed_until)
+    write_atomic(path, yaml.safe_dump(body, sort_keys=False))
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -46,7 +46,8 @@ def draft(settings: Settings) -> Fleet:
     with needs_extras():
         from gangplan import plan, telemetry
         from gangplan.tracking import open_store
-    return plan.draft_fleet(telemetry.read_usage(open_store(settings)))
+    catalogue = plan.read_catalogue(settings.catalogue_file)
+    return plan.draft_fleet(telemetry.read_usage(open_store(settings)), catalogue)
 
 
 def publish_fleet(settings: Settings, fleet: Fleet, *, clock: Clock) -> None:

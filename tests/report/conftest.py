@@ -91,10 +91,23 @@ class World:
     reservations: tuple[Reservation, ...]
     score: Score | None
     beliefs: Beliefs | None
+    alternatives: pl.DataFrame | None
 
     def build(self, path: Path, **changes: Any) -> Path:
         """Build the report, with some parts changed."""
         return report.build(path, **(vars(self) | changes))
+
+
+def made_alternatives() -> pl.DataFrame:
+    """What the plan and three rules came to on fresh paths."""
+    columns = ("name", "mean", "best", "worst", "difference", "range", "unserved", "latency_unserved", "carbon_kg")
+    rows = [
+        ("this plan", 115_200.0, 98_000.0, 137_300.0, 0.0, 0.0, 0.007, 0.001, 5_100.0),
+        ("cheapest first, mean demand", 133_000.0, 99_000.0, 181_400.0, 17_800.0, 5_500.0, 0.03, 0.006, 4_800.0),
+        ("reactive", 109_100.0, 90_000.0, 124_700.0, -6_100.0, 2_500.0, 0.002, 0.002, 5_000.0),
+        ("static: peak of 95 %", 216_600.0, 216_600.0, 216_700.0, 101_400.0, 3_900.0, 0.0, 0.0, 9_900.0),
+    ]
+    return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def expected(hour: datetime, mean: float, kind: str) -> float:
@@ -363,6 +376,7 @@ def make_world(seed: int = 7) -> World:
         reservations=make_reservations(),
         score=score,
         beliefs=beliefs,
+        alternatives=made_alternatives(),
     )
 
 

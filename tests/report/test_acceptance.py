@@ -90,6 +90,8 @@ def test_all_parts_are_there(page: str) -> None:
         "Demand and its forecast",
         "The plan",
         "Who is short, and why",
+        "Beside what people do instead",
+        "Cost against the alternatives, out of sample",
         "Reservations",
         "How good the forecast is",
         "What feedback changed",
@@ -104,7 +106,9 @@ def test_all_parts_are_there(page: str) -> None:
 def test_charts_can_be_read_aloud(page: str) -> None:
     """Each chart is an image with a title and a description in words, and its text is text."""
     charts = Page(page).all("svg")
-    assert len(charts) == 1 + 10 + 1 + 4 + 1  # demand, its series, plan, its accelerators, reservations
+    assert (
+        len(charts) == 1 + 10 + 1 + 4 + 1 + 1
+    )  # demand, its series, plan, its accelerators, alternatives, reservations
     assert all(chart["role"] == "img" and chart["aria-labelledby"] for chart in charts)
     titles = re.findall(r"<title[^>]*>([^<]*)</title><desc[^>]*>([^<]*)</desc>", page)
     assert len(titles) == len(charts)
@@ -115,7 +119,7 @@ def test_charts_can_be_read_aloud(page: str) -> None:
 def test_tables_have_captions_and_headings(page: str) -> None:
     """Each table says what it is, and each heading what it heads."""
     parsed = Page(page)
-    assert len(parsed.all("table")) == len(parsed.all("caption")) == 6
+    assert len(parsed.all("table")) == len(parsed.all("caption")) == 7
     assert all(heading["scope"] == "col" for heading in parsed.all("th"))
 
 
@@ -132,13 +136,14 @@ def test_drawings_follow_the_page_into_the_dark(page: str) -> None:
 def test_empty_parts_say_so(world: Any, tmp_path: Path) -> None:
     """Without reservations, score, shortage or limits the page says so in words."""
     plan = replace(world.plan, shortage=empty(PLAN_SHORTAGE), limits=empty(PLAN_LIMITS))
-    path = world.build(tmp_path / "index.html", plan=plan, reservations=(), score=None, beliefs=None)
+    path = world.build(tmp_path / "index.html", plan=plan, reservations=(), score=None, beliefs=None, alternatives=None)
     text = Page(path.read_text()).text
     for words in (
         "No reservation has been made yet.",
         "No plan has been held against what happened yet",
         "Nobody is short in any hour",
         "No limit binds",
+        "Not run yet: gangplan plan compare",
     ):
         assert words in text
 

@@ -5,7 +5,9 @@ from gangplan.extras import needs_extras
 with needs_extras():
     from gangplan.plan.alternatives import Alternative, compare
     from gangplan.plan.calendar import to_calendar
+    from gangplan.plan.catalogue import read_catalogue
     from gangplan.plan.draft import draft_fleet
+    from gangplan.plan.orders import Order, orders
     from gangplan.plan.policy import PlanPolicy
     from gangplan.plan.policy_file import read_plan_policy
     from gangplan.plan.problem import Problem
@@ -17,6 +19,7 @@ with needs_extras():
         mark,
         plan_before,
         plan_that_ran,
+        read_alternatives,
         read_plan,
         read_published,
     )
@@ -26,6 +29,7 @@ with needs_extras():
 __all__ = [
     "Alternative",
     "Answer",
+    "Order",
     "PlanPolicy",
     "Problem",
     "WhatIf",
@@ -37,9 +41,12 @@ __all__ = [
     "log_plan",
     "mark",
     "nodes_of",
+    "orders",
     "plan_before",
     "plan_that_ran",
     "pose_again",
+    "read_alternatives",
+    "read_catalogue",
     "read_plan",
     "read_plan_policy",
     "read_published",

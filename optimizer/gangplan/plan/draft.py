@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import date
-from functools import cache
-from importlib import resources
 
 import polars as pl
-import yaml
-from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
 from gangplan.lab import LAB
+from gangplan.plan.catalogue import Catalogue, Price, read_catalogue
 from gangplan.plan.policy import ANY
-from gangplan.types import Fleet, Pool, PoolKind, Usage, WorkloadClass, require_at_least, require_positive
+from gangplan.types import Fleet, Pool, PoolKind, Usage, WorkloadClass
 
 UNNAMED = "gpu"
 """The accelerator of the pools drafted for telemetry that names none."""
@@ -26,56 +21,16 @@ SPOT_SHARE = 0.5
 SPOT_RISK_PER_HOUR = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
-class Price:
-    """What one accelerator costs: money per GPU-hour on demand, and shares of it for owned and spot."""
-
-    on_demand: float
-    owned_factor: float
-    spot_factor: float
-    gpus_per_node: int
-
-    def __post_init__(self) -> None:
-        require_positive("catalogue.on_demand", self.on_demand)
-        require_positive("catalogue.owned_factor", self.owned_factor)
-        require_positive("catalogue.spot_factor", self.spot_factor)
-        require_at_least("catalogue.gpus_per_node", self.gpus_per_node, 1)
-
-    def per_node(self, kind: PoolKind) -> float:
-        """Return the money per node-hour of a pool of that kind."""
-        factor = {PoolKind.OWNED: self.owned_factor, PoolKind.SPOT: self.spot_factor}.get(kind, 1.0)
-        return round(self.on_demand * factor * self.gpus_per_node, 2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Catalogue:
-    """Prices by accelerator as of a day; `default` stands for the others."""
-
-    as_of: date
-    default: Price
-    accelerators: dict[str, Price]
-
-    def price(self, accelerator: str) -> Price:
-        """Return an accelerator's price, whatever the case of its name."""
-        return self.accelerators.get(accelerator.lower(), self.default)
-
-
-@cache
-def read_catalogue() -> Catalogue:
-    """Read the catalogue that comes with the package."""
-    text = resources.files("gangplan.plan").joinpath("catalogue.yaml").read_text()
-    return TypeAdapter(Catalogue).validate_python(yaml.safe_load(text))
-
-
-def draft_fleet(usage: Usage) -> Fleet:
+def draft_fleet(usage: Usage, catalogue: Catalogue | None = None) -> Fleet:
     """Draft a fleet for what the telemetry asked for.
 
     Each accelerator gets an owned pool at about the 60th percentile of its hourly demand, an on-demand pool up to about
     1.5 times its peak, a spot pool where cost-bound work asks for it; work that takes any accelerator counts with the
     one most asked for. The small `h100-lab` pool is always there. Owned nodes run now; the rest is for the plan to say.
     """
-    totals = _totals(usage)
-    pools = [pool for accelerator, gpus in totals.items() for pool in _pools(accelerator, gpus, usage)]
+    totals, catalogue = _totals(usage), catalogue or read_catalogue()
+    prices = {accelerator: catalogue.price(accelerator) for accelerator in totals}
+    pools = [pool for name, gpus in totals.items() for pool in _pools(name, gpus, usage, prices[name])]
     pools = [*(pool for pool in pools if pool.name != LAB.name), LAB]
     return Fleet(pools=tuple(pools), nodes={pool.name: pool.min_nodes for pool in pools})
 
@@ -93,22 +48,22 @@ def _totals(usage: Usage) -> dict[str, pl.Series]:
     return {str(name[0]): rows["gpus"] for name, rows in totals.group_by("accelerator", maintain_order=True)}
 
 
-def _pools(accelerator: str, gpus: pl.Series, usage: Usage) -> list[Pool]:
+def _pools(accelerator: str, gpus: pl.Series, usage: Usage, price: Price) -> list[Pool]:
     """Draft one accelerator's pools."""
-    size = read_catalogue().price(accelerator).gpus_per_node
+    size = price.gpus_per_node
     peak = float(gpus.max() or 0.0)  # pyright: ignore[reportArgumentType]
     if accelerator == LAB.accelerator or peak <= 0:
         return []
     owned = max(1, round(float(gpus.quantile(OWNED_QUANTILE) or 0.0) / size))
     most = max(1, math.ceil(PEAK_FACTOR * peak / size))
     pools = [
-        _pool(f"{accelerator}-owned", accelerator, PoolKind.OWNED, most=owned, least=owned),
-        _pool(f"{accelerator}-on-demand", accelerator, PoolKind.ON_DEMAND, most=most, lead=1),
+        _pool(f"{accelerator}-owned", accelerator, price, PoolKind.OWNED, most=owned, least=owned),
+        _pool(f"{accelerator}-on-demand", accelerator, price, PoolKind.ON_DEMAND, most=most, lead=1),
     ]
     if _has_cost_work(usage, accelerator):
         spot = max(1, math.ceil(SPOT_SHARE * peak / size))
         pools.append(
-            _pool(f"{accelerator}-spot", accelerator, PoolKind.SPOT, most=spot, lead=1, risk=SPOT_RISK_PER_HOUR)
+            _pool(f"{accelerator}-spot", accelerator, price, PoolKind.SPOT, most=spot, lead=1, risk=SPOT_RISK_PER_HOUR)
         )
     return pools
 
@@ -120,10 +75,17 @@ def _has_cost_work(usage: Usage, accelerator: str) -> bool:
 
 
 def _pool(
-    name: str, accelerator: str, kind: PoolKind, *, most: int, least: int = 0, lead: int = 0, risk: float = 0.0
+    name: str,
+    accelerator: str,
+    price: Price,
+    kind: PoolKind,
+    *,
+    most: int,
+    least: int = 0,
+    lead: int = 0,
+    risk: float = 0.0,
 ) -> Pool:
     """Make a pool at the catalogue's price."""
-    price = read_catalogue().price(accelerator)
     return Pool(
         name=name,
         accelerator=accelerator,

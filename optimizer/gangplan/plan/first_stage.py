@@ -12,7 +12,7 @@ from typing import Any
 
 import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan.policy import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR, START_HOURS
+from gangplan.plan.policy import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR
 from gangplan.plan.problem import Array, Problem
 
 Model = Any  # Pyomo gives models their attributes at run time
@@ -212,7 +212,8 @@ def define_steadiness(model: Model, problem: Problem) -> None:
 def first_stage_cost(model: Model, problem: Problem) -> Any:
     """Money for nodes, what starts and changes are worth avoiding, and the prices of bent limits."""
     price, policy, prices = problem.settings.shortage_price, problem.policy, problem.prices
-    starts = sum(START_HOURS * float(prices[p, t]) * model.start[p, t] for p in model.P for t in model.T)
+    early = problem.start_hours
+    starts = sum(float(early[p] * prices[p, t]) * model.start[p, t] for p in model.P for t in model.T)
     below = sum(
         below_minimum_price(problem, p, t) * model.hours[t] * model.below_minimum[p, t]
         for p in model.minimum_pools

@@ -11,6 +11,7 @@ fleet. Each business limit has a slack with a price, so that every one of them a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
 from pyomo.common.gc_manager import PauseGC  # pyright: ignore[reportMissingTypeStubs]
@@ -77,6 +78,7 @@ def define_sets(model: Model, problem: Problem, paths: Sequence[int]) -> None:
 def define_paths(model: Model, problem: Problem) -> None:
     """Everything that is decided once demand is known."""
     recourse.define_service(model, problem)
+    recourse.define_hire(model, problem)
     recourse.define_capacity(model, problem)
     recourse.define_demand_balance(model, problem)
     recourse.define_quota(model, problem)
@@ -92,8 +94,13 @@ def define_risk(model: Model) -> None:
 
 def define_objective(model: Model, problem: Problem) -> None:
     """The fleet's cost, and the paths': their mean, and their worst tail by the risk weight."""
+    cost = first_stage.first_stage_cost(model, problem) + risk_cost(model)
+    model.total = pyo.Objective(expr=cost, sense=pyo.minimize)
+
+
+def risk_cost(model: Model) -> Any:
+    """The paths' mean cost, and their worst tail by the risk weight."""
     count = len(model.K)
     mean = sum(model.path_cost[k] for k in model.K) / count
     tail = model.tail_level + sum(model.tail_excess[k] for k in model.K) / (RISK_TAIL * count)
-    risk = (1 - RISK_WEIGHT) * mean + RISK_WEIGHT * tail
-    model.total = pyo.Objective(expr=first_stage.first_stage_cost(model, problem) + risk, sense=pyo.minimize)
+    return (1 - RISK_WEIGHT) * mean + RISK_WEIGHT * tail

@@ -108,6 +108,7 @@ class Paths:
         self._waiting = list(model.waiting)
         backlog = [model.backlog[w, t, 0] for w in self._waiting for t in model.T]
         self._backlog = self.columns_of(backlog)
+        self.hire = self.columns_of([model.hire[p, t, 0] for p in self.problem.hired for t in model.T])
         member = np.zeros((len(self._served), len(self.problem.pools)))
         for at, g in enumerate(self._served):
             member[at, list(self.problem.groups[g].pools)] = 1.0
@@ -173,10 +174,20 @@ class Paths:
             by_window[self._waiting] = np.minimum(columns[self._backlog], 0.0).reshape(
                 len(self._waiting), self._shape[1]
             )
-        return Cut(path=k, slope=slope, by_demand=by_demand, by_window=by_window, constant=self._ceilings(rows))
+        constant = self._ceilings(rows) + self._limits(columns)
+        return Cut(path=k, slope=slope, by_demand=by_demand, by_window=by_window, constant=constant)
 
     def _ceilings(self, rows: Array) -> float:
         """What the rows that neither fleet nor demand moves (quotas) add to a cut."""
         still = np.ones(len(rows), dtype=bool)
         still[self._demand] = still[self._capacity] = False
         return float(np.minimum(rows[still], 0.0) @ self.form.row_upper[still]) if still.any() else 0.0
+
+    def _limits(self, columns: Array) -> float:
+        """What the limits of the nodes that a path takes add to a cut."""
+        if not len(self.hire):
+            return 0.0
+        at = columns[self.hire]
+        return float(
+            np.minimum(at, 0.0) @ self.form.upper[self.hire] + np.maximum(at, 0.0) @ self.form.lower[self.hire]
+        )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from gangplan.errors import InputError
+from gangplan.plan.catalogue import Need
 from gangplan.types import WorkloadClass, require_at_least, require_name, require_positive
 
 ANY = "any"
@@ -24,7 +25,8 @@ class ClassPolicy:
 
     `shortage_factor` prices a GPU-hour that is not served, `delay_factor` a GPU-hour that waits one hour; work may wait
     `defer_hours`; `reserve` is the share of its expected demand kept on top on capacity that is not interrupted;
-    `zone_reserve` the share of it that must still run when any one zone is lost (where pools stand in several).
+    `zone_reserve` the share of it that must still run when any one zone is lost (where pools stand in several). Its
+    data stands in `data_region`: a GPU-hour elsewhere moves `data_gb_per_gpu_hour` at the region's egress price.
     """
 
     shortage_factor: float = 1.0
@@ -33,12 +35,14 @@ class ClassPolicy:
     spot: bool = True
     reserve: float = 0.0
     zone_reserve: float = 0.0
+    data_region: str = ""
+    data_gb_per_gpu_hour: float = 0.0
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
         require_positive("classes.shortage_factor", self.shortage_factor)
-        for name in ("defer_hours", "delay_factor", "reserve", "zone_reserve"):
+        for name in ("defer_hours", "delay_factor", "reserve", "zone_reserve", "data_gb_per_gpu_hour"):
             require_at_least(f"classes.{name}", getattr(self, name), 0)
 
 
@@ -97,7 +101,9 @@ class PlanPolicy:
     `speeds` says which other accelerators may do a series' work, and how fast against the one that it asks for (asked
     for -> accelerator -> factor; `any` runs on all at 1 unless said). `carbon_cap_kg` bounds the horizon's emissions,
     softly at `carbon_over_price` per kg; `carbon_price_per_kg` is what each kg counts as money anyway. `change_hours`
-    are the node-hours that a node more or less than in the last plan must be worth.
+    are the node-hours that a node more or less than in the last plan must be worth. `egress_per_gb` is money per GB
+    that leaves a region. `needs` are names that series may ask for instead of an accelerator, by capability: a policy
+    file's are looked up in the catalogue and written into `speeds` when it is read.
     """
 
     classes: dict[WorkloadClass, ClassPolicy] = field(default_factory=dict[WorkloadClass, ClassPolicy])
@@ -109,6 +115,8 @@ class PlanPolicy:
     carbon_price_per_kg: float = 0.0
     carbon_over_price: float = 10.0
     change_hours: float = 0.1
+    egress_per_gb: dict[str, float] = field(default_factory=dict[str, float])
+    needs: dict[str, Need] = field(default_factory=dict[str, Need])
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -121,12 +129,22 @@ class PlanPolicy:
             require_name("speeds", asked)
             for name, factor in others.items():
                 require_positive(f"speeds[{asked}][{name}]", factor)
+        for name in self.needs:
+            require_name("needs", name)
         for tenant in self.quotas:
             require_name("quotas", tenant)
+        for region, price in self.egress_per_gb.items():
+            require_at_least(f"egress_per_gb[{region}]", price, 0)
 
     def of(self, kind: WorkloadClass) -> ClassPolicy:
         """Return a class's rules."""
         return self.classes.get(kind, CLASS_POLICY[kind])
+
+    def egress(self, kind: WorkloadClass, region: str) -> float:
+        """Return money for the data that a GPU-hour of a class moves when it runs in a region."""
+        rule = self.of(kind)
+        moves = bool(rule.data_region) and region != rule.data_region
+        return rule.data_gb_per_gpu_hour * self.egress_per_gb.get(rule.data_region, 0.0) if moves else 0.0
 
     def speed(self, asked: str, accelerator: str) -> float:
         """Return how fast an accelerator does what asks for another; 0 where it may not."""

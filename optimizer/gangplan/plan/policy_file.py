@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,15 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gangplan.errors import InputError
+from gangplan.plan.catalogue import Catalogue, read_catalogue
 from gangplan.plan.policy import PlanPolicy
 
+OWN_CATALOGUE = "accelerators.yaml"
 _POLICY = TypeAdapter(PlanPolicy)
 
 
 def read_plan_policy(path: Path) -> PlanPolicy:
-    """Read a policy file; where there is none, the default policy holds."""
+    """Read a policy file; where there is none, the default holds. Needs are looked up in the catalogue beside it."""
     if not path.exists():
         return PlanPolicy()
     try:
@@ -27,7 +29,13 @@ def read_plan_policy(path: Path) -> PlanPolicy:
         mark = getattr(error, "problem_mark", None)
         where = f"{path} line {mark.line + 1}" if mark is not None else path
         raise InputError("plan policy", where, "is not YAML: mend that line") from None
-    return policy_from(body or {})
+    return with_needs(policy_from(body or {}), read_catalogue(path.with_name(OWN_CATALOGUE)))
+
+
+def with_needs(policy: PlanPolicy, catalogue: Catalogue) -> PlanPolicy:
+    """Write into the speeds what of the catalogue meets each need; speeds that the policy names stay."""
+    found = {name: catalogue.speeds(name, need) | policy.speeds.get(name, {}) for name, need in policy.needs.items()}
+    return replace(policy, speeds={**policy.speeds, **found})
 
 
 def policy_from(body: Any) -> PlanPolicy:

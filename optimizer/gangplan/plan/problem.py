@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.periods import BLOCKS, Blocks, Periods
-from gangplan.plan.policy import ANY, LOST_HOURS_PER_INTERRUPTION, ClassPolicy, PlanPolicy
+from gangplan.plan.policy import ANY, LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
 from gangplan.plan.quotas import Ceiling, ceilings
 from gangplan.plan.reading import Array, Series, read_quantiles
 from gangplan.plan.scenarios import draw_paths
+from gangplan.plan.startup import early_hours
 from gangplan.plan.supply import draw_supply
 from gangplan.types import QUANTILES, Fleet, Forecast, Plan, Pool, PoolKind, WorkloadClass
 
@@ -45,11 +46,12 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Pools that serve alike: one accelerator, interrupted or not."""
+    """Pools that serve alike: one accelerator, interrupted or not, in one region where data would have to move."""
 
     accelerator: str
     spot: bool
     pools: tuple[int, ...]
+    region: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +62,7 @@ class Problem:
     periods); `workload_of` maps each series to its workload.
     `supply` is the share of each pool's nodes that works, shape (scenarios, pools, periods). `held` are the nodes that
     reservations stand on, `previous` those of the last plan (negative: unknown), both of shape (pools, periods).
+    `hired` are the pools whose nodes each path takes for itself (months ahead); in a plan of hours there are none.
     """
 
     fleet: Fleet
@@ -75,6 +78,7 @@ class Problem:
     supply: Array
     held: Counts
     previous: Counts
+    hired: tuple[int, ...] = ()
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -98,10 +102,15 @@ class Problem:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The serving groups in the order of their first pool."""
-        members: dict[tuple[str, bool], list[int]] = {}
+        members: dict[tuple[str, bool, str], list[int]] = {}
+        moves = any(self.policy.egress(load.workload_class, "") for load in self.workloads)
         for index, pool in enumerate(self.pools):
-            members.setdefault((pool.accelerator, pool.kind == PoolKind.SPOT), []).append(index)
-        return tuple(Group(accelerator=a, spot=spot, pools=tuple(found)) for (a, spot), found in members.items())
+            key = (pool.accelerator, pool.kind == PoolKind.SPOT, pool.region if moves else "")
+            members.setdefault(key, []).append(index)
+        return tuple(
+            Group(accelerator=a, spot=spot, pools=tuple(found), region=region)
+            for (a, spot, region), found in members.items()
+        )
 
     @cached_property
     def demand(self) -> Array:
@@ -125,6 +134,10 @@ class Problem:
     def speed(self, w: int, g: int) -> float:
         """Return how much of a workload one GPU of a group does, against the accelerator that was asked for."""
         return self.policy.speed(self.workloads[w].accelerator, self.groups[g].accelerator)
+
+    def egress(self, w: int, g: int) -> float:
+        """Return money for the data that a GPU-hour of a workload moves to a group's region."""
+        return self.policy.egress(self.workloads[w].workload_class, self.groups[g].region)
 
     @cached_property
     def ceilings(self) -> tuple[Ceiling, ...]:
@@ -157,6 +170,11 @@ class Problem:
         """Average factors by hour of the day over each period."""
         day = np.array([given or (1.0,) * 24 for given in factors], dtype=float)
         return self.periods.means(day[:, (self.start.hour + np.arange(self.periods.hours)) % 24])
+
+    @cached_property
+    def start_hours(self) -> Array:
+        """Node-hours that a start of each pool counts: a preference, and what comes early waits for its work."""
+        return np.array([START_HOURS + early_hours(pool) for pool in self.pools])
 
     @cached_property
     def committed(self) -> tuple[int, ...]:
@@ -230,7 +248,7 @@ def pose(
     start, series, quantiles = read_quantiles(forecast, settings.horizon_hours)
     _check_lead_times(fleet, quantiles.shape[1])
     periods = Periods.from_horizon(quantiles.shape[1], blocks)
-    kinds = [_workload(one, policy) for one in series]
+    kinds = [workload_of(one, policy) for one in series]
     workloads = tuple(dict.fromkeys(kinds))
     return Problem(
         fleet=fleet,
@@ -283,7 +301,7 @@ def _check_lead_times(fleet: Fleet, hours: int) -> None:
             )
 
 
-def _workload(series: Series, policy: PlanPolicy) -> Workload:
+def workload_of(series: Series, policy: PlanPolicy) -> Workload:
     """Tell which workload a series belongs to."""
     tenant, kind, accelerator = series
     try:

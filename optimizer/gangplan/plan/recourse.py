@@ -33,10 +33,23 @@ def define_capacity(model: Model, problem: Problem) -> None:
     guests = {g: [w for w, home in model.routes if home == g] for g in model.G}
 
     def capacity(m: Model, g: int, t: int, k: int) -> Any:
-        room = sum(room_of_a_node(problem, k, p, t) * m.nodes[p, t] for p in problem.groups[g].pools)
+        room = sum(room_of_a_node(problem, k, p, t) * _nodes(m, problem, p, t, k) for p in problem.groups[g].pools)
         return sum(m.serve[w, g, t, k] for w in guests[g]) - room <= 0
 
     model.capacity = pyo.Constraint([g for g in model.G if guests[g]], model.T, model.K, rule=capacity)
+
+
+def define_hire(model: Model, problem: Problem) -> None:
+    """Nodes that a path takes as it needs them, not whole: how pools without a term follow demand over months."""
+    pools = problem.pools
+    model.hire = pyo.Var(
+        problem.hired, model.T, model.K, bounds=lambda _, p, t, k: (pools[p].min_nodes, pools[p].max_nodes)
+    )
+
+
+def _nodes(model: Model, problem: Problem, p: int, t: int, k: int) -> Any:
+    """The nodes that a pool has on a path: those of the fleet, or those that the path takes."""
+    return model.hire[p, t, k] if p in problem.hired else model.nodes[p, t]
 
 
 def room_of_a_node(problem: Problem, k: int, p: int, t: int) -> float:
@@ -70,7 +83,7 @@ def define_quota(model: Model, problem: Problem) -> None:
 
 
 def path_cost(model: Model, problem: Problem, k: int) -> Any:
-    """Money that shortage and delay cost on a path."""
+    """Money that shortage and delay cost on a path, and the nodes that it takes."""
     price, rules = problem.settings.shortage_price, problem.class_policies
     short = sum(
         price * rules[w].shortage_factor * model.hours[t] * model.short[w, t, k] for w in model.W for t in model.T
@@ -78,4 +91,13 @@ def path_cost(model: Model, problem: Problem, k: int) -> Any:
     delay = sum(
         price * rules[w].delay_factor * model.hours[t] * model.backlog[w, t, k] for w in model.waiting for t in model.T
     )
-    return short + delay
+    hire = sum(
+        float(problem.prices[p, t]) * model.hours[t] * model.hire[p, t, k] for p in problem.hired for t in model.T
+    )
+    return short + delay + hire + egress_cost(model, problem, k)
+
+
+def egress_cost(model: Model, problem: Problem, k: int) -> Any:
+    """Money for data that leaves its region on a path."""
+    routes = [(w, g, price) for w, g in model.routes if (price := problem.egress(w, g)) > 0]
+    return sum(price * model.hours[t] * model.serve[w, g, t, k] for w, g, price in routes for t in model.T)

@@ -59,6 +59,14 @@ class Solution:
         return (self.nodes * self.problem.carbon) @ np.array(self.problem.periods.lengths, dtype=float)
 
     @cached_property
+    def egress(self) -> float:
+        """Money for data that leaves its region, in the mean."""
+        lengths = np.array(self.problem.periods.lengths, dtype=float)
+        return sum(
+            self.problem.egress(*route) * float(gpus.mean(axis=0) @ lengths) for route, gpus in self.serve.items()
+        )
+
+    @cached_property
     def expected_short(self) -> Array:
         """GPUs short in the mean, by workload and period; the solver's arithmetic is taken off."""
         mean = self.short.mean(axis=0)

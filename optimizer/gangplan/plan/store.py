@@ -90,6 +90,16 @@ def log_alternatives(store: Store, plan: Plan, found: Sequence[Alternative]) -> 
         store.log_table(plan.run_id, "alternatives", pl.DataFrame([vars(one) for one in found]))
 
 
+def read_alternatives(store: Store, plan: Plan) -> pl.DataFrame | None:
+    """Return what the alternatives to a plan came to, if they were asked for."""
+    if plan.run_id is None:
+        return None
+    try:
+        return store.read_table(plan.run_id, "alternatives")
+    except NotFoundError:
+        return None
+
+
 def plan_that_ran(store: Store, until: datetime) -> tuple[Plan, Forecast] | None:
     """Return the newest plan made at least a day before `until`, if there is one."""
     for run in store.runs(PLAN, limit=1000):

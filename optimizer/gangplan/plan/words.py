@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from gangplan.plan.limits import NEARLY, Binding
+from gangplan.plan.orders import order
+from gangplan.plan.orders import words as order_words
 from gangplan.plan.solution import TOLERANCE, Solution
 from gangplan.types import SERIES, Plan, Pool, WorkloadClass
 
 _SOON = 24  # hours that "what changes" looks ahead
+_MOST_ORDERS = 5  # so many are said; `gangplan plan orders` lists all
 
 
 def in_words(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
@@ -19,6 +22,8 @@ def in_words(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
         _summary(solution),
         _proof(solution),
         *_changes(solution),
+        *_orders(solution),
+        *_egress(solution),
         *_shortages(solution),
         *(_bent(one, solution) for one in bindings if one.family in _BENT),
         *(_kept(one, solution) for one in _dearest(bindings)),
@@ -86,6 +91,29 @@ def _changes(solution: Solution) -> list[str]:
     ]
     said = [f"Now: {', '.join(first)} nodes; the other pools stay." if first else "Now: every pool stays as it is."]
     return [*said, f"In the next {_SOON} h: {', '.join(later)} nodes."] if later else said
+
+
+def _orders(solution: Solution) -> list[str]:
+    """Say which starts are to be ordered ahead in the next day, and when, the first first."""
+    problem = solution.problem
+    ahead = problem.periods.first_after(_SOON)
+    steps = np.diff(solution.nodes, axis=1, prepend=np.array(problem.now)[:, None])[:, :ahead]
+    found = [
+        order(pool, int(steps[p, t]), problem.start + timedelta(hours=int(problem.periods.starts[t])))
+        for p, pool in enumerate(problem.pools)
+        for t in range(ahead)
+        if pool.lead_time_hours and steps[p, t] > 0
+    ]
+    ranked = sorted(found, key=lambda one: (one.order_at, one.pool))
+    more = [f"{len(ranked) - _MOST_ORDERS} more starts: `gangplan plan orders`."] if len(ranked) > _MOST_ORDERS else []
+    return [*(order_words(one) for one in ranked[:_MOST_ORDERS]), *more]
+
+
+def _egress(solution: Solution) -> list[str]:
+    """Say what moving data costs."""
+    if solution.egress < 0.5:
+        return []
+    return [f"Data that leaves its region costs {solution.egress:,.0f} in the mean, beside the nodes."]
 
 
 def _shortages(solution: Solution) -> list[str]:
@@ -167,6 +195,9 @@ def _no_pool(solution: Solution, w: int) -> str:
     spot = [g.accelerator for g in problem.groups if g.spot and workload.accelerator in ("any", g.accelerator)]
     if spot and workload.workload_class is WorkloadClass.LATENCY:
         return "only spot pools have that accelerator, and latency work may not be interrupted: add a firm pool"
+    if workload.accelerator in problem.policy.needs:
+        able = ", ".join(problem.policy.speeds.get(workload.accelerator, {}))
+        return f"no pool meets the need {workload.accelerator}: add one with {able}"
     return f"no pool has the accelerator {workload.accelerator}: add one to the fleet"
 
 

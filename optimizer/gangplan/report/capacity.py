@@ -87,6 +87,7 @@ def _draw(axes: Axes, plan: Plan, stack: list[Layer], wanted: pl.DataFrame) -> N
         )
         base = base + height
     hours = times(wanted["hour"].to_list())
+    axes.fill_between(hours, wanted["q0.1"], wanted["q0.9"], color=LIGHT["ink"], alpha=0.15, linewidth=0)
     for column, width, dashes in (("q0.5", 1.5, "-"), ("q0.95", 1.1, (0, (4, 2)))):
         gpus = wanted[column].to_numpy()
         axes.plot(hours, gpus, color=LIGHT["surface"], linewidth=width + 1.8, alpha=0.7)  # a halo over the areas
@@ -106,8 +107,10 @@ def _steps(plan: Plan, stack: list[Layer]) -> tuple[list[float], list[np.ndarray
 
 
 def _demand(quantiles: pl.DataFrame) -> pl.DataFrame:
-    """The median and the 0.95 of the series together, by hour (sums, as `demand.total_forecast`)."""
-    return quantiles.group_by("hour", maintain_order=True).agg(pl.col("q0.5", "q0.95").sum()).sort("hour")
+    """The fan of the series together, by hour (sums, as `demand.total_forecast`)."""
+    return (
+        quantiles.group_by("hour", maintain_order=True).agg(pl.col("q0.1", "q0.5", "q0.9", "q0.95").sum()).sort("hour")
+    )
 
 
 def planned_gpus(plan: Plan, accelerator: str | None = None) -> pl.DataFrame:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
+import polars as pl
+from markupsafe import Markup
 
 from gangplan.config import write_atomic
+from gangplan.report import alternatives as ways
 from gangplan.report import capacity, demand, gantt, headline, tables
 from gangplan.report.colours import DARK, LIGHT
-from gangplan.report.words import duration, moment, number, share
-from gangplan.templates import templates
+from gangplan.report.environment import environment
 from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
 
 
@@ -27,14 +27,15 @@ def build(
     reservations: Sequence[Reservation],
     score: Score | None,
     beliefs: Beliefs | None = None,
+    alternatives: pl.DataFrame | None = None,
 ) -> Path:
     """Write the report's page whole or not at all, and return its path.
 
     The page is one file without scripts and without anything to fetch. It says nothing of the time it was made, so that
     the same values make the same page. All text that comes from telemetry is escaped. `score` is None before the first
-    feedback; `beliefs` are what it changed.
+    feedback; `beliefs` are what it changed; `alternatives` are the rules that people use instead, run beside the plan.
     """
-    template = _templates().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     text = template.render(
         light=LIGHT,
         dark=DARK,
@@ -45,6 +46,7 @@ def build(
         tiles=headline.tiles(usage=usage, training=training, forecast=forecast, plan=plan, reservations=reservations),
         **_demand(usage, forecast),
         **_plan(plan, forecast),
+        **_alternatives(alternatives),
         **_reservations(reservations),
         backtest=tables.backtest(training.backtest),
         score=score,
@@ -52,13 +54,6 @@ def build(
     )
     write_atomic(path, text)
     return path
-
-
-def _templates() -> jinja2.Environment:
-    """The page's templates, with our words for values."""
-    environment = templates(Path(__file__).parent)
-    environment.filters.update(moment=moment, number=number, share=share, duration=duration, breakable=_breakable)  # pyright: ignore[reportUnknownMemberType]
-    return environment
 
 
 def _demand(usage: Usage, forecast: Forecast) -> dict[str, Any]:
@@ -84,6 +79,14 @@ def _plan(plan: Plan, forecast: Forecast) -> dict[str, Any]:
     }
 
 
+def _alternatives(found: pl.DataFrame | None) -> dict[str, Any]:
+    """The alternatives' drawing and table."""
+    return {
+        "alternatives": None if found is None else ways.table(found),
+        "alternatives_drawn": None if found is None else _drawing(ways.draw(found)),
+    }
+
+
 def _reservations(lived: Sequence[Reservation]) -> dict[str, Any]:
     """The reservations' drawing and table."""
     shown = gantt.newest_together(lived)
@@ -93,11 +96,6 @@ def _reservations(lived: Sequence[Reservation]) -> dict[str, Any]:
         "reservation_count": len(lived),
         "reservations": tables.reservations(lived),
     }
-
-
-def _breakable(cell: str) -> Markup:
-    """Let a long key break after its slashes; all else is escaped."""
-    return escape(cell).replace("/", Markup("/<wbr>"))
 
 
 def _drawing(svg: str) -> Markup:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from gangplan.report.carbon import emission
 from gangplan.report.table import Column, Table, figure, text
 from gangplan.report.words import NOTHING, duration, factor, moment, number, second, share
 from gangplan.tables import CORRECTIONS, QUANTILE_COLUMNS, empty
@@ -24,6 +25,8 @@ _FAMILIES = {
     "budget": ("Budget holds the plan back", "money", "kept"),
     "over_budget": ("Budget exceeded", "money", "bent"),
     "latency_reserve": ("Latency reserve lacking", "GPU-hours", "bent"),
+    "zone_reserve": ("Lacking, were a zone lost", "GPU-hours", "bent"),
+    "carbon_cap": ("Carbon cap exceeded", "kg", "bent"),
     "minimum_nodes": ("Below the minimum of nodes", "node-hours", "bent"),
 }
 
@@ -84,7 +87,7 @@ def pools(plan: Plan) -> Table:
     )
     rows = plan.cost.join(spans, on="pool", how="left").sort("cost", "pool", descending=[True, False])
     shapes = {pool.name: pool for pool in plan.fleet.pools}
-    total = plan.total_cost
+    total, emitted = plan.total_cost, emission(plan)
     return Table(
         caption="Pools",
         columns=(
@@ -97,6 +100,7 @@ def pools(plan: Plan) -> Table:
             figure("Price", "per node-hour"),
             figure("Cost"),
             figure("Share of cost"),
+            *((figure("Carbon", "kg CO2"),) if emitted else ()),
         ),
         rows=tuple(
             (
@@ -109,6 +113,7 @@ def pools(plan: Plan) -> Table:
                 number(shapes[row["pool"]].price_per_node_hour, 2),
                 number(row["cost"]),
                 share(row["cost"] / total) if total else NOTHING,
+                *((number(emitted.get(row["pool"])),) if emitted else ()),
             )
             for row in rows.to_dicts()
         ),
