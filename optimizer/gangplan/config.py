@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     backtest_origins: int = Field(7, ge=2, le=60, description="Rolling origins of the back-test, 24 h apart.")
     promotion: Literal["gate", "person"] = Field("gate", description="Who makes a champion: gate or person.")
     shadow_days: float = Field(0.0, ge=0, le=90, description="Days that a challenger forecasts unheeded first.")
+    nowcast: bool = Field(True, description="Correct the next hours of series whose newest hour stands out.")
     scenarios: int = Field(9, ge=1, le=50, description="Demand paths that the plan is solved over.")
     shortage_price: float = Field(20.0, gt=0, description="Money per GPU-hour that could not be served (throughput).")
     budget: float | None = Field(None, gt=0, description="Money that the plan may spend over its horizon.")

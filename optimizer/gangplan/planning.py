@@ -48,7 +48,8 @@ class Planning:
             held=held_nodes(self.ledger, fleet, start, self.settings.horizon_hours, self.clock()),
             progress=progress,
         )
-        kept = plan.log_plan(made, ahead, self.store)
+        told = replace(made, explanation=(*ahead.stands_out, *made.explanation))
+        kept = plan.log_plan(told, ahead, self.store)
         if not hold:
             self.publish(kept)
         return kept
