@@ -111,9 +111,11 @@ def test_the_doctor_names_what_is_missing_and_the_remedy(least: Api, space: Spac
     of_records = [f"right to {verb} configmaps" for verb in ("get", "list", "create", "delete")]
     assert [one.what for one in bad] == ["right to patch workloads/status.kueue.x-k8s.io", *of_records]
     assert "gangplan kube manifests" in bad[0].remedy
-    with KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger:
-        with pytest.raises(ForbiddenError, match="configmaps"):
-            ledger.submit(a_request("a"))
+    with (
+        KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger,
+        pytest.raises(ForbiddenError, match="configmaps"),
+    ):
+        ledger.submit(a_request("a"))
 
 
 def test_the_doctor_names_a_queue_that_is_not_there(space: Space, queue: str) -> None:

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from gangplan import plan
-from gangplan.plan import units
 from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
+from gangplan.plan import units
 from gangplan.plan.problem import pose
 from gangplan.plan.solve import decide
 from gangplan.tracking import Store
