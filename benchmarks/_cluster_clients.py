@@ -1,17 +1,17 @@
-"""Clients of a real Kueue: a bare one, our ledger's, and Kueue's own load through it."""
+"""Clients of a real Kueue: a bare one and our ledger, in turns, and Kueue's own load through it."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from heapq import heappop, heappush
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Condition, Event
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from tests.cluster.objects import bare
 from tests.cluster.servers import fleet
@@ -23,16 +23,18 @@ from benchmarks._kueue_load import Gang, Load, gangs_of
 from gangplan.clock import system_clock
 from gangplan.kube.api import Api, connect
 from gangplan.kube.mirror import Mirror
+from gangplan.progress import Progress
 from gangplan.reserve import open_ledger
 from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.testing import a_request
-from gangplan.types import PodSet, ReservationState, Token
+from gangplan.types import PodSet, ReservationId, ReservationState, Token
 
-SPACE, QUEUE = "bench", "queue"
+SPACE, BARE_SPACE, QUEUE = "bench", "bare", "queue"
 ONE = (PodSet(count=1, gpus_per_pod=1),)
 MANY = 100_000
 _numbers = itertools.count()
+T = TypeVar("T")
 
 
 def furnish(cluster: Cluster, wanted: fleet.Fleet) -> None:
@@ -42,9 +44,11 @@ def furnish(cluster: Cluster, wanted: fleet.Fleet) -> None:
         [
             *fleet.queues(wanted),
             fleet.namespace(SPACE),
+            fleet.namespace(BARE_SPACE),
             fleet.flavor("h100-owned", "h100", name="bench", topology=""),
             fleet.cluster_queue("bench", {"bench": MANY}),
             fleet.local_queue(SPACE, QUEUE, "bench"),
+            fleet.local_queue(BARE_SPACE, QUEUE, "bench"),
         ]
     )
 
@@ -58,9 +62,17 @@ def first_admitted(cluster: Cluster) -> None:
         assert held.state is ReservationState.GRANTED, held
 
 
-def _ledger(cluster: Cluster) -> KueueLedger:
-    api = connect(kubeconfig=str(cluster.kubeconfig))
-    return KueueLedger(api, Place(namespace=SPACE, queue=QUEUE), clock=system_clock)
+class Client(Protocol):
+    """Takes a gang of one GPU and gives it back."""
+
+    def hold(self, name: str) -> None:
+        """Return when it is granted."""
+
+    def drop(self, name: str) -> None:
+        """Give it back."""
+
+    def close(self) -> None:
+        """End the watch."""
 
 
 class Bare:
@@ -68,12 +80,12 @@ class Bare:
 
     def __init__(self, cluster: Cluster) -> None:
         self.api: Api = connect(kubeconfig=str(cluster.kubeconfig))
-        self.path = names.workloads(SPACE)
+        self.path = names.workloads(BARE_SPACE)
         self._news = Condition()
         self._admitted: set[str] = set()
-        self.mirror: Mirror[bool] = Mirror(self.api, self.path, _admitted, self._hear)
-        self.mirror.start()
-        self.mirror.ready.wait()
+        self._mirror: Mirror[bool] = Mirror(self.api, self.path, _admitted, self._hear)
+        self._mirror.start()
+        self._mirror.ready.wait()
 
     def _hear(self, name: str, before: bool | None, now: bool | None) -> None:
         if now:
@@ -83,8 +95,8 @@ class Bare:
 
     def hold(self, name: str) -> None:
         """Create a Workload and wait until it is admitted."""
-        self.api.create(self.path, bare(SPACE, name, 1))
-        key = f"{SPACE}/{name}"
+        self.api.create(self.path, bare(BARE_SPACE, name, 1))
+        key = f"{BARE_SPACE}/{name}"
         with self._news:
             assert self._news.wait_for(lambda: key in self._admitted, 60), f"{name} was not admitted"
 
@@ -92,94 +104,87 @@ class Bare:
         """Delete it."""
         self.api.delete(f"{self.path}/{name}")
 
+    def close(self) -> None:
+        """End the watch."""
+        self._mirror.close()
+
+
+class Ours:
+    """Our ledger as a client; what ended stays recorded."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        api = connect(kubeconfig=str(cluster.kubeconfig))
+        self._ledger = KueueLedger(api, Place(namespace=SPACE, queue=QUEUE), clock=system_clock)
+        self._ledger.serve()
+        self._held: dict[str, tuple[ReservationId, Token]] = {}
+
+    def hold(self, name: str) -> None:
+        """Submit a request, which is granted at once."""
+        held = self._ledger.submit(a_request(name, pod_sets=ONE))
+        assert held.token is not None, held
+        self._held[name] = held.id, held.token
+
+    def drop(self, name: str) -> None:
+        """Release it."""
+        self._ledger.release(*self._held.pop(name))
+
+    def close(self) -> None:
+        """End the watch."""
+        self._ledger.close()
+
 
 def _admitted(item: dict[str, Any]) -> bool:
     conditions = item.get("status", {}).get("conditions", ())
     return any(one["type"] == "Admitted" and one["status"] == "True" for one in conditions)
 
 
-def through_bare(cluster: Cluster, count: int, threads: int) -> float:
-    """Return the seconds for so many reserve-and-release by the bare client."""
-    client, round_ = Bare(cluster), next(_numbers)
+def through(client: Client, count: int, threads: int) -> float:
+    """Return the seconds for so many reserve-and-release."""
+    round_ = next(_numbers)
 
     def one(number: int) -> None:
-        name = f"b{round_}-{number}"
+        name = f"r{round_}-{number}"
         client.hold(name)
         client.drop(name)
 
-    took = _timed(one, count, threads)
-    client.mirror.close()
-    return took
-
-
-def through_ledger(cluster: Cluster, count: int, threads: int) -> float:
-    """Return the seconds for so many reserve-and-release by our ledger; what ended is deleted after the clock."""
-    round_ = next(_numbers)
-    with _ledger(cluster) as ledger:
-        ledger.serve()
-
-        def one(number: int) -> None:
-            held = ledger.submit(a_request(f"o{round_}-{number}", pod_sets=ONE))
-            assert held.token is not None, held
-            ledger.release(held.id, held.token)
-
-        took = _timed(one, count, threads)
-        clean(cluster)
-    return took
-
-
-def clean(cluster: Cluster) -> None:
-    """Delete all Workloads of the bench's namespace."""
-    cluster.api.call("DELETE", names.workloads(SPACE))
-
-
-def _timed(one: Any, count: int, threads: int) -> float:
     with ThreadPoolExecutor(threads) as pool:
         begin = time.perf_counter()
         list(pool.map(one, range(count)))
         return time.perf_counter() - begin
 
 
-def paced_bare(cluster: Cluster, count: int, rate: int) -> list[float]:
-    """Return the milliseconds from submit to admitted of the bare client at a steady rate."""
-    client, round_ = Bare(cluster), next(_numbers)
-    waits = _paced(lambda n: client.hold(f"p{round_}-{n}"), lambda n: client.drop(f"p{round_}-{n}"), count, rate)
-    client.mirror.close()
-    return waits
-
-
-def paced_ledger(cluster: Cluster, count: int, rate: int) -> list[float]:
-    """Return the milliseconds from submit to granted of our ledger at a steady rate."""
-    round_ = next(_numbers)
-    tokens: dict[int, tuple[Any, Token]] = {}
-    with _ledger(cluster) as ledger:
-        ledger.serve()
-        ledger.view()
-
-        def hold(number: int) -> None:
-            held = ledger.submit(a_request(f"q{round_}-{number}", pod_sets=ONE))
-            assert held.token is not None, held
-            tokens[number] = held.id, held.token
-
-        waits = _paced(hold, lambda number: ledger.release(*tokens[number]), count, rate)
-        clean(cluster)
-    return waits
-
-
-def _paced(hold: Any, drop: Any, count: int, rate: int) -> list[float]:
-    begin = time.perf_counter()
+def paced(client: Client, count: int, threads: int, rate: int) -> list[float]:
+    """Return the milliseconds from submit to granted at a steady rate."""
+    begin, round_ = time.perf_counter(), next(_numbers)
 
     def one(number: int) -> float:
-        due = begin + number / rate
+        due, name = begin + number / rate, f"p{round_}-{number}"
         time.sleep(max(0.0, due - time.perf_counter()))
         start = time.perf_counter()
-        hold(number)
+        client.hold(name)
         took = time.perf_counter() - start
-        drop(number)
+        client.drop(name)
         return took * 1000
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(one, range(count)))
+
+
+def in_turns(
+    cluster: Cluster, rounds: int, measure: Callable[[Client], T], progress: Progress
+) -> tuple[list[T], list[T]]:
+    """Measure our ledger and the bare client in short rounds, in turns, each first as often: what else the machine
+    does meets both. The first round of each is for warmth and does not count.
+    """
+    ours, other = Ours(cluster), Bare(cluster)
+    found: dict[Client, list[T]] = {ours: [], other: []}
+    for number in range(rounds + 1):
+        progress(number, rounds + 1, "rounds")
+        for client in (ours, other) if number % 2 else (other, ours):
+            found[client].append(measure(client))
+    for client in found:
+        client.close()
+    return found[ours][1:], found[other][1:]
 
 
 # ---------------------------------------------------------------- Kueue's own load
@@ -198,14 +203,14 @@ class KueueRun:
         self._start = 0.0
         self._mirror: Mirror[bool] = Mirror(self._api, names.workloads(SPACE), _admitted, self._hear)
 
-    def makespan(self) -> float:
+    def makespan(self, progress: Progress) -> float:
         """Return the seconds until every gang is gone."""
         self._mirror.start()
         self._mirror.ready.wait()
         self._start = time.monotonic()
         with ThreadPoolExecutor(96) as pool:
             pool.submit(self._arrive, pool)
-            self._end(pool)
+            self._end(pool, progress)
         took = time.monotonic() - self._start
         self._mirror.close()
         return took
@@ -229,8 +234,9 @@ class KueueRun:
                 heappush(self._due, (time.monotonic() + self._gangs[key].run / SECOND, len(self._seen), key))
                 self._news.notify()
 
-    def _end(self, pool: ThreadPoolExecutor) -> None:
+    def _end(self, pool: ThreadPoolExecutor, progress: Progress) -> None:
         while self._open:
+            progress(len(self._gangs) - self._open, len(self._gangs), "gangs through Kueue")
             with self._news:
                 wait = self._due[0][0] - time.monotonic() if self._due else 1.0
                 if wait > 0:
@@ -244,7 +250,7 @@ class KueueRun:
         self._api.delete(f"{names.workloads(SPACE)}/{key}")
 
 
-def kueue_makespan(cluster: Cluster, load: Load) -> float:
+def kueue_makespan(cluster: Cluster, load: Load, progress: Progress) -> float:
     """Return the makespan of a load through the real Kueue on this machine; nobody is preempted, as in our own run."""
     tenants = sorted({(gang.cohort, gang.tenant) for gang in gangs_of(load)})
     objects: list[dict[str, Any]] = []
@@ -253,7 +259,7 @@ def kueue_makespan(cluster: Cluster, load: Load) -> float:
         objects.append(fleet.cluster_queue(f"q-{tenant}", quotas, cohort=f"c{cohort}", borrows=load.borrow))
         objects.append(fleet.local_queue(SPACE, f"q-{tenant}", f"q-{tenant}"))
     cluster.apply(objects)
-    return KueueRun(cluster, load).makespan()
+    return KueueRun(cluster, load).makespan(progress)
 
 
 def own_makespan(load: Load) -> float:
@@ -266,8 +272,3 @@ def own_makespan(load: Load) -> float:
         with open_ledger(url) as ledger:
             _clients.check(ledger, load)
     return _clients.course_of(seen).makespan
-
-
-def states(ledger: KueueLedger) -> Counter[str]:
-    """Return how many reservations are in each state."""
-    return Counter(one.state.value for one in ledger.history(datetime(2000, 1, 1, tzinfo=UTC)))

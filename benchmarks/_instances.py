@@ -8,10 +8,11 @@
 | XL76 | 60 | 24 x 1 h + 52 x 6 h (two weeks) | 40 | 20 |
 
 Demand: each workload has a mean of 150 to 600 GPUs, a daily and a weekly wave of its own phase, and quantiles as wide
-as GPU demand a day ahead has them. Workloads are latency, throughput and cost-bound in turn, of their own tenant where
-there are enough; tenants have quotas and stand in cohorts. Each asks for one accelerator and may use its neighbours at
-another speed. Fleet: each accelerator on demand and spot, then owned, then in a second zone; all of it holds about 1.5
-times the mean demand, so that peaks have to be bought, deferred or left short.
+as openb's demand lies around that of the same hour a day before (`_traces.day_ahead`). Workloads are latency,
+throughput and cost-bound in turn, of their own tenant where there are enough; tenants have quotas and stand in cohorts.
+Each asks for one accelerator and may use its neighbours at another speed. Fleet: each accelerator on demand and spot,
+then owned, then in a second zone; all of it holds about 1.5 times the mean demand, so that peaks have to be bought,
+deferred or left short.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ START = datetime(2026, 3, 2, tzinfo=UTC)
 HOURLY: Blocks = ((10**6, 1),)
 THREES: Blocks = ((24, 1), (10**6, 3))
 SIXES: Blocks = ((24, 1), (10**6, 6))
-SPREAD = np.array([0.69, 1.0, 1.4, 1.56, 1.87])
+SPREAD = np.array([0.80, 1.00, 1.31, 1.39, 1.60])
+"""The quantiles' multiples of the median, as `_traces.day_ahead` measures them on openb."""
+
 CLASSES = ("latency", "throughput", "cost")
 KINDS = (PoolKind.ON_DEMAND, PoolKind.SPOT, PoolKind.OWNED, PoolKind.ON_DEMAND)
 FACTOR = {PoolKind.ON_DEMAND: 1.0, PoolKind.SPOT: 0.4, PoolKind.OWNED: 0.45}

@@ -29,37 +29,61 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 FORECAST_IT = """
 import sys, time
-import mlflow, polars
-begin = time.perf_counter()
+import mlflow, pandas
+begin, used = time.perf_counter(), time.process_time()
 mlflow.set_tracking_uri(sys.argv[1])
-loaded = mlflow.pyfunc.load_model(sys.argv[2])
-given = polars.read_parquet(sys.argv[3]).to_pandas()
+loaded = mlflow.pyfunc.load_model(sys.argv[2], suppress_warnings=True)
+given = pandas.read_parquet(sys.argv[3])
 middle = time.perf_counter()
 answer = loaded.predict(given, params={"horizon_hours": int(sys.argv[4])})
-print(len(answer), time.perf_counter() - begin, time.perf_counter() - middle)
+print(len(answer), time.perf_counter() - begin, time.perf_counter() - middle, time.process_time() - used)
 """
 
 
-def costs(panel: Panel) -> list[Figure]:
-    """Measure all of it; `panel` is 200 series."""
+def forecasting(panel: Panel) -> list[Figure]:
+    """Time new processes that load the champion by its alias and forecast 200 series for 72 hours; the best of 3.
+
+    Inside are MLflow's registry and its SQL store, the model's code and files, all libraries that it needs, the table
+    of demand read from a file, and the answer. The line `import mlflow` comes before; the whole process, from Python's
+    start to its end, is timed as well.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return [*reading(Path(folder)), *forecasting(Path(folder), panel)]
+        store = Store(uri=f"sqlite:///{Path(folder) / 'models.db'}")
+        fitted = model.fit(panel, HORIZON, seed=7)
+        with store.run(FORECAST, "train", {}) as run_id:
+            uri = registry.log_model(store, run_id, Bundle(steering=fitted, tested=fitted))
+        version = registry.register(store, run_id, uri, {})
+        store.client.set_registered_model_alias(MODEL, registry.CHAMPION, version)
+        given = Path(folder) / "given.parquet"
+        as_table(panel).write_parquet(given)
+        words = [store.uri, f"models:/{MODEL}@{registry.CHAMPION}", str(given), str(HORIZON)]
+        whole, loaded, asked, used = min(_asked(words, len(panel.keys) * HORIZON) for _ in range(3))
+    words = f"predict alone {asked:.2f} s; processor {used:.2f} s"
+    imports = f"`import mlflow` alone {_seconds('import mlflow'):.2f} s"
+    return [
+        Figure(name="forecast_200_s", value=loaded, unit="s", bar="<= 3", peer=words),
+        Figure(name="forecast_200_process_s", value=whole, unit="s", peer=imports),
+    ]
 
 
-def forecasting(folder: Path, panel: Panel) -> list[Figure]:
-    """Time a new process that loads the registered model and forecasts all series; MLflow itself is imported before."""
-    store = Store(uri=f"sqlite:///{folder / 'models.db'}")
-    fitted = model.fit(panel, HORIZON, seed=7)
-    with store.run(FORECAST, "train", {}) as run_id:
-        uri = registry.log_model(store, run_id, Bundle(steering=fitted, tested=fitted))
-    version = registry.register(store, run_id, uri, {})
-    given = folder / "given.parquet"
-    as_table(panel).write_parquet(given)
-    words = [store.uri, f"models:/{MODEL}/{version}", str(given), str(HORIZON)]
+def _asked(words: list[str], rows: int) -> tuple[float, float, float, float]:
+    """Ask a new process: seconds in all, from the load on, of the answer alone; processor time from the load on."""
+    begin = time.perf_counter()
     said = subprocess.run([sys.executable, "-c", FORECAST_IT, *words], check=True, capture_output=True, text=True)
-    rows, whole, asked = said.stdout.split()[-3:]
-    assert int(rows) == len(panel.keys) * HORIZON
-    return [Figure(name="forecast_200_s", value=float(whole), unit="s", bar="<= 3", peer=f"without load {asked} s")]
+    whole = time.perf_counter() - begin
+    found, loaded, asked, used = said.stdout.split()[-4:]
+    assert int(found) == rows
+    return whole, float(loaded), float(asked), float(used)
+
+
+def _seconds(program: str) -> float:
+    """Seconds that a program takes in a new process, the best of 3."""
+    took: list[float] = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+        took.append(time.perf_counter() - begin)
+    return min(took)
 
 
 def as_table(panel: Panel):
@@ -77,8 +101,14 @@ def as_table(panel: Panel):
     return pl.concat(parts).select("hour", "tenant", "workload_class", "accelerator", "gpus")
 
 
-def reading(folder: Path) -> list[Figure]:
+def reading() -> list[Figure]:
     """Time reading 10,000 runs with their histories: with nothing kept, and again."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _read_back(Path(folder))
+
+
+def _read_back(folder: Path) -> list[Figure]:
+    """Fill a store and read it twice."""
     store = Store(uri=f"sqlite:///{folder / 'runs.db'}")
     fill(store)
     cache = folder / "cache" / "runs.parquet"

@@ -25,7 +25,7 @@ from benchmarks._traces import Trace
 from gangplan.forecast import model, spikes
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.metrics import pinball
-from gangplan.forecast.nowcast import AHEAD, alarms_at, corrected, left_of
+from gangplan.forecast.nowcast import AHEAD, alarms_at, corrected, foresee, left_of
 from gangplan.forecast.panel import TOTAL, Panel
 from gangplan.tables import EVENTS, empty
 from gangplan.types import QUANTILES
@@ -136,7 +136,7 @@ def _seen(values: Floats, spike: Spike, size: float, detector: Detector) -> Flag
 
 def _nowcast(trace: Trace) -> list[Figure]:
     """Loss of the hours after an alarm: the forecast from before it, corrected by the nowcast; the trees asked anew."""
-    made: dict[str, list[Floats]] = {"stale": [], "nowcast": [], "anew": []}
+    made: dict[str, list[Floats]] = {"stale": [], "nowcast": [], "anew": [], "replanned": []}
     came: list[Floats] = []
     for origin in track(trace.origins, description="nowcast", transient=True):
         fitted = model.fit(trace.panel.until(origin), 24, seed=7)
@@ -150,6 +150,7 @@ def _nowcast(trace: Trace) -> list[Figure]:
             came.append(panel.values[0, at + 1 : at + 1 + AHEAD])
             made["stale"].append(ahead)
             made["anew"].append(fitted.quantiles(known, AHEAD)[0][0])
+            made["replanned"].append(foresee(known, lambda one: fitted.quantiles(one, AHEAD)[0])[0][0])  # noqa: B023
             excess = known.values[0, -1] - stale[at - origin, QUANTILES.index(0.5)]
             left = left_of(known, seen, at, alarms[0].score) if alarms else None
             made["nowcast"].append(ahead if left is None else corrected(ahead, excess, left))
@@ -158,6 +159,7 @@ def _nowcast(trace: Trace) -> list[Figure]:
         losses = {name: _wql(np.stack(one)[:, :hours], np.stack(came)[:, :hours]) for name, one in made.items()}
         peer = f"uncorrected {losses['stale']:.1f}, trees anew {losses['anew']:.1f}"
         found.append(Figure(name=f"nowcast_{hours}h", value=losses["nowcast"], unit="% WQL, openb", peer=peer))
+        found.append(Figure(name=f"replanned_{hours}h", value=losses["replanned"], unit="% WQL, openb", peer=peer))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -46,6 +46,12 @@ class Trace:
 def read(name: str) -> Trace:
     """Read one of `NAMES`."""
     return _READERS[name]()
+
+
+def day_ahead(trace: Trace, quantiles: Sequence[float]) -> np.ndarray:
+    """Return the quantiles of demand as a multiple of what it was at the same hour of the day before."""
+    values = trace.panel.values[0]
+    return np.quantile(values[24:] / values[:-24], quantiles)
 
 
 def _openb() -> Trace:

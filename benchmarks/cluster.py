@@ -1,9 +1,9 @@
 """The figures of a real cluster: our ledger on Kueue beside a bare client, our own ledger beside Kueue, memory, start.
 
-`python -m benchmarks.cluster [--only NAME,...]` starts a cluster on this machine; NAMEs: overhead, latency, baseline,
-memory, start. The bare client creates Workloads, watches them, and deletes them: over the same connection code as the
-ledger's, but with nothing of leases, tokens or states. Of overhead and latency each figure is the median of three
-rounds, taken in turns.
+`python -m benchmarks.cluster [--only NAME,...] [--share N]` starts a cluster for each part; NAMEs: start,
+overhead, latency, memory, baseline. The bare client creates Workloads, watches them, and deletes them: over the same
+connection code as the ledger's, but with nothing of leases, tokens, states or a history. Of overhead and latency both
+clients are measured in many short rounds in turns. `--share 10` runs a tenth of the loads, to see that all works.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from rich.progress import Progress as Bar
 from tests.cluster.servers import fleet
 from tests.cluster.servers.cluster import Cluster
 
@@ -20,49 +22,45 @@ from benchmarks import _cluster_clients as clients
 from benchmarks._cluster_memory import watching_mb
 from benchmarks._figures import Figure, report
 from benchmarks._kueue_load import BASELINE
+from gangplan.progress import Progress
 
-ROUNDS = 3
-COUNT, THREADS, WARM = 1_000, 16, 100
-PACED, RATE = 500, 50
+ROUNDS, THREADS = 10, 16
+COUNT = 100
+PACED, RATE = 100, 50
 
 
-def overhead(cluster: Cluster) -> list[Figure]:
+def overhead(cluster: Cluster, share: int, progress: Progress) -> list[Figure]:
     """Return how much longer reserve-and-release takes through the ledger than by a bare client."""
-    for warm in (clients.through_bare, clients.through_ledger):
-        warm(cluster, WARM, THREADS)
-    rounds = [
-        (clients.through_ledger(cluster, COUNT, THREADS), clients.through_bare(cluster, COUNT, THREADS))
-        for _ in range(ROUNDS)
-    ]
-    ratio = statistics.median(ours / bare for ours, bare in rounds)
-    seconds = ", ".join(f"{ours:.1f}/{bare:.1f} s" for ours, bare in rounds)
-    return [Figure(name="kueue_overhead", value=ratio, unit="", bar="<= 1.2", peer=f"{COUNT:,}; ours/bare {seconds}")]
+    rounds = max(2, ROUNDS // share)
+    ours, bare = clients.in_turns(cluster, rounds, lambda one: clients.through(one, COUNT, THREADS), progress)
+    peer = f"{rounds * COUNT:,} of each, ours {sum(ours):.1f} s, bare {sum(bare):.1f} s"
+    return [Figure(name="kueue_overhead", value=sum(ours) / sum(bare), unit="", bar="<= 1.2", peer=peer)]
 
 
-def latency(cluster: Cluster) -> list[Figure]:
+def latency(cluster: Cluster, share: int, progress: Progress) -> list[Figure]:
     """Return submit to granted at a steady rate, ours beside the bare client's."""
-    rounds = [
-        (clients.paced_ledger(cluster, PACED, RATE), clients.paced_bare(cluster, PACED, RATE)) for _ in range(ROUNDS)
-    ]
-    ours, bare = (statistics.median(statistics.median(one[at]) for one in rounds) for at in (0, 1))
-    tails = [statistics.median(statistics.quantiles(one[at], n=100)[98] for one in rounds) for at in (0, 1)]
-    peer = f"at {RATE}/s: ours {ours:.1f} ms, bare {bare:.1f} ms; p99 {tails[0]:.0f} and {tails[1]:.0f} ms"
-    ratio = statistics.median(statistics.median(one) / statistics.median(other) for one, other in rounds)
-    return [Figure(name="kueue_p50_ratio", value=ratio, unit="", bar="<= 1.3", peer=peer)]
+    rounds = max(2, ROUNDS // share)
+    both = clients.in_turns(cluster, rounds, lambda one: clients.paced(one, PACED, THREADS, RATE), progress)
+    ours, bare = ([wait for waits in one for wait in waits] for one in both)
+    half = statistics.median(ours), statistics.median(bare)
+    tails = [statistics.quantiles(waits, n=100)[98] for waits in (ours, bare)]
+    peer = f"at {RATE}/s: ours {half[0]:.1f} ms, bare {half[1]:.1f} ms; p99 {tails[0]:.0f} and {tails[1]:.0f} ms"
+    return [Figure(name="kueue_p50_ratio", value=half[0] / half[1], unit="", bar="<= 1.3", peer=peer)]
 
 
-def baseline(cluster: Cluster) -> list[Figure]:
+def baseline(cluster: Cluster, share: int, progress: Progress) -> list[Figure]:
     """Return the makespan of Kueue's own load through our SQLite ledger beside the one through Kueue here."""
-    kueue = clients.kueue_makespan(cluster, BASELINE)
+    load = replace(BASELINE, kinds=tuple(replace(kind, count=kind.count // share) for kind in BASELINE.kinds))
+    kueue = clients.kueue_makespan(cluster, load, progress)
     cluster.stop()  # ours is not to share the cores with it
-    ours = clients.own_makespan(BASELINE)
-    peer = f"ours {ours:.1f} s, Kueue {kueue:.1f} s (its CI {BASELINE.ci_s:.0f} s)"
+    ours = clients.own_makespan(load)
+    peer = f"ours {ours:.1f} s, Kueue {kueue:.1f} s (its CI {load.ci_s:.0f} s)"
     return [Figure(name="baseline_vs_kueue", value=ours / kueue, unit="", bar="<= 0.25", peer=peer)]
 
 
-def memory(cluster: Cluster) -> list[Figure]:
+def memory(cluster: Cluster, share: int, progress: Progress) -> list[Figure]:
     """Return the memory of a process of ours that watches a large cluster."""
-    value, peer = watching_mb(cluster)
+    value, peer = watching_mb(cluster, share, progress)
     return [Figure(name="controller_memory_mb", value=value, unit="MB", bar="<= 400", peer=peer)]
 
 
@@ -73,10 +71,11 @@ def start() -> Figure:
         clients.furnish(cluster, fleet.DEFAULT)
         clients.first_admitted(cluster)
         took = time.monotonic() - began
-    return Figure(name="cluster_start_s", value=took, unit="s", bar="<= 15")
+    peer = "warm cache, to the first admitted Workload"
+    return Figure(name="cluster_start_s", value=took, unit="s", bar="<= 15", peer=peer)
 
 
-PARTS: dict[str, Callable[[Cluster], list[Figure]]] = {
+PARTS: dict[str, Callable[[Cluster, int, Progress], list[Figure]]] = {
     "overhead": overhead,
     "latency": latency,
     "memory": memory,
@@ -89,17 +88,35 @@ def main() -> None:
     names = ("start", *PARTS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description="The figures of a real cluster.")
     parser.add_argument("--only", default=",".join(names), help="parts, by commas: " + ", ".join(names))
-    parts = parser.parse_args().only.split(",")
+    parser.add_argument("--share", type=int, default=1, help="run 1/N of the loads (default: 1)")
+    asked = parser.parse_args()
+    parts = asked.only.split(",")
     if unknown := set(parts) - set(names):
         parser.error(f"--only: unknown: {', '.join(sorted(unknown))}: use {', '.join(names)}")
-    figures = [start()] if "start" in parts else []
-    for name, part in PARTS.items():
-        if name in parts:
-            with Cluster() as cluster:
-                clients.furnish(cluster, fleet.DEFAULT)
-                figures += part(cluster)
-            print(f"{figures[-1].name}: {figures[-1].value:.3g} ({figures[-1].peer})", flush=True)
+    figures: list[Figure] = []
+    with Bar(transient=True) as bar:
+        for name in names:
+            if name in parts:
+                figures += _part(name, asked.share, bar)
+                bar.console.print(f"{figures[-1].name}: {figures[-1].value:.3g} ({figures[-1].peer})")
     report("cluster", figures)
+
+
+def _part(name: str, share: int, bar: Bar) -> list[Figure]:
+    """Measure one part on a cluster of its own."""
+    task = bar.add_task(name, total=None)
+
+    def progress(done: float, total: float, text: str, /) -> None:
+        bar.update(task, completed=done, total=total, description=f"{name}: {text}")
+
+    try:
+        if name == "start":
+            return [start()]
+        with Cluster() as cluster:
+            clients.furnish(cluster, fleet.DEFAULT)
+            return PARTS[name](cluster, share, progress)
+    finally:
+        bar.remove_task(task)
 
 
 if __name__ == "__main__":

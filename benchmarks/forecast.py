@@ -1,6 +1,7 @@
 """Demand forecasts on three public traces beside their peers, and what a training costs.
 
-Everything is fitted again at each origin on its past alone; one recipe, no setting for a trace.
+Everything is fitted again at each origin on its past alone; one recipe, no setting for a trace. Parts run by
+themselves, `python -m benchmarks.forecast --only spikes forecasting`, into a file of their own in .run/bench.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import os
 import resource
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import lightgbm as lgb
 import numpy as np
@@ -265,19 +269,30 @@ def cost() -> list[Figure]:
     ]
 
 
+PARTS: dict[str, tuple[Path | None, Callable[[], list[Figure]]]] = {
+    **{name: (_traces.DATA, partial(lambda name: accuracy(_traces.read(name)), name)) for name in _traces.NAMES},
+    "spikes": (_traces.DATA, _spikes.figures),
+    "others": (_traces.ELSEWHERE, elsewhere),
+    "training": (None, cost),
+    "forecasting": (None, lambda: _registry_costs.forecasting(telemetry(200))),
+    "reading": (None, _registry_costs.reading),
+}
+"""Each part by itself: the folder that it needs, and what gives its figures."""
+
+
 def main() -> None:
-    """Run all of it."""
+    """Run all of it, or the parts that are named."""
+    parser = ArgumentParser(prog="python -m benchmarks.forecast", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"these parts: {', '.join(PARTS)}")
+    only = parser.parse_args().only
     figures: list[Figure] = []
-    for name in _traces.NAMES if _traces.DATA.exists() else ():
-        figures += accuracy(_traces.read(name))
-    figures += _spikes.figures() if figures else []
-    if not figures:
-        Console().print(f"did not run: the traces, which are not in {_traces.DATA}")
-    if _traces.ELSEWHERE.exists():
-        figures += elsewhere()
-    else:
-        Console().print(f"did not run: other series, which are not in {_traces.ELSEWHERE}")
-    report("forecast", [*figures, *cost(), *_registry_costs.costs(telemetry(200))])
+    for name in only or PARTS:
+        folder, run = PARTS[name]
+        if folder is not None and not folder.exists():
+            Console().print(f"did not run: {name}, whose series are not in {folder}")
+            continue
+        figures += run()
+    report("-".join(["forecast", *(only or ())]), figures)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The plan, whenever there is new telemetry or a new model: forecast, cheapest fleet, the ledger's calendar."""
+"""The plan, whenever there is new telemetry or a new model: forecast, cheapest fleet, the ledger's calendar.
+
+Where the newest hour stands out, the next hours of that series are corrected before the plan is made: so capacity is
+taken before the peak, in the hour after it began.
+"""
 
 from __future__ import annotations
 

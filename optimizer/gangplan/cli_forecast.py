@@ -11,7 +11,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import show
+from gangplan import show, summaries
 from gangplan.clock import system_clock
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
@@ -83,8 +83,11 @@ def events(as_json: AsJson = False) -> None:
     emit(as_json, said, _events_words)
 
 
-@forecast_app.command("spikes", epilog="Example:  gangplan forecast spikes --json | jq '.alarms | length'")
-def spikes(as_json: AsJson = False) -> None:
+@forecast_app.command("spikes", epilog="Example:  gangplan forecast spikes   |   gangplan forecast spikes --replan")
+def spikes(
+    replan: Annotated[bool, typer.Option("--replan", help="If any does, plan anew at once and publish it.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say which series stand out in the newest hour, and correct the next six hours of the plan's forecast by it."""
     usage = _usage()
     with needs_extras():
@@ -99,7 +102,9 @@ def spikes(as_json: AsJson = False) -> None:
         if (row["tenant"], row["workload_class"], row["accelerator"]) in keys
         and usage.end <= row["hour"] < usage.end + timedelta(hours=6)
     ]
-    emit(as_json, {"alarms": [_of_alarm(one) for one in found.alarms], "corrected": rows}, _spikes_words)
+    made = _plan_anew(as_json) if replan and found.alarms else None
+    said = {"alarms": [_of_alarm(one) for one in found.alarms], "corrected": rows, "plan": made}
+    emit(as_json, said, _spikes_words)
 
 
 @forecast_app.command("drift", epilog="Example:  gangplan forecast drift --json | jq -r .verdict")
@@ -107,16 +112,13 @@ def drift(
     days: Annotated[int, typer.Option(min=3, max=90, help="At most how many days to look back.")] = 14,
     as_json: AsJson = False,
 ) -> None:
-    """Hold the champion against what its back-test promised: fine, retrain, or inputs changed, and which."""
-    usage = _usage()
+    """Hold the last days' champions against what was promised: fine, retrain, or inputs changed, and which."""
     with needs_extras():
-        from gangplan import forecast
-        from gangplan.tracking import open_store
-    settings = settings_here()
+        from gangplan import lifecycle
     with show.progress(console, not as_json) as progress:
-        progress(0, 1, "forecasting each day since the champion was fitted")
-        found = forecast.watch_drift(usage, open_store(settings), settings=settings, days=days)
-    emit(as_json, of_health(found), _drift_words)
+        progress(0, 1, "forecasting each day with the champion that there was")
+        found, cause = lifecycle.drift(settings_here(), days=days)
+    emit(as_json, {**of_health(found), "training_wanted_because": cause}, _drift_words)
 
 
 def of_health(found: Health) -> dict[str, Any]:
@@ -138,7 +140,16 @@ def of_health(found: Health) -> dict[str, Any]:
         for one in found.changed
     ]
     head = {"verdict": found.verdict.value, "reason": found.reason, "days": found.days, "version": found.version}
+    head["promised_by"] = found.promised_by
     return {**head, "series": series, "changed": changed}
+
+
+def _plan_anew(as_json: bool) -> dict[str, Any]:
+    """Plan from the corrected forecast and publish it."""
+    with needs_extras():
+        from gangplan import cycle
+    with show.progress(console, not as_json) as progress:
+        return summaries.of_plan(cycle.make_plan(settings_here(), progress=progress))
 
 
 def _write(path: Path, picture: bytes) -> None:
@@ -312,13 +323,15 @@ def _spikes_words(said: dict[str, Any]) -> RenderableType:
         for row in said["corrected"]
     ]
     corrected = show.table("The next hours, corrected", ("series", "hour", "median", "q0.95"), hours)
-    return Group(show.table("Stands out", columns, alarms), corrected)
+    told = show.plan(said["plan"]) if said["plan"] else "`gangplan plan` takes this into account"
+    return Group(show.table("Stands out", columns, alarms), corrected, told)
 
 
 def _drift_words(said: dict[str, Any]) -> RenderableType:
     """Show the verdict, the series and what changed."""
     style = {"fine": "green", "retrain": "yellow", "inputs changed": "yellow"}.get(said["verdict"], "dim")
-    head = f"[{style}]{said['verdict']}[/], version {said['version']}, {said['days']} days: {escape(said['reason'])}"
+    who = f"version {said['version']}, promised by {said['promised_by']}"
+    head = f"[{style}]{said['verdict']}[/], {who}, {said['days']} days: {escape(said['reason'])}"
     series = [
         (
             one["series"],

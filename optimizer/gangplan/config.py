@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     promotion: Literal["gate", "person"] = Field("gate", description="Who makes a champion: gate or person.")
     publication: Literal["plan", "person"] = Field("plan", description="Who lets a plan hold: itself or a person.")
     shadow_days: float = Field(0.0, ge=0, le=90, description="Days that a challenger forecasts unheeded first.")
+    nowcast: bool = Field(True, description="Correct the next hours of series whose newest hour stands out.")
     scenarios: int = Field(9, ge=1, le=50, description="Demand paths that the plan is solved over.")
     shortage_price: float = Field(20.0, gt=0, description="Money per GPU-hour that could not be served (throughput).")
     budget: float | None = Field(None, gt=0, description="Money that the plan may spend over its horizon.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
 from gangplan.types import Training
 
+DRIFT_DAYS = 14
+AGAIN = timedelta(days=1)
+"""How long a training that a drift set off keeps the drift from asking again."""
+
 
 def train(
     settings: Settings, *, because: str, clock: Clock = system_clock, progress: Progress = no_progress
@@ -22,6 +27,19 @@ def train(
     store = open_store(settings)
     usage = telemetry.read_usage(store)
     return forecast.retrain(usage, store, settings=settings, because=because, clock=clock, progress=progress)
+
+
+def drift(settings: Settings, *, days: int = DRIFT_DAYS, clock: Clock = system_clock) -> tuple[forecast.Health, str]:
+    """Judge the last days of the champions, and give the cause for which a training is asked; empty where none is.
+
+    None is where the inputs changed, for a person has to look first; or where a drift set one off within a day.
+    """
+    store = open_store(settings)
+    found = forecast.watch_drift(telemetry.read_usage(store), store, settings=settings, days=days)
+    newest = forecast.list_versions(store)[0]
+    answered = newest.because.startswith("drift") and clock() - newest.made_at < AGAIN
+    asks = found.verdict is forecast.DriftVerdict.RETRAIN and not answered
+    return found, found.reason if asks else ""
 
 
 def watch(settings: Settings, *, clock: Clock = system_clock) -> Change | None:

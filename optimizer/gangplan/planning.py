@@ -53,7 +53,8 @@ class Planning:
             held=held_nodes(self.ledger, fleet, start, self.settings.horizon_hours, self.clock()),
             progress=progress,
         )
-        kept = plan.log_plan(made, ahead, self.store)
+        told = replace(made, explanation=(*ahead.stands_out, *made.explanation))
+        kept = plan.log_plan(told, ahead, self.store)
         if not hold and self.settings.publication == "plan":
             self.publish(kept)
         return kept
@@ -119,7 +120,7 @@ def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = sy
 
 
 def ask(
-    store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 1.0
+    store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 0.4
 ) -> tuple[Answer, Answer]:
     """Ask a plan a question: how it stands, and how it would."""
     solved = plan.warm_up(*_posed(store, settings, plan_id))

@@ -211,6 +211,7 @@ class Forecast:
     """Quantiles of hourly GPU demand by series, from `issued_at` on.
 
     `corrected_by` is the run id of the beliefs that are already in the quantiles, so that feedback adds to them.
+    `stands_out` says which series' next hours were corrected by the nowcast, and why.
     """
 
     issued_at: datetime
@@ -218,6 +219,7 @@ class Forecast:
     quantiles: pl.DataFrame
     run_id: str | None = None
     corrected_by: str | None = None
+    stands_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

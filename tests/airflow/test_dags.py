@@ -17,6 +17,7 @@ HEAVY = ("polars", "mlflow", "lightgbm", "pyomo", "highspy", "numpy")
 EXPECTED = {
     "gangplan_ingest": ["draft_fleet", "ingest"],
     "gangplan_retrain": ["train"],
+    "gangplan_drift": ["ask_for_training", "judge"],
     "gangplan_watch": ["needs_a_person", "settle"],
     "gangplan_review": ["ask", "carry_out", "challenger", "heard"],
     "gangplan_plan": ["plan"],

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from benchmarks import _traces
+from benchmarks import _instances, _traces
 
 
 @pytest.mark.skipif(not _traces.ELSEWHERE.exists(), reason="other series: `make .envs/traces/.ready` unpacks them")
@@ -19,3 +19,10 @@ def test_series_from_elsewhere_are_whole(name: str) -> None:
     assert all(np.isfinite(one.panel.values).all() and one.panel.values.min() >= 0 for one in windows)
     assert all(one.origins == [600, 624] for one in windows)
     assert all(before.panel.end <= after.panel.start for before, after in pairwise(windows))
+
+
+@pytest.mark.skipif(not _traces.DATA.exists(), reason="the public traces are not beside the project")
+def test_the_instances_are_as_uncertain_as_openb() -> None:
+    """The width of their quantiles is measured, not chosen."""
+    measured = _traces.day_ahead(_traces.read("openb"), [0.1, 0.5, 0.9, 0.95, 0.99])
+    assert list(_instances.SPREAD) == pytest.approx(list(measured), abs=0.006)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from gangplan.errors import InputError, StaleTokenError
+from gangplan.errors import InputError, NotFoundError, StaleTokenError
 from gangplan.kube.api import RejectedError
 from gangplan.reserve.kueue import adoption, names
 from gangplan.reserve.kueue.claim import claim_from
@@ -15,6 +18,7 @@ from gangplan.testing import a_request
 from gangplan.types import Level, Limit, PodSet, ReservationState, Topology
 from tests.cluster.conftest import Object, Space, until
 from tests.cluster.objects import a_job, a_jobset, bare, condition, jobs, set_conditions
+from tests.cluster.servers import fleet
 
 HOUR = timedelta(hours=1)
 GRANTED, WAITING = ReservationState.GRANTED, ReservationState.WAITING
@@ -24,6 +28,21 @@ ONE = (PodSet(count=1, gpus_per_pod=8),)
 def admitted(space: Space, name: str) -> bool:
     """Tell whether a Workload says that it is admitted."""
     return space.condition(name, "Admitted").startswith("True")
+
+
+def gone(space: Space, name: str) -> bool:
+    """Tell whether there is no such Workload any more."""
+    try:
+        space.workload(name)
+    except NotFoundError:
+        return True
+    return False
+
+
+def message(space: Space, name: str, kind: str) -> str:
+    """Return what a Workload's condition says."""
+    found = space.workload(name).get("status", {}).get("conditions", ())
+    return next((one["message"] for one in found if one["type"] == kind), "")
 
 
 def bare_workload(space: Space, name: str, gpus: int, **spec: Any) -> str:
@@ -124,6 +143,10 @@ def test_3_lived_with_no_call_of_ours_touches_active_of_what_has_no_owner(space:
         held = ledger.submit(a_request(key))
         held = ledger.wait(held.id, timeout=timedelta(seconds=10))
         ledger.renew(held.id, held.token or 0)
+        written = space.workload(held.id)
+        assert written["spec"].get("active", True) is True
+        applied = [one for one in written["metadata"]["managedFields"] if one["operation"] == "Apply"]
+        assert "f:active" not in str(applied)
         if end == "release":
             ledger.release(held.id, held.token or 0)
         elif end == "cancel":
@@ -132,10 +155,7 @@ def test_3_lived_with_no_call_of_ours_touches_active_of_what_has_no_owner(space:
             space.clock.advance(HOUR)
             ledger.tick()
         assert ledger.get(held.id).state.final
-        written = space.workload(held.id)
-        assert written["spec"].get("active", True) is True
-        applied = [one for one in written["metadata"]["managedFields"] if one["operation"] == "Apply"]
-        assert "f:active" not in str(applied)
+        assert gone(space, held.id)
 
 
 # ---------------------------------------------------------------- 4: out of sync
@@ -191,23 +211,21 @@ def test_5_shown_and_lived_with_a_second_job_stays_suspended(space: Space, queue
 # ---------------------------------------------------------------- 6: no reason is final
 
 
-def test_6_a_request_above_the_quota_is_granted_when_the_quota_grows(space: Space) -> None:
-    """Kueue says that it exceeds the maximum; it stays in the line, and fits later."""
+def test_6_shown_and_lived_with_what_exceeds_the_quota_is_granted_when_it_grows(space: Space) -> None:
+    """Kueue says of both that they exceed the maximum; ours stays in the line, too, and both fit later."""
     flavor = space.flavor()
     name = space.queue({flavor: 4})
+    bare_workload(space, "bare", 8)
     ledger = space.ledger()
     big = ledger.submit(a_request("big", pod_sets=ONE))
+    until(lambda: "maximum capacity" in message(space, "bare", "QuotaReserved"))
     assert big.state is WAITING
     assert big.reason is not None
     assert big.reason.limit is Limit.QUOTA
-    groups = [
-        {
-            "coveredResources": [names.GPU],
-            "flavors": [{"name": flavor, "resources": [{"name": names.GPU, "nominalQuota": 8}]}],
-        }
-    ]
-    space.api.merge(f"{names.API}/clusterqueues/{name}", {"spec": {"resourceGroups": groups}})
+    grown = fleet.cluster_queue(name, {flavor: 16})["spec"]["resourceGroups"]
+    space.api.merge(f"{names.API}/clusterqueues/{name}", {"spec": {"resourceGroups": grown}})
     assert ledger.wait(big.id, timeout=timedelta(seconds=10)).state is GRANTED
+    until(lambda: admitted(space, "bare"))
 
 
 # ---------------------------------------------------------------- 7: the hard walltime
@@ -246,6 +264,42 @@ def test_8_shown_and_lived_with_limits_are_said_before_anything_is_written(space
     assert ledger.submit(a_request("ours", priority=7)).state is GRANTED
 
 
+# ---------------------------------------------------------------- 10: MultiKueue
+
+
+def test_10_shown_a_queue_of_multikueue_rejects_what_has_no_owner(space: Space) -> None:
+    """Even where the far cluster is there; that the doctor names such a queue, and what helps, is in test_rights.py."""
+    far = f"{space.name}-far"
+    secret: Object = {"metadata": {"name": far}, "stringData": {"kubeconfig": inlined(space.kubeconfig)}}
+    space.make("/api/v1/namespaces/kueue-system/secrets", secret)
+    cluster = {"clusterSource": {"kubeConfig": {"location": far, "locationType": "Secret"}}}
+    for kind, spec in (("MultiKueueCluster", cluster), ("MultiKueueConfig", {"clusters": [far]})):
+        body = {"apiVersion": names.VERSION, "kind": kind, "metadata": {"name": far}, "spec": spec}
+        space.make(f"{names.API}/{kind.lower()}s", body)
+    reference = {"apiGroup": names.GROUP, "kind": "MultiKueueConfig", "name": far}
+    spec = {"controllerName": "kueue.x-k8s.io/multikueue", "parameters": reference}
+    check = {"apiVersion": names.VERSION, "kind": "AdmissionCheck", "metadata": {"name": far}, "spec": spec}
+    space.make(f"{names.API}/admissionchecks", check)
+    until(lambda: condition(space.api.get(f"{names.API}/admissionchecks/{far}"), "Active") == "True")
+    name = space.queue({space.flavor(): 8})
+    checks = {"admissionChecksStrategy": {"admissionChecks": [{"name": far}]}}
+    space.api.merge(f"{names.API}/clusterqueues/{name}", {"spec": checks})
+    bare_workload(space, "bare", 8)
+    until(lambda: space.condition("bare", "Evicted").startswith("True"))
+    assert "No multikueue adapter found" in str(space.workload("bare")["status"])
+    assert not admitted(space, "bare")
+
+
+def inlined(kubeconfig: Path) -> str:
+    """Return a kubeconfig with its certificates in it, as a secret needs them."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    for part in (config["clusters"][0]["cluster"], config["users"][0]["user"]):
+        for name in ("certificate-authority", "client-certificate", "client-key"):
+            if file := part.pop(name, ""):
+                part[f"{name}-data"] = base64.b64encode(Path(file).read_bytes()).decode()
+    return str(yaml.safe_dump(config))
+
+
 # ---------------------------------------------------------------- 11: pods that run beside a reservation
 
 
@@ -270,7 +324,22 @@ def test_11_shown_and_lived_with_pods_beside_a_reservation_carry_no_queue(space:
 # ---------------------------------------------------------------- 12: topology
 
 
-def test_12_the_nodes_of_a_gang_are_known_and_stand_in_one_rack(space: Space) -> None:
+def test_12_shown_the_flavor_does_not_say_where_a_gang_is_the_assignment_does(space: Space) -> None:
+    """Two pods in one rack: the flavor's labels fit eight nodes in two racks, the assignment names two of them."""
+    flavor = space.flavor(topology="gangplan")
+    space.queue({flavor: 64})
+    body = bare(space.name, "bare", 8)
+    body["spec"]["podSets"][0] |= {"count": 2, "topologyRequest": {"required": "gangplan.io/rack"}}
+    space.api.create(names.workloads(space.name), body)
+    until(lambda: admitted(space, "bare"))
+    given = space.workload("bare")["status"]["admission"]["podSetAssignments"][0]
+    assert given["flavors"][names.GPU] == flavor
+    (share,) = claim_from(space.workload("bare")).shares
+    assert given["topologyAssignment"]["levels"] == [names.HOST]
+    assert [pods for _, pods in share.nodes] == [1, 1]
+
+
+def test_12_lived_with_the_nodes_of_a_gang_are_known_and_stand_in_one_rack(space: Space) -> None:
     """Where Kueue knows the topology, the placements name the nodes; a rack that is required is kept."""
     space.queue({space.flavor(topology="gangplan"): 64})
     ledger = space.ledger()
@@ -296,11 +365,18 @@ def test_12_a_wish_that_kueue_cannot_see_is_refused(space: Space, queue: str) ->
 # ---------------------------------------------------------------- found here: 13 and 14
 
 
-def test_13_a_finished_reservation_is_not_counted_by_a_kueue_that_starts_anew(space: Space, queue: str) -> None:
-    """What ended by Kueue's time limit still says reserved and is only inactive; ours is finished at the next look."""
+def test_13_shown_and_lived_with_what_its_time_limit_ended_still_says_reserved(space: Space) -> None:
+    """Kueue counts a Workload that it ended no more, though it says that it is reserved; ours is recorded, and gone."""
+    space.queue({space.flavor(): 16})
+    bare_workload(space, "bare", 8, maximumExecutionTimeSeconds=2)
     ledger = space.ledger()
     held = ledger.submit(a_request("a", duration=timedelta(seconds=2)))
-    until(lambda: claim_from(space.workload(held.id)).finished, 15)
+    until(lambda: space.workload("bare")["spec"].get("active") is False)
+    until(lambda: gone(space, held.id), 15)
+    both = ledger.submit(a_request("b", pod_sets=(PodSet(count=2, gpus_per_pod=8),)))
+    assert ledger.wait(both.id, timeout=timedelta(seconds=10)).state is GRANTED
+    assert admitted(space, "bare")
+    assert space.condition("bare", "QuotaReserved").startswith("True")
     assert ledger.get(held.id).state is ReservationState.EXPIRED
 
 

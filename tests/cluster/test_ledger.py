@@ -101,7 +101,7 @@ def test_a_stale_token_changes_nothing(ledger: KueueLedger) -> None:
 def test_a_lease_ends_by_itself(ledger: KueueLedger, space: Space) -> None:
     """After its expiry the slots are the next one's, and the old token renews nothing; a late release is answered."""
     first, token = held(ledger, "a")
-    second = ledger.submit(a_request("b"))
+    second = ledger.submit(a_request("b", duration=2 * HOUR))  # Kueue's clock, by which it is granted, is not moved
     space.clock.advance(HOUR)
     assert ledger.wait(second.id, timeout=timedelta(seconds=10)).state is GRANTED
     assert ledger.get(first.id).state is ReservationState.EXPIRED

@@ -82,7 +82,7 @@ def test_the_doctor_finds_nothing_bad_with_them(least: Api, space: Space) -> Non
     ("verb", "path"),
     [
         ("GET", "/api/v1/namespaces/{0}/secrets"),
-        ("GET", "/api/v1/namespaces/{0}/configmaps"),
+        ("GET", "/api/v1/namespaces/default/configmaps"),
         ("GET", "/apis/batch/v1/namespaces/{0}/jobs"),
         ("DELETE", "/apis/batch/v1/namespaces/{0}/jobs/any"),
         ("GET", "/apis/kueue.x-k8s.io/v1beta2/namespaces/default/workloads"),
@@ -101,18 +101,21 @@ def test_what_is_outside_them_is_refused_and_said(least: Api, space: Space, verb
 
 
 def test_the_doctor_names_what_is_missing_and_the_remedy(least: Api, space: Space) -> None:
-    """Without the write to the status that Kueue's own editor role lacks, too, evictions could not be completed."""
+    """With Kueue's own editor role in its place, evictions could not be completed, and nothing be released."""
     path = f"{_PATHS['Role'].format(space.name)}/gangplan-ledger"
     role = space.api.get(path)
-    role["rules"] = [rule for rule in role["rules"] if "workloads/status" not in rule["resources"]]
+    lacking = {"workloads/status", "configmaps"}
+    role["rules"] = [rule for rule in role["rules"] if not lacking & set(rule["resources"])]
     space.api.call("PUT", path, role)
     bad = until(lambda: [one for one in examine(least, Place(namespace=space.name, queue="queue")) if one.level == BAD])
-    assert [one.what for one in bad] == ["right to patch workloads/status.kueue.x-k8s.io"]
+    of_records = [f"right to {verb} configmaps" for verb in ("get", "list", "create", "delete")]
+    assert [one.what for one in bad] == ["right to patch workloads/status.kueue.x-k8s.io", *of_records]
     assert "gangplan kube manifests" in bad[0].remedy
-    with KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger:
-        held = ledger.submit(a_request("a"))
-        with pytest.raises(ForbiddenError, match="workloads/status"):
-            ledger.release(held.id, held.token or 0)
+    with (
+        KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger,
+        pytest.raises(ForbiddenError, match="configmaps"),
+    ):
+        ledger.submit(a_request("a"))
 
 
 def test_the_doctor_names_a_queue_that_is_not_there(space: Space, queue: str) -> None:

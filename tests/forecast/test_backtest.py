@@ -42,7 +42,7 @@ def test_fit_knows_nothing_after_its_end() -> None:
     panel = from_usage(a_usage(series))
     changed = from_usage(a_usage({CHAT: np.concatenate([series[CHAT][:400], np.full(100, 999.0)])}))
     fits = [model.fit(one.until(400), 24, seed=7) for one in (panel, changed)]
-    assert [tree.model_to_string() for tree in fits[0].trees] == [tree.model_to_string() for tree in fits[1].trees]
+    assert [tree.text for tree in fits[0].trees] == [tree.text for tree in fits[1].trees]
     assert len(fits[0].trees) == len(CORRECTIONS) * len(QUANTILES)
 
 

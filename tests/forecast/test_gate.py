@@ -198,5 +198,5 @@ def test_same_data_ties_with_the_champion(trained: Trained, tried: trial.Trial) 
 def test_seed_changes_the_trees() -> None:
     """Another seed grows other trees, the same seed the same."""
     panel = from_usage(a_usage({CHAT: waves(400)}))
-    grown = [[tree.model_to_string() for tree in model.fit(panel, 24, seed=seed).trees] for seed in (7, 7, 8)]
+    grown = [[tree.text for tree in model.fit(panel, 24, seed=seed).trees] for seed in (7, 7, 8)]
     assert grown[0] == grown[1] != grown[2]

@@ -82,6 +82,20 @@ def test_bundle_survives_the_file(trained: Trained, tmp_path: Path) -> None:
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
+def test_what_is_not_asked_is_not_loaded(trained: Trained) -> None:
+    """In a new process, loading the champion imports neither LightGBM nor statsforecast, and reads no tree."""
+    program = f"""
+import sys
+from gangplan.forecast import registry
+from gangplan.tracking import Store
+bundle = registry.load(Store(uri={trained.store.uri!r}), {trained.training.version!r})
+trees = (*bundle.steering.trees, *bundle.tested.trees)
+print(len(trees), sum("booster" in vars(one) for one in trees), {{"lightgbm", "statsforecast"}} & set(sys.modules))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "30 0 set()"
+
+
 def test_pointing_leaves_mlflow_as_it_was(trained: Trained) -> None:
     """MLflow's module-wide store is given back, also after an error."""
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), dict(os.environ)

@@ -18,6 +18,7 @@ from gangplan.plan.problem import Problem
 from gangplan.plan.search import Search
 from gangplan.plan.supply import draw_supply
 from gangplan.plan.warm import from_bytes, near_cuts, to_bytes
+from gangplan.plan.whole import Whole
 from gangplan.progress import no_progress
 
 
@@ -72,6 +73,17 @@ def test_each_path_costs_what_its_own_model_says(small: Problem) -> None:
         nodes = np.array([fleet[place] for place in used])
         engine.bound_columns(form.columns_of([model.nodes[place] for place in used]), nodes, nodes)
         assert engine.run(10).objective == pytest.approx(cost, rel=1e-6)
+
+
+def test_the_whole_relaxed_problem_hands_over_the_cuts_that_prove_it(small: Problem) -> None:
+    """With one cut for each path, read from its duals, the master ends where the whole ended."""
+    whole, apart = Whole(small), Decomposition(small)
+    answer = whole.engine.run(np.inf)
+    cuts = whole.cuts(answer, apart.paths)
+    assert [cut.path for cut in cuts] == [0, 1, 2]
+    apart.take(cuts)
+    _, bound = apart.master.relaxed()
+    assert bound == pytest.approx(answer.objective, rel=1e-7)
 
 
 @pytest.mark.parametrize("times", [1.0, 1.4, 0.5])

@@ -12,6 +12,7 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
+from gangplan.plan import units
 from gangplan.plan.problem import pose
 from gangplan.plan.solve import decide
 from gangplan.tracking import Store
@@ -59,6 +60,22 @@ def test_what_one_more_node_brings_is_the_difference_of_two_solves(
     really = solution.found.objective - more.found.objective
     assert said.cost == pytest.approx(really, abs=2 * 0.004 * solution.found.objective)
     assert said.cost > 0
+
+
+def test_a_large_problem_is_told_the_same(
+    sample_forecast: Forecast,
+    sample_fleet: Fleet,
+    settings_of: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By cuts, as large ones are solved again, each limit brings what the one linear program says, to their gap."""
+    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=3))
+    _, at_once = decide(problem)
+    monkeypatch.setattr(units, "WHOLE_COLUMNS", 0)
+    solution, by_cuts = decide(problem)
+    told = [{(one.family, one.name): one.cost for one in found if one.relief > 0} for found in (at_once, by_cuts)]
+    assert told[0]
+    assert told[1] == pytest.approx(told[0], abs=2 * units.TIGHT * solution.found.objective)
 
 
 def test_a_lead_time_is_the_reason_until_it_is_over(

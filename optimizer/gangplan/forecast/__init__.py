@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from gangplan.forecast.audit import Change, history, sync
     from gangplan.forecast.due import open_questions, settle
     from gangplan.forecast.growth import foresee_growth, when_full
-    from gangplan.forecast.health import watch_drift
+    from gangplan.forecast.health import Health, watch_drift
+    from gangplan.forecast.health import Verdict as DriftVerdict
     from gangplan.forecast.lifts import measure_lifts
     from gangplan.forecast.nowcast import correct_next_hours
     from gangplan.forecast.page import headline, write_page
@@ -33,7 +34,7 @@ _HOMES = {
     "audit": ("Change", "history", "sync"),
     "due": ("open_questions", "settle"),
     "growth": ("foresee_growth", "when_full"),
-    "health": ("watch_drift",),
+    "health": ("watch_drift", "Health", "DriftVerdict"),
     "lifts": ("measure_lifts",),
     "nowcast": ("correct_next_hours",),
     "page": ("headline", "write_page"),
@@ -71,6 +72,8 @@ __all__ = [
     "ModelVersion",
     "Change",
     "Standing",
+    "Health",
+    "DriftVerdict",
 ]
 
 

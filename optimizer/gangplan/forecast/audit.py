@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -87,6 +88,18 @@ def sync(store: Store, clock: Clock) -> Change | None:
     change = _by_hand(store, present, crowned, clock)
     _write(store, _key(tags, change, "seen"), change)  # two that see it at once write the same tag
     return change
+
+
+def reign(changes: Iterable[Change]) -> list[str]:
+    """Return the versions that have been champion, the oldest first, without those that were rolled back from."""
+    versions: list[str] = []
+    for change in changes:
+        if change.action not in CROWNING:
+            continue
+        if change.version in versions:
+            del versions[versions.index(change.version) :]
+        versions.append(change.version)
+    return versions
 
 
 def _by_hand(store: Store, present: str | None, crowned: str | None, clock: Clock) -> Change:

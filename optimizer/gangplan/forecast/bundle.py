@@ -9,12 +9,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 
 from gangplan.forecast.drift import Theta
 from gangplan.forecast.model import DemandModel
 from gangplan.forecast.survival import Hazard
+from gangplan.forecast.trees import Trees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def _to_bytes(bundle: Bundle) -> bytes:
 def _to_dict(model: DemandModel) -> dict[str, object]:
     """Give a fit's parts as plain values."""
     return {
-        "trees": [tree.model_to_string() for tree in model.trees],
+        "trees": [tree.text for tree in model.trees],
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
         "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
@@ -81,7 +81,7 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
 def _from_dict(body: dict[str, Any]) -> DemandModel:
     """Make a fit of its parts."""
     return DemandModel(
-        trees=tuple(lgb.Booster(model_str=text) for text in body["trees"]),
+        trees=tuple(Trees(text) for text in body["trees"]),
         kinds=tuple(body["kinds"]),
         fitted_until=body["fitted_until"],
         hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
@@ -98,12 +98,12 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
 
 def _hazard_to_dict(hazard: Hazard) -> dict[str, object]:
     """Give a hazard's parts as plain values."""
-    trees = None if hazard.trees is None else hazard.trees.model_to_string()
+    trees = None if hazard.trees is None else hazard.trees.text
     return {"rates": hazard.rates.tolist(), "trees": trees, "names": hazard.names}
 
 
 def _hazard_from_dict(body: dict[str, Any]) -> Hazard:
     """Make a hazard of its parts."""
     tenants, classes, accelerators = (tuple(names) for names in body["names"])
-    trees = None if body["trees"] is None else lgb.Booster(model_str=body["trees"])
+    trees = None if body["trees"] is None else Trees(body["trees"])
     return Hazard(rates=np.array(body["rates"]), trees=trees, names=(tenants, classes, accelerators))

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from gangplan.forecast.arrays import Floats, Ints, tidy
+from gangplan.forecast.heavy import importing
 from gangplan.forecast.naive import between_knots, knots_of, late_mean
 from gangplan.forecast.panel import Panel
 from gangplan.forecast.survival import Hazard, survivors
@@ -85,7 +86,8 @@ def theta_quantiles(values: Floats, horizon: int, fitted: Theta | None) -> tuple
     -------
     horizon x levels, in GPUs; and the model.
     """
-    from statsforecast.theta import auto_theta, forecast_theta  # slow to import, and not always asked
+    with importing():
+        from statsforecast.theta import auto_theta, forecast_theta
 
     window = values[-THETA_HOURS:]
     if window.max() == window.min():

@@ -1,26 +1,30 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 # (scipy comes without stubs)
-"""Is the champion still what it promised? Its loss and coverage of late beside its back-test, and why they differ.
+"""Is the champion still what was promised? Loss and coverage of late beside a back-test, and why they differ.
 
-Since the champion was fitted, each day is forecast with it from what was known at that day's beginning. Days are
-compared with the back-test's days by permutation, so that one bad day is no drift. Features are compared as the trees
-see them: the last days against windows of the same length from the past, so that a usual change is no change.
+Each of the last days is forecast, from what was known at its beginning, with the champion that there was for it: the
+newest of the line of champions whose fit ended by then. So a model that is trained anew each night is watched as well
+as one that is kept for weeks. What was promised is the back-test of the champion that forecast the first of these days.
+Days are compared with the back-test's days by permutation, so that one bad day is no drift. Features are compared as
+the trees see them: the last days against windows of the same length from the past, so that a usual change is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
 from scipy.stats import permutation_test, wasserstein_distance
 
 from gangplan.config import Settings
-from gangplan.forecast import backtest, registry
+from gangplan.forecast import audit, backtest, registry
 from gangplan.forecast.arrays import Floats, Ints, Key
 from gangplan.forecast.cleaning import cleaned
 from gangplan.forecast.features import History, build, feature_names
@@ -28,7 +32,7 @@ from gangplan.forecast.metrics import Quality, pinball, quality
 from gangplan.forecast.model import DemandModel, levels
 from gangplan.forecast.panel import Panel, from_usage
 from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.tracking import Store
+from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES, Usage
 
 DAY = 24
@@ -46,6 +50,10 @@ _MOST = 5
 _CALENDAR = ("horizon", "hour_of_day", "day_of_week", "base")  # the same whatever the demand
 
 
+Line: TypeAlias = tuple[tuple[str, DemandModel], ...]
+"""Champions with their versions, the oldest first."""
+
+
 class Verdict(StrEnum):
     """What to do."""
 
@@ -53,6 +61,9 @@ class Verdict(StrEnum):
     RETRAIN = "retrain"
     INPUTS = "inputs changed"
     YOUNG = "too young to judge"
+
+
+DriftVerdict = Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,48 +94,80 @@ class Changed:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The verdict with its reason in words, over how many days, by series and by feature."""
+    """The verdict with its reason in words, over how many days, by series and by feature.
+
+    version : the champion. promised_by : the version whose back-test is held against the days.
+    """
 
     verdict: Verdict
     reason: str
     days: int
     version: str
+    promised_by: str
     series: tuple[SeriesHealth, ...]
     changed: tuple[Changed, ...]
 
 
 def watch_drift(usage: Usage, store: Store, *, settings: Settings, days: int = DAYS) -> Health:
-    """Judge the champion by the days since it was fitted, at most the last `days`.
+    """Judge the champions of the last days by them, at most the last `days` and those since the first was fitted.
 
     Raises
     ------
     NotFoundError
         When there is no champion.
     """
-    champion = registry.champion(store)
-    fitted = registry.load(store, str(champion.version)).steering
-    promised = store.read_table(str(champion.run_id), "backtest")
+    version = str(registry.champion(store).version)
     panel = cleaned(from_usage(usage))
-    return judge(panel, fitted, promised, version=str(champion.version), days=days, seed=settings.seed)
+    line = _line(store, version, panel.end - timedelta(days=days))
+    first = store.client.get_model_version(MODEL, line[0][0])
+    promised = store.read_table(str(first.run_id), "backtest")
+    return judge(panel, line, promised, version=version, days=days, seed=settings.seed)
 
 
-def judge(
-    panel: Panel, fitted: DemandModel, promised: pl.DataFrame, *, version: str, days: int = DAYS, seed: int = 7
-) -> Health:
-    """Hold a model's days since it was fitted against its back-test's first day ahead (`tables.BACKTEST`)."""
+def judge(panel: Panel, line: Line, promised: pl.DataFrame, *, version: str, days: int = DAYS, seed: int = 7) -> Health:
+    """Hold the days of a line of champions against the first one's back-test, first day ahead (`tables.BACKTEST`)."""
     changed = tuple(_new_and_gone(panel, promised))
-    origins = _origins(panel, fitted, days)
+    origins = _origins(panel, line[0][1], days)
+    told = partial(Health, days=len(origins), version=version, promised_by=line[0][0])
     if len(origins) < LEAST_DAYS:
-        word = f"{len(origins)} whole days since it was fitted, {LEAST_DAYS} are needed"
-        return Health(
-            verdict=Verdict.YOUNG, reason=word, days=len(origins), version=version, series=(), changed=changed
-        )
-    table = backtest.run(fitted, panel, backtest.Window(origins=origins, horizon=DAY))
+        word = f"{len(origins)} whole days since the first champion was fitted, {LEAST_DAYS} are needed"
+        return told(verdict=Verdict.YOUNG, reason=word, series=(), changed=changed)
+    table = _forecast_days(panel, line, origins)
     before = promised.filter(backtest.steps(promised) <= DAY)
     series = tuple(_compare(table, before, panel.keys, seed))
-    changed += tuple(_moved(panel, fitted, origins))
+    changed += tuple(_moved(panel, line[-1][1], origins))
     verdict, reason = _verdict(series, changed)
-    return Health(verdict=verdict, reason=reason, days=len(origins), version=version, series=series, changed=changed)
+    return told(verdict=verdict, reason=reason, series=series, changed=changed)
+
+
+def _line(store: Store, champion: str, since: datetime) -> Line:
+    """Load the champions, the oldest first, back to the one that was fitted by `since`."""
+    versions = audit.reign(audit.history(store))
+    found: list[tuple[str, DemandModel]] = []
+    for version in reversed([*(one for one in versions if one != champion), champion]):
+        fitted = registry.load(store, version).steering
+        found.append((version, fitted))
+        if not fitted.fitted_until or datetime.fromisoformat(fitted.fitted_until) <= since:
+            break
+    return tuple(reversed(found))
+
+
+def _forecast_days(panel: Panel, line: Line, origins: tuple[int, ...]) -> pl.DataFrame:
+    """Forecast each day with the newest champion whose fit ended by its beginning (schema `tables.BACKTEST`)."""
+    parts: list[pl.DataFrame] = []
+    for place, (_, fitted) in enumerate(line):
+        later = [_hour(panel, one) for _, one in line[place + 1 :]]
+        mine = tuple(one for one in origins if _hour(panel, fitted) <= one < min(later, default=panel.hours))
+        if mine:
+            parts.append(backtest.run(fitted, panel, backtest.Window(origins=mine, horizon=DAY)))
+    return pl.concat(parts).sort("origin", maintain_order=True)
+
+
+def _hour(panel: Panel, fitted: DemandModel) -> int:
+    """How many hours were known when a model was fitted; none where nothing was learned."""
+    if not fitted.fitted_until:
+        return 0
+    return int((datetime.fromisoformat(fitted.fitted_until) - panel.start).total_seconds() // 3600)
 
 
 def _verdict(series: tuple[SeriesHealth, ...], changed: tuple[Changed, ...]) -> tuple[Verdict, str]:
@@ -147,9 +190,8 @@ def _origins(panel: Panel, fitted: DemandModel, days: int) -> tuple[int, ...]:
     """Return the days' beginnings, in hours known, since the fit; none where nothing was fitted."""
     if not fitted.fitted_until:
         return ()
-    first = int((datetime.fromisoformat(fitted.fitted_until) - panel.start).total_seconds() // 3600)
     last = panel.hours - DAY
-    count = min(days, max(0, (last - first) // DAY + 1))
+    count = min(days, max(0, (last - _hour(panel, fitted)) // DAY + 1))
     return tuple(last - DAY * back for back in reversed(range(count)))
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,12 +24,14 @@ from gangplan.forecast.panel import Panel
 from gangplan.forecast.profiles import CORRECTIONS, Correction, late_losses
 from gangplan.forecast.series import Standing, standings
 from gangplan.forecast.survival import Hazard, fit_hazard
+from gangplan.forecast.trees import Trees
 from gangplan.types import QUANTILES
 
 ROUNDS = 60
 MAX_ROWS = 160_000  # more change the loss by less than 0.2 %
 STEPS = (3, 7, 13, 25)  # hours between training origins; the long ones visit every hour of the day
 WARM_UP = 48
+LOOK_BACK = 336 + 840 + 336  # hours: windows whose losses count, features' four weeks and a week, profiles
 LEAST_WEIGHT = 0.05  # a member that speaks for less is not asked: Theta is slow
 _WEEKS_WORTH = 1.5  # how much wider trees' bands are for having been grown on few weeks: sqrt(1 + this / weeks)
 _SOON = 6  # hours, within which the last value tells more than weeks do
@@ -61,7 +62,7 @@ class DemandModel:
     fitted_until : the end of the last hour that the trees saw, in ISO 8601; empty when nothing could be learned.
     """
 
-    trees: tuple[lgb.Booster, ...]
+    trees: tuple[Trees, ...]
     kinds: tuple[str, ...]
     fitted_until: str
     hazard: Hazard | None = None
@@ -91,7 +92,7 @@ class DemandModel:
         histories = histories_of(panel, self.kinds, horizon)
         held, weight = self.weigh(panel, histories, series, horizon)
         drift = self.drift(panel, series, held.quantiles, weight.max(axis=1) >= LEAST_WEIGHT)
-        cycle = self.cycle(histories, levels(panel), series, horizon)
+        cycle = _widened(self.cycle(histories, levels(panel), series, horizon), panel.hours)
         return weight[:, :, None] * drift + (1 - weight[:, :, None]) * cycle
 
     def weigh(self, panel: Panel, histories: tuple[History, ...], series: Ints, horizon: int) -> tuple[Held, Floats]:
@@ -105,17 +106,16 @@ class DemandModel:
     def cycle(self, histories: tuple[History, ...], level: Floats, series: Ints, horizon: int) -> Floats:
         """Forecast with the corrected profiles alone (series x horizon x levels)."""
         rows = np.repeat(series, horizon)
-        hours = histories[0].panel.hours
-        origin = np.full(rows.size, hours - 1)
+        origin = np.full(rows.size, histories[0].panel.hours - 1)
         steps = np.tile(np.arange(1, horizon + 1), series.size)
         made = np.zeros((rows.size, len(QUANTILES)))
         for place, (correction, history) in enumerate(zip(CORRECTIONS, histories, strict=True)):
             trees = self.trees[place * len(QUANTILES) : (place + 1) * len(QUANTILES)]
             base = correction.profile(history, rows, origin, steps)
             columns = build(history, rows, origin, steps, base)
-            moves = np.column_stack([np.asarray(tree.predict(columns, num_threads=1)) for tree in trees])
+            moves = np.column_stack([tree.predict(columns) for tree in trees])
             made += tidy(correction.backward(base[:, None] + moves)) / len(CORRECTIONS)
-        return level[series][:, None, None] * _widened(made.reshape(series.size, horizon, len(QUANTILES)), hours)
+        return level[series][:, None, None] * made.reshape(series.size, horizon, len(QUANTILES))
 
     def drift(self, panel: Panel, series: Ints, held: Floats, asked: NDArray[np.bool_]) -> Floats:
         """Average with Theta what is forecast for the series that are `asked` (series x horizon x levels)."""
@@ -134,7 +134,7 @@ def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> D
     rows = _training_rows(panel, horizon)
     if rows[0].size < 2 * int(str(TREES["min_data_in_leaf"])):
         return DemandModel(trees=(), kinds=kinds, fitted_until="")
-    trees: list[lgb.Booster] = []
+    trees: list[Trees] = []
     left = np.zeros(len(panel.keys))
     for place, correction in enumerate(CORRECTIONS):
         done = place * len(QUANTILES)
@@ -153,8 +153,9 @@ def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> D
 
 
 def histories_of(panel: Panel, kinds: tuple[str, ...], horizon: int) -> tuple[History, ...]:
-    """Bring a panel to the scale of each correction."""
-    return tuple(_history(panel, correction, kinds, horizon) for correction in CORRECTIONS)
+    """Bring a panel's end, as far back as a forecast of so many hours looks, to the scale of each correction."""
+    level, first = levels(panel), max(0, panel.hours - LOOK_BACK - 2 * horizon)
+    return tuple(_history(panel.since(first), level, correction, kinds, horizon) for correction in CORRECTIONS)
 
 
 def levels(panel: Panel) -> Floats:
@@ -206,27 +207,29 @@ def _grow(
     horizon: int,
     done: int,
     step: Step,
-) -> tuple[list[lgb.Booster], Floats]:
+) -> tuple[list[Trees], Floats]:
     """Grow the trees of each level, for one correction, on one binned data set; and say what error is left."""
+    import lightgbm as lgb  # a forecast alone needs less of it, later
+
     series, origin, steps = rows
-    history = _history(panel, correction, kinds, horizon)
+    history = _history(panel, levels(panel), correction, kinds, horizon)
     base = correction.profile(history, series, origin, steps)
     columns = build(history, series, origin, steps, base)
     missed = history.values[series, origin + steps] - base
     common = {**TREES, "seed": seed, "num_threads": 1}
     data = lgb.Dataset(columns, label=missed, feature_name=feature_names(kinds), params=common).construct()
 
-    def grow(level: float) -> lgb.Booster:
-        return lgb.train({**common, "alpha": level}, data, num_boost_round=ROUNDS)
+    def grow(level: float) -> Trees:
+        return Trees(lgb.train({**common, "alpha": level}, data, num_boost_round=ROUNDS).model_to_string())
 
-    trees: list[lgb.Booster] = []
+    trees: list[Trees] = []
     # A level each, side by side: LightGBM's own threads wait by spinning, which is slow where cores are shared.
     with ThreadPoolExecutor(threads()) as pool:
         for place, tree in enumerate(pool.map(grow, QUANTILES)):
             trees.append(tree)
             step(done + place + 1, len(CORRECTIONS) * len(QUANTILES))
     some = slice(None, None, rows[0].size // _GAIN_ROWS | 1)
-    moved = np.asarray(trees[QUANTILES.index(0.5)].predict(columns[some], num_threads=1))
+    moved = trees[QUANTILES.index(0.5)].predict(columns[some])
     return trees, _left(series[some], missed[some], moved, len(panel.keys))
 
 
@@ -245,9 +248,9 @@ def _believed(panel: Panel, left: Floats) -> dict[Key, float]:
     return {panel.keys[place]: float(1.0 - belief * (1.0 - left[place])) for place in learned}
 
 
-def _history(panel: Panel, correction: Correction, kinds: tuple[str, ...], horizon: int) -> History:
+def _history(panel: Panel, level: Floats, correction: Correction, kinds: tuple[str, ...], horizon: int) -> History:
     """Bring a panel to the scale of a correction."""
-    scaled = correction.forward(panel.values / levels(panel)[:, None])
+    scaled = correction.forward(panel.values / level[:, None])
     return History(panel=replace(panel, values=scaled), kinds=kinds, reach=horizon)
 
 

@@ -7,6 +7,7 @@ excess was left one to six hours later, in the middle and at worst.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,6 +24,7 @@ from gangplan.types import QUANTILES, SERIES, Forecast, Usage
 
 AHEAD = 6
 ANALOGUES = 40
+_MEMORY = 8 * WEEK  # whose hours that stood out are looked through
 _LEAST = 8
 _PRIOR = 4.0  # analogues that the prior counts as
 _NOTABLE = 0.3  # of the threshold: what stands out less says nothing of spikes
@@ -49,6 +51,14 @@ class Alarm:
         """GPUs above what was expected; negative for a drop."""
         return self.gpus - self.expected
 
+    @property
+    def words(self) -> str:
+        """The alarm for a reader."""
+        name = " / ".join(self.key)
+        return (
+            f"{name} asked for {self.gpus:.1f} GPUs where {self.expected:.1f} were expected: next {AHEAD} h corrected"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Nowcast:
@@ -67,10 +77,32 @@ def correct_next_hours(usage: Usage, forecast: Forecast) -> Nowcast:
     panel = from_usage(usage)
     seen = watch(panel)
     alarms = alarms_at(panel, seen, panel.hours - 1)
+    if forecast.stands_out and forecast.issued_at >= panel.end:  # it was made knowing that hour, and corrected by it
+        return Nowcast(alarms=alarms, forecast=forecast)
     table = forecast.quantiles
     for alarm in alarms:
         table = _with(table, alarm, panel, seen)
     return Nowcast(alarms=alarms, forecast=replace(forecast, quantiles=table))
+
+
+def foresee(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[Floats, tuple[Alarm, ...]]:
+    """Forecast anew although an hour stands out: the forecast is asked as if it had come as expected, then corrected.
+
+    Trees that see the first hour of a spike take it for a new level. `ask` gives series x horizon x levels for a panel.
+    """
+    late = panel.since(max(0, panel.hours - _MEMORY))
+    seen = watch(late)
+    alarms = alarms_at(late, seen, late.hours - 1)
+    rows = [panel.keys.index(alarm.key) for alarm in alarms]
+    calm = panel.values.copy()
+    for row in rows:
+        begun = _begun(seen, row)
+        calm[row, panel.hours - late.hours + begun :] = seen.expected[row, begun]
+    made = ask(replace(panel, values=calm)).copy()
+    for row, alarm in zip(rows, alarms, strict=True):
+        left = left_of(late, seen, late.hours - 1, alarm.score)[: made.shape[1]]
+        made[row, :AHEAD] = corrected(made[row, :AHEAD], alarm.gpus - float(calm[row, -1]), left)
+    return made, alarms
 
 
 def alarms_at(panel: Panel, seen: Watch, hour: int) -> tuple[Alarm, ...]:
@@ -122,6 +154,15 @@ def corrected(made: Floats, excess: float, left: Floats) -> Floats:
     apart = np.hypot(made - made[:, [_MEDIAN]], moved - moved[:, [_MEDIAN]])
     side = np.where(np.arange(len(QUANTILES)) < _MEDIAN, -1.0, 1.0)
     return tidy(middle + side * apart)
+
+
+def _begun(seen: Watch, row: int) -> int:
+    """The hour in which the alarm that is on began: each hour before it that alarmed as well belongs to it."""
+    alarmed = seen.spikes[row] | seen.drops[row]
+    begun = alarmed.size - 1
+    while alarmed[begun - 1] and begun > 1:
+        begun -= 1
+    return begun
 
 
 def _with(table: pl.DataFrame, alarm: Alarm, panel: Panel, seen: Watch) -> pl.DataFrame:

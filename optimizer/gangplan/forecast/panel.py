@@ -51,6 +51,10 @@ class Panel:
         jobs = None if self.jobs is None else self.jobs.known_at(hours)
         return replace(self, values=self.values[:, :hours], jobs=jobs)
 
+    def since(self, hour: int) -> Panel:
+        """Return what lies from that hour on, without job records."""
+        return replace(self, start=self.start + hour * HOUR, values=self.values[:, hour:], jobs=None)
+
     def only(self, series: Ints) -> Panel:
         """Return those series alone, without job records."""
         keys = tuple(self.keys[int(place)] for place in series)
@@ -78,17 +82,15 @@ def from_tables(
         When no hour before `end` has a usable value.
     """
     clean, notes = _clean(conform("demand", demand, DEMAND), end)
-    known = clean.drop_nulls("gpus")
-    first = known["hour"].min()
+    first = clean.filter(pl.col("gpus").is_not_null())["hour"].min()
     if not isinstance(first, datetime):
         raise InputError(
             "demand", f"{demand.height} rows", "has no usable hour: import telemetry with `gangplan ingest`"
         )
     names = clean.select(SERIES).unique().sort(SERIES)
-    values = np.full((names.height, (floor_hour(end) - first) // HOUR), np.nan)
-    placed = known.join(names.with_row_index("place"), on=list(SERIES), how="left")
-    columns = (placed["hour"] - first).dt.total_hours().to_numpy()
-    values[placed["place"].to_numpy(), columns] = placed["gpus"].to_numpy()
+    values, twice = _placed(clean, names, first, (floor_hour(end) - first) // HOUR)
+    if twice:
+        notes = (*notes, f"{twice} hours stand twice: their mean is taken")
     known_ahead = empty(EVENTS) if events is None else conform("events", events, EVENTS)
     keys = tuple(names.iter_rows())
     held = None if jobs is None else jobs_of(jobs, keys, first)
@@ -97,15 +99,25 @@ def from_tables(
 
 
 def _clean(demand: pl.DataFrame, end: datetime) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Keep whole hours before `end`, one row an hour and series, with finite demand of at least 0 or null."""
+    """Keep whole hours before `end`, with finite demand of at least 0 or null."""
     early = demand.with_columns(pl.col("hour").dt.truncate("1h")).filter(pl.col("hour") < floor_hour(end))
     good = pl.col("gpus").is_finite() & (pl.col("gpus") >= 0)
     bad = early.filter(pl.col("gpus").is_not_null() & ~good).height
     usable = early.with_columns(pl.when(good).then(pl.col("gpus")).alias("gpus"))
-    single = usable.group_by("hour", *SERIES).agg(pl.col("gpus").mean()).sort("hour", *SERIES)
-    notes: list[str] = []
-    if bad:
-        notes.append(f"{bad} hours are negative or not a number: taken as missing")
-    if usable.height > single.height:
-        notes.append(f"{usable.height - single.height} hours stand twice: their mean is taken")
-    return single, tuple(notes)
+    return usable, (f"{bad} hours are negative or not a number: taken as missing",) if bad else ()
+
+
+def _placed(demand: pl.DataFrame, names: pl.DataFrame, first: datetime, hours: int) -> tuple[Floats, int]:
+    """Lay a demand out, series x hours from `first` on, the mean where an hour stands twice; and how many rows do."""
+    earliest = demand["hour"].min()
+    ahead = max(0, (first - earliest) // HOUR) if isinstance(earliest, datetime) else 0
+    width = hours + ahead
+    numbered = demand.join(names.with_row_index("place"), on=list(SERIES), how="left", maintain_order="left")
+    column = (pl.col("hour") - first).dt.total_hours() + ahead
+    cells: Ints = numbered.select(pl.col("place").cast(pl.Int64) * width + column).to_series().to_numpy()
+    gpus: Floats = demand["gpus"].to_numpy()
+    known = ~np.isnan(gpus)
+    count = np.bincount(cells[known], minlength=names.height * width)
+    total = np.bincount(cells[known], gpus[known], names.height * width)
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean.reshape(names.height, width)[:, ahead:], demand.height - int(np.count_nonzero(np.bincount(cells)))

@@ -115,9 +115,9 @@ def importance(model: DemandModel, most: int = 20) -> Figure:
 
 def _shares(model: DemandModel) -> tuple[list[str], Floats]:
     """The features and their shares of all gain, in per cent."""
-    gains = np.stack([np.asarray(tree.feature_importance("gain"), dtype=np.float64) for tree in model.trees])
+    gains = np.stack([np.asarray(tree.booster.feature_importance("gain"), dtype=np.float64) for tree in model.trees])
     total = np.asarray(gains.sum(axis=0), dtype=np.float64)
-    names = [str(name) for name in model.trees[0].feature_name()]
+    names = [str(name) for name in model.trees[0].booster.feature_name()]
     return names, 100 * total / max(float(total.sum()), 1e-12)
 
 

@@ -103,7 +103,8 @@ def load(store: Store, version: str) -> Bundle:
     """Load a version's fits from the registry, by MLflow's own way."""
     try:
         with pointed_at(store), _own_code():
-            loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}")
+            # Without warnings MLflow leaves out a search of all that is installed, which takes a second.
+            loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise NotFoundError(f"{MODEL}/{version}: cannot be loaded: {error}: train again or roll back") from error
     return loaded.unwrap_python_model().bundle

@@ -11,13 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from gangplan.forecast.arrays import Floats, Ints, Key
 from gangplan.forecast.jobs import Jobs
+from gangplan.forecast.trees import Trees
 
 ROUNDS = 80
 LEAST_ENDS = 20
@@ -46,7 +45,7 @@ class Hazard:
     """
 
     rates: Floats
-    trees: lgb.Booster | None
+    trees: Trees | None
     names: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
     def of(self, gpus: Floats, kinds: list[Key]) -> Floats:
@@ -55,8 +54,7 @@ class Hazard:
             return np.tile(self.rates, (gpus.size, 1))
         cells, ages = np.divmod(np.arange(gpus.size * self.rates.size), self.rates.size)
         columns = np.column_stack([self.columns(gpus, kinds)[cells], ages])
-        factors = np.asarray(self.trees.predict(columns, num_threads=1), dtype=np.float64)
-        return self.rates * factors.reshape(gpus.size, self.rates.size)
+        return self.rates * self.trees.predict(columns).reshape(gpus.size, self.rates.size)
 
     def columns(self, gpus: Floats, kinds: list[Key]) -> Floats:
         """Return what the trees see but the age, by cell; a name that they never saw is missing."""
@@ -67,6 +65,8 @@ class Hazard:
 
 def fit_hazard(jobs: Jobs, now: float) -> Hazard:
     """Learn from all jobs known at `now`, the panel's last hour; what lies before its start is not at risk."""
+    import lightgbm as lgb  # a forecast alone needs less of it, later
+
     gpus, kinds, cell = _cells(jobs)
     risk, ends = _at_risk(jobs, now, cell, gpus.size)
     seen = risk.sum(axis=0)
@@ -87,7 +87,8 @@ def fit_hazard(jobs: Jobs, now: float) -> Hazard:
         feature_name=["gpus", "tenant", "workload_class", "accelerator", "age"],
         params={**HAZARD, "min_data_in_bin": 1},
     )
-    return Hazard(rates=rates, trees=lgb.train({**HAZARD, "seed": 1}, data, ROUNDS), names=plain.names)
+    grown = lgb.train({**HAZARD, "seed": 1}, data, ROUNDS)
+    return Hazard(rates=rates, trees=Trees(grown.model_to_string()), names=plain.names)
 
 
 def survivors(jobs: Jobs, hazard: Hazard, shape: tuple[int, int], first: int, ahead: Ints) -> Floats:
@@ -102,6 +103,8 @@ def survivors(jobs: Jobs, hazard: Hazard, shape: tuple[int, int], first: int, ah
     -------
     series x (hours - first) x ahead, expected GPUs.
     """
+    from scipy.sparse import csr_array  # slow to import, and not needed without job records
+
     gpus, kinds, cell = _cells(jobs)
     chance = _chances(hazard.of(gpus, kinds), ahead).reshape(-1, ahead.size)
     low = np.maximum(np.floor(jobs.submitted).astype(np.int64) + 1, first + 1)

@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import attempt, decide, lifts, page, record_run, registry, trial
+from gangplan.forecast import attempt, decide, lifts, nowcast, page, record_run, registry, trial
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.audit import sync
 from gangplan.forecast.backtest import choose_window, to_table
@@ -79,6 +79,8 @@ def retrain(
 def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Settings) -> Forecast:
     """Forecast the hours after the telemetry's end with the champion, corrected by what feedback believes.
 
+    Series whose newest hour stands out have their next six hours corrected by the nowcast (setting `nowcast`).
+
     Raises
     ------
     NotFoundError
@@ -87,14 +89,19 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
     panel = cleaned(from_usage(usage))
-    alone, _ = fitted.quantiles(panel, settings.horizon_hours)
-    made = lifts.foreseen(alone, panel, usage.announced, fitted.kinds)
+
+    def ask(seen: Panel) -> Floats:
+        alone, _ = fitted.quantiles(seen, settings.horizon_hours)
+        return _corrected(lifts.foreseen(alone, seen, usage.announced, fitted.kinds), seen, beliefs)
+
+    made, alarms = nowcast.foresee(panel, ask) if settings.nowcast else (ask(panel), ())
     return Forecast(
         issued_at=panel.end,
         model=f"{MODEL}/{champion.version}",
-        quantiles=to_table(panel, _corrected(made, panel, beliefs)),
+        quantiles=to_table(panel, made),
         run_id=champion.run_id,
         corrected_by=None if beliefs is None else beliefs.run_id,
+        stands_out=tuple(alarm.words for alarm in alarms),
     )
 
 

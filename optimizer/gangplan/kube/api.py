@@ -33,6 +33,9 @@ PATIENCE_S = 20.0
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _AGAIN = {429, 500, 502, 503, 504}
+NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""What a list may be asked for as: the objects' metadata alone."""
+
 _JSON, _APPLY, _MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
 
 
@@ -79,13 +82,20 @@ class Api:
         return self.call("DELETE", path, options or None)
 
     def call(
-        self, verb: str, path: str, body: Object | None = None, *, query: Mapping[str, str] = {}, kind: str = _JSON
+        self,
+        verb: str,
+        path: str,
+        body: Object | None = None,
+        *,
+        query: Mapping[str, str] = {},
+        kind: str = _JSON,
+        accept: str = _JSON,
     ) -> Object:
         """Make a call, again where the cluster is busy or away, with jitter and for a bounded time."""
         data = None if body is None else json.dumps(body).encode()
         deadline, pause = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
         while True:
-            status, answer, after = self._once(verb, path, query, data, kind)
+            status, answer, after = self._once(verb, self._url(path, query), data, self._headers(kind, accept))
             if status < 300:
                 return from_json(answer)
             wait = max(after, pause * random.uniform(0.5, 1.5))
@@ -94,16 +104,12 @@ class Api:
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def _once(
-        self, verb: str, path: str, query: Mapping[str, str], data: bytes | None, kind: str
-    ) -> tuple[int, bytes, float]:
+    def _once(self, verb: str, url: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes, float]:
         """Make a call once; a cluster that cannot be reached answers 503 in its own words."""
         from urllib3.exceptions import HTTPError
 
         try:
-            answer = self._pool.request(
-                verb, self._url(path, query), body=data, headers=self._headers(kind), timeout=READ_S, retries=False
-            )
+            answer = self._pool.request(verb, url, body=data, headers=headers, timeout=READ_S, retries=False)
         except HTTPError as error:
             return 503, str(error).encode(), 0.0
         after = answer.headers.get("Retry-After", "0")
@@ -112,19 +118,19 @@ class Api:
     def _url(self, path: str, query: Mapping[str, str]) -> str:
         return f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
 
-    def _headers(self, kind: str) -> dict[str, str]:
-        return {"Content-Type": kind, "Accept": "application/json", "User-Agent": "gangplan", **self._auth()}
+    def _headers(self, kind: str, accept: str = _JSON) -> dict[str, str]:
+        return {"Content-Type": kind, "Accept": accept, "User-Agent": "gangplan", **self._auth()}
 
-    def items(self, path: str, **query: str) -> Iterator[Object]:
+    def items(self, path: str, *, accept: str = _JSON, **query: str) -> Iterator[Object]:
         """Yield all objects of a list, page by page."""
-        for page in self.pages(path, **query):
-            yield from page["items"]
+        for page in self.pages(path, accept=accept, **query):
+            yield from page["items"] or ()  # metadata alone comes as null where there is none
 
-    def pages(self, path: str, **query: str) -> Iterator[Object]:
+    def pages(self, path: str, *, accept: str = _JSON, **query: str) -> Iterator[Object]:
         """Yield a list in pages of 500; all are of one version, which the first one names."""
         more: Mapping[str, str] = {}
         while True:
-            page = self.get(path, limit="500", **query, **more)
+            page = self.call("GET", path, query={"limit": "500", **query, **more}, accept=accept)
             yield page
             token = page["metadata"].get("continue")
             if not token:

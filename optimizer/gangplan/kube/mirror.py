@@ -39,6 +39,7 @@ class Mirror(Generic[T]):
         self.there: dict[str, T] = {}
         self.ready = Event()
         self.lists = self.watches = 0  # so often each was asked for: a relist shows
+        self.steady = 0  # the number of the list that it goes by; 0 while it makes another
         self._seen = ""  # the version that the watch has got to
         self._stop = Event()
         self._stream: Stream | None = None
@@ -79,6 +80,7 @@ class Mirror(Generic[T]):
     def _list(self) -> str:
         """Take in the whole list, what went meanwhile included; return its version."""
         self.lists += 1
+        self.steady = 0
         names: set[str] = set()
         version = ""
         for page in self._api.pages(self._path, **self._query):
@@ -87,7 +89,7 @@ class Mirror(Generic[T]):
                 names.add(self._take(item))
         for name in self.there.keys() - names:
             self._drop(name)
-        self._seen = version
+        self._seen, self.steady = version, self.lists
         self.ready.set()
         return version
 

@@ -7,7 +7,7 @@ first is the plan for the mean demand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -58,6 +58,13 @@ class Master:
         if answer.values is None:
             raise RuntimeError(f"HiGHS could not price a fixed fleet: {answer.status}")
         return answer.values
+
+    def relaxed(self) -> tuple[Array, float]:
+        """Return the fleet in fractions that the cuts lead to, and its price: no fleet is cheaper."""
+        answer = self.engine.run(np.inf)
+        if answer.values is None:
+            raise RuntimeError(f"HiGHS could not solve the master: {answer.status}")
+        return answer.values[self.nodes], answer.objective
 
     def price(self, values: Array, paths: Priced) -> float:
         """Return the objective of a point: the fleet's cost and the paths'."""
@@ -115,6 +122,11 @@ class Decomposition:
         finally:
             self.best, self.bound = base, bound
 
+    def take(self, cuts: Sequence[Cut]) -> None:
+        """Keep cuts."""
+        self.cuts += cuts
+        self.master.add(list(cuts))
+
     def visit(self, values: Array | None, until: float) -> Point | None:
         """Price the paths at a point, keep their cuts, and the point if it is the best; none when the time is over."""
         if values is None:
@@ -122,8 +134,7 @@ class Decomposition:
         point = self.look(values, until)
         if point is None:
             return None
-        self.cuts += point.priced.cuts
-        self.master.add(list(point.priced.cuts))
+        self.take(point.priced.cuts)
         if self.best is None or point.objective < self.best.objective:
             self.best = point
         return point

@@ -129,7 +129,7 @@ class Paths:
         return Priced(
             costs=np.array([answer.objective for answer in answers]),
             values=tuple(answer.values for answer in answers),
-            cuts=tuple(self._cut(k, answer) for k, answer in enumerate(answers)),
+            cuts=tuple(self.cut(k, one.row_duals, one.column_duals) for k, one in enumerate(answers)),
         )
 
     def _engine(self, k: int, nodes: Array) -> Engine:
@@ -152,9 +152,20 @@ class Paths:
             windows = self.problem.deferrable[k, self._waiting].ravel()
             engine.bound_columns(self._backlog, np.zeros(len(windows)), windows)
 
-    def _cut(self, k: int, answer: Any) -> Cut:
+    def places(self, model: Any, form: StandardForm, k: int) -> tuple[Ints, Ints]:
+        """Return where a path's rows and columns stand in the whole problem's form, in the order of this one's."""
+        rows = np.zeros(len(self.form.row_lower), dtype=np.int32)
+        for name in ("demand_balance", "capacity", "quota"):
+            for (*key, _), row in self.model.component(name).items():
+                rows[self.form.row[id(row)]] = form.row[id(model.component(name)[*key, k])]
+        columns = np.zeros(len(self.form.cost), dtype=np.int32)
+        for name in ("serve", "short", "backlog"):
+            own, there = self.model.component(name), model.component(name)
+            columns[self.columns_of(list(own.values()))] = form.columns_of([there[*key, k] for *key, _ in own])
+        return rows, columns
+
+    def cut(self, k: int, rows: Array, columns: Array) -> Cut:
         """Read a cut from a path's duals: they stay feasible whatever the fleet and the demand are."""
-        rows, columns = answer.row_duals, answer.column_duals
         per_gpu = np.minimum(rows[self._capacity], 0.0).reshape(len(self._served), self._shape[1])
         slope = np.einsum("gp,gt->pt", self._room[0], per_gpu) * self.problem.supply[k]
         by_demand = rows[self._demand].reshape(self._shape) * np.array(self.problem.periods.lengths)

@@ -1,16 +1,16 @@
 """Find the fleet: one whole-number program when small; cuts, rounding and a proof when large; always a plan.
 
-Small problems go to HiGHS as they are. Large ones are decomposed: the relaxed problem gives a bound below the best
-plan's price, its fleet is rounded, and each rounded fleet is priced by the warm paths. When the best of them is within
-the gap asked for, it is proven good and returned; otherwise HiGHS branches from it with the time that is left. When
-there was no time for any of it, the last plan, or else the fleet that runs now, is kept and priced, and the plan says
-so.
+Small problems go to HiGHS as they are. Large ones are decomposed: the relaxed problem (solved at once if that is quick,
+by cuts otherwise) gives a bound below the best plan's price, its fleet is rounded, and each rounded fleet is priced by
+the warm paths. When the best of them is within the gap asked for, it is proven good and returned; otherwise HiGHS
+branches from it with the time that is left. When there was no time for any of it, the last plan, or else the fleet that
+runs now, is kept and priced, and the plan says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from time import perf_counter
 
 import numpy as np
@@ -21,10 +21,14 @@ from gangplan.plan.model import build
 from gangplan.plan.paths import Cut
 from gangplan.plan.problem import Counts, Problem
 from gangplan.plan.rounding import THRESHOLDS, afford, mend, round_at
+from gangplan.plan.whole import Whole
 from gangplan.progress import Progress
 
 WHOLE_COLUMNS = 1_000
 """Up to so many columns the problem is solved as one whole-number program."""
+
+RELAXED_WHOLE_COLUMNS = 20_000
+"""Up to so many columns the relaxed problem is solved at once; with more, cuts are the quicker."""
 
 RELAXED_SHARE = (0.25, 0.05)
 """The relaxed problem's gap, as shares of the one asked for: first, and when rounding from there was not enough."""
@@ -71,6 +75,11 @@ class Search:
         self.decomposition = Decomposition(problem, cuts=cuts)
         self._start = start
 
+    @cached_property
+    def whole(self) -> Whole:
+        """The relaxed problem as one linear program."""
+        return Whole(self.problem)
+
     @property
     def seconds_left(self) -> float:
         """What is left of the time limit."""
@@ -104,6 +113,8 @@ class Search:
         """Solve the relaxed problem by cuts, round, prove; nearer, and pool by pool, when that was not enough."""
         progress(0.2, 1, f"{self.columns:,} columns: solved by cuts, one program for each demand path")
         best, asked = None, self.problem.settings.mip_gap
+        if self.columns <= RELAXED_WHOLE_COLUMNS:
+            self._relax()
         for step, share in enumerate(RELAXED_SHARE):
             said = 0.3 + 0.2 * step
             self.decomposition.run(share * asked, self._until, partial(_say, progress, said))
@@ -119,6 +130,14 @@ class Search:
             return best
         progress(0.7, 1, f"branching for at most {self.seconds_left:.0f} s")
         return self._branch(best)
+
+    def _relax(self) -> None:
+        """Solve the relaxed problem at once, and start the cuts where it ends."""
+        answer = self.whole.engine.run(self.seconds_left)
+        if answer.values is not None:
+            self.decomposition.take(self.whole.cuts(answer, self.decomposition.paths))
+            nodes = np.maximum(answer.values[self.whole.nodes], 0.0)
+            self.decomposition.visit(self.decomposition.master.complete(nodes), self._until)
 
     def _round(self, best: Found | None) -> Found | None:
         """Round the relaxed fleet at several thresholds and keep the cheapest."""

@@ -31,6 +31,7 @@ _TABLES: dict[str, Schema] = {
     "limits": PLAN_LIMITS,
 }
 _REMEDY = "run `gangplan plan`"
+_MOST_NAMED = 20  # a tag holds some thousand characters
 _SCORED_AFTER = timedelta(hours=24)
 """A plan is held against what happened once a day of it has passed."""
 
@@ -120,6 +121,7 @@ def _origin(forecast: Forecast) -> dict[str, str]:
         "forecast_model": forecast.model,
         "forecast_run_id": forecast.run_id or "",
         "forecast_corrected_by": forecast.corrected_by or "",
+        "forecast_stands_out": json.dumps(forecast.stands_out[:_MOST_NAMED]),
     }
 
 
@@ -187,6 +189,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
         quantiles=store.read_table(run_id, "forecast"),
         run_id=tags["forecast_run_id"] or None,
         corrected_by=tags["forecast_corrected_by"] or None,
+        stands_out=tuple(json.loads(tags.get("forecast_stands_out", "[]"))),
     )
     return Plan(**fields, fleet=fleet, run_id=run_id), forecast
 

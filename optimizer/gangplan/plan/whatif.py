@@ -14,6 +14,7 @@ from time import perf_counter
 
 import numpy as np
 import polars as pl
+from pyomo.common.gc_manager import PauseGC  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.errors import InputError
 from gangplan.plan.decomposition import TOWARDS_MASTER, Decomposition, Point
@@ -27,8 +28,8 @@ from gangplan.types import Fleet
 
 POOL_FIELDS = {"max": "max_nodes", "min": "min_nodes", "price": "price_per_node_hour", "lead": "lead_time_hours"}
 SELECTORS = {"tenant": 0, "class": 1, "accelerator": 2}
-QUICK_THRESHOLDS = (0.3, 0.15, 0.5, 0.02, 0.7)
-"""Where a question's fleets are rounded up, one after the other."""
+THRESHOLDS = (0.5, 0.3, 0.5, 0.15)
+"""Where a question's fleets are rounded up, one after the other: nearest first, as the first is nearly whole."""
 
 MOST_ROUNDS = 30
 """So many fleets are tried for a question, even if there is more time."""
@@ -97,10 +98,20 @@ class Answer:
     problem: Problem
     nodes: Counts
     objective: float
-    gap: float
+    bound: float
     cost: float
     short_gpu_hours: float
     short_by_workload: Array
+
+    @property
+    def gap(self) -> float:
+        """How much dearer than the best plan it may be, relative to its own price."""
+        return max(0.0, 1 - self.bound / self.objective) if self.objective > 1e-9 else 0.0
+
+    def or_cheaper(self, other: Answer) -> Answer:
+        """Return the cheaper of two answers to the same question, with all that is proven of either."""
+        cheaper = self if self.objective < other.objective else other
+        return replace(cheaper, bound=max(self.bound, other.bound))
 
     def by_pool(self) -> pl.DataFrame:
         """Return node-hours and money by pool."""
@@ -112,18 +123,18 @@ class Answer:
 class Solved:
     """A solved plan, kept warm for questions."""
 
-    def __init__(self, decomposition: Decomposition, nodes: Counts, base: Point, bound: float) -> None:
-        self.problem = problem = decomposition.problem
-        self._paths = decomposition.paths
-        self._cuts = near_cuts(decomposition)
-        self._master = Decomposition(problem, cuts=tuple(self._cuts), paths=self._paths).master
-        self._master.engine.run(np.inf)
-        self.answer = self._told(problem, nodes, base, bound)
+    def __init__(self, decomposition: Decomposition, nodes: Counts, base: Point) -> None:
+        self.problem = decomposition.problem
+        self._paths, self._master, self._cuts = decomposition.paths, decomposition.master, tuple(decomposition.cuts)
+        self._relaxed, bound = self._master.relaxed()
+        self.answer = self._told(self.problem, nodes, base, bound)
 
     @classmethod
     def from_search(cls, search: Search, found: Found) -> Solved:
-        """Take over a search that has ended."""
-        return cls(search.decomposition, found.nodes, found.point, found.bound)
+        """Take over a search that has ended, with those of its cuts that are near."""
+        done = search.decomposition
+        kept = Decomposition(done.problem, cuts=tuple(near_cuts(done)), paths=done.paths)
+        return cls(kept, found.nodes, found.point)
 
     @classmethod
     def from_nodes(cls, problem: Problem, nodes: Counts, cuts: tuple[Cut, ...]) -> Solved:
@@ -131,45 +142,43 @@ class Solved:
         decomposition = Decomposition(problem, cuts=cuts)
         point = decomposition.visit(decomposition.master.complete(nodes), np.inf)
         assert point is not None  # noqa: S101 - there is no time limit
-        return cls(decomposition, nodes, point, decomposition.master.engine.run(np.inf).objective)
+        return cls(decomposition, nodes, point)
 
-    def ask(self, question: WhatIf, seconds: float = 0.05) -> Answer:
+    def ask(self, question: WhatIf, seconds: float = 0.1) -> Answer:
         """Answer a question within about so long, and never without a whole fleet and a proven gap.
 
-        Each fleet that is tried is whole already, so that it is an answer and a cut at once.
+        Each fleet that is tried is whole already, so that it is an answer and a cut at once. The first is the plan's
+        own, moved as the relaxed fleet moves, so that the two plans differ by the question and not by their rounding.
         """
-        until = perf_counter() + seconds
+        began = perf_counter()
         problem = question.of(self.problem)
-        asked = Decomposition(problem, cuts=tuple(self._cuts), paths=self._paths)
+        with PauseGC():  # it would look through the models of the questions before
+            asked = Decomposition(problem, cuts=self._cuts, paths=self._paths)
         if asked.master.form.matrix.shape == self._master.form.matrix.shape:
             asked.master.engine.basis = self._master.engine.basis
         try:
-            best, exact = None, None
-            for turn in range(MOST_ROUNDS):
-                if best is not None and (best.gap <= problem.settings.mip_gap or perf_counter() >= until):
+            relaxed, _ = asked.master.relaxed()
+            tried = self.answer.nodes + relaxed - self._relaxed
+            best = self._whole(problem, asked, tried, THRESHOLDS[0])
+            for turn in range(1, MOST_ROUNDS):
+                spent = perf_counter() - began
+                if best.gap <= problem.settings.mip_gap or spent * (turn + 1) / turn > seconds:
                     break
-                towards = asked.master.engine.run(np.inf).values
-                assert towards is not None  # noqa: S101 - the master always has a solution
-                tried = towards if exact is None else TOWARDS_MASTER * towards + (1 - TOWARDS_MASTER) * exact
-                threshold = QUICK_THRESHOLDS[turn % len(QUICK_THRESHOLDS)]
-                found = self._whole(problem, asked, tried, threshold)
-                if best is None or found.objective < best.objective:
-                    best, exact = found, tried
-                bound = asked.master.engine.run(np.inf).objective
-                best = replace(best, gap=max(0.0, 1 - bound / best.objective) if best.objective > 1e-9 else 0.0)
-            assert best is not None  # noqa: S101 - the first turn always has an answer
+                relaxed, _ = asked.master.relaxed()  # the last try's cuts are in it
+                tried = TOWARDS_MASTER * relaxed + (1 - TOWARDS_MASTER) * tried
+                found = self._whole(problem, asked, tried, THRESHOLDS[turn % len(THRESHOLDS)])
+                best = found.or_cheaper(best)
             return best
         finally:
             self._paths.rebind(self.problem)
 
-    def _whole(self, problem: Problem, asked: Decomposition, values: Array, threshold: float) -> Answer:
-        """Round a point, price it, and keep its cuts."""
-        exact = np.maximum(values[asked.master.nodes], 0.0)
+    def _whole(self, problem: Problem, asked: Decomposition, exact: Array, threshold: float) -> Answer:
+        """Round a fleet, price it, keep its cuts, and say what is proven with them."""
         (rounded,) = round_at(exact, [threshold])
         nodes = afford(problem, mend(problem, rounded), exact)
         point = asked.visit(asked.master.complete(nodes), np.inf)
         assert point is not None  # noqa: S101 - there is no time limit
-        return self._told(problem, nodes, point, -np.inf)
+        return self._told(problem, nodes, point, asked.master.relaxed()[1])
 
     def _told(self, problem: Problem, nodes: Counts, point: Point, bound: float) -> Answer:
         """Sum up a priced fleet."""
@@ -179,7 +188,7 @@ class Solved:
             problem=problem,
             nodes=nodes,
             objective=point.objective,
-            gap=max(0.0, 1 - bound / point.objective) if point.objective > 1e-9 else 0.0,
+            bound=bound,
             cost=float(problem.money(nodes).sum()),
             short_gpu_hours=float(by_workload.sum()),
             short_by_workload=by_workload,

@@ -135,7 +135,7 @@ def _shortage(solution: Solution, w: int) -> str:
     return (
         f"Short: {workload.workload_class} work of {', '.join(tenants)} on {workload.accelerator} lacks "
         f"{amount:,.1f} GPU-hours in the mean ({_share(share)} of its demand), in {hours} of {periods.hours} h; "
-        f"at worst {solution.short[:, w].max():,.0f} GPUs at {_hour(solution, worst)}: {_reasons(solution, w)}."
+        f"at worst {_gpus(solution.short[:, w].max())} at {_hour(solution, worst)}: {_reasons(solution, w)}."
     )
 
 
@@ -242,7 +242,7 @@ def _bent(one: Binding, solution: Solution) -> str:
             f"Were a zone lost, {one.name} would lack {one.amount:,.0f} GPU-hours for latency work, in {one.hours} h."
         )
     if one.family == "latency_reserve":
-        return f"The latency reserve on {one.name} lacks {one.amount:,.0f} GPU-hours, in {one.hours} h."
+        return f"The latency reserve on {one.name} lacks {one.amount:,.1f} GPU-hours, in {one.hours} h."
     return f"{one.name} is {one.amount:,.0f} node-hours below its minimum, in {one.hours} h: its lead time is not over."
 
 
@@ -253,7 +253,7 @@ def _dearest(bindings: list[Binding]) -> list[Binding]:
 
 def _kept(one: Binding, solution: Solution) -> str:
     """Say what one more unit of a limit would bring."""
-    served = f" and serve {one.relief:,.1f} GPU-hours more" if one.relief >= 0.05 else ""
+    served = f", and serve {one.relief:,.1f} GPU-hours more" if one.relief >= 0.05 else ""
     effect = f"would save {one.cost:,.0f}, shortage prices included{served} (re-solved)"
     if one.family == "maximum_nodes":
         most = solution.problem.fleet.pool(one.name).max_nodes
@@ -271,3 +271,8 @@ def _hour(solution: Solution, t: int) -> str:
 def _at(moment: datetime) -> str:
     """Say an hour as people do."""
     return f"{moment:%a %d %b %H:%M} UTC"
+
+
+def _gpus(count: float) -> str:
+    """Say a count of GPUs."""
+    return f"{count:,.0f} {'GPU' if round(count) == 1 else 'GPUs'}"

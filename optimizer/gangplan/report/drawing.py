@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gangplan.report.colours import LIGHT, as_variables
+
+_DAYS = timedelta(days=3)
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text can be read aloud, searched and copied
@@ -63,9 +65,18 @@ def times(values: Iterable[datetime]) -> list[float]:
     return [value.timestamp() / 86400 for value in values]  # its epoch is that of Unix
 
 
+class _Ticks(AutoDateLocator):
+    """Even distances over days, where multiples of the day of the month would meet at its end; round hours below."""
+
+    def get_locator(self, dmin: datetime, dmax: datetime) -> Any:
+        """Choose for this span."""
+        self.interval_multiples = dmax - dmin < _DAYS
+        return super().get_locator(dmin, dmax)
+
+
 def time_axis(axes: Axes, ticks: int) -> None:
     """Let the horizontal axis be time in UTC: days with their month, hours with the date at midnight."""
-    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=ticks)
+    locator = _Ticks(tz=UTC, minticks=3, maxticks=ticks)
     axes.xaxis_date(tz=UTC)  # pyright: ignore[reportArgumentType]  any tzinfo will do
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=UTC, formats=_TICKS, zero_formats=_FIRST_TICKS, show_offset=False)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
 from threading import Lock
 from types import NoneType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from gangplan.clock import Clock, require_utc, system_clock
-from gangplan.errors import InputError, WaitTimeoutError
+from gangplan.clock import Clock, require_utc
+from gangplan.errors import InputError
 from gangplan.reserve import commands, reasons
 from gangplan.reserve.admission import admit
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.book import Book, Document, check_calendar
 from gangplan.reserve.capacity import free_capacity
 from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
-from gangplan.reserve.contract import POLL, PolicyChange, Sleep
+from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.drain import estimate, learned_ratio
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.subscribers import Callback, Unsubscribe
+from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
     CapacityCalendar,
     FreeCapacity,
@@ -44,10 +43,6 @@ from gangplan.types import (
 
 T = TypeVar("T")
 Work = Callable[[Book, commands.Lookup], T]
-Look = Callable[[timedelta], Reservation | None]
-
-_LONG = timedelta(seconds=30)
-"""A wait that nothing ended looks for itself after so long."""
 
 _LEARNED_FROM = timedelta(days=1)
 """What ended in that time says how long gangs last against their walltimes."""
@@ -110,12 +105,12 @@ class Store(Protocol):
         ...
 
 
-class StoreLedger:
+class StoreLedger(WaitingLedger):
     """A `Ledger` over a store."""
 
     def __init__(self, store: Store, *, clock: Clock) -> None:
+        super().__init__(clock)
         self._store = store
-        self._clock = clock
         self._looking = Lock()  # one look at a long line serves all who ask meanwhile
         self._expected: tuple[dict[ReservationId, tuple[int, int]], float] = ({}, 0.0)  # and until when it is used
         self._learned: tuple[int, dict[str, float]] | None = None  # when, and what part of its walltime a tenant uses
@@ -252,31 +247,11 @@ class StoreLedger:
         require_text("request_key", request_key, 1)
         return self.get(id_of(request_key))
 
-    def wait(
-        self, id: ReservationId, *, timeout: timedelta, poll: timedelta = POLL, sleep: Sleep = time.sleep
-    ) -> Reservation:
-        """See `Ledger.wait`."""
-        require_type("timeout", timeout, timedelta, "a timedelta")
-        deadline = self._clock() + timeout
-        with self._seen(id, poll, sleep) as look:
-            seen = self._stored(id).reservation()
-            while seen.state.waits:
-                left = deadline - self._clock()
-                if left <= timedelta(0):
-                    raise WaitTimeoutError(_waited(seen, timeout))
-                seen = look(left) or self._stored(id).reservation()
-        return seen
+    def _stands(self, id: ReservationId) -> Reservation:
+        return self._stored(id).reservation()
 
-    def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
-        """See `Ledger.watch`."""
-        with self._seen(id, poll, sleep) as look:
-            last = seen = self._stored(id).reservation()
-            yield seen
-            while not last.state.final:
-                seen = look(_LONG) or self._stored(id).reservation()
-                if seen != last:
-                    yield seen
-                last = seen
+    def _told(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        return self._store.subscribe(id, callback)
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""
@@ -284,31 +259,6 @@ class StoreLedger:
         if not self._store.knows(id):
             commands.found(lambda _: None, id)
         return self._store.subscribe(id, callback)
-
-    @contextmanager
-    def _seen(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Look]:
-        """Return how to wait for the next picture of a reservation: told by the poller, or by sleeps that were given.
-
-        A look returns None where nothing came; the ledger is then to be asked.
-        """
-        if sleep is not time.sleep:
-            yield lambda left: sleep(min(left, poll).total_seconds())
-            return
-        # A clock that is not the machine's may be moved while nothing else happens: it is looked at more often.
-        longest = _LONG if self._clock is system_clock else poll
-        news: SimpleQueue[Reservation] = SimpleQueue()
-        unsubscribe = self._store.subscribe(id, news.put)
-
-        def look(left: timedelta) -> Reservation | None:
-            try:
-                return news.get(timeout=min(left, longest).total_seconds())
-            except Empty:
-                return None
-
-        try:
-            yield look
-        finally:
-            unsubscribe()
 
     def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
         """See `Ledger.calendar`."""
@@ -378,20 +328,8 @@ class StoreLedger:
         """See `Ledger.close`."""
         self._store.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.close()
-
 
 def _require_lease(id: ReservationId, token: Token) -> None:
     """Refuse what can be no id and what can be no token, though it be equal to one (True, 1.0)."""
     require_text("id", id)
     require_type("token", token, int, "a whole number")
-
-
-def _waited(seen: Reservation, timeout: timedelta) -> str:
-    """Say in one line what did not come, and why."""
-    why = f": {seen.reason.message}" if seen.reason else ""
-    return f"timeout: {seen.request.request_key!r} still waits after {timeout.total_seconds():g} s{why}"

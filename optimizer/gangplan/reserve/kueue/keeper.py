@@ -35,6 +35,10 @@ _LOOK_S = 0.25
 """The clock may be one that is set by hand: it is looked at this often at least."""
 
 _AGAIN_S = 0.2
+
+_CHECK_S = 60
+"""So often what holds slots is looked up among what ended: who ended it may have died before its Workload was gone."""
+
 Picture = Callable[[Claim], Reservation]
 
 
@@ -50,8 +54,13 @@ class Keeper:
         self._subscribers = Subscribers()
         self._news = Condition()  # guards what follows, and wakes the worker
         self._due: list[tuple[int, int, str]] = []  # moment, number, Workload
+        self._checks: list[tuple[float, str]] = []  # the same for looks at what ended, by a clock that nobody moves
+        self._gone: dict[str, Claim] = {}  # as last heard of, where somebody waits to hear how it ended
         self._numbers = count()
         self._waiting: dict[str, list[Event]] = {}
+        self._queue = queue
+        self._ended: set[str] = set()  # what may have a record, by all that was heard of
+        self._learned = 0  # the mirror's list since when that is all; 0: never
         self._starting, self._started, self._closed = Lock(), False, False
         self._worker = Thread(target=self._work, name=f"keeper {namespace}/{queue}", daemon=True)
 
@@ -65,6 +74,22 @@ class Keeper:
                 self._mirror.start()
                 self._worker.start()
         self._mirror.ready.wait()
+
+    def learn(self) -> None:
+        """Read which reservations have ended, so that a new one need not be looked up among them.
+
+        Read after the mirror's list: what went before that has its record, and what goes later is heard of.
+        """
+        lists = self._mirror.steady
+        self._ended |= self._pen.ended_names(self._queue)
+        self._learned = lists
+
+    def surely_new(self, id: str) -> bool:
+        """Tell whether no earlier reservation of that id has ended, as far as the mirror has heard.
+
+        Events come in order: once the mirror has seen a Workload, it has heard of all that went before it was created.
+        """
+        return self._learned == self._mirror.steady > 0 and id not in self._ended
 
     @property
     def mirror(self) -> Mirror[Claim]:
@@ -126,20 +151,22 @@ class Keeper:
             if len(self._subscribers):
                 self._push(0, name)
             if now is not None:
-                moment = to_us(self._clock())
-                due = picture.due_at(now, moment, self._ahead)
-                if due is not None:
-                    self._push(due, name)
-            elif before is not None and not picture.state_of(before).final:
-                self._gone(before)
+                self._note(name, before, now)
+            elif before is not None:
+                self._ended.add(before.name)
+                if ReservationId(before.name) in self._subscribers.ids():
+                    self._gone[name] = before
+                    self._push(0, name)
             for changed in self._waiting.get(name, ()):
                 changed.set()
 
-    def _gone(self, last: Claim) -> None:
-        """Somebody deleted a reservation that was not over: whoever waits for it hears that it was cancelled."""
-        mark = picture.CANCELLED
-        over = replace(last, end=f"{mark}:{to_us(self._clock())}")
-        self._subscribers.tell(self._show(over))
+    def _note(self, name: str, before: Claim | None, now: Claim) -> None:
+        due = picture.due_at(now, to_us(self._clock()), self._ahead)
+        if due is not None:
+            self._push(due, name)
+        if now.reserved and (before is None or not before.reserved):
+            known = self._mirror.ready.is_set()  # what was there before us is looked up at once
+            heapq.heappush(self._checks, (time.monotonic() + _CHECK_S * known, name))
 
     def _push(self, moment: int, name: str) -> None:
         heapq.heappush(self._due, (moment, next(self._numbers), name))
@@ -149,13 +176,10 @@ class Keeper:
     # ------------------------------------------------------------ the worker's thread
 
     def _work(self) -> None:
-        while (name := self._next()) is not None:
-            claim = self._mirror.there.get(name)
-            if claim is None:
-                continue
+        while (found := self._next()) is not None:
+            name, attend = found
             try:
-                self._tell(claim)
-                self.settle(claim, ready=True)
+                attend(name)
             except (ConflictError, NotFoundError):
                 continue  # somebody was first: the mirror brings what it came to
             except GangplanError as error:
@@ -164,16 +188,45 @@ class Keeper:
                     self._push(to_us(self._clock()) + int(_AGAIN_S * SECOND * random.uniform(1, 2)), name)
                 time.sleep(_AGAIN_S)
 
-    def _next(self) -> str | None:
+    def _next(self) -> tuple[str, Callable[[str], None]] | None:
         """Wait until something is due; None at the end."""
         with self._news:
             while not self._closed:
                 now = to_us(self._clock())
                 if self._due and self._due[0][0] <= now:
-                    return heapq.heappop(self._due)[2]
+                    return heapq.heappop(self._due)[2], self._attend
+                if self._learned and self._mirror.steady not in (0, self._learned):
+                    return "", self._learn_anew
+                if self._checks and self._checks[0][0] <= time.monotonic():
+                    return heapq.heappop(self._checks)[1], self._check
                 left = (self._due[0][0] - now) / SECOND if self._due else _LOOK_S
                 self._news.wait(min(left, _LOOK_S))
             return None
+
+    def _learn_anew(self, _: str) -> None:
+        self.learn()
+
+    def _attend(self, name: str) -> None:
+        """Do what is due about one, then tell how it stands."""
+        claim = self._mirror.there.get(name)
+        if claim is not None:
+            self._tell(self.settle(claim, ready=True))
+        elif (last := self._gone.get(name)) is not None:
+            self._tell(self._pen.ended(last.name) or _deleted(last, to_us(self._clock())))
+            del self._gone[name]
+
+    def _check(self, name: str) -> None:
+        """Give back the quota of what had ended already."""
+        claim = self._mirror.there.get(name)
+        if claim is None or not claim.reserved:
+            return
+        over = self._pen.ended(claim.name)
+        if over is not None:
+            self._pen.drop(claim, over.end)
+            self._tell(over)
+            return
+        with self._news:
+            heapq.heappush(self._checks, (time.monotonic() + _CHECK_S, name))
 
     def _tell(self, claim: Claim) -> None:
         if ReservationId(claim.name) in self._subscribers.ids():
@@ -235,3 +288,8 @@ def _ours(item: Object) -> Claim | None:
     """Return a reservation; a Workload that only carries our labels is none."""
     claim = claim_from(item)
     return claim if claim.request else None
+
+
+def _deleted(last: Claim, now: int) -> Claim:
+    """Return what somebody deleted although it was not over: whoever waits for it hears that it was cancelled."""
+    return replace(last, end=f"{picture.CANCELLED}:{now}")

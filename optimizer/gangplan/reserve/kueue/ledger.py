@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
 from threading import Lock
 from types import NoneType
-from typing import Any, NoReturn, Self
+from typing import Any
 
 from gangplan.clock import Clock, require_utc
-from gangplan.errors import (
-    InputError,
-    KeyConflictError,
-    NotFoundError,
-    StaleTokenError,
-    UnsupportedError,
-    WaitTimeoutError,
-)
+from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError
 from gangplan.kube.api import Api, ConflictError, Object, RejectedError
-from gangplan.reserve.audit import AuditEvent, Compacted, Replay
+from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import id_of
-from gangplan.reserve.contract import POLL, PolicyChange, Sleep
 from gangplan.reserve.kueue import names, picture
 from gangplan.reserve.kueue.annotation import annotation_of, request_of
-from gangplan.reserve.kueue.calendar import Calendar, Wish, holds_of, line_of
 from gangplan.reserve.kueue.claim import Claim, claim_from
 from gangplan.reserve.kueue.keeper import Keeper
+from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.queues import View, read_view
+from gangplan.reserve.kueue.record import claim_of
+from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.workload import adopted_workload, refuse, workload_of
 from gangplan.reserve.kueue.writing import Pen
-from gangplan.reserve.moments import from_us, span_us, to_us
-from gangplan.reserve.policy import Policy
+from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.subscribers import Callback, Unsubscribe
+from gangplan.reserve.waiting import WaitingLedger, but_for_eta
 from gangplan.types import (
-    CapacityCalendar,
     FreeCapacity,
     GangRequest,
-    Limit,
     NodeState,
     Reason,
     Reservation,
@@ -54,9 +44,6 @@ from gangplan.types import (
 
 _VIEW_S = 10.0
 """Quotas and flavors are read anew when they are older."""
-
-_LINE_S = 2.0
-"""So is the line, for expected starts."""
 
 _TRIES = 20
 """A write that others were faster than is decided anew so often at most."""
@@ -75,15 +62,16 @@ class Place:
     ahead: timedelta = timedelta(minutes=5)  # so long before its window a gang is queued, to hold its slots until then
 
 
-class KueueLedger:
+class KueueLedger(WaitingLedger, Refusals):
     """A `Ledger` on one LocalQueue."""
 
     def __init__(self, api: Api, place: Place, *, clock: Clock) -> None:
-        self._api, self._place, self._clock = api, place, clock
+        super().__init__(clock)
+        self._api, self._place = api, place
         self._pen = Pen(api, place.namespace)
         self._view: tuple[View, float] | None = None
-        self._line: tuple[dict[str, int | None], float] = ({}, 0.0)
         self._looking = Lock()
+        self._outlook = Outlook(api, place.namespace, clock, self.view)
         self._keeper = Keeper(api, place.namespace, place.queue, clock, place.ahead, self._show)
 
     @property
@@ -126,7 +114,7 @@ class KueueLedger:
 
     def _submit(self, request: GangRequest, build: Callable[[dict[str, Any]], Object]) -> Reservation:
         place, id = self._place, id_of(request.request_key)
-        self._line = {}, 0.0
+        self._outlook.forget()
         where = {"namespace": place.namespace, "queue": place.queue, "now": self._clock(), "ahead": place.ahead}
         self._keeper.start()
         try:
@@ -134,17 +122,24 @@ class KueueLedger:
         except RejectedError as error:
             raise InputError("request", request.request_key, f"was not taken: {error}") from error
         if claim is None:
-            self._same(self._pen.read(id), request)
-            return self.get(id)
+            return self._again(self._read(id), request)
+        new = bool(claim.queue) and self._keeper.surely_new(id)
+        if not new and (over := self._pen.ended(id)):
+            return self._again(over, request, claim)
         if not claim.queue:
             return self._picture(claim)
         seen = self._keeper.until(id, picture.decided, place.settle.total_seconds())
-        return self._picture(seen or self._pen.read(id))
+        if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.ended(id)):
+            return self._again(over, request, claim)
+        return self._picture(seen or self._read(id))
 
-    def _same(self, claim: Claim, request: GangRequest) -> None:
-        """Refuse a key that was used for another request."""
+    def _again(self, claim: Claim, request: GangRequest, revived: Claim | None = None) -> Reservation:
+        """Answer a key that is known; a Workload that this submit has made for what is over goes again."""
+        if revived is not None:
+            self._pen.drop(revived, claim.end)
         if claim.request != annotation_of(request):
             raise KeyConflictError(f"request_key: {request.request_key!r} was used with another body: choose another")
+        return self.get(ReservationId(claim.name))
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
@@ -189,7 +184,7 @@ class KueueLedger:
     def _write(self, id: ReservationId, act: Act) -> Reservation:
         """Do what is due about a reservation, then decide and write; anew where somebody wrote meanwhile."""
         require_text("id", id)
-        self._line = {}, 0.0
+        self._outlook.forget()
         known = self._keeper.seen(id)
         if known is not None:
             try:
@@ -240,10 +235,10 @@ class KueueLedger:
         return self._read(id)
 
     def _read(self, id: ReservationId) -> Claim:
-        try:
-            claim = self._pen.read(id)
-        except NotFoundError:
-            raise NotFoundError(f"reservation {id}: is not in {self._place.namespace}/{self._place.queue}") from None
+        claim = self._pen.there(id)
+        claim = self._pen.ended(id) or claim  # looked up last: a record is there before its Workload goes
+        if claim is None:
+            raise NotFoundError(f"reservation {id}: is not in {self._place.namespace}/{self._place.queue}")
         if not claim.request:
             raise NotFoundError(f"reservation {id}: is a Workload, but none of gangplan's")
         return claim
@@ -254,42 +249,16 @@ class KueueLedger:
         plain = picture.picture(claim, now)
         if not plain.state.waits or plain.eta is not None:
             return plain
-        eta = self._starts(claim.key)
+        eta = self._outlook.starts(claim.key)
         return picture.picture(claim, now, eta=eta)
 
     def _show(self, claim: Claim) -> Reservation:
         """Return a reservation for those who watch it: what is expected is for those who ask."""
         return picture.picture(claim, to_us(self._clock()))
 
-    def _starts(self, key: str) -> int | None:
-        """Return when one of the cohort's line is expected to start, as seen a moment ago; a newcomer is looked at."""
-        starts, until = self._line
-        if time.monotonic() >= until or key not in starts:
-            calendar, line = self._calendar()
-            starts = dict.fromkeys(wish.name for wish in line) | calendar.take(line)
-            self._line = starts, time.monotonic() + _LINE_S
-        return starts.get(key)
-
-    def _calendar(self) -> tuple[Calendar, list[Wish]]:
-        """Read all Workloads of the cohort: what is held, and the line."""
-        view, now = self.view(), to_us(self._clock())
-        claims = [claim_from(item) for item in self._api.items(names.workloads())]
-        return Calendar(view, holds_of(claims, now), now), line_of(claims, view, self._queues())
-
-    def _queues(self) -> dict[str, str]:
-        """Return the ClusterQueue of every LocalQueue."""
-        found = self._api.items(f"{names.API}/localqueues")
-        return {
-            f"{one['metadata']['namespace']}/{one['metadata']['name']}": one["spec"]["clusterQueue"] for one in found
-        }
-
     def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
         """See `Ledger.calendar`."""
-        if to_us(require_utc("end", end)) <= to_us(require_utc("start", start)):
-            raise InputError("end", end.isoformat(), f"must be later than start {start.isoformat()}")
-        calendar, line = self._calendar()
-        calendar.take([wish for wish in line if wish.earliest > calendar.now])
-        return calendar.spans(start, end)
+        return self._outlook.free(start, end)
 
     def explain(self, id: ReservationId) -> Reason | None:
         """See `Ledger.explain`."""
@@ -297,46 +266,15 @@ class KueueLedger:
         reservation = self._picture(claim)
         if not reservation.state.waits or reservation.reason is None:
             return None
-        holders = self._holders(claim)
-        reason = reservation.reason
-        return Reason(limit=reason.limit, message=reason.message, holders=holders, helps=reason.helps)
-
-    def _holders(self, claim: Claim) -> tuple[str, ...]:
-        """Return those who hold what a request could use, the first to go first."""
-        request = request_of(claim.request)
-        fitting = {flavor.name for flavor in self.view().fitting(request.accelerators)}
-        calendar, _ = self._calendar()
-        holds = sorted((hold for hold in calendar.holds if hold.flavor in fitting), key=lambda hold: hold.end)
-        mine = f"{self._place.namespace}/"
-        return tuple(dict.fromkeys(hold.name.removeprefix(mine) for hold in holds))
+        return replace(reservation.reason, holders=self._outlook.holders(claim))
 
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
         """See `Ledger.what_if`."""
         require_type("request", request, GangRequest, "a GangRequest")
-        flavors = refuse(request, self.view())
-        calendar, line = self._calendar()
-        calendar.take(line)
-        wish = Wish(
-            name="",
-            queue=self.view().mine.name,
-            flavors=tuple(flavor.name for flavor in flavors),
-            gpus=request.gpus,
-            span=span_us(request.limit),
-            earliest=to_us(request.earliest_start) if request.earliest_start else 0,
-            rank=(0, 0),
-        )
-        found = calendar.start_of(wish)
-        if found is None:
-            most = max(self.view().most(flavor.name) for flavor in flavors)
-            words = f"no start is in sight: the queue may use {most} GPUs of what it asks for {request.gpus} of"
-            return None, Reason(limit=Limit.QUOTA if request.gpus > most else Limit.CAPACITY, message=words)
-        at = found[0]
-        if at <= calendar.now:
-            return from_us(at), None
-        return from_us(at), Reason(limit=Limit.CAPACITY, message="the GPUs are held by others until then")
+        return self._outlook.what_if(request)
 
     def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
-        """See `Ledger.history`: what ended stays until it is compacted, or Kueue's own retention deletes it."""
+        """See `Ledger.history`: what ended stays until it is compacted; what a Job adopted, as long as the Job."""
         until = None if since is None else require_utc("since", since)
         every = (picture.picture(claim, to_us(self._clock())) for claim in self._claims())
         found = [one for one in every if until is None or one.ended_at is None or one.ended_at >= until]
@@ -349,113 +287,71 @@ class KueueLedger:
         return tuple(one for one in every if state is None or one.state is state)
 
     def _claims(self) -> list[Claim]:
-        """Return all reservations in order of arrival."""
-        selector = f"{names.MANAGED}=gangplan,{names.QUEUE}={self._place.queue}"
-        found = self._api.items(names.workloads(self._place.namespace), labelSelector=selector)
-        return sorted((claim for item in found if (claim := claim_from(item)).request), key=lambda one: one.submitted)
+        """Return all reservations in order of arrival, after what was due: what is told as final has been written."""
+        live, over = self._everything()
+        found = [self._kept(claim) for claim in live if claim.name not in over]
+        return sorted([*found, *over.values()], key=lambda claim: claim.submitted)
+
+    def _kept(self, claim: Claim) -> Claim:
+        """Return a reservation after what was due, or as it was where somebody else was faster."""
+        try:
+            return self._settled(claim)
+        except (ConflictError, NotFoundError):
+            return self._pen.ended(claim.name) or self._pen.there(claim.name) or claim
+
+    def _everything(self) -> tuple[list[Claim], dict[str, Claim]]:
+        """Return the reservations' Workloads, and by name those that are over; these are read last, and count."""
+        of_ours = {"labelSelector": f"{names.MANAGED}=gangplan,{names.QUEUE}={self._place.queue}"}
+        space = self._place.namespace
+        live = [claim for item in self._api.items(names.workloads(space), **of_ours) if (claim := claim_from(item))]
+        over = [claim_of(item) for item in self._api.items(names.records(space), **of_ours)]
+        return [claim for claim in live if claim.request], {claim.name: claim for claim in over}
 
     # ------------------------------------------------------------ waiting
 
-    def wait(
-        self, id: ReservationId, *, timeout: timedelta, poll: timedelta = POLL, sleep: Sleep = time.sleep
-    ) -> Reservation:
-        """See `Ledger.wait`."""
-        require_type("timeout", timeout, timedelta, "a timedelta")
-        deadline = self._clock() + timeout
-        seen = self.get(id)
-        with self._seen(id, poll, sleep) as look:
-            while seen.state.waits:
-                left = deadline - self._clock()
-                if left <= timedelta(0):
-                    why = f": {seen.reason.message}" if seen.reason else ""
-                    key = seen.request.request_key
-                    raise WaitTimeoutError(f"timeout: {key!r} still waits after {timeout.total_seconds():g} s{why}")
-                seen = look(left) or self.get(id)
-        return seen
+    def _stands(self, id: ReservationId) -> Reservation:
+        return self.get(id)
 
-    def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
-        """See `Ledger.watch`."""
-        with self._seen(id, poll, sleep) as look:
-            last = seen = self.get(id)
-            yield seen
-            while not last.state.final:
-                seen = look(timedelta(seconds=30)) or self.get(id)
-                if replace(seen, eta=None) != replace(last, eta=None):  # an expected start alone is no change
-                    yield seen
-                last = seen
+    def _told(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        return self._keeper.subscribe(id, callback)
+
+    def _differs(self, seen: Reservation, last: Reservation) -> bool:
+        return but_for_eta(seen) != but_for_eta(last)
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""
         self._read(id)
         return self._keeper.subscribe(id, callback)
 
-    @contextmanager
-    def _seen(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Callable[[timedelta], Any]]:
-        """Return how to wait for the next picture: told by the keeper, or by sleeps that were given."""
-        if sleep is not time.sleep:
-            yield lambda left: sleep(min(left, poll).total_seconds())
-            return
-        news: SimpleQueue[Reservation] = SimpleQueue()
-        unsubscribe = self._keeper.subscribe(id, news.put)
-
-        def look(left: timedelta) -> Reservation | None:
-            try:
-                return news.get(timeout=min(left, timedelta(seconds=30)).total_seconds())
-            except Empty:
-                return None
-
-        try:
-            yield look
-        finally:
-            unsubscribe()
-
     # ------------------------------------------------------------ keeping house
 
     def tick(self) -> None:
-        """See `Ledger.tick`: complete evictions, expire leases, queue windows, say that pods are ready."""
-        for claim in self._claims():
-            try:
-                self._settled(claim)
-            except (ConflictError, NotFoundError):
-                continue  # somebody was first
+        """See `Ledger.tick`: complete evictions, expire leases, queue windows, delete Workloads of what is over."""
+        live, over = self._everything()
+        for claim in live:
+            if claim.name in over:
+                self._pen.drop(claim, over[claim.name].end)
+            else:
+                self._kept(claim)
 
     def serve(self) -> None:
         """Watch the queue and do what is due from now on, until the ledger is closed."""
         self._keeper.start()
+        self._keeper.learn()
 
     def compact(self, before: datetime) -> Compacted:
-        """See `Ledger.compact`: delete what ended before a moment; Kueue keeps no log to fold."""
+        """See `Ledger.compact`: delete what ended before a moment; there is no log to fold."""
         limit, now, gone = require_utc("before", before), to_us(self._clock()), 0
         for claim in self._claims():
             one = picture.picture(claim, now)
             if one.state.final and one.ended_at is not None and one.ended_at < limit:
-                self._pen.delete(claim)
+                self._pen.forget(claim)
                 gone += 1
         return Compacted(reservations=gone, changes=0)
 
     def close(self) -> None:
         """See `Ledger.close`."""
         self._keeper.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.close()
-
-    # ------------------------------------------------------------ what Kueue cannot do
-
-    def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
-        """Refused: a Workload's pod sets are frozen while its quota is reserved."""
-        _refuse("resize", "a gang keeps its size while it is reserved: release it and submit another")
-
-    def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
-        """Refused: capacity is what the ClusterQueues say."""
-        _refuse("publish", "capacity is the ClusterQueues' quota: change that")
-
-    def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
-        """Refused: nodes are the cluster's."""
-        _refuse("mark_node", f"use kubectl cordon or drain on {node}")
 
     def nodes(self) -> dict[str, NodeState]:
         """Return the cluster's GPU nodes that take no pods now: not ready, or cordoned."""
@@ -468,27 +364,3 @@ class KueueLedger:
             elif item.get("spec", {}).get("unschedulable"):
                 found[item["metadata"]["name"]] = NodeState.DRAINING
         return found
-
-    def policy(self) -> Policy:
-        """Refused: the rules are the ClusterQueues'."""
-        _refuse("policy", "the rules are its ClusterQueues', Cohorts and WorkloadPriorityClasses: see kubectl get")
-
-    def set_policy(self, policy: Policy, *, by: str, why: str) -> None:
-        """Refused: the rules are the ClusterQueues'."""
-        _refuse("set_policy", "change its ClusterQueues, Cohorts and WorkloadPriorityClasses")
-
-    def policies(self) -> tuple[PolicyChange, ...]:
-        """Refused: Kueue keeps no past of its rules."""
-        _refuse("policies", "Kueue keeps no past of its rules: keep them in git")
-
-    def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
-        """Refused: Kueue keeps no log."""
-        _refuse("audit", "Kueue keeps no log: switch the API server's audit log on")
-
-    def replay(self) -> Replay:
-        """Refused: Kueue keeps no log."""
-        _refuse("replay", "Kueue keeps no log to replay: its Workloads are the state")
-
-
-def _refuse(what: str, remedy: str) -> NoReturn:
-    raise UnsupportedError(f"{what}: a ledger on Kueue cannot do that: {remedy}")

@@ -16,7 +16,10 @@ LEASE = "gangplan.io/lease"
 """<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
 
 END = "gangplan.io/end"
-"""How a reservation ended that a Job had adopted: Kueue stops the Job first, and only then is the Workload over."""
+"""How a reservation ended that a Job had adopted: its Workload stays until the Job goes."""
+
+RECORD = "gangplan-ended-"
+"""Before a reservation's id: the ConfigMap that says how it ended."""
 
 ACCELERATOR = "gangplan.io/accelerator"
 RACK = "gangplan.io/rack"
@@ -32,6 +35,11 @@ MAX_EXEC = f"{GROUP}/max-exec-time-seconds"
 def workloads(namespace: str = "") -> str:
     """Return the path of Workloads, of one namespace or of all."""
     return f"{API}/namespaces/{namespace}/workloads" if namespace else f"{API}/workloads"
+
+
+def records(namespace: str) -> str:
+    """Return the path of the ConfigMaps that say how reservations ended."""
+    return f"/api/v1/namespaces/{namespace}/configmaps"
 
 
 def resource_of(slot: str) -> str:

@@ -1,17 +1,19 @@
-"""What we write into Workloads, each write guarded by the version that it was decided on."""
+"""What we write: Workloads, each write guarded by the version that it was decided on, and how they ended."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from gangplan.kube.api import Api, ConflictError, Object
+from gangplan.errors import NotFoundError
+from gangplan.kube.api import NAMES_ONLY, Api, ConflictError, Object
 from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.claim import Claim, claim_from
+from gangplan.reserve.kueue.record import claim_of, record_of
 from gangplan.reserve.moments import to_us
 from gangplan.types import Token
-
-_LONGEST_MESSAGE = 1024
 
 
 class Pen:
@@ -21,10 +23,6 @@ class Pen:
         self._api = api
         self._namespace = namespace
 
-    def read(self, name: str) -> Claim:
-        """Read a Workload as it stands now."""
-        return claim_from(self._api.get(self._path(name)))
-
     def create(self, body: Object) -> Claim | None:
         """Create a Workload; None when there is one of that name."""
         try:
@@ -33,27 +31,70 @@ class Pen:
             return None
 
     def end(self, claim: Claim, reason: str, message: str, now: datetime) -> Claim:
-        """End a reservation, and so give its quota back; one that a Job has adopted is stopped by Kueue first.
+        """End a reservation: record it, then give its quota back; where it had ended already, return how."""
+        over = replace(claim, end=f"{reason}:{to_us(now)}")
+        try:
+            self._api.create(names.records(self._namespace), record_of(over, message))
+        except ConflictError:
+            over = self.ended(claim.name) or over
+        self.drop(claim, over.end)
+        return over
 
-        A finished Workload whose Job runs on would run without quota, so that one is deactivated instead: Kueue
-        suspends the Job, and counts the quota until its pods are gone. It is never made active again.
+    def ended(self, name: str) -> Claim | None:
+        """Return a reservation that is over by its record; None where there is none."""
+        try:
+            return claim_of(self._api.get(f"{names.records(self._namespace)}/{names.RECORD}{name}"))
+        except NotFoundError:
+            return None
+
+    def ended_names(self, queue: str) -> set[str]:
+        """Return the ids of all reservations of a queue that have a record."""
+        selector = f"{names.MANAGED}=gangplan,{names.QUEUE}={queue}"
+        every = self._api.items(names.records(self._namespace), accept=NAMES_ONLY, labelSelector=selector)
+        return {str(one["metadata"]["name"]).removeprefix(names.RECORD) for one in every}
+
+    def drop(self, claim: Claim, end: str) -> None:
+        """Delete the Workload of what is over; one that a Job has adopted is stopped by Kueue instead.
+
+        A Job whose Workload goes would run on without quota. So that one is deactivated: Kueue suspends the Job, and
+        counts the quota until its pods are gone. It is never made active again.
         """
-        if claim.owner:
-            notes = {names.END: f"{reason}:{to_us(now)}"}
-            return self._apply(claim, metadata={"annotations": notes}, spec={"active": False})
-        return self._condition(claim, "Finished", reason, message, now)
+        while not self._dropped(claim, end):
+            now = self.there(claim.name)
+            if now is None or now.uid != claim.uid:
+                return
+            claim = now
+
+    def _dropped(self, claim: Claim, end: str) -> bool:
+        """Tell whether a Workload went, or was deactivated, as it was last seen."""
+        with suppress(ConflictError, NotFoundError):
+            if not claim.owner:
+                self._api.delete(self._path(claim.name), preconditions=_exactly(claim))
+            elif not claim.end:
+                self._apply(claim, notes={names.END: end}, active=False)
+            return True
+        return False
+
+    def there(self, name: str) -> Claim | None:
+        """Read a Workload as it stands now; None where there is none."""
+        try:
+            return claim_from(self._api.get(self._path(name)))
+        except NotFoundError:
+            return None
 
     def ready(self, claim: Claim, now: datetime) -> Claim:
         """Say that its pods are ready: where Kueue waits for that, it evicts a reservation that never says so."""
-        return self._condition(claim, "PodsReady", "Reserved", "held by gangplan; pods come by adoption", now)
+        mark = _condition("PodsReady", True, "Reserved", "held by gangplan; pods come by adoption", now)
+        body = self._body(claim) | {"status": {"conditions": [mark]}}
+        return claim_from(self._api.apply(f"{self._path(claim.name)}/status", body))
 
     def lease(self, claim: Claim, token: Token, end: int) -> Claim:
         """Let the lease of this grant end at a moment."""
-        return self._apply(claim, metadata={"annotations": {names.LEASE: f"{token}:{end}"}})
+        return self._apply(claim, notes={names.LEASE: f"{token}:{end}"})
 
     def queue(self, claim: Claim) -> Claim:
         """Queue what waited for its window."""
-        return self._apply(claim, spec={"queueName": claim.our_queue})
+        return self._apply(claim, queueName=claim.our_queue)
 
     def requeue(self, claim: Claim, now: datetime) -> Claim:
         """Complete an eviction, so that its quota is free and it waits in the line again.
@@ -74,23 +115,21 @@ class Pen:
         }
         return claim_from(self._api.merge(f"{self._path(claim.name)}/status", body))
 
-    def delete(self, claim: Claim) -> None:
-        """Delete exactly this Workload."""
-        self._api.delete(self._path(claim.name), preconditions={"uid": claim.uid})
+    def forget(self, claim: Claim) -> None:
+        """Delete what is left of a reservation that is over: its Workload first, so that it cannot come back."""
+        for path in (self._path(claim.name), f"{names.records(self._namespace)}/{names.RECORD}{claim.name}"):
+            with suppress(NotFoundError):
+                self._api.delete(path)
 
     def _path(self, name: str) -> str:
         return f"{names.workloads(self._namespace)}/{name}"
 
-    def _condition(self, claim: Claim, kind: str, reason: str, message: str, now: datetime) -> Claim:
-        mark = _condition(kind, True, reason, message, now)
-        body = self._body(claim) | {"status": {"conditions": [mark]}}
-        return claim_from(self._api.apply(f"{self._path(claim.name)}/status", body))
-
-    def _apply(self, claim: Claim, *, metadata: Object | None = None, spec: Object | None = None) -> Claim:
+    def _apply(self, claim: Claim, *, notes: dict[str, str] | None = None, **spec: Any) -> Claim:
+        """Write what is ours: all of it each time, as what an apply leaves out is taken away."""
+        held = {names.LEASE: claim.lease, names.END: claim.end} | (notes or {})
         body = self._body(claim)
-        body["metadata"] |= metadata or {}
-        if spec is not None:
-            body["spec"] = spec
+        body["metadata"]["annotations"] = {name: value for name, value in held.items() if value}
+        body["spec"] = ({"queueName": claim.queue} if claim.queue else {}) | spec
         return claim_from(self._api.apply(self._path(claim.name), body))
 
     def _body(self, claim: Claim) -> dict[str, Any]:
@@ -104,6 +143,11 @@ def _condition(kind: str, holds: bool, reason: str, message: str, now: datetime)
         "type": kind,
         "status": "True" if holds else "False",
         "reason": reason,
-        "message": message[:_LONGEST_MESSAGE],
+        "message": message,
         "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
+
+
+def _exactly(claim: Claim) -> dict[str, str]:
+    """Return what a Workload must be to be deleted: a Job may have adopted it meanwhile."""
+    return {"uid": claim.uid, "resourceVersion": claim.version}

@@ -1,0 +1,49 @@
+"""Is the demand model still what was promised? Looked at every six hours; a drift asks for a training at once.
+
+Days are judged by what the champion of each day forecasts, so that a model which is trained every night is watched as
+well. Where inputs changed, a person should look at the telemetry first: that is only said.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import Asset, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+DRIFT = Asset("gangplan_drift")
+
+
+@dag(
+    schedule="37 */6 * * *",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["gangplan"],
+    doc_md=__doc__,
+)
+def gangplan_drift() -> None:
+    """Judge the last days; then ask for a training, where it would help."""
+
+    @task
+    def judge() -> dict[str, str]:
+        """Hold the last days against what was promised."""
+        from gangplan import lifecycle
+        from gangplan.config import load_settings
+
+        found, cause = lifecycle.drift(load_settings())
+        print(f"{found.verdict.value}, {found.days} days: {found.reason}")
+        return {"verdict": found.verdict.value, "reason": found.reason, "cause": cause}
+
+    @task(outlets=[DRIFT])
+    def ask_for_training(found: dict[str, str], outlet_events: Any = None) -> None:
+        """Tell `gangplan_retrain` the cause, at most once a day; without one, this is skipped."""
+        if not found["cause"]:
+            raise AirflowSkipException(f"no training is asked for: {found['verdict']}")
+        outlet_events[DRIFT].extra = {"cause": found["cause"]}
+
+    ask_for_training(judge())
+
+
+gangplan_drift()

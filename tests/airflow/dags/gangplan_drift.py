@@ -1,0 +1,1 @@
+../../../dags/gangplan_drift.py
