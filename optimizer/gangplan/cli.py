@@ -20,6 +20,7 @@ from gangplan.cli_plan import plan_app
 from gangplan.cli_policy import policy_app
 from gangplan.cli_reserve import find, require_one, reserve_app
 from gangplan.cli_review import review_app
+from gangplan.cli_totals import add_totals
 from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
-app.add_typer(add_minutes(forecast_app), name="forecast")
+app.add_typer(add_totals(add_minutes(forecast_app)), name="forecast")
 app.add_typer(plan_app, name="plan")
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")

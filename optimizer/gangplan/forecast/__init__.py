@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         show_version,
     )
     from gangplan.forecast.shadow import Standing, observe, standing
+    from gangplan.forecast.totals import sum_up
     from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
 
 _HOMES = {
@@ -43,6 +44,7 @@ _HOMES = {
     "panel": ("from_usage",),
     "review": ("ModelVersion", "approve", "challenger", "list_versions", "reject", "rollback", "show_version"),
     "shadow": ("Standing", "observe", "standing"),
+    "totals": ("sum_up",),
     "training": ("backtest_forecast", "predict", "read_training", "retrain"),
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "measure_lifts",
     "correct_next_hours",
     "foresee_minutes",
+    "sum_up",
     "from_usage",
     "watch_drift",
     "when_full",
