@@ -278,6 +278,7 @@ PARTS: dict[str, tuple[Path | None, Callable[[], list[Figure]]]] = {
     "training": (None, cost),
     "forecasting": (None, lambda: _registry_costs.forecasting(telemetry(200))),
     "reading": (None, _registry_costs.reading),
+    "server": (None, _registry_costs.serving),
 }
 """Each part by itself: the folder that it needs, and what gives its figures."""
 
