@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
 from sqlalchemy import create_engine, insert
+from tests.servers import mlflow_server
 
 from benchmarks._figures import Figure
 from gangplan.forecast import model, registry
@@ -102,9 +104,30 @@ def as_table(panel: Panel):
 
 
 def reading() -> list[Figure]:
-    """Time reading 10,000 runs with their histories: with nothing kept, and again."""
+    """Time reading 10,000 runs with their histories: with nothing kept, and again; and 1,000 from MLflow's server."""
     with tempfile.TemporaryDirectory() as folder:
         return _read_back(Path(folder))
+
+
+def serving() -> list[Figure]:
+    """Time reading 1,000 runs with their histories from `mlflow server`, beside asking it run by run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = Store(uri=f"sqlite:///{folder / 'runs.db'}")
+        fill(store, 1000)
+        with mlflow_server(store.uri, folder) as url:
+            begin = time.perf_counter()
+            found = read_runs(f"mlflow+{url}", NOW)
+            took = time.perf_counter() - begin
+            assert found.jobs.height == 1000 - 1000 // CHILDREN
+            client, runs = MlflowClient(url), 50
+            begin = time.perf_counter()
+            for run in client.search_runs(["0"], max_results=runs):
+                for key in KEYS:
+                    client.get_metric_history(run.info.run_id, key)
+            peer = (time.perf_counter() - begin) * 1000 / runs
+    words = f"run by run {peer:.0f} s"
+    return [Figure(name="mlflow_read_http_1000_s", value=took, unit="s", bar="<= 10", peer=words)]
 
 
 def _read_back(folder: Path) -> list[Figure]:
@@ -127,13 +150,13 @@ def _read_back(folder: Path) -> list[Figure]:
     ]
 
 
-def fill(store: Store) -> None:
-    """Write 10,000 runs, each fourth nested in the one before, each with 24 points of GPU metrics."""
+def fill(store: Store, count: int = RUNS) -> None:
+    """Write 10,000 runs, or so many, each fourth nested in the one before, each with 24 points of GPU metrics."""
     _ = store.client
     rng = np.random.default_rng(3)
     first = int((NOW - timedelta(days=60)).timestamp() * 1000)
-    starts = first + rng.integers(0, 59 * 24, RUNS) * 3_600_000
-    ids = [f"{place:032x}" for place in range(RUNS)]
+    starts = first + rng.integers(0, 59 * 24, count) * 3_600_000
+    ids = [f"{place:032x}" for place in range(count)]
     runs, tags, points, latest = [], [], [], []
     for place, (run_id, start) in enumerate(zip(ids, map(int, starts), strict=True)):
         nested = place % CHILDREN == CHILDREN - 1

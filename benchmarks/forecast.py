@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 from statsforecast.models import MSTL, AutoETS, AutoTheta
 
-from benchmarks import _registry_costs, _spikes, _traces
+from benchmarks import _minutes, _registry_costs, _spikes, _totals, _traces
 from benchmarks._figures import Figure, report
 from benchmarks._traces import Trace
 from gangplan.forecast import model, naive
@@ -272,10 +272,13 @@ def cost() -> list[Figure]:
 PARTS: dict[str, tuple[Path | None, Callable[[], list[Figure]]]] = {
     **{name: (_traces.DATA, partial(lambda name: accuracy(_traces.read(name)), name)) for name in _traces.NAMES},
     "spikes": (_traces.DATA, _spikes.figures),
+    "minutes": (_traces.DATA, _minutes.figures),
+    "totals": (_traces.DATA, _totals.figures),
     "others": (_traces.ELSEWHERE, elsewhere),
     "training": (None, cost),
     "forecasting": (None, lambda: _registry_costs.forecasting(telemetry(200))),
     "reading": (None, _registry_costs.reading),
+    "server": (None, _registry_costs.serving),
 }
 """Each part by itself: the folder that it needs, and what gives its figures."""
 

@@ -87,6 +87,25 @@ def test_events_are_told_and_shown(filled: Call, tmp_path: Path) -> None:
     assert "launch" in filled("forecast", "events").out
 
 
+def test_minutes_of_serving(filled: Call, home: Path) -> None:
+    """Job records give GPUs in steps of minutes; without samples of requests it is said what brings them in."""
+    folder = home / "serving"
+    folder.mkdir()
+    header = "job_id,tenant,workload_class,accelerator,gpus,submitted_at,started_at,ended_at"
+    jobs = [
+        f"j{place},search,latency,h100,{1 + place % 3},{_hour(place // 4)},{_hour(place // 4)},{_hour(place // 4 + 2)}"
+        for place in range(4 * 24 * 6)
+    ]
+    (folder / "jobs.csv").write_text("\n".join([header, *jobs]) + "\n")
+    assert filled("ingest", str(folder)).code == 0
+    said = filled("forecast", "minutes", "--step", "10", "--hours", "1", "--json").json
+    assert (said["of"], said["step_minutes"], len(said["rows"])) == ("gpus", 10, 6)
+    assert said["rows"][0]["time"] == said["from"]
+    assert all(row["q0.1"] <= row["q0.5"] <= row["q0.99"] for row in said["rows"])
+    assert "30 min" in filled("forecast", "minutes", "--step", "10").out
+    assert "requests per second" in filled("forecast", "minutes", "--of", "requests").err
+
+
 def test_drift_and_spikes_say_what_is_missing(filled: Call) -> None:
     """Without a champion, or a plan, the way to one is named."""
     assert "gangplan train" in filled("forecast", "drift").err

@@ -14,11 +14,13 @@ from gangplan import __version__, show, start, summaries
 from gangplan.cli_forecast import forecast_app
 from gangplan.cli_kube import kube_app
 from gangplan.cli_ledger import ledger_app
+from gangplan.cli_minutes import add_minutes
 from gangplan.cli_node import node_app
 from gangplan.cli_plan import plan_app
 from gangplan.cli_policy import policy_app
 from gangplan.cli_reserve import find, require_one, reserve_app
 from gangplan.cli_review import review_app
+from gangplan.cli_totals import add_totals
 from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
@@ -35,7 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
-app.add_typer(forecast_app, name="forecast")
+app.add_typer(add_totals(add_minutes(forecast_app)), name="forecast")
 app.add_typer(plan_app, name="plan")
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from mlflow.entities import Metric
+from tests.servers import mlflow_server
 
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import no_progress
@@ -206,3 +207,27 @@ def test_cache_is_by_content_and_never_wrong(mlflow_store: Store, tmp_path: Path
     for broken in (b"", b"half of a file", file.read_bytes()[:-20]):
         file.write_bytes(broken)
         assert _cached(mlflow_store, file).jobs.height == 3
+
+
+def test_server_is_read_in_bulk_and_says_what_its_store_says(
+    mlflow_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Over HTTP, 130 runs with two metrics give the same tables, by four requests; what is cut off, in parts."""
+    for number in range(130):
+        samples = {"utilization": [60.0, float(number % 100), 0.0], "memory_usage": [50.0]}
+        busy = {f"gpu_0_{name}_percentage": values for name, values in samples.items()}
+        _run(mlflow_store, f"team-{number % 3}", busy, start=START + number % 7 * HOUR)
+    with mlflow_server(mlflow_store.uri, tmp_path) as url:
+        served, _, _ = mlflow_bulk._listed(store := Store(uri=url))
+        tables = _read(store)
+        asked = [line for line in (tmp_path / "mlflow.log").read_text().splitlines() if "metrics/get-history" in line]
+        keys = served.head(3).select("run_id").with_columns(key=pl.lit("system/gpu_0_utilization_percentage"))
+        whole = mlflow_bulk._points_of_server(store, keys)
+        monkeypatch.setattr(mlflow_bulk, "_MOST_POINTS", 5)  # the server's limit is 25,000
+        parts = mlflow_bulk._points_of_server(store, keys)
+    direct = _read(mlflow_store)
+    for name in ("jobs", "demand", "nodes"):
+        assert getattr(tables, name).equals(getattr(direct, name)), name
+    assert ["get-history-bulk" in line for line in asked] == [True] * 4
+    assert whole.height == 9
+    assert parts.sort("run_id", "time").equals(whole.sort("run_id", "time"))

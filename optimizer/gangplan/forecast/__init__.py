@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gangplan.forecast.health import Health, watch_drift
     from gangplan.forecast.health import Verdict as DriftVerdict
     from gangplan.forecast.lifts import measure_lifts
+    from gangplan.forecast.minutes import foresee_minutes
     from gangplan.forecast.nowcast import correct_next_hours
     from gangplan.forecast.page import headline, write_page
     from gangplan.forecast.panel import from_usage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         show_version,
     )
     from gangplan.forecast.shadow import Standing, observe, standing
+    from gangplan.forecast.totals import sum_up
     from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
 
 _HOMES = {
@@ -36,11 +38,13 @@ _HOMES = {
     "growth": ("foresee_growth", "when_full"),
     "health": ("watch_drift", "Health", "DriftVerdict"),
     "lifts": ("measure_lifts",),
+    "minutes": ("foresee_minutes",),
     "nowcast": ("correct_next_hours",),
     "page": ("headline", "write_page"),
     "panel": ("from_usage",),
     "review": ("ModelVersion", "approve", "challenger", "list_versions", "reject", "rollback", "show_version"),
     "shadow": ("Standing", "observe", "standing"),
+    "totals": ("sum_up",),
     "training": ("backtest_forecast", "predict", "read_training", "retrain"),
 }
 
@@ -48,6 +52,8 @@ __all__ = [
     "foresee_growth",
     "measure_lifts",
     "correct_next_hours",
+    "foresee_minutes",
+    "sum_up",
     "from_usage",
     "watch_drift",
     "when_full",
