@@ -23,7 +23,7 @@ from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.queues import View, read_view
 from gangplan.reserve.kueue.record import claim_of
 from gangplan.reserve.kueue.refusals import Refusals
-from gangplan.reserve.kueue.workload import adopted_workload, refuse, workload_of
+from gangplan.reserve.kueue.workload import adopted_workload, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.subscribers import Callback, Unsubscribe
@@ -117,10 +117,7 @@ class KueueLedger(WaitingLedger, Refusals):
         self._outlook.forget()
         where = {"namespace": place.namespace, "queue": place.queue, "now": self._clock(), "ahead": place.ahead}
         self._keeper.start()
-        try:
-            claim = self._pen.create(build(where))
-        except RejectedError as error:
-            raise InputError("request", request.request_key, f"was not taken: {error}") from error
+        claim = self._created(request, lambda: build(where))
         if claim is None:
             return self._again(self._read(id), request)
         new = bool(claim.queue) and self._keeper.surely_new(id)
@@ -132,6 +129,20 @@ class KueueLedger(WaitingLedger, Refusals):
         if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.ended(id)):
             return self._again(over, request, claim)
         return self._picture(seen or self._read(id))
+
+    def _created(self, request: GangRequest, build: Callable[[], Object]) -> Claim | None:
+        """Create the Workload of a request; None where its key is known."""
+        try:
+            refuse_late(request, self._clock())
+        except InputError:
+            id = id_of(request.request_key)
+            if self._pen.there(id) or self._pen.ended(id):
+                return None
+            raise
+        try:
+            return self._pen.create(build())
+        except RejectedError as error:
+            raise InputError("request", request.request_key, f"was not taken: {error}") from error
 
     def _again(self, claim: Claim, request: GangRequest, revived: Claim | None = None) -> Reservation:
         """Answer a key that is known; a Workload that this submit has made for what is over goes again."""
@@ -238,7 +249,8 @@ class KueueLedger(WaitingLedger, Refusals):
         claim = self._pen.there(id)
         claim = self._pen.ended(id) or claim  # looked up last: a record is there before its Workload goes
         if claim is None:
-            raise NotFoundError(f"reservation {id}: is not in {self._place.namespace}/{self._place.queue}")
+            where = f"{self._place.namespace}/{self._place.queue}"
+            raise NotFoundError(f"id: there is no reservation {id!r} in {where}: list them with `gangplan status`")
         if not claim.request:
             raise NotFoundError(f"reservation {id}: is a Workload, but none of gangplan's")
         return claim
