@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from gangplan.errors import (
     InputError,
+    KeyConflictError,
+    NotFoundError,
+    StaleTokenError,
     UnsupportedError,
     WaitTimeoutError,
 )
+from gangplan.reserve.kueue import names, picture
+from gangplan.reserve.kueue.claim import claim_from
 from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.record import record_of
+from gangplan.reserve.moments import to_us
 from gangplan.testing import a_request
-from gangplan.types import Limit, PodSet, Reservation, ReservationState, Token
+from gangplan.types import Limit, PodSet, Reservation, ReservationId, ReservationState, Token
 from tests.cluster.conftest import Space, until
 
 HOUR = timedelta(hours=1)
@@ -142,3 +151,73 @@ def test_calls_that_kueue_has_nothing_for_are_refused(ledger: KueueLedger) -> No
     for call in (ledger.policy, ledger.policies, ledger.replay, ledger.audit):
         with pytest.raises(UnsupportedError, match="a ledger on Kueue cannot do that"):
             call()
+
+
+# ---------------------------------------------------------------- records of what ended
+
+
+def interrupted_release(space: Space, held: Reservation) -> None:
+    """Do the first half of a release as a process does that dies then: the record is there, and the Workload too."""
+    claim = claim_from(space.workload(held.id))
+    ended = f"{picture.RELEASED}:{to_us(space.clock())}"
+    space.api.create(names.records(space.name), record_of(replace(claim, end=ended), "released by its holder"))
+
+
+def test_who_died_while_it_released_has_released(ledger: KueueLedger, space: Space) -> None:
+    """Whoever looks sees the end; the next ledger that keeps house gives the quota back, and nothing else changes."""
+    first, token = held(ledger, "a")
+    interrupted_release(space, first)
+    ended = ledger.get(first.id)
+    assert ended.state is ReservationState.RELEASED
+    with pytest.raises(StaleTokenError, match="is released"):
+        ledger.renew(first.id, token)
+    assert ledger.release(first.id, token) == ledger.cancel(first.id) == ended
+    assert [one.state for one in ledger.list()] == [ReservationState.RELEASED]
+    ledger.close()
+    other = space.ledger()
+    other.serve()
+    assert other.wait(other.submit(a_request("b")).id, timeout=timedelta(seconds=10)).state is GRANTED
+    assert other.get(first.id) == ended
+
+
+@pytest.mark.parametrize("serves", [False, True])
+def test_what_is_over_is_not_revived_by_another_process(ledger: KueueLedger, space: Space, serves: bool) -> None:
+    """Its key answers with its end, by one that was there and by one that came later, whatever they have heard."""
+    early = space.ledger()
+    if serves:
+        early.serve()
+    first, token = held(ledger, "a")
+    ended = ledger.release(first.id, token)
+    late = space.ledger()
+    if serves:
+        late.serve()
+    assert early.submit(a_request("a")) == late.submit(a_request("a")) == ended
+    with pytest.raises(KeyConflictError):
+        late.submit(a_request("a", priority=7))
+    assert held(late, "b")[0].state is GRANTED
+
+
+def test_two_who_end_one_reservation_hear_the_same(ledger: KueueLedger, space: Space) -> None:
+    """Released by some and cancelled by others at once: one end, for all and for good."""
+    first, token = held(ledger, "a")
+    ledgers = [space.ledger() for _ in range(4)]
+    for one in ledgers:
+        one.serve()
+    with ThreadPoolExecutor(8) as pool:
+        ends = list(pool.map(lambda n: _end(ledgers[n % 4], first.id, token, n), range(8)))
+    assert {one.state for one in ends} == {ledger.get(first.id).state}
+    assert len({one.ended_at for one in ends}) == 1
+
+
+def _end(ledger: KueueLedger, id: ReservationId, token: Token, number: int) -> Reservation:
+    return ledger.release(id, token) if number % 2 else ledger.cancel(id)
+
+
+def test_retention_leaves_nothing_that_could_come_back(ledger: KueueLedger, space: Space) -> None:
+    """A record goes after its Workload, also where somebody died between the two."""
+    first, _ = held(ledger, "a")
+    interrupted_release(space, first)
+    assert ledger.compact(space.clock() + HOUR).reservations == 1
+    with pytest.raises(NotFoundError, match="there is no reservation"):
+        ledger.get(first.id)
+    assert held(ledger, "a")[0].state is GRANTED

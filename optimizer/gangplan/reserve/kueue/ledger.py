@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
@@ -105,12 +105,18 @@ class KueueLedger(WaitingLedger, Refusals):
             request, lambda where: workload_of(request, flavors, chooses=chooses, classes=view.classes, **where)
         )
 
-    def submit_for(self, request: GangRequest, pod_sets: list[Object]) -> Reservation:
-        """Ask for a gang whose pods are exactly those of a Job that is to adopt it."""
+    def submit_for(self, request: GangRequest, pod_sets: list[Object], notes: Mapping[str, str] = {}) -> Reservation:
+        """Ask for a gang whose pods are exactly those of a Job that is to adopt it; Kueue wants notes of some kinds."""
         require_type("request", request, GangRequest, "a GangRequest")
         view = self.view()
         refuse(request, view)
-        return self._submit(request, lambda where: adopted_workload(request, pod_sets, classes=view.classes, **where))
+
+        def build(where: dict[str, Any]) -> Object:
+            body = adopted_workload(request, pod_sets, classes=view.classes, **where)
+            body["metadata"]["annotations"] |= notes
+            return body
+
+        return self._submit(request, build)
 
     def _submit(self, request: GangRequest, build: Callable[[dict[str, Any]], Object]) -> Reservation:
         place, id = self._place, id_of(request.request_key)
@@ -165,7 +171,10 @@ class KueueLedger(WaitingLedger, Refusals):
             if not claim.safe or claim.token != token or lease is None or picture.opens_later(claim, request, now):
                 raise self._stale(claim, "renewed")
             wanted = now + (span_us(request.duration) if ttl is None else span_us(ttl))
-            return self._pen.lease(claim, token, min(wanted, lease.hard_end))
+            kept = self._pen.lease(claim, token, min(wanted, lease.hard_end))
+            if over := self._pen.ended(id):  # who ended it may have died before its Workload was gone
+                raise self._stale(over, "renewed")
+            return kept
 
         return self._write(id, act)
 
