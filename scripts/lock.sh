@@ -10,5 +10,5 @@ lock() {
     pyproject.toml --extra forecast --extra plan --group build --group test "$@" -o "requirements/$name.txt"
 }
 lock core --group lint --group servers --group peers
-lock airflow --extra airflow
-lock kfp --extra kfp
+lock airflow --extra airflow --extra kubernetes
+lock kfp --extra kfp --extra kubernetes

@@ -96,7 +96,10 @@ def init(
     epilog="Example:  gangplan ingest sample   |   gangplan ingest jobs.csv   |   gangplan ingest prometheus+http://127.0.0.1:9090"
 )
 def ingest(
-    source: Annotated[str, typer.Argument(help="sample, a CSV/Parquet file or folder, prometheus+URL or mlflow+URI.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="sample, a CSV/Parquet path, prometheus+URL, kubernetes+context, mlflow+URI."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Bring telemetry into MLflow; bad rows are named and kept out."""

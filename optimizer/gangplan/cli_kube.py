@@ -28,7 +28,7 @@ Ledger = Annotated[
     str, typer.Option("--ledger", help="kueue://<context>/<namespace>/<LocalQueue>; default: the settings'.")
 ]
 Context = Annotated[str, typer.Option(help="The kubeconfig's context; default: the current one.")]
-Manifest = Annotated[Path, typer.Argument(help="A Job or JobSet in YAML; - reads it from standard input.")]
+Manifest = Annotated[Path, typer.Argument(help="A Job, JobSet or Pods in YAML; - reads from standard input.")]
 
 
 @kube_app.command("manifests", epilog="Example:  gangplan kube manifests --namespace vision | kubectl apply -f -")
@@ -70,7 +70,7 @@ def run(
     wait: Annotated[str, typer.Option(help=f"Wait for the slots so long, {DURATION}.")] = "1h",
     as_json: AsJson = False,
 ) -> None:
-    """Reserve exactly the pods of a Job or JobSet, wait for the slots, and start it on them."""
+    """Reserve exactly the pods of a Job, JobSet or several Pods, wait for the slots, and start them there."""
     from gangplan.reserve.kueue import adoption
 
     body = _read(manifest)
@@ -145,15 +145,23 @@ def _kueue() -> KueueLedger:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read one manifest."""
+    """Read one manifest; several are a List."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
-        body: dict[str, Any] = yaml.safe_load(text)
+        found: list[Any] = [one for one in yaml.safe_load_all(text) if one is not None]
     except (OSError, yaml.YAMLError) as error:
-        raise InputError("manifest", path, f"cannot be read ({error}): give a Job or JobSet in YAML") from None
-    if type(body) is not dict or "spec" not in body or "metadata" not in body:
-        raise InputError("manifest", path, "is no Kubernetes object: give one Job or JobSet in YAML")
-    return body
+        raise InputError("manifest", path, f"cannot be read ({error}): give a Job, JobSet or Pods in YAML") from None
+    objects: list[Any] = found[0].get("items") or [] if len(found) == 1 and _is_list(found[0]) else found
+    if not objects or not all(type(one) is dict and "spec" in one and "metadata" in one for one in objects):
+        raise InputError("manifest", path, "is no Kubernetes object: give one Job or JobSet, or Pods, in YAML")
+    if len(objects) == 1:
+        return dict(objects[0])
+    name = objects[0]["metadata"].get("name", "")
+    return {"kind": "List", "metadata": {"name": f"{name} and {len(objects) - 1} more"}, "items": objects}
+
+
+def _is_list(one: object) -> bool:
+    return isinstance(one, dict) and one.get("kind") == "List"  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def _findings(said: list[dict[str, str]]) -> RenderableType:

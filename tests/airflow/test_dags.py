@@ -23,6 +23,7 @@ EXPECTED = {
     "gangplan_plan": ["plan"],
     "gangplan_apply": ["apply"],
     "gangplan_feedback": ["learn", "report"],
+    "example_reserved_job": ["release", "reserve", "train"],
     "example_reserved_training": [
         *("first.release", "first.reserve", "first.train"),
         *("second.release", "second.reserve", "second.train"),

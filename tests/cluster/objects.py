@@ -56,6 +56,12 @@ def a_job(namespace: str, name: str, *, pods: int, gpus: int, how: str = "", run
     }
 
 
+def a_pod(name: str, *, gpus: int, how: str = "") -> Object:
+    """Return a pod that completes at once, or hangs or fails."""
+    notes = {"gangplan.io/pod": how} if how else {}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": notes}, "spec": pod_spec(gpus)}
+
+
 def a_jobset(namespace: str, name: str, *, workers: int, gpus: int) -> Object:
     """Return a JobSet of one driver without GPUs and some workers."""
     driver, worker = a_job(namespace, "", pods=1, gpus=0), a_job(namespace, "", pods=workers, gpus=gpus)

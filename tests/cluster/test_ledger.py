@@ -1,7 +1,9 @@
-"""The ledger's contract on Kueue, as far as Kueue can keep it; the clock is moved, Kueue's own is not."""
+"""What the ledger on Kueue does beside the contract; the clock is moved, Kueue's own is not."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,9 +16,13 @@ from gangplan.errors import (
     UnsupportedError,
     WaitTimeoutError,
 )
+from gangplan.reserve.kueue import names, picture
+from gangplan.reserve.kueue.claim import claim_from
 from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.record import record_of
+from gangplan.reserve.moments import to_us
 from gangplan.testing import a_request
-from gangplan.types import Limit, PodSet, Reservation, ReservationState, Token
+from gangplan.types import Limit, PodSet, Reservation, ReservationId, ReservationState, Token
 from tests.cluster.conftest import Space, until
 
 HOUR = timedelta(hours=1)
@@ -31,48 +37,6 @@ def held(ledger: KueueLedger, key: str, **changes: object) -> tuple[Reservation,
     return reservation, reservation.token
 
 
-def test_a_gang_that_fits_is_granted_whole_at_once(ledger: KueueLedger, space: Space) -> None:
-    """All its pods have slots of a flavor, a token and a lease of the asked duration."""
-    granted, _ = held(ledger, "a")
-    assert granted.state is GRANTED
-    assert sum(place.gpus for place in granted.placements) == 8
-    assert {place.pool for place in granted.placements} == {f"{space.name}-h100"}
-    assert granted.granted_at is not None
-    assert granted.expires_at == granted.granted_at + HOUR
-    assert ledger.get(granted.id) == ledger.find("a") == granted
-
-
-def test_a_gang_that_does_not_fit_gets_nothing_and_waits(ledger: KueueLedger) -> None:
-    """A half-free queue grants no half gang: it waits, with an expected start, a limit and the holder named."""
-    holder, _ = held(ledger, "a", pod_sets=HALF)
-    waiting = ledger.submit(a_request("b"))
-    assert (waiting.state, waiting.placements, waiting.token) == (WAITING, (), None)
-    assert waiting.eta == holder.expires_at
-    assert waiting.reason is not None
-    assert waiting.reason.limit is Limit.CAPACITY
-    assert "insufficient unused quota" in waiting.reason.message
-    explained = ledger.explain(waiting.id)
-    assert explained is not None
-    assert explained.holders == (holder.id,)
-
-
-def test_same_key_and_body_is_the_same_row(ledger: KueueLedger) -> None:
-    """Submitting again, even after the end, answers with the one row."""
-    first, token = held(ledger, "a")
-    assert ledger.submit(a_request("a")) == first
-    ended = ledger.release(first.id, token)
-    assert ledger.submit(a_request("a")) == ended
-    assert len(ledger.list()) == 1
-
-
-def test_same_key_with_another_body_is_refused(ledger: KueueLedger) -> None:
-    """The key is one request's alone."""
-    held(ledger, "a")
-    with pytest.raises(KeyConflictError, match="another body"):
-        ledger.submit(a_request("a", priority=7))
-    assert len(ledger.list()) == 1
-
-
 def test_release_frees_for_the_next_and_answers_the_same_twice(ledger: KueueLedger) -> None:
     """The one who waited is granted soon after, and its token is not smaller."""
     first, token = held(ledger, "a")
@@ -83,51 +47,6 @@ def test_release_frees_for_the_next_and_answers_the_same_twice(ledger: KueueLedg
     now_held = ledger.wait(second.id, timeout=timedelta(seconds=10))
     assert now_held.state is GRANTED
     assert (now_held.token or 0) >> 20 >= token >> 20
-
-
-def test_a_stale_token_changes_nothing(ledger: KueueLedger) -> None:
-    """Renew and release refuse any token but the present one."""
-    granted, token = held(ledger, "a")
-    with pytest.raises(StaleTokenError, match="nothing was changed"):
-        ledger.release(granted.id, Token(token + 1))
-    with pytest.raises(StaleTokenError, match="nothing was changed"):
-        ledger.renew(granted.id, Token(token + 1))
-    assert ledger.get(granted.id) == granted
-    ledger.release(granted.id, token)
-    with pytest.raises(StaleTokenError, match="cannot be renewed"):
-        ledger.renew(granted.id, token)
-
-
-def test_a_lease_ends_by_itself(ledger: KueueLedger, space: Space) -> None:
-    """After its expiry the slots are the next one's, and the old token renews nothing; a late release is answered."""
-    first, token = held(ledger, "a")
-    second = ledger.submit(a_request("b", duration=2 * HOUR))  # Kueue's clock, by which it is granted, is not moved
-    space.clock.advance(HOUR)
-    assert ledger.wait(second.id, timeout=timedelta(seconds=10)).state is GRANTED
-    assert ledger.get(first.id).state is ReservationState.EXPIRED
-    with pytest.raises(StaleTokenError, match="expired"):
-        ledger.renew(first.id, token)
-    assert ledger.release(first.id, token).state is ReservationState.EXPIRED
-
-
-def test_renewal_moves_the_end_but_never_past_the_walltime(ledger: KueueLedger, space: Space) -> None:
-    """A heartbeat with a ttl sets the end from now; all renewals together stay within the walltime."""
-    granted, token = held(ledger, "a", walltime=2 * HOUR)
-    assert granted.granted_at is not None
-    space.clock.advance(timedelta(minutes=30))
-    ends = ledger.renew(granted.id, token, timedelta(minutes=1)).expires_at
-    assert ends is not None
-    assert timedelta(seconds=50) < ends - space.clock() <= timedelta(minutes=1)
-    assert ledger.renew(granted.id, token, 9 * HOUR).expires_at == granted.granted_at + 2 * HOUR
-
-
-def test_cancel_ends_what_waits_and_what_holds(ledger: KueueLedger) -> None:
-    """A cancelled holder frees its slots; a cancelled waiter leaves the line; again answers the same."""
-    first, _ = held(ledger, "a")
-    second, third = ledger.submit(a_request("b")), ledger.submit(a_request("c"))
-    assert ledger.cancel(second.id).state is ReservationState.CANCELLED
-    assert ledger.cancel(first.id) == ledger.cancel(first.id)
-    assert ledger.wait(third.id, timeout=timedelta(seconds=10)).state is GRANTED
 
 
 def test_a_window_that_passed_ends_the_request(ledger: KueueLedger, space: Space) -> None:
@@ -176,12 +95,6 @@ def test_waiting_ends_in_time(ledger: KueueLedger) -> None:
     waiting = ledger.submit(a_request("b"))
     with pytest.raises(WaitTimeoutError, match="insufficient unused quota"):
         ledger.wait(waiting.id, timeout=timedelta(seconds=1))
-
-
-def test_what_is_not_there_is_said(ledger: KueueLedger) -> None:
-    """An unknown reservation, and a Workload that is none of ours."""
-    with pytest.raises(NotFoundError, match="is not in"):
-        ledger.find("nothing")
 
 
 def test_the_calendar_says_what_is_free(ledger: KueueLedger, space: Space) -> None:
@@ -238,3 +151,73 @@ def test_calls_that_kueue_has_nothing_for_are_refused(ledger: KueueLedger) -> No
     for call in (ledger.policy, ledger.policies, ledger.replay, ledger.audit):
         with pytest.raises(UnsupportedError, match="a ledger on Kueue cannot do that"):
             call()
+
+
+# ---------------------------------------------------------------- records of what ended
+
+
+def interrupted_release(space: Space, held: Reservation) -> None:
+    """Do the first half of a release as a process does that dies then: the record is there, and the Workload too."""
+    claim = claim_from(space.workload(held.id))
+    ended = f"{picture.RELEASED}:{to_us(space.clock())}"
+    space.api.create(names.records(space.name), record_of(replace(claim, end=ended), "released by its holder"))
+
+
+def test_who_died_while_it_released_has_released(ledger: KueueLedger, space: Space) -> None:
+    """Whoever looks sees the end; the next ledger that keeps house gives the quota back, and nothing else changes."""
+    first, token = held(ledger, "a")
+    interrupted_release(space, first)
+    ended = ledger.get(first.id)
+    assert ended.state is ReservationState.RELEASED
+    with pytest.raises(StaleTokenError, match="is released"):
+        ledger.renew(first.id, token)
+    assert ledger.release(first.id, token) == ledger.cancel(first.id) == ended
+    assert [one.state for one in ledger.list()] == [ReservationState.RELEASED]
+    ledger.close()
+    other = space.ledger()
+    other.serve()
+    assert other.wait(other.submit(a_request("b")).id, timeout=timedelta(seconds=10)).state is GRANTED
+    assert other.get(first.id) == ended
+
+
+@pytest.mark.parametrize("serves", [False, True])
+def test_what_is_over_is_not_revived_by_another_process(ledger: KueueLedger, space: Space, serves: bool) -> None:
+    """Its key answers with its end, by one that was there and by one that came later, whatever they have heard."""
+    early = space.ledger()
+    if serves:
+        early.serve()
+    first, token = held(ledger, "a")
+    ended = ledger.release(first.id, token)
+    late = space.ledger()
+    if serves:
+        late.serve()
+    assert early.submit(a_request("a")) == late.submit(a_request("a")) == ended
+    with pytest.raises(KeyConflictError):
+        late.submit(a_request("a", priority=7))
+    assert held(late, "b")[0].state is GRANTED
+
+
+def test_two_who_end_one_reservation_hear_the_same(ledger: KueueLedger, space: Space) -> None:
+    """Released by some and cancelled by others at once: one end, for all and for good."""
+    first, token = held(ledger, "a")
+    ledgers = [space.ledger() for _ in range(4)]
+    for one in ledgers:
+        one.serve()
+    with ThreadPoolExecutor(8) as pool:
+        ends = list(pool.map(lambda n: _end(ledgers[n % 4], first.id, token, n), range(8)))
+    assert {one.state for one in ends} == {ledger.get(first.id).state}
+    assert len({one.ended_at for one in ends}) == 1
+
+
+def _end(ledger: KueueLedger, id: ReservationId, token: Token, number: int) -> Reservation:
+    return ledger.release(id, token) if number % 2 else ledger.cancel(id)
+
+
+def test_retention_leaves_nothing_that_could_come_back(ledger: KueueLedger, space: Space) -> None:
+    """A record goes after its Workload, also where somebody died between the two."""
+    first, _ = held(ledger, "a")
+    interrupted_release(space, first)
+    assert ledger.compact(space.clock() + HOUR).reservations == 1
+    with pytest.raises(NotFoundError, match="there is no reservation"):
+        ledger.get(first.id)
+    assert held(ledger, "a")[0].state is GRANTED

@@ -15,7 +15,7 @@ from gangplan.reserve.kueue import adoption, names
 from gangplan.reserve.kueue.doctor import BAD, GOOD, examine
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.testing import a_request
-from gangplan.types import ReservationState
+from gangplan.types import ReservationId, ReservationState
 from tests.cluster.conftest import Space, until
 from tests.cluster.objects import a_job
 
@@ -111,11 +111,10 @@ def test_the_doctor_names_what_is_missing_and_the_remedy(least: Api, space: Spac
     of_records = [f"right to {verb} configmaps" for verb in ("get", "list", "create", "delete")]
     assert [one.what for one in bad] == ["right to patch workloads/status.kueue.x-k8s.io", *of_records]
     assert "gangplan kube manifests" in bad[0].remedy
-    with (
-        KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger,
-        pytest.raises(ForbiddenError, match="configmaps"),
-    ):
-        ledger.submit(a_request("a"))
+    ledger = space.ledger()
+    ledger.close()
+    with pytest.raises(ForbiddenError, match="configmaps"):
+        KueueLedger(least, ledger.place, clock=space.clock).get(ReservationId("any"))
 
 
 def test_the_doctor_names_a_queue_that_is_not_there(space: Space, queue: str) -> None:

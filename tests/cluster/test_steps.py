@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 
 from gangplan import steps
-from gangplan.errors import StaleTokenError
+from gangplan.errors import InputError, StaleTokenError
 from gangplan.hold import hold
 from gangplan.reserve.kueue import adoption, names
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.testing import a_request
 from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
 from tests.cluster.conftest import Object, Space, until
-from tests.cluster.objects import a_job, condition, jobs
+from tests.cluster.objects import a_job, a_pod, condition, jobs
 
 GRANTED = ReservationState.GRANTED
 
@@ -113,3 +113,41 @@ def take_its_slots(ledger: KueueLedger, low: Reservation, space: Space) -> None:
         high = ledger.submit(a_request("high", priority=9, preemptible=True))
         assert ledger.wait(high.id, timeout=timedelta(seconds=10)).state is GRANTED
         until(held.lost.is_set)
+
+
+def test_a_group_of_plain_pods_adopts_its_reservation_and_completes(space: Space, queue: str) -> None:
+    """Two kinds of pods, reserved as Kueue will see them; one that is gated for want of the rest starts with them."""
+    ledger = space.ledger()
+    pods = [a_pod(name, gpus=gpus, how="completes") for name, gpus in (("driver", 2), ("one", 3), ("two", 3))]
+    group = {"kind": "List", "items": pods}
+    held = adoption.reserve_for(ledger, a_request("group"), group)
+    assert held.state is ReservationState.GRANTED, held
+    assert sorted(one.gpus_per_pod * one.count for one in held.request.pod_sets) == [2, 6]
+    adoption.start(ledger, held.id, group)
+    path = f"/api/v1/namespaces/{space.name}/pods"
+    until(lambda: [one["status"]["phase"] for one in space.api.items(path)] == ["Succeeded"] * 3, 40)
+    until(lambda: space.condition(held.id, "Finished") == "True Succeeded")
+    assert ledger.get(held.id).state is ReservationState.RELEASED
+
+
+def test_a_group_that_hangs_gives_its_slots_back_when_it_is_released(space: Space, queue: str) -> None:
+    """Kueue deletes its pods, and the next one is granted."""
+    ledger = space.ledger()
+    pod = a_pod("alone", gpus=8, how="hangs")
+    held = adoption.reserve_for(ledger, a_request("alone"), pod)
+    adoption.start(ledger, held.id, pod)
+    path = f"/api/v1/namespaces/{space.name}/pods"
+    until(lambda: [one["status"]["phase"] for one in space.api.items(path)] == ["Running"])
+    now = ledger.get(held.id)
+    assert now.token is not None
+    assert ledger.release(held.id, now.token).state is ReservationState.RELEASED
+    until(lambda: list(space.api.items(path)) == [])
+    later = ledger.submit(a_request("later"))
+    assert ledger.wait(later.id, timeout=timedelta(seconds=10)).state is ReservationState.GRANTED
+
+
+def test_a_list_of_other_things_than_pods_is_refused(space: Space, queue: str) -> None:
+    """The kind is named, and what to give."""
+    mixed = {"kind": "List", "items": [a_pod("one", gpus=1), a_job(space.name, "two", pods=1, gpus=1)]}
+    with pytest.raises(InputError, match=r"manifest.items: 'Job' make up no gang: give a List of Pods alone"):
+        adoption.reserve_for(space.ledger(), a_request("mixed"), mixed)

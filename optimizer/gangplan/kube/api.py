@@ -221,7 +221,8 @@ def connect(context: str = "", *, kubeconfig: str = "") -> Api:
             loads.load_incluster_config(configuration)
             shown = "cluster of this pod"
         else:
-            loads.load_kube_config(kubeconfig or None, context or None, configuration)
+            file = kubeconfig or os.environ.get("KUBECONFIG")  # the client's own default is that of its import
+            loads.load_kube_config(file or None, context or None, configuration)
     except (loads.ConfigException, OSError) as error:
         raise InputError("kubeconfig", context or kubeconfig, f"cannot be used ({error}): see KUBECONFIG") from None
     configuration.connection_pool_maxsize = CONNECTIONS

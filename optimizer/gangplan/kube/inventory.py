@@ -91,28 +91,34 @@ def node_from(item: Object) -> Node | None:
 def pod_from(item: Object) -> Pod | None:
     """Return a pod; None where it asks for no accelerators."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
-    asked: dict[str, int] = {}
-    for container in spec.get("containers", ()):
-        resources: Object = container.get("resources", {})
-        resource, count = _accelerators(resources.get("requests") or resources.get("limits") or {})
-        if count:
-            asked[resource] = asked.get(resource, 0) + count
-    if not asked:
+    resource, count = accelerators_of(spec)
+    if not count:
         return None
-    resource = max(asked, key=lambda name: asked[name])
     owners: list[Object] = meta.get("ownerReferences", [])
     return Pod(
         tenant=sys.intern(meta.get("namespace", "")),
         name=meta["name"],
         node=sys.intern(spec.get("nodeName", "")),
         resource=sys.intern(resource),
-        count=asked[resource],
+        count=count,
         phase=sys.intern(status.get("phase", "Pending")),
         created=datetime.fromisoformat(meta["creationTimestamp"]),
         started=_moment(status.get("startTime")),
         ended=_ended(status),
         owner=sys.intern(f"{owners[0]['kind']}/{owners[0]['name']}" if owners else ""),
     )
+
+
+def accelerators_of(spec: Object) -> tuple[str, int]:
+    """Return the accelerator resource that a pod asks for most of, and how many; of none: an empty name and 0."""
+    asked: dict[str, int] = {}
+    for container in spec.get("containers", ()):
+        resources: Object = container.get("resources", {})
+        resource, count = _accelerators(resources.get("requests") or resources.get("limits") or {})
+        if count:
+            asked[resource] = asked.get(resource, 0) + count
+    best = max(asked, key=lambda name: asked[name], default="")
+    return best, asked.get(best, 0)
 
 
 def _ended(status: Object) -> datetime | None:

@@ -26,8 +26,9 @@ POINTS = 60_000
 def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Progress = no_progress) -> IngestReport:
     """Bring a source's telemetry into MLflow, moved to the present hour, and report what was used and what kept out.
 
-    `source`: "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090", or
-    "mlflow+<tracking URI>". If the newest import is the same telemetry up to the same hour, nothing is written.
+    `source`: "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090",
+    "kubernetes+<context>", or "mlflow+<tracking URI>". If the newest import is the same telemetry up to the same hour,
+    nothing is written.
 
     Raises InputError when the source cannot be read or has no usable row, UnavailableError when a server is down.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.progress import Progress
+from gangplan.telemetry.cluster import PREFIX, read_cluster
 from gangplan.telemetry.kubernetes import read_prometheus
 from gangplan.telemetry.mlflow_runs import read_runs, shown
 from gangplan.telemetry.sample import make_sample
@@ -16,7 +17,7 @@ from gangplan.telemetry.values import Telemetry
 
 KNOWN = (
     "sample, a CSV or Parquet file, a folder of them, prometheus+http://host:9090, "
-    "or mlflow+ and an MLflow tracking URI"
+    "kubernetes+<context>, or mlflow+ and an MLflow tracking URI"
 )
 
 
@@ -26,14 +27,21 @@ def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Pat
         return make_sample(seed).telemetry
     if source.startswith("prometheus+"):
         return read_prometheus(source, clock(), progress)
+    if source.startswith(PREFIX):
+        return read_cluster(source, clock(), progress, _kept("cluster", source, cache))
     if source.startswith("mlflow+"):
-        name = f"mlflow-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
-        return read_runs(source, clock(), progress, None if cache is None else cache / name)
+        return read_runs(source, clock(), progress, _kept("mlflow", source, cache))
     if "://" in source:
         raise InputError("source", shown(source), f"is of a kind that is not known: give {KNOWN}")
     if not source or not _there(Path(source)):
         raise InputError("source", source, f"is not there: give {KNOWN}")
     return read_path(Path(source), clock())
+
+
+def _kept(kind: str, source: str, cache: Path | None) -> Path | None:
+    """Return the file that keeps what was read of a source."""
+    name = f"{kind}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
+    return None if cache is None else cache / name
 
 
 def _there(path: Path) -> bool:

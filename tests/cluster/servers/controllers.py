@@ -97,7 +97,12 @@ def pod_stages(cluster: Cluster) -> str:
         stage["spec"]["selector"]["matchExpressions"].append({"key": how, "operator": operator, "values": values})
         lasts = {"expressionFrom": '.metadata.annotations["gangplan.io/runs-for"]'}
         stage["spec"]["delay"] = {"durationMilliseconds": 0, "durationFrom": lasts}
-    return yaml.safe_dump_all([*found, fails])
+    told = yaml.safe_load(yaml.safe_dump(ends))  # pods that no Job owns run on, unless they are told to end
+    told["metadata"]["name"] = "pod-complete-as-told"
+    rules = told["spec"]["selector"]["matchExpressions"]
+    told["spec"]["selector"]["matchExpressions"] = [one for one in rules if "ownerReferences" not in one["key"]]
+    told["spec"]["selector"]["matchExpressions"][-1] |= {"operator": "In", "values": ["completes"]}
+    return yaml.safe_dump_all([*found, fails, told])
 
 
 def start_jobset(cluster: Cluster) -> None:

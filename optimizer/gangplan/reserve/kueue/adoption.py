@@ -1,4 +1,4 @@
-"""How a Job or JobSet takes over a reservation: the exact pod sets to reserve, and the labels to start it with.
+"""How a Job, JobSet or group of pods takes over a reservation: the exact pod sets to reserve, the labels to start with.
 
 Kueue compares the pods of the Job that adopts a Workload with those that were reserved, container by container, and
 gives the reservation up where they differ. So the pod sets come from the Job itself, as the API server would complete
@@ -19,6 +19,7 @@ from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.claim import Claim, gpus_in
 from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.pod_group import marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.queues import Flavor
 from gangplan.reserve.kueue.workload import limit_seconds, node_affinity, refuse, topology_request
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
@@ -45,7 +46,9 @@ class Handout:
 
 
 def pod_sets_of(api: Api, namespace: str, manifest: Object) -> list[Object]:
-    """Return the pod sets that Kueue will find in a Job or JobSet once it is created."""
+    """Return the pod sets that Kueue will find in a Job, JobSet or group of pods once it is created."""
+    if pods := pods_of(manifest):
+        return pod_sets_of_group(api, namespace, pods)
     whole = _tried(api, namespace, manifest)
     if whole["kind"] == "Job":
         spec = whole["spec"]
@@ -94,7 +97,9 @@ def path_of(namespace: str, manifest: Object) -> str:
     """Return where a manifest is created, or refuse a kind that cannot adopt here."""
     kind = manifest.get("kind", "")
     if kind not in _PATHS:
-        raise InputError("manifest.kind", kind, f"cannot adopt a reservation here: use {' or '.join(_PATHS)}")
+        raise InputError(
+            "manifest.kind", kind, f"cannot adopt a reservation here: use {', '.join(_PATHS)}, or a List of Pods"
+        )
     return f"{_PATHS[kind]}/namespaces/{namespace}/{_PLURALS[kind]}"
 
 
@@ -115,11 +120,12 @@ def asked_by(pod_sets: list[Object]) -> tuple[PodSet, ...]:
 
 
 def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object) -> Reservation:
-    """Reserve exactly the pods of a Job or JobSet; the request's own pod sets are replaced by what its pods ask for."""
+    """Reserve exactly the pods of a Job, JobSet or List of Pods; what they ask for takes the place of the request's."""
     pod_sets = pod_sets_of(ledger.api, ledger.place.namespace, manifest)
     request = replace(request, pod_sets=asked_by(pod_sets))
     flavors = refuse(request, ledger.view())
-    return ledger.submit_for(request, [_steered(one, request, flavors) for one in pod_sets])
+    notes = {names.IS_GROUP: "true"} if pods_of(manifest) else {}
+    return ledger.submit_for(request, [_steered(one, request, flavors) for one in pod_sets], notes)
 
 
 def _steered(pod_set: Object, request: GangRequest, flavors: list[Flavor]) -> Object:
@@ -198,8 +204,10 @@ def _domain(claim: Claim) -> dict[str, str]:
 
 
 def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
-    """Create the Job or JobSet that adopts a reservation; Kueue lets it run where the reservation says."""
+    """Create the Job, JobSet or pods that adopt a reservation; Kueue lets them run where the reservation says."""
     handout = hand_out(ledger, id)
+    if pods := pods_of(manifest):
+        return _start_group(ledger, handout, pods)
     body = _suspended(manifest)
     body["metadata"]["labels"] |= handout.labels
     for template in _templates(body):
@@ -213,3 +221,11 @@ def _annotate(template: Object, notes: dict[str, str]) -> None:
     own: dict[str, str] = meta.get("annotations") or {}
     if not any(name.startswith(names.GROUP) and name.endswith("-topology") for name in own):
         template["metadata"] = meta | {"annotations": own | notes}
+
+
+def _start_group(ledger: KueueLedger, handout: Handout, pods: list[Object]) -> Object:
+    """Create the pods of a group; Kueue holds each back until it has seen its Workload."""
+    labels = handout.labels | {names.POD_GROUP: handout.workload}
+    notes = handout.annotations | {names.POD_GROUP_TOTAL: str(len(pods))}
+    where = path(ledger.place.namespace)
+    return {"kind": "List", "items": [ledger.api.create(where, marked(pod, labels, notes)) for pod in pods]}

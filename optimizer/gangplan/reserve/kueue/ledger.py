@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
@@ -23,7 +23,7 @@ from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.queues import View, read_view
 from gangplan.reserve.kueue.record import claim_of
 from gangplan.reserve.kueue.refusals import Refusals
-from gangplan.reserve.kueue.workload import adopted_workload, refuse, workload_of
+from gangplan.reserve.kueue.workload import adopted_workload, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.subscribers import Callback, Unsubscribe
@@ -105,22 +105,25 @@ class KueueLedger(WaitingLedger, Refusals):
             request, lambda where: workload_of(request, flavors, chooses=chooses, classes=view.classes, **where)
         )
 
-    def submit_for(self, request: GangRequest, pod_sets: list[Object]) -> Reservation:
-        """Ask for a gang whose pods are exactly those of a Job that is to adopt it."""
+    def submit_for(self, request: GangRequest, pod_sets: list[Object], notes: Mapping[str, str] = {}) -> Reservation:
+        """Ask for a gang whose pods are exactly those of a Job that is to adopt it; Kueue wants notes of some kinds."""
         require_type("request", request, GangRequest, "a GangRequest")
         view = self.view()
         refuse(request, view)
-        return self._submit(request, lambda where: adopted_workload(request, pod_sets, classes=view.classes, **where))
+
+        def build(where: dict[str, Any]) -> Object:
+            body = adopted_workload(request, pod_sets, classes=view.classes, **where)
+            body["metadata"]["annotations"] |= notes
+            return body
+
+        return self._submit(request, build)
 
     def _submit(self, request: GangRequest, build: Callable[[dict[str, Any]], Object]) -> Reservation:
         place, id = self._place, id_of(request.request_key)
         self._outlook.forget()
         where = {"namespace": place.namespace, "queue": place.queue, "now": self._clock(), "ahead": place.ahead}
         self._keeper.start()
-        try:
-            claim = self._pen.create(build(where))
-        except RejectedError as error:
-            raise InputError("request", request.request_key, f"was not taken: {error}") from error
+        claim = self._created(request, lambda: build(where))
         if claim is None:
             return self._again(self._read(id), request)
         new = bool(claim.queue) and self._keeper.surely_new(id)
@@ -132,6 +135,20 @@ class KueueLedger(WaitingLedger, Refusals):
         if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.ended(id)):
             return self._again(over, request, claim)
         return self._picture(seen or self._read(id))
+
+    def _created(self, request: GangRequest, build: Callable[[], Object]) -> Claim | None:
+        """Create the Workload of a request; None where its key is known."""
+        try:
+            refuse_late(request, self._clock())
+        except InputError:
+            id = id_of(request.request_key)
+            if self._pen.there(id) or self._pen.ended(id):
+                return None
+            raise
+        try:
+            return self._pen.create(build())
+        except RejectedError as error:
+            raise InputError("request", request.request_key, f"was not taken: {error}") from error
 
     def _again(self, claim: Claim, request: GangRequest, revived: Claim | None = None) -> Reservation:
         """Answer a key that is known; a Workload that this submit has made for what is over goes again."""
@@ -154,7 +171,10 @@ class KueueLedger(WaitingLedger, Refusals):
             if not claim.safe or claim.token != token or lease is None or picture.opens_later(claim, request, now):
                 raise self._stale(claim, "renewed")
             wanted = now + (span_us(request.duration) if ttl is None else span_us(ttl))
-            return self._pen.lease(claim, token, min(wanted, lease.hard_end))
+            kept = self._pen.lease(claim, token, min(wanted, lease.hard_end))
+            if over := self._pen.ended(id):  # who ended it may have died before its Workload was gone
+                raise self._stale(over, "renewed")
+            return kept
 
         return self._write(id, act)
 
@@ -238,7 +258,8 @@ class KueueLedger(WaitingLedger, Refusals):
         claim = self._pen.there(id)
         claim = self._pen.ended(id) or claim  # looked up last: a record is there before its Workload goes
         if claim is None:
-            raise NotFoundError(f"reservation {id}: is not in {self._place.namespace}/{self._place.queue}")
+            where = f"{self._place.namespace}/{self._place.queue}"
+            raise NotFoundError(f"id: there is no reservation {id!r} in {where}: list them with `gangplan status`")
         if not claim.request:
             raise NotFoundError(f"reservation {id}: is a Workload, but none of gangplan's")
         return claim

@@ -29,6 +29,12 @@ PRODUCT = "nvidia.com/gpu.product"
 
 PREBUILT = f"{GROUP}/prebuilt-workload-name"
 QUEUE_NAME = f"{GROUP}/queue-name"
+POD_GROUP = f"{GROUP}/pod-group-name"
+POD_GROUP_TOTAL = f"{GROUP}/pod-group-total-count"
+IS_GROUP = f"{GROUP}/is-group-workload"
+"""Without it Kueue does not look at a group's pods when their Workload changes: deactivated, they would run on."""
+
+ROLE_HASH = f"{GROUP}/role-hash"
 MAX_EXEC = f"{GROUP}/max-exec-time-seconds"
 
 

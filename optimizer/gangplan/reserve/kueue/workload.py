@@ -50,6 +50,14 @@ def refuse(request: GangRequest, view: View) -> list[Flavor]:
     return flavors
 
 
+def refuse_late(request: GangRequest, now: datetime) -> None:
+    """Refuse a new request that could not start in time any more."""
+    if request.latest_start is not None and request.latest_start < now:
+        raise InputError("latest_start", request.latest_start.isoformat(), "is past: give a later one, or none")
+    if request.deadline is not None and request.deadline - request.limit < now:
+        raise InputError("deadline", request.deadline.isoformat(), "cannot be met any more: give a later one, or none")
+
+
 def _called(view: View, flavor: str) -> frozenset[str]:
     return view.flavors[flavor].accelerators if flavor in view.flavors else frozenset()
 

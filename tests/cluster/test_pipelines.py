@@ -1,0 +1,115 @@
+"""The reserved training of Airflow and of Kubeflow Pipelines on Kueue: each runs its step as a Job on this cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gangplan.types import ReservationState
+from tests.cluster.conftest import ROOT, Object, Space
+from tests.cluster.objects import jobs
+
+AIRFLOW = """
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag("dags/example_reserved_job.py")
+assert bag.import_errors == {}, bag.import_errors
+run = bag.dags["example_reserved_job"].test()
+print({row.task_id: str(row.state) for row in run.get_task_instances()})
+assert run.state == "success", run.state
+"""
+
+KFP = """
+import sys
+from kfp import dsl, local
+from gangplan_kfp.release_gang import release_gang
+from gangplan_kfp.reserve_gang import reserve_gang
+
+@dsl.component(install_kfp_package=False)
+def train(reservation_id: str, token: int, job: dict):
+    import os
+    from gangplan.clock import system_clock
+    from gangplan.hold import hold
+    from gangplan.reserve import open_ledger
+    from gangplan.reserve.kueue.beside import run_beside
+    with open_ledger(os.environ["GANGPLAN_LEDGER"], clock=system_clock) as ledger:
+        with hold(ledger, reservation_id, token) as held:
+            run_beside(ledger, reservation_id, job, check=held.check)
+
+@dsl.pipeline
+def training(job: dict):
+    asked = {"tenant": "vision", "accelerators": ["h100"], "pods": 2, "gpus_per_pod": 4, "duration": "10m"}
+    gang = reserve_gang(run_id="run-1", **asked)
+    done = train(reservation_id=gang.outputs["reservation_id"], token=gang.outputs["token"], job=job)
+    release_gang(run_id="run-1").after(done)
+
+import json
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
+training(job=json.loads(sys.argv[2]))
+"""
+
+
+def run(kind: str, script: str, *words: str, space: Space, home: Path, **environment: str) -> str:
+    """Run a script in one of the project's environments, with the ledger on the test's queue."""
+    python = ROOT / ".envs" / kind / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"the {kind} environment is not built: make .envs/{kind}/.ready")
+    given = {
+        "KUBECONFIG": str(space.kubeconfig),
+        "GANGPLAN_LEDGER": f"kueue://-/{space.name}/queue",
+        "GANGPLAN_HOME": str(home),
+        **environment,
+    }
+    done = subprocess.run(
+        [str(python), "-c", script, *words],
+        cwd=ROOT,
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    return done.stdout
+
+
+def ran(space: Space) -> Object:
+    """Return the one Job, after it has completed on the reserved flavor's nodes and its slots were given back."""
+    (job,) = space.api.items(jobs(space.name))
+    assert job["status"]["succeeded"] == 2
+    assert job["spec"]["template"]["spec"]["nodeSelector"]["gangplan.io/pool"] == "h100-owned"
+    assert 0 < job["spec"]["activeDeadlineSeconds"] <= 600
+    (held,) = space.ledger().history()
+    assert held.state is ReservationState.RELEASED
+    assert held.request.gpus == 8
+    return job
+
+
+def test_the_example_dag_runs_its_step_as_a_job(space: Space, queue: str, tmp_path: Path) -> None:
+    """`dag.test()` of real Airflow: reserve, the Job, release."""
+    environment = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'metadata.db'}",
+    }
+    migrate = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'airflow', 'db', 'migrate'], check=True)"
+    run("airflow", f"{migrate}\n{AIRFLOW}", space=space, home=tmp_path / "gangplan", **environment)
+    assert ran(space)["metadata"]["name"].startswith("train-")
+
+
+def test_a_pipeline_runs_its_step_as_a_job(space: Space, queue: str, tmp_path: Path) -> None:
+    """KFP's own local runner: reserve_gang, a component that runs the Job, release_gang."""
+    container: dict[str, Any] = {"name": "train", "image": "busybox", "resources": {"limits": {"nvidia.com/gpu": "4"}}}
+    pods = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    spec = {"parallelism": 2, "completions": 2, "backoffLimit": 0, "template": pods}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "train-kfp"}, "spec": spec}
+    script = tmp_path / "training.py"
+    script.write_text(KFP)
+    runner = f"import runpy, sys\nsys.argv[0] = {str(script)!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    run("kfp", runner, str(tmp_path / "runs"), json.dumps(job), space=space, home=tmp_path / "gangplan")
+    assert ran(space)["metadata"]["name"] == "train-kfp"
