@@ -6,7 +6,8 @@ Three faults are found, and each is said in the panel's notes:
 - stuck: the very same number for half a day and more, three times as long as ever before, is missing after its first
   hours;
 - shifted: when all of the last two days and more lie beyond all days of the two weeks before, by half at least and by
-  three times their usual spread, then that is said; what the forecast makes of it is in `anchor`.
+  three times their usual spread, then that is said, and nothing is changed: the model's members follow a level within
+  days, and to bring the past to the new level, when it was tried, gained on one public trace and lost on others.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def cleaned(panel: Panel) -> Panel:
             values[row, hours] = np.nan
             if hours.size:
                 notes.append(f"{name}: {hours.size} hours look {fault}: taken as missing, from {_first(panel, hours)}")
-        found = level_shift(replace(panel, values=values), row)
+        found = shifted(values[row], _busy(panel, row))
         if found is not None:
             hour, factor = found
             notes.append(f"{name}: level moved by {factor - 1:+.0%}, from {panel.start + hour * HOUR:%Y-%m-%d %H:00}")
@@ -85,13 +86,6 @@ def stuck(values: Floats) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if begun >= _BEFORE // 2 and values[end] > 0 and length[end] > 3 * max(usual, 1):
             found += range(begun + 3, int(end) + 1)
     return np.array(found, dtype=np.int64)
-
-
-def level_shift(panel: Panel, row: int) -> tuple[int, float] | None:
-    """Return from which hour on a series of the panel stands at a new level, and the factor between them."""
-    first = max(0, panel.hours - 24 * (_LOOK_BACK + _DAYS_BEFORE + 1))
-    found = shifted(panel.values[row, first:], _busy(panel, row)[first:])
-    return None if found is None else (first + found[0], found[1])
 
 
 def shifted(values: Floats, busy: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[int, float] | None:

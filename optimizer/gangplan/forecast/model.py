@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gangplan.forecast import naive
-from gangplan.forecast.anchor import anchored
 from gangplan.forecast.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.drift import Held, Theta, forecast_held, theta_quantiles
 from gangplan.forecast.features import History, build, choose_kinds, feature_names
@@ -85,9 +84,6 @@ class DemandModel:
         made[others] = naive.average_quantiles(panel.only(others), horizon)
         if learned.size:
             made[learned] = self.average(panel, learned, horizon)
-            there, moved = anchored(panel, learned)
-            if moved.size:
-                made[moved] = (made[moved] + self.average(there, moved, horizon)) / 2
         made[[place for place, one in enumerate(found) if one.gone]] = 0.0
         return tidy(made), found
 
