@@ -7,7 +7,7 @@ Three faults are found, and each is said in the panel's notes:
   hours;
 - shifted: when all of the last two days and more lie beyond all days of the two weeks before, by half at least and by
   three times their usual spread, then that is said, and nothing is changed: the model's members follow a level within
-  days, and to bring the past to the new level, when it was tried, gained on one public trace and lost on others.
+  days, and to bring the past to the new level, when it was tried, gained on made-up shifts and lost on public traces.
 """
 
 from __future__ import annotations
