@@ -30,7 +30,8 @@ from gangplan_kfp.release_gang import release_gang
 from gangplan_kfp.reserve_gang import reserve_gang
 
 @dsl.component(install_kfp_package=False)
-def train(reservation_id: str, token: int, job: dict):
+def train(reservation_id: str, token: int, job: str):  # as text: KFP hands every number on as a float
+    import json
     import os
     from gangplan.clock import system_clock
     from gangplan.hold import hold
@@ -38,18 +39,17 @@ def train(reservation_id: str, token: int, job: dict):
     from gangplan.reserve.kueue.beside import run_beside
     with open_ledger(os.environ["GANGPLAN_LEDGER"], clock=system_clock) as ledger:
         with hold(ledger, reservation_id, token) as held:
-            run_beside(ledger, reservation_id, job, check=held.check)
+            run_beside(ledger, reservation_id, json.loads(job), check=held.check)
 
 @dsl.pipeline
-def training(job: dict):
+def training(job: str):
     asked = {"tenant": "vision", "accelerators": ["h100"], "pods": 2, "gpus_per_pod": 4, "duration": "10m"}
     gang = reserve_gang(run_id="run-1", **asked)
     done = train(reservation_id=gang.outputs["reservation_id"], token=gang.outputs["token"], job=job)
     release_gang(run_id="run-1").after(done)
 
-import json
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
-training(job=json.loads(sys.argv[2]))
+training(job=sys.argv[2])
 """
 
 
