@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 
@@ -23,28 +23,29 @@ def answers(url: str) -> bool:
         return False
 
 
+def mlflow_server(store_uri: str, folder: Path) -> AbstractContextManager[str]:
+    """Let an MLflow tracking server serve a store; give its address. Its log is `server.log` in the folder."""
+    words = ["server", "--backend-store-uri", store_uri, "--host", "127.0.0.1", "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return serving([sys.executable, "-m", "mlflow", *words], environment, folder, "health")
+
+
 @contextmanager
-def mlflow_server(store_uri: str, folder: Path) -> Generator[str]:
-    """Let an MLflow tracking server serve a store; give its address. Its log is `mlflow.log` in the folder."""
+def serving(command: Sequence[str | Path], environment: Mapping[str, str], folder: Path, path: str) -> Generator[str]:
+    """Run a server on a free port until it answers on that path; give its address, and kill its group at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["server", "--backend-store-uri", store_uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "mlflow.log").open("w") as log:
+    file = folder / "server.log"
+    with file.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            start_new_session=True,
+            [*command, "--port", str(port)], env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True
         )
     try:
         until = time.monotonic() + 300
-        while not answers(f"http://127.0.0.1:{port}/health"):
-            assert process.poll() is None, (folder / "mlflow.log").read_text()
-            assert time.monotonic() < until, (folder / "mlflow.log").read_text()
+        while not answers(f"http://127.0.0.1:{port}/{path}"):
+            assert process.poll() is None, file.read_text()
+            assert time.monotonic() < until, file.read_text()
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:

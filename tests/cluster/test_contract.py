@@ -16,6 +16,7 @@ from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.testing import FakeClock
 from tests.cluster.conftest import Space
 from tests.contracts import test_ledger as contract
+from tests.refusals import refused_by
 
 NOT_ON_KUEUE = {
     "test_every_pod_of_a_granted_gang_has_a_node": "nodes are known where the flavor has a Topology (test_hazards.py)",
@@ -70,14 +71,7 @@ def ledger(space: Space, fake: FakeClock) -> KueueLedger:
 @pytest.fixture
 def refused(ledger: KueueLedger) -> Callable[..., None]:
     """Assert that a call is refused with an error and that no reservation was written by it."""
-
-    def check(error: type[Exception], match: str, call: Callable[[], object]) -> None:
-        before = ledger.list()
-        with pytest.raises(error, match=match):
-            call()
-        assert ledger.list() == before
-
-    return check
+    return refused_by(ledger)
 
 
 def test_the_table_names_claims_that_there_are() -> None:

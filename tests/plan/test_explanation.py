@@ -12,7 +12,7 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
-from gangplan.plan import units
+from gangplan.plan import marginal
 from gangplan.plan.problem import pose
 from gangplan.plan.solve import decide
 from gangplan.tracking import Store
@@ -71,11 +71,11 @@ def test_a_large_problem_is_told_the_same(
     """By cuts, as large ones are solved again, each limit brings what the one linear program says, to their gap."""
     problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=3))
     _, at_once = decide(problem)
-    monkeypatch.setattr(units, "WHOLE_COLUMNS", 0)
+    monkeypatch.setattr(marginal, "WHOLE_COLUMNS", 0)
     solution, by_cuts = decide(problem)
     told = [{(one.family, one.name): one.cost for one in found if one.relief > 0} for found in (at_once, by_cuts)]
     assert told[0]
-    assert told[1] == pytest.approx(told[0], abs=2 * units.TIGHT * solution.found.objective)
+    assert told[1] == pytest.approx(told[0], abs=2 * marginal.TIGHT * solution.found.objective)
 
 
 def test_a_lead_time_is_the_reason_until_it_is_over(

@@ -220,7 +220,7 @@ def test_server_is_read_in_bulk_and_says_what_its_store_says(
     with mlflow_server(mlflow_store.uri, tmp_path) as url:
         served, _, _ = mlflow_bulk._listed(store := Store(uri=url))
         tables = _read(store)
-        asked = [line for line in (tmp_path / "mlflow.log").read_text().splitlines() if "metrics/get-history" in line]
+        asked = [line for line in (tmp_path / "server.log").read_text().splitlines() if "metrics/get-history" in line]
         keys = served.head(3).select("run_id").with_columns(key=pl.lit("system/gpu_0_utilization_percentage"))
         whole = mlflow_bulk._points_of_server(store, keys)
         monkeypatch.setattr(mlflow_bulk, "_MOST_POINTS", 5)  # the server's limit is 25,000

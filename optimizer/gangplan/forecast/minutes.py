@@ -25,7 +25,7 @@ from gangplan.forecast import naive
 from gangplan.forecast.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.features import History
 from gangplan.forecast.panel import Panel
-from gangplan.forecast.trees import Trees
+from gangplan.forecast.trees import TREES, Trees
 from gangplan.tables import EVENTS, QUANTILE_COLUMNS, empty
 from gangplan.types import QUANTILES, SERIES
 
@@ -33,18 +33,6 @@ ROUNDS = 60
 MAX_ROWS = 100_000
 USUAL_DAYS = 7
 BASES = ("last", "usual")
-TREES: dict[str, object] = {
-    "objective": "quantile",
-    "num_leaves": 5,
-    "learning_rate": 0.05,
-    "min_data_in_leaf": 200,
-    "feature_fraction": 0.5,
-    "lambda_l2": 10.0,
-    "deterministic": True,
-    "force_col_wise": True,
-    "num_threads": 1,
-    "verbosity": -1,
-}
 _DAY = timedelta(days=1)
 _WEEKS_WORTH = 1.5  # as in the hourly model: trees know their own past too well
 _MEDIAN = QUANTILES.index(0.5)
@@ -179,7 +167,7 @@ def fit(fine: Fine, ahead: int, *, seed: int) -> MinuteModel:
         base = _base(fine, name, *rows)
         series, origin, step = rows
         missed = fine.rooted.values[series, origin + step] - base
-        common = {**TREES, "seed": seed}
+        common = {**TREES, "num_threads": 1, "seed": seed}
         data = lgb.Dataset(_columns(fine, *rows, base), label=missed, params=common).construct()
         trees = (lgb.train({**common, "alpha": level}, data, num_boost_round=ROUNDS) for level in QUANTILES)
         grown.append(tuple(Trees(tree.model_to_string()) for tree in trees))

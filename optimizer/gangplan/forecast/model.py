@@ -24,7 +24,7 @@ from gangplan.forecast.panel import Panel
 from gangplan.forecast.profiles import CORRECTIONS, Correction, late_losses
 from gangplan.forecast.series import Standing, standings
 from gangplan.forecast.survival import Hazard, fit_hazard
-from gangplan.forecast.trees import Trees
+from gangplan.forecast.trees import TREES, Trees
 from gangplan.types import QUANTILES
 
 ROUNDS = 60
@@ -37,17 +37,6 @@ _WEEKS_WORTH = 1.5  # how much wider trees' bands are for having been grown on f
 _SOON = 6  # hours, within which the last value tells more than weeks do
 _GAIN_WEEKS = 30.0  # series x weeks at which half of what trees gained on their own past is believed
 _GAIN_ROWS = 40_000
-TREES: dict[str, object] = {
-    "objective": "quantile",
-    "num_leaves": 5,
-    "learning_rate": 0.05,
-    "min_data_in_leaf": 200,
-    "feature_fraction": 0.5,
-    "lambda_l2": 10.0,
-    "deterministic": True,
-    "force_col_wise": True,
-    "verbosity": -1,
-}
 
 Step = Callable[[int, int], None]
 

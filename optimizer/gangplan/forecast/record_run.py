@@ -19,6 +19,7 @@ from gangplan.forecast import model, plots, trial
 from gangplan.forecast.attempt import code_sha256
 from gangplan.forecast.bundle import bundle_sha256
 from gangplan.forecast.gate import Verdict
+from gangplan.forecast.trees import TREES
 from gangplan.tracking import Store, table_sha256
 from gangplan.types import Usage
 
@@ -102,6 +103,6 @@ def _parameters(found: trial.Trial, settings: Settings) -> list[Param]:
         "event_kinds": ",".join(found.bundle.steering.kinds) or "none",
         "rounds": model.ROUNDS,
         "gangplan": __version__,
-        **{name: value for name, value in model.TREES.items() if name != "verbosity"},
+        **{name: value for name, value in TREES.items() if name != "verbosity"},
     }
     return [Param(name, str(value)) for name, value in named.items()]

@@ -16,6 +16,19 @@ from gangplan.forecast.heavy import importing
 if TYPE_CHECKING:
     from lightgbm import Booster
 
+TREES: dict[str, object] = {
+    "objective": "quantile",
+    "num_leaves": 5,
+    "learning_rate": 0.05,
+    "min_data_in_leaf": 200,
+    "feature_fraction": 0.5,
+    "lambda_l2": 10.0,
+    "deterministic": True,
+    "force_col_wise": True,
+    "verbosity": -1,
+}
+"""How all our trees are grown, whatever they forecast: small, and alike each time."""
+
 
 @dataclass(frozen=True)
 class Trees:

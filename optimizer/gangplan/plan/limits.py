@@ -1,4 +1,4 @@
-"""Which limits a plan had to bend, and at what price; `units` says what one more unit of a kept one would bring."""
+"""Which limits a plan had to bend, and at what price; `marginal` says what one more unit of a kept one would bring."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.first_stage import Model
 from gangplan.plan.limits import Binding, bent_limits
+from gangplan.plan.marginal import kept_limits
 from gangplan.plan.model import build
 from gangplan.plan.policy import PlanPolicy
 from gangplan.plan.policy_file import policy_from
@@ -19,7 +20,6 @@ from gangplan.plan.problem import Counts, Problem, pose
 from gangplan.plan.result import inputs_of, to_plan
 from gangplan.plan.search import Search
 from gangplan.plan.solution import Solution, read_solution
-from gangplan.plan.units import kept_limits
 from gangplan.plan.warm import from_bytes, near_cuts, to_bytes
 from gangplan.plan.whatif import Solved
 from gangplan.progress import Progress, no_progress
