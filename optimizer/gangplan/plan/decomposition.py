@@ -50,6 +50,12 @@ class Master:
         self.engine = Engine(self.form, relaxed=True, seed=problem.settings.seed)
         self._pricing = Engine(self.form, relaxed=True, seed=problem.settings.seed)
 
+    def begin_at(self, other: Master) -> None:
+        """Begin where another problem's master ended, if the two have the same shape."""
+        if self.form.matrix.shape == other.form.matrix.shape:
+            self.engine.basis = other.engine.basis
+            self._pricing.basis = other._pricing.basis
+
     def complete(self, nodes: Array | Counts) -> Array:
         """Return the master's columns that go with these nodes: starts, slacks, commitments."""
         flat = nodes.ravel().astype(float)
@@ -72,11 +78,14 @@ class Master:
 
     def add(self, cuts: list[Cut]) -> None:
         """Bound the paths' costs."""
-        width = len(self.form.cost)
-        columns = [np.concatenate([[self._path_cost[c.path]], self.nodes[c.slope != 0]]) for c in cuts]
-        data = [np.concatenate([[1.0], -c.slope[c.slope != 0]]) for c in cuts]
-        starts = np.concatenate([[0], np.cumsum([len(one) for one in columns])])
-        matrix = csr_array((np.concatenate(data), np.concatenate(columns), starts), shape=(len(cuts), width))
+        slopes = np.stack([cut.slope.ravel() for cut in cuts])
+        used = slopes != 0
+        rows, places = np.nonzero(used)
+        paths = self._path_cost[[cut.path for cut in cuts]]
+        each = np.arange(len(cuts))
+        data = np.concatenate([np.ones(len(cuts)), -slopes[used]])
+        where = np.concatenate([each, rows]), np.concatenate([paths, self.nodes.ravel()[places]])
+        matrix = csr_array((data, where), shape=(len(cuts), len(self.form.cost)))
         self.engine.add_rows(np.array([cut.level(self.problem) for cut in cuts]), matrix)
 
 

@@ -110,23 +110,28 @@ def _carry(model: Model, problem: Problem, name: str, needs: dict[str, Array], l
     groups = list(dict.fromkeys(g for _, g in routes))
     spare: Any = pyo.Var(routes, lost, model.T, bounds=(0, None))
 
+    takers = {g: [a for a, home in routes if home == g] for g in groups}
+    speed = {(a, g): problem.policy.speed(a, problem.groups[g].accelerator) for a, g in routes}
+    homes = {a: [g for b, g in routes if b == a] for a in needs}
+    left = {(g, zone): _pools_outside(problem, g, zone) for g in groups for zone in lost}
+
     def room(m: Model, g: int, zone: str, t: int) -> Any:
-        nodes = sum(
-            float(problem.usable_gpus[p]) * m.nodes[p, t]
-            for p in problem.groups[g].pools
-            if not zone or zone_of(problem, p) != zone
-        )
-        return sum(spare[a, g, zone, t] for a, home in routes if home == g) - nodes <= 0
+        nodes = sum(gpus * m.nodes[p, t] for p, gpus in left[g, zone])
+        return sum(spare[a, g, zone, t] for a in takers[g]) - nodes <= 0
 
     def carried(m: Model, a: str, zone: str, t: int) -> Any:
-        given = sum(
-            problem.policy.speed(a, problem.groups[g].accelerator) * spare[a, g, zone, t] for b, g in routes if b == a
-        )
+        given = sum(speed[a, g] * spare[a, g, zone, t] for g in homes[a])
         return given + gap[a, t] >= float(needs[a][t])
 
     model.add_component(f"{name}_spare", spare)
     model.add_component(f"{name}_room", pyo.Constraint(groups, lost, model.T, rule=room))
     model.add_component(f"latency_{name}", pyo.Constraint(list(needs), lost, model.T, rule=carried))
+
+
+def _pools_outside(problem: Problem, g: int, zone: str) -> list[tuple[int, float]]:
+    """The pools of a group that stand in no such zone (all, where none is named), with their GPUs per node."""
+    pools = [p for p in problem.groups[g].pools if not zone or zone_of(problem, p) != zone]
+    return [(p, float(problem.usable_gpus[p])) for p in pools]
 
 
 def firm_groups(problem: Problem, accelerator: str) -> list[int]:
@@ -189,7 +194,9 @@ def define_carbon_cap(model: Model, problem: Problem) -> None:
     """The nodes' emissions stay within the cap, or exceed it at a price; each kilogram may cost money anyway."""
     cap, carbon = problem.policy.carbon_cap_kg, problem.carbon
     model.emission = pyo.Expression(
-        expr=sum(float(carbon[p, t]) * model.hours[t] * model.nodes[p, t] for p in model.P for t in model.T)
+        expr=sum(
+            float(carbon[p, t]) * model.hours[t] * model.nodes[p, t] for p in model.P for t in model.T if carbon[p, t]
+        )
     )
     model.over_carbon = pyo.Var(bounds=(0, None))
     if cap is not None and carbon.any():
@@ -213,7 +220,7 @@ def first_stage_cost(model: Model, problem: Problem) -> Any:
     """Money for nodes, what starts and changes are worth avoiding, and the prices of bent limits."""
     price, policy, prices = problem.settings.shortage_price, problem.policy, problem.prices
     early = problem.start_hours
-    starts = sum(float(early[p] * prices[p, t]) * model.start[p, t] for p in model.P for t in model.T)
+    starts = sum(float(early[p] * prices[p, t]) * model.start[p, t] for p in model.P if early[p] for t in model.T)
     below = sum(
         below_minimum_price(problem, p, t) * model.hours[t] * model.below_minimum[p, t]
         for p in model.minimum_pools

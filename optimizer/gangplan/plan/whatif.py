@@ -127,6 +127,7 @@ class Solved:
         self.problem = decomposition.problem
         self._paths, self._master, self._cuts = decomposition.paths, decomposition.master, tuple(decomposition.cuts)
         self._relaxed, bound = self._master.relaxed()
+        self._master.complete(nodes)  # questions begin at its basis
         self.answer = self._told(self.problem, nodes, base, bound)
 
     @classmethod
@@ -150,27 +151,28 @@ class Solved:
         Each fleet that is tried is whole already, so that it is an answer and a cut at once. The first is the plan's
         own, moved as the relaxed fleet moves, so that the two plans differ by the question and not by their rounding.
         """
-        began = perf_counter()
-        problem = question.of(self.problem)
-        with PauseGC():  # it would look through the models of the questions before
-            asked = Decomposition(problem, cuts=self._cuts, paths=self._paths)
-        if asked.master.form.matrix.shape == self._master.form.matrix.shape:
-            asked.master.engine.basis = self._master.engine.basis
-        try:
-            relaxed, _ = asked.master.relaxed()
-            tried = self.answer.nodes + relaxed - self._relaxed
-            best = self._whole(problem, asked, tried, THRESHOLDS[0])
-            for turn in range(1, MOST_ROUNDS):
-                spent = perf_counter() - began
-                if best.gap <= problem.settings.mip_gap or spent * (turn + 1) / turn > seconds:
-                    break
-                relaxed, _ = asked.master.relaxed()  # the last try's cuts are in it
-                tried = TOWARDS_MASTER * relaxed + (1 - TOWARDS_MASTER) * tried
-                found = self._whole(problem, asked, tried, THRESHOLDS[turn % len(THRESHOLDS)])
-                best = found.or_cheaper(best)
-            return best
-        finally:
-            self._paths.rebind(self.problem)
+        with PauseGC():  # the collector would look through the models of the questions before
+            try:
+                return self._asked(question.of(self.problem), perf_counter(), seconds)
+            finally:
+                self._paths.rebind(self.problem)
+
+    def _asked(self, problem: Problem, began: float, seconds: float) -> Answer:
+        """Try fleets until one is near enough or the time is over."""
+        asked = Decomposition(problem, cuts=self._cuts, paths=self._paths)
+        asked.master.begin_at(self._master)
+        relaxed, _ = asked.master.relaxed()
+        tried = self.answer.nodes + relaxed - self._relaxed
+        best = self._whole(problem, asked, tried, THRESHOLDS[0])
+        for turn in range(1, MOST_ROUNDS):
+            spent = perf_counter() - began
+            if best.gap <= problem.settings.mip_gap or spent * (turn + 1) / turn > seconds:
+                break
+            relaxed, _ = asked.master.relaxed()  # the last try's cuts are in it
+            tried = TOWARDS_MASTER * relaxed + (1 - TOWARDS_MASTER) * tried
+            found = self._whole(problem, asked, tried, THRESHOLDS[turn % len(THRESHOLDS)])
+            best = found.or_cheaper(best)
+        return best
 
     def _whole(self, problem: Problem, asked: Decomposition, exact: Array, threshold: float) -> Answer:
         """Round a fleet, price it, keep its cuts, and say what is proven with them."""
