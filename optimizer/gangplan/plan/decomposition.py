@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.plan.handover import Array, Engine, compile_model
-from gangplan.plan.model import build, build_master
+from gangplan.plan.model import build_master
 from gangplan.plan.paths import Cut, Paths, Priced, risk
 from gangplan.plan.problem import Counts, Problem
+from gangplan.plan.whole import Whole
 
 TOWARDS_MASTER = 0.35
 """How far from the best point so far towards the master's the next point lies."""
@@ -163,10 +163,8 @@ class Decomposition:
             paths=self.problem.paths.mean(axis=0, keepdims=True),
             supply=self.problem.supply.mean(axis=0, keepdims=True),
         )
-        model: Any = build(mean)
-        form = compile_model(model)
-        answer = Engine(form, relaxed=True, seed=self.problem.settings.seed).run(until - perf_counter())
+        whole = Whole(mean)
+        answer = whole.engine.run(until - perf_counter())
         if answer.values is None:
             return None
-        columns = form.columns_of([model.nodes[p, t] for p in model.P for t in model.T])
-        return self.master.complete(np.maximum(answer.values[columns], 0.0).reshape(self.master.nodes.shape))
+        return self.master.complete(np.maximum(answer.values[whole.nodes], 0.0))

@@ -16,8 +16,7 @@ from time import perf_counter
 import numpy as np
 
 from gangplan.plan.decomposition import Decomposition, Point
-from gangplan.plan.handover import Array, Engine, compile_model
-from gangplan.plan.model import build
+from gangplan.plan.handover import Array, Engine
 from gangplan.plan.paths import Cut
 from gangplan.plan.problem import Counts, Problem
 from gangplan.plan.rounding import THRESHOLDS, afford, mend, round_at
@@ -175,15 +174,12 @@ class Search:
         It is not told of that fleet: a start saved no time, and given in part it once came back as the answer.
         """
         settings = self.problem.settings
-        model = build(self.problem)
-        form = compile_model(model)
-        columns = form.columns_of([model.nodes[p, t] for p in model.P for t in model.T])
-        engine = Engine(form, relaxed=False, seed=settings.seed, gap=settings.mip_gap)
+        engine = Engine(self.whole.form, relaxed=False, seed=settings.seed, gap=settings.mip_gap)
         answer = engine.run(self.seconds_left)
         best = replace(best, bound=max(best.bound, answer.bound))
         if answer.values is None or answer.objective >= best.objective:
             return best
-        nodes = np.rint(answer.values[columns]).astype(np.int64).reshape(best.nodes.shape)
+        nodes = np.rint(answer.values[self.whole.nodes]).astype(np.int64)
         return replace(self._priced(nodes, best.method), bound=best.bound)
 
     def _kept(self, method: str) -> Found:
