@@ -19,7 +19,7 @@ from gangplan.errors import (
 from gangplan.reserve.kueue import names, picture
 from gangplan.reserve.kueue.claim import claim_from
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.record import record_of
+from gangplan.reserve.kueue.record import Records
 from gangplan.reserve.moments import to_us
 from gangplan.testing import a_request
 from gangplan.types import Limit, PodSet, Reservation, ReservationId, ReservationState, Token
@@ -159,25 +159,54 @@ def test_calls_that_kueue_has_nothing_for_are_refused(ledger: KueueLedger) -> No
 def interrupted_release(space: Space, held: Reservation) -> None:
     """Do the first half of a release as a process does that dies then: the record is there, and the Workload too."""
     claim = claim_from(space.workload(held.id))
-    ended = f"{picture.RELEASED}:{to_us(space.clock())}"
-    space.api.create(names.records(space.name), record_of(replace(claim, end=ended), "released by its holder"))
+    Records(space.api, space.name).add(replace(claim, end=f"{picture.RELEASED}:{to_us(space.clock())}"))
 
 
-def test_who_died_while_it_released_has_released(ledger: KueueLedger, space: Space) -> None:
-    """Whoever looks sees the end; the next ledger that keeps house gives the quota back, and nothing else changes."""
-    first, token = held(ledger, "a")
+def interrupted_end(space: Space, held: Reservation) -> None:
+    """Do the first half of any other end: the Workload is marked, and still there."""
+    mark = {names.END: f"{picture.CANCELLED}:{to_us(space.clock())}"}
+    body = {"metadata": {"annotations": mark}}
+    space.api.merge(f"{names.workloads(space.name)}/{held.id}", body)
+
+
+def test_a_release_that_was_broken_off_is_brought_to_its_end(ledger: KueueLedger, space: Space) -> None:
+    """It holds until the next ledger that keeps house gives the quota back, and ended when it was to end."""
+    first, _ = held(ledger, "a")
     interrupted_release(space, first)
-    ended = ledger.get(first.id)
-    assert ended.state is ReservationState.RELEASED
-    with pytest.raises(StaleTokenError, match="is released"):
-        ledger.renew(first.id, token)
-    assert ledger.release(first.id, token) == ledger.cancel(first.id) == ended
-    assert [one.state for one in ledger.list()] == [ReservationState.RELEASED]
+    assert ledger.get(first.id).state is GRANTED
+    assert [one.state for one in ledger.list()] == [GRANTED]
     ledger.close()
     other = space.ledger()
     other.serve()
     assert other.wait(other.submit(a_request("b")).id, timeout=timedelta(seconds=10)).state is GRANTED
-    assert other.get(first.id) == ended
+    assert other.get(first.id).state is ReservationState.RELEASED
+
+
+def test_a_release_that_was_broken_off_does_not_end_what_was_renewed_since(ledger: KueueLedger, space: Space) -> None:
+    """Its holder goes on: only its next release counts."""
+    first, token = held(ledger, "a")
+    interrupted_release(space, first)
+    ledger.renew(first.id, token, timedelta(minutes=50))
+    ledger.tick()
+    assert ledger.get(first.id).state is GRANTED
+    assert ledger.release(first.id, token).state is ReservationState.RELEASED
+
+
+def test_any_other_end_that_was_broken_off_stands(ledger: KueueLedger, space: Space) -> None:
+    """Whoever looks sees the end, nothing changes it, and the next that keeps house gives the quota back."""
+    first, token = held(ledger, "a")
+    interrupted_end(space, first)
+    ended = ledger.get(first.id)
+    assert ended.state is ReservationState.CANCELLED
+    with pytest.raises(StaleTokenError, match="is cancelled"):
+        ledger.renew(first.id, token)
+    assert ledger.release(first.id, token) == ledger.cancel(first.id) == ended
+    space.clock.advance(timedelta(seconds=6))
+    ledger.tick()
+    with pytest.raises(NotFoundError):
+        space.workload(first.id)
+    assert ledger.list() == (ended,)
+    assert held(ledger, "b")[0].state is GRANTED
 
 
 @pytest.mark.parametrize("serves", [False, True])
@@ -198,15 +227,16 @@ def test_what_is_over_is_not_revived_by_another_process(ledger: KueueLedger, spa
 
 
 def test_two_who_end_one_reservation_hear_the_same(ledger: KueueLedger, space: Space) -> None:
-    """Released by some and cancelled by others at once: one end, for all and for good."""
+    """Released by some and cancelled by others at once: one end for all and for good, at the moment of the first."""
     first, token = held(ledger, "a")
     ledgers = [space.ledger() for _ in range(4)]
     for one in ledgers:
         one.serve()
     with ThreadPoolExecutor(8) as pool:
         ends = list(pool.map(lambda n: _end(ledgers[n % 4], first.id, token, n), range(8)))
-    assert {one.state for one in ends} == {ledger.get(first.id).state}
-    assert len({one.ended_at for one in ends}) == 1
+    stands = ledger.get(first.id)
+    assert {one.state for one in ends} == {stands.state}
+    assert stands.ended_at == min(one.ended_at for one in ends if one.ended_at)
 
 
 def _end(ledger: KueueLedger, id: ReservationId, token: Token, number: int) -> Reservation:
@@ -216,7 +246,7 @@ def _end(ledger: KueueLedger, id: ReservationId, token: Token, number: int) -> R
 def test_retention_leaves_nothing_that_could_come_back(ledger: KueueLedger, space: Space) -> None:
     """A record goes after its Workload, also where somebody died between the two."""
     first, _ = held(ledger, "a")
-    interrupted_release(space, first)
+    interrupted_end(space, first)
     assert ledger.compact(space.clock() + HOUR).reservations == 1
     with pytest.raises(NotFoundError, match="there is no reservation"):
         ledger.get(first.id)

@@ -103,7 +103,7 @@ def test_a_grant_has_a_lease_from_its_admission_and_a_token_of_its_own() -> None
     assert granted.granted_at == NOW + timedelta(seconds=1)
     assert granted.expires_at == NOW + HOUR + timedelta(seconds=1)
     assert granted.token is not None
-    item["metadata"]["annotations"][names.LEASE] = f"{granted.token}:{to_us(NOW + timedelta(minutes=5))}"
+    item["metadata"].setdefault("annotations", {})[names.LEASE] = f"{granted.token}:{to_us(NOW + timedelta(minutes=5))}"
     assert picture(claim_from(item), to_us(NOW)).expires_at == NOW + timedelta(minutes=5)
     item["metadata"]["annotations"][names.LEASE] = f"{granted.token - 1}:{to_us(NOW + timedelta(minutes=5))}"
     assert picture(claim_from(item), to_us(NOW)).expires_at == granted.expires_at

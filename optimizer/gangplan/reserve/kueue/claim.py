@@ -112,7 +112,8 @@ class Claim:
 def claim_from(item: Object) -> Claim:
     """Read a Workload."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
-    notes, labels = meta.get("annotations", {}), meta.get("labels", {})
+    said = spec["podSets"][0]["template"].get("metadata", {})
+    notes, labels = ({**said.get(kind, {}), **meta.get(kind, {})} for kind in ("annotations", "labels"))
     owner = next(iter(meta.get("ownerReferences", ())), None)
     admission: Object = status.get("admission") or {}
     stats: Object = status.get("schedulingStats") or {}

@@ -45,12 +45,10 @@ Picture = Callable[[Claim], Reservation]
 class Keeper:
     """The mirror of one LocalQueue's reservations, and one worker that does what is due."""
 
-    def __init__(self, api: Api, namespace: str, queue: str, clock: Clock, ahead: timedelta, show: Picture) -> None:
+    def __init__(self, api: Api, pen: Pen, queue: str, clock: Clock, ahead: timedelta, show: Picture) -> None:
         self._clock, self._ahead, self._show = clock, ahead, show
-        self._pen = Pen(api, namespace)
-        self._namespace = namespace
-        selector = f"{names.MANAGED}=gangplan,{names.QUEUE}={queue}"
-        self._mirror = Mirror(api, names.workloads(namespace), _ours, self._heard, labelSelector=selector)
+        self._pen, self._namespace, self._queue = pen, pen.namespace, queue
+        self._mirror = Mirror(api, names.workloads(pen.namespace), self._ours, self._heard)
         self._subscribers = Subscribers()
         self._news = Condition()  # guards what follows, and wakes the worker
         self._due: list[tuple[int, int, str]] = []  # moment, number, Workload
@@ -58,11 +56,10 @@ class Keeper:
         self._gone: dict[str, Claim] = {}  # as last heard of, where somebody waits to hear how it ended
         self._numbers = count()
         self._waiting: dict[str, list[Event]] = {}
-        self._queue = queue
         self._ended: set[str] = set()  # what may have a record, by all that was heard of
         self._learned = 0  # the mirror's list since when that is all; 0: never
         self._starting, self._started, self._closed = Lock(), False, False
-        self._worker = Thread(target=self._work, name=f"keeper {namespace}/{queue}", daemon=True)
+        self._worker = Thread(target=self._work, name=f"keeper {pen.namespace}/{queue}", daemon=True)
 
     # ------------------------------------------------------------ what others ask of it
 
@@ -81,7 +78,7 @@ class Keeper:
         Read after the mirror's list: what went before that has its record, and what goes later is heard of.
         """
         lists = self._mirror.steady
-        self._ended |= self._pen.ended_names(self._queue)
+        self._ended |= self._pen.records.names(self._queue)
         self._learned = lists
 
     def surely_new(self, id: str) -> bool:
@@ -90,6 +87,11 @@ class Keeper:
         Events come in order: once the mirror has seen a Workload, it has heard of all that went before it was created.
         """
         return self._learned == self._mirror.steady > 0 and id not in self._ended
+
+    def surely_first(self, claim: Claim) -> bool:
+        """Tell whether a Workload is the first of its id."""
+        seen = self.seen(claim.name)
+        return seen is not None and seen.uid == claim.uid and self.surely_new(claim.name)
 
     @property
     def mirror(self) -> Mirror[Claim]:
@@ -144,6 +146,11 @@ class Keeper:
             self._worker.join(timeout=5)
 
     # ------------------------------------------------------------ the mirror's thread
+
+    def _ours(self, item: Object) -> Claim | None:
+        """Return a reservation of this queue; a Workload that only carries our labels is none."""
+        claim = claim_from(item)
+        return claim if claim.request and claim.our_queue == self._queue else None
 
     def _heard(self, name: str, before: Claim | None, now: Claim | None) -> None:
         """Take in a change: wake who waits for it, and note when something is to be done."""
@@ -212,7 +219,7 @@ class Keeper:
         if claim is not None:
             self._tell(self.settle(claim, ready=True))
         elif (last := self._gone.get(name)) is not None:
-            self._tell(self._pen.ended(last.name) or _deleted(last, to_us(self._clock())))
+            self._tell(self._pen.records.of(last.name) or _deleted(last, to_us(self._clock())))
             del self._gone[name]
 
     def _check(self, name: str) -> None:
@@ -220,9 +227,9 @@ class Keeper:
         claim = self._mirror.there.get(name)
         if claim is None or not claim.reserved:
             return
-        over = self._pen.ended(claim.name)
-        if over is not None:
-            self._pen.drop(claim, over.end)
+        over = self._pen.records.of(claim.name)
+        if over is not None and over_already(claim, over):
+            self._pen.delete(claim)
             self._tell(over)
             return
         with self._news:
@@ -251,18 +258,20 @@ class Keeper:
     def _act(self, claim: Claim, now: int, ready: bool) -> Claim:
         moment = from_us(now)
         request = request_of(claim.request)
+        if claim.end:
+            return self._pen.finish(claim)
         if picture.ended_by_time(claim):
-            return claim if claim.owner else self._pen.end(claim, picture.EXPIRED, "walltime", moment)
+            return claim if claim.owner else self._pen.end(claim, picture.EXPIRED, moment)
         if claim.evicted:
             return self._complete(claim, now)
         if claim.safe:
             lease = picture.lease_of(claim, request)
             if lease is not None and lease.end <= now:
-                return self._pen.end(claim, picture.EXPIRED, "the lease ran out", moment)
+                return self._pen.end(claim, picture.EXPIRED, moment)
             return self._pen.ready(claim, moment) if ready else claim
         latest = picture.last_start(request)
         if latest is not None and latest < now and not claim.evictions:
-            return self._pen.end(claim, picture.EXPIRED, "it was not started by its latest start", moment)
+            return self._pen.end(claim, picture.EXPIRED, moment)
         return self._pen.queue(claim) if not claim.queue else claim
 
     def _complete(self, claim: Claim, now: int) -> Claim:
@@ -273,9 +282,8 @@ class Keeper:
         """
         if claim.owner:
             return claim
-        mark = claim.marks["Evicted"]
         if picture.preempted(claim):
-            return self._pen.end(claim, picture.PREEMPTED, mark.message, from_us(now))
+            return self._pen.end(claim, picture.PREEMPTED, from_us(now))
         reserved = claim.marks["QuotaReserved"].since
         if now < reserved + SECOND:
             with self._news:
@@ -284,10 +292,9 @@ class Keeper:
         return self._pen.requeue(claim, from_us(now))
 
 
-def _ours(item: Object) -> Claim | None:
-    """Return a reservation; a Workload that only carries our labels is none."""
-    claim = claim_from(item)
-    return claim if claim.request else None
+def over_already(claim: Claim, over: Claim) -> bool:
+    """Tell whether a Workload is the rest of what is over: made anew by who did not know, or released by who died."""
+    return claim.uid != over.uid or (not claim.owner and (claim.token, claim.lease) == (over.token, over.lease))
 
 
 def _deleted(last: Claim, now: int) -> Claim:

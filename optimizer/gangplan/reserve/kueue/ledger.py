@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
@@ -18,10 +19,9 @@ from gangplan.reserve.codec import id_of
 from gangplan.reserve.kueue import names, picture
 from gangplan.reserve.kueue.annotation import annotation_of, request_of
 from gangplan.reserve.kueue.claim import Claim, claim_from
-from gangplan.reserve.kueue.keeper import Keeper
+from gangplan.reserve.kueue.keeper import Keeper, over_already
 from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.queues import View, read_view
-from gangplan.reserve.kueue.record import claim_of
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.workload import adopted_workload, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.writing import Pen
@@ -72,7 +72,7 @@ class KueueLedger(WaitingLedger, Refusals):
         self._view: tuple[View, float] | None = None
         self._looking = Lock()
         self._outlook = Outlook(api, place.namespace, clock, self.view)
-        self._keeper = Keeper(api, place.namespace, place.queue, clock, place.ahead, self._show)
+        self._keeper = Keeper(api, self._pen, place.queue, clock, place.ahead, self._show)
 
     @property
     def api(self) -> Api:
@@ -127,12 +127,12 @@ class KueueLedger(WaitingLedger, Refusals):
         if claim is None:
             return self._again(self._read(id), request)
         new = bool(claim.queue) and self._keeper.surely_new(id)
-        if not new and (over := self._pen.ended(id)):
+        if not new and (over := self._pen.records.of(id)):
             return self._again(over, request, claim)
         if not claim.queue:
             return self._picture(claim)
         seen = self._keeper.until(id, picture.decided, place.settle.total_seconds())
-        if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.ended(id)):
+        if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.records.of(id)):
             return self._again(over, request, claim)
         return self._picture(seen or self._read(id))
 
@@ -142,7 +142,7 @@ class KueueLedger(WaitingLedger, Refusals):
             refuse_late(request, self._clock())
         except InputError:
             id = id_of(request.request_key)
-            if self._pen.there(id) or self._pen.ended(id):
+            if self._pen.there(id) or self._pen.records.of(id):
                 return None
             raise
         try:
@@ -153,7 +153,7 @@ class KueueLedger(WaitingLedger, Refusals):
     def _again(self, claim: Claim, request: GangRequest, revived: Claim | None = None) -> Reservation:
         """Answer a key that is known; a Workload that this submit has made for what is over goes again."""
         if revived is not None:
-            self._pen.drop(revived, claim.end)
+            self._pen.forget(revived)
         if claim.request != annotation_of(request):
             raise KeyConflictError(f"request_key: {request.request_key!r} was used with another body: choose another")
         return self.get(ReservationId(claim.name))
@@ -171,10 +171,7 @@ class KueueLedger(WaitingLedger, Refusals):
             if not claim.safe or claim.token != token or lease is None or picture.opens_later(claim, request, now):
                 raise self._stale(claim, "renewed")
             wanted = now + (span_us(request.duration) if ttl is None else span_us(ttl))
-            kept = self._pen.lease(claim, token, min(wanted, lease.hard_end))
-            if over := self._pen.ended(id):  # who ended it may have died before its Workload was gone
-                raise self._stale(over, "renewed")
-            return kept
+            return self._pen.lease(claim, token, min(wanted, lease.hard_end))
 
         return self._write(id, act)
 
@@ -187,7 +184,7 @@ class KueueLedger(WaitingLedger, Refusals):
                 return claim
             if claim.token != token or not claim.safe:
                 raise self._stale(claim, "released")
-            return self._pen.end(claim, picture.RELEASED, "released by its holder", self._clock())
+            return self._pen.end(claim, picture.RELEASED, self._clock())
 
         return self._write(id, act)
 
@@ -197,7 +194,7 @@ class KueueLedger(WaitingLedger, Refusals):
         def act(claim: Claim) -> Claim:
             if picture.state_of(claim).final:
                 return claim
-            return self._pen.end(claim, picture.CANCELLED, "cancelled", self._clock())
+            return self._pen.end(claim, picture.CANCELLED, self._clock())
 
         return self._write(id, act)
 
@@ -256,7 +253,9 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def _read(self, id: ReservationId) -> Claim:
         claim = self._pen.there(id)
-        claim = self._pen.ended(id) or claim  # looked up last: a record is there before its Workload goes
+        if claim is None or not self._keeper.surely_first(claim):
+            over = self._pen.records.of(id)  # looked up last: a record is there before its Workload goes
+            claim = over if claim is None or (over and over.uid != claim.uid) else claim
         if claim is None:
             where = f"{self._place.namespace}/{self._place.queue}"
             raise NotFoundError(f"id: there is no reservation {id!r} in {where}: list them with `gangplan status`")
@@ -310,23 +309,22 @@ class KueueLedger(WaitingLedger, Refusals):
     def _claims(self) -> list[Claim]:
         """Return all reservations in order of arrival, after what was due: what is told as final has been written."""
         live, over = self._everything()
-        found = [self._kept(claim) for claim in live if claim.name not in over]
-        return sorted([*found, *over.values()], key=lambda claim: claim.submitted)
+        found = {claim.name: self._kept(claim) for claim in live if not _revived(claim, over)}
+        return sorted((over | found).values(), key=lambda claim: claim.submitted)
 
     def _kept(self, claim: Claim) -> Claim:
         """Return a reservation after what was due, or as it was where somebody else was faster."""
         try:
             return self._settled(claim)
         except (ConflictError, NotFoundError):
-            return self._pen.ended(claim.name) or self._pen.there(claim.name) or claim
+            return self._pen.there(claim.name) or self._pen.records.of(claim.name) or claim
 
     def _everything(self) -> tuple[list[Claim], dict[str, Claim]]:
         """Return the reservations' Workloads, and by name those that are over; these are read last, and count."""
-        of_ours = {"labelSelector": f"{names.MANAGED}=gangplan,{names.QUEUE}={self._place.queue}"}
-        space = self._place.namespace
-        live = [claim for item in self._api.items(names.workloads(space), **of_ours) if (claim := claim_from(item))]
-        over = [claim_of(item) for item in self._api.items(names.records(space), **of_ours)]
-        return [claim for claim in live if claim.request], {claim.name: claim for claim in over}
+        space, queue = self._place.namespace, self._place.queue
+        every = [claim_from(item) for item in self._api.items(names.workloads(space))]
+        live = [claim for claim in every if claim.request and claim.our_queue == queue]
+        return live, self._pen.records.all(queue)
 
     # ------------------------------------------------------------ waiting
 
@@ -350,8 +348,10 @@ class KueueLedger(WaitingLedger, Refusals):
         """See `Ledger.tick`: complete evictions, expire leases, queue windows, delete Workloads of what is over."""
         live, over = self._everything()
         for claim in live:
-            if claim.name in over:
-                self._pen.drop(claim, over[claim.name].end)
+            ended = over.get(claim.name)
+            if ended is not None and not claim.end and over_already(claim, ended):
+                with suppress(ConflictError):  # somebody writes it: the next look decides
+                    self._pen.delete(claim)
             else:
                 self._kept(claim)
 
@@ -362,13 +362,13 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def compact(self, before: datetime) -> Compacted:
         """See `Ledger.compact`: delete what ended before a moment; there is no log to fold."""
-        limit, now, gone = require_utc("before", before), to_us(self._clock()), 0
-        for claim in self._claims():
-            one = picture.picture(claim, now)
-            if one.state.final and one.ended_at is not None and one.ended_at < limit:
-                self._pen.forget(claim)
-                gone += 1
-        return Compacted(reservations=gone, changes=0)
+        limit, now = require_utc("before", before), to_us(self._clock())
+        every = {claim.name: (claim, picture.picture(claim, now)) for claim in self._claims()}
+        old = {id for id, (_, one) in every.items() if one.ended_at is not None and one.ended_at < limit}
+        for id in old:
+            self._pen.forget(every[id][0])
+        self._pen.records.forget(self._place.queue, old)
+        return Compacted(reservations=len(old), changes=0)
 
     def close(self) -> None:
         """See `Ledger.close`."""
@@ -385,3 +385,9 @@ class KueueLedger(WaitingLedger, Refusals):
             elif item.get("spec", {}).get("unschedulable"):
                 found[item["metadata"]["name"]] = NodeState.DRAINING
         return found
+
+
+def _revived(claim: Claim, over: Mapping[str, Claim]) -> bool:
+    """Tell whether a Workload was made anew for what is over."""
+    ended = over.get(claim.name)
+    return ended is not None and ended.uid != claim.uid

@@ -16,10 +16,13 @@ LEASE = "gangplan.io/lease"
 """<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
 
 END = "gangplan.io/end"
-"""How a reservation ended that a Job had adopted: its Workload stays until the Job goes."""
+"""How a reservation ended: no Workload of ours that has it is any more than a rest."""
 
 RECORD = "gangplan-ended-"
-"""Before a reservation's id: the ConfigMap that says how it ended."""
+"""Begins the names of the ConfigMaps that say how reservations ended."""
+
+ENDED = "ended.gangplan.io/"
+"""Before a reservation's id: the label of the ConfigMap that says how it ended."""
 
 ACCELERATOR = "gangplan.io/accelerator"
 RACK = "gangplan.io/rack"

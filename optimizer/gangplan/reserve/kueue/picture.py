@@ -38,6 +38,9 @@ _READY_AFTER = 3 * SECOND
 """What lives shorter never says that its pods are ready. Kueue's clock counts whole seconds: 1 may be over at once."""
 
 
+_GOES_BY = 5 * SECOND
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lease:
     """A grant as the clock has it, in microseconds: from when, to when, and no renewal past which end."""
@@ -193,8 +196,10 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
 
     What Kueue evicted is to be completed at once, as the one that it makes room for waits for that.
     """
-    if claim.finished or claim.deleted or claim.end or not claim.request:
+    if claim.finished or claim.deleted or not claim.request:
         return None
+    if claim.end:  # who ended it lets it go at once, or has died
+        return None if claim.owner else int(claim.end.partition(":")[2]) + _GOES_BY
     if claim.evicted or ended_by_time(claim):
         return now
     request = request_of(claim.request)

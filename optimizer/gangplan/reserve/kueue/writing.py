@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from gangplan.errors import NotFoundError
-from gangplan.kube.api import NAMES_ONLY, Api, ConflictError, Object
-from gangplan.reserve.kueue import names
+from gangplan.kube.api import Api, ConflictError, Object
+from gangplan.reserve.kueue import names, picture
 from gangplan.reserve.kueue.claim import Claim, claim_from
-from gangplan.reserve.kueue.record import claim_of, record_of
+from gangplan.reserve.kueue.record import Records
 from gangplan.reserve.moments import to_us
 from gangplan.types import Token
 
@@ -21,59 +21,62 @@ class Pen:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
-        self._namespace = namespace
+        self.namespace = namespace
+        self.records = Records(api, namespace)
 
     def create(self, body: Object) -> Claim | None:
         """Create a Workload; None when there is one of that name."""
         try:
-            return claim_from(self._api.create(names.workloads(self._namespace), body))
+            return claim_from(self._api.create(names.workloads(self.namespace), body))
         except ConflictError:
             return None
 
-    def end(self, claim: Claim, reason: str, message: str, now: datetime) -> Claim:
-        """End a reservation: record it, then give its quota back; where it had ended already, return how."""
-        over = replace(claim, end=f"{reason}:{to_us(now)}")
-        try:
-            self._api.create(names.records(self._namespace), record_of(over, message))
-        except ConflictError:
-            over = self.ended(claim.name) or over
-        self.drop(claim, over.end)
-        return over
+    def end(self, claim: Claim, reason: str, now: datetime) -> Claim:
+        """End a reservation as it was last seen; raise ConflictError where it was written meanwhile.
 
-    def ended(self, name: str) -> Claim | None:
-        """Return a reservation that is over by its record; None where there is none."""
-        try:
-            return claim_of(self._api.get(f"{names.records(self._namespace)}/{names.RECORD}{name}"))
-        except NotFoundError:
-            return None
-
-    def ended_names(self, queue: str) -> set[str]:
-        """Return the ids of all reservations of a queue that have a record."""
-        selector = f"{names.MANAGED}=gangplan,{names.QUEUE}={queue}"
-        every = self._api.items(names.records(self._namespace), accept=NAMES_ONLY, labelSelector=selector)
-        return {str(one["metadata"]["name"]).removeprefix(names.RECORD) for one in every}
-
-    def drop(self, claim: Claim, end: str) -> None:
-        """Delete the Workload of what is over; one that a Job has adopted is stopped by Kueue instead.
-
-        A Job whose Workload goes would run on without quota. So that one is deactivated: Kueue suspends the Job, and
-        counts the quota until its pods are gone. It is never made active again.
+        A release is done by the Workload's going. All else is first marked on the Workload, and so is what a Job has
+        adopted: it would run on without quota, so Kueue stops it, and counts the quota until its pods are gone.
         """
-        while not self._dropped(claim, end):
-            now = self.there(claim.name)
-            if now is None or now.uid != claim.uid:
-                return
-            claim = now
+        end = f"{reason}:{to_us(now)}"
+        if reason != picture.RELEASED or claim.owner:
+            return self.finish(self._marked(claim, end))
+        over = replace(claim, end=end)
+        self.records.add(over)
+        return over if self.delete(claim) else self.records.of(claim.name) or over
 
-    def _dropped(self, claim: Claim, end: str) -> bool:
-        """Tell whether a Workload went, or was deactivated, as it was last seen."""
-        with suppress(ConflictError, NotFoundError):
-            if not claim.owner:
-                self._api.delete(self._path(claim.name), preconditions=_exactly(claim))
-            elif not claim.end:
-                self._apply(claim, notes={names.END: end}, active=False)
-            return True
-        return False
+    def finish(self, marked: Claim) -> Claim:
+        """Record how a reservation ended whose Workload is marked, then let that go, unless a Job has it."""
+        self.records.add(marked)
+        left: Claim | None = marked
+        while left is not None and left.uid == marked.uid and not left.owner:
+            try:
+                self.delete(left)
+                break
+            except ConflictError:
+                left = self.there(marked.name)
+                if left is not None and left.owner:
+                    self._marked(left, marked.end)
+        return marked
+
+    def _marked(self, claim: Claim, end: str) -> Claim:
+        """Mark a Workload as ended; one that a Job has is deactivated, so that Kueue stops the Job."""
+        return self._apply(claim, notes={names.END: end}, **({"active": False} if claim.owner else {}))
+
+    def delete(self, claim: Claim) -> bool:
+        """Delete a Workload as it was last seen; tell whether it was there."""
+        return self._deleted(claim, uid=claim.uid, resourceVersion=claim.version)  # a Job may have adopted it meanwhile
+
+    def forget(self, claim: Claim) -> None:
+        """Delete the Workload of what is over, whatever became of it."""
+        with suppress(ConflictError):  # it is another one by now
+            self._deleted(claim, uid=claim.uid)
+
+    def _deleted(self, claim: Claim, **exactly: str) -> bool:
+        try:
+            self._api.delete(self._path(claim.name), preconditions=exactly)
+        except NotFoundError:
+            return False
+        return True
 
     def there(self, name: str) -> Claim | None:
         """Read a Workload as it stands now; None where there is none."""
@@ -115,14 +118,8 @@ class Pen:
         }
         return claim_from(self._api.merge(f"{self._path(claim.name)}/status", body))
 
-    def forget(self, claim: Claim) -> None:
-        """Delete what is left of a reservation that is over: its Workload first, so that it cannot come back."""
-        for path in (self._path(claim.name), f"{names.records(self._namespace)}/{names.RECORD}{claim.name}"):
-            with suppress(NotFoundError):
-                self._api.delete(path)
-
     def _path(self, name: str) -> str:
-        return f"{names.workloads(self._namespace)}/{name}"
+        return f"{names.workloads(self.namespace)}/{name}"
 
     def _apply(self, claim: Claim, *, notes: dict[str, str] | None = None, **spec: Any) -> Claim:
         """Write what is ours: all of it each time, as what an apply leaves out is taken away."""
@@ -146,8 +143,3 @@ def _condition(kind: str, holds: bool, reason: str, message: str, now: datetime)
         "message": message,
         "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-
-
-def _exactly(claim: Claim) -> dict[str, str]:
-    """Return what a Workload must be to be deleted: a Job may have adopted it meanwhile."""
-    return {"uid": claim.uid, "resourceVersion": claim.version}
