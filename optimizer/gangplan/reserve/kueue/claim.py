@@ -112,8 +112,8 @@ class Claim:
 def claim_from(item: Object) -> Claim:
     """Read a Workload."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
-    said = spec["podSets"][0]["template"].get("metadata", {})
-    notes, labels = ({**said.get(kind, {}), **meta.get(kind, {})} for kind in ("annotations", "labels"))
+    notes: dict[str, str] = meta.get("annotations", {})
+    submitted, our_queue, request = _said(notes, spec["podSets"][0]["template"].get("metadata", {}))
     owner = next(iter(meta.get("ownerReferences", ())), None)
     admission: Object = status.get("admission") or {}
     stats: Object = status.get("schedulingStats") or {}
@@ -125,13 +125,13 @@ def claim_from(item: Object) -> Claim:
         version=meta.get("resourceVersion", ""),
         created=us_from(meta["creationTimestamp"]) if "creationTimestamp" in meta else 0,
         queue=spec.get("queueName", ""),
-        our_queue=labels.get(names.QUEUE, "") if labels.get(names.MANAGED) == "gangplan" else "",
+        our_queue=our_queue,
         priority=spec.get("priority", 0),
         active=spec.get("active", True),
         deleted="deletionTimestamp" in meta,
         owner=f"{owner['kind']} {owner['name']}" if owner else "",
-        request=notes.get(names.REQUEST, ""),
-        submitted=int(notes.get(names.SUBMITTED, 0)),
+        request=request,
+        submitted=submitted,
         lease=notes.get(names.LEASE, ""),
         end=notes.get(names.END, ""),
         limit_s=spec.get("maximumExecutionTimeSeconds"),
@@ -142,6 +142,14 @@ def claim_from(item: Object) -> Claim:
         shares=tuple(_share(one) for one in admission.get("podSetAssignments", ())),
         evictions=sum(one["count"] for one in stats.get("evictions", ())),
     )
+
+
+def _said(notes: dict[str, str], template: Object) -> tuple[int, str, str]:
+    """Return when a reservation was submitted, for which queue, and its request; of what is not ours, nothing."""
+    text = notes.get(names.RESERVATION) or template.get("annotations", {}).get(names.RESERVATION, "")
+    submitted, _, rest = text.partition(" ")
+    queue, _, request = rest.partition(" ")
+    return (int(submitted), queue, request) if submitted.isdecimal() and request else (0, "", "")
 
 
 def us_from(text: str) -> int:

@@ -6,18 +6,17 @@ GROUP = "kueue.x-k8s.io"
 VERSION = f"{GROUP}/v1beta2"
 API = f"/apis/{VERSION}"
 
-MANAGED = "app.kubernetes.io/managed-by"
-QUEUE = "gangplan.io/queue"
-"""Label of ours: the LocalQueue that a reservation is for, though it is not queued before its window."""
+RESERVATION = "gangplan.io/reservation"
+"""<microsecond of its submit> <LocalQueue that it is for, though it is not queued before its window> <its request>."""
 
-REQUEST = "gangplan.io/request"
-SUBMITTED = "gangplan.io/submitted"
 LEASE = "gangplan.io/lease"
 """<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
 
 END = "gangplan.io/end"
 """How a reservation ended: no Workload of ours that has it is any more than a rest."""
 
+MANAGED = "app.kubernetes.io/managed-by"
+QUEUE = "gangplan.io/queue"
 RECORD = "gangplan-ended-"
 """Begins the names of the ConfigMaps that say how reservations ended."""
 

@@ -134,10 +134,7 @@ def _said(request: GangRequest, queue: str, now: datetime) -> Object:
     Kueue applies a Workload's own labels and annotations anew with each write of its status (by server-side apply):
     with any of ours there, a reservation costs the API server a sixth more.
     """
-    return {
-        "labels": {names.MANAGED: "gangplan", names.QUEUE: queue},
-        "annotations": {names.REQUEST: annotation_of(request), names.SUBMITTED: str(to_us(now))},
-    }
+    return {"annotations": {names.RESERVATION: f"{to_us(now)} {queue} {annotation_of(request)}"}}
 
 
 def _workload(
