@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -173,14 +174,16 @@ def paced(client: Client, count: int, threads: int, rate: int) -> list[float]:
 def in_turns(
     cluster: Cluster, rounds: int, measure: Callable[[Client], T], progress: Progress
 ) -> tuple[list[T], list[T]]:
-    """Measure our ledger and the bare client in short rounds, in turns, each first as often: what else the machine
-    does meets both. The first round of each is for warmth and does not count.
+    """Measure our ledger and the bare client in short rounds, who comes first drawn each time: what else the machine
+    does meets both, and what the servers do every few seconds (they collect garbage) meets neither more often than the
+    other. The first round of each is for warmth and does not count.
     """
     ours, other = Ours(cluster), Bare(cluster)
     found: dict[Client, list[T]] = {ours: [], other: []}
+    draw = random.Random(7)
     for number in range(rounds + 1):
         progress(number, rounds + 1, "rounds")
-        for client in (ours, other) if number % 2 else (other, ours):
+        for client in draw.sample((ours, other), 2):
             found[client].append(measure(client))
     for client in found:
         client.close()

@@ -108,7 +108,7 @@ def test_the_doctor_names_what_is_missing_and_the_remedy(least: Api, space: Spac
     role["rules"] = [rule for rule in role["rules"] if not lacking & set(rule["resources"])]
     space.api.call("PUT", path, role)
     bad = until(lambda: [one for one in examine(least, Place(namespace=space.name, queue="queue")) if one.level == BAD])
-    of_records = [f"right to {verb} configmaps" for verb in ("get", "list", "create", "delete")]
+    of_records = [f"right to {verb} configmaps" for verb in ("list", "create", "delete")]
     assert [one.what for one in bad] == ["right to patch workloads/status.kueue.x-k8s.io", *of_records]
     assert "gangplan kube manifests" in bad[0].remedy
     ledger = space.ledger()

@@ -31,7 +31,7 @@ def nodes_of(space: Space, job: str) -> list[str]:
 
 
 def test_a_job_runs_where_its_reservation_said(space: Space) -> None:
-    """The nodes in the placements are the nodes that its pods were bound to, one pod of 8 GPUs on each."""
+    """On the nodes in the placements, one pod of 8 GPUs on each; history outlives the Job, its Workload does not."""
     space.queue({space.flavor(topology="gangplan"): 64})
     ledger = space.ledger()
     job = a_job(space.name, "step", pods=3, gpus=8, runs_for="2s")
@@ -45,6 +45,11 @@ def test_a_job_runs_where_its_reservation_said(space: Space) -> None:
     assert sorted(bound) == sorted(place.node for place in held.placements)
     until(lambda: condition(space.api.get(f"{jobs(space.name)}/step"), "Complete") == "True")
     until(lambda: ledger.get(held.id).state is ReservationState.RELEASED)
+    ended = ledger.get(held.id)
+    space.api.delete(f"{jobs(space.name)}/step", propagationPolicy="Background")
+    until(lambda: held.id not in {one["metadata"]["name"] for one in space.api.items(names.workloads(space.name))})
+    assert (ledger.get(held.id).state, ledger.get(held.id).ended_at) == (ended.state, ended.ended_at)
+    assert [one.id for one in ledger.history()] == [held.id]
 
 
 def test_a_hanging_job_is_ended_at_its_walltime(space: Space, queue: str) -> None:

@@ -57,6 +57,7 @@ class Keeper:
         self._numbers = count()
         self._waiting: dict[str, list[Event]] = {}
         self._ended: set[str] = set()  # what may have a record, by all that was heard of
+        self._recorded: set[str] = set()  # Workloads that are over with their Job, and have a record
         self._learned = 0  # the mirror's list since when that is all; 0: never
         self._starting, self._started, self._closed = Lock(), False, False
         self._worker = Thread(target=self._work, name=f"keeper {pen.namespace}/{queue}", daemon=True)
@@ -258,10 +259,12 @@ class Keeper:
     def _act(self, claim: Claim, now: int, ready: bool) -> Claim:
         moment = from_us(now)
         request = request_of(claim.request)
+        if picture.over_by_kueue(claim):
+            return self._remember(claim)
         if claim.end:
             return self._pen.finish(claim)
         if picture.ended_by_time(claim):
-            return claim if claim.owner else self._pen.end(claim, picture.EXPIRED, moment)
+            return self._pen.end(claim, picture.EXPIRED, moment)
         if claim.evicted:
             return self._complete(claim, now)
         if claim.safe:
@@ -273,6 +276,14 @@ class Keeper:
         if latest is not None and latest < now and not claim.evictions:
             return self._pen.end(claim, picture.EXPIRED, moment)
         return self._pen.queue(claim) if not claim.queue else claim
+
+    def _remember(self, claim: Claim) -> Claim:
+        """Record how what a Job had adopted ended: its Workload goes with the Job."""
+        if claim.uid not in self._recorded:
+            if self._pen.records.of(claim.name) is None:
+                self._pen.records.add(replace(claim, end=picture.end_of(claim)))
+            self._recorded.add(claim.uid)
+        return claim
 
     def _complete(self, claim: Claim, now: int) -> Claim:
         """Complete an eviction: a preempted gang is over, one that lost its place to an outage waits again.

@@ -80,6 +80,18 @@ def ended_by_time(claim: Claim) -> bool:
     return not claim.active and any(_BY_TIME in words for words in said)
 
 
+def over_by_kueue(claim: Claim) -> bool:
+    """Tell whether what a Job adopted is over without us: the Job ended, or outlived its walltime."""
+    return bool(claim.owner) and (claim.finished or (ended_by_time(claim) and not claim.end))
+
+
+def end_of(claim: Claim) -> str:
+    """Return how a reservation ended that is over by itself, as our own ends are written."""
+    state = state_of(claim)
+    reason = next(name for name, said in _ENDS.items() if said is state)
+    return f"{reason}:{ended(claim, lease_of(claim, request_of(claim.request)))}"
+
+
 def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
     """Return the lease of what holds slots: from its admission, or from its window's opening if that is later."""
     admitted, token = claim.admitted, claim.token
@@ -196,7 +208,11 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
 
     What Kueue evicted is to be completed at once, as the one that it makes room for waits for that.
     """
-    if claim.finished or claim.deleted or not claim.request:
+    if claim.deleted or not claim.request:
+        return None
+    if over_by_kueue(claim):
+        return now
+    if claim.finished:
         return None
     if claim.end:  # who ended it lets it go at once, or has died
         return None if claim.owner else int(claim.end.partition(":")[2]) + _GOES_BY
