@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
@@ -398,8 +398,8 @@ def moment(reservation: Reservation) -> datetime:
     return start or datetime.max.replace(tzinfo=UTC)
 
 
-def search(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> None:
-    """Look for calls that break an invariant: the same ones each time."""
+def search(machine: type[RuleBasedStateMachine], *, examples: int, steps: int, shrink: bool = True) -> None:
+    """Look for calls that break an invariant: the same ones each time; shrinking takes long on slow ledgers."""
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -409,5 +409,6 @@ def search(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -
             suppress_health_check=list(HealthCheck),
             derandomize=True,
             database=None,
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         ),
     )
