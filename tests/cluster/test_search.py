@@ -68,7 +68,7 @@ class KueueMachine(LedgerMachine):
     @invariant()
     def what_is_granted_is_what_kueue_counts(self) -> None:
         """Once its count has come after."""
-        until(lambda: self.held() == self.counted(), why=f"{self.held()} are held, Kueue counts {self.counted()}")
+        until(lambda: self.held() == self.counted(), why="what is held is not what Kueue counts")
 
     def held(self) -> int:
         """Return the GPUs of all that is granted, or kept for a window that opens soon."""
