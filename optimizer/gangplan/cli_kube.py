@@ -87,8 +87,9 @@ def run(
         )
         held = adoption.reserve_for(ledger, request, body)
         held = ledger.wait(held.id, timeout=parse_span("--wait", wait))
-        adoption.start(ledger, held.id, body)
-    said = {"id": held.id, "state": held.state, "manifest": body["metadata"]["name"], "kind": body["kind"]}
+        started = adoption.start(ledger, held.id, body)
+    name = body["metadata"].get("name") or started["metadata"]["name"]
+    said = {"id": held.id, "state": held.state, "manifest": name, "kind": body["kind"]}
     emit(as_json, said, lambda said: f"{said['kind']} {said['manifest']} runs on reservation {said['id']}")
 
 

@@ -12,12 +12,13 @@ from gangplan.errors import ForbiddenError
 from gangplan.kube.api import Api, connect
 from gangplan.kube.manifests import manifests, rights
 from gangplan.reserve.kueue import adoption, names
-from gangplan.reserve.kueue.doctor import BAD, GOOD, examine
+from gangplan.reserve.kueue.doctor import BAD, GOOD, NOTE, examine
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.testing import a_request
 from gangplan.types import ReservationId, ReservationState
 from tests.cluster.conftest import Space, until
 from tests.cluster.objects import a_job
+from tests.command import caller
 
 _PATHS = {
     "ServiceAccount": "/api/v1/namespaces/{0}/serviceaccounts",
@@ -110,11 +111,42 @@ def test_the_doctor_names_what_is_missing_and_the_remedy(least: Api, space: Spac
     bad = until(lambda: [one for one in examine(least, Place(namespace=space.name, queue="queue")) if one.level == BAD])
     of_records = [f"right to {verb} configmaps" for verb in ("list", "create", "delete")]
     assert [one.what for one in bad] == ["right to patch workloads/status.kueue.x-k8s.io", *of_records]
-    assert "gangplan kube manifests" in bad[0].remedy
+    assert {one.remedy for one in bad} == {f"gangplan kube manifests --namespace {space.name} | kubectl apply -f -"}
     ledger = space.ledger()
     ledger.close()
     with pytest.raises(ForbiddenError, match="configmaps"):
         KueueLedger(least, ledger.place, clock=space.clock).get(ReservationId("any"))
+
+
+def test_after_an_upgrade_with_the_old_role_each_new_right_is_named(
+    least: Api, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the doctor's command with the command that gives it, and by the call that is refused; then all is well."""
+    path = f"{_PATHS['Role'].format(space.name)}/gangplan-ledger"
+    whole = space.api.get(path)
+    old = space.api.get(path)
+    old["rules"] = [rule for rule in old["rules"] if not {"configmaps", "pods"} & set(rule["resources"])]
+    for rule in old["rules"]:
+        if rule["resources"] in (["jobs"], ["jobsets"]):
+            rule["verbs"] = ["create"]
+    space.api.call("PUT", path, old)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    call = caller(monkeypatch, capsys)
+    asked = ("kube", "doctor", "--ledger", f"kueue://-/{space.name}/queue", "--json")
+    until(lambda: call(*asked).code == 1)
+    told = call(*asked)
+    lacking = [one for one in told.json if one["what"].startswith("right to ")]
+    verbs = {"configmaps": ("list", "create", "delete"), "jobs.batch": ("get",), "pods": ("create", "get")}
+    named = [f"right to {verb} {of}" for of, each in verbs.items() for verb in each]
+    assert [one["what"] for one in lacking if one["level"] == BAD] == named
+    assert [one["what"] for one in lacking if one["level"] == NOTE] == ["right to get jobsets.jobset.x-k8s.io"]
+    assert "7 things would keep reservations from working: see the remedies" in told.err
+    with KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger:
+        with pytest.raises(ForbiddenError, match=r"cannot get resource \"configmaps\".*gangplan kube doctor"):
+            ledger.submit(a_request("a"))
+        space.api.merge(path, {"rules": whole["rules"]})
+        until(lambda: call(*asked).code == 0)
+        assert ledger.submit(a_request("a")).state is ReservationState.GRANTED
 
 
 def test_the_doctor_names_a_queue_that_is_not_there(space: Space, queue: str) -> None:

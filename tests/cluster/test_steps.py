@@ -14,7 +14,7 @@ from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.testing import a_request
 from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
 from tests.cluster.conftest import Object, Space, until
-from tests.cluster.objects import a_job, a_pod, condition, jobs
+from tests.cluster.objects import a_job, a_jobset, a_pod, condition, jobs
 
 GRANTED = ReservationState.GRANTED
 
@@ -156,3 +156,51 @@ def test_a_list_of_other_things_than_pods_is_refused(space: Space, queue: str) -
     mixed = {"kind": "List", "items": [a_pod("one", gpus=1), a_job(space.name, "two", pods=1, gpus=1)]}
     with pytest.raises(InputError, match=r"manifest.items: 'Job' make up no gang: give a List of Pods alone"):
         adoption.reserve_for(space.ledger(), a_request("mixed"), mixed)
+
+
+@pytest.mark.parametrize("of", ["job", "jobset", "pods"])
+def test_a_start_that_is_tried_again_finds_what_it_had_created(space: Space, queue: str, of: str) -> None:
+    """Of a group half; the same reservation, no second Job, and it completes."""
+    ledger = space.ledger()
+    pods = [a_pod(f"pod-{index}", gpus=4, how="completes") for index in range(2)]
+    manifest = {
+        "job": a_job(space.name, "step", pods=2, gpus=4, runs_for="1s"),
+        "jobset": a_jobset(space.name, "step", workers=2, gpus=4),
+        "pods": {"kind": "List", "items": pods},
+    }[of]
+    held = adoption.reserve_for(ledger, a_request("again"), manifest)
+    if of == "pods":
+        name_taken_from_the_second_pod(space, ledger, held, pods)
+    else:
+        adoption.start(ledger, held.id, manifest)
+    assert adoption.reserve_for(ledger, a_request("again"), manifest).id == held.id
+    first, second = (adoption.start(ledger, held.id, manifest) for _ in range(2))
+    assert uids(first) == uids(second)
+    until(lambda: space.condition(held.id, "Finished") == "True Succeeded", 40)
+
+
+def name_taken_from_the_second_pod(space: Space, ledger: KueueLedger, held: Reservation, pods: list[Object]) -> None:
+    """Let a start of a group break off after its first pod, and clear what was in the way."""
+    stranger = a_pod("pod-1", gpus=0, how="hangs")
+    path = f"/api/v1/namespaces/{space.name}/pods"
+    space.api.create(path, stranger)
+    with pytest.raises(InputError, match=r"manifest.metadata.name: 'pod-1' is another's, not of reservation r-"):
+        adoption.start(ledger, held.id, {"kind": "List", "items": pods})
+    assert {one["metadata"]["name"] for one in space.api.items(path)} == {"pod-0", "pod-1"}
+    space.api.delete(f"{path}/pod-1", gracePeriodSeconds=0)
+
+
+def uids(started: Object) -> list[str]:
+    """Return what identifies what was created."""
+    return [one["metadata"]["uid"] for one in started.get("items", [started])]
+
+
+def test_a_manifest_without_a_name_is_one_job_though_started_twice(space: Space, queue: str) -> None:
+    """`generateName` would make up another name on a retry."""
+    ledger = space.ledger()
+    job = a_job(space.name, "", pods=1, gpus=8, how="hangs")
+    job["metadata"] = {"generateName": "train-"}
+    held = adoption.reserve_for(ledger, a_request("unnamed"), job)
+    first, second = (adoption.start(ledger, held.id, job) for _ in range(2))
+    assert first["metadata"]["name"].startswith("train-r-")
+    assert uids(first) == uids(second)

@@ -182,6 +182,7 @@ def test_a_stale_token_changes_nothing(ledger: Ledger, refused: Refused) -> None
     refused(StaleTokenError, "nothing was changed", lambda: ledger.renew(granted.id, stale))
     ledger.release(granted.id, token)
     refused(StaleTokenError, "cannot be renewed", lambda: ledger.renew(granted.id, token))
+    refused(StaleTokenError, "nothing was changed", lambda: ledger.release(granted.id, stale))
 
 
 def test_a_lease_ends_by_itself(ledger: Ledger, fake: FakeClock) -> None:

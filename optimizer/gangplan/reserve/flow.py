@@ -50,7 +50,9 @@ class Flow:
         """Look and take at once."""
         if len(self._times) > 1 or after > self._now:
             start = self.look(slots, length, after)
-            if start is not None:
+            if start is None:
+                self.leave()
+            else:
                 self.take(start, slots, lasts)
             return start
         if slots > self._there:

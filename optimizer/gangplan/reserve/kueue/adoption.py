@@ -18,6 +18,7 @@ from gangplan.reserve.codec import id_of
 from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.claim import Claim, gpus_in
+from gangplan.reserve.kueue.creating import create_once, dry_run, named
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.reserve.kueue.pod_group import marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.queues import Flavor
@@ -71,7 +72,7 @@ def _of_replicated(one: Object) -> Object:
 
 def _tried(api: Api, namespace: str, manifest: Object) -> Object:
     """Let the API server complete a manifest without creating anything."""
-    whole = api.create(path_of(namespace, manifest), _suspended(manifest), dryRun="All")
+    whole = dry_run(api, path_of(namespace, manifest), _suspended(manifest))
     return {"kind": manifest["kind"], **whole}
 
 
@@ -204,15 +205,21 @@ def _domain(claim: Claim) -> dict[str, str]:
 
 
 def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
-    """Create the Job, JobSet or pods that adopt a reservation; Kueue lets them run where the reservation says."""
+    """Create the Job, JobSet or pods that adopt a reservation; Kueue lets them run where the reservation says.
+
+    Safe to retry: what it had created before it broke off is found, and the rest is created.
+
+    Raises StaleTokenError where the reservation holds no slots, InputError where the name is another's.
+    """
     handout = hand_out(ledger, id)
     if pods := pods_of(manifest):
         return _start_group(ledger, handout, pods)
-    body = _suspended(manifest)
+    body = _suspended(named(manifest, handout.workload))
     body["metadata"]["labels"] |= handout.labels
     for template in _templates(body):
         _annotate(template, handout.annotations)
-    return ledger.api.create(path_of(ledger.place.namespace, manifest), body)
+    where = path_of(ledger.place.namespace, manifest)
+    return create_once(ledger.api, where, body, (names.PREBUILT, handout.workload))
 
 
 def _annotate(template: Object, notes: dict[str, str]) -> None:
@@ -227,5 +234,6 @@ def _start_group(ledger: KueueLedger, handout: Handout, pods: list[Object]) -> O
     """Create the pods of a group; Kueue holds each back until it has seen its Workload."""
     labels = handout.labels | {names.POD_GROUP: handout.workload}
     notes = handout.annotations | {names.POD_GROUP_TOTAL: str(len(pods))}
-    where = path(ledger.place.namespace)
-    return {"kind": "List", "items": [ledger.api.create(where, marked(pod, labels, notes)) for pod in pods]}
+    bodies = [marked(named(pod, handout.workload, index), labels, notes) for index, pod in enumerate(pods)]
+    where, ours = path(ledger.place.namespace), (names.POD_GROUP, handout.workload)
+    return {"kind": "List", "items": [create_once(ledger.api, where, body, ours) for body in bodies]}

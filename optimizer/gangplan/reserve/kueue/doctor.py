@@ -34,17 +34,21 @@ def examine(api: Api, place: Place) -> list[Finding]:
     if any(one.level == BAD for one in found):
         return found
     found += _rights(api, place.namespace)
-    found += _guarded("queue", lambda: _queue(api, place))
-    found += _guarded("Kueue's settings", lambda: _settings(api))
+    remedy = _rights_remedy(place.namespace)
+    found += _guarded("queue", lambda: _queue(api, place), remedy)
+    found += _guarded("Kueue's settings", lambda: _settings(api), remedy)
     return found
 
 
-def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def _rights_remedy(namespace: str) -> str:
+    return f"gangplan kube manifests --namespace {namespace} | kubectl apply -f -"
+
+
+def _guarded(what: str, look: Callable[[], Iterator[Finding]], remedy: str) -> list[Finding]:
     """Turn a look that our rights or the cluster refuse into a finding."""
     try:
         return list(look())
     except ForbiddenError as error:
-        remedy = "apply what `gangplan kube manifests` prints"
         return [Finding(level=NOTE, what=what, said=f"could not be looked at: {error}", remedy=remedy)]
     except GangplanError as error:
         return [Finding(level=BAD, what=what, said=str(error), remedy="see the words before")]
@@ -85,7 +89,7 @@ def _rights(api: Api, namespace: str) -> Iterator[Finding]:
             level=NOTE if space == "kueue-system" or group == "jobset.x-k8s.io" else BAD,
             what=f"right to {verb} {resource}{'.' if group else ''}{group}",
             said=f"is missing in {f'namespace {space}' if space else 'the cluster'}",
-            remedy="apply what `gangplan kube manifests` prints",
+            remedy=_rights_remedy(namespace),
         )
 
 

@@ -180,11 +180,11 @@ class KueueLedger(WaitingLedger, Refusals):
         require_type("token", token, int, "a whole number")
 
         def act(claim: Claim) -> Claim:
-            if picture.state_of(claim).final:
-                return claim
-            if claim.token != token or not claim.safe:
+            final = picture.state_of(claim).final
+            unknown = final and claim.token is None and claim.owner  # Kueue takes the grant of an ended Job away
+            if not unknown and (claim.token != token or not (final or claim.safe)):
                 raise self._stale(claim, "released")
-            return self._pen.end(claim, picture.RELEASED, self._clock())
+            return claim if final else self._pen.end(claim, picture.RELEASED, self._clock())
 
         return self._write(id, act)
 

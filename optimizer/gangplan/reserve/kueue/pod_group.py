@@ -12,6 +12,7 @@ from itertools import groupby
 from gangplan.errors import InputError
 from gangplan.kube.api import Api, Object
 from gangplan.reserve.kueue import names
+from gangplan.reserve.kueue.creating import dry_run
 
 _MOST_ROLES = 8
 
@@ -46,7 +47,7 @@ def pod_sets_of_group(api: Api, namespace: str, pods: list[Object]) -> list[Obje
 
 def _tried(api: Api, namespace: str, pod: Object, total: int) -> Object:
     marks = {names.QUEUE_NAME: "dry-run", names.POD_GROUP: "dry-run"}
-    return api.create(path(namespace), marked(pod, marks, {names.POD_GROUP_TOTAL: str(total)}), dryRun="All")
+    return dry_run(api, path(namespace), marked(pod, marks, {names.POD_GROUP_TOTAL: str(total)}))
 
 
 def _role(pod: Object) -> str:
@@ -54,7 +55,7 @@ def _role(pod: Object) -> str:
     role = notes.get(names.ROLE_HASH)
     if role is None:
         raise InputError(
-            "manifest", pod["metadata"]["name"], "is not looked at by Kueue: switch its integration `pod` on"
+            "manifest", pod["metadata"].get("name", "pod"), "is not looked at by Kueue: switch its integration `pod` on"
         )
     return role
 

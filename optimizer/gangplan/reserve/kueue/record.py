@@ -26,7 +26,7 @@ _TOGETHER_S = 0.02
 _MOST = 100
 """So many are written at once at most: a ConfigMap holds 1 MiB."""
 
-_TEXTS = ("name", "namespace", "uid", "request", "lease", "end")
+_TEXTS = ("name", "namespace", "uid", "owner", "request", "lease", "end")
 _NUMBERS = ("created", "submitted", "priority", "evictions")
 _GRANT = ("QuotaReserved", "Admitted")
 
@@ -149,7 +149,6 @@ def _claim(kept: dict[str, Any], queue: str) -> Claim:
         our_queue=queue,
         active=False,
         deleted=True,
-        owner="",
         limit_s=None,
         gpus=0,
         pod_sets=(),
