@@ -140,9 +140,9 @@ def test_after_an_upgrade_with_the_old_role_each_new_right_is_named(
     named = [f"right to {verb} {of}" for of, each in verbs.items() for verb in each]
     assert [one["what"] for one in lacking if one["level"] == BAD] == named
     assert [one["what"] for one in lacking if one["level"] == NOTE] == ["right to get jobsets.jobset.x-k8s.io"]
-    assert "7 things would keep reservations from working: see the remedies" in told.err
+    assert "6 things would keep reservations from working: see the remedies" in told.err
     with KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger:
-        with pytest.raises(ForbiddenError, match=r"cannot get resource \"configmaps\".*gangplan kube doctor"):
+        with pytest.raises(ForbiddenError, match=r"cannot list resource \"configmaps\".*gangplan kube doctor"):
             ledger.submit(a_request("a"))
         space.api.merge(path, {"rules": whole["rules"]})
         until(lambda: call(*asked).code == 0)
