@@ -66,6 +66,12 @@ def report(name: str, figures: Sequence[Figure]) -> None:
     for figure in figures:
         table.add_row(figure.name, f"{figure.value:,.4g}", figure.unit, figure.bar, words[figure.met], figure.peer)
     Console(width=140).print(table)
+    write(name, figures)
+
+
+def write(name: str, figures: Sequence[Figure]) -> None:
+    """Write .run/bench/<name>.json: after each part of a long benchmark, so that what was measured is never lost."""
+    here = machine()
     FOLDER.mkdir(parents=True, exist_ok=True)
     body = {"machine": here, "commit": commit(), "figures": [asdict(figure) for figure in figures]}
     (FOLDER / f"{name}.json").write_text(json.dumps(body, indent=2) + "\n")

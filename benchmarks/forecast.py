@@ -13,6 +13,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
@@ -30,7 +31,7 @@ from rich.table import Table
 from statsforecast.models import MSTL, AutoETS, AutoTheta
 
 from benchmarks import _minutes, _registry_costs, _spikes, _totals, _traces
-from benchmarks._figures import Figure, report
+from benchmarks._figures import Figure, report, write
 from benchmarks._traces import Trace
 from gangplan.forecast import model, naive
 from gangplan.forecast.arrays import Floats, tidy
@@ -199,6 +200,18 @@ def covered(trace: Trace, made: Floats) -> list[Figure]:
     return figures
 
 
+def overall(figures: list[Figure]) -> list[Figure]:
+    """The trace whose coverage lies farthest from its band's middle, for each of the two bands; none without traces."""
+    found: list[Figure] = []
+    for name, band in (("coverage_80", COVERAGE), ("below_95", BELOW)):
+        each = [figure for figure in figures if figure.name.startswith(f"{name}.")]
+        if each:
+            worst = max(each, key=lambda figure: abs(figure.value - sum(band) / 2))
+            trace = worst.name.removeprefix(f"{name}.")
+            found.append(replace(worst, name=name, unit="%, worst bucket of all traces", peer=trace))
+    return found
+
+
 def telemetry(series: int, hours: int = 3600) -> Panel:
     """Made-up demand for timing alone: a day, a week, a drift and noise."""
     rng = np.random.default_rng(5)
@@ -288,14 +301,18 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.forecast", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"these parts: {', '.join(PARTS)}")
     only = parser.parse_args().only
+    file = "-".join(["forecast", *(only or ())])
     figures: list[Figure] = []
     for name in only or PARTS:
         folder, run = PARTS[name]
         if folder is not None and not folder.exists():
             Console().print(f"did not run: {name}, whose series are not in {folder}")
             continue
+        begin = time.perf_counter()
         figures += run()
-    report("-".join(["forecast", *(only or ())]), figures)
+        write(file, figures)
+        Console().print(f"{name} took {time.perf_counter() - begin:.0f} s")
+    report(file, figures + overall(figures))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,10 @@ def test_minutes_of_serving(filled: Call, home: Path) -> None:
     assert (said["of"], said["step_minutes"], len(said["rows"])) == ("gpus", 10, 6)
     assert said["rows"][0]["time"] == said["from"]
     assert all(row["q0.1"] <= row["q0.5"] <= row["q0.99"] for row in said["rows"])
-    assert "30 min" in filled("forecast", "minutes", "--step", "10").out
+    again = filled("forecast", "minutes", "--step", "10", "--hours", "1", "--json").json
+    assert (said["learned"], again["learned"]) == (True, False)
+    assert (again["run_id"], again["rows"]) == (said["run_id"], said["rows"])
+    assert "30 min" in filled("forecast", "minutes", "--step", "10", "--hours", "1").out
     assert "requests per second" in filled("forecast", "minutes", "--of", "requests").err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,10 @@ from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
 from gangplan.types import ReservationState
 
+# MLflow's import makes half a million objects, all to stay: with Python's own threshold of some hundreds, a command
+# would look at them over and over.
+_COLLECTED_AFTER = 50_000
+
 app = typer.Typer(
     name="gangplan",
     help="GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it.",
@@ -47,6 +52,7 @@ app.add_typer(kube_app, name="kube")
 
 def main() -> None:
     """Run the command; every expected error is one line on standard error and an exit code."""
+    gc.set_threshold(_COLLECTED_AFTER)
     try:
         with needs_extras():
             code = app(standalone_mode=False)

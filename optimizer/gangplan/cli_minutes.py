@@ -41,14 +41,16 @@ def minutes(
         from gangplan import forecast, telemetry
         from gangplan.tracking import open_store
     settings, length = settings_here(), timedelta(minutes=step)
-    usage = telemetry.read_usage(open_store(settings))
+    store = open_store(settings)
+    usage = telemetry.read_usage(store)
     table = telemetry.fine_gpus(usage, length) if of is Measure.GPUS else telemetry.fine_requests(usage, length)
     with show.progress(console, not as_json) as progress:
-        progress(0, 1, "learning from the last three weeks")
-        ahead = int(timedelta(hours=hours) / length)
-        made = forecast.foresee_minutes(table, length, usage.end, ahead, seed=settings.seed)
-    rows = [{**row, "time": row["time"].isoformat()} for row in made.iter_rows(named=True)]
-    said = {"of": of.value, "step_minutes": step, "from": usage.end.isoformat(), "rows": rows}
+        progress(0, 1, "learning from the last three weeks, unless that was done within a day")
+        asked = forecast.Asked(of=of.value, step=length, ahead=int(timedelta(hours=hours) / length))
+        made = forecast.foresee_minutes(table, asked, usage, store, settings=settings)
+    rows = [{**row, "time": row["time"].isoformat()} for row in made.table.iter_rows(named=True)]
+    head = {"of": of.value, "step_minutes": step, "from": usage.end.isoformat()}
+    said = {**head, "run_id": made.run_id, "learned": made.learned, "rows": rows}
     emit(as_json, said, _words)
 
 
@@ -64,7 +66,9 @@ def _words(said: dict[str, Any]) -> RenderableType:
     ]
     unit = "GPUs" if said["of"] == Measure.GPUS else "requests per second"
     columns = ("series", *(f"{minute} min" for minute in shown))
-    return Group(show.table(f"{unit} after {said['from']}: median (q0.95)", columns, rows))
+    trained = "trained just now" if said["learned"] else "trained within a day"
+    title = f"{unit} after {said['from']}: median (q0.95)"
+    return Group(show.table(title, columns, rows), f"{trained}: MLflow run {said['run_id']}")
 
 
 def _pair(row: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from gangplan import forecast
 from gangplan.errors import InputError
 from gangplan.forecast import backtest, model, trial
-from gangplan.forecast.panel import from_usage
+from gangplan.forecast.panel import from_tables, from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import DEMAND, EVENTS, QUANTILE_COLUMNS, conform, empty
 from gangplan.tracking import FORECAST, Store
@@ -126,6 +126,34 @@ def test_shuffled_and_duplicated_rows_make_the_same_panel() -> None:
     assert mixed.keys == plain.keys
     assert np.allclose(mixed.values, plain.values)
     assert mixed.notes == ("5 hours stand twice: their mean is taken",)
+
+
+def test_clock_change_loses_no_hour_of_stamps_with_a_zone() -> None:
+    """Local stamps that carry their zone name 23 and 25 hours of a day: the panel has each of them, and no note."""
+    demand = a_demand({CHAT: waves(HOURS)}, END)
+    for change in (datetime(2026, 3, 29, 12, tzinfo=UTC), datetime(2025, 10, 26, 12, tzinfo=UTC)):
+        moved = demand.with_columns(pl.col("hour") + (change - END))
+        local = moved.with_columns(pl.col("hour").dt.convert_time_zone("Europe/Berlin"))
+        panel = from_tables(local, None, end=change)
+        assert panel.notes == ()
+        assert panel.values == pytest.approx(from_tables(moved, None, end=change).values)
+
+
+def test_clock_change_of_stamps_without_a_zone_is_a_gap_or_a_double_hour() -> None:
+    """Local stamps taken for UTC miss an hour in spring; in autumn one stands twice, and it is said. All goes on."""
+    demand = a_demand({CHAT: waves(HOURS), BATCH: waves(HOURS, seed=3)}, END)
+    night = END - timedelta(days=5)
+    after = pl.col("hour") >= night
+    spring = demand.with_columns(pl.when(after).then(pl.col("hour") + timedelta(hours=1)).otherwise(pl.col("hour")))
+    autumn = demand.with_columns(pl.when(after).then(pl.col("hour") - timedelta(hours=1)).otherwise(pl.col("hour")))
+    gap = from_tables(spring, None, end=END + timedelta(hours=1))
+    assert np.flatnonzero(np.isnan(gap.values[0])).tolist() == [HOURS - 5 * 24]
+    double = from_tables(autumn, None, end=END - timedelta(hours=1))
+    assert double.notes == ("2 hours stand twice: their mean is taken",)
+    for panel in (gap, double):
+        made, standings = model.fit(panel, 24, seed=7).quantiles(panel, 24)
+        assert all(one.learnable for one in standings)
+        assert np.isfinite(made).all()
 
 
 def test_rows_after_the_end_are_not_read() -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from statsforecast.theta import auto_theta, forecast_theta
 
 from gangplan.forecast import model, naive
-from gangplan.forecast.arrays import Floats
+from gangplan.forecast.arrays import Floats, tidy
 from gangplan.forecast.bundle import Bundle, read_bundle, write_bundle
 from gangplan.forecast.drift import forecast_held, theta_quantiles
 from gangplan.forecast.jobs import Jobs
@@ -153,6 +154,17 @@ def test_a_fitted_theta_model_says_the_same_again() -> None:
     again, same = theta_quantiles(values, 48, fitted)
     assert same == fitted
     assert again == pytest.approx(made, rel=0.002)
+
+
+@pytest.mark.parametrize("level", [200.0, 15.0])
+def test_theta_says_what_statsforecast_says(level: float) -> None:
+    """The quantiles are those of its own intervals, but for the last digit of 32-bit paths; zeros among them too."""
+    rng = np.random.default_rng(3)
+    values = np.maximum(0.0, level + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum())
+    made, _ = theta_quantiles(values, 48, None)
+    said = forecast_theta(auto_theta(values[-840:], 24), 48, level=[80, 90, 98])
+    own = tidy(np.stack([said[name] for name in ("lo-80", "mean", "hi-80", "hi-90", "hi-98")], axis=-1))
+    assert made == pytest.approx(own, rel=1e-6, abs=1e-5)
 
 
 def test_weights_tell_drift_from_cycle() -> None:

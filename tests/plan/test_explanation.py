@@ -14,7 +14,7 @@ from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
 from gangplan.plan import marginal
 from gangplan.plan.problem import pose
-from gangplan.plan.solve import decide
+from gangplan.plan.solving import decide
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, PlanId, Pool
 

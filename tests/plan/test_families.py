@@ -18,7 +18,7 @@ from gangplan.plan.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, Te
 from gangplan.plan.policy_file import policy_body, policy_from, read_plan_policy
 from gangplan.plan.problem import pose
 from gangplan.plan.rounding import keep_young, mend
-from gangplan.plan.solve import decide
+from gangplan.plan.solving import decide
 from gangplan.types import Fleet, Forecast, Plan, Pool, WorkloadClass
 
 CERTAIN = (1.0,) * 5

@@ -17,7 +17,7 @@ from gangplan.plan.policy import PlanPolicy, Share, SupplyRisk, TenantQuota
 from gangplan.plan.problem import Problem, pose
 from gangplan.plan.result import to_plan
 from gangplan.plan.solution import Solution
-from gangplan.plan.solve import decide
+from gangplan.plan.solving import decide
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 NEAR = 1e-4

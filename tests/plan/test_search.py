@@ -24,7 +24,7 @@ from gangplan.plan import policy
 from gangplan.plan.handover import Engine, compile_model
 from gangplan.plan.problem import Problem, pose
 from gangplan.plan.search import Search
-from gangplan.plan.solve import decide
+from gangplan.plan.solving import decide
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast, Pool
 

@@ -18,7 +18,7 @@ from gangplan.plan.orders import orders, words
 from gangplan.plan.periods import Periods
 from gangplan.plan.policy import CLASS_POLICY, PlanPolicy
 from gangplan.plan.problem import pose
-from gangplan.plan.solve import decide, nodes_of
+from gangplan.plan.solving import decide, nodes_of
 from gangplan.plan.startup import arrivals, early_hours, startup_minutes
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
 

@@ -18,7 +18,7 @@ from gangplan.config import Settings
 from gangplan.plan.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
 from gangplan.plan.problem import Problem, pose
 from gangplan.plan.solution import Solution
-from gangplan.plan.solve import decide
+from gangplan.plan.solving import decide
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
 

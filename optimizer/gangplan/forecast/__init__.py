@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gangplan.forecast.health import Health, watch_drift
     from gangplan.forecast.health import Verdict as DriftVerdict
     from gangplan.forecast.lifts import measure_lifts
-    from gangplan.forecast.minutes import foresee_minutes
+    from gangplan.forecast.minutes_runs import Asked, MinuteForecast, foresee_minutes
     from gangplan.forecast.nowcast import correct_next_hours
     from gangplan.forecast.page import headline, write_page
     from gangplan.forecast.panel import from_usage
@@ -38,7 +38,7 @@ _HOMES = {
     "growth": ("foresee_growth", "when_full"),
     "health": ("watch_drift", "Health", "DriftVerdict"),
     "lifts": ("measure_lifts",),
-    "minutes": ("foresee_minutes",),
+    "minutes_runs": ("Asked", "MinuteForecast", "foresee_minutes"),
     "nowcast": ("correct_next_hours",),
     "page": ("headline", "write_page"),
     "panel": ("from_usage",),
@@ -53,6 +53,8 @@ __all__ = [
     "measure_lifts",
     "correct_next_hours",
     "foresee_minutes",
+    "Asked",
+    "MinuteForecast",
     "sum_up",
     "from_usage",
     "watch_drift",

@@ -121,12 +121,6 @@ class MinuteModel:
         return tidy(made)
 
 
-def foresee_minutes(table: pl.DataFrame, step: timedelta, end: datetime, ahead: int, *, seed: int) -> pl.DataFrame:
-    """Learn from a fine table (see `from_table`), and forecast `ahead` steps after `end` (see `to_table`)."""
-    fine = from_table(table, step, end)
-    return to_table(fine, fit(fine, ahead, seed=seed).quantiles(fine, ahead))
-
-
 def from_table(table: pl.DataFrame, step: timedelta, end: datetime) -> Fine:
     """Make it of a table with `time` (a step's start), the columns of a series, and `value`; missing steps are NaN.
 

@@ -80,8 +80,11 @@ class DemandModel:
         """Forecast with both halves, weighted by what they lost of late (series x horizon x levels)."""
         histories = histories_of(panel, self.kinds, horizon)
         held, weight = self.weigh(panel, histories, series, horizon)
-        drift = self.drift(panel, series, held.quantiles, weight.max(axis=1) >= LEAST_WEIGHT)
-        cycle = _widened(self.cycle(histories, levels(panel), series, horizon), panel.hours)
+        _ = self.trees[0].booster  # imports LightGBM: not while another library is imported beside it
+        with ThreadPoolExecutor(1) as pool:  # trees are asked in C, while Theta's library is imported and asked
+            corrected = pool.submit(self.cycle, histories, levels(panel), series, horizon)
+            drift = self.drift(panel, series, held.quantiles, weight.max(axis=1) >= LEAST_WEIGHT)
+            cycle = _widened(corrected.result(), panel.hours)
         return weight[:, :, None] * drift + (1 - weight[:, :, None]) * cycle
 
     def weigh(self, panel: Panel, histories: tuple[History, ...], series: Ints, horizon: int) -> tuple[Held, Floats]:

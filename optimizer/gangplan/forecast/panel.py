@@ -87,8 +87,8 @@ def from_tables(
         raise InputError(
             "demand", f"{demand.height} rows", "has no usable hour: import telemetry with `gangplan ingest`"
         )
-    names = clean.select(SERIES).unique().sort(SERIES)
-    values, twice = _placed(clean, names, first, (floor_hour(end) - first) // HOUR)
+    names, places = _numbered(clean)
+    values, twice = _placed(clean, places, names.height, first, (floor_hour(end) - first) // HOUR)
     if twice:
         notes = (*notes, f"{twice} hours stand twice: their mean is taken")
     known_ahead = empty(EVENTS) if events is None else conform("events", events, EVENTS)
@@ -107,17 +107,28 @@ def _clean(demand: pl.DataFrame, end: datetime) -> tuple[pl.DataFrame, tuple[str
     return usable, (f"{bad} hours are negative or not a number: taken as missing",) if bad else ()
 
 
-def _placed(demand: pl.DataFrame, names: pl.DataFrame, first: datetime, hours: int) -> tuple[Floats, int]:
+def _numbered(demand: pl.DataFrame) -> tuple[pl.DataFrame, Ints]:
+    """Return the series in order, and the place of each row's among them.
+
+    Names are looked up once for each run of rows of one series: tables mostly have a series after the other.
+    """
+    runs = demand.select(pl.struct(SERIES).rle_id()).to_series().to_numpy()
+    heads = demand.select(SERIES)[np.flatnonzero(np.diff(runs, prepend=-1))]
+    names = heads.unique().sort(SERIES)
+    found = heads.join(names.with_row_index("place"), on=list(SERIES), how="left", maintain_order="left")
+    return names, found["place"].to_numpy().astype(np.int64)[runs]
+
+
+def _placed(demand: pl.DataFrame, places: Ints, series: int, first: datetime, hours: int) -> tuple[Floats, int]:
     """Lay a demand out, series x hours from `first` on, the mean where an hour stands twice; and how many rows do."""
     earliest = demand["hour"].min()
     ahead = max(0, (first - earliest) // HOUR) if isinstance(earliest, datetime) else 0
     width = hours + ahead
-    numbered = demand.join(names.with_row_index("place"), on=list(SERIES), how="left", maintain_order="left")
-    column = (pl.col("hour") - first).dt.total_hours() + ahead
-    cells: Ints = numbered.select(pl.col("place").cast(pl.Int64) * width + column).to_series().to_numpy()
+    column: Ints = demand.select((pl.col("hour") - first).dt.total_hours() + ahead).to_series().to_numpy()
+    cells = places * width + column
     gpus: Floats = demand["gpus"].to_numpy()
     known = ~np.isnan(gpus)
-    count = np.bincount(cells[known], minlength=names.height * width)
-    total = np.bincount(cells[known], gpus[known], names.height * width)
+    count = np.bincount(cells[known], minlength=series * width)
+    total = np.bincount(cells[known], gpus[known], series * width)
     mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean.reshape(names.height, width)[:, ahead:], demand.height - int(np.count_nonzero(np.bincount(cells)))
+    return mean.reshape(series, width)[:, ahead:], demand.height - int(np.count_nonzero(np.bincount(cells)))

@@ -61,11 +61,11 @@ def _metrics(found: trial.Trial, stamp: int) -> list[Metric]:
 def _data_sets(usage: Usage) -> list[DatasetInput]:
     """Name the telemetry, and each of its tables, by our own sha256: MLflow's digest is of a sample, blind to times."""
     tables = {"demand": usage.demand, "jobs": usage.jobs, "events": usage.events}
-    each = [_data_set(usage, name, table, table_sha256(table)) for name, table in tables.items()]
-    return [_data_set(usage, "telemetry", usage.demand, usage.sha256), *each]
+    each = [data_set(usage, name, table, table_sha256(table)) for name, table in tables.items()]
+    return [data_set(usage, "telemetry", usage.demand, usage.sha256), *each]
 
 
-def _data_set(usage: Usage, name: str, table: pl.DataFrame, sha256: str) -> DatasetInput:
+def data_set(usage: Usage, name: str, table: pl.DataFrame, sha256: str) -> DatasetInput:
     """Describe one table."""
     source = {"source": usage.source, "run_id": usage.run_id}
     profile = {"rows": table.height, "start": usage.start.isoformat(), "end": usage.end.isoformat()}

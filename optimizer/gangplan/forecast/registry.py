@@ -23,6 +23,7 @@ import gangplan
 from gangplan.errors import NotFoundError
 from gangplan.forecast import served
 from gangplan.forecast.bundle import Bundle, write_bundle
+from gangplan.forecast.heavy import uncollected
 from gangplan.forecast.quiet import quiet_mlflow
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example
 from gangplan.tracking import MODEL, Store
@@ -102,7 +103,7 @@ def versions(store: Store) -> list[MlflowVersion]:
 def load(store: Store, version: str) -> Bundle:
     """Load a version's fits from the registry, by MLflow's own way."""
     try:
-        with pointed_at(store), _own_code():
+        with pointed_at(store), _own_code(), uncollected():
             # Without warnings MLflow leaves out a search of all that is installed, which takes a second.
             loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True)
     except (MlflowException, OSError) as error:

@@ -18,6 +18,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from gangplan.forecast.backtest import to_table
 from gangplan.forecast.bundle import Bundle, read_bundle
+from gangplan.forecast.heavy import uncollected
 from gangplan.forecast.panel import from_tables
 from gangplan.tables import EVENTS, QUANTILE_COLUMNS
 from gangplan.types import SERIES
@@ -62,12 +63,16 @@ class ServedModel(PythonModel):
         self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Forecast `horizon_hours` from the hour after the newest given; times are UTC."""
-        given = params or {}
-        demand = _demand(model_input)
+        with uncollected():
+            return self._answer(model_input, params or {})
+
+    def _answer(self, given: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+        """Read the table, ask the fit, write a table."""
+        demand = _demand(given)
         newest = demand["hour"].max()
         end = (newest if isinstance(newest, datetime) else datetime.now(UTC)) + timedelta(hours=1)
-        panel = from_tables(demand, _events(str(given.get("events", "[]"))), end=end)
-        made, _ = self.bundle.steering.quantiles(panel, int(given.get("horizon_hours", HORIZON)))
+        panel = from_tables(demand, _events(str(params.get("events", "[]"))), end=end)
+        made, _ = self.bundle.steering.quantiles(panel, int(params.get("horizon_hours", HORIZON)))
         table = to_table(panel, made).with_columns(pl.col("hour").dt.replace_time_zone(None))
         return table.to_pandas()
 

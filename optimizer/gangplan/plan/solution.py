@@ -7,15 +7,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.plan.decomposition import Decomposition
-from gangplan.plan.handover import Array
-from gangplan.plan.problem import Problem
-from gangplan.plan.search import Found
+if TYPE_CHECKING:  # who reads plans needs no solver
+    from gangplan.plan.decomposition import Decomposition
+    from gangplan.plan.handover import Array
+    from gangplan.plan.problem import Problem
+    from gangplan.plan.search import Found
 
 TOLERANCE = 0.01
 """GPUs below which a shortage is the solver's arithmetic."""
