@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ _WEEKS_WORTH = 1.5  # how much wider trees' bands are for having been grown on f
 _SOON = 6  # hours, within which the last value tells more than weeks do
 _GAIN_WEEKS = 30.0  # series x weeks at which half of what trees gained on their own past is believed
 _GAIN_ROWS = 40_000
+_FORGOTTEN = timedelta(days=14)  # by then profiles know the new level alone
 _CYCLES = 0.5  # a series that trusts what drifts for less, over all hours ahead, has a cycle
 
 Step = Callable[[int, int], None]
@@ -149,7 +151,7 @@ def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> D
 
 def _shifts_of_cycles(panel: Panel, horizon: int) -> dict[Key, Shift]:
     """Find the new levels that matter: what drifts is there at once, and only a cycle has to be brought to them."""
-    shifts = shifts_of(panel)
+    shifts = {key: one for key, one in shifts_of(panel).items() if panel.end - one.since <= _FORGOTTEN}
     if not shifts:
         return {}
     brought = anchored(panel, shifts)
