@@ -15,7 +15,7 @@ from statsforecast.theta import auto_theta, forecast_theta
 from gangplan.forecast import model, naive
 from gangplan.forecast.arrays import Floats, tidy
 from gangplan.forecast.bundle import Bundle, read_bundle, write_bundle
-from gangplan.forecast.drift import Theta, forecast_held, theta_quantiles
+from gangplan.forecast.drift import forecast_held, theta_quantiles
 from gangplan.forecast.jobs import Jobs
 from gangplan.forecast.panel import TOTAL, Panel, from_tables
 from gangplan.forecast.survival import fit_hazard, survivors
@@ -148,7 +148,8 @@ def test_theta_of_a_stretch_without_change_repeats_it() -> None:
 
 def test_a_fitted_theta_model_says_the_same_again() -> None:
     """Asked again with what was fitted, it gives the forecast of the fit, without fitting."""
-    values = a_wave_that_drifts()
+    rng = np.random.default_rng(2)
+    values = 200 + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum()
     made, fitted = theta_quantiles(values, 48, None)
     again, same = theta_quantiles(values, 48, fitted)
     assert same == fitted
@@ -161,25 +162,9 @@ def test_theta_says_what_statsforecast_says(level: float) -> None:
     rng = np.random.default_rng(3)
     values = np.maximum(0.0, level + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum())
     made, _ = theta_quantiles(values, 48, None)
-    said = forecast_theta(auto_theta(values[-840:], 24, model="DOTM"), 48, level=[80, 90, 98])
+    said = forecast_theta(auto_theta(values[-840:], 24), 48, level=[80, 90, 98])
     own = tidy(np.stack([said[name] for name in ("lo-80", "mean", "hi-80", "hi-90", "hi-98")], axis=-1))
     assert made == pytest.approx(own, rel=1e-6, abs=1e-5)
-
-
-def test_theta_is_not_chosen_by_its_own_past() -> None:
-    """It is the dynamic optimised one, whatever fits best; one that an older champion chose is asked as it was."""
-    values = a_wave_that_drifts()
-    assert theta_quantiles(values, 48, None)[1].variant == "DOTM"
-    older = Theta(variant="STM", alpha=0.9, theta=2.0)
-    made, same = theta_quantiles(values, 48, older)
-    assert same == older
-    assert np.isfinite(made).all()
-
-
-def a_wave_that_drifts() -> Floats:
-    """Nine hundred hours of days about a random walk."""
-    rng = np.random.default_rng(2)
-    return 200 + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum()
 
 
 def test_weights_tell_drift_from_cycle() -> None:

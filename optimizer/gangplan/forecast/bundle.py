@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from gangplan.forecast.drift import Theta
 from gangplan.forecast.model import DemandModel
+from gangplan.forecast.shifts import Shift
 from gangplan.forecast.survival import Hazard
 from gangplan.forecast.trees import Trees
 
@@ -75,6 +77,10 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
         "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items(), key=itemgetter(0))],
         "rows": model.rows,
+        "shifts": [
+            [*key, one.since.isoformat(), one.factor] for key, one in sorted(model.shifts.items(), key=itemgetter(0))
+        ],
+        "anchor": None if model.anchor is None else _to_dict(model.anchor),
     }
 
 
@@ -93,6 +99,11 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
             if not isinstance(one, str)
         },
         rows=body["rows"],
+        shifts={
+            (tenant, workload, kind): Shift(since=datetime.fromisoformat(since), factor=factor)
+            for tenant, workload, kind, since, factor in body.get("shifts", [])
+        },
+        anchor=_from_dict(body["anchor"]) if body.get("anchor") else None,
     )
 
 

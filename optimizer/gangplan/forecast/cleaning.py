@@ -5,9 +5,7 @@ Three faults are found, and each is said in the panel's notes:
   or a cluster that was down; it is missing, unless it lasts for more than two days: then demand is gone;
 - stuck: the very same number for half a day and more, three times as long as ever before, is missing after its first
   hours;
-- shifted: when all of the last two days and more lie beyond all days of the two weeks before, by half at least and by
-  three times their usual spread, then that is said, and nothing is changed: the model's members follow a level within
-  days, and to bring the past to the new level, when it was tried, gained on made-up shifts and lost on public traces.
+- shifted: a level that moved (`shifts.py`) is said, and nothing is changed; what follows from it is the model's part.
 """
 
 from __future__ import annotations
@@ -15,20 +13,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.panel import HOUR, Panel
+from gangplan.forecast.shifts import shifts_of
 
 DEAD_SHARE = 0.1
 LONGEST_OUTAGE = 48
 LEAST_STUCK = 12
-SHIFT = 1.5
-_SPREADS = 3.0
 _BEFORE = 336
 _LEAST_OUTAGE = 2
 _LEAST_FLOOR = 0.25  # of the mean: a series whose quiet hours lie below is not judged
-_DAYS_AFTER, _DAYS_BEFORE, _LOOK_BACK = 2, 14, 21
 
 
 def cleaned(panel: Panel) -> Panel:
@@ -40,11 +35,10 @@ def cleaned(panel: Panel) -> Panel:
             values[row, hours] = np.nan
             if hours.size:
                 notes.append(f"{name}: {hours.size} hours look {fault}: taken as missing, from {_first(panel, hours)}")
-        found = shifted(values[row], _busy(panel, row))
-        if found is not None:
-            hour, factor = found
-            notes.append(f"{name}: level moved by {factor - 1:+.0%}, from {panel.start + hour * HOUR:%Y-%m-%d %H:00}")
-    return replace(panel, values=values, notes=tuple(notes))
+    mended = replace(panel, values=values)
+    for key, shift in shifts_of(mended).items():
+        notes.append(f"{' / '.join(key)}: level moved by {shift.factor - 1:+.0%}, from {shift.since:%Y-%m-%d %H:00}")
+    return replace(mended, notes=tuple(notes))
 
 
 def dead(values: Floats) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -86,57 +80,6 @@ def stuck(values: Floats) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if begun >= _BEFORE // 2 and values[end] > 0 and length[end] > 3 * max(usual, 1):
             found += range(begun + 3, int(end) + 1)
     return np.array(found, dtype=np.int64)
-
-
-def shifted(values: Floats, busy: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[int, float] | None:
-    """Return from which hour on a series stands at a new level, and the factor between them.
-
-    Days on which an event was on are no evidence: the calendar explains them.
-    """
-    count = values.size // 24
-    first = values.size - 24 * count
-    days = np.where(busy, np.nan, values)[first:].reshape(count, 24)
-    known = ~np.isnan(days)
-    totals = np.where(known, days, 0.0).sum(axis=1)
-    mean = np.divide(totals, known.sum(axis=1), out=np.full(count, np.nan), where=known.sum(axis=1) >= 12)
-    found: dict[int, float] = {}
-    for day in range(max(_DAYS_BEFORE, count - _LOOK_BACK), count - _DAYS_AFTER + 1):
-        factor = _step(mean[day - _DAYS_BEFORE : day], mean[day:])
-        if factor is not None:
-            found[day] = factor
-    if not found:
-        return None
-    late = np.log(mean[max(0, count - _LOOK_BACK - _DAYS_BEFORE) :])
-    best = min(found, key=lambda day: _rest(late[: day - count]) + _rest(late[day - count :]))
-    return first + 24 * best, found[best]
-
-
-def _rest(logs: Floats) -> float:
-    """How far days lie from their middle, in all."""
-    known = logs[~np.isnan(logs)]
-    return float(np.abs(known - np.median(known)).sum())
-
-
-def _step(before: Floats, after: Floats) -> float | None:
-    """Return the factor between days, where all of one side lie beyond all of the other by half at least."""
-    before, after = before[~np.isnan(before)], after[~np.isnan(after)]
-    if before.size < _DAYS_BEFORE // 2 or after.size < _DAYS_AFTER or before.min() <= 0 or after.min() <= 0:
-        return None
-    up, down = after.min() / before.max(), after.max() / before.min()
-    factor = float(np.median(after) / np.median(before))
-    spread = 1.4826 * float(np.median(np.abs(np.log(before / np.median(before)))))
-    clear = abs(np.log(factor)) >= max(np.log(SHIFT), _SPREADS * spread)
-    return factor if clear and (up > 1 or down < 1) else None
-
-
-def _busy(panel: Panel, row: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """The hours in which an event was on for a series."""
-    found = np.zeros(panel.hours, dtype=bool)
-    tenant = pl.col("tenant").is_null() | (pl.col("tenant") == panel.keys[row][0])
-    for start, end in panel.events.filter(tenant).select("start", "end").iter_rows():
-        first, after = (start - panel.start) // HOUR, -((panel.start - end) // HOUR)
-        found[max(0, first) : max(0, after)] = True
-    return found
 
 
 def _first(panel: Panel, hours: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:

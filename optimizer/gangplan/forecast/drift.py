@@ -20,7 +20,6 @@ SLOPE_HOURS = 1344
 THETA_HOURS = 840
 SEASON = 24
 _PRIOR = 4.0  # windows
-THETA_VARIANT = "DOTM"  # optimised and dynamic: the best of all four in its own past is no better afterwards
 _NOTHING = 1e-12
 _MEDIAN = QUANTILES.index(0.5)
 _PATHS = 200  # as many as statsforecast's own intervals are of
@@ -81,7 +80,7 @@ def theta_quantiles(values: Floats, horizon: int, fitted: Theta | None) -> tuple
     Parameters
     ----------
     fitted
-        The model to ask again, which is quick; none to fit the dynamic optimised one.
+        The model to ask again, which is quick; none to fit all four and take the best.
 
     Returns
     -------
@@ -93,7 +92,7 @@ def theta_quantiles(values: Floats, horizon: int, fitted: Theta | None) -> tuple
     window = values[-THETA_HOURS:]
     if window.max() == window.min():
         return np.full((horizon, len(QUANTILES)), window[-1]), fitted or Theta()
-    known: dict[str, Any] = {"model": THETA_VARIANT}
+    known: dict[str, Any] = {}
     if fitted is not None:
         # The level of 840 hours ago is forgotten by now: any will do.
         known = {"model": fitted.variant, "alpha": fitted.alpha, "theta": fitted.theta, "initial_smoothed": window[0]}

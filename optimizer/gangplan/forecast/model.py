@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from gangplan.forecast.features import History, build, choose_kinds, feature_nam
 from gangplan.forecast.panel import Panel
 from gangplan.forecast.profiles import CORRECTIONS, Correction, late_losses
 from gangplan.forecast.series import Standing, standings
+from gangplan.forecast.shifts import Shift, anchored, shifts_of
 from gangplan.forecast.survival import Hazard, fit_hazard
 from gangplan.forecast.trees import TREES, Trees
 from gangplan.types import QUANTILES
@@ -37,6 +39,8 @@ _WEEKS_WORTH = 1.5  # how much wider trees' bands are for having been grown on f
 _SOON = 6  # hours, within which the last value tells more than weeks do
 _GAIN_WEEKS = 30.0  # series x weeks at which half of what trees gained on their own past is believed
 _GAIN_ROWS = 40_000
+_FORGOTTEN = timedelta(days=14)  # by then profiles know the new level alone
+_CYCLES = 0.5  # a series that trusts what drifts for less, over all hours ahead, has a cycle
 
 Step = Callable[[int, int], None]
 
@@ -49,6 +53,8 @@ class DemandModel:
     gains : what is left of a profile's error once it is corrected, by series (1: all of it).
     thetas : the Theta model of each series that is asked for one.
     fitted_until : the end of the last hour that the trees saw, in ISO 8601; empty when nothing could be learned.
+    shifts : the series whose level had moved when it was fitted.
+    anchor : what was learned of those alone, with their past brought to the new level; none where no level moved.
     """
 
     trees: tuple[Trees, ...]
@@ -58,6 +64,8 @@ class DemandModel:
     gains: dict[Key, float] = field(default_factory=dict[Key, float])
     thetas: dict[Key, Theta] = field(default_factory=dict[Key, Theta])
     rows: int = 0
+    shifts: dict[Key, Shift] = field(default_factory=dict[Key, Shift])
+    anchor: DemandModel | None = None
 
     def quantiles(self, panel: Panel, horizon: int) -> tuple[Floats, tuple[Standing, ...]]:
         """Forecast the `horizon` hours after the panel's end.
@@ -73,8 +81,20 @@ class DemandModel:
         made[others] = naive.average_quantiles(panel.only(others), horizon)
         if learned.size:
             made[learned] = self.average(panel, learned, horizon)
+        if self.anchor is not None:
+            made = self._anchored(self.anchor, made, panel)
         made[[place for place, one in enumerate(found) if one.gone]] = 0.0
         return tidy(made), found
+
+    def _anchored(self, anchor: DemandModel, made: Floats, panel: Panel) -> Floats:
+        """Average a forecast (series x horizon x levels) with that from the new levels, as far as they are believed."""
+        brought = anchored(panel, self.shifts)
+        said, _ = anchor.quantiles(brought, made.shape[1])
+        mixed = made.copy()
+        for key, quantiles in zip(brought.keys, said, strict=True):
+            place, belief = panel.keys.index(key), self.shifts[key].belief(panel.end)
+            mixed[place] = belief * quantiles + (1 - belief) * made[place]
+        return mixed
 
     def average(self, panel: Panel, series: Ints, horizon: int) -> Floats:
         """Forecast with both halves, weighted by what they lost of late (series x horizon x levels)."""
@@ -121,7 +141,32 @@ class DemandModel:
 
 
 def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> DemandModel:
-    """Learn from all of the panel that can be learned from; `step` hears of each level that is done."""
+    """Learn from all of the panel that can be learned from; `step` hears of each level that is done.
+
+    Series whose level moved are learned from once more, with their past at the new level: as a member of the average.
+    """
+    made = _fit(panel, horizon, seed, step or _silent)
+    shifts = _shifts_of_cycles(panel, horizon) if made.trees else {}
+    if not shifts:
+        return made
+    return replace(made, shifts=shifts, anchor=_fit(anchored(panel, shifts), horizon, seed, _silent))
+
+
+def _shifts_of_cycles(panel: Panel, horizon: int) -> dict[Key, Shift]:
+    """Find the new levels that matter: what drifts is there at once, and only a cycle has to be brought to them."""
+    shifts = {key: one for key, one in shifts_of(panel).items() if panel.end - one.since <= _FORGOTTEN}
+    if not shifts:
+        return {}
+    brought = anchored(panel, shifts)
+    learned = np.array([place for place, one in enumerate(standings(brought)) if one.learnable], dtype=np.int64)
+    plain = DemandModel(trees=(), kinds=(), fitted_until="")
+    _, drift = plain.weigh(brought, histories_of(brought, (), horizon), learned, horizon)
+    keys = (brought.keys[int(place)] for place in learned[drift.mean(axis=1) < _CYCLES])
+    return {key: shifts[key] for key in keys}
+
+
+def _fit(panel: Panel, horizon: int, seed: int, step: Step) -> DemandModel:
+    """Learn from a panel as it is."""
     kinds = choose_kinds(panel.events)
     rows = _training_rows(panel, horizon)
     if rows[0].size < 2 * int(str(TREES["min_data_in_leaf"])):
@@ -130,7 +175,7 @@ def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> D
     left = np.zeros(len(panel.keys))
     for place, correction in enumerate(CORRECTIONS):
         done = place * len(QUANTILES)
-        grown, remains = _grow(panel, correction, rows, kinds, seed, horizon, done, step or _silent)
+        grown, remains = _grow(panel, correction, rows, kinds, seed, horizon, done, step)
         trees += grown
         left += remains / len(CORRECTIONS)
     made = DemandModel(
