@@ -21,12 +21,14 @@ TOOLS = {
         "k8s.io/kubernetes/cmd/kube-controller-manager",
         "k8s.io/kubernetes/cmd/kube-scheduler",
         "k8s.io/kubernetes/cmd/kubectl",
+        "sigs.k8s.io/jobset",
         "sigs.k8s.io/kueue/cmd/kueue",
     ),
     "kwok": ("sigs.k8s.io/kwok/cmd/kwok",),
-    "jobset": ("sigs.k8s.io/jobset",),
 }
-MANIFESTS = {"control-plane": "sigs.k8s.io/kueue", "jobset": "sigs.k8s.io/jobset"}
+"""By module file: what shares its versions is compiled once, which is most of the work."""
+
+MANIFESTS = ("sigs.k8s.io/kueue", "sigs.k8s.io/jobset")
 
 
 class CannotBuild(Exception):
@@ -72,11 +74,11 @@ def _build(folder: Path) -> None:
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "manifests").mkdir(exist_ok=True)
     for module, tools in TOOLS.items():
-        for tool in tools:
-            print(f"building {tool} (once; it is kept in {folder})", flush=True)
-            _go(module, "build", "-trimpath", "-ldflags", _stamp(), "-o", str(folder / "bin" / _binary(tool)), tool)
-    for module, name in MANIFESTS.items():
-        source = _go(module, "list", "-m", "-f", "{{.Dir}}", name).strip()
+        print(f"building {', '.join(map(_binary, tools))} (once; kept in {folder})", flush=True)
+        _go(module, "build", "-trimpath", "-ldflags", _stamp(), "-o", f"{folder / 'bin'}/", *tools)
+    (folder / "bin" / "server").rename(folder / "bin" / "etcd")
+    for name in MANIFESTS:
+        source = _go("control-plane", "list", "-m", "-f", "{{.Dir}}", name).strip()
         rendered = _run([str(folder / "bin" / "kubectl"), "kustomize", f"{source}/config/default"], folder)
         (folder / "manifests" / f"{name.rsplit('/', 1)[-1]}.yaml").write_text(rendered)
     stages = Path(_go("kwok", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok").strip()) / "kustomize/stage/pod/fast"
@@ -86,7 +88,7 @@ def _build(folder: Path) -> None:
 
 
 def _binary(tool: str) -> str:
-    """Name a tool's binary: etcd's package is called `v3`."""
+    """Name a tool's binary; that of etcd's package is built as `server`."""
     return "etcd" if "etcd" in tool else tool.rsplit("/", 1)[-1]
 
 
