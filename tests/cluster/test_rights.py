@@ -85,7 +85,7 @@ def test_the_doctor_finds_nothing_bad_with_them(least: Api, space: Space) -> Non
         ("GET", "/api/v1/namespaces/{0}/secrets"),
         ("GET", "/api/v1/namespaces/default/configmaps"),
         ("GET", "/apis/batch/v1/namespaces/{0}/jobs"),
-        ("DELETE", "/apis/batch/v1/namespaces/{0}/jobs/any"),
+        ("DELETE", "/api/v1/namespaces/{0}/pods/any"),
         ("GET", "/apis/kueue.x-k8s.io/v1beta2/namespaces/default/workloads"),
         ("DELETE", "/apis/kueue.x-k8s.io/v1beta2/clusterqueues/any"),
         ("DELETE", "/apis/kueue.x-k8s.io/v1beta2/namespaces/{0}/localqueues/queue"),
@@ -136,14 +136,15 @@ def test_after_an_upgrade_with_the_old_role_each_new_right_is_named(
     until(lambda: call(*asked).code == 1)
     told = call(*asked)
     lacking = [one for one in told.json if one["what"].startswith("right to ")]
-    verbs = {"configmaps": ("list", "create", "delete"), "jobs.batch": ("get",), "pods": ("create", "get")}
+    verbs = {"configmaps": ("list", "create", "delete"), "jobs.batch": ("get", "delete"), "pods": ("create", "get")}
     named = [f"right to {verb} {of}" for of, each in verbs.items() for verb in each]
     assert [one["what"] for one in lacking if one["level"] == BAD] == named
     assert [one["what"] for one in lacking if one["level"] == NOTE] == ["right to get jobsets.jobset.x-k8s.io"]
-    assert "6 things would keep reservations from working: see the remedies" in told.err
+    assert "7 things would keep reservations from working: see the remedies" in told.err
     with KueueLedger(least, Place(namespace=space.name, queue="queue"), clock=space.clock) as ledger:
         with pytest.raises(ForbiddenError, match=r"cannot list resource \"configmaps\".*gangplan kube doctor"):
             ledger.submit(a_request("a"))
+        assert list(space.api.items(names.workloads(space.name))) == []
         space.api.merge(path, {"rules": whole["rules"]})
         until(lambda: call(*asked).code == 0)
         assert ledger.submit(a_request("a")).state is ReservationState.GRANTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from gangplan import steps
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.hold import hold
 from gangplan.reserve.kueue import adoption, names
+from gangplan.reserve.kueue.beside import run_beside
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.testing import a_request
 from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
@@ -118,6 +120,29 @@ def take_its_slots(ledger: KueueLedger, low: Reservation, space: Space) -> None:
         high = ledger.submit(a_request("high", priority=9, preemptible=True))
         assert ledger.wait(high.id, timeout=timedelta(seconds=10)).state is GRANTED
         until(held.lost.is_set)
+
+
+def test_a_job_beside_a_reservation_ends_when_its_slots_were_taken(space: Space) -> None:
+    """The step hears that another gang has them, and its Job goes with its pods."""
+    space.queue({space.flavor(): 8}, preempts=True)
+    ledger = space.ledger()
+    low = ledger.submit(a_request("low", priority=1, preemptible=True))
+    job = a_job(space.name, "step", pods=1, gpus=8, how="hangs")
+    with pytest.raises(StaleTokenError, match="the lease was lost"):
+        lose_its_slots(ledger, low, job, space)
+    until(lambda: not list(space.api.items(jobs(space.name))) and not pods_of(space, "step"))
+
+
+def lose_its_slots(ledger: KueueLedger, low: Reservation, job: Object, space: Space) -> None:
+    """Run a Job beside a reservation until another gang preempts that."""
+    with (
+        ThreadPoolExecutor(1) as pool,
+        hold(ledger, low.id, low.token or Token(0), ttl=timedelta(seconds=2), clock=space.clock) as held,
+    ):
+        running = pool.submit(run_beside, ledger, low.id, job, check=held.check, clock=space.clock)
+        until(lambda: nodes_of(space, "step"))
+        ledger.submit(a_request("high", priority=9, preemptible=True))
+        running.result(timeout=30)
 
 
 def test_a_group_of_plain_pods_adopts_its_reservation_and_completes(space: Space, queue: str) -> None:

@@ -6,6 +6,7 @@ where the reservation is, is counted by nobody else, and cannot outlive the rese
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -20,6 +21,8 @@ from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.adoption import Handout, hand_out, path_of
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.types import ReservationId
+
+_log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 
@@ -39,7 +42,8 @@ def run_beside(
 ) -> Object:
     """Run a Job on a reservation's slots to its end, and return it as it then is.
 
-    `check` is called once a second, as `Held.check`: what it raises ends the wait, and the Job at its deadline.
+    `check` is called once a second, as `Held.check`: what it raises ends the wait and the Job, as the slots are no
+    longer its own. One that failed by itself stays, for its logs.
 
     Raises InputError for what is no Job or a ledger that is not on Kueue, StaleTokenError where the reservation holds
     no slots, JobFailedError when the Job failed.
@@ -59,8 +63,20 @@ def run_beside(
             return seen
         if "Failed" in ended:
             raise JobFailedError(f"job {name}: failed: {ended['Failed'].get('message', '')}")
-        check()
-        sleep(_LOOK_S)
+        try:
+            check()
+            sleep(_LOOK_S)
+        except BaseException:  # whatever ends the wait: nobody would give the slots back after the Job
+            _stop(ledger, f"{path}/{name}")
+            raise
+
+
+def _stop(ledger: KueueLedger, path: str) -> None:
+    """Delete a Job with its pods; where that fails, its deadline ends it."""
+    try:
+        ledger.api.delete(path, propagationPolicy="Background")
+    except GangplanError as error:
+        _log.warning("%s: runs on to its deadline: %s", path, error)
 
 
 def placed(job: Object, handout: Handout, left: timedelta) -> Object:

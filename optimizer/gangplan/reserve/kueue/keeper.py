@@ -303,9 +303,14 @@ class Keeper:
         return self._pen.requeue(claim, from_us(now))
 
 
+def revived(claim: Claim, over: Claim | None) -> bool:
+    """Tell whether a Workload was made anew for what is over."""
+    return over is not None and over.uid != claim.uid
+
+
 def over_already(claim: Claim, over: Claim) -> bool:
     """Tell whether a Workload is the rest of what is over: made anew by who did not know, or released by who died."""
-    return claim.uid != over.uid or (not claim.owner and (claim.token, claim.lease) == (over.token, over.lease))
+    return revived(claim, over) or (not claim.owner and (claim.token, claim.lease) == (over.token, over.lease))
 
 
 def _deleted(last: Claim, now: int) -> Claim:

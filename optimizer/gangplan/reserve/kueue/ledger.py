@@ -12,14 +12,14 @@ from types import NoneType
 from typing import Any
 
 from gangplan.clock import Clock, require_utc
-from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError
+from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
 from gangplan.kube.api import Api, ConflictError, Object, RejectedError
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.kueue import names, picture
 from gangplan.reserve.kueue.annotation import annotation_of, request_of
 from gangplan.reserve.kueue.claim import Claim, claim_from
-from gangplan.reserve.kueue.keeper import Keeper, over_already
+from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
 from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.queues import View, read_view
 from gangplan.reserve.kueue.refusals import Refusals
@@ -127,7 +127,7 @@ class KueueLedger(WaitingLedger, Refusals):
         if claim is None:
             return self._again(self._read(id), request)
         new = bool(claim.queue) and self._keeper.surely_new(id)
-        if not new and (over := self._pen.records.of(id)):
+        if not new and (over := self._ended(claim)):
             return self._again(over, request, claim)
         if not claim.queue:
             return self._picture(claim)
@@ -135,6 +135,14 @@ class KueueLedger(WaitingLedger, Refusals):
         if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.records.of(id)):
             return self._again(over, request, claim)
         return self._picture(seen or self._read(id))
+
+    def _ended(self, made: Claim) -> Claim | None:
+        """Return how a reservation ended for which a Workload was made just now; without the right to ask that goes."""
+        try:
+            return self._pen.records.of(made.name)
+        except ForbiddenError:
+            self._pen.forget(made)
+            raise
 
     def _created(self, request: GangRequest, build: Callable[[], Object]) -> Claim | None:
         """Create the Workload of a request; None where its key is known."""
@@ -255,7 +263,7 @@ class KueueLedger(WaitingLedger, Refusals):
         claim = self._pen.there(id)
         if claim is None or not self._keeper.surely_first(claim):
             over = self._pen.records.of(id)  # looked up last: a record is there before its Workload goes
-            claim = over if claim is None or (over and over.uid != claim.uid) else claim
+            claim = over if claim is None or revived(claim, over) else claim
         if claim is None:
             where = f"{self._place.namespace}/{self._place.queue}"
             raise NotFoundError(f"id: there is no reservation {id!r} in {where}: list them with `gangplan status`")
@@ -309,7 +317,7 @@ class KueueLedger(WaitingLedger, Refusals):
     def _claims(self) -> list[Claim]:
         """Return all reservations in order of arrival, after what was due: what is told as final has been written."""
         live, over = self._everything()
-        found = {claim.name: self._kept(claim) for claim in live if not _revived(claim, over)}
+        found = {claim.name: self._kept(claim) for claim in live if not revived(claim, over.get(claim.name))}
         return sorted((over | found).values(), key=lambda claim: claim.submitted)
 
     def _kept(self, claim: Claim) -> Claim:
@@ -385,9 +393,3 @@ class KueueLedger(WaitingLedger, Refusals):
             elif item.get("spec", {}).get("unschedulable"):
                 found[item["metadata"]["name"]] = NodeState.DRAINING
         return found
-
-
-def _revived(claim: Claim, over: Mapping[str, Claim]) -> bool:
-    """Tell whether a Workload was made anew for what is over."""
-    ended = over.get(claim.name)
-    return ended is not None and ended.uid != claim.uid
