@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -49,17 +50,19 @@ def _plain_docstrings() -> Generator[None]:
     It parses 800 of them, a quarter of a second of scipy.stats, to append which array libraries each function takes.
     A SciPy that does not, or that does so elsewhere, is imported as it is.
     """
-    from scipy._lib import _array_api  # pyright: ignore[reportMissingTypeStubs]
-
-    parser: Callable[..., Any] | None = getattr(_array_api, "FunctionDoc", None)
-    if parser is None or "scipy.stats" in sys.modules:
+    try:
+        module = importlib.import_module("scipy._lib._array_api")
+    except ImportError:
+        module = None
+    parser: Callable[..., Any] | None = getattr(module, "FunctionDoc", None)
+    if module is None or parser is None or "scipy.stats" in sys.modules:
         yield
         return
-    _array_api.FunctionDoc = _Plain
+    vars(module)["FunctionDoc"] = _Plain
     try:
         yield
     finally:
-        _array_api.FunctionDoc = parser
+        vars(module)["FunctionDoc"] = parser
 
 
 class _Plain(dict[str, list[str]]):
