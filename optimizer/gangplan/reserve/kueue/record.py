@@ -113,20 +113,15 @@ class _Batch:
         return claim.our_queue == self.queue and claim.name not in self.claims and len(self.claims) < _MOST
 
     def body(self) -> Object:
-        """Return its ConfigMap."""
-        return record_of(list(self.claims.values()))
-
-
-def record_of(claims: list[Claim]) -> Object:
-    """Return the ConfigMap that says how reservations of one queue ended."""
-    labels = {names.MANAGED: "gangplan", names.QUEUE: claims[0].our_queue} | {_label(one.name): "" for one in claims}
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": f"{names.RECORD}{uuid4().hex[:20]}", "labels": labels},
-        "immutable": True,
-        "data": {claim.name: _text(claim) for claim in claims},
-    }
+        """Return the ConfigMap that says how they ended."""
+        labels = {names.MANAGED: "gangplan", names.QUEUE: self.queue} | {_label(name): "" for name in self.claims}
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{names.RECORD}{uuid4().hex[:20]}", "labels": labels},
+            "immutable": True,
+            "data": {name: _text(claim) for name, claim in self.claims.items()},
+        }
 
 
 def _text(claim: Claim) -> str:
