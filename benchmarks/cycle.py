@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks._figures import ROOT, Figure, report
+from benchmarks.parts.figures import ROOT, Figure, report
 from gangplan import cycle, overview, start
 from gangplan.config import load_settings
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks._instances import instance
+from benchmarks.parts.instances import instance
 
 from gangplan.config import Settings
 from gangplan.plan.alternatives import FRESH_PATHS, GREEDY, PEAK, PLAN, compare, greedy, reactive, static_peak

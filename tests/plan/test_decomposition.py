@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from benchmarks._instances import instance
+from benchmarks.parts.instances import instance
 
 from gangplan.plan.decomposition import Decomposition
 from gangplan.plan.handover import Engine, compile_model

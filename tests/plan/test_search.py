@@ -15,7 +15,7 @@ import highspy
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from benchmarks._instances import instance
+from benchmarks.parts.instances import instance
 from scipy.optimize import linprog
 
 from gangplan import plan

@@ -19,9 +19,9 @@ from rich.progress import track
 from rich.table import Table
 from statsmodels.tsa.seasonal import STL
 
-from benchmarks import _traces
-from benchmarks._figures import Figure
-from benchmarks._traces import Trace
+from benchmarks.parts import traces
+from benchmarks.parts.figures import Figure
+from benchmarks.parts.traces import Trace
 from gangplan.forecast import model, spikes
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.metrics import pinball
@@ -101,16 +101,16 @@ def figures() -> list[Figure]:
     for column in ("trace", "detector", *sizes, "+50%, first hour", "+50%, any minute", "false h/week"):
         table.add_column(column)
     found: dict[tuple[str, str], tuple[float, float]] = {}
-    rows = [(name, detector) for name in _traces.NAMES for detector in DETECTORS]
+    rows = [(name, detector) for name in traces.NAMES for detector in DETECTORS]
     for name, detector in track(rows, description="spikes", transient=True):
-        words, found[name, detector] = _row(_traces.read(name), DETECTORS[detector])
+        words, found[name, detector] = _row(traces.read(name), DETECTORS[detector])
         table.add_row(name, detector, *words)
     Console(width=120).print(table)
     (recall, false), (peer, peer_false) = found["openb", "gangplan"], found["openb", "robust z > 5"]
     return [
         Figure(name="spike_recall", value=recall, unit="of +50 %", bar=">= 0.85", peer=f"robust z {peer:.2f}"),
         Figure(name="spike_false", value=false, unit="hours a week", bar="<= 1", peer=f"robust z {peer_false:.1f}"),
-        *_nowcast(_traces.read("openb")),
+        *_nowcast(traces.read("openb")),
     ]
 
 

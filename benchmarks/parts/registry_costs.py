@@ -17,7 +17,7 @@ from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, Sq
 from sqlalchemy import create_engine, insert
 from tests.servers import mlflow_server
 
-from benchmarks._figures import Figure
+from benchmarks.parts.figures import Figure
 from gangplan.forecast import model, registry
 from gangplan.forecast.bundle import Bundle
 from gangplan.forecast.panel import Panel

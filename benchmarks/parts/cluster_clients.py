@@ -18,9 +18,9 @@ from tests.cluster.objects import bare
 from tests.cluster.servers import fleet
 from tests.cluster.servers.cluster import Cluster
 
-from benchmarks import _clients
-from benchmarks._floor import SECOND
-from benchmarks._kueue_load import Gang, Load, gangs_of
+from benchmarks.parts import clients
+from benchmarks.parts.floor import SECOND
+from benchmarks.parts.kueue_load import Gang, Load, gangs_of
 from gangplan.clock import system_clock
 from gangplan.kube.api import Api, connect
 from gangplan.kube.mirror import Mirror
@@ -270,8 +270,8 @@ def own_makespan(load: Load) -> float:
     with TemporaryDirectory(prefix="gangplan-bench-") as folder:
         url = f"sqlite:///{Path(folder) / 'ledger.db'}"
         with open_ledger(url) as ledger:
-            _clients.prepare(ledger, load)
-        seen = _clients.drive(url, load, processes=1)
+            clients.prepare(ledger, load)
+        seen = clients.drive(url, load, processes=1)
         with open_ledger(url) as ledger:
-            _clients.check(ledger, load)
-    return _clients.course_of(seen).makespan
+            clients.check(ledger, load)
+    return clients.course_of(seen).makespan

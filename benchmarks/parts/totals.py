@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import _traces
-from benchmarks._figures import Figure
+from benchmarks.parts import traces
+from benchmarks.parts.figures import Figure
 from gangplan.forecast import model, totals
 from gangplan.forecast.arrays import Floats
 from gangplan.forecast.metrics import pinball
@@ -26,16 +26,16 @@ OURS = "gangplan, path by path"
 
 def openb() -> Panel:
     """openb by class, with its jobs."""
-    found = read_path(_traces.DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
+    found = read_path(traces.DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
     return from_tables(found.demand, None, end=found.end, jobs=found.jobs)
 
 
 def dlrm() -> Panel:
     """The twelve largest applications of the recommendation service."""
-    jobs, end = _traces.dlrm_jobs()
+    jobs, end = traces.dlrm_jobs()
     sizes = jobs.group_by("tenant").agg(pl.col("gpus").sum()).sort("gpus", "tenant", descending=True)
     mine = jobs.filter(pl.col("tenant").is_in(sizes["tenant"].head(APPS).to_list()))
-    return from_tables(hourly_demand(mine, _traces.MONDAY, end), None, end=end)
+    return from_tables(hourly_demand(mine, traces.MONDAY, end), None, end=end)
 
 
 def figures() -> list[Figure]:

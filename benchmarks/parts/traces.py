@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from benchmarks._figures import ROOT
+from benchmarks.parts.figures import ROOT
 from gangplan.forecast.panel import Panel, from_tables
 from gangplan.tables import DEMAND, JOBS, conform
 from gangplan.telemetry.demand import hourly_demand

@@ -17,8 +17,8 @@ from rich.progress import track
 from rich.table import Table
 from statsforecast.models import AutoETS
 
-from benchmarks import _traces
-from benchmarks._figures import Figure
+from benchmarks.parts import traces
+from benchmarks.parts.figures import Figure
 from gangplan.forecast import minutes, naive
 from gangplan.forecast.arrays import Floats, tidy
 from gangplan.forecast.metrics import pinball
@@ -57,7 +57,7 @@ class Found:
 
 def genai() -> Fine:
     """Workers that image requests keep busy, by the step in which they were asked for."""
-    rows = pl.read_csv(_traces.DATA / "genai" / "lora_requests.csv.gz", infer_schema_length=None, try_parse_dates=True)
+    rows = pl.read_csv(traces.DATA / "genai" / "lora_requests.csv.gz", infer_schema_length=None, try_parse_dates=True)
     whole = rows["gmt_create"].dt.truncate("1h")
     first, last = whole.min() + timedelta(hours=1), whole.max()  # type: ignore[operator]
     place = ((rows["gmt_create"] - first).dt.total_seconds() // int(STEP.total_seconds())).to_numpy()
@@ -69,14 +69,14 @@ def genai() -> Fine:
 
 def openb() -> Fine:
     """GPUs asked for by the pods of Alibaba gpu-v2023, after its ramp of survivors."""
-    found = read_path(_traces.DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
+    found = read_path(traces.DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
     return _held(found.jobs, found.start, found.end)
 
 
 def dlrm() -> Fine:
     """GPUs asked for by a recommendation service."""
-    jobs, end = _traces.dlrm_jobs()
-    return _held(jobs, _traces.MONDAY, end)
+    jobs, end = traces.dlrm_jobs()
+    return _held(jobs, traces.MONDAY, end)
 
 
 def _held(jobs: pl.DataFrame, start: datetime, end: datetime) -> Fine:
@@ -94,7 +94,7 @@ def _fine(values: Floats, start: datetime) -> Fine:
 
 def last_value(known: Floats) -> Floats:
     """The last value with the quantiles of its own past errors."""
-    return naive.last_value_quantiles(_fine(known, _traces.MONDAY).panel, AHEAD)[0]
+    return naive.last_value_quantiles(_fine(known, traces.MONDAY).panel, AHEAD)[0]
 
 
 def hours_mean(known: Floats) -> Floats:

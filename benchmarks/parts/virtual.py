@@ -12,9 +12,9 @@ from heapq import heapify, heappop, heappush
 from random import Random
 from statistics import fmean
 
-from benchmarks._clients import policy_of, pool_of, request_of
-from benchmarks._floor import SECOND, Course
-from benchmarks._kueue_load import SEED, Gang, Load
+from benchmarks.parts.clients import policy_of, pool_of, request_of
+from benchmarks.parts.floor import SECOND, Course
+from benchmarks.parts.kueue_load import SEED, Gang, Load
 from gangplan.reserve.book import Book
 from gangplan.reserve.codec import calendar_text, id_of, policy_text, request_text
 from gangplan.reserve.commands import Command
