@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gangplan import terminal
-from gangplan.reserve.policy import Policy
-from gangplan.reserve.policy_file import policy_from_yaml
+from gangplan.reserve.policy.file import policy_from_yaml
+from gangplan.reserve.policy.rules import Policy
 from tests.command import Call, caller
 
 FILE = """

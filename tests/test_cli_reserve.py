@@ -11,7 +11,7 @@ from gangplan import terminal
 from gangplan.clock import system_clock
 from gangplan.config import load_settings
 from gangplan.reserve import Ledger, open_ledger
-from gangplan.reserve.policy import Policy, Preemption
+from gangplan.reserve.policy.rules import Policy, Preemption
 from tests.command import Call, caller
 
 TWO = ("--tenant", "vision", "--pods", "2", "--gpus", "4", "--accelerator", "h100-lab", "--duration", "1h")

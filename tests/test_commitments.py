@@ -14,7 +14,7 @@ from gangplan.config import Settings
 from gangplan.errors import ApprovalError, NotFoundError
 from gangplan.planning import Planning, approve, with_quotas
 from gangplan.reserve import Ledger
-from gangplan.reserve.policy import Policy, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import Policy, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request, memory_ledger
 from gangplan.tracking import Store
 from gangplan.types import CapacityCalendar, Fleet, Plan, PodSet, ReservationState

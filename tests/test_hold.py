@@ -12,7 +12,7 @@ from gangplan.clock import floor_hour, system_clock
 from gangplan.errors import StaleTokenError, UnavailableError
 from gangplan.hold import hold
 from gangplan.reserve import Ledger, open_ledger
-from gangplan.reserve.policy import Policy, Preemption
+from gangplan.reserve.policy.rules import Policy, Preemption
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import NodeState, PodSet, Reservation, ReservationState, Token
 

@@ -22,7 +22,7 @@ from threading import Condition
 from benchmarks.parts.floor import SECOND, Course
 from benchmarks.parts.kueue_load import Gang, Load, gangs_of
 from gangplan.reserve import Ledger, open_ledger
-from gangplan.reserve.policy import ALL, Policy, Preemption, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import ALL, Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import a_calendar, a_pool
 from gangplan.types import GangRequest, PodSet, Pool, Reservation, ReservationState
 

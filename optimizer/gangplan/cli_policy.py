@@ -17,9 +17,9 @@ from gangplan import show
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
-from gangplan.reserve.policy import Policy, Preemption, Quota, TenantPolicy
-from gangplan.reserve.policy_file import policy_body, policy_yaml, read_policy, span_text
-from gangplan.reserve.policy_review import (
+from gangplan.reserve.policy.file import policy_body, policy_yaml, read_policy, span_text
+from gangplan.reserve.policy.quota import Quotas
+from gangplan.reserve.policy.review import (
     FieldChange,
     Holdings,
     holdings,
@@ -27,7 +27,7 @@ from gangplan.reserve.policy_review import (
     policy_doubts,
     policy_effects,
 )
-from gangplan.reserve.quota import Quotas
+from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.types import Pool, Reservation, ReservationState, require_text
 

@@ -15,7 +15,7 @@ from gangplan.plan.policy import PlanPolicy, Share, TenantQuota
 from gangplan.plan.whatif import Answer, WhatIf
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import Ledger
-from gangplan.reserve.policy import ALL, Policy
+from gangplan.reserve.policy.rules import ALL, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
 

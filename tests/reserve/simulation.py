@@ -32,7 +32,7 @@ from gangplan.reserve.commands import Command
 from gangplan.reserve.leading import LedElsewhere
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store
-from gangplan.reserve.policy import Policy
+from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.sql import PENDING, SqlStore
 from gangplan.types import Reservation
 

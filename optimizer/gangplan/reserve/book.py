@@ -15,8 +15,8 @@ from gangplan.reserve.board import Board, Shape, Slots, Steps, ever_fits
 from gangplan.reserve.entry import Entry, Leave, Plan, Rank
 from gangplan.reserve.line import Line, Walk
 from gangplan.reserve.moments import span_us, to_us
-from gangplan.reserve.policy import Policy
-from gangplan.reserve.quota import Quotas
+from gangplan.reserve.policy.quota import Quotas
+from gangplan.reserve.policy.rules import Policy
 from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
 
 FIRST = -(2**60)

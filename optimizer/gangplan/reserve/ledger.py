@@ -21,7 +21,7 @@ from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.drain import estimate, learned_ratio
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us, to_us
-from gangplan.reserve.policy import Policy
+from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (

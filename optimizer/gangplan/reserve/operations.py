@@ -9,7 +9,7 @@ from gangplan.reserve.book import Book, Document, most_nodes
 from gangplan.reserve.commands import Lookup, holding
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import span_us
-from gangplan.reserve.policy import Policy
+from gangplan.reserve.policy.rules import Policy
 from gangplan.types import NodeState, ReservationId, ReservationState, Token, require_items
 
 # ---------------------------------------------------------------- elastic gangs

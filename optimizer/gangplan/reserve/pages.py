@@ -20,7 +20,7 @@ from gangplan.reserve.commands import Answer, Command, Lookup
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.leading import Head
 from gangplan.reserve.letters import Letter
-from gangplan.reserve.policy import Policy
+from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.rows import COLUMNS, Row, changes, entry_of, row_of
 from gangplan.reserve.schema import audit, documents, head, reservations
 from gangplan.types import Reservation, ReservationId, ReservationState

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gangplan.clock import DURATION, parse_span
 from gangplan.errors import InputError
-from gangplan.reserve.policy import Policy, Preemption, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 
 T = TypeVar("T")
 Body = dict[str, Any]

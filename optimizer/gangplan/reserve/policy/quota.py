@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import accumulate
 
-from gangplan.reserve.policy import ALL, Policy, Quota
+from gangplan.reserve.policy.rules import ALL, Policy, Quota
 
 
 class Account:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from gangplan.reserve.policy import ALL, Policy
-from gangplan.reserve.policy_file import Body, policy_body
-from gangplan.reserve.quota import Quotas
+from gangplan.reserve.policy.file import Body, policy_body
+from gangplan.reserve.policy.quota import Quotas
+from gangplan.reserve.policy.rules import ALL, Policy
 from gangplan.types import Pool, Reservation, ReservationState
 
 Holdings = dict[str, dict[str, float]]
