@@ -26,13 +26,13 @@ from tests.reserve.world import Peer, World
 
 from gangplan.errors import GangplanError
 from gangplan.reserve.book import Book
-from gangplan.reserve.capacity import free_capacity
 from gangplan.reserve.codec import policy_text
 from gangplan.reserve.commands import Command
 from gangplan.reserve.leading import LedElsewhere
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.policy.rules import Policy
+from gangplan.reserve.space.free import free_capacity
 from gangplan.reserve.sql import PENDING, SqlStore
 from gangplan.types import Reservation
 

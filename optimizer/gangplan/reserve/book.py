@@ -11,12 +11,12 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from gangplan.errors import InputError
-from gangplan.reserve.board import Board, Shape, Slots, Steps, ever_fits
 from gangplan.reserve.entry import Entry, Leave, Plan, Rank
 from gangplan.reserve.line import Line, Walk
 from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.policy.quota import Quotas
 from gangplan.reserve.policy.rules import Policy
+from gangplan.reserve.space.board import Board, Shape, Slots, Steps, ever_fits
 from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
 
 FIRST = -(2**60)

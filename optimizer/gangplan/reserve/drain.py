@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gangplan.reserve.board import Board
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.flow import Flow
 from gangplan.reserve.moments import FOREVER
+from gangplan.reserve.space.board import Board
 from gangplan.types import Reservation, ReservationId, ReservationState
 
 _DOUBT = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gangplan.reserve.board import Shape, Slots
 from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
+from gangplan.reserve.space.board import Shape, Slots
 from gangplan.types import (
     GangRequest,
     Level,

@@ -15,13 +15,13 @@ from gangplan.reserve import commands, reasons
 from gangplan.reserve.admission import admit
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.book import Book, Document, check_calendar
-from gangplan.reserve.capacity import free_capacity
 from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
 from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.drain import estimate, learned_ratio
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy.rules import Policy
+from gangplan.reserve.space.free import free_capacity
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (

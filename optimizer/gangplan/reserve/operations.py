@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gangplan.errors import InputError, NoRoomError, StaleTokenError
 from gangplan.reserve import codec
-from gangplan.reserve.board import Board, Shape, Slot, Slots
 from gangplan.reserve.book import Book, Document, most_nodes
 from gangplan.reserve.commands import Lookup, holding
 from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy.rules import Policy
+from gangplan.reserve.space.board import Board, Shape, Slot, Slots
 from gangplan.types import NodeState, ReservationId, ReservationState, Token, require_items
 
 # ---------------------------------------------------------------- elastic gangs

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gangplan.reserve.board import Board, Slots
 from gangplan.reserve.book import Book
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND
+from gangplan.reserve.space.board import Board, Slots
 
 LATE_US = 5 * SECOND
 """A tick may come so much later than a promised start; the promise then still ends when it was to end."""

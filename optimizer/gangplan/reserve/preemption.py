@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 
-from gangplan.reserve.board import Board
 from gangplan.reserve.book import Book
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND, span_us
+from gangplan.reserve.space.board import Board
 from gangplan.reserve.victims import Candidate, Choice, choose
 from gangplan.types import ReservationId, ReservationState
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import accumulate, islice
 
-from gangplan.reserve.board import Board
 from gangplan.reserve.covering import Bound, Branch, Condition, Room
 from gangplan.reserve.moments import SECOND
-from gangplan.reserve.packing import Shape, Slots, place, width_of
+from gangplan.reserve.space.board import Board
+from gangplan.reserve.space.packing import Shape, Slots, place, width_of
 from gangplan.types import require_at_least
 
 BUDGET = 300

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 
 from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.packing import (
+from gangplan.reserve.space.packing import (
     Shape,
     Slot,
     Slots,
@@ -20,7 +20,7 @@ from gangplan.reserve.packing import (
     fill,
     widths_wished,
 )
-from gangplan.reserve.sweep import Sweep
+from gangplan.reserve.space.sweep import Sweep
 from gangplan.types import Pool
 
 

@@ -8,10 +8,10 @@ from heapq import merge
 from typing import TYPE_CHECKING
 
 from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.packing import Shape, Slots, place, width_of
+from gangplan.reserve.space.packing import Shape, Slots, place, width_of
 
 if TYPE_CHECKING:
-    from gangplan.reserve.board import Board
+    from gangplan.reserve.space.board import Board
 
 
 class Sweep:

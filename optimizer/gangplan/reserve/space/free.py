@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 
-from gangplan.reserve.board import Board
 from gangplan.reserve.moments import from_us
+from gangplan.reserve.space.board import Board
 from gangplan.types import FreeCapacity
 
 
