@@ -147,7 +147,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """List the reservations: who holds what, who waits, until when and why; and how far ETAs were off so far."""
-    from gangplan.reserve.drain import eta_errors, waited
+    from gangplan.reserve.admission.expected.starts import eta_errors, waited
 
     with open_ledger_here() as ledger:
         ledger.tick()

@@ -15,7 +15,7 @@ from gangplan.progress import Progress as Report
 from gangplan.progress import no_progress
 
 if TYPE_CHECKING:
-    from gangplan.reserve.drain import EtaErrors
+    from gangplan.reserve.admission.expected.starts import EtaErrors
 
 _STATE_STYLE = {
     "granted": "green",

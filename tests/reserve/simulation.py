@@ -25,7 +25,7 @@ from tests.reserve.mirror import Mirror, outline_of
 from tests.reserve.world import Peer, World
 
 from gangplan.errors import GangplanError
-from gangplan.reserve.book import Book
+from gangplan.reserve.admission.book import Book
 from gangplan.reserve.codec import policy_text
 from gangplan.reserve.commands import Command
 from gangplan.reserve.leading import LedElsewhere

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from tests.reserve.packs import packs
 
-from gangplan.reserve.entry import shape_of
+from gangplan.reserve.admission.entry import shape_of
 from gangplan.reserve.space.board import Board, Steps
 from gangplan.reserve.space.packing import Shape, Slot, Slots, ever_fits
 from gangplan.testing import a_pool, a_request

@@ -12,9 +12,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.reserve.packs import packs
 
+from gangplan.reserve.admission.victims.search import Candidate, Choice, choose
 from gangplan.reserve.space.board import Board, Steps
 from gangplan.reserve.space.packing import Shape, Slot, Slots
-from gangplan.reserve.victims import Candidate, Choice, choose
 from gangplan.testing import a_pool
 from gangplan.types import Level, Pool
 

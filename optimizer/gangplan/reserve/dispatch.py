@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import codec, commands, operations
-from gangplan.reserve.admission import admit, expire
-from gangplan.reserve.book import Book, Document
+from gangplan.reserve.admission.book import Book, Document
+from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission.scheduler import admit, expire
+from gangplan.reserve.admission.stranding import check_kept
 from gangplan.reserve.commands import Answer, Command, Lookup
-from gangplan.reserve.entry import Entry
-from gangplan.reserve.stranding import check_kept
 from gangplan.types import NodeState, ReservationId, Token
 
 Body = Callable[[Book, Lookup, Command, int], Entry | None]

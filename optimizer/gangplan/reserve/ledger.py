@@ -11,14 +11,15 @@ from typing import Any, Protocol, TypeVar
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
-from gangplan.reserve import commands, reasons
-from gangplan.reserve.admission import admit
+from gangplan.reserve import commands
+from gangplan.reserve.admission import reasons
+from gangplan.reserve.admission.book import Book, Document, check_calendar
+from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission.expected.starts import estimate, learned_ratio
+from gangplan.reserve.admission.scheduler import admit
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.book import Book, Document, check_calendar
 from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
 from gangplan.reserve.contract import PolicyChange
-from gangplan.reserve.drain import estimate, learned_ratio
-from gangplan.reserve.entry import Entry
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.space.free import free_capacity

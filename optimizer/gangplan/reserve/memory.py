@@ -9,11 +9,11 @@ from typing import Any
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError
+from gangplan.reserve.admission.book import Book, Document
+from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
-from gangplan.reserve.book import Book, Document
 from gangplan.reserve.commands import Command
 from gangplan.reserve.dispatch import run_batch
-from gangplan.reserve.entry import Entry
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.reserve.poller import Poller

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, select
 
+from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.database import Database
-from gangplan.reserve.entry import Entry
 from gangplan.reserve.pages import read_many
 from gangplan.reserve.rows import entry_of
 from gangplan.reserve.schema import head, reservations

@@ -14,10 +14,10 @@ from sqlalchemy import Row as SqlRow
 
 from gangplan.errors import UnavailableError
 from gangplan.reserve import codec, letters
+from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.audit import text_of
-from gangplan.reserve.book import Book
 from gangplan.reserve.commands import Answer, Command, Lookup
-from gangplan.reserve.entry import Entry
 from gangplan.reserve.leading import Head
 from gangplan.reserve.letters import Letter
 from gangplan.reserve.policy.rules import Policy

@@ -23,13 +23,13 @@ from sqlalchemy import Row as SqlRow
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, UnavailableError
 from gangplan.reserve import letters, retention
+from gangplan.reserve.admission.book import Document
+from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.book import Document
 from gangplan.reserve.calls import Call, Calls
 from gangplan.reserve.commands import Answer, Command
 from gangplan.reserve.database import Database
 from gangplan.reserve.dispatch import run_batch
-from gangplan.reserve.entry import Entry
 from gangplan.reserve.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat, Status
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us

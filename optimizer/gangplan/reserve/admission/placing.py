@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gangplan.reserve.book import Book
-from gangplan.reserve.entry import Entry, Plan
+from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND
 from gangplan.reserve.space.board import Board, Slots
 

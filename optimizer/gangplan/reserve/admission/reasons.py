@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from gangplan.reserve.book import Book
-from gangplan.reserve.entry import Entry, shape_of
+from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.entry import Entry, shape_of
 from gangplan.reserve.moments import from_us
 from gangplan.reserve.space.board import Board, Shape
 from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationState

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gangplan.reserve.book import Book
-from gangplan.reserve.entry import Entry
-from gangplan.reserve.flow import Flow
+from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission.expected.flow import Flow
 from gangplan.reserve.moments import FOREVER
 from gangplan.reserve.space.board import Board
 from gangplan.types import Reservation, ReservationId, ReservationState

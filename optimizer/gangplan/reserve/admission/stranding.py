@@ -6,9 +6,9 @@ Looked at inside the transaction that publishes it, so that a grant made a momen
 from __future__ import annotations
 
 from gangplan.errors import StrandedError
-from gangplan.reserve.admission import admit
-from gangplan.reserve.book import Book, check_calendar, steps_of
-from gangplan.reserve.entry import Entry
+from gangplan.reserve.admission.book import Book, check_calendar, steps_of
+from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission.scheduler import admit
 from gangplan.types import CapacityCalendar, ReservationId, ReservationState
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import accumulate, islice
 
-from gangplan.reserve.covering import Bound, Branch, Condition, Room
+from gangplan.reserve.admission.victims.bounds import Bound, Branch, Condition, Room
 from gangplan.reserve.moments import SECOND
 from gangplan.reserve.space.board import Board
 from gangplan.reserve.space.packing import Shape, Slots, place, width_of

@@ -11,8 +11,8 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from gangplan.errors import InputError
-from gangplan.reserve.entry import Entry, Leave, Plan, Rank
-from gangplan.reserve.line import Line, Walk
+from gangplan.reserve.admission.entry import Entry, Leave, Plan, Rank
+from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.policy.quota import Quotas
 from gangplan.reserve.policy.rules import Policy

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 
-from gangplan.reserve.book import Book
+from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.entry import Entry, Plan
+from gangplan.reserve.admission.victims.search import Candidate, Choice, choose
 from gangplan.reserve.codec import id_of
-from gangplan.reserve.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND, span_us
 from gangplan.reserve.space.board import Board
-from gangplan.reserve.victims import Candidate, Choice, choose
 from gangplan.types import ReservationId, ReservationState
 
 HELPED = 4

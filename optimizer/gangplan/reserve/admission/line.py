@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TypeAlias
 
-from gangplan.reserve.entry import Entry
+from gangplan.reserve.admission.entry import Entry
 
 Alike: TypeAlias = tuple[int, int]
 """What the gangs of one tenant, alike but for their arrival, have in common: kind and walltime."""

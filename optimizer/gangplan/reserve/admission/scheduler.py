@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gangplan.reserve.book import Book
-from gangplan.reserve.entry import Entry, Plan, Rank
-from gangplan.reserve.line import Line
+from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.entry import Entry, Plan, Rank
+from gangplan.reserve.admission.line import Line
+from gangplan.reserve.admission.placing import LATE_US, draw_together, find_later, find_now, keep_promise, promise
+from gangplan.reserve.admission.preemption import Preemptor, settle
+from gangplan.reserve.admission.reasons import say_why
 from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.placing import LATE_US, draw_together, find_later, find_now, keep_promise, promise
-from gangplan.reserve.preemption import Preemptor, settle
-from gangplan.reserve.reasons import say_why
 from gangplan.types import ReservationState
 
 ROUNDS = 8
