@@ -18,8 +18,8 @@ from benchmarks.parts.kueue_load import SEED, Gang, Load
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.codec import calendar_text, id_of, policy_text, request_text
-from gangplan.reserve.commands import Command
-from gangplan.reserve.dispatch import run_batch
+from gangplan.reserve.commands.dispatch import run_batch
+from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.moments import to_us
 from gangplan.testing import a_calendar
 from gangplan.types import ReservationId, ReservationState

@@ -13,7 +13,7 @@ import pytest
 from gangplan.errors import GangplanError, KeyConflictError, UnavailableError
 from gangplan.reserve import open_ledger
 from gangplan.reserve.codec import id_of, request_text
-from gangplan.reserve.commands import Command
+from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.leading import DEAD_AFTER, LINGER
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.sql import PENDING, SqlStore

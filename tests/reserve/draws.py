@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from tests.reserve.mirror import Mirror
 
 from gangplan.reserve.codec import calendar_text, id_of, policy_text, request_text
-from gangplan.reserve.commands import Command
+from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import Level, NodeState, PodSet, ReservationId, Topology

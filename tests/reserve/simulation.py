@@ -27,7 +27,7 @@ from tests.reserve.world import Peer, World
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.codec import policy_text
-from gangplan.reserve.commands import Command
+from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.leading import LedElsewhere
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.exc import OperationalError
 
 from gangplan.errors import UnavailableError
-from gangplan.reserve.commands import Command
+from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.sql import SqlStore
 from gangplan.testing import NOW

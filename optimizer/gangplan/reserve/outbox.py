@@ -9,7 +9,7 @@ from sqlalchemy import select
 from gangplan.errors import GangplanError, UnavailableError
 from gangplan.reserve import letters
 from gangplan.reserve.calls import Call
-from gangplan.reserve.commands import Answer, Command
+from gangplan.reserve.commands.gang import Answer, Command
 from gangplan.reserve.database import Database
 from gangplan.reserve.leading import Monotonic
 from gangplan.reserve.letters import Letter

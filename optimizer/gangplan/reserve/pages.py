@@ -17,7 +17,7 @@ from gangplan.reserve import codec, letters
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.audit import text_of
-from gangplan.reserve.commands import Answer, Command, Lookup
+from gangplan.reserve.commands.gang import Answer, Command, Lookup
 from gangplan.reserve.leading import Head
 from gangplan.reserve.letters import Letter
 from gangplan.reserve.policy.rules import Policy

@@ -27,9 +27,9 @@ from gangplan.reserve.admission.book import Document
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.calls import Call, Calls
-from gangplan.reserve.commands import Answer, Command
+from gangplan.reserve.commands.dispatch import run_batch
+from gangplan.reserve.commands.gang import Answer, Command
 from gangplan.reserve.database import Database
-from gangplan.reserve.dispatch import run_batch
 from gangplan.reserve.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat, Status
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us

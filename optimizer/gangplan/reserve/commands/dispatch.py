@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from gangplan.errors import GangplanError, InputError
-from gangplan.reserve import codec, commands, operations
+from gangplan.reserve import codec
 from gangplan.reserve.admission.book import Book, Document
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.admission.scheduler import admit, expire
 from gangplan.reserve.admission.stranding import check_kept
-from gangplan.reserve.commands import Answer, Command, Lookup
+from gangplan.reserve.commands import gang, operator
+from gangplan.reserve.commands.gang import Answer, Command, Lookup
 from gangplan.types import NodeState, ReservationId, Token
 
 Body = Callable[[Book, Lookup, Command, int], Entry | None]
@@ -44,26 +45,26 @@ def _id(command: Command) -> ReservationId:
 
 def _submit(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
     text = command.args["body"]
-    return commands.submit(book, lookup, command.request or codec.request_from(text), text, now)
+    return gang.submit(book, lookup, command.request or codec.request_from(text), text, now)
 
 
 def _renew(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
     ttl = command.args["ttl"]
     span = None if ttl is None else timedelta(microseconds=ttl)
-    return commands.renew(book, lookup, _id(command), Token(command.args["token"]), span, now)
+    return gang.renew(book, lookup, _id(command), Token(command.args["token"]), span, now)
 
 
 def _release(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
-    return commands.release(book, lookup, _id(command), Token(command.args["token"]), now)
+    return gang.release(book, lookup, _id(command), Token(command.args["token"]), now)
 
 
 def _cancel(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
-    return commands.cancel(book, lookup, _id(command), now)
+    return gang.cancel(book, lookup, _id(command), now)
 
 
 def _resize(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
     args = command.args
-    return operations.resize(book, lookup, _id(command), Token(args["token"]), tuple(args["pods"]), now)
+    return operator.resize(book, lookup, _id(command), Token(args["token"]), tuple(args["pods"]), now)
 
 
 def _publish(book: Book, lookup: Lookup, command: Command, now: int) -> None:
@@ -76,14 +77,14 @@ def _publish(book: Book, lookup: Lookup, command: Command, now: int) -> None:
 
 
 def _mark_node(book: Book, lookup: Lookup, command: Command, now: int) -> None:
-    operations.mark_node(book, lookup, command.args["node"], NodeState(command.args["state"]), now)
+    operator.mark_node(book, lookup, command.args["node"], NodeState(command.args["state"]), now)
     if book.documents and book.documents[-1].kind == "nodes":
         book.documents[-1] = book.documents[-1]._replace(why=command.args["why"])
 
 
 def _set_policy(book: Book, lookup: Lookup, command: Command, now: int) -> None:
     args = command.args
-    operations.set_policy(book, lookup, codec.policy_from(args["body"]), args["by"], args["why"], now)
+    operator.set_policy(book, lookup, codec.policy_from(args["body"]), args["by"], args["why"], now)
 
 
 def _tick(book: Book, lookup: Lookup, command: Command, now: int) -> None:

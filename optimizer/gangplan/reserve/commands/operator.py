@@ -6,7 +6,7 @@ from gangplan.errors import InputError, NoRoomError, StaleTokenError
 from gangplan.reserve import codec
 from gangplan.reserve.admission.book import Book, Document, most_nodes
 from gangplan.reserve.admission.entry import Entry
-from gangplan.reserve.commands import Lookup, holding
+from gangplan.reserve.commands.gang import Lookup, holding
 from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.space.board import Board, Shape, Slot, Slots
