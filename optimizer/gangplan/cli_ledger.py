@@ -20,8 +20,8 @@ from gangplan.types import require_positive
 
 if TYPE_CHECKING:
     from gangplan.reserve.audit import AuditEvent
-    from gangplan.reserve.leading import Status
-    from gangplan.reserve.sql import SqlStore
+    from gangplan.reserve.stores.sql.leading import Status
+    from gangplan.reserve.stores.sql.store import SqlStore
 
 ledger_app = typer.Typer(help="The ledger itself: who leads it, its audit log, its past.", no_args_is_help=True)
 

@@ -28,12 +28,12 @@ from gangplan.errors import GangplanError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.codec import policy_text
 from gangplan.reserve.commands.gang import Command
-from gangplan.reserve.leading import LedElsewhere
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.space.free import free_capacity
-from gangplan.reserve.sql import PENDING, SqlStore
+from gangplan.reserve.stores.sql.leading import LedElsewhere
+from gangplan.reserve.stores.sql.store import PENDING, SqlStore
 from gangplan.types import Reservation
 
 KEPT = 9.9  # seconds for which an answer is kept at least

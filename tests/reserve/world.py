@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from gangplan.errors import UnavailableError
 from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.opening import open_store
-from gangplan.reserve.sql import SqlStore
+from gangplan.reserve.stores.sql.store import SqlStore
 from gangplan.testing import NOW
 
 CLIENTS, LEADERS = 4, 2

@@ -15,7 +15,7 @@ from gangplan import errors
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve.commands.gang import Answer, Command
 from gangplan.reserve.rows import Row, entry_of
-from gangplan.reserve.schema import answers, inbox
+from gangplan.reserve.stores.sql.schema import answers, inbox
 from gangplan.types import ReservationId
 
 AT_ONCE = 500

@@ -22,25 +22,25 @@ from sqlalchemy import Row as SqlRow
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, UnavailableError
-from gangplan.reserve import letters, retention
 from gangplan.reserve.admission.book import Document
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.calls import Call, Calls
 from gangplan.reserve.commands.dispatch import run_batch
 from gangplan.reserve.commands.gang import Answer, Command
-from gangplan.reserve.database import Database
-from gangplan.reserve.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat, Status
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us
-from gangplan.reserve.news import News
-from gangplan.reserve.outbox import Outbox
-from gangplan.reserve.pages import Pages, read_many
-from gangplan.reserve.poller import Poller
 from gangplan.reserve.rows import entry_of
-from gangplan.reserve.schema import HEAD, documents, head, inbox, migrate, reservations, version_of
+from gangplan.reserve.stores.calls import Call, Calls
+from gangplan.reserve.stores.poller import Poller
+from gangplan.reserve.stores.sql import command_queue, retention
+from gangplan.reserve.stores.sql.book_rows import Pages, read_many
+from gangplan.reserve.stores.sql.database import Database
+from gangplan.reserve.stores.sql.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat, Status
+from gangplan.reserve.stores.sql.news import News
+from gangplan.reserve.stores.sql.outbox import Outbox
+from gangplan.reserve.stores.sql.schema import HEAD, documents, head, inbox, migrate, reservations, version_of
+from gangplan.reserve.stores.wakes import NEWS
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
-from gangplan.reserve.wakes import NEWS
 from gangplan.types import Reservation, ReservationId, ReservationState
 
 _log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class SqlStore:
         self._outbox.send(calls)
         self._poller.need()
 
-    def _commit(self, batch: list[Command], *, lead: bool = False, most: int = letters.AT_ONCE) -> list[Answer]:
+    def _commit(self, batch: list[Command], *, lead: bool = False, most: int = command_queue.AT_ONCE) -> list[Answer]:
         """Run one transaction: this process's commands and, where it leads, what has come to it."""
         with self._database.writing() as connection:
             was = connection.execute(select(head)).one()
@@ -139,10 +139,10 @@ class SqlStore:
 
     def _run(
         self, connection: Connection, was: SqlRow[Any], will: Head, batch: list[Command], most: int
-    ) -> tuple[list[Answer], letters.Post]:
+    ) -> tuple[list[Answer], command_queue.Post]:
         """Bring the book up to date, run commands on it, and write what that changed."""
         book = self._pages.fresh(connection, was)
-        post = letters.take(connection, most) if will.holder == self.seat.name else letters.Post()
+        post = command_queue.take(connection, most) if will.holder == self.seat.name else command_queue.Post()
         commands = [*batch, *(letter.command for letter in post.letters)]
         lookup = self._pages.lookup(connection, book, [command.id for command in commands if command.id])
         now = to_us(self._clock())
@@ -160,7 +160,7 @@ class SqlStore:
         lately = self.seat.monotonic() - self._committed < LINGER
         return self._threads and bool(batch) and lately and row.change != self._pages.change
 
-    def _entered(self, will: Head, batch: list[Command], post: letters.Post) -> None:
+    def _entered(self, will: Head, batch: list[Command], post: command_queue.Post) -> None:
         """Take in that a transaction was committed."""
         now = self.seat.monotonic()
         if self.seat.entered(will) and self._threads:
@@ -181,7 +181,7 @@ class SqlStore:
         upto = 0
         while self._marks and now - self._marks[0][0] >= _KEEP:
             _, upto = self._marks.popleft()
-        letters.sweep(connection, upto)
+        command_queue.sweep(connection, upto)
 
     # ------------------------------------------------------------ by hand
 
@@ -221,7 +221,7 @@ class SqlStore:
         """Return the head row, and whether commands wait in the inbox."""
         with self._database.reading() as connection:
             row = connection.execute(select(head)).one()
-            waits = row.holder in (None, self.seat.name) and letters.has_post(connection)
+            waits = row.holder in (None, self.seat.name) and command_queue.has_post(connection)
         self.seat.see(_head(row))
         return row, waits
 
@@ -259,7 +259,7 @@ class SqlStore:
     def _one_by_one(self) -> None:
         """Run what is in the inbox singly; answer the first that fails as an error of ours, so that the rest go on."""
         try:
-            for _ in range(letters.AT_ONCE):
+            for _ in range(command_queue.AT_ONCE):
                 self._commit([], lead=True, most=1)
         except GangplanError:
             raise
@@ -273,9 +273,9 @@ class SqlStore:
             was = connection.execute(select(head)).one()
             self.seat.enter(_head(was), lead=False)
             self._pages.drop()
-            for letter in letters.take(connection, 1).letters:
+            for letter in command_queue.take(connection, 1).letters:
                 said = GangplanError(f"ledger: {letter.command.name} failed in its leader: {error!r}")
-                letters.answer(connection, was.change + 1, [(letter, letters.answer_text(said, {}))])
+                command_queue.answer(connection, was.change + 1, [(letter, command_queue.answer_text(said, {}))])
             connection.execute(update(head).values(change=was.change + 1))
 
     def _may_leave(self, waits: bool, stays: bool) -> bool:

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
 from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.moments import to_us
-from gangplan.reserve.pages import LIVE
 from gangplan.reserve.rows import COLUMNS
-from gangplan.reserve.schema import audit, head, reservations
+from gangplan.reserve.stores.sql.book_rows import LIVE
+from gangplan.reserve.stores.sql.schema import audit, head, reservations
 from gangplan.types import ReservationId
 
 _PAGE = 500

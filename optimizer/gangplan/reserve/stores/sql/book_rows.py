@@ -13,16 +13,17 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy import Row as SqlRow
 
 from gangplan.errors import UnavailableError
-from gangplan.reserve import codec, letters
+from gangplan.reserve import codec
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.audit import text_of
 from gangplan.reserve.commands.gang import Answer, Command, Lookup
-from gangplan.reserve.leading import Head
-from gangplan.reserve.letters import Letter
 from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.rows import COLUMNS, Row, changes, entry_of, row_of
-from gangplan.reserve.schema import audit, documents, head, reservations
+from gangplan.reserve.stores.sql import command_queue
+from gangplan.reserve.stores.sql.command_queue import Letter
+from gangplan.reserve.stores.sql.leading import Head
+from gangplan.reserve.stores.sql.schema import audit, documents, head, reservations
 from gangplan.types import Reservation, ReservationId, ReservationState
 
 LIVE = tuple(state.value for state in ReservationState if not state.final)
@@ -140,7 +141,7 @@ class Pages:
             if book.documents:
                 self._write_documents(connection, book, change, now)
                 values["documents_change"] = change
-            letters.answer(connection, change, [(to, _answer_text(one, rows, lookup)) for to, one in said])
+            command_queue.answer(connection, change, [(to, _answer_text(one, rows, lookup)) for to, one in said])
         due = book.next_due()
         if due != was.due:
             values["due"] = due
@@ -207,8 +208,8 @@ def _answer_text(said: Answer, rows: dict[ReservationId, Row], lookup: Lookup) -
     if isinstance(said, Reservation) and said.id not in rows:
         entry = lookup(said.id)
         assert entry is not None  # noqa: S101
-        return letters.answer_text(said, {said.id: row_of(entry)})
-    return letters.answer_text(said, rows)
+        return command_queue.answer_text(said, {said.id: row_of(entry)})
+    return command_queue.answer_text(said, rows)
 
 
 def read_many(connection: Connection, ids: list[ReservationId]) -> list[Entry]:

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, select
 
 from gangplan.reserve.admission.entry import Entry
-from gangplan.reserve.database import Database
-from gangplan.reserve.pages import read_many
 from gangplan.reserve.rows import entry_of
-from gangplan.reserve.schema import head, reservations
+from gangplan.reserve.stores.sql.book_rows import read_many
+from gangplan.reserve.stores.sql.database import Database
+from gangplan.reserve.stores.sql.schema import head, reservations
 from gangplan.reserve.subscribers import Subscribers
 from gangplan.types import Reservation, ReservationId
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from gangplan.reserve.schema import VERSION_TABLE, metadata
+from gangplan.reserve.stores.sql.schema import VERSION_TABLE, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -16,10 +16,10 @@ from gangplan.reserve.commands.dispatch import run_batch
 from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us
-from gangplan.reserve.poller import Poller
 from gangplan.reserve.rows import changes, row_of
+from gangplan.reserve.stores.poller import Poller
+from gangplan.reserve.stores.wakes import PlainWake
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
-from gangplan.reserve.wakes import PlainWake
 from gangplan.types import Reservation, ReservationId, ReservationState
 
 _LOOK = 0.25

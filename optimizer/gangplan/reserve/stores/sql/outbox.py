@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from gangplan.errors import GangplanError, UnavailableError
-from gangplan.reserve import letters
-from gangplan.reserve.calls import Call
 from gangplan.reserve.commands.gang import Answer, Command
-from gangplan.reserve.database import Database
-from gangplan.reserve.leading import Monotonic
-from gangplan.reserve.letters import Letter
-from gangplan.reserve.schema import head
-from gangplan.reserve.wakes import POST
+from gangplan.reserve.stores.calls import Call
+from gangplan.reserve.stores.sql import command_queue
+from gangplan.reserve.stores.sql.command_queue import Letter
+from gangplan.reserve.stores.sql.database import Database
+from gangplan.reserve.stores.sql.leading import Monotonic
+from gangplan.reserve.stores.sql.schema import head
+from gangplan.reserve.stores.wakes import POST
 
 _LATE = 10.0
 """Seconds after its time is over that the answer of a command that was run is still waited for."""
@@ -43,7 +43,7 @@ class Outbox:
         self._calls.update((id, (call, until)) for id, call in sent.items())
         try:
             with self._database.posting() as connection:
-                letters.post(connection, [Letter(id, self._client, call.command) for id, call in sent.items()])
+                command_queue.post(connection, [Letter(id, self._client, call.command) for id, call in sent.items()])
                 self._database.tell(connection, POST)
         except BaseException:
             for id, call in sent.items():
@@ -66,7 +66,7 @@ class Outbox:
         """Take the answers that are there."""
         with self._database.reading() as connection:
             newest = connection.execute(select(head.c.change)).scalar_one()
-            found = letters.collect(connection, self._client, self._collected)
+            found = command_queue.collect(connection, self._client, self._collected)
         self._collected = newest
         for id, answer in found:
             self._settle(id, answer)
@@ -84,7 +84,7 @@ class Outbox:
             if now < until:
                 continue
             with self._database.posting() as connection:
-                back = letters.withdraw(connection, id)
+                back = command_queue.withdraw(connection, id)
             if back or now > until + _LATE:
                 self._settle(id, UnavailableError("ledger: its leader gave no answer: try again"))
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from gangplan.errors import InputError, UnavailableError
-from gangplan.reserve.wakes import Wake
+from gangplan.reserve.stores.wakes import Wake
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from threading import Lock, Thread, current_thread
 from typing import Protocol
 
 from gangplan.errors import GangplanError
-from gangplan.reserve.wakes import Wake
+from gangplan.reserve.stores.wakes import Wake
 
 _log = logging.getLogger(__name__)
 
