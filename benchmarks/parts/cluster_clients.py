@@ -26,8 +26,8 @@ from gangplan.kube.api import Api, connect
 from gangplan.kube.mirror import Mirror
 from gangplan.progress import Progress
 from gangplan.reserve import open_ledger
-from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
+from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
 from gangplan.types import PodSet, ReservationId, ReservationState, Token
 

@@ -71,7 +71,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Reserve exactly the pods of a Job, JobSet or several Pods, wait for the slots, and start them there."""
-    from gangplan.reserve.kueue import adoption
+    from gangplan.reserve.kueue.jobs import adoption
 
     body = _read(manifest)
     with _kueue() as ledger:
@@ -96,7 +96,7 @@ def run(
 @kube_app.command("hand-out", epilog="Example:  gangplan kube hand-out nightly --json")
 def hand_out(key: Annotated[str, typer.Argument(help="Request key.")], as_json: AsJson = False) -> None:
     """Print what a step needs to run on a reservation: labels, node selector, tolerations, exact pod templates."""
-    from gangplan.reserve.kueue import adoption
+    from gangplan.reserve.kueue.jobs import adoption
 
     with _kueue() as ledger:
         said = asdict(adoption.hand_out(ledger, ledger.find(key).id))

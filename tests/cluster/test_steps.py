@@ -10,9 +10,10 @@ import pytest
 from gangplan import steps
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.hold import hold
-from gangplan.reserve.kueue import adoption, names
-from gangplan.reserve.kueue.beside import run_beside
+from gangplan.reserve.kueue.jobs import adoption
+from gangplan.reserve.kueue.jobs.beside import run_beside
 from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
 from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
 from tests.cluster.conftest import Object, Space, until

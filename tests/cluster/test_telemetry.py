@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gangplan.clock import system_clock
-from gangplan.reserve.kueue import adoption
+from gangplan.reserve.kueue.jobs import adoption
 from gangplan.telemetry.cluster import read_cluster
 from gangplan.testing import a_request
 from gangplan.types import PodSet

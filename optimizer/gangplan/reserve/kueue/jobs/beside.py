@@ -17,9 +17,9 @@ from gangplan.clock import Clock, system_clock
 from gangplan.errors import GangplanError, InputError
 from gangplan.kube.api import Object
 from gangplan.reserve import Ledger
-from gangplan.reserve.kueue import names
-from gangplan.reserve.kueue.adoption import Handout, hand_out, path_of
+from gangplan.reserve.kueue.jobs.adoption import Handout, hand_out, path_of
 from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.objects import names
 from gangplan.types import ReservationId
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from gangplan.errors import InputError, NotFoundError
 from gangplan.kube.api import Api, Object, whole
-from gangplan.reserve.kueue import names
-from gangplan.reserve.kueue.claim import is_accelerator
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.claim import is_accelerator
 from gangplan.types import Level
 
 

@@ -15,14 +15,14 @@ from typing import Any
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.kube.api import Api, Object
 from gangplan.reserve.codec import id_of
-from gangplan.reserve.kueue import names
-from gangplan.reserve.kueue.annotation import request_of
-from gangplan.reserve.kueue.claim import Claim, gpus_in
-from gangplan.reserve.kueue.creating import create_once, dry_run, named
+from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
+from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.pod_group import marked, path, pod_sets_of_group, pods_of
-from gangplan.reserve.kueue.queues import Flavor
-from gangplan.reserve.kueue.workload import limit_seconds, node_affinity, refuse, topology_request
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.annotation import request_of
+from gangplan.reserve.kueue.objects.claim import Claim, gpus_in
+from gangplan.reserve.kueue.objects.queues import Flavor
+from gangplan.reserve.kueue.objects.workload import limit_seconds, node_affinity, refuse, topology_request
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
 
 _PATHS = {"Job": "/apis/batch/v1", "JobSet": "/apis/jobset.x-k8s.io/v1alpha2"}

@@ -17,8 +17,8 @@ from typing import Any
 from uuid import uuid4
 
 from gangplan.kube.api import NAMES_ONLY, Api, ConflictError, Object
-from gangplan.reserve.kueue import names, picture
-from gangplan.reserve.kueue.claim import Claim, Mark
+from gangplan.reserve.kueue.objects import names, picture
+from gangplan.reserve.kueue.objects.claim import Claim, Mark
 
 _TOGETHER_S = 0.02
 """Where ends follow each other faster, the next one waits so long for more: as PostgreSQL's commit_delay does."""

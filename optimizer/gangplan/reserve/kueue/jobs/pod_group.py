@@ -11,8 +11,8 @@ from itertools import groupby
 
 from gangplan.errors import InputError
 from gangplan.kube.api import Api, Object
-from gangplan.reserve.kueue import names
-from gangplan.reserve.kueue.creating import dry_run
+from gangplan.reserve.kueue.jobs.creating import dry_run
+from gangplan.reserve.kueue.objects import names
 
 _MOST_ROLES = 8
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gangplan.reserve.kueue.annotation import request_of
-from gangplan.reserve.kueue.claim import Claim, Mark
-from gangplan.reserve.kueue.workload import pod_set_name
+from gangplan.reserve.kueue.objects.annotation import request_of
+from gangplan.reserve.kueue.objects.claim import Claim, Mark
+from gangplan.reserve.kueue.objects.workload import pod_set_name
 from gangplan.reserve.moments import SECOND, from_us, or_none_at, span_us, to_us
 from gangplan.types import (
     GangRequest,

@@ -10,9 +10,9 @@ from typing import Any
 from gangplan.errors import InputError
 from gangplan.kube.api import Object
 from gangplan.reserve.codec import id_of
-from gangplan.reserve.kueue import names
-from gangplan.reserve.kueue.annotation import annotation_of
-from gangplan.reserve.kueue.queues import Flavor, View
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.annotation import annotation_of
+from gangplan.reserve.kueue.objects.queues import Flavor, View
 from gangplan.reserve.moments import to_us
 from gangplan.types import GangRequest, Level, PodSet
 

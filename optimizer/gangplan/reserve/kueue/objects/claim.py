@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gangplan.kube.api import Object, whole
-from gangplan.reserve.kueue import names
+from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.types import Token
 
