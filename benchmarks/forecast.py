@@ -34,9 +34,9 @@ from benchmarks.parts import minutes, registry_costs, spikes, totals, traces
 from benchmarks.parts.figures import Figure, report, write
 from benchmarks.parts.traces import Trace
 from gangplan.forecast import model, naive
-from gangplan.forecast.arrays import Floats, tidy
 from gangplan.forecast.metrics import pinball
-from gangplan.forecast.panel import Panel
+from gangplan.forecast.series.arrays import Floats, tidy
+from gangplan.forecast.series.panel import Panel
 from gangplan.tables import EVENTS, empty
 from gangplan.types import QUANTILES
 

@@ -20,10 +20,10 @@ from statsforecast.models import AutoETS
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from gangplan.forecast import minutes, naive
-from gangplan.forecast.arrays import Floats, tidy
 from gangplan.forecast.metrics import pinball
 from gangplan.forecast.minutes import Fine
-from gangplan.forecast.panel import TOTAL
+from gangplan.forecast.series.arrays import Floats, tidy
+from gangplan.forecast.series.panel import TOTAL
 from gangplan.telemetry.demand import mean_by_hour
 from gangplan.telemetry.tabular import read_path
 from gangplan.types import QUANTILES

@@ -20,7 +20,7 @@ from tests.servers import mlflow_server
 from benchmarks.parts.figures import Figure
 from gangplan.forecast import model, registry
 from gangplan.forecast.bundle import Bundle
-from gangplan.forecast.panel import Panel
+from gangplan.forecast.series.panel import Panel
 from gangplan.telemetry.mlflow_runs import read_runs
 from gangplan.tracking import FORECAST, MODEL, Store
 

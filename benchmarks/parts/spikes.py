@@ -23,10 +23,10 @@ from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from benchmarks.parts.traces import Trace
 from gangplan.forecast import model, spikes
-from gangplan.forecast.arrays import Floats
 from gangplan.forecast.metrics import pinball
 from gangplan.forecast.nowcast import AHEAD, alarms_at, corrected, foresee, left_of
-from gangplan.forecast.panel import TOTAL, Panel
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import TOTAL, Panel
 from gangplan.tables import EVENTS, empty
 from gangplan.types import QUANTILES
 

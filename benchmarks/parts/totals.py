@@ -13,9 +13,9 @@ from rich.table import Table
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from gangplan.forecast import model, totals
-from gangplan.forecast.arrays import Floats
 from gangplan.forecast.metrics import pinball
-from gangplan.forecast.panel import Panel, from_tables
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.tabular import read_path
 from gangplan.types import QUANTILES

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.parts.figures import ROOT
-from gangplan.forecast.panel import Panel, from_tables
+from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.tables import DEMAND, JOBS, conform
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.tabular import read_path

@@ -10,7 +10,7 @@ import numpy as np
 from gangplan import forecast, plan, telemetry
 from gangplan.config import Settings, read_fleet
 from gangplan.errors import NotFoundError
-from gangplan.forecast.panel import Panel
+from gangplan.forecast.series.panel import Panel
 from gangplan.plan.catalogue import read_catalogue
 from gangplan.plan.horizon.demand import LongDemand, days_of, monthly_paths, typical_weeks
 from gangplan.plan.horizon.offers import with_offers

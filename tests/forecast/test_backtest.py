@@ -11,8 +11,8 @@ import pytest
 from gangplan.errors import InputError
 from gangplan.forecast import backtest, model, trial
 from gangplan.forecast.metrics import mase, quality
-from gangplan.forecast.panel import from_usage
 from gangplan.forecast.profiles import CORRECTIONS
+from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import BACKTEST, QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES

@@ -12,7 +12,7 @@ import pytest
 from gangplan import forecast
 from gangplan.errors import InputError
 from gangplan.forecast import backtest, model, trial
-from gangplan.forecast.panel import from_tables, from_usage
+from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import DEMAND, EVENTS, QUANTILE_COLUMNS, conform, empty
 from gangplan.tracking import FORECAST, Store

@@ -13,11 +13,11 @@ import pytest
 from statsforecast.theta import auto_theta, forecast_theta
 
 from gangplan.forecast import model, naive
-from gangplan.forecast.arrays import Floats, tidy
 from gangplan.forecast.bundle import Bundle, read_bundle, write_bundle
 from gangplan.forecast.drift import forecast_held, theta_quantiles
-from gangplan.forecast.jobs import Jobs
-from gangplan.forecast.panel import TOTAL, Panel, from_tables
+from gangplan.forecast.series.arrays import Floats, tidy
+from gangplan.forecast.series.jobs import Jobs
+from gangplan.forecast.series.panel import TOTAL, Panel, from_tables
 from gangplan.forecast.survival import fit_hazard, survivors
 from gangplan.tables import JOBS
 from gangplan.telemetry.demand import hourly_demand

@@ -15,7 +15,7 @@ from gangplan import forecast
 from gangplan.forecast import gate, model, registry, trial
 from gangplan.forecast.gate import Evidence, Verdict, judge
 from gangplan.forecast.metrics import quality
-from gangplan.forecast.panel import from_usage
+from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import MODEL, Store

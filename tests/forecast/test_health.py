@@ -14,7 +14,7 @@ from gangplan import forecast
 from gangplan.forecast import audit, backtest, model, registry
 from gangplan.forecast.audit import Change
 from gangplan.forecast.health import Health, Line, Verdict, judge, watch_drift
-from gangplan.forecast.panel import Panel, from_usage
+from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tracking import FORECAST, Store
 from gangplan.types import Usage
 

@@ -16,7 +16,7 @@ from gangplan.errors import NotFoundError
 from gangplan.forecast import compare, page, trial, verdict_words
 from gangplan.forecast.compare import Gap
 from gangplan.forecast.metrics import quality
-from gangplan.forecast.panel import from_usage
+from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tracking import MODEL
 

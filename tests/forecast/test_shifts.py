@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from gangplan.forecast import model
-from gangplan.forecast.arrays import Floats
 from gangplan.forecast.bundle import read_model, write_model
 from gangplan.forecast.metrics import pinball
-from gangplan.forecast.panel import Panel, from_usage
-from gangplan.forecast.shifts import Shift, anchored, shifts_of
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.series.shifts import Shift, anchored, shifts_of
 from gangplan.types import QUANTILES
 
 from .conftest import CHAT, END, TRAIN, a_usage, waves

@@ -13,7 +13,7 @@ from gangplan import forecast
 from gangplan.errors import InputError
 from gangplan.forecast import model, totals
 from gangplan.forecast.backtest import to_table
-from gangplan.forecast.panel import from_tables, from_usage
+from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.telemetry.tabular import read_path
 from gangplan.types import SERIES, Forecast, Usage

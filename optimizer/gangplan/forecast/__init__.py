@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gangplan.forecast.minutes_runs import Asked, MinuteForecast, foresee_minutes
     from gangplan.forecast.nowcast import correct_next_hours
     from gangplan.forecast.page import headline, write_page
-    from gangplan.forecast.panel import from_usage
     from gangplan.forecast.review import (
         ModelVersion,
         approve,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         rollback,
         show_version,
     )
+    from gangplan.forecast.series.panel import from_usage
     from gangplan.forecast.shadow import Standing, observe, standing
     from gangplan.forecast.totals import sum_up
     from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain

@@ -14,9 +14,9 @@ import polars as pl
 
 from gangplan.errors import InputError
 from gangplan.forecast import naive
-from gangplan.forecast.arrays import Floats
 from gangplan.forecast.model import DemandModel
-from gangplan.forecast.panel import HOUR, Panel
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import HOUR, Panel
 from gangplan.tables import BACKTEST, QUANTILE_COLUMNS, QUANTILE_TABLE, conform
 from gangplan.types import SERIES
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from gangplan.forecast.drift import Theta
 from gangplan.forecast.model import DemandModel
-from gangplan.forecast.shifts import Shift
+from gangplan.forecast.series.shifts import Shift
 from gangplan.forecast.survival import Hazard
 from gangplan.forecast.trees import Trees
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from gangplan.errors import InputError
 from gangplan.forecast import naive
-from gangplan.forecast.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.features import History
-from gangplan.forecast.panel import Panel
+from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
+from gangplan.forecast.series.panel import Panel
 from gangplan.forecast.trees import TREES, Trees
 from gangplan.tables import EVENTS, QUANTILE_COLUMNS, empty
 from gangplan.types import QUANTILES, SERIES

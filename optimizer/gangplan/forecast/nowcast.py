@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gangplan.forecast.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.features import DAY, WEEK, History
-from gangplan.forecast.panel import HOUR, Panel, from_usage
+from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
+from gangplan.forecast.series.panel import HOUR, Panel, from_usage
 from gangplan.forecast.spikes import Watch, watch
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES, Forecast, Usage

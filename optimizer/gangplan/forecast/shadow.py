@@ -17,7 +17,7 @@ from gangplan.config import Settings
 from gangplan.forecast import registry
 from gangplan.forecast.backtest import to_table
 from gangplan.forecast.compare import Gap, gap, side_by_side
-from gangplan.forecast.panel import from_usage
+from gangplan.forecast.series.panel import from_usage
 from gangplan.forecast.verdict_words import headline
 from gangplan.tables import DEMAND, QUANTILE_TABLE, conform, empty
 from gangplan.tracking import FORECAST, MODEL, TELEMETRY, Store

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.arrays import Floats
 from gangplan.forecast.features import History
-from gangplan.forecast.panel import Panel
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import Panel
 
 FALSE_HOURS_PER_WEEK = 0.5
 """Hours a week, of a series without any spike, that alarm on either side."""

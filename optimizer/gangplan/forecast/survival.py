@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.arrays import Floats, Ints, Key
-from gangplan.forecast.jobs import Jobs
+from gangplan.forecast.series.arrays import Floats, Ints, Key
+from gangplan.forecast.series.jobs import Jobs
 from gangplan.forecast.trees import Trees
 
 ROUNDS = 80

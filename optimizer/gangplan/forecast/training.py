@@ -14,13 +14,13 @@ from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
 from gangplan.forecast import attempt, decide, lifts, nowcast, page, record_run, registry, trial
-from gangplan.forecast.arrays import Floats
 from gangplan.forecast.audit import sync
 from gangplan.forecast.backtest import choose_window, to_table
 from gangplan.forecast.bundle import bundle_size
-from gangplan.forecast.cleaning import cleaned
 from gangplan.forecast.gate import Evidence, Verdict, evaluate, judge
-from gangplan.forecast.panel import Panel, from_usage
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.cleaning import cleaned
+from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import QUANTILE_TABLE
 from gangplan.tracking import MODEL, Store

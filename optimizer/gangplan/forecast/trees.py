@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.arrays import Floats
 from gangplan.forecast.heavy import importing
+from gangplan.forecast.series.arrays import Floats
 
 if TYPE_CHECKING:
     from lightgbm import Booster

@@ -15,7 +15,7 @@ from gangplan.config import Settings
 from gangplan.forecast import backtest, model
 from gangplan.forecast.bundle import Bundle
 from gangplan.forecast.metrics import Quality, mase, quality
-from gangplan.forecast.panel import Panel
+from gangplan.forecast.series.panel import Panel
 from gangplan.progress import Progress
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES

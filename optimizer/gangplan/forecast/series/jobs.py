@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from gangplan.forecast.arrays import Floats, Ints, Key
+from gangplan.forecast.series.arrays import Floats, Ints, Key
 from gangplan.tables import JOBS, conform
 from gangplan.types import SERIES
 

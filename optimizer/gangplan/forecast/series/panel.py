@@ -10,8 +10,8 @@ import polars as pl
 
 from gangplan.clock import floor_hour
 from gangplan.errors import InputError
-from gangplan.forecast.arrays import Floats, Ints, Key
-from gangplan.forecast.jobs import Jobs, jobs_of
+from gangplan.forecast.series.arrays import Floats, Ints, Key
+from gangplan.forecast.series.jobs import Jobs, jobs_of
 from gangplan.tables import DEMAND, EVENTS, conform, empty
 from gangplan.types import SERIES, Usage
 

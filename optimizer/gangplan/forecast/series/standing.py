@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gangplan.forecast.arrays import Floats, Key
-from gangplan.forecast.panel import Panel
+from gangplan.forecast.series.arrays import Floats, Key
+from gangplan.forecast.series.panel import Panel
 
 LEAST_HOURS = 240  # ten days: less cannot show a weekly cycle and its errors
 GONE_HOURS = 168

@@ -12,8 +12,8 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from gangplan.forecast.arrays import Floats, Key
-from gangplan.forecast.panel import HOUR, Panel
+from gangplan.forecast.series.arrays import Floats, Key
+from gangplan.forecast.series.panel import HOUR, Panel
 
 SHIFT = 1.5
 _SPREADS = 3.0

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from gangplan.forecast.arrays import Floats
-from gangplan.forecast.panel import HOUR, Panel
-from gangplan.forecast.shifts import shifts_of
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import HOUR, Panel
+from gangplan.forecast.series.shifts import shifts_of
 
 DEAD_SHARE = 0.1
 LONGEST_OUTAGE = 48
