@@ -33,8 +33,8 @@ from statsforecast.models import MSTL, AutoETS, AutoTheta
 from benchmarks.parts import minutes, registry_costs, spikes, totals, traces
 from benchmarks.parts.figures import Figure, report, write
 from benchmarks.parts.traces import Trace
-from gangplan.forecast import model, naive
 from gangplan.forecast.metrics import pinball
+from gangplan.forecast.models import demand, naive
 from gangplan.forecast.series.arrays import Floats, tidy
 from gangplan.forecast.series.panel import Panel
 from gangplan.tables import EVENTS, empty
@@ -52,7 +52,7 @@ Forecaster = Callable[[Panel, int], Floats]
 
 def gangplan(known: Panel, horizon: int) -> Floats:
     """Fit and ask the product's model."""
-    return model.fit(known, horizon, seed=7).quantiles(known, horizon)[0][0]
+    return demand.fit(known, horizon, seed=7).quantiles(known, horizon)[0][0]
 
 
 def classical(make: Callable[[], MSTL | AutoETS | AutoTheta]) -> Forecaster:
@@ -229,7 +229,7 @@ def timed_fit(series: int, cores: int) -> tuple[float, float]:
     with _cores(cores):
         panel = telemetry(series)
         begin = time.perf_counter()
-        model.fit(panel, 72, seed=7)
+        demand.fit(panel, 72, seed=7)
         return time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -18,8 +18,9 @@ from sqlalchemy import create_engine, insert
 from tests.servers import mlflow_server
 
 from benchmarks.parts.figures import Figure
-from gangplan.forecast import model, registry
-from gangplan.forecast.bundle import Bundle
+from gangplan.forecast import registry
+from gangplan.forecast.models import demand
+from gangplan.forecast.models.bundle import Bundle
 from gangplan.forecast.series.panel import Panel
 from gangplan.telemetry.mlflow_runs import read_runs
 from gangplan.tracking import FORECAST, MODEL, Store
@@ -51,7 +52,7 @@ def forecasting(panel: Panel) -> list[Figure]:
     """
     with tempfile.TemporaryDirectory() as folder:
         store = Store(uri=f"sqlite:///{Path(folder) / 'models.db'}")
-        fitted = model.fit(panel, HORIZON, seed=7)
+        fitted = demand.fit(panel, HORIZON, seed=7)
         with store.run(FORECAST, "train", {}) as run_id:
             uri = registry.log_model(store, run_id, Bundle(steering=fitted, tested=fitted))
         version = registry.register(store, run_id, uri, {})

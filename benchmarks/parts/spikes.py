@@ -22,8 +22,9 @@ from statsmodels.tsa.seasonal import STL
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from benchmarks.parts.traces import Trace
-from gangplan.forecast import model, spikes
+from gangplan.forecast import spikes
 from gangplan.forecast.metrics import pinball
+from gangplan.forecast.models import demand
 from gangplan.forecast.nowcast import AHEAD, alarms_at, corrected, foresee, left_of
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import TOTAL, Panel
@@ -139,7 +140,7 @@ def _nowcast(trace: Trace) -> list[Figure]:
     made: dict[str, list[Floats]] = {"stale": [], "nowcast": [], "anew": [], "replanned": []}
     came: list[Floats] = []
     for origin in track(trace.origins, description="nowcast", transient=True):
-        fitted = model.fit(trace.panel.until(origin), 24, seed=7)
+        fitted = demand.fit(trace.panel.until(origin), 24, seed=7)
         stale = fitted.quantiles(trace.panel.until(origin), 24)[0][0]
         for at, shape in ((origin + 5, RAMP), (origin + 9, (1.0, 1.0)), (origin + 12, (1.0,))):
             panel = _panel(Spike(at=at, shape=shape).into(trace.panel.values[0], 1.0), trace.panel)

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
-from gangplan.forecast import model, totals
+from gangplan.forecast import totals
 from gangplan.forecast.metrics import pinball
+from gangplan.forecast.models import demand
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.telemetry.demand import hourly_demand
@@ -60,7 +61,7 @@ def _all(name: str, panel: Panel) -> tuple[Floats, dict[str, Floats]]:
     """Forecast the total from each origin in each way; fitted once, before the first."""
     last = panel.hours - HORIZON
     origins = [last - 24 * back for back in reversed(range(ORIGINS))]
-    parts, whole = (model.fit(one.until(origins[0]), HORIZON, seed=7) for one in (panel, panel.total()))
+    parts, whole = (demand.fit(one.until(origins[0]), HORIZON, seed=7) for one in (panel, panel.total()))
     rng = np.random.default_rng(0)
     found: dict[str, list[Floats]] = {OURS: [], "quantiles added": [], "independent": [], "its own model": []}
     for origin in track(origins, description=f"{name:6} totals", transient=True):

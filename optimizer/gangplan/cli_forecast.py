@@ -22,7 +22,7 @@ from gangplan.types import SERIES, Usage
 if TYPE_CHECKING:
     from gangplan.forecast.growth import Full, Trend
     from gangplan.forecast.health import Health
-    from gangplan.forecast.lifts import Lift
+    from gangplan.forecast.models.lifts import Lift
     from gangplan.forecast.nowcast import Alarm
     from gangplan.telemetry import Told
 

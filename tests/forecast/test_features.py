@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gangplan.forecast.features import History, build, choose_kinds, feature_names
-from gangplan.forecast.model import levels
+from gangplan.forecast.models.demand import levels
+from gangplan.forecast.models.features import History, build, choose_kinds, feature_names
 from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import EVENTS
 

@@ -12,9 +12,10 @@ import pytest
 from mlflow.models.evaluation import EvaluationResult
 
 from gangplan import forecast
-from gangplan.forecast import gate, model, registry, trial
+from gangplan.forecast import gate, registry, trial
 from gangplan.forecast.gate import Evidence, Verdict, judge
 from gangplan.forecast.metrics import quality
+from gangplan.forecast.models import demand
 from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import QUANTILE_COLUMNS
@@ -198,5 +199,5 @@ def test_same_data_ties_with_the_champion(trained: Trained, tried: trial.Trial) 
 def test_seed_changes_the_trees() -> None:
     """Another seed grows other trees, the same seed the same."""
     panel = from_usage(a_usage({CHAT: waves(400)}))
-    grown = [[tree.text for tree in model.fit(panel, 24, seed=seed).trees] for seed in (7, 7, 8)]
+    grown = [[tree.text for tree in demand.fit(panel, 24, seed=seed).trees] for seed in (7, 7, 8)]
     assert grown[0] == grown[1] != grown[2]

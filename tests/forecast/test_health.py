@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from gangplan import forecast
-from gangplan.forecast import audit, backtest, model, registry
+from gangplan.forecast import audit, backtest, registry
 from gangplan.forecast.audit import Change
 from gangplan.forecast.health import Health, Line, Verdict, judge, watch_drift
+from gangplan.forecast.models import demand
 from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tracking import FORECAST, Store
 from gangplan.types import Usage
@@ -34,8 +35,8 @@ def fitted() -> tuple[Line, pl.DataFrame]:
     """A line of one champion, fitted ten days before the end of `world()`, and its back-test."""
     known = world().until(HOURS - LATE)
     window = backtest.choose_window(known, 48, 7)
-    tested = model.fit(known.until(window.origins[0]), 48, seed=7)
-    return (("1", model.fit(known, 48, seed=7)),), backtest.run(tested, known, window)
+    tested = demand.fit(known.until(window.origins[0]), 48, seed=7)
+    return (("1", demand.fit(known, 48, seed=7)),), backtest.run(tested, known, window)
 
 
 def changed(panel: Panel, values: np.ndarray) -> Panel:

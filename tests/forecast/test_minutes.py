@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.forecast import minutes, naive
+from gangplan.forecast import minutes
 from gangplan.forecast.metrics import pinball
 from gangplan.forecast.minutes import Fine, MinuteModel
+from gangplan.forecast.models import naive
 from gangplan.types import QUANTILES
 
 from .conftest import BATCH, CHAT, TRAIN

@@ -20,7 +20,7 @@ from tests.servers import serving
 from gangplan import forecast
 from gangplan.errors import NotFoundError
 from gangplan.forecast import registry
-from gangplan.forecast.bundle import read_bundle, write_bundle
+from gangplan.forecast.models.bundle import read_bundle, write_bundle
 from gangplan.forecast.registry import pointed_at
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import MODEL

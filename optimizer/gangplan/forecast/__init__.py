@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gangplan.forecast.growth import foresee_growth, when_full
     from gangplan.forecast.health import Health, watch_drift
     from gangplan.forecast.health import Verdict as DriftVerdict
-    from gangplan.forecast.lifts import measure_lifts
     from gangplan.forecast.minutes_runs import Asked, MinuteForecast, foresee_minutes
+    from gangplan.forecast.models.lifts import measure_lifts
     from gangplan.forecast.nowcast import correct_next_hours
     from gangplan.forecast.page import headline, write_page
     from gangplan.forecast.review import (

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.forecast import naive
-from gangplan.forecast.model import DemandModel
+from gangplan.forecast.models import naive
+from gangplan.forecast.models.demand import DemandModel
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import HOUR, Panel
 from gangplan.tables import BACKTEST, QUANTILE_COLUMNS, QUANTILE_TABLE, conform

@@ -25,9 +25,9 @@ from scipy.stats import permutation_test, wasserstein_distance
 
 from gangplan.config import Settings
 from gangplan.forecast import audit, backtest, registry
-from gangplan.forecast.features import History, build, feature_names
 from gangplan.forecast.metrics import Quality, pinball, quality
-from gangplan.forecast.model import DemandModel, levels
+from gangplan.forecast.models.demand import DemandModel, levels
+from gangplan.forecast.models.features import History, build, feature_names
 from gangplan.forecast.series.arrays import Floats, Ints, Key
 from gangplan.forecast.series.cleaning import cleaned
 from gangplan.forecast.series.panel import Panel, from_usage

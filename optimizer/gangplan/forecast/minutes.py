@@ -21,11 +21,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gangplan.errors import InputError
-from gangplan.forecast import naive
-from gangplan.forecast.features import History
+from gangplan.forecast.models import naive
+from gangplan.forecast.models.features import History
+from gangplan.forecast.models.trees import TREES, Trees
 from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.series.panel import Panel
-from gangplan.forecast.trees import TREES, Trees
 from gangplan.tables import EVENTS, QUANTILE_COLUMNS, empty
 from gangplan.types import QUANTILES, SERIES
 

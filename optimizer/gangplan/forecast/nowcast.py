@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gangplan.forecast.features import DAY, WEEK, History
+from gangplan.forecast.models.features import DAY, WEEK, History
 from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.series.panel import HOUR, Panel, from_usage
 from gangplan.forecast.spikes import Watch, watch

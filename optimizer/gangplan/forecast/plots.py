@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gangplan.forecast.backtest import steps
-from gangplan.forecast.model import DemandModel
+from gangplan.forecast.models.demand import DemandModel
 from gangplan.forecast.series.arrays import Floats
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES

@@ -15,11 +15,12 @@ from mlflow.utils.git_utils import get_git_commit
 import gangplan
 from gangplan import __version__
 from gangplan.config import Settings
-from gangplan.forecast import model, plots, trial
+from gangplan.forecast import plots, trial
 from gangplan.forecast.attempt import code_sha256
-from gangplan.forecast.bundle import bundle_sha256
 from gangplan.forecast.gate import Verdict
-from gangplan.forecast.trees import TREES
+from gangplan.forecast.models import demand
+from gangplan.forecast.models.bundle import bundle_sha256
+from gangplan.forecast.models.trees import TREES
 from gangplan.tracking import Store, table_sha256
 from gangplan.types import Usage
 
@@ -101,7 +102,7 @@ def _parameters(found: trial.Trial, settings: Settings) -> list[Param]:
         "hours": found.panel.hours,
         "rows": found.bundle.steering.rows,
         "event_kinds": ",".join(found.bundle.steering.kinds) or "none",
-        "rounds": model.ROUNDS,
+        "rounds": demand.ROUNDS,
         "gangplan": __version__,
         **{name: value for name, value in TREES.items() if name != "verbosity"},
     }

@@ -22,8 +22,8 @@ from packaging.requirements import Requirement
 import gangplan
 from gangplan.errors import NotFoundError
 from gangplan.forecast import served
-from gangplan.forecast.bundle import Bundle, write_bundle
 from gangplan.forecast.heavy import uncollected
+from gangplan.forecast.models.bundle import Bundle, write_bundle
 from gangplan.forecast.quiet import quiet_mlflow
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example
 from gangplan.tracking import MODEL, Store

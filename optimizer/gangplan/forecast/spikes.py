@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.features import History
+from gangplan.forecast.models.features import History
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel
 

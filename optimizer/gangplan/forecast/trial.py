@@ -12,15 +12,16 @@ import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
-from gangplan.forecast import backtest, model
-from gangplan.forecast.bundle import Bundle
+from gangplan.forecast import backtest
 from gangplan.forecast.metrics import Quality, mase, quality
+from gangplan.forecast.models import demand
+from gangplan.forecast.models.bundle import Bundle
 from gangplan.forecast.series.panel import Panel
 from gangplan.progress import Progress
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES
 
-Keep = Callable[[str, Callable[[], model.DemandModel]], model.DemandModel]
+Keep = Callable[[str, Callable[[], demand.DemandModel]], demand.DemandModel]
 """Gives the fit of that name: one that was kept by a training that was killed, or else makes it and keeps it."""
 
 _PARTS = 12.0  # two fits of five levels each, the back-test, the logging
@@ -40,7 +41,7 @@ class Trial:
     notes: tuple[str, ...]
 
 
-def _made(_: str, make: Callable[[], model.DemandModel]) -> model.DemandModel:
+def _made(_: str, make: Callable[[], demand.DemandModel]) -> demand.DemandModel:
     """Keep nothing."""
     return make()
 
@@ -50,10 +51,10 @@ def run(panel: Panel, settings: Settings, progress: Progress, keep: Keep = _made
     seed, window = settings.seed, backtest.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
     first, whole = _said(progress, 0, "fit for the back-test"), _said(progress, 6, "fit on all data")
     before = panel.until(window.origins[0])
-    tested = keep("tested", lambda: model.fit(before, window.horizon, seed=seed, step=first))
+    tested = keep("tested", lambda: demand.fit(before, window.horizon, seed=seed, step=first))
     progress(5, _PARTS, f"back-test of {len(window.origins)} origins")
     table, naive = backtest.run(tested, panel, window), backtest.run_naive(panel, window)
-    steering = keep("steering", lambda: model.fit(panel, settings.horizon_hours, seed=seed, step=whole))
+    steering = keep("steering", lambda: demand.fit(panel, settings.horizon_hours, seed=seed, step=whole))
     return Trial(
         panel=panel,
         bundle=Bundle(steering=steering, tested=tested),
@@ -132,9 +133,9 @@ def by_day(trial: Trial) -> list[tuple[str, int, float]]:
     return sorted(one for one in found if math.isfinite(one[2]))
 
 
-def notes(panel: Panel, fitted: model.DemandModel) -> tuple[str, ...]:
+def notes(panel: Panel, fitted: demand.DemandModel) -> tuple[str, ...]:
     """Say which series are not learned and why, and when none is."""
-    said = [one.note for one in model.standings(panel) if not one.learnable]
+    said = [one.note for one in demand.standings(panel) if not one.learnable]
     if not fitted.trees:
         said.append("no trees were fitted: there is too little to learn from, all series are forecast by naive members")
     return tuple(said)
@@ -149,7 +150,7 @@ def _named(found: Quality, prefix: str) -> dict[str, float]:
     }
 
 
-def _said(progress: Progress, start: float, text: str) -> model.Step:
+def _said(progress: Progress, start: float, text: str) -> demand.Step:
     """Tell the progress of a fit that begins at part `start`."""
 
     def step(done: int, total: int) -> None:

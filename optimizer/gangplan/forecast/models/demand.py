@@ -17,16 +17,16 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast import naive
-from gangplan.forecast.drift import Held, Theta, forecast_held, theta_quantiles
-from gangplan.forecast.features import History, build, choose_kinds, feature_names
-from gangplan.forecast.profiles import CORRECTIONS, Correction, late_losses
+from gangplan.forecast.models import naive
+from gangplan.forecast.models.drift import Held, Theta, forecast_held, theta_quantiles
+from gangplan.forecast.models.features import History, build, choose_kinds, feature_names
+from gangplan.forecast.models.profiles import CORRECTIONS, Correction, late_losses
+from gangplan.forecast.models.survival import Hazard, fit_hazard
+from gangplan.forecast.models.trees import TREES, Trees
 from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.series.panel import Panel
 from gangplan.forecast.series.shifts import Shift, anchored, shifts_of
 from gangplan.forecast.series.standing import Standing, standings
-from gangplan.forecast.survival import Hazard, fit_hazard
-from gangplan.forecast.trees import TREES, Trees
 from gangplan.types import QUANTILES
 
 ROUNDS = 60

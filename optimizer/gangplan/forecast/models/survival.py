@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gangplan.forecast.models.trees import Trees
 from gangplan.forecast.series.arrays import Floats, Ints, Key
 from gangplan.forecast.series.jobs import Jobs
-from gangplan.forecast.trees import Trees
 
 ROUNDS = 80
 LEAST_ENDS = 20

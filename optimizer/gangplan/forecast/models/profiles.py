@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gangplan.forecast.features import DAY, WEEK, History, back
-from gangplan.forecast.naive import between_knots, knots_of, late_mean
+from gangplan.forecast.models.features import DAY, WEEK, History, back
+from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
 from gangplan.forecast.series.arrays import Floats, Ints
 
 _HALF_LIFE_DAYS = 4.0

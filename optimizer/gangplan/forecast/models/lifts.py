@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from gangplan.forecast.features import WEEK
+from gangplan.forecast.models.features import WEEK
 from gangplan.forecast.series.arrays import Floats, Ints, tidy
 from gangplan.forecast.series.panel import HOUR, Panel
 from gangplan.types import QUANTILES

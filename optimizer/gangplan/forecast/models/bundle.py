@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from gangplan.forecast.drift import Theta
-from gangplan.forecast.model import DemandModel
+from gangplan.forecast.models.demand import DemandModel
+from gangplan.forecast.models.drift import Theta
+from gangplan.forecast.models.survival import Hazard
+from gangplan.forecast.models.trees import Trees
 from gangplan.forecast.series.shifts import Shift
-from gangplan.forecast.survival import Hazard
-from gangplan.forecast.trees import Trees
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 
 from gangplan.forecast.heavy import importing
-from gangplan.forecast.naive import between_knots, knots_of, late_mean
+from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
+from gangplan.forecast.models.survival import Hazard, survivors
 from gangplan.forecast.series.arrays import Floats, Ints, tidy
 from gangplan.forecast.series.panel import Panel
-from gangplan.forecast.survival import Hazard, survivors
 from gangplan.types import QUANTILES
 
 WINDOW = 336  # hours whose errors set the spread
