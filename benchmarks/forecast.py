@@ -33,7 +33,7 @@ from statsforecast.models import MSTL, AutoETS, AutoTheta
 from benchmarks.parts import minutes, registry_costs, spikes, totals, traces
 from benchmarks.parts.figures import Figure, report, write
 from benchmarks.parts.traces import Trace
-from gangplan.forecast.metrics import pinball
+from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.models import demand, naive
 from gangplan.forecast.series.arrays import Floats, tidy
 from gangplan.forecast.series.panel import Panel

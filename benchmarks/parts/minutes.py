@@ -20,7 +20,7 @@ from statsforecast.models import AutoETS
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from gangplan.forecast import minutes
-from gangplan.forecast.metrics import pinball
+from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.minutes import Fine
 from gangplan.forecast.models import naive
 from gangplan.forecast.series.arrays import Floats, tidy

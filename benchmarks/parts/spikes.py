@@ -23,7 +23,7 @@ from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from benchmarks.parts.traces import Trace
 from gangplan.forecast import spikes
-from gangplan.forecast.metrics import pinball
+from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.models import demand
 from gangplan.forecast.nowcast import AHEAD, alarms_at, corrected, foresee, left_of
 from gangplan.forecast.series.arrays import Floats

@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from gangplan.forecast import totals
-from gangplan.forecast.metrics import pinball
+from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.models import demand
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_tables

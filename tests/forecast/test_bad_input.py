@@ -11,7 +11,7 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import InputError
-from gangplan.forecast import backtest, trial
+from gangplan.forecast.evaluation import backtest, trial
 from gangplan.forecast.models import demand
 from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.progress import no_progress

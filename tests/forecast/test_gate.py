@@ -12,9 +12,10 @@ import pytest
 from mlflow.models.evaluation import EvaluationResult
 
 from gangplan import forecast
-from gangplan.forecast import gate, registry, trial
-from gangplan.forecast.gate import Evidence, Verdict, judge
-from gangplan.forecast.metrics import quality
+from gangplan.forecast import registry
+from gangplan.forecast.evaluation import gate, trial
+from gangplan.forecast.evaluation.gate import Evidence, Verdict, judge
+from gangplan.forecast.evaluation.metrics import quality
 from gangplan.forecast.models import demand
 from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress

@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 
 from gangplan import forecast
-from gangplan.forecast import audit, backtest, registry
+from gangplan.forecast import audit, registry
 from gangplan.forecast.audit import Change
+from gangplan.forecast.evaluation import backtest
 from gangplan.forecast.health import Health, Line, Verdict, judge, watch_drift
 from gangplan.forecast.models import demand
 from gangplan.forecast.series.panel import Panel, from_usage

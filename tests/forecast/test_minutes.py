@@ -9,7 +9,7 @@ import pytest
 
 from gangplan.errors import InputError
 from gangplan.forecast import minutes
-from gangplan.forecast.metrics import pinball
+from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.minutes import Fine, MinuteModel
 from gangplan.forecast.models import naive
 from gangplan.types import QUANTILES

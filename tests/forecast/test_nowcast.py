@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gangplan.forecast.backtest import to_table
+from gangplan.forecast.evaluation.backtest import to_table
 from gangplan.forecast.models import naive
 from gangplan.forecast.nowcast import AHEAD, correct_next_hours
 from gangplan.forecast.series.panel import from_usage

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gangplan.forecast.metrics import pinball
+from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.models import demand
 from gangplan.forecast.models.bundle import read_model, write_model
 from gangplan.forecast.series.arrays import Floats

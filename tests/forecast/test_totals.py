@@ -12,7 +12,7 @@ import pytest
 from gangplan import forecast
 from gangplan.errors import InputError
 from gangplan.forecast import totals
-from gangplan.forecast.backtest import to_table
+from gangplan.forecast.evaluation.backtest import to_table
 from gangplan.forecast.models import demand
 from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.tables import QUANTILE_COLUMNS

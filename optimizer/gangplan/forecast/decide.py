@@ -7,7 +7,7 @@ from datetime import datetime
 from gangplan.config import Settings
 from gangplan.forecast import audit, registry
 from gangplan.forecast.audit import Change
-from gangplan.forecast.gate import Verdict
+from gangplan.forecast.evaluation.gate import Verdict
 from gangplan.tracking import MODEL, Store
 
 GATE = "gate"

@@ -7,7 +7,7 @@ from gangplan.config import Settings
 from gangplan.forecast import audit, registry, review, shadow
 from gangplan.forecast.audit import Change
 from gangplan.forecast.decide import GATE
-from gangplan.forecast.gate import CHAMPION_TOLERANCE
+from gangplan.forecast.evaluation.gate import CHAMPION_TOLERANCE
 from gangplan.forecast.shadow import Standing
 from gangplan.tracking import MODEL, Store
 from gangplan.types import Usage

@@ -24,8 +24,9 @@ import polars as pl
 from scipy.stats import permutation_test, wasserstein_distance
 
 from gangplan.config import Settings
-from gangplan.forecast import audit, backtest, registry
-from gangplan.forecast.metrics import Quality, pinball, quality
+from gangplan.forecast import audit, registry
+from gangplan.forecast.evaluation import backtest
+from gangplan.forecast.evaluation.metrics import Quality, pinball, quality
 from gangplan.forecast.models.demand import DemandModel, levels
 from gangplan.forecast.models.features import History, build, feature_names
 from gangplan.forecast.series.arrays import Floats, Ints, Key

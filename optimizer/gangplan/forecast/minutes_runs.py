@@ -19,7 +19,7 @@ from gangplan.clock import parse_utc
 from gangplan.config import Settings
 from gangplan.forecast import minutes
 from gangplan.forecast.attempt import code_sha256
-from gangplan.forecast.metrics import quality
+from gangplan.forecast.evaluation.metrics import quality
 from gangplan.forecast.minutes import BASES, Fine, MinuteModel
 from gangplan.forecast.models import naive
 from gangplan.forecast.models.trees import TREES, Trees

@@ -17,10 +17,11 @@ from mlflow.exceptions import MlflowException
 
 from gangplan.config import write_atomic
 from gangplan.errors import NotFoundError
-from gangplan.forecast import review, shadow, verdict_words
-from gangplan.forecast.compare import TIERS, Gap, gap, gaps, side_by_side
-from gangplan.forecast.metrics import quality
-from gangplan.forecast.plots import PICTURES
+from gangplan.forecast import review, shadow
+from gangplan.forecast.evaluation import words
+from gangplan.forecast.evaluation.compare import TIERS, Gap, gap, gaps, side_by_side
+from gangplan.forecast.evaluation.metrics import quality
+from gangplan.forecast.evaluation.plots import PICTURES
 from gangplan.templates import templates
 from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES
@@ -74,7 +75,7 @@ def render(store: Store, version: str) -> str:
         found=found,
         main=main,
         naive=naive,
-        words=verdict_words,
+        words=words,
         checks=json.loads(_text(store, found.run_id, "gate.json")),
         errors=errors(table),
         shadow=shadow.standing(store, found.version),
@@ -90,7 +91,7 @@ def headline(store: Store, version: str) -> str:
     """Return the page's first words: how the version did beside the champion, or else beside seasonal naive."""
     found = review.show_version(store, version)
     facts = _facts(store, found, store.read_table(found.run_id, "backtest"))
-    return verdict_words.headline(facts[0].whole, facts[0].rival)
+    return words.headline(facts[0].whole, facts[0].rival)
 
 
 def _facts(store: Store, found: review.ModelVersion, table: pl.DataFrame) -> tuple[Facts, Facts]:

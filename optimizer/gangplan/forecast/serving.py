@@ -16,7 +16,7 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from gangplan.forecast.backtest import to_table
+from gangplan.forecast.evaluation.backtest import to_table
 from gangplan.forecast.heavy import uncollected
 from gangplan.forecast.models.bundle import Bundle, read_bundle
 from gangplan.forecast.series.panel import from_tables

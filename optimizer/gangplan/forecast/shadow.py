@@ -15,10 +15,10 @@ from mlflow.entities import Run
 
 from gangplan.config import Settings
 from gangplan.forecast import registry
-from gangplan.forecast.backtest import to_table
-from gangplan.forecast.compare import Gap, gap, side_by_side
+from gangplan.forecast.evaluation.backtest import to_table
+from gangplan.forecast.evaluation.compare import Gap, gap, side_by_side
+from gangplan.forecast.evaluation.words import headline
 from gangplan.forecast.series.panel import from_usage
-from gangplan.forecast.verdict_words import headline
 from gangplan.tables import DEMAND, QUANTILE_TABLE, conform, empty
 from gangplan.tracking import FORECAST, MODEL, TELEMETRY, Store
 from gangplan.types import SERIES, Usage

@@ -19,7 +19,7 @@ import polars as pl
 from scipy.special import ndtri
 
 from gangplan.errors import InputError
-from gangplan.forecast.backtest import to_table
+from gangplan.forecast.evaluation.backtest import to_table
 from gangplan.forecast.series.arrays import Floats, tidy
 from gangplan.forecast.series.panel import HOUR, Panel, from_usage
 from gangplan.tables import QUANTILE_COLUMNS

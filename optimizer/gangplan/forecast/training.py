@@ -13,10 +13,11 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import attempt, decide, nowcast, page, record_run, registry, trial
+from gangplan.forecast import attempt, decide, nowcast, page, record_run, registry
 from gangplan.forecast.audit import sync
-from gangplan.forecast.backtest import choose_window, to_table
-from gangplan.forecast.gate import Evidence, Verdict, evaluate, judge
+from gangplan.forecast.evaluation import trial
+from gangplan.forecast.evaluation.backtest import choose_window, to_table
+from gangplan.forecast.evaluation.gate import Evidence, Verdict, evaluate, judge
 from gangplan.forecast.models import lifts
 from gangplan.forecast.models.bundle import bundle_size
 from gangplan.forecast.series.arrays import Floats

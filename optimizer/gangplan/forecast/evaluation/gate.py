@@ -18,7 +18,7 @@ from mlflow.models import evaluate as by_mlflow
 from mlflow.models.evaluation import EvaluationResult
 from mlflow.models.evaluation.validation import ModelValidationFailedException, validate_evaluation_results
 
-from gangplan.forecast.compare import ROW, TIERS, percent, ratio, side_by_side
+from gangplan.forecast.evaluation.compare import ROW, TIERS, percent, ratio, side_by_side
 from gangplan.forecast.quiet import quiet_mlflow
 from gangplan.tables import QUANTILE_COLUMNS
 

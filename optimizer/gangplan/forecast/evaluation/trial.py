@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
-from gangplan.forecast import backtest
-from gangplan.forecast.metrics import Quality, mase, quality
+from gangplan.forecast.evaluation import backtest
+from gangplan.forecast.evaluation.metrics import Quality, mase, quality
 from gangplan.forecast.models import demand
 from gangplan.forecast.models.bundle import Bundle
 from gangplan.forecast.series.panel import Panel

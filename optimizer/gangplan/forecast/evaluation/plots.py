@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gangplan.forecast.backtest import steps
+from gangplan.forecast.evaluation.backtest import steps
 from gangplan.forecast.models.demand import DemandModel
 from gangplan.forecast.series.arrays import Floats
 from gangplan.tables import QUANTILE_COLUMNS

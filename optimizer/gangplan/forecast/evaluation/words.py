@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gangplan.forecast.compare import Gap
+from gangplan.forecast.evaluation.compare import Gap
 
 SURE, LIKELY = 0.02, 0.10
 _SAME = 0.005  # a half per cent is called the same
