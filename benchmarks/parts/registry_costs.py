@@ -18,9 +18,9 @@ from sqlalchemy import create_engine, insert
 from tests.servers import mlflow_server
 
 from benchmarks.parts.figures import Figure
-from gangplan.forecast import registry
 from gangplan.forecast.models import demand
 from gangplan.forecast.models.bundle import Bundle
+from gangplan.forecast.registry import model_versions
 from gangplan.forecast.series.panel import Panel
 from gangplan.telemetry.mlflow_runs import read_runs
 from gangplan.tracking import FORECAST, MODEL, Store
@@ -54,12 +54,12 @@ def forecasting(panel: Panel) -> list[Figure]:
         store = Store(uri=f"sqlite:///{Path(folder) / 'models.db'}")
         fitted = demand.fit(panel, HORIZON, seed=7)
         with store.run(FORECAST, "train", {}) as run_id:
-            uri = registry.log_model(store, run_id, Bundle(steering=fitted, tested=fitted))
-        version = registry.register(store, run_id, uri, {})
-        store.client.set_registered_model_alias(MODEL, registry.CHAMPION, version)
+            uri = model_versions.log_model(store, run_id, Bundle(steering=fitted, tested=fitted))
+        version = model_versions.register(store, run_id, uri, {})
+        store.client.set_registered_model_alias(MODEL, model_versions.CHAMPION, version)
         given = Path(folder) / "given.parquet"
         as_table(panel).write_parquet(given)
-        words = [store.uri, f"models:/{MODEL}@{registry.CHAMPION}", str(given), str(HORIZON)]
+        words = [store.uri, f"models:/{MODEL}@{model_versions.CHAMPION}", str(given), str(HORIZON)]
         whole, loaded, asked, used = min(_asked(words, len(panel.keys) * HORIZON) for _ in range(3))
     words = f"predict alone {asked:.2f} s; processor {used:.2f} s"
     imports = f"`import mlflow` alone {_seconds('import mlflow'):.2f} s"

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gangplan.forecast.audit import Change, history, sync
     from gangplan.forecast.due import open_questions, settle
     from gangplan.forecast.growth import foresee_growth, when_full
     from gangplan.forecast.health import Health, watch_drift
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from gangplan.forecast.models.lifts import measure_lifts
     from gangplan.forecast.nowcast import correct_next_hours
     from gangplan.forecast.page import headline, write_page
+    from gangplan.forecast.registry.audit_log import Change, history, sync
     from gangplan.forecast.review import (
         ModelVersion,
         approve,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gangplan.clock import Clock
 from gangplan.config import Settings
-from gangplan.forecast import audit, registry, review, shadow
-from gangplan.forecast.audit import Change
+from gangplan.forecast import review, shadow
 from gangplan.forecast.decide import GATE
 from gangplan.forecast.evaluation.gate import CHAMPION_TOLERANCE
+from gangplan.forecast.registry import audit_log, model_versions
+from gangplan.forecast.registry.audit_log import Change
 from gangplan.forecast.shadow import Standing
 from gangplan.tracking import MODEL, Store
 from gangplan.types import Usage
@@ -21,9 +22,9 @@ def settle(store: Store, usage: Usage, *, settings: Settings, clock: Clock) -> C
 
     Where a person decides (`promotion`), the gate only ever rejects. Returns the decision, if one was made.
     """
-    by_hand = audit.sync(store, clock)
+    by_hand = audit_log.sync(store, clock)
     shadow.observe(store, usage, settings)
-    version = registry.alias(store, registry.CHALLENGER)
+    version = model_versions.alias(store, model_versions.CHALLENGER)
     found = None if version is None else shadow.standing(store, version, usage)
     if version is None or found is None or found.gap is None or not found.done or not _waits(store, version):
         return by_hand
@@ -31,8 +32,8 @@ def settle(store: Store, usage: Usage, *, settings: Settings, clock: Clock) -> C
         return review.reject(store, version, by=GATE, why=f"in the shadow: {found.words}", clock=clock).changes[-1]
     if settings.promotion == "person":
         return by_hand
-    audit.crown(store, _promotion(store, version, found, clock))
-    return audit.history(store)[-1]
+    audit_log.crown(store, _promotion(store, version, found, clock))
+    return audit_log.history(store)[-1]
 
 
 def open_questions(store: Store) -> tuple[str, ...]:
@@ -40,7 +41,7 @@ def open_questions(store: Store) -> tuple[str, ...]:
 
     That is the challenger, if it passed the gate, its days in the shadow are over and nobody has decided on it.
     """
-    version = registry.alias(store, registry.CHALLENGER)
+    version = model_versions.alias(store, model_versions.CHALLENGER)
     if version is None or not _waits(store, version):
         return ()
     found = shadow.standing(store, version)
@@ -54,11 +55,11 @@ def open_questions(store: Store) -> tuple[str, ...]:
 def _waits(store: Store, version: str) -> bool:
     """Tell whether a version passed the gate and nothing was decided since."""
     last = review.show_version(store, version)
-    return last.gate == "passed" and bool(last.changes) and last.changes[-1].action == audit.WAITING
+    return last.gate == "passed" and bool(last.changes) and last.changes[-1].action == audit_log.WAITING
 
 
 def _promotion(store: Store, version: str, found: Standing, clock: Clock) -> Change:
     """Say why a version leaves its shadow as champion."""
-    before = registry.alias(store, registry.CHAMPION)
+    before = model_versions.alias(store, model_versions.CHAMPION)
     why = f"in the shadow: {found.words}"
-    return Change(at=clock(), by=GATE, action=audit.PROMOTED, version=version, why=why, champion_before=before)
+    return Change(at=clock(), by=GATE, action=audit_log.PROMOTED, version=version, why=why, champion_before=before)

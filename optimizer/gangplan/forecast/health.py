@@ -24,11 +24,11 @@ import polars as pl
 from scipy.stats import permutation_test, wasserstein_distance
 
 from gangplan.config import Settings
-from gangplan.forecast import audit, registry
 from gangplan.forecast.evaluation import backtest
 from gangplan.forecast.evaluation.metrics import Quality, pinball, quality
 from gangplan.forecast.models.demand import DemandModel, levels
 from gangplan.forecast.models.features import History, build, feature_names
+from gangplan.forecast.registry import audit_log, model_versions
 from gangplan.forecast.series.arrays import Floats, Ints, Key
 from gangplan.forecast.series.cleaning import cleaned
 from gangplan.forecast.series.panel import Panel, from_usage
@@ -117,7 +117,7 @@ def watch_drift(usage: Usage, store: Store, *, settings: Settings, days: int = D
     NotFoundError
         When there is no champion.
     """
-    version = str(registry.champion(store).version)
+    version = str(model_versions.champion(store).version)
     panel = cleaned(from_usage(usage))
     line = _line(store, version, panel.end - timedelta(days=days))
     first = store.client.get_model_version(MODEL, line[0][0])
@@ -143,10 +143,10 @@ def judge(panel: Panel, line: Line, promised: pl.DataFrame, *, version: str, day
 
 def _line(store: Store, champion: str, since: datetime) -> Line:
     """Load the champions, the oldest first, back to the one that was fitted by `since`."""
-    versions = audit.reign(audit.history(store))
+    versions = audit_log.reign(audit_log.history(store))
     found: list[tuple[str, DemandModel]] = []
     for version in reversed([*(one for one in versions if one != champion), champion]):
-        fitted = registry.load(store, version).steering
+        fitted = model_versions.load(store, version).steering
         found.append((version, fitted))
         if not fitted.fitted_until or datetime.fromisoformat(fitted.fitted_until) <= since:
             break

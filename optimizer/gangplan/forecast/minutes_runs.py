@@ -18,12 +18,12 @@ from mlflow.entities import Metric, Param, Run
 from gangplan.clock import parse_utc
 from gangplan.config import Settings
 from gangplan.forecast import minutes
-from gangplan.forecast.attempt import code_sha256
 from gangplan.forecast.evaluation.metrics import quality
 from gangplan.forecast.minutes import BASES, Fine, MinuteModel
 from gangplan.forecast.models import naive
 from gangplan.forecast.models.trees import TREES, Trees
-from gangplan.forecast.record_run import data_set
+from gangplan.forecast.registry.run_record import data_set
+from gangplan.forecast.registry.runs import code_sha256
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import FORECAST, Store, table_sha256
 from gangplan.types import QUANTILES, SERIES, Usage

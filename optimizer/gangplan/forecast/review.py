@@ -9,9 +9,10 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 from gangplan.clock import Clock
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
-from gangplan.forecast import audit, registry, shadow
-from gangplan.forecast.audit import APPROVED, CROWNING, FORCED, REJECTED, ROLLED_BACK, Change
-from gangplan.forecast.registry import CHALLENGER, CHAMPION
+from gangplan.forecast import shadow
+from gangplan.forecast.registry import audit_log, model_versions
+from gangplan.forecast.registry.audit_log import APPROVED, CROWNING, FORCED, REJECTED, ROLLED_BACK, Change
+from gangplan.forecast.registry.model_versions import CHALLENGER, CHAMPION
 from gangplan.tracking import MODEL, Store
 
 
@@ -36,8 +37,8 @@ class ModelVersion:
 
 def list_versions(store: Store) -> tuple[ModelVersion, ...]:
     """Return all versions, the newest first."""
-    aliases, changes = _aliases(store), audit.history(store)
-    return tuple(_read(version, aliases, changes) for version in registry.versions(store))
+    aliases, changes = _aliases(store), audit_log.history(store)
+    return tuple(_read(version, aliases, changes) for version in model_versions.versions(store))
 
 
 def show_version(store: Store, version: str) -> ModelVersion:
@@ -57,7 +58,7 @@ def show_version(store: Store, version: str) -> ModelVersion:
 
 def challenger(store: Store) -> str:
     """Return the challenger's version, or say what makes one."""
-    version = registry.alias(store, CHALLENGER)
+    version = model_versions.alias(store, CHALLENGER)
     if version is None:
         raise NotFoundError(f"{MODEL}: no challenger in the registry: train one with `gangplan train`")
     return version
@@ -66,7 +67,7 @@ def challenger(store: Store) -> str:
 def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, force: bool = False) -> ModelVersion:
     """Make a version the champion. What the gate refused or a reviewer rejected needs `force`."""
     _require_words(by, why)
-    audit.sync(store, clock)
+    audit_log.sync(store, clock)
     found = show_version(store, version)
     if CHAMPION in found.aliases:
         raise Refusal(f"version {version} is the champion already")
@@ -77,21 +78,21 @@ def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, forc
     if not force:
         _require_shadow(store, found.version)
     action = FORCED if force else APPROVED
-    audit.crown(store, _change(store, action, found.version, by, why, clock))
+    audit_log.crown(store, _change(store, action, found.version, by, why, clock))
     return show_version(store, version)
 
 
 def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> ModelVersion:
     """Refuse a version, with the reason; the champion cannot be rejected, only rolled back."""
     _require_words(by, why)
-    audit.sync(store, clock)
+    audit_log.sync(store, clock)
     found = show_version(store, version)
     if CHAMPION in found.aliases:
         raise Refusal(f"version {version} is the champion: use `gangplan review rollback`, then reject it")
     change = _change(store, REJECTED, found.version, by, why, clock)
     for name, value in (("by", by), ("at", change.at.isoformat()), ("why", why)):
         store.client.set_model_version_tag(MODEL, found.version, f"rejected_{name}", value)
-    audit.record(store, change)
+    audit_log.record(store, change)
     if CHALLENGER in found.aliases:
         store.client.delete_registered_model_alias(MODEL, CHALLENGER)
     return show_version(store, version)
@@ -106,12 +107,12 @@ def rollback(store: Store, version: str | None = None, *, by: str, why: str, clo
         When there was no champion before this one, or no such version.
     """
     _require_words(by, why)
-    audit.sync(store, clock)
-    present = str(registry.champion(store).version)
+    audit_log.sync(store, clock)
+    present = str(model_versions.champion(store).version)
     target = show_version(store, _before(store, present) if version is None else version)
     if target.version == present:
         raise Refusal(f"version {present} is the champion already")
-    audit.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
+    audit_log.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
     return show_version(store, target.version)
 
 
@@ -126,7 +127,7 @@ def _require_shadow(store: Store, version: str) -> None:
 def _before(store: Store, present: str) -> str:
     """The champion before the present one: promotions pile up, and a rollback takes from the pile."""
     pile: list[str] = []
-    for change in audit.history(store):
+    for change in audit_log.history(store):
         if change.action == ROLLED_BACK and change.version in pile:
             del pile[len(pile) - pile[::-1].index(change.version) :]
         elif change.action in CROWNING:
@@ -140,7 +141,7 @@ def _before(store: Store, present: str) -> str:
 
 def _change(store: Store, action: str, version: str, by: str, why: str, clock: Clock) -> Change:
     """Say who decides what now."""
-    before = registry.alias(store, CHAMPION)
+    before = model_versions.alias(store, CHAMPION)
     return Change(at=clock(), by=by, action=action, version=version, why=why, champion_before=before)
 
 
@@ -153,7 +154,7 @@ def _require_words(by: str, why: str) -> None:
 
 def _aliases(store: Store) -> dict[str, tuple[str, ...]]:
     """Which aliases each version has."""
-    found = {name: registry.alias(store, name) for name in (CHAMPION, CHALLENGER)}
+    found = {name: model_versions.alias(store, name) for name in (CHAMPION, CHALLENGER)}
     return {version: tuple(name for name in found if found[name] == version) for version in found.values() if version}
 
 

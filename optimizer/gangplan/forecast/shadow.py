@@ -14,10 +14,10 @@ import polars as pl
 from mlflow.entities import Run
 
 from gangplan.config import Settings
-from gangplan.forecast import registry
 from gangplan.forecast.evaluation.backtest import to_table
 from gangplan.forecast.evaluation.compare import Gap, gap, side_by_side
 from gangplan.forecast.evaluation.words import headline
+from gangplan.forecast.registry import model_versions
 from gangplan.forecast.series.panel import from_usage
 from gangplan.tables import DEMAND, QUANTILE_TABLE, conform, empty
 from gangplan.tracking import FORECAST, MODEL, TELEMETRY, Store
@@ -59,7 +59,9 @@ def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
 
     Asked twice within `EVERY` hours it does nothing: so it can be asked after every import.
     """
-    version, champion = (registry.alias(store, name) for name in (registry.CHALLENGER, registry.CHAMPION))
+    version, champion = (
+        model_versions.alias(store, name) for name in (model_versions.CHALLENGER, model_versions.CHAMPION)
+    )
     if version is None or champion is None or version == champion or _needed(store, version) <= 0:
         return None
     panel = from_usage(usage)
@@ -69,7 +71,7 @@ def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
     tags = {"kind": KIND, "version": version, "champion": champion, "issued_at": panel.end.isoformat()}
     with store.run(FORECAST, f"shadow {version}", {**tags, "sha256.usage": usage.sha256}) as run_id:
         for name, asked in (("challenger", version), ("champion", champion)):
-            made, _ = registry.load(store, asked).steering.quantiles(panel, settings.horizon_hours)
+            made, _ = model_versions.load(store, asked).steering.quantiles(panel, settings.horizon_hours)
             store.log_table(run_id, name, to_table(panel, made))
     return run_id
 
@@ -83,7 +85,7 @@ def standing(store: Store, version: str, usage: Usage | None = None) -> Standing
     needed = _needed(store, version)
     if needed <= 0:
         return None
-    champion = registry.alias(store, registry.CHAMPION) or "none"
+    champion = model_versions.alias(store, model_versions.CHAMPION) or "none"
     runs = [run for run in _runs(store, version) if run.data.tags["champion"] == champion]
     demand = _came(store) if usage is None else usage.demand
     newest = demand["hour"].max()

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from gangplan.clock import Clock
-from gangplan.forecast.registry import CHALLENGER, CHAMPION, alias
+from gangplan.forecast.registry.model_versions import CHALLENGER, CHAMPION, alias
 from gangplan.tracking import MODEL, Store
 
 PROMOTED, REFUSED, WAITING = "promoted", "refused", "waiting"

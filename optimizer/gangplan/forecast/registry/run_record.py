@@ -15,12 +15,12 @@ from mlflow.utils.git_utils import get_git_commit
 import gangplan
 from gangplan import __version__
 from gangplan.config import Settings
-from gangplan.forecast.attempt import code_sha256
 from gangplan.forecast.evaluation import plots, trial
 from gangplan.forecast.evaluation.gate import Verdict
 from gangplan.forecast.models import demand
 from gangplan.forecast.models.bundle import bundle_sha256
 from gangplan.forecast.models.trees import TREES
+from gangplan.forecast.registry.runs import code_sha256
 from gangplan.tracking import Store, table_sha256
 from gangplan.types import Usage
 
