@@ -17,7 +17,7 @@ import pytest
 from gangplan import forecast
 from gangplan.config import Settings
 from gangplan.errors import GateError
-from gangplan.forecast import shadow
+from gangplan.forecast.promotion import shadow
 from gangplan.forecast.registry import audit_log, model_versions, runs
 from gangplan.forecast.registry.audit_log import Change
 from gangplan.tracking import FORECAST, MODEL, Store

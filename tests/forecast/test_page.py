@@ -13,10 +13,10 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import NotFoundError
-from gangplan.forecast import page
 from gangplan.forecast.evaluation import compare, trial, words
 from gangplan.forecast.evaluation.compare import Gap
 from gangplan.forecast.evaluation.metrics import quality
+from gangplan.forecast.promotion import page
 from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tracking import MODEL

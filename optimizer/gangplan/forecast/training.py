@@ -13,12 +13,13 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import decide, nowcast, page
+from gangplan.forecast import nowcast
 from gangplan.forecast.evaluation import trial
 from gangplan.forecast.evaluation.backtest import choose_window, to_table
 from gangplan.forecast.evaluation.gate import Evidence, Verdict, evaluate, judge
 from gangplan.forecast.models import lifts
 from gangplan.forecast.models.bundle import bundle_size
+from gangplan.forecast.promotion import decide, page
 from gangplan.forecast.registry import model_versions, run_record, runs
 from gangplan.forecast.registry.audit_log import sync
 from gangplan.forecast.series.arrays import Floats

@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 from gangplan.clock import Clock
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
-from gangplan.forecast import shadow
+from gangplan.forecast.promotion import shadow
 from gangplan.forecast.registry import audit_log, model_versions
 from gangplan.forecast.registry.audit_log import APPROVED, CROWNING, FORCED, REJECTED, ROLLED_BACK, Change
 from gangplan.forecast.registry.model_versions import CHALLENGER, CHAMPION

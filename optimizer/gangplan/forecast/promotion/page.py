@@ -17,11 +17,11 @@ from mlflow.exceptions import MlflowException
 
 from gangplan.config import write_atomic
 from gangplan.errors import NotFoundError
-from gangplan.forecast import review, shadow
 from gangplan.forecast.evaluation import words
 from gangplan.forecast.evaluation.compare import TIERS, Gap, gap, gaps, side_by_side
 from gangplan.forecast.evaluation.metrics import quality
 from gangplan.forecast.evaluation.plots import PICTURES
+from gangplan.forecast.promotion import review, shadow
 from gangplan.templates import templates
 from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES

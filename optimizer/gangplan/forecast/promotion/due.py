@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gangplan.clock import Clock
 from gangplan.config import Settings
-from gangplan.forecast import review, shadow
-from gangplan.forecast.decide import GATE
 from gangplan.forecast.evaluation.gate import CHAMPION_TOLERANCE
+from gangplan.forecast.promotion import review, shadow
+from gangplan.forecast.promotion.decide import GATE
+from gangplan.forecast.promotion.shadow import Standing
 from gangplan.forecast.registry import audit_log, model_versions
 from gangplan.forecast.registry.audit_log import Change
-from gangplan.forecast.shadow import Standing
 from gangplan.tracking import MODEL, Store
 from gangplan.types import Usage
 
