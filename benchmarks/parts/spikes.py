@@ -22,12 +22,12 @@ from statsmodels.tsa.seasonal import STL
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
 from benchmarks.parts.traces import Trace
-from gangplan.forecast import spikes
 from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.models import demand
-from gangplan.forecast.nowcast import AHEAD, alarms_at, corrected, foresee, left_of
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import TOTAL, Panel
+from gangplan.forecast.watch import spikes
+from gangplan.forecast.watch.nowcast import AHEAD, alarms_at, corrected, foresee, left_of
 from gangplan.tables import EVENTS, empty
 from gangplan.types import QUANTILES
 

@@ -21,9 +21,9 @@ from gangplan.types import SERIES, Usage
 
 if TYPE_CHECKING:
     from gangplan.forecast.growth import Full, Trend
-    from gangplan.forecast.health import Health
     from gangplan.forecast.models.lifts import Lift
-    from gangplan.forecast.nowcast import Alarm
+    from gangplan.forecast.watch.health import Health
+    from gangplan.forecast.watch.nowcast import Alarm
     from gangplan.telemetry import Told
 
 forecast_app = typer.Typer(

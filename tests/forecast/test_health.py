@@ -12,11 +12,11 @@ import pytest
 
 from gangplan import forecast
 from gangplan.forecast.evaluation import backtest
-from gangplan.forecast.health import Health, Line, Verdict, judge, watch_drift
 from gangplan.forecast.models import demand
 from gangplan.forecast.registry import audit_log, model_versions
 from gangplan.forecast.registry.audit_log import Change
 from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.watch.health import Health, Line, Verdict, judge, watch_drift
 from gangplan.tracking import FORECAST, Store
 from gangplan.types import Usage
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gangplan.forecast.series.panel import Panel, from_usage
-from gangplan.forecast.spikes import FALSE_HOURS_PER_WEEK, WEEK, watch
+from gangplan.forecast.watch.spikes import FALSE_HOURS_PER_WEEK, WEEK, watch
 
 from .conftest import CHAT, TRAIN, a_usage, waves
 

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gangplan.forecast.growth import foresee_growth, when_full
-    from gangplan.forecast.health import Health, watch_drift
-    from gangplan.forecast.health import Verdict as DriftVerdict
     from gangplan.forecast.minutes_runs import Asked, MinuteForecast, foresee_minutes
     from gangplan.forecast.models.lifts import measure_lifts
-    from gangplan.forecast.nowcast import correct_next_hours
     from gangplan.forecast.promotion.due import open_questions, settle
     from gangplan.forecast.promotion.page import headline, write_page
     from gangplan.forecast.promotion.review import (
@@ -31,6 +28,9 @@ if TYPE_CHECKING:
     from gangplan.forecast.series.panel import from_usage
     from gangplan.forecast.totals import sum_up
     from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
+    from gangplan.forecast.watch.health import Health, watch_drift
+    from gangplan.forecast.watch.health import Verdict as DriftVerdict
+    from gangplan.forecast.watch.nowcast import correct_next_hours
 
 _HOMES = {
     "audit": ("Change", "history", "sync"),

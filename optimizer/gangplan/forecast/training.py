@@ -13,7 +13,6 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import nowcast
 from gangplan.forecast.evaluation import trial
 from gangplan.forecast.evaluation.backtest import choose_window, to_table
 from gangplan.forecast.evaluation.gate import Evidence, Verdict, evaluate, judge
@@ -25,6 +24,7 @@ from gangplan.forecast.registry.audit_log import sync
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.cleaning import cleaned
 from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.watch import nowcast
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import QUANTILE_TABLE
 from gangplan.tracking import MODEL, Store

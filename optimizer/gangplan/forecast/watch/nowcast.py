@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gangplan.forecast.models.features import DAY, WEEK, History
 from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
 from gangplan.forecast.series.panel import HOUR, Panel, from_usage
-from gangplan.forecast.spikes import Watch, watch
+from gangplan.forecast.watch.spikes import Watch, watch
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES, Forecast, Usage
 
