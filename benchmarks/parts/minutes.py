@@ -19,10 +19,10 @@ from statsforecast.models import AutoETS
 
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
-from gangplan.forecast import minutes
 from gangplan.forecast.evaluation.metrics import pinball
-from gangplan.forecast.minutes import Fine
 from gangplan.forecast.models import naive
+from gangplan.forecast.outlook import minutes
+from gangplan.forecast.outlook.minutes import Fine
 from gangplan.forecast.series.arrays import Floats, tidy
 from gangplan.forecast.series.panel import TOTAL
 from gangplan.telemetry.demand import mean_by_hour

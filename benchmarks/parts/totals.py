@@ -12,9 +12,9 @@ from rich.table import Table
 
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
-from gangplan.forecast import totals
 from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.models import demand
+from gangplan.forecast.outlook import totals
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.telemetry.demand import hourly_demand

@@ -20,8 +20,8 @@ from gangplan.terminal import AsJson, console, emit, settings_here
 from gangplan.types import SERIES, Usage
 
 if TYPE_CHECKING:
-    from gangplan.forecast.growth import Full, Trend
     from gangplan.forecast.models.lifts import Lift
+    from gangplan.forecast.outlook.growth import Full, Trend
     from gangplan.forecast.watch.health import Health
     from gangplan.forecast.watch.nowcast import Alarm
     from gangplan.telemetry import Told
@@ -47,7 +47,7 @@ def outlook(
     usage = _usage()
     with needs_extras():
         from gangplan import forecast
-        from gangplan.forecast.growth_plot import draw
+        from gangplan.forecast.outlook.growth_plot import draw
     settings, panel = settings_here(), forecast.from_usage(usage)
     if when_full:
         found = forecast.when_full(panel, _capacity(), seed=settings.seed)

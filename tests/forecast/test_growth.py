@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.forecast.growth import TOTAL, foresee_growth, when_full
+from gangplan.forecast.outlook.growth import TOTAL, foresee_growth, when_full
 from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import ANNOUNCED, conform
 

@@ -11,9 +11,9 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import InputError
-from gangplan.forecast import totals
 from gangplan.forecast.evaluation.backtest import to_table
 from gangplan.forecast.models import demand
+from gangplan.forecast.outlook import totals
 from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.telemetry.tabular import read_path

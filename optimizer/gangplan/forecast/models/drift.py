@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gangplan.forecast.heavy import importing
+from gangplan.forecast.libraries import importing
 from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
 from gangplan.forecast.models.survival import Hazard, survivors
 from gangplan.forecast.series.arrays import Floats, Ints, tidy

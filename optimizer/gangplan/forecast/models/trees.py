@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.heavy import importing
+from gangplan.forecast.libraries import importing
 from gangplan.forecast.series.arrays import Floats
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 import gangplan
 from gangplan.errors import NotFoundError
 from gangplan.forecast import served
-from gangplan.forecast.heavy import uncollected
+from gangplan.forecast.libraries import uncollected
 from gangplan.forecast.models.bundle import Bundle, write_bundle
 from gangplan.forecast.quiet import quiet_mlflow
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from gangplan.forecast.growth import Trend
+from gangplan.forecast.outlook.growth import Trend
 from gangplan.types import QUANTILES
 
 MOST = 7

@@ -17,11 +17,11 @@ from mlflow.entities import Metric, Param, Run
 
 from gangplan.clock import parse_utc
 from gangplan.config import Settings
-from gangplan.forecast import minutes
 from gangplan.forecast.evaluation.metrics import quality
-from gangplan.forecast.minutes import BASES, Fine, MinuteModel
 from gangplan.forecast.models import naive
 from gangplan.forecast.models.trees import TREES, Trees
+from gangplan.forecast.outlook import minutes
+from gangplan.forecast.outlook.minutes import BASES, Fine, MinuteModel
 from gangplan.forecast.registry.run_record import data_set
 from gangplan.forecast.registry.runs import code_sha256
 from gangplan.tables import QUANTILE_COLUMNS
