@@ -26,9 +26,9 @@ import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
-from gangplan.plan.periods import Blocks
-from gangplan.plan.policy import ANY, PlanPolicy, Share, TenantQuota
-from gangplan.plan.problem import Problem, pose
+from gangplan.plan.problem.periods import Blocks
+from gangplan.plan.problem.policy import ANY, PlanPolicy, Share, TenantQuota
+from gangplan.plan.problem.problem import Problem, pose
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 

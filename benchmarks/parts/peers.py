@@ -11,7 +11,7 @@ import highspy
 
 from gangplan.plan.handover import Engine, compile_model
 from gangplan.plan.model import build
-from gangplan.plan.problem import Problem
+from gangplan.plan.problem.problem import Problem
 
 
 def write_mps(problem: Problem, path: Path) -> Path:

@@ -11,7 +11,7 @@ from gangplan.clock import Clock, system_clock
 from gangplan.commitments import Conflict, Held, conflicts, held_nodes, held_until
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
-from gangplan.plan.policy import PlanPolicy, Share, TenantQuota
+from gangplan.plan.problem.policy import PlanPolicy, Share, TenantQuota
 from gangplan.plan.whatif import Answer, WhatIf
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import Ledger

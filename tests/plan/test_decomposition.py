@@ -13,10 +13,10 @@ from gangplan.plan.decomposition import Decomposition
 from gangplan.plan.handover import Engine, compile_model
 from gangplan.plan.model import build, build_recourse
 from gangplan.plan.paths import Paths, risk
-from gangplan.plan.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
-from gangplan.plan.problem import Problem
+from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
+from gangplan.plan.problem.problem import Problem
+from gangplan.plan.problem.supply import draw_supply
 from gangplan.plan.search import Search
-from gangplan.plan.supply import draw_supply
 from gangplan.plan.warm import from_bytes, near_cuts, to_bytes
 from gangplan.plan.whole import Whole
 from gangplan.progress import no_progress

@@ -13,7 +13,7 @@ from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
 from gangplan.plan import marginal
-from gangplan.plan.problem import pose
+from gangplan.plan.problem.problem import pose
 from gangplan.plan.solving import decide
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, PlanId, Pool

@@ -20,9 +20,9 @@ from scipy.optimize import linprog
 
 from gangplan import plan
 from gangplan.config import Settings
-from gangplan.plan import policy
 from gangplan.plan.handover import Engine, compile_model
-from gangplan.plan.problem import Problem, pose
+from gangplan.plan.problem import policy
+from gangplan.plan.problem.problem import Problem, pose
 from gangplan.plan.search import Search
 from gangplan.plan.solving import decide
 from gangplan.progress import no_progress

@@ -13,11 +13,11 @@ from gangplan.extras import needs_extras
 if TYPE_CHECKING:
     from gangplan.plan.alternatives import Alternative, compare
     from gangplan.plan.calendar import to_calendar
-    from gangplan.plan.catalogue import read_catalogue
     from gangplan.plan.draft import draft_fleet
-    from gangplan.plan.policy import PlanPolicy
-    from gangplan.plan.policy_file import read_plan_policy
-    from gangplan.plan.problem import Problem
+    from gangplan.plan.problem.catalogue import read_catalogue
+    from gangplan.plan.problem.policy import PlanPolicy
+    from gangplan.plan.problem.policy_file import read_plan_policy
+    from gangplan.plan.problem.problem import Problem
     from gangplan.plan.solving import nodes_of, pose_again, replay, solve, warm_up, write_lp
     from gangplan.plan.store import (
         is_approved,

@@ -14,10 +14,10 @@ import numpy as np
 
 from gangplan.plan.handover import Array
 from gangplan.plan.paths import Paths, Priced
-from gangplan.plan.problem import Counts, Problem
+from gangplan.plan.problem.problem import Counts, Problem
+from gangplan.plan.problem.startup import arrivals
 from gangplan.plan.rounding import mend
 from gangplan.plan.search import Search
-from gangplan.plan.startup import arrivals
 from gangplan.progress import Progress, no_progress
 from gangplan.types import WorkloadClass
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from gangplan.errors import InputError
 from gangplan.lab import LAB
-from gangplan.plan.catalogue import Catalogue, Price, read_catalogue
-from gangplan.plan.policy import ANY
+from gangplan.plan.problem.catalogue import Catalogue, Price, read_catalogue
+from gangplan.plan.problem.policy import ANY
 from gangplan.types import Fleet, Pool, PoolKind, Usage, WorkloadClass
 
 UNNAMED = "gpu"

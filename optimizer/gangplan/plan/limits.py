@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gangplan.plan.policy import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR
+from gangplan.plan.problem.policy import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR
 from gangplan.plan.solution import TOLERANCE, Solution
 from gangplan.tables import PLAN_LIMITS, conform, empty
 

@@ -18,8 +18,8 @@ from pyomo.common.gc_manager import PauseGC  # pyright: ignore[reportMissingType
 
 from gangplan.plan import first_stage, recourse
 from gangplan.plan.first_stage import Model
-from gangplan.plan.policy import RISK_TAIL, RISK_WEIGHT
-from gangplan.plan.problem import Problem
+from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT
+from gangplan.plan.problem.problem import Problem
 
 
 def build(problem: Problem) -> Model:

@@ -14,8 +14,8 @@ import numpy as np
 
 from gangplan.plan.handover import Array, Engine, Ints, StandardForm, compile_model
 from gangplan.plan.model import build_recourse
-from gangplan.plan.policy import RISK_TAIL, RISK_WEIGHT
-from gangplan.plan.problem import Problem
+from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT
+from gangplan.plan.problem.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -18,7 +18,7 @@ import numpy as np
 from gangplan.plan.decomposition import Decomposition, Point
 from gangplan.plan.handover import Array, Engine
 from gangplan.plan.paths import Cut
-from gangplan.plan.problem import Counts, Problem
+from gangplan.plan.problem.problem import Counts, Problem
 from gangplan.plan.rounding import THRESHOLDS, afford, mend, round_at
 from gangplan.plan.whole import Whole
 from gangplan.progress import Progress

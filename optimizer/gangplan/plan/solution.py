@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:  # who reads plans needs no solver
     from gangplan.plan.decomposition import Decomposition
     from gangplan.plan.handover import Array
-    from gangplan.plan.problem import Problem
+    from gangplan.plan.problem.problem import Problem
     from gangplan.plan.search import Found
 
 TOLERANCE = 0.01

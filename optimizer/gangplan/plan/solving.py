@@ -14,9 +14,9 @@ from gangplan.plan.first_stage import Model
 from gangplan.plan.limits import Binding, bent_limits
 from gangplan.plan.marginal import kept_limits
 from gangplan.plan.model import build
-from gangplan.plan.policy import PlanPolicy
-from gangplan.plan.policy_file import policy_from
-from gangplan.plan.problem import Counts, Problem, pose
+from gangplan.plan.problem.policy import PlanPolicy
+from gangplan.plan.problem.policy_file import policy_from
+from gangplan.plan.problem.problem import Counts, Problem, pose
 from gangplan.plan.result import inputs_of, to_plan
 from gangplan.plan.search import Search
 from gangplan.plan.solution import Solution, read_solution

@@ -20,7 +20,7 @@ from gangplan.errors import InputError
 from gangplan.plan.decomposition import TOWARDS_MASTER, Decomposition, Point
 from gangplan.plan.handover import Array
 from gangplan.plan.paths import Cut
-from gangplan.plan.problem import Counts, Problem
+from gangplan.plan.problem.problem import Counts, Problem
 from gangplan.plan.rounding import afford, mend, round_at
 from gangplan.plan.search import Found, Search
 from gangplan.plan.warm import near_cuts

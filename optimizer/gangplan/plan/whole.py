@@ -14,7 +14,7 @@ import numpy as np
 from gangplan.plan.handover import Answer, Array, Engine, Ints, compile_model
 from gangplan.plan.model import build
 from gangplan.plan.paths import Cut, Paths
-from gangplan.plan.problem import Problem
+from gangplan.plan.problem.problem import Problem
 
 
 class Whole:

@@ -12,7 +12,7 @@ import polars as pl
 
 from gangplan.errors import InputError
 from gangplan.plan.horizon.demand import WEEK, LongDemand, add_months
-from gangplan.plan.reading import Array, Series
+from gangplan.plan.problem.forecast_table import Array, Series
 from gangplan.types import SERIES
 
 COLUMNS = ("month", *SERIES, "gpus")

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.plan.policy import HOUR_CORRELATION, SERIES_CORRELATION
+from gangplan.plan.problem.policy import HOUR_CORRELATION, SERIES_CORRELATION
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gangplan.errors import InputError
-from gangplan.plan.catalogue import Catalogue, read_catalogue
-from gangplan.plan.policy import PlanPolicy
+from gangplan.plan.problem.catalogue import Catalogue, read_catalogue
+from gangplan.plan.problem.policy import PlanPolicy
 
 OWN_CATALOGUE = "accelerators.yaml"
 _POLICY = TypeAdapter(PlanPolicy)

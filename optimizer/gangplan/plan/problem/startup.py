@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.plan.periods import Periods
+from gangplan.plan.problem.periods import Periods
 from gangplan.types import Pool
 
 Array = NDArray[np.float64]

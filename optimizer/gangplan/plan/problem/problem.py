@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.periods import BLOCKS, Blocks, Periods
-from gangplan.plan.policy import ANY, LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
-from gangplan.plan.quotas import Ceiling, ceilings
-from gangplan.plan.reading import Array, Series, read_quantiles
-from gangplan.plan.scenarios import draw_paths
-from gangplan.plan.startup import early_hours
-from gangplan.plan.supply import draw_supply
+from gangplan.plan.problem.forecast_table import Array, Series, read_quantiles
+from gangplan.plan.problem.periods import BLOCKS, Blocks, Periods
+from gangplan.plan.problem.policy import ANY, LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
+from gangplan.plan.problem.quotas import Ceiling, ceilings
+from gangplan.plan.problem.scenarios import draw_paths
+from gangplan.plan.problem.startup import early_hours
+from gangplan.plan.problem.supply import draw_supply
 from gangplan.types import QUANTILES, Fleet, Forecast, Plan, Pool, PoolKind, WorkloadClass
 
 Counts = NDArray[np.int64]

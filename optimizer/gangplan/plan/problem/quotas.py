@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gangplan.errors import InputError
-from gangplan.plan.policy import ANY, TenantQuota
+from gangplan.plan.problem.policy import ANY, TenantQuota
 
 
 @dataclass(frozen=True, kw_only=True)

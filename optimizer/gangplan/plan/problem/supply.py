@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.plan.periods import Periods
-from gangplan.plan.policy import PlanPolicy, SupplyRisk
+from gangplan.plan.problem.periods import Periods
+from gangplan.plan.problem.policy import PlanPolicy, SupplyRisk
 from gangplan.types import Pool, PoolKind
 
 Array = NDArray[np.float64]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from gangplan.errors import InputError
-from gangplan.plan.catalogue import Need
+from gangplan.plan.problem.catalogue import Need
 from gangplan.types import WorkloadClass, require_at_least, require_name, require_positive
 
 ANY = "any"

@@ -168,7 +168,7 @@ _CATALOGUE, _ENTRIES = TypeAdapter(Catalogue), TypeAdapter(dict[str, Accelerator
 @cache
 def _packaged() -> Catalogue:
     """Read the catalogue that comes with the package."""
-    text = resources.files("gangplan.plan").joinpath("catalogue.yaml").read_text()
+    text = resources.files("gangplan.plan.problem").joinpath("catalogue.yaml").read_text()
     return _CATALOGUE.validate_python(yaml.safe_load(text))
 
 
