@@ -28,7 +28,7 @@ from benchmarks.parts.instances import SIZES, growth, inputs, instance, settings
 from gangplan import plan
 from gangplan.plan.alternatives import GREEDY, MEAN, PLAN, REACTIVE, Alternative, compare
 from gangplan.plan.handover import Engine, compile_model
-from gangplan.plan.model import build
+from gangplan.plan.model.program import build
 from gangplan.plan.search import Found, Search
 from gangplan.plan.whatif import Solved, WhatIf
 from gangplan.progress import no_progress

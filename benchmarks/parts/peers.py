@@ -10,7 +10,7 @@ from pathlib import Path
 import highspy
 
 from gangplan.plan.handover import Engine, compile_model
-from gangplan.plan.model import build
+from gangplan.plan.model.program import build
 from gangplan.plan.problem.problem import Problem
 
 

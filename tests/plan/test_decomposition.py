@@ -11,7 +11,7 @@ from benchmarks.parts.instances import instance
 
 from gangplan.plan.decomposition import Decomposition
 from gangplan.plan.handover import Engine, compile_model
-from gangplan.plan.model import build, build_recourse
+from gangplan.plan.model.program import build, build_recourse
 from gangplan.plan.paths import Paths, risk
 from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
 from gangplan.plan.problem.problem import Problem

@@ -234,7 +234,7 @@ def test_a_mip_without_incumbent_is_a_value(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """Branching that found nothing in time gives no values and no price, not an exception."""
-    from gangplan.plan.model import build
+    from gangplan.plan.model.program import build
 
     form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
     answer = Engine(form, relaxed=False, seed=1).run(0.0)
@@ -245,7 +245,7 @@ def test_time_limit_counts_from_each_run(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """An engine's earlier runs do not use up the time of the next one."""
-    from gangplan.plan.model import build
+    from gangplan.plan.model.program import build
 
     form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
     engine = Engine(form, relaxed=True, seed=1)

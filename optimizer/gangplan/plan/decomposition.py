@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.plan.handover import Array, Engine, compile_model
-from gangplan.plan.model import build_master
+from gangplan.plan.model.program import build_master
 from gangplan.plan.paths import Cut, Paths, Priced, risk
 from gangplan.plan.problem.problem import Counts, Problem
 from gangplan.plan.whole import Whole

@@ -10,10 +10,10 @@ import numpy as np
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.first_stage import Model
 from gangplan.plan.limits import Binding, bent_limits
 from gangplan.plan.marginal import kept_limits
-from gangplan.plan.model import build
+from gangplan.plan.model.first_stage import Model
+from gangplan.plan.model.program import build
 from gangplan.plan.problem.policy import PlanPolicy
 from gangplan.plan.problem.policy_file import policy_from
 from gangplan.plan.problem.problem import Counts, Problem, pose

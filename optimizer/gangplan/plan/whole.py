@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gangplan.plan.handover import Answer, Array, Engine, Ints, compile_model
-from gangplan.plan.model import build
+from gangplan.plan.model.program import build
 from gangplan.plan.paths import Cut, Paths
 from gangplan.plan.problem.problem import Problem
 

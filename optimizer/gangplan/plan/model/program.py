@@ -16,8 +16,8 @@ from typing import Any
 import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
 from pyomo.common.gc_manager import PauseGC  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan import first_stage, recourse
-from gangplan.plan.first_stage import Model
+from gangplan.plan.model import first_stage, recourse
+from gangplan.plan.model.first_stage import Model
 from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT
 from gangplan.plan.problem.problem import Problem
 
