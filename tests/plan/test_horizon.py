@@ -17,8 +17,8 @@ from gangplan.plan.horizon.demand import LongDemand, add_months, monthly_paths, 
 from gangplan.plan.horizon.problem import HorizonProblem, pose_horizon
 from gangplan.plan.horizon.search import HorizonSearch, Outcome
 from gangplan.plan.horizon.solve import buy_ahead
-from gangplan.plan.paths import Paths, risk
 from gangplan.plan.problem.policy import ClassPolicy, PlanPolicy
+from gangplan.plan.solver.paths import Paths, risk
 from gangplan.types import Fleet, Pool, Term, WorkloadClass
 
 PLAIN = PlanPolicy(classes={WorkloadClass.THROUGHPUT: ClassPolicy(shortage_factor=1.0)})

@@ -20,10 +20,10 @@ from scipy.optimize import linprog
 
 from gangplan import plan
 from gangplan.config import Settings
-from gangplan.plan.handover import Engine, compile_model
 from gangplan.plan.problem import policy
 from gangplan.plan.problem.problem import Problem, pose
-from gangplan.plan.search import Search
+from gangplan.plan.solver.highs import Engine, compile_model
+from gangplan.plan.solver.search import Search
 from gangplan.plan.solving import decide
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast, Pool
@@ -258,7 +258,7 @@ def test_the_solver_prints_nothing(tmp_path: Path) -> None:
     """The command's --json output stays clean: no banner (which HiGHS prints once a process), no log."""
     code = """
 import pyomo.environ as pyo
-from gangplan.plan.handover import Engine, compile_model
+from gangplan.plan.solver.highs import Engine, compile_model
 model = pyo.ConcreteModel()
 model.x = pyo.Var(domain=pyo.Integers)
 model.least = pyo.Constraint(expr=2 * model.x >= 3)

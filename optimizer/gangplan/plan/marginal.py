@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gangplan.plan.decomposition import Point
-from gangplan.plan.handover import Answer, Array, Engine, Ints, StandardForm
 from gangplan.plan.limits import NEARLY, Binding
-from gangplan.plan.search import Search
 from gangplan.plan.solution import Solution
+from gangplan.plan.solver.decomposition import Point
+from gangplan.plan.solver.highs import Answer, Array, Engine, Ints, StandardForm
+from gangplan.plan.solver.search import Search
 
 WHOLE_COLUMNS = 60_000
 """Up to so many columns the relaxed problem is solved again as one linear program."""

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # who reads plans needs no solver
-    from gangplan.plan.decomposition import Decomposition
-    from gangplan.plan.handover import Array
     from gangplan.plan.problem.problem import Problem
-    from gangplan.plan.search import Found
+    from gangplan.plan.solver.decomposition import Decomposition
+    from gangplan.plan.solver.highs import Array
+    from gangplan.plan.solver.search import Found
 
 TOLERANCE = 0.01
 """GPUs below which a shortage is the solver's arithmetic."""

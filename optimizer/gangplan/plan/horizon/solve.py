@@ -10,12 +10,12 @@ from math import ceil
 import numpy as np
 import polars as pl
 
-from gangplan.plan.handover import Array
 from gangplan.plan.horizon.demand import add_months
 from gangplan.plan.horizon.problem import HorizonProblem
 from gangplan.plan.horizon.search import HorizonSearch, Outcome
 from gangplan.plan.horizon.words import in_words
 from gangplan.plan.problem.problem import Counts
+from gangplan.plan.solver.highs import Array
 from gangplan.progress import Progress, no_progress
 from gangplan.terms import Commitments, Earning, PoolFull, Purchase, Way
 from gangplan.types import PoolKind

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gangplan.plan.decomposition import Decomposition
-from gangplan.plan.paths import Cut
+from gangplan.plan.solver.decomposition import Decomposition
+from gangplan.plan.solver.paths import Cut
 
 NEAR = 0.02
 """Cuts are kept that come within this share of the plan's price of their path's cost."""

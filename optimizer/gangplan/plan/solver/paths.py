@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gangplan.plan.handover import Array, Engine, Ints, StandardForm, compile_model
 from gangplan.plan.model.program import build_recourse
 from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT
 from gangplan.plan.problem.problem import Problem
+from gangplan.plan.solver.highs import Array, Engine, Ints, StandardForm, compile_model
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

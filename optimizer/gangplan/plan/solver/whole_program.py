@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gangplan.plan.handover import Answer, Array, Engine, Ints, compile_model
 from gangplan.plan.model.program import build
-from gangplan.plan.paths import Cut, Paths
 from gangplan.plan.problem.problem import Problem
+from gangplan.plan.solver.highs import Answer, Array, Engine, Ints, compile_model
+from gangplan.plan.solver.paths import Cut, Paths
 
 
 class Whole:

@@ -15,12 +15,12 @@ from time import perf_counter
 
 import numpy as np
 
-from gangplan.plan.decomposition import Decomposition, Point
-from gangplan.plan.handover import Array, Engine
-from gangplan.plan.paths import Cut
 from gangplan.plan.problem.problem import Counts, Problem
-from gangplan.plan.rounding import THRESHOLDS, afford, mend, round_at
-from gangplan.plan.whole import Whole
+from gangplan.plan.solver.decomposition import Decomposition, Point
+from gangplan.plan.solver.highs import Array, Engine
+from gangplan.plan.solver.paths import Cut
+from gangplan.plan.solver.rounding import THRESHOLDS, afford, mend, round_at
+from gangplan.plan.solver.whole_program import Whole
 from gangplan.progress import Progress
 
 WHOLE_COLUMNS = 1_000

@@ -14,11 +14,11 @@ from time import perf_counter
 import numpy as np
 from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan.handover import Array, Engine, compile_model
 from gangplan.plan.model.program import build_master
-from gangplan.plan.paths import Cut, Paths, Priced, risk
 from gangplan.plan.problem.problem import Counts, Problem
-from gangplan.plan.whole import Whole
+from gangplan.plan.solver.highs import Array, Engine, compile_model
+from gangplan.plan.solver.paths import Cut, Paths, Priced, risk
+from gangplan.plan.solver.whole_program import Whole
 
 TOWARDS_MASTER = 0.35
 """How far from the best point so far towards the master's the next point lies."""
