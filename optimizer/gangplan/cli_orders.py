@@ -21,7 +21,7 @@ def list_orders(
     """List a plan's starts and stops: when to order which nodes, and from when on they serve (UTC)."""
     with needs_extras():
         from gangplan import plan
-        from gangplan.plan.orders import words
+        from gangplan.plan.answer.ordering import words
         from gangplan.tracking import open_store
     found, _ = plan.read_plan(open_store(settings_here()), None if id is None else PlanId(id))
     listed = plan.orders(found, hours)

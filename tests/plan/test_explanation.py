@@ -12,7 +12,7 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
-from gangplan.plan import marginal
+from gangplan.plan.answer import marginal
 from gangplan.plan.problem.problem import pose
 from gangplan.plan.solving import decide
 from gangplan.tracking import Store

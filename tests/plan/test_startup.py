@@ -14,7 +14,7 @@ from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.alternatives import PLAN, compare
-from gangplan.plan.orders import orders, words
+from gangplan.plan.answer.ordering import orders, words
 from gangplan.plan.problem.periods import Periods
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
 from gangplan.plan.problem.problem import pose

@@ -12,7 +12,8 @@ from gangplan.extras import needs_extras
 
 if TYPE_CHECKING:
     from gangplan.plan.alternatives import Alternative, compare
-    from gangplan.plan.calendar import to_calendar
+    from gangplan.plan.answer.calendar import to_calendar
+    from gangplan.plan.answer.words import explain
     from gangplan.plan.draft import draft_fleet
     from gangplan.plan.problem.catalogue import read_catalogue
     from gangplan.plan.problem.policy import PlanPolicy
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
         read_published,
     )
     from gangplan.plan.whatif import Answer, WhatIf, side_by_side
-    from gangplan.plan.words import explain
 
 with needs_extras():
-    from gangplan.plan.orders import Order, orders  # at once: the name of a module, which would stand in its way later
+    from gangplan.plan.answer.ordering import (  # at once: the name of a module, which would stand in its way later
+        Order,
+        orders,
+    )
 
 _HOMES = {
     "alternatives": ("Alternative", "compare"),

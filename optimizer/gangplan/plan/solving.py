@@ -10,15 +10,15 @@ import numpy as np
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.limits import Binding, bent_limits
-from gangplan.plan.marginal import kept_limits
+from gangplan.plan.answer.limits import Binding, bent_limits
+from gangplan.plan.answer.marginal import kept_limits
+from gangplan.plan.answer.result import inputs_of, to_plan
+from gangplan.plan.answer.solution import Solution, read_solution
 from gangplan.plan.model.first_stage import Model
 from gangplan.plan.model.program import build
 from gangplan.plan.problem.policy import PlanPolicy
 from gangplan.plan.problem.policy_file import policy_from
 from gangplan.plan.problem.problem import Counts, Problem, pose
-from gangplan.plan.result import inputs_of, to_plan
-from gangplan.plan.solution import Solution, read_solution
 from gangplan.plan.solver.search import Search
 from gangplan.plan.solver.warm_start import from_bytes, near_cuts, to_bytes
 from gangplan.plan.whatif import Solved

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gangplan.plan.limits import NEARLY, Binding
-from gangplan.plan.orders import order
-from gangplan.plan.orders import words as order_words
-from gangplan.plan.solution import TOLERANCE, Solution
+from gangplan.plan.answer.limits import NEARLY, Binding
+from gangplan.plan.answer.ordering import order
+from gangplan.plan.answer.ordering import words as order_words
+from gangplan.plan.answer.solution import TOLERANCE, Solution
 from gangplan.types import SERIES, Plan, Pool, WorkloadClass
 
 _SOON = 24  # hours that "what changes" looks ahead

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gangplan.plan.limits import NEARLY, Binding
-from gangplan.plan.solution import Solution
+from gangplan.plan.answer.limits import NEARLY, Binding
+from gangplan.plan.answer.solution import Solution
 from gangplan.plan.solver.decomposition import Point
 from gangplan.plan.solver.highs import Answer, Array, Engine, Ints, StandardForm
 from gangplan.plan.solver.search import Search
