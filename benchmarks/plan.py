@@ -26,11 +26,11 @@ from benchmarks.parts import peers
 from benchmarks.parts.figures import Figure, report
 from benchmarks.parts.instances import SIZES, growth, inputs, instance, settings_of
 from gangplan import plan
-from gangplan.plan.alternatives import GREEDY, MEAN, PLAN, REACTIVE, Alternative, compare
 from gangplan.plan.model.program import build
+from gangplan.plan.questions.alternatives import GREEDY, MEAN, PLAN, REACTIVE, Alternative, compare
+from gangplan.plan.questions.whatif import Solved, WhatIf
 from gangplan.plan.solver.highs import Engine, compile_model
 from gangplan.plan.solver.search import Found, Search
-from gangplan.plan.whatif import Solved, WhatIf
 from gangplan.progress import no_progress
 from gangplan.tracking import Store
 

@@ -12,7 +12,7 @@ from gangplan.commitments import Conflict, Held, conflicts, held_nodes, held_unt
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
 from gangplan.plan.problem.policy import PlanPolicy, Share, TenantQuota
-from gangplan.plan.whatif import Answer, WhatIf
+from gangplan.plan.questions.whatif import Answer, WhatIf
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import Ledger
 from gangplan.reserve.policy.rules import ALL, Policy

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from gangplan.extras import needs_extras
 
 if TYPE_CHECKING:
-    from gangplan.plan.alternatives import Alternative, compare
     from gangplan.plan.answer.calendar import to_calendar
     from gangplan.plan.answer.words import explain
     from gangplan.plan.draft import draft_fleet
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from gangplan.plan.problem.policy import PlanPolicy
     from gangplan.plan.problem.policy_file import read_plan_policy
     from gangplan.plan.problem.problem import Problem
+    from gangplan.plan.questions.alternatives import Alternative, compare
+    from gangplan.plan.questions.whatif import Answer, WhatIf, side_by_side
     from gangplan.plan.solving import nodes_of, pose_again, replay, solve, warm_up, write_lp
     from gangplan.plan.store import (
         is_approved,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         read_plan,
         read_published,
     )
-    from gangplan.plan.whatif import Answer, WhatIf, side_by_side
 
 with needs_extras():
     from gangplan.plan.answer.ordering import (  # at once: the name of a module, which would stand in its way later

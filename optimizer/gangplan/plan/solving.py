@@ -19,9 +19,9 @@ from gangplan.plan.model.program import build
 from gangplan.plan.problem.policy import PlanPolicy
 from gangplan.plan.problem.policy_file import policy_from
 from gangplan.plan.problem.problem import Counts, Problem, pose
+from gangplan.plan.questions.whatif import Solved
 from gangplan.plan.solver.search import Search
 from gangplan.plan.solver.warm_start import from_bytes, near_cuts, to_bytes
-from gangplan.plan.whatif import Solved
 from gangplan.progress import Progress, no_progress
 from gangplan.types import Fleet, Forecast, Plan
 

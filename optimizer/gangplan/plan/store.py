@@ -24,7 +24,7 @@ from gangplan.tracking import PLAN, Store
 from gangplan.types import Forecast, Plan, PlanId, require_name
 
 if TYPE_CHECKING:
-    from gangplan.plan.alternatives import Alternative  # with it comes Pyomo
+    from gangplan.plan.questions.alternatives import Alternative  # with it comes Pyomo
 
 _TABLES: dict[str, Schema] = {
     "nodes": PLAN_NODES,
