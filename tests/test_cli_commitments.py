@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gangplan.config import write_fleet
-from gangplan.plan.horizon.demand import add_months
+from gangplan.plan.purchases.demand import add_months
 from gangplan.types import Fleet, PoolKind, Term
 from tests.command import Call, caller
 from tests.plan.conftest import pool

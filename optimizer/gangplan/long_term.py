@@ -11,12 +11,12 @@ from gangplan import forecast, plan, telemetry
 from gangplan.config import Settings, read_fleet
 from gangplan.errors import NotFoundError
 from gangplan.forecast.series.panel import Panel
-from gangplan.plan.horizon.demand import LongDemand, days_of, monthly_paths, typical_weeks
-from gangplan.plan.horizon.offers import with_offers
-from gangplan.plan.horizon.problem import BEYOND, pose_horizon
-from gangplan.plan.horizon.solve import buy_ahead
-from gangplan.plan.horizon.table import from_table, read_demand_table
 from gangplan.plan.problem.catalogue import read_catalogue
+from gangplan.plan.purchases.demand import LongDemand, days_of, monthly_paths, typical_weeks
+from gangplan.plan.purchases.demand_table import from_table, read_demand_table
+from gangplan.plan.purchases.offers import with_offers
+from gangplan.plan.purchases.problem import BEYOND, pose_horizon
+from gangplan.plan.purchases.solve import buy_ahead
 from gangplan.progress import Progress, no_progress
 from gangplan.terms import Commitments
 from gangplan.tracking import open_store

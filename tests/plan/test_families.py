@@ -14,11 +14,11 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
+from gangplan.plan.make import decide
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
 from gangplan.plan.problem.policy_file import policy_body, policy_from, read_plan_policy
 from gangplan.plan.problem.problem import pose
 from gangplan.plan.solver.rounding import keep_young, mend
-from gangplan.plan.solving import decide
 from gangplan.types import Fleet, Forecast, Plan, Pool, WorkloadClass
 
 CERTAIN = (1.0,) * 5

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from gangplan.config import Settings
 from gangplan.plan.answer.result import to_plan
 from gangplan.plan.answer.solution import Solution
+from gangplan.plan.make import decide
 from gangplan.plan.problem.policy import PlanPolicy, Share, SupplyRisk, TenantQuota
 from gangplan.plan.problem.problem import Problem, pose
-from gangplan.plan.solving import decide
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 NEAR = 1e-4

@@ -20,11 +20,11 @@ from scipy.optimize import linprog
 
 from gangplan import plan
 from gangplan.config import Settings
+from gangplan.plan.make import decide
 from gangplan.plan.problem import policy
 from gangplan.plan.problem.problem import Problem, pose
 from gangplan.plan.solver.highs import Engine, compile_model
 from gangplan.plan.solver.search import Search
-from gangplan.plan.solving import decide
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast, Pool
 

@@ -14,12 +14,12 @@ from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.answer.ordering import orders, words
+from gangplan.plan.make import decide, nodes_of
 from gangplan.plan.problem.periods import Periods
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
 from gangplan.plan.problem.problem import pose
 from gangplan.plan.problem.startup import arrivals, early_hours, startup_minutes
 from gangplan.plan.questions.alternatives import PLAN, compare
-from gangplan.plan.solving import decide, nodes_of
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
 
 CERTAIN = (1.0,) * 5

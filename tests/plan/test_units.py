@@ -16,9 +16,9 @@ import pytest
 
 from gangplan.config import Settings
 from gangplan.plan.answer.solution import Solution
+from gangplan.plan.make import decide
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
 from gangplan.plan.problem.problem import Problem, pose
-from gangplan.plan.solving import decide
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
 

@@ -13,14 +13,14 @@ from gangplan.extras import needs_extras
 if TYPE_CHECKING:
     from gangplan.plan.answer.calendar import to_calendar
     from gangplan.plan.answer.words import explain
-    from gangplan.plan.draft import draft_fleet
+    from gangplan.plan.first_fleet import draft_fleet
+    from gangplan.plan.make import nodes_of, pose_again, replay, solve, warm_up, write_lp
     from gangplan.plan.problem.catalogue import read_catalogue
     from gangplan.plan.problem.policy import PlanPolicy
     from gangplan.plan.problem.policy_file import read_plan_policy
     from gangplan.plan.problem.problem import Problem
     from gangplan.plan.questions.alternatives import Alternative, compare
     from gangplan.plan.questions.whatif import Answer, WhatIf, side_by_side
-    from gangplan.plan.solving import nodes_of, pose_again, replay, solve, warm_up, write_lp
     from gangplan.plan.store import (
         is_approved,
         list_plans,

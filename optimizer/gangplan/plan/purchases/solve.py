@@ -10,11 +10,11 @@ from math import ceil
 import numpy as np
 import polars as pl
 
-from gangplan.plan.horizon.demand import add_months
-from gangplan.plan.horizon.problem import HorizonProblem
-from gangplan.plan.horizon.search import HorizonSearch, Outcome
-from gangplan.plan.horizon.words import in_words
 from gangplan.plan.problem.problem import Counts
+from gangplan.plan.purchases.demand import add_months
+from gangplan.plan.purchases.problem import HorizonProblem
+from gangplan.plan.purchases.search import HorizonSearch, Outcome
+from gangplan.plan.purchases.words import in_words
 from gangplan.plan.solver.highs import Array
 from gangplan.progress import Progress, no_progress
 from gangplan.terms import Commitments, Earning, PoolFull, Purchase, Way

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan.horizon.problem import HorizonProblem
 from gangplan.plan.model.program import Model, define_risk, risk_cost
+from gangplan.plan.purchases.problem import HorizonProblem
 
 
 def build(problem: HorizonProblem) -> Model:
