@@ -35,7 +35,7 @@ def commitments(
     """Say how many nodes to buy for which term and when, what that earns, and when each pool is full."""
     with needs_extras():
         from gangplan import long_term
-        from gangplan.report import commitments as picture
+        from gangplan.report import purchases as picture
     look = long_term.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
     with show.progress(console, not as_json) as progress:
         made = long_term.look_ahead(settings_here(), look, progress)

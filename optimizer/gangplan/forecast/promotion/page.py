@@ -22,7 +22,7 @@ from gangplan.forecast.evaluation.compare import TIERS, Gap, gap, gaps, side_by_
 from gangplan.forecast.evaluation.metrics import quality
 from gangplan.forecast.evaluation.plots import PICTURES
 from gangplan.forecast.promotion import review, shadow
-from gangplan.templates import templates
+from gangplan.pages.environment import templates
 from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES
 

@@ -18,7 +18,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gangplan.report.colours import LIGHT, as_variables
+from gangplan.pages.colours import LIGHT, as_variables
 
 _DAYS = timedelta(days=3)
 

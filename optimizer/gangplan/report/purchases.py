@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 
 from gangplan.config import write_atomic
 from gangplan.errors import InputError
-from gangplan.report.colours import DARK, LIGHT, SERIES_ROLES
-from gangplan.report.drawing import gpus_over_time, style, times, to_svg
-from gangplan.report.environment import environment
-from gangplan.report.table import Table, figure, text
-from gangplan.report.words import NOTHING, number, share
+from gangplan.pages.colours import DARK, LIGHT, SERIES_ROLES
+from gangplan.pages.drawing import gpus_over_time, style, times, to_svg
+from gangplan.pages.environment import templates
+from gangplan.pages.table import Table, figure, text
+from gangplan.pages.words import NOTHING, number, share
 from gangplan.terms import Commitments
 
 _KINDS = ("owned", "committed")  # the firmest at the bottom
@@ -145,7 +145,7 @@ def _describe(made: Commitments) -> str:
 
 def _page(made: Commitments) -> str:
     """The page: picture, words, tables."""
-    template = environment().get_template("commitments.html.j2")
+    template = templates(Path(__file__).parent).get_template("purchases.html.j2")
     return template.render(
         light=LIGHT,
         dark=DARK,

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from matplotlib.axes import Axes
 
-from gangplan.report.colours import LIGHT
-from gangplan.report.drawing import new_axes, style, time_axis, times, to_svg
-from gangplan.report.words import duration
+from gangplan.pages.colours import LIGHT
+from gangplan.pages.drawing import new_axes, style, time_axis, times, to_svg
+from gangplan.pages.words import duration
 from gangplan.types import Reservation
 
 MOST = 30
