@@ -20,7 +20,7 @@ from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import NODES, conform, empty
 from gangplan.telemetry import mlflow_bulk
-from gangplan.telemetry.checks import FAULT, LINE, PLACE
+from gangplan.telemetry.rows.checks import FAULT, LINE, PLACE
 from gangplan.telemetry.tabular import from_rows
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
 from gangplan.tracking import Store

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gangplan.errors import InputError
-from gangplan.telemetry.checks import Field, Rule, moment, name, not_before, number, one_of, text, value_of
+from gangplan.telemetry.rows.checks import Field, Rule, moment, name, not_before, number, one_of, text, value_of
 from gangplan.types import SERIES, WorkloadClass
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.telemetry.checks import FAULT, LINE, PLACE
+from gangplan.telemetry.rows.checks import FAULT, LINE, PLACE
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 

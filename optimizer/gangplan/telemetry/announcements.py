@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.tables import ANNOUNCED, EVENTS, conform, empty
-from gangplan.telemetry.checks import (
+from gangplan.telemetry.rows.checks import (
     FAULT,
     LINE,
     PLACE,
@@ -33,8 +33,8 @@ from gangplan.telemetry.checks import (
     one_of,
     value_of,
 )
-from gangplan.telemetry.files import read_rows
-from gangplan.telemetry.schema import TableSpec
+from gangplan.telemetry.rows.files import read_rows
+from gangplan.telemetry.rows.schema import TableSpec
 from gangplan.telemetry.values import BadRow, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Usage, WorkloadClass
