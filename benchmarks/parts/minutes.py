@@ -26,7 +26,7 @@ from gangplan.forecast.outlook.minutes import Fine
 from gangplan.forecast.series.arrays import Floats, tidy
 from gangplan.forecast.series.panel import TOTAL
 from gangplan.telemetry.demand import mean_by_hour
-from gangplan.telemetry.tabular import read_path
+from gangplan.telemetry.sources.folder import read_path
 from gangplan.types import QUANTILES
 
 STEP, AHEAD, HOUR, DAY = timedelta(minutes=5), 36, 12, 288

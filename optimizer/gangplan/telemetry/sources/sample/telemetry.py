@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from gangplan.telemetry import sample_jobs as made
-from gangplan.telemetry import sample_metrics as metrics
 from gangplan.telemetry.demand import HOUR, Floats, fill_grid, frame_of_series, hourly_demand, hours_between
-from gangplan.telemetry.sample_world import (
+from gangplan.telemetry.sources.sample import jobs as made
+from gangplan.telemetry.sources.sample import metrics as metrics
+from gangplan.telemetry.sources.sample.world import (
     ANCHOR,
     DAYS,
     EFFECT,

@@ -11,9 +11,9 @@ import polars as pl
 from gangplan.errors import InputError
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import DEMAND, NODES, QUEUE, conform
-from gangplan.telemetry import prometheus
 from gangplan.telemetry.demand import fill_grid
-from gangplan.telemetry.prometheus import CPU, GPU, MEMORY, NETWORK, WAITING_GPUS, WAITING_PODS, Answer
+from gangplan.telemetry.sources import prometheus
+from gangplan.telemetry.sources.prometheus import CPU, GPU, MEMORY, NETWORK, WAITING_GPUS, WAITING_PODS, Answer
 from gangplan.telemetry.values import REJECTED_KEPT, Telemetry
 from gangplan.types import SERIES, WorkloadClass
 

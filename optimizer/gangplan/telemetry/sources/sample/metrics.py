@@ -9,7 +9,7 @@ import polars as pl
 
 from gangplan.tables import NODES, QUEUE, REQUESTS, conform
 from gangplan.telemetry.demand import Floats
-from gangplan.telemetry.sample_world import ACCELERATORS, ANCHOR, DAYS, FINE, FINE_DAYS, HOURS, SeriesShape
+from gangplan.telemetry.sources.sample.world import ACCELERATORS, ANCHOR, DAYS, FINE, FINE_DAYS, HOURS, SeriesShape
 
 REQUESTS_PER_GPU = 9.0
 """Requests per second that keep one serving GPU busy."""

@@ -19,9 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import NODES, conform, empty
-from gangplan.telemetry import mlflow_bulk
 from gangplan.telemetry.rows.checks import FAULT, LINE, PLACE
-from gangplan.telemetry.tabular import from_rows
+from gangplan.telemetry.sources import mlflow_history
+from gangplan.telemetry.sources.folder import from_rows
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
 from gangplan.tracking import Store
 from gangplan.types import WorkloadClass
@@ -47,7 +47,7 @@ def read_runs(source: str, now: datetime, progress: Progress = no_progress, cach
     uri = source.removeprefix("mlflow+")
     store = _open(uri)
     try:
-        runs, points, _ = mlflow_bulk.read(store, cache, progress)
+        runs, points, _ = mlflow_history.read(store, cache, progress)
     except (MlflowException, SQLAlchemyError) as error:
         raise UnavailableError(f"mlflow: {shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
     roots = _roots(runs)

@@ -8,11 +8,11 @@ from pathlib import Path
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.progress import Progress
-from gangplan.telemetry.cluster import PREFIX, read_cluster
-from gangplan.telemetry.kubernetes import read_prometheus
-from gangplan.telemetry.mlflow_runs import read_runs, shown
-from gangplan.telemetry.sample import make_sample
-from gangplan.telemetry.tabular import read_path
+from gangplan.telemetry.sources.folder import read_path
+from gangplan.telemetry.sources.kubernetes import PREFIX, read_cluster
+from gangplan.telemetry.sources.mlflow import read_runs, shown
+from gangplan.telemetry.sources.prometheus_tables import read_prometheus
+from gangplan.telemetry.sources.sample.telemetry import make_sample
 from gangplan.telemetry.values import Telemetry
 
 KNOWN = (

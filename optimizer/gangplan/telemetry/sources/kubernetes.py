@@ -18,7 +18,7 @@ from gangplan.kube.gangs import Gang, read_gangs
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import JOBS, QUEUE, conform
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.kubernetes import ANY
+from gangplan.telemetry.sources.prometheus_tables import ANY
 from gangplan.telemetry.values import Telemetry
 from gangplan.types import WorkloadClass
 

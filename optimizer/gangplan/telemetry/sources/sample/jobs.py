@@ -9,7 +9,7 @@ import polars as pl
 
 from gangplan.tables import JOBS, conform
 from gangplan.telemetry.demand import Floats
-from gangplan.telemetry.sample_world import ANCHOR, WARM_UP, SeriesShape
+from gangplan.telemetry.sources.sample.world import ANCHOR, WARM_UP, SeriesShape
 
 REPLICA_GPUS = {"h100": 4, "a100": 2, "l4": 1}
 """GPUs of one serving replica."""
