@@ -15,7 +15,7 @@ from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, settings_here
 
 if TYPE_CHECKING:
-    from gangplan.terms import Commitments
+    from gangplan.types import Commitments
 
 
 def commitments(

@@ -18,8 +18,8 @@ from gangplan.plan.purchases.offers import with_offers
 from gangplan.plan.purchases.problem import BEYOND, pose_horizon
 from gangplan.plan.purchases.solve import buy_ahead
 from gangplan.progress import Progress, no_progress
-from gangplan.terms import Commitments
 from gangplan.tracking import open_store
+from gangplan.types import Commitments
 
 
 @dataclass(frozen=True, kw_only=True)

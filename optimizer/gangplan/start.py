@@ -12,8 +12,7 @@ from gangplan.clock import Clock, floor_hour
 from gangplan.config import Settings, read_fleet, write_atomic, write_fleet
 from gangplan.errors import InputError
 from gangplan.extras import needs_extras
-from gangplan.lab import LAB
-from gangplan.types import CapacityCalendar, CapacityInterval, Fleet, PlanId
+from gangplan.types import LAB, CapacityCalendar, CapacityInterval, Fleet, PlanId
 
 STARTER = Fleet(pools=(LAB,), nodes={LAB.name: LAB.max_nodes})
 

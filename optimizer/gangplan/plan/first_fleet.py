@@ -7,10 +7,9 @@ import math
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.lab import LAB
 from gangplan.plan.problem.catalogue import Catalogue, Price, read_catalogue
 from gangplan.plan.problem.policy import ANY
-from gangplan.types import Fleet, Pool, PoolKind, Usage, WorkloadClass
+from gangplan.types import LAB, Fleet, Pool, PoolKind, Usage, WorkloadClass
 
 UNNAMED = "gpu"
 """The accelerator of the pools drafted for telemetry that names none."""

@@ -22,7 +22,7 @@ from gangplan.pages.drawing import gpus_over_time, style, times, to_svg
 from gangplan.pages.environment import templates
 from gangplan.pages.table import Table, figure, text
 from gangplan.pages.words import NOTHING, number, share
-from gangplan.terms import Commitments
+from gangplan.types import Commitments
 
 _KINDS = ("owned", "committed")  # the firmest at the bottom
 _SUMS = ("q0.1", "q0.5", "q0.9", "peak0.5", "peak0.9")

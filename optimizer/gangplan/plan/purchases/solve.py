@@ -17,8 +17,7 @@ from gangplan.plan.purchases.search import HorizonSearch, Outcome
 from gangplan.plan.purchases.words import in_words
 from gangplan.plan.solver.highs import Array
 from gangplan.progress import Progress, no_progress
-from gangplan.terms import Commitments, Earning, PoolFull, Purchase, Way
-from gangplan.types import PoolKind
+from gangplan.types import Commitments, Earning, PoolFull, PoolKind, Purchase, Way
 
 PLAN, NONE, PEAK = "this plan", "nothing for a term", "the busiest hour for a term"
 _BAND = (0.1, 0.5, 0.9)

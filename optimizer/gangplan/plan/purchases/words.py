@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gangplan.terms import Commitments, Earning, PoolFull, Purchase
+from gangplan.types import Commitments, Earning, PoolFull, Purchase
 
 
 def in_words(made: Commitments) -> tuple[str, ...]:
