@@ -36,7 +36,7 @@ def print_manifests(
     namespace: Annotated[str, typer.Option(help="The namespace of the LocalQueue.")] = "gangplan",
 ) -> None:
     """Print the namespace, service account and least-privilege roles that gangplan needs, as YAML."""
-    from gangplan.kube.manifests import manifests
+    from gangplan.kube.access import manifests
 
     yaml.safe_dump_all(manifests(namespace), sys.stdout, sort_keys=False)
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from gangplan.errors import ForbiddenError
+from gangplan.kube.access import manifests, rights
 from gangplan.kube.api import Api, connect
-from gangplan.kube.manifests import manifests, rights
 from gangplan.reserve.kueue.doctor import BAD, GOOD, NOTE, examine
 from gangplan.reserve.kueue.jobs import adoption
 from gangplan.reserve.kueue.ledger import KueueLedger, Place

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import yaml
 
 from gangplan.errors import ForbiddenError, GangplanError, NotFoundError
+from gangplan.kube.access import rights
 from gangplan.kube.api import Api, Object
-from gangplan.kube.manifests import rights
 from gangplan.reserve.kueue.ledger import Place
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import View, read_view
