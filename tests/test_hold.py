@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from gangplan.client.lease import hold
 from gangplan.clock import floor_hour, system_clock
 from gangplan.errors import StaleTokenError, UnavailableError
-from gangplan.hold import hold
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
 from gangplan.testing import a_calendar, a_pool, a_request

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from gangplan import steps
+from gangplan.client import attempts
 from gangplan.reserve import Ledger
 from gangplan.testing import FakeClock, a_request, memory_ledger
 from gangplan.types import NodeState, PodSet, Reservation, ReservationState
@@ -31,7 +31,7 @@ def ledger(fake: FakeClock) -> Iterator[Ledger]:
 
 def run(ledger: Ledger, fake: FakeClock) -> Reservation:
     """Let the step run (again), ready to wait for ten minutes."""
-    return steps.submit(ledger, STEP, fake() + 10 * MINUTE)
+    return attempts.submit(ledger, STEP, fake() + 10 * MINUTE)
 
 
 def lose_node(ledger: Ledger, of: Reservation) -> None:
@@ -47,12 +47,12 @@ def test_a_step_waits_for_its_replacement_and_takes_it_up(ledger: Ledger, fake: 
     lose_node(ledger, first)
     again = run(ledger, fake)
     assert (again.id, again.state) == (first.id, ReservationState.INTERRUPTED)
-    assert steps.patience(again, fake() + 10 * MINUTE) == fake() + 10 * MINUTE
+    assert attempts.patience(again, fake() + 10 * MINUTE) == fake() + 10 * MINUTE
     assert rest.token is not None
     ledger.release(rest.id, rest.token)
     claimed = ledger.get(first.id)
     assert claimed.expires_at == fake() + 5 * MINUTE
-    taken = steps.take_up(ledger, claimed)
+    taken = attempts.take_up(ledger, claimed)
     assert (taken.token, taken.expires_at) == (claimed.token, fake() + HOUR)
     assert (taken.token or 0) > (first.token or 0)
 
@@ -73,7 +73,7 @@ def test_a_replacement_that_was_lost_too_is_not_renewed(ledger: Ledger, fake: Fa
     lose_node(ledger, first)
     claimed = ledger.get(first.id)
     lose_node(ledger, claimed)
-    assert steps.take_up(ledger, claimed).state is ReservationState.INTERRUPTED
+    assert attempts.take_up(ledger, claimed).state is ReservationState.INTERRUPTED
 
 
 def test_a_first_grant_is_not_touched(ledger: Ledger, fake: FakeClock) -> None:
@@ -88,4 +88,4 @@ def test_an_interrupted_step_gives_its_place_back(ledger: Ledger, fake: FakeCloc
     first = run(ledger, fake)
     ledger.submit(a_request("rest", pod_sets=STEP.pod_sets))
     lose_node(ledger, first)
-    assert [row.state for row in steps.give_back(ledger, "step")] == [ReservationState.CANCELLED]
+    assert [row.state for row in attempts.give_back(ledger, "step")] == [ReservationState.CANCELLED]

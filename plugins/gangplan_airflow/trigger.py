@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from gangplan.client.attempts import give_back, patience
 from gangplan.clock import parse_utc, system_clock
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger
-from gangplan.steps import give_back, patience
 from gangplan.types import Reservation, ReservationId
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.shared import news_of

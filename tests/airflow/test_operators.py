@@ -19,10 +19,10 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import DagRunState, TaskInstanceState
 
+from gangplan.client.attempts import give_back, submit
 from gangplan.clock import system_clock
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
-from gangplan.steps import give_back, submit
 from gangplan.testing import a_request
 from gangplan.types import Level, NodeState, PodSet, Reservation, ReservationState, Topology, WorkloadClass
 from gangplan_airflow import shared

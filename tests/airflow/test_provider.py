@@ -11,10 +11,10 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import BaseHook
 
+from gangplan.client.attempts import submit
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.reserve import Ledger
-from gangplan.steps import submit
 from gangplan.testing import a_request
 from gangplan.types import ReservationState
 from gangplan_airflow.hook import GangplanHook
