@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from gangplan import plan
-from gangplan.commitments import conflicts, held_nodes
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, NotFoundError
-from gangplan.planning import Planning, approve, with_quotas
 from gangplan.reserve import Ledger
 from gangplan.reserve.policy.rules import Policy, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request, memory_ledger
 from gangplan.tracking import Store
 from gangplan.types import CapacityCalendar, Fleet, Plan, PodSet, ReservationState
+from gangplan.workflows.plans import Planning, approve, with_quotas
+from gangplan.workflows.promised_nodes import conflicts, held_nodes
 from tests.plan.conftest import forecast_of
 
 HOUR = timedelta(hours=1)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from gangplan import __version__, show, start, summaries
+from gangplan import __version__, show, summaries
 from gangplan.cli_forecast import forecast_app
 from gangplan.cli_kube import kube_app
 from gangplan.cli_ledger import ledger_app
@@ -27,6 +27,7 @@ from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
 from gangplan.types import ReservationState
+from gangplan.workflows import first_home
 
 # MLflow's import makes half a million objects, all to stay: with Python's own threshold of some hundreds, a command
 # would look at them over and over.
@@ -94,7 +95,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
-    written = start.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
+    written = first_home.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
     emit(as_json, {"written": [str(path) for path in written]}, show.written)
 
 
@@ -123,9 +124,9 @@ def train(
 ) -> None:
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
     with needs_extras():
-        from gangplan import lifecycle
+        from gangplan.workflows import models
     with show.progress(console, not as_json) as progress:
-        training = lifecycle.train(settings_here(), because=because, progress=progress)
+        training = models.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), show.training)
 
 
@@ -209,9 +210,9 @@ def report(
 ) -> None:
     """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
     with needs_extras():
-        from gangplan import overview
+        from gangplan.workflows import reports
     with show.progress(console, not as_json) as progress:
-        written = overview.write_report(settings_here(), compare=compare, progress=progress)
+        written = reports.write_report(settings_here(), compare=compare, progress=progress)
     emit(as_json, {"written": [str(written)]}, show.written)
 
 
@@ -222,15 +223,16 @@ def run(
 ) -> None:
     """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
     with needs_extras():
-        from gangplan import cycle, overview
+        from gangplan import cycle
+        from gangplan.workflows import reports
     settings = settings_here()
     said: dict[str, Any] = {}
     with show.progress(console, not as_json) as progress:
         said["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
-        start.ensure_fleet(settings)
+        first_home.ensure_fleet(settings)
         said["train"] = summaries.of_training(cycle.train(settings, progress=progress))
         said["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
         said["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
         said["feedback"] = summaries.of_learning(cycle.learn(settings))
-        said["report"] = {"written": [str(overview.write_report(settings))]}
+        said["report"] = {"written": [str(reports.write_report(settings))]}
     emit(as_json, said, show.run)

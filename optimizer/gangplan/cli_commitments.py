@@ -34,11 +34,11 @@ def commitments(
 ) -> None:
     """Say how many nodes to buy for which term and when, what that earns, and when each pool is full."""
     with needs_extras():
-        from gangplan import long_term
         from gangplan.report import purchases as picture
-    look = long_term.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
+        from gangplan.workflows import purchases
+    look = purchases.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
     with show.progress(console, not as_json) as progress:
-        made = long_term.look_ahead(settings_here(), look, progress)
+        made = purchases.look_ahead(settings_here(), look, progress)
     written = None if plot is None else str(picture.write(plot, made))
     emit(as_json, of_commitments(made) | {"plot": written}, _words)
 

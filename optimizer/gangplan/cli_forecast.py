@@ -114,10 +114,10 @@ def drift(
 ) -> None:
     """Hold the last days' champions against what was promised: fine, retrain, or inputs changed, and which."""
     with needs_extras():
-        from gangplan import lifecycle
+        from gangplan.workflows import models
     with show.progress(console, not as_json) as progress:
         progress(0, 1, "forecasting each day with the champion that there was")
-        found, cause = lifecycle.drift(settings_here(), days=days)
+        found, cause = models.drift(settings_here(), days=days)
     emit(as_json, {**of_health(found), "training_wanted_because": cause}, _drift_words)
 
 

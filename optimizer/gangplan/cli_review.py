@@ -44,9 +44,9 @@ def show_version(
     forecast.sync(store, system_clock)
     said = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
-        from gangplan import lifecycle
+        from gangplan.workflows import models
 
-        said["page"] = str(lifecycle.write_page(settings_here(), version, out))
+        said["page"] = str(models.write_page(settings_here(), version, out))
     emit(as_json, said, show.version)
 
 
@@ -99,8 +99,8 @@ def history(as_json: AsJson = False) -> None:
 def watch(as_json: AsJson = False) -> None:
     """Do what is due: record what was done by hand, let a challenger forecast in the shadow, decide when it is over."""
     with needs_extras():
-        from gangplan import lifecycle
-    decided = lifecycle.watch(settings_here())
+        from gangplan.workflows import models
+    decided = models.watch(settings_here())
     emit(as_json, summaries.of_decisions([] if decided is None else [decided]), show.decisions)
 
 

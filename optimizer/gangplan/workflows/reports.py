@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gangplan import feedback, forecast, plan, planning, report, reserve, telemetry
+from gangplan import feedback, forecast, plan, report, reserve, telemetry
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
+from gangplan.workflows import plans
 
 
 def write_report(
@@ -21,7 +22,7 @@ def write_report(
     store = open_store(settings)
     planned, foreseen = plan.read_plan(store)
     if compare and plan.read_alternatives(store, planned) is None:
-        planning.compare(store, settings, planned.plan_id, progress)
+        plans.compare(store, settings, planned.plan_id, progress)
     with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
         lived = ledger.history()
     return report.build(

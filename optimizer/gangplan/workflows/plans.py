@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from gangplan import plan
 from gangplan.clock import Clock, system_clock
-from gangplan.commitments import Conflict, Held, conflicts, held_nodes, held_until
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
 from gangplan.plan.problem.policy import PlanPolicy, Share, TenantQuota
@@ -18,6 +17,7 @@ from gangplan.reserve import Ledger
 from gangplan.reserve.policy.rules import ALL, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
+from gangplan.workflows.promised_nodes import Conflict, Held, conflicts, held_nodes, held_until
 
 PUBLISH_TRIES = 5
 """So often a calendar is drawn anew when reservations come between."""
