@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
-from gangplan import forecast, webhooks
+from gangplan import forecast
 from gangplan.config import load_settings
 from gangplan.errors import InputError, Refusal
+from gangplan.serve import webhooks
 from gangplan.tracking import MODEL, Store
 from tests.servers import answers
 

@@ -111,7 +111,7 @@ def listen(
 ) -> None:
     """Take MLflow's webhooks, check their signatures, record changes made by hand as they happen."""
     with needs_extras():
-        from gangplan import webhooks
+        from gangplan.serve import webhooks
     webhooks.serve(settings_here(), secret=_secret(), host=host, port=port, told=console.print)
 
 
@@ -124,7 +124,7 @@ def subscribe(
 ) -> None:
     """Ask MLflow's server to tell of every version, alias and tag of the demand model."""
     with needs_extras():
-        from gangplan import webhooks
+        from gangplan.serve import webhooks
     _, store = _registry()
     emit(as_json, {"webhook": webhooks.subscribe(store, url, _secret())}, lambda said: f"webhook {said['webhook']}")
 
