@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gangplan import terminal
+from gangplan.cli import terminal
 from gangplan.reserve.policy.file import policy_from_yaml
 from gangplan.reserve.policy.rules import Policy
 from tests.command import Call, caller

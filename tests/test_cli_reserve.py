@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gangplan import terminal
+from gangplan.cli import terminal
 from gangplan.clock import system_clock
 from gangplan.config import load_settings
 from gangplan.reserve import Ledger, open_ledger

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from gangplan import show
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
 from gangplan.errors import GangplanError
-from gangplan.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.types import require_positive
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _status_words(said: dict[str, Any]) -> RenderableType:
     states = [(state, count) for state, count in sorted(said["states"].items())]
     leads = said["leader"] or "nobody: whoever writes next does without, or leads"
     rows = [("leads", leads), ("term", said["term"]), ("changes", said["change"]), ("commands wait", said["inbox"])]
-    return show.fields("Ledger", [*rows, *states])
+    return screen.fields("Ledger", [*rows, *states])
 
 
 def _of_event(event: AuditEvent) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _audit_words(said: list[dict[str, Any]]) -> RenderableType:
         for id, changed in changes.items():
             who = changed.get("request_key", id)
             rows.append((event["change"], event["at"], _names(event, id), who, _columns(changed)))
-    return show.table("Audit log", ("change", "at", "by", "reservation", "what changed"), rows)
+    return screen.table("Audit log", ("change", "at", "by", "reservation", "what changed"), rows)
 
 
 def _names(event: dict[str, Any], id: str) -> str:

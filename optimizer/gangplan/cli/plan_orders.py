@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from gangplan.cli.terminal import AsJson, emit, settings_here
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, emit, settings_here
 from gangplan.types import PlanId
 
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gangplan import show, summaries
+from gangplan import summaries
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, console, emit, settings_here
 from gangplan.clock import system_clock
 from gangplan.errors import InputError
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, console, emit, settings_here
 
 review_app = typer.Typer(
     name="review", help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True
@@ -29,7 +30,7 @@ def list_versions(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
     forecast, store = _registry()
     forecast.sync(store, system_clock)
-    emit(as_json, summaries.of_versions(forecast.list_versions(store)), show.versions)
+    emit(as_json, summaries.of_versions(forecast.list_versions(store)), screen.versions)
 
 
 @review_app.command("show", epilog="Example:  gangplan review show 3 --page")
@@ -47,7 +48,7 @@ def show_version(
         from gangplan.workflows import models
 
         said["page"] = str(models.write_page(settings_here(), version, out))
-    emit(as_json, said, show.version)
+    emit(as_json, said, screen.version)
 
 
 @review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
@@ -63,7 +64,7 @@ def approve(
     """Make a version the champion."""
     forecast, store = _registry()
     found = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
-    emit(as_json, summaries.of_version(found), show.version)
+    emit(as_json, summaries.of_version(found), screen.version)
 
 
 @review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
@@ -71,7 +72,7 @@ def reject(version: Version, by: By, why: Why, as_json: AsJson = False) -> None:
     """Refuse a challenger, with the reason."""
     forecast, store = _registry()
     found = forecast.reject(store, version, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), show.version)
+    emit(as_json, summaries.of_version(found), screen.version)
 
 
 @review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
@@ -84,7 +85,7 @@ def rollback(
     """Give the champion's place back to the one before."""
     forecast, store = _registry()
     found = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), show.version)
+    emit(as_json, summaries.of_version(found), screen.version)
 
 
 @review_app.command("history", epilog="Example:  gangplan review history --json")
@@ -92,7 +93,7 @@ def history(as_json: AsJson = False) -> None:
     """List every change of an alias, the oldest first: when, what, which version, by whom, why."""
     forecast, store = _registry()
     forecast.sync(store, system_clock)
-    emit(as_json, summaries.of_decisions(forecast.history(store)), show.decisions)
+    emit(as_json, summaries.of_decisions(forecast.history(store)), screen.decisions)
 
 
 @review_app.command("watch", epilog="Example:  gangplan review watch")
@@ -101,7 +102,7 @@ def watch(as_json: AsJson = False) -> None:
     with needs_extras():
         from gangplan.workflows import models
     decided = models.watch(settings_here())
-    emit(as_json, summaries.of_decisions([] if decided is None else [decided]), show.decisions)
+    emit(as_json, summaries.of_decisions([] if decided is None else [decided]), screen.decisions)
 
 
 @review_app.command("listen", epilog=f"Example:  {SECRET}=... gangplan review listen --port 8765")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gangplan import show, summaries
-from gangplan.terminal import AsJson, emit, open_ledger_here
+from gangplan import summaries
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here
 from gangplan.types import NodeState, Reservation, ReservationState
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def list_nodes(as_json: AsJson = False) -> None:
     """List the nodes that take no gang."""
     with open_ledger_here() as ledger:
         nodes = {name: state.value for name, state in sorted(ledger.nodes().items())}
-    emit(as_json, nodes, show.nodes)
+    emit(as_json, nodes, screen.nodes)
 
 
 def _mark(name: str, state: NodeState, why: str, as_json: bool) -> None:
@@ -51,7 +52,7 @@ def _mark(name: str, state: NodeState, why: str, as_json: bool) -> None:
         were = _on(ledger, name)
         ledger.mark_node(name, state, why=why)
         gangs = [summaries.of_reservation(ledger.get(gang.id)) for gang in were]
-    emit(as_json, {"node": name, "state": state.value, "gangs": gangs}, show.marked)
+    emit(as_json, {"node": name, "state": state.value, "gangs": gangs}, screen.marked)
 
 
 def _on(ledger: Ledger, node: str) -> list[Reservation]:

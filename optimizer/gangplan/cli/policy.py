@@ -13,7 +13,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import show
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
@@ -28,7 +29,6 @@ from gangplan.reserve.policy.review import (
     policy_effects,
 )
 from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
-from gangplan.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.types import Pool, Reservation, ReservationState, require_text
 
 policy_app = typer.Typer(help="Tenants, quotas, priorities, preemption: the rules of the ledger.", no_args_is_help=True)
@@ -214,9 +214,9 @@ def _of_quota(rules: TenantPolicy, quota: Quota | None) -> dict[str, Any]:
 def _in_force(said: dict[str, Any], policy: Policy) -> RenderableType:
     """Show a policy."""
     columns = ("tenant", "weight", "cohort", "accelerator", "nominal", "borrow", "lend", "at most", "holds now")
-    table = show.table(_title(said), columns, [tuple(_cells(row)) for row in said["tenants"]])
+    table = screen.table(_title(said), columns, [tuple(_cells(row)) for row in said["tenants"]])
     tenants = table if said["tenants"] else "no tenants are named: all have weight 1 and no quota"
-    return Group(tenants, show.fields("", list(_rules(policy))))
+    return Group(tenants, screen.fields("", list(_rules(policy))))
 
 
 def _title(said: dict[str, Any]) -> str:
@@ -274,7 +274,7 @@ def _review_words(said: dict[str, Any], title: str) -> Iterator[RenderableType]:
 def _changes_words(changes: list[dict[str, Any]], title: str, sides: tuple[str, str]) -> RenderableType:
     if not changes:
         return "no difference: nothing to change"
-    return show.table(title, ("field", *sides), [(change["field"], *change["words"]) for change in changes])
+    return screen.table(title, ("field", *sides), [(change["field"], *change["words"]) for change in changes])
 
 
 def _history_words(said: list[dict[str, Any]]) -> RenderableType:
@@ -282,7 +282,7 @@ def _history_words(said: list[dict[str, Any]]) -> RenderableType:
     if not said:
         return "no policy was ever set: the default holds"
     rows = [(row["number"], row["at"], row["by"], row["why"], _summary(row["changes"])) for row in said]
-    return show.table("Policies", ("", "since", "by", "why", "what changed"), rows)
+    return screen.table("Policies", ("", "since", "by", "why", "what changed"), rows)
 
 
 def _summary(changes: list[dict[str, Any]]) -> str:

@@ -9,10 +9,11 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import cli_accelerators, cli_commitments, cli_orders, show, summaries
+from gangplan import summaries
+from gangplan.cli import plan_accelerators, plan_orders, plan_purchases, screen
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, settings_here
 from gangplan.clock import system_clock
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here
 from gangplan.types import Plan, PlanId
 
 plan_app = typer.Typer(
@@ -20,9 +21,9 @@ plan_app = typer.Typer(
     invoke_without_command=True,
 )
 
-cli_commitments.add_to(plan_app)
-cli_orders.add_to(plan_app)
-cli_accelerators.add_to(plan_app)
+plan_purchases.add_to(plan_app)
+plan_orders.add_to(plan_app)
+plan_accelerators.add_to(plan_app)
 
 Id = Annotated[str | None, typer.Argument(help="A plan's id (`gangplan plan list`); default: the newest.")]
 
@@ -38,7 +39,7 @@ def make_plan(
         return
     with needs_extras():
         from gangplan import cycle
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         made = cycle.make_plan(settings_here(), hold=hold, progress=progress)
     settings = settings_here()
     waits = not hold and settings.publication == "person"
@@ -53,7 +54,7 @@ def list_plans(as_json: AsJson = False) -> None:
     emit(
         as_json,
         plan.list_plans(store),
-        lambda said: show.table("Plans", columns, [tuple(row[name] for name in columns) for row in said]),
+        lambda said: screen.table("Plans", columns, [tuple(row[name] for name in columns) for row in said]),
     )
 
 
@@ -92,7 +93,7 @@ def compare(id: Id = None, as_json: AsJson = False) -> None:
     _, store = _store()
     from gangplan.workflows import plans
 
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         found = plans.compare(store, settings_here(), _id(id), progress)
     emit(as_json, [asdict(one) for one in found], _alternatives_words)
 
@@ -149,7 +150,7 @@ def _made_words(said: dict[str, Any], waits: bool) -> RenderableType:
     note = (
         f"It waits for approval: gangplan plan approve {said['plan_id']}, then gangplan plan publish {said['plan_id']}"
     )
-    return Group(show.plan(said), note) if waits else show.plan(said)
+    return Group(screen.plan(said), note) if waits else screen.plan(said)
 
 
 def _store() -> tuple[Any, Any]:
@@ -191,8 +192,8 @@ def _what_if_words(said: dict[str, Any]) -> RenderableType:
     ]
     moved = [row for row in said["pools"] if abs(row["node_hours_change"]) >= 0.5]
     return Group(
-        show.table("What if", ("", "now", "then", "change"), rows),
-        show.table(
+        screen.table("What if", ("", "now", "then", "change"), rows),
+        screen.table(
             "Pools that change",
             ("pool", "node-hours", "then", "change", "money"),
             [
@@ -221,7 +222,7 @@ def _alternatives_words(said: list[dict[str, Any]]) -> RenderableType:
     ]
     columns = ("run by", "cost, mean", "less the plan's (95 %)", "95 % worst", "unserved", "latency unserved")
     shown = (*columns, "kg CO2") if emits else columns
-    return show.table("On 40 fresh demand paths: nodes, shortage and delay", shown, rows)
+    return screen.table("On 40 fresh demand paths: nodes, shortage and delay", shown, rows)
 
 
 def of_diff(a: Plan, b: Plan) -> dict[str, Any]:
@@ -251,7 +252,7 @@ def _diff_words(said: dict[str, Any]) -> RenderableType:
     """Show the difference of two plans."""
     short = said["expected_short_gpu_hours"]
     rows = [(name, one["hours"], one["node_hours"], str(one["first"])) for name, one in said["pools"].items()]
-    head = show.fields(
+    head = screen.fields(
         f"{said['a']} -> {said['b']}",
         [
             ("hours in common", said["hours_in_common"]),
@@ -261,7 +262,7 @@ def _diff_words(said: dict[str, Any]) -> RenderableType:
     )
     if not rows:
         return Group(head, "the same nodes in every hour that both have")
-    return Group(head, show.table("Pools that change", ("pool", "hours", "node-hours", "from"), rows))
+    return Group(head, screen.table("Pools that change", ("pool", "hours", "node-hours", "from"), rows))
 
 
 def _published_words(said: dict[str, Any]) -> RenderableType:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from gangplan import show
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, settings_here
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, emit, settings_here
 
 
 def add_totals(app: typer.Typer) -> typer.Typer:
@@ -47,4 +47,4 @@ def _words(said: dict[str, Any]) -> RenderableType:
         )
         for row in said["rows"]
     ]
-    return show.table("Totals in GPUs, UTC", ("hour", by, "mean", "q0.1", "median", "q0.95"), rows)
+    return screen.table("Totals in GPUs, UTC", ("hour", by, "mean", "q0.1", "median", "q0.95"), rows)

@@ -11,12 +11,13 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import show, summaries
+from gangplan import summaries
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, console, emit, settings_here
 from gangplan.clock import system_clock
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, console, emit, settings_here
 from gangplan.types import SERIES, Usage
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def drift(
     """Hold the last days' champions against what was promised: fine, retrain, or inputs changed, and which."""
     with needs_extras():
         from gangplan.workflows import models
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         progress(0, 1, "forecasting each day with the champion that there was")
         found, cause = models.drift(settings_here(), days=days)
     emit(as_json, {**of_health(found), "training_wanted_because": cause}, _drift_words)
@@ -148,7 +149,7 @@ def _plan_anew(as_json: bool) -> dict[str, Any]:
     """Plan from the corrected forecast and publish it."""
     with needs_extras():
         from gangplan import cycle
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         return summaries.of_plan(cycle.make_plan(settings_here(), progress=progress))
 
 
@@ -203,7 +204,7 @@ def _growth_words(said: dict[str, Any]) -> RenderableType:
         for one in said["trends"]
     ]
     columns = ("", "GPUs now", "growth a month", f"GPUs in {said['days']} days", "as meant")
-    made = show.table("Growth, mean GPUs of a day; in brackets 8 of 10 cases", columns, rows)
+    made = screen.table("Growth, mean GPUs of a day; in brackets 8 of 10 cases", columns, rows)
     return Group(made, f"wrote {escape(said['plot'])}") if said["plot"] else made
 
 
@@ -228,7 +229,7 @@ def _full_words(said: list[dict[str, Any]]) -> RenderableType:
         for one in said
     ]
     columns = ("accelerator", "GPUs at most", "busiest hour now", "full on", "8 of 10 cases")
-    return show.table("When the usual busiest hour reaches all nodes of the fleet file", columns, rows)
+    return screen.table("When the usual busiest hour reaches all nodes of the fleet file", columns, rows)
 
 
 def _of_told(told: Told) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def _told_words(said: dict[str, Any]) -> RenderableType:
     kept_out = ("kept out", said["rejected_count"])
     pairs = [("source", said["source"]), ("kinds", kinds), kept_out, ("run", said["run_id"])]
     return Group(
-        show.fields(f"{said['rows']} announcements", pairs),
+        screen.fields(f"{said['rows']} announcements", pairs),
         *(f"[yellow]kept out:[/] {escape(row)}" for row in said["rejected"]),
     )
 
@@ -286,7 +287,7 @@ def _lifts_words(said: dict[str, Any]) -> Iterator[RenderableType]:
         )
         for one in said["lifts"]
     ]
-    yield show.table("Lifts", ("kind", "class", "lift", "8 of 10 cases", "seen", "from"), lifts)
+    yield screen.table("Lifts", ("kind", "class", "lift", "8 of 10 cases", "seen", "from"), lifts)
     ahead = [
         (
             one["kind"],
@@ -296,7 +297,7 @@ def _lifts_words(said: dict[str, Any]) -> Iterator[RenderableType]:
         )
         for one in said["ahead"]
     ]
-    yield show.table("Ahead, UTC", ("kind", "when", "tenant", ""), ahead) if ahead else "nothing ahead"
+    yield screen.table("Ahead, UTC", ("kind", "when", "tenant", ""), ahead) if ahead else "nothing ahead"
 
 
 def _amount(one: dict[str, Any]) -> str:
@@ -322,9 +323,9 @@ def _spikes_words(said: dict[str, Any]) -> RenderableType:
         (" / ".join(row[name] for name in SERIES), row["hour"], round(row["q0.5"], 1), round(row["q0.95"], 1))
         for row in said["corrected"]
     ]
-    corrected = show.table("The next hours, corrected", ("series", "hour", "median", "q0.95"), hours)
-    told = show.plan(said["plan"]) if said["plan"] else "`gangplan plan` takes this into account"
-    return Group(show.table("Stands out", columns, alarms), corrected, told)
+    corrected = screen.table("The next hours, corrected", ("series", "hour", "median", "q0.95"), hours)
+    told = screen.plan(said["plan"]) if said["plan"] else "`gangplan plan` takes this into account"
+    return Group(screen.table("Stands out", columns, alarms), corrected, told)
 
 
 def _drift_words(said: dict[str, Any]) -> RenderableType:
@@ -346,10 +347,10 @@ def _drift_words(said: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [head]
     if series:
         columns = ("series", "WQL", "promised", "80 % band holds (promised)", "luck", "")
-        parts.append(show.table("Of late beside the back-test", columns, series))
+        parts.append(screen.table("Of late beside the back-test", columns, series))
     if said["changed"]:
         changed = [(one["series"], one["feature"], one["distance"]) for one in said["changed"][:10]]
-        parts.append(show.table("Inputs as never before", ("series", "feature", "x farthest before"), changed))
+        parts.append(screen.table("Inputs as never before", ("series", "feature", "x farthest before"), changed))
     return Group(*parts)
 
 

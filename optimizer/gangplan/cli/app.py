@@ -11,21 +11,22 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from gangplan import __version__, show, summaries
-from gangplan.cli_forecast import forecast_app
-from gangplan.cli_kube import kube_app
-from gangplan.cli_ledger import ledger_app
-from gangplan.cli_minutes import add_minutes
-from gangplan.cli_node import node_app
-from gangplan.cli_plan import plan_app
-from gangplan.cli_policy import policy_app
-from gangplan.cli_reserve import find, require_one, reserve_app
-from gangplan.cli_review import review_app
-from gangplan.cli_totals import add_totals
+from gangplan import __version__, summaries
+from gangplan.cli import screen
+from gangplan.cli.forecast import forecast_app
+from gangplan.cli.forecast_minutes import add_minutes
+from gangplan.cli.forecast_totals import add_totals
+from gangplan.cli.kube import kube_app
+from gangplan.cli.ledger import ledger_app
+from gangplan.cli.node import node_app
+from gangplan.cli.plan import plan_app
+from gangplan.cli.policy import policy_app
+from gangplan.cli.reserve import find, require_one, reserve_app
+from gangplan.cli.review import review_app
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
 from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
 from gangplan.types import ReservationState
 from gangplan.workflows import first_home
 
@@ -96,7 +97,7 @@ def init(
 ) -> None:
     """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
     written = first_home.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
-    emit(as_json, {"written": [str(path) for path in written]}, show.written)
+    emit(as_json, {"written": [str(path) for path in written]}, screen.written)
 
 
 @app.command(
@@ -112,9 +113,9 @@ def ingest(
     """Bring telemetry into MLflow; bad rows are named and kept out."""
     with needs_extras():
         from gangplan import cycle
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         report = cycle.ingest(settings_here(), source, progress=progress)
-    emit(as_json, summaries.of_ingest(report), show.ingest)
+    emit(as_json, summaries.of_ingest(report), screen.ingest)
 
 
 @app.command(epilog="Example:  gangplan train --because 'drift: search / latency / l4'")
@@ -125,9 +126,9 @@ def train(
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
     with needs_extras():
         from gangplan.workflows import models
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         training = models.train(settings_here(), because=because, progress=progress)
-    emit(as_json, summaries.of_training(training), show.training)
+    emit(as_json, summaries.of_training(training), screen.training)
 
 
 @app.command(epilog="Example:  gangplan apply --dry-run")
@@ -139,7 +140,7 @@ def apply(
     with needs_extras():
         from gangplan import cycle
     changes = cycle.apply(settings_here(), dry_run=dry_run)
-    emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, show.changes)
+    emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, screen.changes)
 
 
 @app.command(epilog="Example:  gangplan status --state waiting")
@@ -155,7 +156,7 @@ def status(
         found = ledger.list(state)
     errors = eta_errors(one for one in waited(found) if not one.interruptions)
     said = [summaries.of_reservation(reservation) for reservation in found]
-    emit(as_json, said, lambda said: show.reservations(said, errors))
+    emit(as_json, said, lambda said: screen.reservations(said, errors))
 
 
 @app.command(epilog="Example:  gangplan calendar --hours 48")
@@ -167,7 +168,7 @@ def calendar(
     now = system_clock()
     with open_ledger_here() as ledger:
         free = ledger.calendar(now, now + timedelta(hours=hours))
-    emit(as_json, summaries.of_free(free), show.calendar)
+    emit(as_json, summaries.of_free(free), screen.calendar)
 
 
 @app.command(epilog="Example:  gangplan explain --key nightly-train   |   gangplan explain")
@@ -182,7 +183,7 @@ def explain(
         with open_ledger_here() as ledger:
             ledger.tick()
             summary = summaries.of_reservation(find(ledger, id, key))
-        return emit(as_json, summary, show.reservation)
+        return emit(as_json, summary, screen.reservation)
     with needs_extras():
         from gangplan import plan
         from gangplan.tracking import open_store
@@ -195,10 +196,10 @@ def feedback(as_json: AsJson = False) -> None:
     """Hold the plan against what happened, write that back, and show what it changes in the next forecast."""
     with needs_extras():
         from gangplan import cycle
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         progress(0, 1, "holding the plan against what happened")
         learned = cycle.learn(settings_here())
-    emit(as_json, summaries.of_learning(learned), show.learning)
+    emit(as_json, summaries.of_learning(learned), screen.learning)
 
 
 @app.command(epilog="Example:  gangplan report   |   gangplan report --no-compare")
@@ -211,9 +212,9 @@ def report(
     """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
     with needs_extras():
         from gangplan.workflows import reports
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         written = reports.write_report(settings_here(), compare=compare, progress=progress)
-    emit(as_json, {"written": [str(written)]}, show.written)
+    emit(as_json, {"written": [str(written)]}, screen.written)
 
 
 @app.command(epilog="Example:  gangplan --home .run run sample")
@@ -227,7 +228,7 @@ def run(
         from gangplan.workflows import reports
     settings = settings_here()
     said: dict[str, Any] = {}
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         said["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
         first_home.ensure_fleet(settings)
         said["train"] = summaries.of_training(cycle.train(settings, progress=progress))
@@ -235,4 +236,4 @@ def run(
         said["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
         said["feedback"] = summaries.of_learning(cycle.learn(settings))
         said["report"] = {"written": [str(reports.write_report(settings))]}
-    emit(as_json, said, show.run)
+    emit(as_json, said, screen.run)

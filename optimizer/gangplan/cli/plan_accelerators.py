@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from gangplan import show
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, settings_here
 from gangplan.errors import InputError
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, emit, settings_here
 
 
 def list_accelerators(
@@ -56,4 +56,4 @@ def _words(said: dict[str, Any]) -> RenderableType:
         )
         for one in said["accelerators"]
     ]
-    return show.table(f"Accelerators, prices estimated as of {said['as_of']}", columns, rows)
+    return screen.table(f"Accelerators, prices estimated as of {said['as_of']}", columns, rows)

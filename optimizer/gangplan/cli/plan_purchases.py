@@ -10,9 +10,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import show
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, console, emit, settings_here
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, console, emit, settings_here
 
 if TYPE_CHECKING:
     from gangplan.types import Commitments
@@ -37,7 +37,7 @@ def commitments(
         from gangplan.report import purchases as picture
         from gangplan.workflows import purchases
     look = purchases.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         made = purchases.look_ahead(settings_here(), look, progress)
     written = None if plot is None else str(picture.write(plot, made))
     emit(as_json, of_commitments(made) | {"plot": written}, _words)
@@ -83,9 +83,11 @@ def _words(said: dict[str, Any]) -> RenderableType:
     full = [(one["pool"], *(_day(one[name]) for name in ("middle", "early", "late"))) for one in said["full"]]
     columns = ("pool", "nodes", "months", "order by", "stands from", "per node-hour")
     parts: list[RenderableType] = [
-        show.table("What to buy", columns, buys) if buys else "Buying nothing for a term is cheapest.",
-        show.table("Beside the other ways", ("bought", "cost, mean", "worst fifth", "more", "short, GPU-hours"), ways),
-        show.table("Full from (8 of 10 cases)", ("pool", "middle", "early", "late"), full),
+        screen.table("What to buy", columns, buys) if buys else "Buying nothing for a term is cheapest.",
+        screen.table(
+            "Beside the other ways", ("bought", "cost, mean", "worst fifth", "more", "short, GPU-hours"), ways
+        ),
+        screen.table("Full from (8 of 10 cases)", ("pool", "middle", "early", "late"), full),
         escape("\n".join(said["explanation"])),
     ]
     return Group(*parts, *([f"wrote {escape(said['plot'])}"] if said["plot"] else []))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from gangplan import show, summaries
+from gangplan import summaries
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here
 from gangplan.clock import DURATION, parse_factors, parse_span, parse_utc
 from gangplan.errors import InputError, StaleTokenError, WaitTimeoutError
-from gangplan.terminal import AsJson, emit, open_ledger_here
 from gangplan.types import (
     WHOLE_GPU,
     GangRequest,
@@ -131,7 +132,7 @@ def reserve(
         reservation = ledger.submit(request)
         if patience and reservation.state.waits:
             reservation = _wait(ledger, reservation, patience)
-    emit(as_json, summaries.of_reservation(reservation), show.reservation)
+    emit(as_json, summaries.of_reservation(reservation), screen.reservation)
     if reservation.state is not ReservationState.GRANTED:
         raise typer.Exit(3)
 
@@ -145,7 +146,7 @@ def what_if(request: GangRequest, as_json: AsJson = False) -> None:
     """Say when a gang would start if it were asked for now, and why not at once; nothing is written."""
     with open_ledger_here() as ledger:
         starts, reason = ledger.what_if(request)
-    emit(as_json, summaries.of_prospect(starts, reason), show.prospect)
+    emit(as_json, summaries.of_prospect(starts, reason), screen.prospect)
 
 
 @reserve_app.command(epilog="Example:  gangplan resize --key nightly-train --pods 4")
@@ -163,7 +164,7 @@ def resize(
         if found.token is None:
             raise StaleTokenError(f"{found.id} holds no slots ({found.state}): only a running gang can be resized")
         resized = ledger.resize(found.id, found.token if token is None else Token(token), tuple(pods))
-    emit(as_json, summaries.of_reservation(resized), show.reservation)
+    emit(as_json, summaries.of_reservation(resized), screen.reservation)
 
 
 @reserve_app.command(epilog="Example:  gangplan release --key nightly-train")
@@ -176,7 +177,7 @@ def release(id: Id = None, token: GivenToken = None, key: Key = None, as_json: A
             ended = ledger.cancel(found.id)
         else:
             ended = ledger.release(found.id, found.token if token is None else Token(token))
-    emit(as_json, summaries.of_reservation(ended), show.reservation)
+    emit(as_json, summaries.of_reservation(ended), screen.reservation)
 
 
 def require_one(id: str | None, key: str | None) -> None:

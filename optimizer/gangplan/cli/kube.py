@@ -11,10 +11,10 @@ import typer
 import yaml
 from rich.console import RenderableType
 
-from gangplan import show
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import DURATION, parse_span
 from gangplan.errors import GangplanError, InputError, UnsupportedError
-from gangplan.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.types import GangRequest, PodSet
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _usage(said: list[dict[str, Any]]) -> RenderableType:
     rows = [
         (one["tenant"], one["resource"], one["running"], one["waiting"], one["ended"], one["hours"]) for one in said
     ]
-    return show.table("Accelerators", ("tenant", "resource", "running", "waiting", "pods ended", "their hours"), rows)
+    return screen.table("Accelerators", ("tenant", "resource", "running", "waiting", "pods ended", "their hours"), rows)
 
 
 def _kueue() -> KueueLedger:
@@ -168,4 +168,4 @@ def _is_list(one: object) -> bool:
 def _findings(said: list[dict[str, str]]) -> RenderableType:
     """Show one line for each finding."""
     rows = [(one["level"], one["what"], one["said"], one["remedy"]) for one in said]
-    return show.table("Cluster", ("", "what", "how it is", "what helps"), rows)
+    return screen.table("Cluster", ("", "what", "how it is", "what helps"), rows)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from gangplan import show
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, console, emit, settings_here
 from gangplan.extras import needs_extras
-from gangplan.terminal import AsJson, console, emit, settings_here
 from gangplan.types import SERIES
 
 SHOWN = (15, 30, 60, 120, 180)
@@ -44,7 +44,7 @@ def minutes(
     store = open_store(settings)
     usage = telemetry.read_usage(store)
     table = telemetry.fine_gpus(usage, length) if of is Measure.GPUS else telemetry.fine_requests(usage, length)
-    with show.progress(console, not as_json) as progress:
+    with screen.progress(console, not as_json) as progress:
         progress(0, 1, "learning from the last three weeks, unless that was done within a day")
         asked = forecast.Asked(of=of.value, step=length, ahead=int(timedelta(hours=hours) / length))
         made = forecast.foresee_minutes(table, asked, usage, store, settings=settings)
@@ -68,7 +68,7 @@ def _words(said: dict[str, Any]) -> RenderableType:
     columns = ("series", *(f"{minute} min" for minute in shown))
     trained = "trained just now" if said["learned"] else "trained within a day"
     title = f"{unit} after {said['from']}: median (q0.95)"
-    return Group(show.table(title, columns, rows), f"{trained}: MLflow run {said['run_id']}")
+    return Group(screen.table(title, columns, rows), f"{trained}: MLflow run {said['run_id']}")
 
 
 def _pair(row: dict[str, Any]) -> str:
