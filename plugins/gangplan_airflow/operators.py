@@ -16,7 +16,7 @@ from gangplan.types import Reservation, ReservationId, ReservationState
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.request import Span, key_template, read_request, read_span
 from gangplan_airflow.trigger import GangGrantedTrigger
-from gangplan_airflow.waiting import slots, words
+from gangplan_airflow.words import slots, words
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
