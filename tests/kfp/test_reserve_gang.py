@@ -19,7 +19,8 @@ from gangplan.clock import system_clock
 from gangplan.errors import InputError, Refusal
 from gangplan.reserve import Ledger
 from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology
-from gangplan_kfp import holding, release_gang, reserve_gang
+from gangplan_kfp.components import release_gang, reserve_gang
+from gangplan_kfp.support import holding
 
 Opened = Callable[[], Ledger]
 Wish = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import List, NamedTuple
 
 from kfp import dsl
 
-from gangplan_kfp.image import IMAGE
+from gangplan_kfp.support.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -64,9 +64,9 @@ def reserve_gang(
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
     """
-    from gangplan_kfp import edge, holding, pages
+    from gangplan_kfp.support import artifacts, holding, settings
 
-    with edge.one_line_errors():
+    with settings.one_line_errors():
         request = holding.request_from(
             run_id=run_id,
             name=name,
@@ -89,5 +89,5 @@ def reserve_gang(
             checkpoint=checkpoint,
         )
         taken = holding.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
-        pages.write(reservation, pages.of_taken(taken))
+        artifacts.write(reservation, artifacts.of_taken(taken))
         return taken.outputs()

@@ -22,7 +22,7 @@ from gangplan.types import (
     require_name,
     require_whole,
 )
-from gangplan_kfp.edge import say, settings_from
+from gangplan_kfp.support.settings import say, settings_from
 
 LOOK_EVERY = timedelta(seconds=5)
 """How often a waiting step looks for a changed ETA or reason."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gangplan_kfp.edge import say, settings_from
+from gangplan_kfp.support.settings import say, settings_from
 
 if TYPE_CHECKING:
     from gangplan.types import Plan, Training

@@ -11,7 +11,7 @@ from gangplan import summaries
 
 if TYPE_CHECKING:
     from gangplan.types import Plan, Training
-    from gangplan_kfp.holding import Taken
+    from gangplan_kfp.support.holding import Taken
 
 
 def write(artifact: Any, text: str) -> None:

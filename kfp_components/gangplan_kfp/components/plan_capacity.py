@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from gangplan_kfp.image import IMAGE
+from gangplan_kfp.support.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -33,11 +33,11 @@ def plan_capacity(
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
         settings: Any other gangplan settings, like {"horizon_hours": 168}.
     """
-    from gangplan_kfp import edge, pages, stages
+    from gangplan_kfp.support import artifacts, settings, stages
 
-    with edge.one_line_errors():
+    with settings.one_line_errors():
         planned = stages.make_plan(settings, mlflow=mlflow, ledger=ledger, fleet=fleet, home=home)
-        figures = pages.plan_figures(planned)
-        pages.log_metrics(metrics, figures)
-        pages.write(explanation, pages.of_plan(planned))
+        figures = artifacts.plan_figures(planned)
+        artifacts.log_metrics(metrics, figures)
+        artifacts.write(explanation, artifacts.of_plan(planned))
         return planned.plan_id, figures["total_cost"], figures["expected_short_gpu_hours"]
