@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
-from tests.reserve.packs import packs
+from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.entry import shape_of
 from gangplan.reserve.space.board import Board, Steps

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
-from tests.reserve.packs import packs
+from tests.reserve.support.packs import packs
 
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger, open_ledger

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.reserve.packs import packs
+from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.victims.search import Candidate, Choice, choose
 from gangplan.reserve.space.board import Board, Steps

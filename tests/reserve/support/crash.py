@@ -1,6 +1,6 @@
 """Clients and leaders of one ledger that are killed at random, and what must hold of it and of what they were told.
 
-`python -m tests.reserve.crash --kills 1000 --database postgresql` is a long run; it prints its seed, and `--seed` gives
+`python -m tests.reserve.support.crash --kills 1000 --database postgresql` is a long run; it prints its seed, and `--seed` gives
 the run again (the moments of the kills; the machine decides what each process is at just then). One kill in six takes
 whoever leads; on PostgreSQL one in ten takes the server, at once, and it is started again a little later.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
-from tests.reserve.places import Place, PostgresPlace, SqlitePlace
+from tests.reserve.support.places import Place, PostgresPlace, SqlitePlace
 
 from gangplan.errors import StaleTokenError, UnavailableError, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger

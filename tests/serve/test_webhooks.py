@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
+from tests.servers import answers
 
 from gangplan import forecast
 from gangplan.config import load_settings
 from gangplan.errors import InputError, Refusal
 from gangplan.serve import webhooks
 from gangplan.tracking import MODEL, Store
-from tests.servers import answers
 
 SECRET = "a secret of sixteen characters or more"  # noqa: S105
 BODY = json.dumps({"entity": "model_version_alias", "action": "created", "data": {"name": "example_model"}}).encode()

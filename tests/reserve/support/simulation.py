@@ -1,6 +1,6 @@
 """A ledger under everything that can go wrong, in one thread, from one seed.
 
-`python -m tests.reserve.simulation --steps 1000000` prints its seed; `--seed` gives the run again, statement by
+`python -m tests.reserve.support.simulation --steps 1000000` prints its seed; `--seed` gives the run again, statement by
 statement. Several clients and would-be leaders, each a store of its own on one SQLite file with a clock of its own, ask
 for gangs, renew, release, cancel and resize them; calendars, policies and nodes change. Commands and answers are lost
 and doubled, clocks jump and disagree, processes stand still and come back, and die between any two SQL statements.
@@ -20,9 +20,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.reserve.draws import MINUTE, NODES, POOLS, Draws
-from tests.reserve.mirror import Mirror, outline_of
-from tests.reserve.world import Peer, World
+from tests.reserve.support.draws import MINUTE, NODES, POOLS, Draws
+from tests.reserve.support.mirror import Mirror, outline_of
+from tests.reserve.support.world import Peer, World
 
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission.book import Book

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.command import Call, caller
 
 from gangplan.cli import terminal
 from gangplan.clock import system_clock
 from gangplan.config import load_settings
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
-from tests.command import Call, caller
 
 TWO = ("--tenant", "vision", "--pods", "2", "--gpus", "4", "--accelerator", "h100-lab", "--duration", "1h")
 ONE = (*TWO[:3], "1", *TWO[4:])

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.command import Call, caller
+from tests.plan.conftest import pool
 
 from gangplan import cycle, plan
 from gangplan.config import Settings, write_fleet
 from gangplan.tracking import open_store
 from gangplan.types import Fleet, Plan
-from tests.command import Call, caller
-from tests.plan.conftest import pool
 
 HOURS = 1000
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # imports are moved to the present hour

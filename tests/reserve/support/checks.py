@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.reserve.mirror import Mirror
+    from tests.reserve.support.mirror import Mirror
 
 Row = dict[str, Any]
 Outline = tuple[Any, ...]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from tests.reserve.mirror import Mirror
+from tests.reserve.support.mirror import Mirror
 
 from gangplan.reserve.codec import calendar_text, id_of, policy_text, request_text
 from gangplan.reserve.commands.gang import Command

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from tests.reserve.checks import (
+from tests.reserve.support.checks import (
     FINAL,
     FOREVER,
     Outline,

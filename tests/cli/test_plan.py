@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.command import Call, caller
+from tests.plan.conftest import forecast_of, pool, wave
 
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Plan, PoolKind
-from tests.command import Call, caller
-from tests.plan.conftest import forecast_of, pool, wave
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 FLEET = Fleet(

@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.command import Call, caller
+from tests.plan.conftest import pool
 
 from gangplan.config import write_fleet
 from gangplan.plan.purchases.demand import add_months
 from gangplan.types import Fleet, PoolKind, Term
-from tests.command import Call, caller
-from tests.plan.conftest import pool
 
 TABLE = "month,tenant,workload_class,accelerator,gpus,low,high\n" + "".join(
     f"2026-{month:02},ann,throughput,h100,{20 + 4 * month},{18 + 2 * month},{24 + 8 * month}\n" for month in range(1, 7)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.plan.conftest import forecast_of
 
 from gangplan import plan
 from gangplan.config import Settings
@@ -18,7 +19,6 @@ from gangplan.tracking import Store
 from gangplan.types import CapacityCalendar, Fleet, Plan, PodSet, ReservationState
 from gangplan.workflows.plans import Planning, approve, with_quotas
 from gangplan.workflows.promised_nodes import conflicts, held_nodes
-from tests.plan.conftest import forecast_of
 
 HOUR = timedelta(hours=1)
 POOL = a_pool(max_nodes=4)

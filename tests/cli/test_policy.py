@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.command import Call, caller
 
 from gangplan.cli import terminal
 from gangplan.reserve.policy.file import policy_from_yaml
 from gangplan.reserve.policy.rules import Policy
-from tests.command import Call, caller
 
 FILE = """
 tenants:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import typer
-
 from tests.command import Call, caller
 
 COMMANDS = (
