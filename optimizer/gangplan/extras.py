@@ -45,10 +45,9 @@ def lazy_face(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[
 
     The stub (`__init__.pyi`) is the one list of what the package hands out. Source: Scientific Python, SPEC 1.
     """
-    attach_stub: Callable[[str, str], tuple[Callable[[str], Any], Callable[[], list[str]], Any]] = (
-        lazy_loader.attach_stub
-    )
-    load, names, _ = attach_stub(package, file)
+    attached = lazy_loader.attach_stub(package, file)
+    load: Callable[[str], Any] = attached[0]
+    names: Callable[[], list[str]] = attached[1]
 
     def load_or_name_the_extra(name: str) -> Any:
         with needs_extras():
