@@ -12,13 +12,13 @@ from typing import Any, Protocol, TypeVar
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
 from gangplan.reserve import admission, commands
-from gangplan.reserve.admission import Book, Document, Entry, admit, check_calendar, estimate, learned_ratio
+from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
 from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import free_capacity
+from gangplan.reserve.space import check_calendar
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
@@ -208,7 +208,7 @@ class StoreLedger(WaitingLedger):
 
     def _foreseen(self, entries: list[Entry]) -> list[Entry]:
         """Give those that wait without a promise the range in which they are expected to start."""
-        unsure = [entry for entry in entries if entry.state.waits and entry.plan is None]
+        unsure = [entry for entry in entries if entry.state.waits and entry.promise is None]
         if unsure:
             ranges = self._ranges()
             for entry in unsure:
@@ -263,7 +263,7 @@ class StoreLedger(WaitingLedger):
         if until <= since:
             raise InputError("end", end.isoformat(), f"must be later than start {start.isoformat()}")
         return self._store.look(
-            lambda book, _: tuple(c for board in book.boards.values() for c in free_capacity(board, since, until))
+            lambda book, _: tuple(c for board in book.occupancy.boards.values() for c in board.free_capacity(since, until))
         )
 
     def explain(self, id: ReservationId) -> Reason | None:
@@ -286,7 +286,7 @@ class StoreLedger(WaitingLedger):
             trial = book.copy()
             entry = commands.submit(trial, lambda _: None, request, request_text(request), now)
             admit(trial, now)
-            if entry.state.waits and entry.plan is None:
+            if entry.state.waits and entry.promise is None:
                 entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)
             return entry.reservation()
 

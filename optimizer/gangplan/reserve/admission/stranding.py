@@ -1,14 +1,15 @@
-"""Whom a calendar would strand: gangs on nodes that it has no more, accepted windows that it cannot keep.
+"""What a calendar would strand: gangs on nodes that it no longer has, accepted windows that it cannot keep.
 
-Looked at inside the transaction that publishes it, so that a grant made a moment before is seen.
+This is checked inside the transaction that publishes the calendar, so that it sees a grant made a moment before.
 """
 
 from __future__ import annotations
 
 from gangplan.errors import StrandedError
-from gangplan.reserve.admission.book import Book, check_calendar, steps_of
+from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.admission.scheduler import admit
+from gangplan.reserve.space import check_calendar, steps_of
 from gangplan.types import CapacityCalendar, ReservationId, ReservationState
 
 
@@ -30,9 +31,10 @@ def check_kept(book: Book, calendar: CapacityCalendar, now: int) -> None:
 
 def _stands(entry: Entry, book: Book, now: int) -> bool:
     """Whether a gang holds slots that the calendar in force has until its walltime is over."""
-    if entry.state is not ReservationState.GRANTED or entry.pool not in book.boards or entry.hard_end is None:
+    board = book.occupancy.boards.get(entry.pool or "")
+    if entry.state is not ReservationState.GRANTED or board is None or entry.hard_end is None:
         return False
-    return book.boards[entry.pool].steps.least(now, entry.hard_end) >= _nodes(entry)
+    return board.steps.least(now, entry.hard_end) >= _nodes(entry)
 
 
 def _nodes(entry: Entry) -> int:
@@ -50,9 +52,9 @@ def _gang(entry: Entry, calendar: CapacityCalendar, now: int) -> str:
 
 
 def _windows(book: Book, calendar: CapacityCalendar, now: int) -> list[str]:
-    """Name the accepted windows that would start later, or never: admission is tried on a copy."""
+    """Name the accepted windows that would start later or never, by an admission on a copy of the book."""
     firm: dict[ReservationId, int] = {
-        id: one.plan.start for id, one in book.planned.items() if one.plan and one.plan.firm
+        id: entry.promise.start for id, entry in book.promised.items() if entry.promise and entry.promise.firm
     }
     if not firm:
         return []
@@ -70,4 +72,4 @@ def _in_time(entry: Entry | None, start: int) -> bool:
     """Whether a window still starts as early as it was promised."""
     if entry is None:
         return False
-    return entry.state is ReservationState.GRANTED or (entry.plan is not None and entry.plan.start <= start)
+    return entry.state is ReservationState.GRANTED or (entry.promise is not None and entry.promise.start <= start)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +73,7 @@ def renew(book: Book, lookup: Lookup, id: ReservationId, token: Token, ttl: time
     until = now + (entry.duration if ttl is None else span_us(ttl))
     entry.expires = min(entry.hard_end, until)
     if entry.leave is not None:  # should the notice be taken back
-        entry.leave.expires = min(entry.leave.hard_end, until)
+        entry.leave = replace(entry.leave, expires=min(entry.leave.hard_end, until))
     book.touch(entry)
     return entry
 

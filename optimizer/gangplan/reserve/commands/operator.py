@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gangplan.errors import InputError, NoRoomError, StaleTokenError
 from gangplan.reserve import codec
-from gangplan.reserve.admission import Book, Document, Entry, most_nodes
+from gangplan.reserve.admission import Book, Document, Entry
 from gangplan.reserve.commands.gang import Lookup, holding
 from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy import Policy
@@ -23,7 +23,7 @@ def resize(book: Book, lookup: Lookup, id: ReservationId, token: Token, pods: tu
     if entry.state is not ReservationState.GRANTED:
         raise StaleTokenError(f"token: {token} of {id} ended ({entry.state}): its gang cannot be resized")
     _check_pods(entry, pods)
-    board = book.boards.get(entry.pool or "")
+    board = book.occupancy.boards.get(entry.pool or "")
     counts = [sum(slot.pods for slot in entry.slots if slot.pod_set == at) for at in range(len(pods))]
     smaller = [max(0, have - want) for have, want in zip(counts, pods, strict=True)]
     larger = [max(0, want - have) for have, want in zip(counts, pods, strict=True)]
@@ -68,7 +68,7 @@ def _more(book: Book, board: Board | None, entry: Entry, slots: Slots, larger: l
     if board is None or entry.hard_end is None:
         raise NoRoomError(f"resize: {wish}: its pool is not in the present calendar: stay as it is")
     tenant, name = entry.request.tenant, board.pool.accelerator
-    if not book.quotas.allows(tenant, name, gpus / board.pool.slots_per_gpu, now, entry.hard_end):
+    if not book.occupancy.quotas.allows(tenant, name, gpus / board.pool.slots_per_gpu, now, entry.hard_end):
         raise NoRoomError(f"resize: {wish}: {tenant}'s quota of {name} has no room now: ask for less, or later")
     extra = board.fit_more(slots, _shape_of_more(entry, larger, gpus), now, entry.hard_end)
     if extra is None:
@@ -104,22 +104,20 @@ def mark_node(book: Book, lookup: Lookup, node: str, state: NodeState, now: int)
     if nodes == book.nodes:
         return
     book.documents.append(Document("nodes", codec.nodes_text(nodes)))
-    book.nodes = nodes
-    book.boards[pool].set_out(book.out_of(pool))
+    book.set_nodes(nodes)
     for entry in [entry for entry in book.granted() if entry.pool == pool and _is_on(entry, number)]:
         _tell(book, entry, node, state, now)
     book.review()
-    book.freed = True
 
 
 def _node_of(book: Book, node: str) -> tuple[str, int]:
     """Return a node's pool and number, or refuse its name."""
     pool, _, number = node.rpartition("-")
-    board = book.boards.get(pool)
+    board = book.occupancy.boards.get(pool)
     if board is None:
-        known = ", ".join(book.boards) or "none: publish a calendar first"
+        known = ", ".join(book.occupancy.boards) or "none: publish a calendar first"
         raise InputError("node", node, f"is no <pool>-<number> of the pools there are: {known}")
-    most = most_nodes(board)
+    most = board.most_nodes
     if not number.isdigit() or str(int(number)) != number or int(number) >= most:
         raise InputError("node", node, f"is not there: {pool} has the numbers 0 to {most - 1}")
     return pool, int(number)
@@ -138,7 +136,7 @@ def _tell(book: Book, entry: Entry, node: str, state: NodeState, now: int) -> No
         until, why = now + span_us(book.policy.drain), f"node {node} is draining"
         book.give_notice(entry, until, why=why, state=ReservationState.INTERRUPTED)
     elif state is NodeState.READY and leave is not None and leave.state is ReservationState.INTERRUPTED:
-        out = book.out_of(entry.pool or "")
+        out = book.occupancy.boards[entry.pool or ""].out
         if not any(_is_on(entry, number) for number in out):
             book.take_notice_back(entry)
 

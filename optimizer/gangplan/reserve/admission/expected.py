@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
-from gangplan.reserve.admission.expected.flow import Flow
+from gangplan.reserve.admission.flow import Flow
 from gangplan.reserve.moments import FOREVER
 from gangplan.reserve.space import Board
 from gangplan.types import Reservation, ReservationId, ReservationState
@@ -49,13 +49,13 @@ def estimate(book: Book, now: int, *, ratio: Mapping[str, float] | float) -> dic
     early, late = _Drain(book, line, now, ratio), _Drain(book, line, now, 1.0)
     ranges: dict[ReservationId, tuple[int, int]] = {}
     for entry in line:
-        opens, plan = entry.earliest if entry.earliest > now else now, entry.plan
-        if plan is not None and (plan.firm or opens > now):  # a window's, or one that others were given notice for
-            ranges[entry.id] = opens, max(opens, plan.start)
+        opens, promise = entry.earliest if entry.earliest > now else now, entry.promise
+        if promise is not None and (promise.firm or opens > now):  # a window, or slots of gangs that were given notice
+            ranges[entry.id] = opens, max(opens, promise.start)
             continue
         key = entry.kind, entry.request.tenant
         found, first = late.start(entry, key), early.start(entry, key, slip=True)
-        last = found if plan is None else plan.start
+        last = found if promise is None else promise.start
         if last is not None:
             last = last if last > opens else opens
             since = last if first is None or first > last else first if first > opens else opens
@@ -74,7 +74,7 @@ class _Drain:
         windows = _windows(line)
         self._pools = {
             name: Flow(_capacity(board, now, windows.get(name, [])), _running(book, board, now, self._share))
-            for name, board in book.boards.items()
+            for name, board in book.occupancy.boards.items()
         }
         self._purses = _Purses(book, now, self._share)
         self._ways: dict[tuple[int, str], _Ways] = {}
@@ -104,9 +104,9 @@ def _windows(line: list[Entry]) -> dict[str, list[tuple[int, int]]]:
     """Return by pool how the slots of firm promises come and go, as (moment, slots)."""
     windows: dict[str, list[tuple[int, int]]] = {}
     for entry in line:
-        if (plan := entry.plan) is not None and plan.firm:
+        if (promise := entry.promise) is not None and promise.firm:
             slots = entry.holds()
-            windows.setdefault(plan.pool, []).extend([(plan.start, -slots), (plan.end, slots)])
+            windows.setdefault(promise.pool, []).extend([(promise.start, -slots), (promise.end, slots)])
     return windows
 
 
@@ -147,7 +147,7 @@ def _capacity(board: Board, now: int, windows: list[tuple[int, int]]) -> list[tu
 def _ways(book: Book, entry: Entry, pools: Mapping[str, Flow], purses: _Purses, share: Mapping[str, float]) -> _Ways:
     """Return the pools that serve a kind of request of one tenant."""
     request, ways = entry.request, list[_Way]()
-    for board in book.pools_for(request):
+    for board in book.occupancy.pools_for(request):
         name = board.pool.accelerator
         ways.append(_Way(pools[board.pool.name], request.speed.get(name, 1.0), purses.of(request.tenant, name, board)))
     plain = len(ways) == 1 and ways[0].purse is None and ways[0].speed == 1.0
@@ -164,14 +164,14 @@ class _Purses:
     def of(self, tenant: str, accelerator: str, board: Board) -> Flow | None:
         """Return a tenant's purse, in slots of a pool; none: no limit."""
         if (tenant, accelerator) not in self._flows:
-            most = self._book.quotas.most(tenant, accelerator) * board.pool.slots_per_gpu
+            most = self._book.occupancy.quotas.most(tenant, accelerator) * board.pool.slots_per_gpu
             self._flows[tenant, accelerator] = self._flow(tenant, accelerator, int(most)) if most < FOREVER else None
         return self._flows[tenant, accelerator]
 
     def _flow(self, tenant: str, accelerator: str, most: int) -> Flow:
         ends: list[tuple[int, int]] = []
         for entry in self._book.granted():
-            board = self._book.boards.get(entry.pool or "")
+            board = self._book.occupancy.boards.get(entry.pool or "")
             if entry.request.tenant == tenant and board is not None and board.pool.accelerator == accelerator:
                 ends.append((_last(entry, entry.hard_end or self._now, self._now, self._share), entry.holds()))
         return Flow([(self._now, most)], ends)
