@@ -262,9 +262,7 @@ class StoreLedger(WaitingLedger):
         since, until = to_us(require_utc("start", start)), to_us(require_utc("end", end))
         if until <= since:
             raise InputError("end", end.isoformat(), f"must be later than start {start.isoformat()}")
-        return self._store.look(
-            lambda book, _: tuple(c for board in book.occupancy.boards.values() for c in board.free_capacity(since, until))
-        )
+        return self._store.look(lambda book, _: tuple(book.occupancy.free_capacity(since, until)))
 
     def explain(self, id: ReservationId) -> Reason | None:
         """See `Ledger.explain`."""

@@ -31,7 +31,6 @@ from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.policy.rules import Policy
-
 from gangplan.reserve.stores.sql.leading import LedElsewhere
 from gangplan.reserve.stores.sql.store import PENDING, SqlStore
 from gangplan.types import Reservation
@@ -256,7 +255,7 @@ class Simulation(World):
         start = to_us(self.now)
         rows = sorted((e.id, e.state, e.token or 0, e.slots, e.hard_end, e.expires) for e in book.live.values())
         return {
-            "free capacity": [board.free_capacity(start, start + 10**11) for board in book.occupancy.boards.values()],
+            "free capacity": list(book.occupancy.free_capacity(start, start + 10**11)),
             "reservations": rows,
             "line": [entry.id for entry in book.in_order()],
             "promises": sorted(book.promised),

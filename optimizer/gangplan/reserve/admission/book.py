@@ -7,15 +7,14 @@ next admission. Each change of a row goes through `_rewriting`, which keeps all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 from gangplan.errors import InputError
 from gangplan.reserve.admission.agenda import Agenda
-from gangplan.reserve.admission.entry import Entry, Leave, Promise
+from gangplan.reserve.admission.entry import Entry, Leave, Promise, Version
 from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Occupancy
 from gangplan.reserve.moments import span_us
@@ -25,8 +24,6 @@ from gangplan.types import CapacityCalendar, GangRequest, NodeState, Reservation
 
 INTERRUPTED_FIRST = -(2**60)
 """The points of those whose nodes went away: ahead of all others."""
-
-_FIELDS = tuple(field.name for field in fields(Entry))
 
 
 class Document(NamedTuple):
@@ -39,10 +36,10 @@ class Document(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A reservation, how it is after a decision, and whether that differs from its row."""
+    """A reservation, how it is after a decision, and whether that is to be written."""
 
     entry: Entry
-    after: Entry
+    after: Version
     changed: bool
 
 
@@ -62,9 +59,9 @@ class Book:
         self.promised: dict[ReservationId, Entry] = {}  # what waits with a promise
         self.leaving: dict[ReservationId, Entry] = {}  # holders that were given notice
         self.occupancy = Occupancy(None, self.policy)
-        self.agenda = Agenda()
+        self.agenda: Agenda = Agenda()
         self._kinds: dict[tuple[Any, ...], int] = {}
-        self._before: dict[ReservationId, tuple[Entry, Entry]] | None = None  # in a trial: entries, and as they were
+        self._before: dict[ReservationId, tuple[Entry, Version]] | None = None  # in a trial: entries as they were
 
     # ------------------------------------------------------------ rows
 
@@ -137,7 +134,7 @@ class Book:
         self.occupancy.take(entry)
 
     @contextmanager
-    def _rewriting(self, entry: Entry) -> Iterator[None]:
+    def _rewriting(self, entry: Entry) -> Generator[None]:
         """Let an entry's fields change in the block: indexes, occupancy, dues and what is to be written follow."""
         self.keep(entry)
         self._unindex(entry)
@@ -153,10 +150,10 @@ class Book:
     def keep(self, entry: Entry) -> None:
         """In a trial, keep an entry as it was before; called before its fields change."""
         if self._before is not None and entry.id not in self._before:
-            self._before[entry.id] = entry, copy(entry)
+            self._before[entry.id] = entry, entry.version()
 
     @contextmanager
-    def trial(self) -> Iterator[None]:
+    def trial(self) -> Generator[None]:
         """Take back at the end of the block all that changed in it."""
         agenda, changed, tokens = self.agenda, self.changed, self.tokens
         self.agenda, self.changed, self._before = agenda.copy(), {}, {}
@@ -169,7 +166,7 @@ class Book:
     def outcomes(self) -> tuple[Outcome, ...]:
         """Return the entries that changed since the trial began, as they are now."""
         assert self._before is not None  # noqa: S101
-        return tuple(Outcome(entry, copy(entry), id in self.changed) for id, (entry, _) in self._before.items())
+        return tuple(Outcome(entry, entry.version(), id in self.changed) for id, (entry, _) in self._before.items())
 
     def apply(self, outcomes: tuple[Outcome, ...], tokens: int, agenda: Agenda) -> None:
         """Let a decision hold that was made on this book as it is."""
@@ -179,11 +176,10 @@ class Book:
                 self.changed[entry.id] = entry
         self.tokens, self.agenda = tokens, agenda
 
-    def _rewrite(self, entry: Entry, other: Entry) -> None:
-        """Let an entry be as another one."""
+    def _rewrite(self, entry: Entry, version: Version) -> None:
+        """Let an entry be as in another version."""
         self._unindex(entry)
-        for name in _FIELDS:
-            setattr(entry, name, getattr(other, name))
+        entry.become(version)
         self._index(entry)
 
     # ------------------------------------------------------------ changes of one reservation
@@ -293,7 +289,7 @@ class Book:
         self.review()
 
     def set_nodes(self, nodes: dict[str, NodeState]) -> None:
-        """Let other nodes take no gang from now on; who stands on them is told by the caller, who then calls `review`."""
+        """Let other nodes take no gang from now on; the caller gives those on them notice, then calls `review`."""
         self.nodes = nodes
         self.occupancy.set_nodes(nodes)
         self.agenda.freed = True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
 from gangplan.reserve.space import Shape, Slots
@@ -45,6 +46,16 @@ class Leave:
     beneficiary: str  # request key, or nothing
     expires: int
     hard_end: int
+
+
+Version: TypeAlias = tuple[Any, ...]
+"""What of an entry may change, as it is at one time; to be given back to the entry, not to be read."""
+
+_CHANGING = (
+    *("state", "token", "pool", "slots", "granted", "hard_end", "expires", "ended", "first_eta"),
+    *("promise", "reason", "leave", "moves", "guess", "retry", "points"),
+)
+_VERSION_OF = attrgetter(*_CHANGING)
 
 
 @dataclass(slots=True, eq=False)
@@ -139,6 +150,15 @@ class Entry:
         in_time = to_us(self.request.deadline) - self.limit_on(accelerator)
         latest = or_none_us(self.request.latest_start)
         return in_time if latest is None else min(latest, in_time)
+
+    def version(self) -> Version:
+        """Return all that changes in the course of a reservation."""
+        return _VERSION_OF(self)
+
+    def become(self, version: Version) -> None:
+        """Be as in another version."""
+        for name, value in zip(_CHANGING, version, strict=True):
+            setattr(self, name, value)
 
     def holds(self) -> int:
         """Return the slots that it holds or is promised."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from gangplan.errors import InputError
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.policy import Policy, Quotas
 from gangplan.reserve.space import Board, Slots, ever_fits, steps_of
-from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationState
+from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, NodeState, ReservationState
 
 Undo = Callable[[], None]
 """Takes a trial change back."""
@@ -75,6 +75,11 @@ class Occupancy:
             for board in self.by_accelerator.get(name, ())
             if board.pool.slot == request.slot
         ]
+
+    def free_capacity(self, start: int, end: int) -> Iterator[FreeCapacity]:
+        """Yield the planned and held slots of each pool from `start` up to `end`."""
+        for board in self.boards.values():
+            yield from board.free_capacity(start, end)
 
     def in_quota(self, entry: Entry, board: Board, start: int) -> bool:
         """Tell whether the tenant's quota has room for a gang in a pool, from `start` for its walltime there."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.book import Book, Outcome
-from gangplan.reserve.admission.entry import Entry, Promise, Rank
+from gangplan.reserve.admission.entry import Entry, Rank
 from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Undo
 from gangplan.reserve.admission.placing import (
@@ -151,10 +151,12 @@ class Admission:
             share = space.share(tenant) if share is None else share
             shares[tenant] = share + space.part(entry)
             rank, promise = (entry.points, share, entry.arrival), entry.promise
-            self._book.agenda.ranks[entry.id] = rank if promise is None or promise.rank is None else min(rank, promise.rank)
+            self._book.agenda.ranks[entry.id] = (
+                rank if promise is None or promise.rank is None else min(rank, promise.rank)
+            )
 
     def _move_ahead(self) -> None:
-        """Where something became free, start promised gangs now, and move the first promises ahead; none moves later."""
+        """Start promised gangs now where that became possible, and move the first promises ahead; none moves later."""
         book, now, drawn = self._book, self._now, 0
         for entry in sorted(book.promised.values(), key=book.agenda.rank_of):
             promise, after = entry.promise, max(now, entry.earliest)
@@ -170,7 +172,7 @@ class Admission:
                 take_start(book, entry, start, now, book.agenda.rank_of(entry))
 
     def _unserved(self) -> Line:
-        """Return a line of those that are to be served again, and of the promised, who count in their tenants' shares."""
+        """Return a line of the unserved, and of those with promises, which count in their tenants' shares."""
         line = Line()
         for id in self._book.agenda.unserved | self._book.promised.keys():
             line.add(self._book.live[id])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import accumulate
 
 from gangplan.reserve.moments import FOREVER, from_us
@@ -17,7 +17,6 @@ from gangplan.reserve.space.packing import Shape, Slots, fill, widths_wished
 from gangplan.reserve.space.steps import Steps
 from gangplan.reserve.space.sweep import Sweep, View
 from gangplan.types import FreeCapacity, Pool
-
 
 Stays = Callable[[int], int]
 """From a node to the slots of it that stay free."""
@@ -296,9 +295,8 @@ class Board:
         limit, stays = self.steps.least(now, end), self._staying(now, end)
         for width in widths_wished(self.pool, shape):
             domains = {slot.node // width for slot in have}
-            if len(domains) == 1:
-                if slots := fill(self._members(domains.pop(), width, limit, stays), shape):
-                    return slots
+            if len(domains) == 1 and (slots := fill(self._members(domains.pop(), width, limit, stays), shape)):
+                return slots
         return None if shape.must else fill(self._ascending(stays, limit, shape.pods[-1][0]), shape)
 
     # ------------------------------------------------------------ free capacity over time
@@ -322,8 +320,10 @@ class Board:
             since = stretches.pop()[0] if same else moment
             stretches.append((since, following, planned, held))
         return [
-            FreeCapacity(pool=self.pool.name, start=from_us(since), end=from_us(until), planned_gpus=plan, held_gpus=hold)
-            for since, until, plan, hold in stretches
+            FreeCapacity(
+                pool=self.pool.name, start=from_us(since), end=from_us(until), planned_gpus=planned, held_gpus=held
+            )
+            for since, until, planned, held in stretches
         ]
 
     def _held_changes(self, start: int, end: int) -> dict[int, int]:

@@ -45,7 +45,9 @@ class Sweep:
         self._board = board
         self._whole = board.pool.slots_per_node
         self._over = not board.ends or board.ends[-1][0] <= after  # all that runs now has ended by then
-        self._base = [*([] for _ in range(self._whole)), board.ready] if self._over else board.by_free
+        self._base: Sequence[Sequence[int]] = board.by_free
+        if self._over:
+            self._base = [*(() for _ in range(self._whole)), board.ready]
         self._limit = self._limit_at(after)
         self._nodes_with = [bisect_left(nodes, self._limit) for nodes in self._base]
         self._stays: dict[int, int] = {}
@@ -162,9 +164,10 @@ class Sweep:
 
     def _ascending(self, shape: Shape) -> Iterator[tuple[int, int]]:
         """Yield (free slots, node), the fullest first; of nodes that are alike no more than the gang can use."""
-        differ = [(stays, node) for node, stays in self._stays.items() if stays >= shape.least and node < self._limit]
+        least, limit = shape.least, self._limit
+        differ = [(stays, node) for node, stays in self._stays.items() if stays >= least and node < limit]
         most = FOREVER if shape.level else shape.pod_count
-        return merge(self._unchanged(shape.least, most), sorted(differ))
+        return merge(self._unchanged(least, most), sorted(differ))
 
     def _unchanged(self, least: int, most: int) -> Iterator[tuple[int, int]]:
         """Yield the nodes that are as at the beginning, at most `most` of each number of free slots."""
