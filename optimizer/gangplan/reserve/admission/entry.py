@@ -60,7 +60,7 @@ _VERSION_OF = attrgetter(*_CHANGING)
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A request and what became of it; a book changes it, and nobody else."""
+    """A request and what became of it, as a book keeps it."""
 
     id: ReservationId
     request: GangRequest
@@ -99,7 +99,7 @@ class Entry:
         self.duration = span_us(request.duration)
         self.limit = span_us(request.limit)
         self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
-        self.last_start = self._last_start(request)
+        self.last_start = self._start_by(min(self.limit_on(name) for name in request.accelerators))
         self.priority = request.priority
         self.points = -self.priority
 
@@ -123,12 +123,18 @@ class Entry:
         """The last start in time; a gang whose nodes went away was in time once, and may start again at any time."""
         return None if self.moves else self.last_start
 
-    def _last_start(self, request: GangRequest) -> int | None:
-        """Return the last start that keeps both the window and the deadline, on the fastest accelerator."""
-        latest = or_none_us(request.latest_start)
-        if request.deadline is None:
+    def until_on(self, accelerator: str) -> int | None:
+        """Return the last start in time on an accelerator; None: any start is."""
+        if self.request.deadline is None or self.moves:
+            return self.latest
+        return self._start_by(self.limit_on(accelerator))
+
+    def _start_by(self, limit: int) -> int | None:
+        """Return the last start that keeps both the window and, with this walltime, the deadline."""
+        latest, deadline = or_none_us(self.request.latest_start), self.request.deadline
+        if deadline is None:
             return latest
-        in_time = to_us(request.deadline) - min(self.limit_on(name) for name in request.accelerators)
+        in_time = to_us(deadline) - limit
         return in_time if latest is None else min(latest, in_time)
 
     def limit_on(self, accelerator: str) -> int:
@@ -142,14 +148,6 @@ class Entry:
     def _paced(self, span: int, accelerator: str) -> int:
         speed = self.request.speed
         return span if not speed else max(1, round(span / speed.get(accelerator, 1.0)))
-
-    def until_on(self, accelerator: str) -> int | None:
-        """Return the last start in time on an accelerator; None: any start is."""
-        if self.request.deadline is None or self.moves:
-            return self.latest
-        in_time = to_us(self.request.deadline) - self.limit_on(accelerator)
-        latest = or_none_us(self.request.latest_start)
-        return in_time if latest is None else min(latest, in_time)
 
     def version(self) -> Version:
         """Return all that changes in the course of a reservation."""
