@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gangplan.reserve.admission.agenda import Agenda
-from gangplan.reserve.admission.book import Book, Outcome
+from gangplan.reserve.admission.book import Book, EntryChange
 from gangplan.reserve.admission.entry import Entry, Rank
 from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Undo
@@ -43,7 +43,7 @@ ROUNDS = 8
 class Decision:
     """What an admission changes: reservations, the last token given, and what the next admission has to look at."""
 
-    outcomes: tuple[Outcome, ...]
+    changes: tuple[EntryChange, ...]
     tokens: int
     agenda: Agenda
 
@@ -61,12 +61,12 @@ def decide(book: Book, now: int) -> Decision:
     """
     with book.trial():
         Admission(book, now).run()
-        return Decision(outcomes=book.outcomes(), tokens=book.tokens, agenda=book.agenda)
+        return Decision(changes=book.changes(), tokens=book.tokens, agenda=book.agenda)
 
 
 def commit(book: Book, decision: Decision) -> None:
     """Let a decision hold; the book must not have changed since."""
-    book.apply(decision.outcomes, decision.tokens, decision.agenda)
+    book.apply(decision.changes, decision.tokens, decision.agenda)
 
 
 def expire(book: Book, now: int) -> None:
