@@ -1,4 +1,4 @@
-"""Who gets slots, and when: `decide` on a book as it stands at a time, then `commit`.
+"""Who gets slots, and when: `decide` on a book at a moment, then `commit`.
 
     expire leases -> grant what is due -> move promises ahead -> in the line's order: grant now, or promise the earliest
     start, or preempt -> say why the others wait
@@ -180,10 +180,10 @@ class Admission:
 
 
 class Pass:
-    """One pass along a line, in the order of ranks, among those with promises.
+    """One pass along a line, in the order of ranks; those with promises have their turn among the others.
 
-    Where a gang without a promise comes before some who have one, these are lifted off the board, all at once, so that
-    it finds a place as though they had none. Each is put back in its turn, or, its slots gone, served again.
+    A gang without a promise is placed as though all promises of lower rank did not exist: they are lifted off the
+    board. Each is put back in its turn; if its slots are gone by then, the gang is served again.
     """
 
     def __init__(self, book: Book, now: int) -> None:
@@ -205,9 +205,9 @@ class Pass:
         return sorted(((agenda.rank_of(entry), entry) for entry in entries), key=lambda item: item[0])
 
     def serve(self, line: Line) -> dict[ReservationId, Entry]:
-        """Serve all in a line, and return those who wait on and do not know why yet.
+        """Serve all in a line, and return those who still wait and were not told why.
 
-        Most of a long line is skipped, as not fitting by its kind or quota. Nobody is unserved after this.
+        Most of a long line is skipped, since others of its kind did not fit. Nobody is unserved after this.
         """
         agenda = self._book.agenda
         walk = Walk(line, self._space, counts=self._counts)
@@ -281,12 +281,12 @@ class Pass:
             self._lifted = {entry.id: self._space.lift(entry) for _, entry in self._behind}
 
     def _note(self, entry: Entry) -> None:
-        """Note that it does not fit now, if it is for want of slots; what is free only shrinks while a pass goes on."""
+        """Remember that its kind does not fit now for lack of slots; within a pass the free slots only become fewer."""
         if entry.earliest <= self._now and self._quota_now(entry, all):
             self._failed[entry.kind] = min(entry.limit, self._failed.get(entry.kind, FOREVER))
 
     def _is_hopeless(self, entry: Entry) -> bool:
-        """Tell, from what is known already, that it cannot start now."""
+        """Tell whether it cannot start now, by its quota or since its kind did not fit before."""
         return entry.limit >= self._failed.get(entry.kind, FOREVER) or not self._quota_now(entry, any)
 
     def _quota_now(self, entry: Entry, of: Callable[[Iterable[bool]], bool]) -> bool:
