@@ -92,7 +92,7 @@ class Book:
         entry = self.live.pop(id, None)
         if entry is not None:
             self._unindex(entry)
-            self.agenda.unserved.discard(id)
+            self.agenda.forget(id)
             self.agenda.freed = True
 
     def granted(self) -> list[Entry]:
@@ -205,14 +205,14 @@ class Book:
             entry.granted, entry.hard_end = now, end
             entry.expires = min(end, now + (min(lasts, span_us(self.policy.claim)) if again else lasts))
             entry.promise = entry.reason = entry.retry = entry.guess = None
-        self.agenda.unserved.discard(entry.id)
+        self.agenda.forget(entry.id)
 
     def end(self, entry: Entry, state: ReservationState, at: int) -> None:
         """End a waiting or granted reservation, and free what it held."""
         with self._rewriting(entry):
             entry.state, entry.ended = state, at
             entry.promise = entry.reason = entry.leave = entry.guess = None
-        self.agenda.unserved.discard(entry.id)
+        self.agenda.forget(entry.id)
         self.agenda.freed = True
 
     def interrupt(self, entry: Entry) -> None:
@@ -254,12 +254,11 @@ class Book:
         """Promise a waiting gang a start; why it waits is then to be said anew."""
         if entry.promise is not None:
             self.agenda.lost.add(entry.id)
-        self.agenda.ranks.pop(entry.id, None)
         with self._rewriting(entry):
             entry.promise = promise
             entry.guess = entry.reason = None
             entry.first_eta = promise.start if entry.first_eta is None else entry.first_eta
-        self.agenda.unserved.discard(entry.id)
+        self.agenda.forget(entry.id)
 
     def withdraw(self, entry: Entry) -> None:
         """Take a promise back; the gang keeps the rank that it had for it until it is served."""

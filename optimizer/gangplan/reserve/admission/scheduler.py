@@ -106,7 +106,6 @@ class Admission:
     def __init__(self, book: Book, now: int) -> None:
         self._book = book
         self._now = now
-        self._unsaid: dict[ReservationId, Entry] = {}  # those who wait and were not told yet why
 
     def run(self) -> None:
         """Expire what is over, then grant or promise slots in the line's order.
@@ -114,6 +113,7 @@ class Admission:
         Where nothing became free, only the new and those who lost a promise are looked at.
         """
         book, agenda, now = self._book, self._book.agenda, self._now
+        untold: dict[ReservationId, Entry] = {}
         expire(book, now)
         spare_victims(book)  # before others are promised the slots of those who may stay
         self._keep_due()
@@ -124,11 +124,11 @@ class Admission:
                 self._move_ahead()
             elif not agenda.unserved:
                 break
-            self._unsaid |= Pass(book, now).serve(book.line if freed else self._unserved())
+            untold |= Pass(book, now).serve(book.line if freed else self._unserved())
         spare_victims(book)
         agenda.lost.clear()
         agenda.ranks = {id: rank for id, rank in agenda.ranks.items() if id in book.promised}
-        for entry in list((self._unsaid | book.changed).values()):
+        for entry in (untold | book.changed).values():
             if entry.state.waits and entry.reason is None:
                 give_reason(book, entry, now)
 

@@ -15,6 +15,14 @@ from itertools import accumulate
 
 from gangplan.reserve.policy.rules import ALL, Policy, Quota
 
+_DUST = 1e-6
+"""Tolerance in GPUs, since sums of fractions of GPUs are not exact."""
+
+
+def _exact(gpus: float) -> float:
+    """Round a sum of fractions of GPUs, so that adding and taking away the same leaves nothing."""
+    return round(gpus, 9)
+
 
 class Account:
     """GPUs in use over time: what runs counts from always to its end, what is promised from its start to its end."""
@@ -30,7 +38,7 @@ class Account:
 
     def hold(self, gpus: float, end: int) -> None:
         """Count GPUs (negative: no longer) until `end`."""
-        self._base += gpus
+        self._base = _exact(self._base + gpus)
         self._change(end, -gpus)
 
     def plan(self, gpus: float, start: int, end: int) -> None:
@@ -39,7 +47,7 @@ class Account:
         self._change(end, -gpus)
 
     def _change(self, at: int, by: float) -> None:
-        left = self._deltas.get(at, 0.0) + by
+        left = _exact(self._deltas.get(at, 0.0) + by)
         if left:
             self._deltas[at] = left
         else:
@@ -128,10 +136,6 @@ class Cohort:
         return next((at for at in sorted(ends) if self.allows(tenant, gpus, at, at + length)), None)
 
 
-_DUST = 1e-6
-"""Tolerance in GPUs, since sums of fractions of GPUs are not exact."""
-
-
 class Quotas:
     """The accounts of all tenants, and the limits that a policy sets on them."""
 
@@ -147,7 +151,7 @@ class Quotas:
     def hold(self, tenant: str, accelerator: str, gpus: float, end: int) -> None:
         """Count GPUs that a tenant holds (negative: no longer) until `end`."""
         used = self.used.setdefault(tenant, {})
-        used[accelerator] = used.get(accelerator, 0.0) + gpus
+        used[accelerator] = _exact(used.get(accelerator, 0.0) + gpus)
         for account in self._of(tenant, accelerator):
             account.hold(gpus, end)
 
