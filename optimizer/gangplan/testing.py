@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +34,21 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         """Move on instead of sleeping."""
         self.advance(timedelta(seconds=seconds))
+
+
+@contextmanager
+def fixed_clock(now: datetime = NOW) -> Generator[None]:
+    """Let the system's clock stand at `now`, for gangplan in this process and in the commands that it starts.
+
+    It is for what takes no clock of its own: a command, an operator, a pipeline's step. While it stands, no lease ends
+    and no wait times out.
+    """
+    before = os.environ.get("GANGPLAN_NOW", "")
+    os.environ["GANGPLAN_NOW"] = now.isoformat()
+    try:
+        yield
+    finally:
+        os.environ["GANGPLAN_NOW"] = before
 
 
 def a_request(key: str = "job", **changes: Any) -> GangRequest:

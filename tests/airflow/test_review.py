@@ -25,7 +25,7 @@ from gangplan.tables import EVENTS, JOBS, NODES, QUEUE, REQUESTS, conform, empty
 from gangplan.tracking import FORECAST, MODEL, Store, open_store, table_sha256
 from gangplan.types import Usage
 
-from ..conftest import NOW
+from gangplan.testing import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.present("what the killed held ends by itself")
 ROOT = Path(__file__).parents[2]
 
 
