@@ -72,7 +72,7 @@ def run(moment: str, tier: Tier, rest: list[str]) -> int:
     results.unlink(missing_ok=True)
     python = ROOT / ".envs" / tier.environment / "bin" / "python"
     ignored = () if moment == BUSY else (*(f"--ignore={name}" for name in LEFT_OUT), "-k", WITHOUT)
-    command = [str(python), "-m", "pytest", "-q", f"--junitxml={results}", *(rest or tier.arguments), *ignored]
+    command = ["nice", str(python), "-m", "pytest", "-q", f"--junitxml={results}", *(rest or tier.arguments), *ignored]
     environment = {**os.environ, "PYTHONHASHSEED": "0", **({} if moment == BUSY else faked(moment))}
     with busy() if moment == BUSY else nullcontext():
         ended = subprocess.run(

@@ -19,11 +19,11 @@ from benchmarks.parts.instances import instance
 from scipy.optimize import linprog
 
 from gangplan import plan
-from gangplan.plan.decomposition import Decomposition
 from gangplan.config import Settings
 from gangplan.plan.make import decide
 from gangplan.plan.problem import policy
 from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.solver.decomposition import Decomposition
 from gangplan.plan.solver.highs import Engine, compile_model
 from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
