@@ -96,7 +96,7 @@ def settings_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Setti
     home: Path = tmp_path_factory.mktemp("home")
 
     def make(**fields: Any) -> Settings:
-        return Settings(**{"home": home, "horizon_hours": 24, "mip_gap": 1e-3, **fields})
+        return Settings(**{"home": home, "horizon_hours": 24, "mip_gap": 1e-3, "time_limit_s": 600, **fields})
 
     return make
 

@@ -95,10 +95,11 @@ def test_work_that_asks_by_capability_runs_on_the_cheapest_that_can(
         make_pool("other", "trainium2", gpus_per_node=16, price_per_node_hour=36),  # 0.67 as fast: 27
     )
     asked = make_forecast({("ann", "throughput", "big"): [60.0] * 24}, now, (1.0,) * 5)
-    found = plan.solve(asked, Fleet(pools=pools), settings=settings_of(scenarios=1), policy=policy)
+    chosen = settings_of(scenarios=1, mip_gap=0.01)
+    found = plan.solve(asked, Fleet(pools=pools), settings=chosen, policy=policy)
     hours = dict(found.cost.select("pool", "node_hours").iter_rows())
     assert found.shortage["expected_gpus"].sum() == pytest.approx(0, abs=0.5)
     assert hours["other"] > 0
     assert hours["slow"] == hours["small"] == 0
-    none = plan.solve(asked, Fleet(pools=pools[2:3]), settings=settings_of(scenarios=1), policy=policy)
+    none = plan.solve(asked, Fleet(pools=pools[2:3]), settings=chosen, policy=policy)
     assert "no pool meets the need big: add one with b200, h200, h100" in plan.explain(none)

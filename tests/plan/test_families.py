@@ -183,8 +183,8 @@ def test_a_drought_of_spot_nodes_is_planned_for(
     fleet = Fleet(pools=(make_pool("spot", "h100", "spot", price_per_node_hour=8), make_pool("firm", "h100")))
     asked = make_forecast({("ann", "throughput", "h100"): [30.0] * 24}, now, CERTAIN)
     policy = PlanPolicy(spot_drought=SupplyRisk(share_of_paths=0.5, hours=24))
-    calm = decide(pose(asked, fleet, settings_of(scenarios=4)))[0]
-    problem = pose(asked, fleet, settings_of(scenarios=4), policy=policy)
+    calm = decide(pose(asked, fleet, settings_of(scenarios=4, mip_gap=0.01)))[0]
+    problem = pose(asked, fleet, settings_of(scenarios=4, mip_gap=0.01), policy=policy)
     dry = decide(problem)[0]
     struck = (problem.supply[:, 0] == 0).any(axis=1)
     assert struck.sum() == 2
