@@ -1,6 +1,7 @@
 """Run the test tiers, each in its environment, and name each with its count; a red or skipped one is never hidden.
 
-`python scripts/test_tiers.py [tier ...]` runs all, or those named. Exit code 1 when any tier fails or runs no test.
+`python scripts/test_tiers.py [--long] [tier ...]` runs all, or those named; with `--long` only the tests that search,
+and for long (`tests/effort.py`). Exit code 1 when any tier fails or runs no test.
 The ten slowest tests are named at the end. The servers of the cluster tier are built, when they are not yet, beside
 the other tiers and at a lower priority.
 """
@@ -13,9 +14,9 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,7 @@ class Tier:
     environment: str
     arguments: tuple[str, ...]
     missing: Callable[[], str] = lambda: ""
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def no_cluster() -> str:
@@ -64,6 +66,14 @@ TIERS = (
 )
 
 
+LONG_TIERS = ["core", "cluster"]
+
+
+def searching(tier: Tier) -> Tier:
+    """Return a tier's tests that search, which then do so for long."""
+    return replace(tier, arguments=(*tier.arguments, "-m", "searches"), environ={"GANGPLAN_TEST_LONG": "1"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Count:
     """What a tier's tests came to."""
@@ -86,12 +96,14 @@ class Count:
 def main(wanted: list[str]) -> int:
     """Run the tiers that were asked for and print the table."""
     known = [tier.name for tier in TIERS]
+    long = "--long" in wanted
+    wanted = [name for name in wanted if name != "--long"] or (LONG_TIERS if long else known)
     for name in wanted:
         if name not in known:
             print(f"error: tier: {name!r} is unknown: use one of {', '.join(known)}", file=sys.stderr)
             return 2
     RESULTS.mkdir(parents=True, exist_ok=True)
-    tiers = [tier for tier in TIERS if not wanted or tier.name in wanted]
+    tiers = [searching(tier) if long else tier for tier in TIERS if tier.name in wanted]
     beside = len(tiers) > 1 and any(tier.name == "cluster" for tier in tiers)
     with building() if beside else nullcontext():
         counts = [run(tier) for tier in tiers]
@@ -158,7 +170,9 @@ def run(tier: Tier) -> Count:
     if tier.name == "cluster":
         wait_for_build()
     started = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "0"}, check=False).returncode
+    code = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "0", **tier.environ}, check=False
+    ).returncode
     return read(tier, results, code, time.monotonic() - started)
 
 

@@ -14,10 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
 from gangplan.testing import NOW
+from tests import effort  # noqa: F401 - it registers the profile
 
 if TYPE_CHECKING:
     from gangplan.tracking import Store
@@ -26,8 +28,10 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the markers, and Hypothesis's settings."""
     config.addinivalue_line("markers", "present(why): the test uses the machine's clock, for this reason")
+    config.addinivalue_line("markers", "searches: the test tries far more cases in `make test-long`")
+    hypothesis.settings.load_profile("tests")
 
 
 @pytest.hookimpl(tryfirst=True)

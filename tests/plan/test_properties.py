@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from gangplan.config import Settings
 from gangplan.plan.answer.result import to_plan
@@ -21,7 +22,6 @@ from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 NEAR = 1e-4
 HOURS = 6
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(solution: Solution) -> None:
@@ -171,7 +171,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds())
 def test_every_plan_keeps_every_constraint_and_adds_up(
     world: dict[str, Any],
@@ -204,7 +204,7 @@ def service(problem: Problem) -> tuple[float, float]:
     return solution.found.objective - spent - 100.0 * over, solution.found.objective
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds(), more=st.floats(1.05, 3))
 def test_more_budget_never_costs_service(
     world: dict[str, Any],
@@ -232,7 +232,7 @@ def test_more_budget_never_costs_service(
     assert wide[0] <= tight[0] + near or wide[1] >= tight[1] - near
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds(), extra=pools())
 def test_another_pool_never_makes_the_plan_dearer(
     world: dict[str, Any],
