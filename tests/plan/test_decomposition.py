@@ -7,8 +7,8 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from benchmarks.parts.instances import instance
 from tests.effort import effort
+from tests.plan.instances import instance
 
 from gangplan.plan.model.program import build, build_recourse
 from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+from tests.plan.builders import settings_of
 
-from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.problem import pose
 from gangplan.plan.questions.whatif import Solved, WhatIf, apply, side_by_side
@@ -17,7 +15,7 @@ from gangplan.types import Fleet, Forecast
 
 
 @pytest.fixture(scope="module")
-def solved(sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]) -> Solved:
+def solved(sample_forecast: Forecast, sample_fleet: Fleet) -> Solved:
     """Two days of the sample, solved."""
     search = Search(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=4, mip_gap=0.01)))
     return Solved.from_search(search, search.run(no_progress))

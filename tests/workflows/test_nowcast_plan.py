@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.command import Call, caller
-from tests.plan.conftest import pool
+from tests.plan.builders import pool_of
 
 from gangplan import cycle, plan
 from gangplan.config import Settings, write_fleet
@@ -18,7 +18,7 @@ from gangplan.tracking import open_store
 from gangplan.types import Fleet, Plan
 
 HOURS = 1000
-FLEET = Fleet(pools=(pool("main", "h100", min_nodes=0, max_nodes=40, lead_time_hours=1),), nodes={"main": 6})
+FLEET = Fleet(pools=(pool_of("main", "h100", min_nodes=0, max_nodes=40, lead_time_hours=1),), nodes={"main": 6})
 
 
 def demand() -> np.ndarray:
