@@ -43,6 +43,14 @@ LEFT_OUT = {
 """What libfaketime itself disturbs, and why; what needs PostgreSQL in other files is left out by its parameter."""
 
 WITHOUT = "not postgresql"
+SLEEP = """# libfaketime refuses Python's own sleep (clock_nanosleep to a moment): this one waits for nothing, as long.
+import select
+import time
+
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+"""Read by every Python process while the clock is set."""
+
 LIBRARY = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketime.so.1"
 PICKED = ("core", "airflow", "kfp", "docs")
 
@@ -94,7 +102,11 @@ def run(moment: str, tier: Tier, rest: list[str]) -> int:
 def faked(moment: str) -> Mapping[str, str]:
     """Return the environment in which it is that moment now, in a zone whose clocks change."""
     ahead = datetime.fromisoformat(MOMENTS[moment]) - datetime.now(UTC)
+    folder = RESULTS / "faked"
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(SLEEP)
     return {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
         "LD_PRELOAD": str(LIBRARY),
         "FAKETIME": f"{ahead.total_seconds():+.0f}s",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
