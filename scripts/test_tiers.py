@@ -26,6 +26,9 @@ from tests.cluster.servers import build  # noqa: E402 - found by the line above
 
 RESULTS = ROOT / ".run" / "tests"
 SLOWEST = 10
+WORKERS = str(min(8, 1 + (os.cpu_count() or 2)))
+"""One more than there are cores: tests often wait for a process, a lease or a server."""
+
 BUILD = ("nice", "-n", "10", sys.executable, "-m", "tests.cluster.servers", "--build")
 
 
@@ -52,11 +55,16 @@ TIERS = (
     Tier(
         name="core",
         environment="core",
-        arguments=("tests", *(f"--ignore=tests/{other}" for other in ("airflow", "kfp", "docs", "cluster")), "-n", "2"),
+        arguments=(
+            "tests",
+            *(f"--ignore=tests/{other}" for other in ("airflow", "kfp", "docs", "cluster")),
+            "-n",
+            WORKERS,
+        ),
     ),
-    Tier(name="airflow", environment="airflow", arguments=("tests/airflow", "-n", "2")),
-    Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", "2")),
-    Tier(name="docs", environment="core", arguments=("tests/docs", "-n", "2")),
+    Tier(name="airflow", environment="airflow", arguments=("tests/airflow", "-n", WORKERS)),
+    Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", WORKERS)),
+    Tier(name="docs", environment="core", arguments=("tests/docs", "-n", WORKERS)),
     Tier(
         name="cluster",
         environment="core",
