@@ -80,18 +80,16 @@ def run(moment: str, tier: Tier, rest: list[str]) -> int:
     results.unlink(missing_ok=True)
     python = ROOT / ".envs" / tier.environment / "bin" / "python"
     ignored = () if moment == BUSY else (*(f"--ignore={name}" for name in LEFT_OUT), "-k", WITHOUT)
-    command = ["nice", str(python), "-m", "pytest", "-q", f"--junitxml={results}", *(rest or tier.arguments), *ignored]
+    lower = ("nice",) if moment == BUSY else ()
+    command = [*lower, str(python), "-m", "pytest", "-q", f"--junitxml={results}", *(rest or tier.arguments), *ignored]
     environment = {**os.environ, "PYTHONHASHSEED": "0", **({} if moment == BUSY else faked(moment))}
     with busy() if moment == BUSY else nullcontext():
-        ended = subprocess.run(
-            ["nice", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
+        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     cases = list(ET.parse(results).iter("testcase")) if results.exists() else []  # noqa: S314 - our own file
     bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     good = ended.returncode == 0 and cases
-    print(
-        f"{'ok    ' if good else 'FAILED'} {moment:9} {tier.name:8} {len(cases)} tests, {len(bad)} failed", flush=True
-    )
+    mark = "ok    " if good else "FAILED"
+    print(f"{mark} {moment:9} {tier.name:8} {len(cases)} tests, {len(bad)} failed", flush=True)
     for case in bad:
         print(f"         {case.get('classname')}::{case.get('name')}")
     if not good and not bad:
