@@ -48,7 +48,7 @@ rooms: $(ENVS)/core/.ready ## Draw the rooms anew from the imports: docs/rooms.m
 
 .PHONY: docs
 docs: $(ENVS)/docs/.ready ## The pages and the API reference as a site, into .run/site; fails on a broken link
-	@$(ENVS)/docs/bin/mkdocs build -q --strict -d .run/site
+	@NO_MKDOCS_2_WARNING=1 $(ENVS)/docs/bin/mkdocs build -q --strict -d .run/site
 	@echo "docs: .run/site/index.html"
 
 .PHONY: bench
