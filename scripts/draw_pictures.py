@@ -96,7 +96,9 @@ def rules(palette: dict[str, str]) -> str:
         f".{role}{{fill:{palette[role]};stroke:{palette[role]}}}" for role in ("c0", "c1", "c2", "c3", "done")
     )
     ink, muted = palette["ink"], palette["muted"]
-    plain = f"text,.head{{fill:{ink}}}.small{{fill:{muted}}}line,.curve{{stroke:{muted}}}.stop{{stroke:{palette['mark']}}}"
+    plain = (
+        f"text,.head{{fill:{ink}}}.small{{fill:{muted}}}line,.curve{{stroke:{muted}}}.stop{{stroke:{palette['mark']}}}"
+    )
     return f".card{{fill:{palette['surface']};stroke:{palette['grid']}}}{named}{plain}"
 
 

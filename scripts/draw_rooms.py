@@ -120,7 +120,7 @@ def page(rooms: Rooms) -> str:
     lines = [
         "# The rooms",
         "",
-        "`make rooms` writes this page from the imports and from the first sentence of each package. `make lint` fails when",
+        "`make rooms` writes this page from the imports and the first sentence of each package. `make lint` fails when",
         "it is out of date. [Architecture](architecture.md) has the drawing and explains it.",
     ]
     for title, members in sections(rooms):
