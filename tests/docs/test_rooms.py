@@ -1,4 +1,4 @@
-"""The drawing of the rooms says what the imports say, leaves out what a longer way implies, and notices when it is old."""
+"""The rooms are drawn as the imports say, without arrows that a longer way implies, and an old drawing is noticed."""
 
 from __future__ import annotations
 
