@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks._figures import ROOT, Figure, report
-from gangplan import cycle, overview, start
+from benchmarks.parts.figures import ROOT, Figure, report
+from gangplan import cycle
 from gangplan.config import load_settings
+from gangplan.workflows import first_home, reports
 
 Result = TypeVar("Result")
 OPENB = ROOT.parent / "shared" / "data" / "openb" / "pods.csv.gz"
@@ -33,11 +34,11 @@ def measure(name: str, source: str, home: Path) -> list[Figure]:
     """Run each stage once on that source."""
     settings = load_settings(home=home)
     _, ingest_s = timed(lambda: cycle.ingest(settings, source))
-    start.ensure_fleet(settings)
+    first_home.ensure_fleet(settings)
     training, train_s = timed(lambda: cycle.train(settings))
     plan, plan_s = timed(lambda: cycle.make_plan(settings))
     _, learn_s = timed(lambda: cycle.learn(settings))
-    _, report_s = timed(lambda: overview.write_report(settings))
+    _, report_s = timed(lambda: reports.write_report(settings))
     naive = f"seasonal naive {training.naive_wql:.2f}"
     return [
         Figure(name=f"{name}_ingest_s", value=ingest_s, unit="s"),

@@ -30,13 +30,13 @@ from rich.progress import track
 from rich.table import Table
 from statsforecast.models import MSTL, AutoETS, AutoTheta
 
-from benchmarks import _minutes, _registry_costs, _spikes, _totals, _traces
-from benchmarks._figures import Figure, report, write
-from benchmarks._traces import Trace
-from gangplan.forecast import model, naive
-from gangplan.forecast.arrays import Floats, tidy
-from gangplan.forecast.metrics import pinball
-from gangplan.forecast.panel import Panel
+from benchmarks.parts import minutes, registry_costs, spikes, totals, traces
+from benchmarks.parts.figures import Figure, report, write
+from benchmarks.parts.traces import Trace
+from gangplan.forecast.evaluation.metrics import pinball
+from gangplan.forecast.models import demand, naive
+from gangplan.forecast.series.arrays import Floats, tidy
+from gangplan.forecast.series.panel import Panel
 from gangplan.tables import EVENTS, empty
 from gangplan.types import QUANTILES
 
@@ -52,7 +52,7 @@ Forecaster = Callable[[Panel, int], Floats]
 
 def gangplan(known: Panel, horizon: int) -> Floats:
     """Fit and ask the product's model."""
-    return model.fit(known, horizon, seed=7).quantiles(known, horizon)[0][0]
+    return demand.fit(known, horizon, seed=7).quantiles(known, horizon)[0][0]
 
 
 def classical(make: Callable[[], MSTL | AutoETS | AutoTheta]) -> Forecaster:
@@ -151,8 +151,8 @@ def accuracy(trace: Trace) -> list[Figure]:
 def elsewhere() -> list[Figure]:
     """Print how all do on series that nothing was chosen on; give our loss as a share of the best peer's."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in FORECASTERS}
-    for series in track(_traces.OTHERS, description="others", transient=True):
-        windows = _traces.elsewhere(series)
+    for series in track(traces.OTHERS, description="others", transient=True):
+        windows = traces.elsewhere(series)
         came = np.concatenate([one.came for one in windows])
         for name, forecaster in FORECASTERS.items():
             said = [forecaster(one.panel.until(origin), one.horizon) for one in windows for origin in one.origins]
@@ -161,7 +161,7 @@ def elsewhere() -> list[Figure]:
     loss = {name: np.array(rows) for name, rows in found.items()}
     share = {name: np.exp(np.log(loss[OURS] / rows).mean(axis=0)) for name, rows in loss.items()}
     table = Table(title="other series, later half, WQL 72 h; 8 origins each", title_justify="left")
-    for column in ("forecast", *_traces.OTHERS, "ours / its, 24 h", "72 h"):
+    for column in ("forecast", *traces.OTHERS, "ours / its, 24 h", "72 h"):
         table.add_column(column)
     for name, rows in loss.items():
         table.add_row(name, *(f"{one:.2f}" for one in rows[:, 1]), *(f"{one:.2f}" for one in share[name]))
@@ -229,7 +229,7 @@ def timed_fit(series: int, cores: int) -> tuple[float, float]:
     with _cores(cores):
         panel = telemetry(series)
         begin = time.perf_counter()
-        model.fit(panel, 72, seed=7)
+        demand.fit(panel, 72, seed=7)
         return time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -283,15 +283,15 @@ def cost() -> list[Figure]:
 
 
 PARTS: dict[str, tuple[Path | None, Callable[[], list[Figure]]]] = {
-    **{name: (_traces.DATA, partial(lambda name: accuracy(_traces.read(name)), name)) for name in _traces.NAMES},
-    "spikes": (_traces.DATA, _spikes.figures),
-    "minutes": (_traces.DATA, _minutes.figures),
-    "totals": (_traces.DATA, _totals.figures),
-    "others": (_traces.ELSEWHERE, elsewhere),
+    **{name: (traces.DATA, partial(lambda name: accuracy(traces.read(name)), name)) for name in traces.NAMES},
+    "spikes": (traces.DATA, spikes.figures),
+    "minutes": (traces.DATA, minutes.figures),
+    "totals": (traces.DATA, totals.figures),
+    "others": (traces.ELSEWHERE, elsewhere),
     "training": (None, cost),
-    "forecasting": (None, lambda: _registry_costs.forecasting(telemetry(200))),
-    "reading": (None, _registry_costs.reading),
-    "server": (None, _registry_costs.serving),
+    "forecasting": (None, lambda: registry_costs.forecasting(telemetry(200))),
+    "reading": (None, registry_costs.reading),
+    "server": (None, registry_costs.serving),
 }
 """Each part by itself: the folder that it needs, and what gives its figures."""
 

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from benchmarks import _clients
-from benchmarks._databases import databases
-from benchmarks._figures import Figure, report
-from benchmarks._floor import Course, floor_of
-from benchmarks._idle import CLIENTS as IDLE_CLIENTS
-from benchmarks._idle import idle_share
-from benchmarks._kueue_load import BASELINE, LARGE_SCALE, MS, Load, gangs_of, out_of_step
-from benchmarks._ticks import Size, ticks_at
-from benchmarks._virtual import virtual_course
+from benchmarks.parts import clients
+from benchmarks.parts.databases import databases
+from benchmarks.parts.figures import Figure, report
+from benchmarks.parts.floor import Course, floor_of
+from benchmarks.parts.idle import CLIENTS as IDLE_CLIENTS
+from benchmarks.parts.idle import idle_share
+from benchmarks.parts.kueue_load import BASELINE, LARGE_SCALE, MS, Load, gangs_of, out_of_step
+from benchmarks.parts.ticks import Size, ticks_at
+from benchmarks.parts.virtual import virtual_course
 from gangplan.reserve import open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import PodSet, ReservationState
@@ -52,11 +52,11 @@ SIZES = {
 def course_through(url: str, load: Load) -> tuple[Course, tuple[float, float]]:
     """Return the course of a load through a ledger, and its latencies; what the ledger says of it is checked."""
     with open_ledger(url) as ledger:
-        _clients.prepare(ledger, load)
-    seen = _clients.drive(url, load, processes=PROCESSES)
+        clients.prepare(ledger, load)
+    seen = clients.drive(url, load, processes=PROCESSES)
     with open_ledger(url) as ledger:
-        _clients.check(ledger, load)
-    return _clients.course_of(seen), _clients.latency_of(seen)
+        clients.check(ledger, load)
+    return clients.course_of(seen), clients.latency_of(seen)
 
 
 def baseline(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:

@@ -22,15 +22,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import _peers
-from benchmarks._figures import Figure, report
-from benchmarks._instances import SIZES, growth, inputs, instance, settings_of
+from benchmarks.parts import peers
+from benchmarks.parts.figures import Figure, report
+from benchmarks.parts.instances import SIZES, growth, inputs, instance, settings_of
 from gangplan import plan
-from gangplan.plan.alternatives import GREEDY, MEAN, PLAN, REACTIVE, Alternative, compare
-from gangplan.plan.handover import Engine, compile_model
-from gangplan.plan.model import build
-from gangplan.plan.search import Found, Search
-from gangplan.plan.whatif import Solved, WhatIf
+from gangplan.plan.model.program import build
+from gangplan.plan.questions.alternatives import GREEDY, MEAN, PLAN, REACTIVE, Alternative, compare
+from gangplan.plan.questions.whatif import Solved, WhatIf
+from gangplan.plan.solver.highs import Engine, compile_model
+from gangplan.plan.solver.search import Found, Search
 from gangplan.progress import no_progress
 from gangplan.tracking import Store
 
@@ -132,11 +132,11 @@ def beside_peers() -> list[tuple[str, float, float]]:
     """Seconds and price of gangplan, CBC and SCIP on M72, whole model from an MPS file, one per cent asked."""
     ours = searched("M72", 1)
     with tempfile.TemporaryDirectory() as folder:
-        path = _peers.write_mps(instance("M72"), Path(folder) / "m72.mps")
+        path = peers.write_mps(instance("M72"), Path(folder) / "m72.mps")
         return [
             ("gangplan", ours[0], ours[2]),
-            ("CBC", *_peers.cbc(path, 0.01, PEER_LIMIT_S)),
-            ("SCIP", *_peers.scip(path, 0.01, PEER_LIMIT_S)),
+            ("CBC", *peers.cbc(path, 0.01, PEER_LIMIT_S)),
+            ("SCIP", *peers.scip(path, 0.01, PEER_LIMIT_S)),
         ]
 
 

@@ -26,19 +26,19 @@ def gangplan_watch() -> None:
     @task
     def settle() -> str:
         """Record, forecast in the shadow, decide."""
-        from gangplan import lifecycle
         from gangplan.config import load_settings
+        from gangplan.workflows import models
 
-        decided = lifecycle.watch(load_settings())
+        decided = models.watch(load_settings())
         return "nothing was due" if decided is None else f"version {decided.version} {decided.action}: {decided.why}"
 
     @task(outlets=[Asset("gangplan_challenger")])
     def needs_a_person() -> str:
         """Tell `gangplan_review` of a version that waits for a person, once; without one, this is skipped."""
-        from gangplan import lifecycle
         from gangplan.config import load_settings
+        from gangplan.workflows import models
 
-        waiting = lifecycle.questions(load_settings())
+        waiting = models.questions(load_settings())
         if not waiting:
             raise AirflowSkipException("nobody has to be asked")
         return waiting[0]

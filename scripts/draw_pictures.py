@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from gangplan.report.colours import DARK, LIGHT
+from gangplan.pages.colours import DARK, LIGHT
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 WIDTH = 680

@@ -32,7 +32,8 @@ from rich.markup import escape
 from run_home import HOME, LOG, LOGS, ROOT, hermetic, one_at_a_time, prepare, quiet, start_over
 from run_processes import MARK, end_leftovers, services
 
-from gangplan import errors, reserve, show
+from gangplan import errors, reserve
+from gangplan.cli import screen
 from gangplan.config import Settings, load_settings
 from gangplan.errors import GangplanError, InputError
 
@@ -240,7 +241,7 @@ def table(settings: Settings, ran: dict[str, Ran]) -> RenderableType:
     ]
     trainings = ran["example_reserved_training"]
     why = [f"second: {escape(trainings.said['second.reserve']['waited_because'] or 'did not wait')}"]
-    return Group(show.fields("The cycle", pairs), reservations(settings, trainings.run_id), *why)
+    return Group(screen.fields("The cycle", pairs), reservations(settings, trainings.run_id), *why)
 
 
 def reservations(settings: Settings, run_id: str) -> RenderableType:
@@ -256,7 +257,7 @@ def reservations(settings: Settings, run_id: str) -> RenderableType:
         )
         for row in found
     ]
-    return show.table("Reservations", ("training", "GPUs", "waited", "foretold at most"), rows)
+    return screen.table("Reservations", ("training", "GPUs", "waited", "foretold at most"), rows)
 
 
 if __name__ == "__main__":

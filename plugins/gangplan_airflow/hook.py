@@ -11,9 +11,9 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from sqlalchemy import URL
 
+from gangplan.client.lease import Held, hold
 from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError
-from gangplan.hold import Held, hold
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import ReservationId, Token
 

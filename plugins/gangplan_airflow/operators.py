@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
+from gangplan.client.attempts import give_back, submit, take_up
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
-from gangplan.steps import give_back, submit, take_up
 from gangplan.types import Reservation, ReservationId, ReservationState
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.request import Span, key_template, read_request, read_span
 from gangplan_airflow.trigger import GangGrantedTrigger
-from gangplan_airflow.waiting import slots, words
+from gangplan_airflow.words import slots, words
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

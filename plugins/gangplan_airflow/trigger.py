@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from gangplan.client.attempts import give_back, patience
 from gangplan.clock import parse_utc, system_clock
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger
-from gangplan.steps import give_back, patience
 from gangplan.types import Reservation, ReservationId
 from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.shared import news_of
-from gangplan_airflow.waiting import words
+from gangplan_airflow.news import news_of
+from gangplan_airflow.words import words
 
 AGAIN_S = 5.0
 """A ledger that cannot be opened is tried again after so many seconds."""

@@ -19,13 +19,13 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import DagRunState, TaskInstanceState
 
+from gangplan.client.attempts import give_back, submit
 from gangplan.clock import system_clock
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
-from gangplan.steps import give_back, submit
 from gangplan.testing import a_request
 from gangplan.types import Level, NodeState, PodSet, Reservation, ReservationState, Topology, WorkloadClass
-from gangplan_airflow import shared
+from gangplan_airflow import news
 from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
 from gangplan_airflow.trigger import GangGrantedTrigger
 
@@ -271,7 +271,7 @@ def test_many_deferred_tasks_share_one_thread(ledger: Ledger, take_all: TakeAll)
     events = asyncio.run(follow_all([trigger_of(row, until) for row in waiting], end_all))
     assert sorted(event.payload["reservation_id"] for event in events) == sorted(row.id for row in waiting)
     assert len(threads) == 1
-    assert shared._open == {}
+    assert news._open == {}
     assert ledger.get(holder.id).state is ReservationState.GRANTED
     assert not [thread for thread in threading.enumerate() if thread.name in threads and thread not in before]
 

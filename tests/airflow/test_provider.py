@@ -11,14 +11,14 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import BaseHook
 
+from gangplan.client.attempts import submit
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.reserve import Ledger
-from gangplan.steps import submit
 from gangplan.testing import a_request
 from gangplan.types import ReservationState
 from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.waiting import slots
+from gangplan_airflow.words import slots
 
 
 def connection(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:

@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 
 from gangplan import forecast
 from gangplan.config import load_settings
-from gangplan.forecast import registry
+from gangplan.forecast.registry import model_versions
 from gangplan.tables import EVENTS, JOBS, NODES, QUEUE, REQUESTS, conform, empty
 from gangplan.tracking import FORECAST, MODEL, Store, open_store, table_sha256
 from gangplan.types import Usage
@@ -118,7 +118,7 @@ def test_a_person_decides_in_airflow(dag: DAG, web: TestClient, store: Store, tm
     assert asked["subject"] == "Demand model: may version 2 steer?"
     assert "its loss is" in asked["body"]
     assert (tmp_path / "review" / "version-2.html").exists()
-    assert registry.alias(store, "champion") == "2"
+    assert model_versions.alias(store, "champion") == "2"
     last = forecast.history(store)[-1]
     assert (last.action, last.by, last.why) == ("approved", "admin (Airflow)", "fits the weekend")
 
@@ -128,5 +128,5 @@ def test_a_person_decides_in_airflow(dag: DAG, web: TestClient, store: Store, tm
     state, tasks, _ = answered(dag, web, "Reject", "")
     assert (state, tasks["heard"], tasks["carry_out"]) == ("success", "skipped", "success")
     assert forecast.show_version(store, str(first.version)).rejected == "no reason was given"
-    assert registry.alias(store, "champion") == "2"
+    assert model_versions.alias(store, "champion") == "2"
     assert store.runs(FORECAST, {"kind": "training"}, limit=9)

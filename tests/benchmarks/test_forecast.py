@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks._figures import Figure
 from benchmarks.forecast import overall
+from benchmarks.parts.figures import Figure
 
 
 def test_overall_coverage_is_the_worst_traces() -> None:

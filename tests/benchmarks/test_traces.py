@@ -6,14 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from benchmarks import _instances, _traces
+from benchmarks.parts import instances, traces
 
 
-@pytest.mark.skipif(not _traces.ELSEWHERE.exists(), reason="other series: `make .envs/traces/.ready` unpacks them")
-@pytest.mark.parametrize("name", _traces.OTHERS)
+@pytest.mark.skipif(not traces.ELSEWHERE.exists(), reason="other series: `make .envs/traces/.ready` unpacks them")
+@pytest.mark.parametrize("name", traces.OTHERS)
 def test_series_from_elsewhere_are_whole(name: str) -> None:
     """Each window has its 29 days, each hour a number, and its two origins end with it."""
-    windows = _traces.elsewhere(name)
+    windows = traces.elsewhere(name)
     assert len(windows) == 4
     assert all(one.panel.values.shape == (1, 696) for one in windows)
     assert all(np.isfinite(one.panel.values).all() and one.panel.values.min() >= 0 for one in windows)
@@ -21,8 +21,8 @@ def test_series_from_elsewhere_are_whole(name: str) -> None:
     assert all(before.panel.end <= after.panel.start for before, after in pairwise(windows))
 
 
-@pytest.mark.skipif(not _traces.DATA.exists(), reason="the public traces are not beside the project")
+@pytest.mark.skipif(not traces.DATA.exists(), reason="the public traces are not beside the project")
 def test_the_instances_are_as_uncertain_as_openb() -> None:
     """The width of their quantiles is measured, not chosen."""
-    measured = _traces.day_ahead(_traces.read("openb"), [0.1, 0.5, 0.9, 0.95, 0.99])
-    assert list(_instances.SPREAD) == pytest.approx(list(measured), abs=0.006)
+    measured = traces.day_ahead(traces.read("openb"), [0.1, 0.5, 0.9, 0.95, 0.99])
+    assert list(instances.SPREAD) == pytest.approx(list(measured), abs=0.006)

@@ -17,8 +17,8 @@ import pytest
 
 from gangplan.errors import NotFoundError
 from gangplan.kube.api import Api, connect
-from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
+from gangplan.reserve.kueue.objects import names
 from tests.cluster.servers import build, fleet
 from tests.cluster.servers.cluster import Cluster, Options
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gangplan.reserve.kueue import names
+from gangplan.reserve.kueue.objects import names
 from tests.cluster.servers.fleet import GPU, TOLERATION
 
 Object = dict[str, Any]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gangplan import terminal
+from gangplan.cli import terminal
 from gangplan.tracking import Store
 from gangplan.types import ReservationState
 from tests.cluster.conftest import Space, until

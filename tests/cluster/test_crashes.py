@@ -16,8 +16,8 @@ import pytest
 
 from gangplan.errors import GangplanError, UnavailableError
 from gangplan.kube.api import GoneError
-from gangplan.reserve.kueue.claim import claim_from
 from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.objects.claim import claim_from
 from gangplan.testing import a_request
 from gangplan.types import PodSet, Reservation, ReservationState
 from tests.cluster.conftest import Space, until

@@ -12,8 +12,9 @@ import yaml
 
 from gangplan.errors import InputError, NotFoundError, StaleTokenError
 from gangplan.kube.api import RejectedError
-from gangplan.reserve.kueue import adoption, names
-from gangplan.reserve.kueue.claim import claim_from
+from gangplan.reserve.kueue.jobs import adoption
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.claim import claim_from
 from gangplan.testing import a_request
 from gangplan.types import Level, Limit, PodSet, ReservationState, Topology
 from tests.cluster.conftest import Object, Space, until

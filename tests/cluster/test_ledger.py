@@ -16,10 +16,10 @@ from gangplan.errors import (
     UnsupportedError,
     WaitTimeoutError,
 )
-from gangplan.reserve.kueue import names, picture
-from gangplan.reserve.kueue.claim import claim_from
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.record import Records
+from gangplan.reserve.kueue.objects import names, picture
+from gangplan.reserve.kueue.objects.claim import claim_from
+from gangplan.reserve.kueue.objects.record import Records
 from gangplan.reserve.moments import to_us
 from gangplan.testing import a_request
 from gangplan.types import Limit, PodSet, Reservation, ReservationId, ReservationState, Token

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from gangplan.errors import ForbiddenError
+from gangplan.kube.access import manifests, rights
 from gangplan.kube.api import Api, connect
-from gangplan.kube.manifests import manifests, rights
-from gangplan.reserve.kueue import adoption, names
 from gangplan.reserve.kueue.doctor import BAD, GOOD, NOTE, examine
+from gangplan.reserve.kueue.jobs import adoption
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
+from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
 from gangplan.types import ReservationId, ReservationState
 from tests.cluster.conftest import Space, until

@@ -13,8 +13,8 @@ import pytest
 from hypothesis.stateful import invariant
 
 from gangplan.kube.api import connect
-from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
+from gangplan.reserve.kueue.objects import names
 from gangplan.types import GangRequest, Limit, Placement, Reservation, ReservationState
 from tests.cluster import differences
 from tests.cluster.conftest import Space, until

@@ -7,12 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from gangplan import steps
+from gangplan.client import attempts
+from gangplan.client.lease import hold
 from gangplan.errors import InputError, StaleTokenError
-from gangplan.hold import hold
-from gangplan.reserve.kueue import adoption, names
-from gangplan.reserve.kueue.beside import run_beside
+from gangplan.reserve.kueue.jobs import adoption
+from gangplan.reserve.kueue.jobs.beside import run_beside
 from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
 from gangplan.types import Level, PodSet, Reservation, ReservationState, Token, Topology
 from tests.cluster.conftest import Object, Space, until
@@ -94,13 +95,13 @@ def test_what_is_handed_out_names_the_flavor_and_the_workload(space: Space, queu
 def test_a_pipelines_step_is_safe_to_retry_and_gives_everything_back(ledger: KueueLedger, space: Space) -> None:
     """What the Airflow operator and the KFP component do: the same reservation on a retry, a new one on a new run."""
     until_then = space.clock() + timedelta(minutes=10)
-    first = steps.submit(ledger, a_request("step"), until_then)
-    assert steps.submit(ledger, a_request("step"), until_then).id == first.id
+    first = attempts.submit(ledger, a_request("step"), until_then)
+    assert attempts.submit(ledger, a_request("step"), until_then).id == first.id
     with hold(ledger, first.id, first.token or Token(0), clock=space.clock) as held:
         held.check()
-    assert [one.state for one in steps.give_back(ledger, "step")] == [ReservationState.RELEASED]
-    assert steps.give_back(ledger, "step") == []
-    again = steps.submit(ledger, a_request("step"), until_then)
+    assert [one.state for one in attempts.give_back(ledger, "step")] == [ReservationState.RELEASED]
+    assert attempts.give_back(ledger, "step") == []
+    again = attempts.submit(ledger, a_request("step"), until_then)
     assert again.request.request_key == "step#2"
     assert again.state is GRANTED
 

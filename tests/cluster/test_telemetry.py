@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gangplan.clock import system_clock
-from gangplan.reserve.kueue import adoption
-from gangplan.telemetry.cluster import read_cluster
+from gangplan.reserve.kueue.jobs import adoption
+from gangplan.telemetry.sources.kubernetes import read_cluster
 from gangplan.testing import a_request
 from gangplan.types import PodSet
 from tests.cluster.conftest import Space, until

@@ -17,7 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from gangplan.errors import InputError, NoRoomError, StaleTokenError
 from gangplan.reserve import Ledger
-from gangplan.reserve.policy import Policy, Preemption, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import (
     GangRequest,

@@ -13,10 +13,10 @@ import pytest
 from gangplan.errors import GangplanError, KeyConflictError, UnavailableError
 from gangplan.reserve import open_ledger
 from gangplan.reserve.codec import id_of, request_text
-from gangplan.reserve.commands import Command
-from gangplan.reserve.leading import DEAD_AFTER, LINGER
+from gangplan.reserve.commands.gang import Command
 from gangplan.reserve.opening import open_store
-from gangplan.reserve.sql import PENDING, SqlStore
+from gangplan.reserve.stores.sql.leading import DEAD_AFTER, LINGER
+from gangplan.reserve.stores.sql.store import PENDING, SqlStore
 from gangplan.testing import FakeClock, a_calendar, a_request
 from gangplan.types import Reservation
 

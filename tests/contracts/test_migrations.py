@@ -14,9 +14,10 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
 from gangplan.errors import KeyConflictError
-from gangplan.reserve import codec, open_ledger, schema
+from gangplan.reserve import codec, open_ledger
 from gangplan.reserve.codec import calendar_text, id_of
 from gangplan.reserve.moments import to_us
+from gangplan.reserve.stores.sql import schema
 from gangplan.testing import NOW, FakeClock, a_calendar, a_request
 from gangplan.types import GangRequest, Level, ReservationState, Topology
 

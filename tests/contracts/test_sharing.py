@@ -10,7 +10,7 @@ import pytest
 
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.reserve import Ledger
-from gangplan.reserve.policy import Policy, Preemption, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import GangRequest, Limit, PodSet, Reservation, ReservationState, Token
 

@@ -15,7 +15,7 @@ def work(kind: WorkloadClass, gpus: float, hour: int, accelerator: str = "h100")
 
 def test_the_rules_are_the_plans() -> None:
     """What feedback holds the plan to is what the plan was made by."""
-    policy = pytest.importorskip("gangplan.plan.policy").CLASS_POLICY
+    policy = pytest.importorskip("gangplan.plan.problem.policy").CLASS_POLICY
     plans = {kind: (one.defer_hours, one.spot, one.shortage_factor) for kind, one in policy.items()}
     assert {kind: (one.defer_hours, one.spot, one.price_factor) for kind, one in RULES.items()} == plans
 

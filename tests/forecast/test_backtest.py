@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.forecast import backtest, model, trial
-from gangplan.forecast.metrics import mase, quality
-from gangplan.forecast.panel import from_usage
-from gangplan.forecast.profiles import CORRECTIONS
+from gangplan.forecast.evaluation import backtest, trial
+from gangplan.forecast.evaluation.metrics import mase, quality
+from gangplan.forecast.models import demand
+from gangplan.forecast.models.profiles import CORRECTIONS
+from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import BACKTEST, QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES
@@ -41,7 +42,7 @@ def test_fit_knows_nothing_after_its_end() -> None:
     series = {CHAT: waves(500)}
     panel = from_usage(a_usage(series))
     changed = from_usage(a_usage({CHAT: np.concatenate([series[CHAT][:400], np.full(100, 999.0)])}))
-    fits = [model.fit(one.until(400), 24, seed=7) for one in (panel, changed)]
+    fits = [demand.fit(one.until(400), 24, seed=7) for one in (panel, changed)]
     assert [tree.text for tree in fits[0].trees] == [tree.text for tree in fits[1].trees]
     assert len(fits[0].trees) == len(CORRECTIONS) * len(QUANTILES)
 

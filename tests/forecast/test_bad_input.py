@@ -11,8 +11,9 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import InputError
-from gangplan.forecast import backtest, model, trial
-from gangplan.forecast.panel import from_tables, from_usage
+from gangplan.forecast.evaluation import backtest, trial
+from gangplan.forecast.models import demand
+from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import DEMAND, EVENTS, QUANTILE_COLUMNS, conform, empty
 from gangplan.tracking import FORECAST, Store
@@ -60,7 +61,7 @@ ODD: Row = ("odd", "throughput", "a100")
 def alone() -> np.ndarray:
     """The forecast of the sound series when nothing else is there."""
     panel = from_usage(a_usage({CHAT: waves(HOURS)}))
-    return model.fit(panel, 48, seed=7).quantiles(panel, 48)[0][0]
+    return demand.fit(panel, 48, seed=7).quantiles(panel, 48)[0][0]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -68,7 +69,7 @@ def test_odd_series_is_named_and_the_others_go_on(case: str, alone: np.ndarray) 
     """The word says what is wrong, all quantiles are numbers, and the sound series is forecast as well as alone."""
     values, word = CASES[case]
     panel = from_usage(a_usage({CHAT: waves(HOURS), ODD: values}))
-    fitted = model.fit(panel, 48, seed=7)
+    fitted = demand.fit(panel, 48, seed=7)
     made, standings = fitted.quantiles(panel, 48)
     odd = standings[panel.keys.index(ODD)]
     assert odd.word.startswith(word) if word else odd.learnable
@@ -81,7 +82,7 @@ def test_odd_series_is_named_and_the_others_go_on(case: str, alone: np.ndarray) 
 def test_short_series_has_wide_intervals() -> None:
     """With one sample the median repeats it and the band is wide."""
     panel = from_usage(a_usage({CHAT: waves(HOURS), ODD: CASES["one sample"][0]}))
-    made = model.fit(panel, 48, seed=7).quantiles(panel, 48)[0][panel.keys.index(ODD)]
+    made = demand.fit(panel, 48, seed=7).quantiles(panel, 48)[0][panel.keys.index(ODD)]
     assert made[:, 1] == pytest.approx(7.0)
     assert (made[:, 0] <= 0.5 * made[:, 1]).all()
     assert (made[:, 3] >= 2 * made[:, 1]).all()
@@ -92,18 +93,18 @@ def test_constant_zero_and_vanished_series_are_repeated() -> None:
     wanted = {"constant": 16.0, "all zero": 0.0, "vanished": 0.0}
     for case, value in wanted.items():
         panel = from_usage(a_usage({CHAT: waves(HOURS), ODD: CASES[case][0]}))
-        made = model.DemandModel(trees=(), kinds=(), fitted_until="").quantiles(panel, 24)[0]
+        made = demand.DemandModel(trees=(), kinds=(), fitted_until="").quantiles(panel, 24)[0]
         assert np.all(made[panel.keys.index(ODD)] == value), case
 
 
 def test_missing_hours_are_kept_out_of_training() -> None:
     """No training row has a missing origin or target."""
     panel = from_usage(a_usage({CHAT: holed()}))
-    series, origin, steps = model._training_rows(panel, 48)
+    series, origin, steps = demand._training_rows(panel, 48)
     assert series.size > 1000
     assert np.isfinite(panel.values[series, origin]).all()
     assert np.isfinite(panel.values[series, origin + steps]).all()
-    full = model._training_rows(from_usage(a_usage({CHAT: waves(HOURS)})), 48)[0]
+    full = demand._training_rows(from_usage(a_usage({CHAT: waves(HOURS)})), 48)[0]
     assert series.size < full.size
 
 
@@ -151,7 +152,7 @@ def test_clock_change_of_stamps_without_a_zone_is_a_gap_or_a_double_hour() -> No
     double = from_tables(autumn, None, end=END - timedelta(hours=1))
     assert double.notes == ("2 hours stand twice: their mean is taken",)
     for panel in (gap, double):
-        made, standings = model.fit(panel, 24, seed=7).quantiles(panel, 24)
+        made, standings = demand.fit(panel, 24, seed=7).quantiles(panel, 24)
         assert all(one.learnable for one in standings)
         assert np.isfinite(made).all()
 
@@ -190,8 +191,8 @@ def test_telemetry_without_a_usable_hour_is_refused(demand: pl.DataFrame, mlflow
 def test_many_series_are_thinned_to_the_row_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """More series than rows allow are trained on fewer origins, every series still there."""
     panel = from_usage(a_usage({(f"t{n}", "cost", "l4"): waves(400, seed=n) for n in range(6)}))
-    monkeypatch.setattr(model, "MAX_ROWS", 20_000)
-    series, origin, _ = model._training_rows(panel, 48)
+    monkeypatch.setattr(demand, "MAX_ROWS", 20_000)
+    series, origin, _ = demand._training_rows(panel, 48)
     assert set(series) == set(range(6))
     assert series.size <= 20_000
     assert len(set(origin % 24)) == 24

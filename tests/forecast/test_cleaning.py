@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gangplan.forecast.cleaning import cleaned
-from gangplan.forecast.panel import Panel, from_usage
+from gangplan.forecast.series.cleaning import cleaned
+from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import EVENTS, conform
 
 from .conftest import CHAT, END, TRAIN, a_usage, waves

@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 from statsforecast.theta import auto_theta, forecast_theta
 
-from gangplan.forecast import model, naive
-from gangplan.forecast.arrays import Floats, tidy
-from gangplan.forecast.bundle import Bundle, read_bundle, write_bundle
-from gangplan.forecast.drift import forecast_held, theta_quantiles
-from gangplan.forecast.jobs import Jobs
-from gangplan.forecast.panel import TOTAL, Panel, from_tables
-from gangplan.forecast.survival import fit_hazard, survivors
+from gangplan.forecast.models import demand, naive
+from gangplan.forecast.models.bundle import Bundle, read_bundle, write_bundle
+from gangplan.forecast.models.drift import forecast_held, theta_quantiles
+from gangplan.forecast.models.survival import fit_hazard, survivors
+from gangplan.forecast.series.arrays import Floats, tidy
+from gangplan.forecast.series.jobs import Jobs
+from gangplan.forecast.series.panel import TOTAL, Panel, from_tables
 from gangplan.tables import JOBS
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.types import QUANTILES
@@ -91,7 +91,7 @@ def test_what_comes_later_changes_nothing(panel: Panel) -> None:
         ended_at=pl.when(pl.col("ended_at") > _at(400)).then(_at(700)).otherwise(pl.col("ended_at")),
     )
     asked = [one.until(400) for one in (panel, a_panel(changed))]
-    made = [model.fit(one, 24, seed=7).quantiles(one, 24)[0] for one in asked]
+    made = [demand.fit(one, 24, seed=7).quantiles(one, 24)[0] for one in asked]
     assert np.array_equal(made[0], made[1])
 
 
@@ -200,8 +200,8 @@ def test_late_losses_follow_the_last_days() -> None:
 
 def test_what_trees_gain_speaks_for_the_cycle(panel: Panel) -> None:
     """The smaller the error that trees leave of the profiles', the less what drifts is trusted."""
-    fitted = model.fit(panel, 24, seed=7)
-    series, histories = np.arange(2), model.histories_of(panel, fitted.kinds, 24)
+    fitted = demand.fit(panel, 24, seed=7)
+    series, histories = np.arange(2), demand.histories_of(panel, fitted.kinds, 24)
     _, before = fitted.weigh(panel, histories, series, 24)
     _, after = replace(fitted, gains=dict.fromkeys(panel.keys, 0.5)).weigh(panel, histories, series, 24)
     assert (after < before).all()
@@ -214,12 +214,12 @@ def test_total_is_the_sum_and_keeps_its_jobs(panel: Panel) -> None:
     assert np.allclose(total.values[0], panel.values.sum(axis=0))
     assert set(jobs_in(total).series) == {0}
     assert jobs_in(total).kinds == panel.keys
-    assert np.isfinite(model.fit(total, 24, seed=7).quantiles(total, 24)[0]).all()
+    assert np.isfinite(demand.fit(total, 24, seed=7).quantiles(total, 24)[0]).all()
 
 
 def test_bundle_gives_the_same_forecast_back(panel: Panel, tmp_path: Path) -> None:
     """Hazard, Theta's variants and trees survive the file, and the model answers without job records too."""
-    fitted = model.fit(panel, 24, seed=7)
+    fitted = demand.fit(panel, 24, seed=7)
     write_bundle(tmp_path / "fits.json", Bundle(steering=fitted, tested=fitted))
     read = read_bundle(tmp_path / "fits.json").steering
     assert read.thetas == fitted.thetas != {}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gangplan.forecast.features import History, build, choose_kinds, feature_names
-from gangplan.forecast.model import levels
-from gangplan.forecast.panel import Panel, from_usage
+from gangplan.forecast.models.demand import levels
+from gangplan.forecast.models.features import History, build, choose_kinds, feature_names
+from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import EVENTS
 
 from .conftest import BATCH, CHAT, END, a_usage, waves

@@ -12,10 +12,12 @@ import pytest
 from mlflow.models.evaluation import EvaluationResult
 
 from gangplan import forecast
-from gangplan.forecast import gate, model, registry, trial
-from gangplan.forecast.gate import Evidence, Verdict, judge
-from gangplan.forecast.metrics import quality
-from gangplan.forecast.panel import from_usage
+from gangplan.forecast.evaluation import gate, trial
+from gangplan.forecast.evaluation.gate import Evidence, Verdict, judge
+from gangplan.forecast.evaluation.metrics import quality
+from gangplan.forecast.models import demand
+from gangplan.forecast.registry import model_versions
+from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import MODEL, Store
@@ -106,7 +108,7 @@ def evidence_of(tried: trial.Trial, champion: pl.DataFrame | None) -> Evidence:
 def measured(store: Store, evidence: Evidence) -> dict[str, float]:
     """What MLflow's evaluation measures, in a run of its own."""
     run_id = store.client.create_run(store.experiment("gate")).info.run_id
-    with registry.inside(store, run_id):
+    with model_versions.inside(store, run_id):
         figures = gate.evaluate(evidence).metrics
     kept = store.client.get_run(run_id).data.metrics
     assert kept["wql/all"] == pytest.approx(figures["wql/all"])
@@ -170,14 +172,14 @@ def test_refused_challenger_stays_one_with_the_reason(trained_copy: Trained, tic
     tags = store.client.get_model_version(MODEL, refused.version).tags
     assert tags["gate"] == "refused"
     assert tags["reason"] == refused.reason
-    assert registry.alias(store, "champion") == "1"
-    assert registry.alias(store, "challenger") == refused.version
+    assert model_versions.alias(store, "champion") == "1"
+    assert model_versions.alias(store, "challenger") == refused.version
     assert forecast.show_version(store, refused.version).changes[-1].action == "refused"
 
 
 def test_champion_is_compared_on_days_that_it_had_not_seen(trained: Trained) -> None:
     """A day later the champion's tested fit is asked about the challenger's days; not about those it was fitted on."""
-    bundle = registry.load(trained.store, trained.training.version)
+    bundle = model_versions.load(trained.store, trained.training.version)
     later = from_usage(a_usage({key: row[24:] for key, row in three_series(1024).items()}, end=END + timedelta(days=1)))
     found = trial.run(later, trained.settings, no_progress)
     theirs = trial.of_champion(found, bundle)
@@ -190,7 +192,7 @@ def test_champion_is_compared_on_days_that_it_had_not_seen(trained: Trained) -> 
 
 def test_same_data_ties_with_the_champion(trained: Trained, tried: trial.Trial) -> None:
     """On the data it was trained on, the champion's tested fit forecasts exactly what the challenger's does."""
-    theirs = trial.of_champion(tried, registry.load(trained.store, trained.training.version))
+    theirs = trial.of_champion(tried, model_versions.load(trained.store, trained.training.version))
     assert theirs is not None
     assert theirs.equals(tried.table)
 
@@ -198,5 +200,5 @@ def test_same_data_ties_with_the_champion(trained: Trained, tried: trial.Trial) 
 def test_seed_changes_the_trees() -> None:
     """Another seed grows other trees, the same seed the same."""
     panel = from_usage(a_usage({CHAT: waves(400)}))
-    grown = [[tree.text for tree in model.fit(panel, 24, seed=seed).trees] for seed in (7, 7, 8)]
+    grown = [[tree.text for tree in demand.fit(panel, 24, seed=seed).trees] for seed in (7, 7, 8)]
     assert grown[0] == grown[1] != grown[2]

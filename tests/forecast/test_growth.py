@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.forecast.growth import TOTAL, foresee_growth, when_full
-from gangplan.forecast.panel import Panel, from_usage
+from gangplan.forecast.outlook.growth import TOTAL, foresee_growth, when_full
+from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import ANNOUNCED, conform
 
 from .conftest import BATCH, CHAT, END, TRAIN, a_usage, waves

@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 
 from gangplan import forecast
-from gangplan.forecast import audit, backtest, model, registry
-from gangplan.forecast.audit import Change
-from gangplan.forecast.health import Health, Line, Verdict, judge, watch_drift
-from gangplan.forecast.panel import Panel, from_usage
+from gangplan.forecast.evaluation import backtest
+from gangplan.forecast.models import demand
+from gangplan.forecast.registry import audit_log, model_versions
+from gangplan.forecast.registry.audit_log import Change
+from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.watch.health import Health, Line, Verdict, judge, watch_drift
 from gangplan.tracking import FORECAST, Store
 from gangplan.types import Usage
 
@@ -34,8 +36,8 @@ def fitted() -> tuple[Line, pl.DataFrame]:
     """A line of one champion, fitted ten days before the end of `world()`, and its back-test."""
     known = world().until(HOURS - LATE)
     window = backtest.choose_window(known, 48, 7)
-    tested = model.fit(known.until(window.origins[0]), 48, seed=7)
-    return (("1", model.fit(known, 48, seed=7)),), backtest.run(tested, known, window)
+    tested = demand.fit(known.until(window.origins[0]), 48, seed=7)
+    return (("1", demand.fit(known, 48, seed=7)),), backtest.run(tested, known, window)
 
 
 def changed(panel: Panel, values: np.ndarray) -> Panel:
@@ -126,13 +128,15 @@ def test_a_model_trained_every_night_is_watched(trained_copy: Trained) -> None:
     """With a champion fitted at this very end, the days are held against what the first of the line promised."""
     store, days = trained_copy.store, 5
     usage = a_usage(three_series(1000 + 24 * days), end=END + timedelta(days=days))
-    bundle = registry.load(store, trained_copy.training.version)
+    bundle = model_versions.load(store, trained_copy.training.version)
     fresh = replace(bundle, steering=replace(bundle.steering, fitted_until=usage.end.isoformat()))
     assert judged(store, usage).days == days
     with store.run(FORECAST, "train", {}) as run_id:
-        version = registry.register(store, run_id, registry.log_model(store, run_id, fresh), {})
-    why = Change(at=usage.end, by="gate", action=audit.PROMOTED, version=version, why="nightly", champion_before="1")
-    audit.crown(store, why)
+        version = model_versions.register(store, run_id, model_versions.log_model(store, run_id, fresh), {})
+    why = Change(
+        at=usage.end, by="gate", action=audit_log.PROMOTED, version=version, why="nightly", champion_before="1"
+    )
+    audit_log.crown(store, why)
     found = judged(store, usage)
     assert (found.version, found.promised_by, found.days) == (version, "1", days)
     assert found.verdict is Verdict.FINE

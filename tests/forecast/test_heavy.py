@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from gangplan.forecast.heavy import uncollected
+from gangplan.forecast.libraries import uncollected
 
 
 def test_collector_goes_on_after_the_last_of_overlapping_pauses() -> None:
@@ -51,7 +51,7 @@ def test_collector_that_was_off_stays_off_and_an_error_turns_it_on() -> None:
 def test_scipy_is_imported_as_it_is_but_for_notes() -> None:
     """Functions have the docstrings of SciPy's files, what comes later is parsed again, and statistics work."""
     program = """
-from gangplan.forecast.heavy import importing
+from gangplan.forecast.libraries import importing
 with importing():
     import statsforecast.theta
 import scipy.stats

@@ -17,8 +17,9 @@ import pytest
 from gangplan import forecast
 from gangplan.config import Settings
 from gangplan.errors import GateError
-from gangplan.forecast import attempt, audit, registry, shadow
-from gangplan.forecast.audit import Change
+from gangplan.forecast.promotion import shadow
+from gangplan.forecast.registry import audit_log, model_versions, runs
+from gangplan.forecast.registry.audit_log import Change
 from gangplan.tracking import FORECAST, MODEL, Store
 from gangplan.types import Usage
 
@@ -65,7 +66,7 @@ def test_killed_again_and_again_a_training_is_taken_up(mlflow_store: Store, tmp_
     usage, settings = small(tmp_path)
     for point in POINTS:
         killed_at(mlflow_store, point, tmp_path)
-        versions = registry.versions(mlflow_store)
+        versions = model_versions.versions(mlflow_store)
         assert len(versions) == (POINTS.index(point) >= POINTS.index("decide"))
         assert all(version.tags["gate"] for version in versions)
     (run,) = mlflow_store.client.search_runs([mlflow_store.experiment(FORECAST)])
@@ -77,7 +78,7 @@ def test_killed_again_and_again_a_training_is_taken_up(mlflow_store: Store, tmp_
     assert (again.run_id, again.version, again.promoted) == (run.info.run_id, "1", True)
     assert len(forecast.history(mlflow_store)) == 1
     whole = mlflow_store.client.get_run(again.run_id)
-    assert (whole.info.status, whole.data.tags[attempt.DONE]) == ("FINISHED", "1")
+    assert (whole.info.status, whole.data.tags[runs.DONE]) == ("FINISHED", "1")
     assert len(whole.outputs.model_outputs) == 1
     points = mlflow_store.client.get_metric_history(again.run_id, "wql_by_day")
     assert len(points) == 1
@@ -86,7 +87,7 @@ def test_killed_again_and_again_a_training_is_taken_up(mlflow_store: Store, tmp_
     assert other.version == "2"
     tags = [mlflow_store.client.get_run(one.run_id).data.tags["sha256.fits"] for one in (again, other)]
     assert tags[0] == tags[1]  # and the same bytes as a training in one go
-    file = registry.load(mlflow_store, "2")
+    file = model_versions.load(mlflow_store, "2")
     assert hashlib.sha256(b"").hexdigest() != tags[0]
     assert file.steering.rows > 0
 
@@ -94,15 +95,15 @@ def test_killed_again_and_again_a_training_is_taken_up(mlflow_store: Store, tmp_
 def test_another_key_or_a_living_process_is_not_taken_up(mlflow_store: Store, tmp_path: Path) -> None:
     """What another training left, or one that is still running, stays as it is."""
     usage, settings = small(tmp_path)
-    key = attempt.key_of(usage, settings)
+    key = runs.key_of(usage, settings)
     for other in (some_settings(tmp_path, seed=8), some_settings(tmp_path, horizon_hours=72)):
-        assert attempt.key_of(usage, other) != key
+        assert runs.key_of(usage, other) != key
     with (
-        attempt.training_run(mlflow_store, key, "first", {"kind": "training"}) as first,
-        attempt.training_run(mlflow_store, key, "second", {"kind": "training"}) as second,
+        runs.training_run(mlflow_store, key, "first", {"kind": "training"}) as first,
+        runs.training_run(mlflow_store, key, "second", {"kind": "training"}) as second,
     ):
         assert second != first
-    with attempt.training_run(mlflow_store, key, "third", {"kind": "training"}) as third:
+    with runs.training_run(mlflow_store, key, "third", {"kind": "training"}) as third:
         assert third in (first, second)  # both ended without a version: the newest is taken up
 
 
@@ -112,7 +113,7 @@ def test_a_change_that_was_killed_half_way_is_finished(trained_copy: Trained, mo
     change = Change(at=END, by="ada", action="approved", version="1", why="better", champion_before=None)
     monkeypatch.setattr(type(store.client), "set_registered_model_alias", _interrupted)
     with pytest.raises(KeyboardInterrupt):
-        audit.crown(store, change)
+        audit_log.crown(store, change)
     monkeypatch.undo()
     assert "ada" not in {one.by for one in forecast.history(store)}
     assert forecast.sync(store, lambda: END) is None
@@ -131,7 +132,7 @@ def another_version(store: Store, **tags: str) -> str:
     first = store.client.get_model_version(MODEL, "1")
     uri = f"models:/{store.client.get_run(str(first.run_id)).outputs.model_outputs[0].model_id}"
     run_id = store.client.create_run(store.experiment(FORECAST)).info.run_id
-    version = registry.register(store, run_id, uri, {**first.tags, "compared_with": "1", **tags})
+    version = model_versions.register(store, run_id, uri, {**first.tags, "compared_with": "1", **tags})
     store.client.set_registered_model_alias(MODEL, "challenger", version)
     return version
 
@@ -169,7 +170,7 @@ def in_shadow(store: Store, days: str) -> str:
     """A challenger that passed the gate and has to stand in the shadow for so long."""
     version = another_version(store, gate="passed", shadow_days=days)
     why = "the gate passed"
-    audit.record(store, Change(at=END, by="gate", action="waiting", version=version, why=why, champion_before="1"))
+    audit_log.record(store, Change(at=END, by="gate", action="waiting", version=version, why=why, champion_before="1"))
     return version
 
 
@@ -196,7 +197,7 @@ def test_a_challenger_is_promoted_when_its_days_are_over(trained_copy: Trained, 
     assert decided is not None
     assert (decided.action, decided.by, decided.version) == ("promoted", "gate", version)
     assert "in the shadow: 2 forecasts beside the champion, version 1" in decided.why
-    assert registry.alias(store, "champion") == version
+    assert model_versions.alias(store, "champion") == version
 
 
 def test_a_challenger_that_is_worse_in_the_shadow_is_rejected(trained_copy: Trained, ticking: Clock) -> None:
@@ -212,7 +213,7 @@ def test_a_challenger_that_is_worse_in_the_shadow_is_rejected(trained_copy: Trai
     assert decided is not None
     assert (decided.action, decided.version) == ("rejected", version)
     assert "Worse than the champion" in decided.why
-    assert registry.alias(store, "champion") == "1"
+    assert model_versions.alias(store, "champion") == "1"
 
 
 def test_a_person_is_asked_once_and_only_when_it_is_time(trained_copy: Trained, ticking: Clock) -> None:
@@ -243,5 +244,5 @@ def test_a_trained_model_waits_for_its_shadow_or_a_person(trained_copy: Trained,
     asked = some_settings(trained_copy.settings.home, promotion="person")
     second = forecast.retrain(trained_copy.usage, store, settings=asked, clock=ticking)
     assert "a person decides" in forecast.show_version(store, second.version).changes[-1].why
-    assert registry.alias(store, "challenger") == first.version
-    assert registry.alias(store, "champion") == "1"
+    assert model_versions.alias(store, "challenger") == first.version
+    assert model_versions.alias(store, "champion") == "1"

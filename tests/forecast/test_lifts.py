@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from gangplan import forecast
-from gangplan.forecast.lifts import foreseen, job_share, measure_lifts
-from gangplan.forecast.panel import HOUR, Panel, from_usage
+from gangplan.forecast.models.lifts import foreseen, job_share, measure_lifts
+from gangplan.forecast.series.panel import HOUR, Panel, from_usage
 from gangplan.tables import ANNOUNCED, EVENTS, conform
 from gangplan.types import Usage
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.forecast import minutes, naive
-from gangplan.forecast.metrics import pinball
-from gangplan.forecast.minutes import Fine, MinuteModel
+from gangplan.forecast.evaluation.metrics import pinball
+from gangplan.forecast.models import naive
+from gangplan.forecast.outlook import minutes
+from gangplan.forecast.outlook.minutes import Fine, MinuteModel
 from gangplan.types import QUANTILES
 
 from .conftest import BATCH, CHAT, TRAIN

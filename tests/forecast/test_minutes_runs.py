@@ -12,7 +12,7 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import InputError
-from gangplan.forecast import minutes, minutes_runs
+from gangplan.forecast.outlook import minutes, minutes_runs
 from gangplan.tracking import FORECAST, Store, table_sha256
 from gangplan.types import Usage
 

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gangplan.forecast import naive
-from gangplan.forecast.backtest import to_table
-from gangplan.forecast.nowcast import AHEAD, correct_next_hours
-from gangplan.forecast.panel import from_usage
+from gangplan.forecast.evaluation.backtest import to_table
+from gangplan.forecast.models import naive
+from gangplan.forecast.series.panel import from_usage
+from gangplan.forecast.watch.nowcast import AHEAD, correct_next_hours
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES, Forecast, Usage
 

@@ -10,7 +10,7 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
-from gangplan.forecast import audit, registry
+from gangplan.forecast.registry import audit_log, model_versions
 from gangplan.tracking import FORECAST, MODEL, Store
 
 from .conftest import Trained
@@ -33,7 +33,7 @@ def reviewed(trained_copy: Trained, ticking: Callable[[], datetime]) -> Registry
     kept = {name: first.tags[name] for name in ("wql", "naive_wql", "coverage_80", "notes")}
     for gate, reason in (("refused", "WQL too high"), ("passed", "better")):
         run_id = client.create_run(store.experiment(FORECAST)).info.run_id
-        version = registry.register(store, run_id, uri, {**kept, "gate": gate, "reason": reason})
+        version = model_versions.register(store, run_id, uri, {**kept, "gate": gate, "reason": reason})
         client.set_registered_model_alias(MODEL, "challenger", version)
     return Registry(store=store, clock=ticking)
 
@@ -72,7 +72,7 @@ def test_what_the_gate_refused_needs_force(reviewed: Registry) -> None:
     """Approving it is refused with the gate's reason; with force it is done, and said to be by force."""
     with pytest.raises(GateError, match="WQL too high"):
         forecast.approve(reviewed.store, BAD, by="ada", why="I know", clock=reviewed.clock)
-    assert registry.alias(reviewed.store, "champion") == "1"
+    assert model_versions.alias(reviewed.store, "champion") == "1"
     found = forecast.approve(reviewed.store, BAD, by="ada", why="I know", clock=reviewed.clock, force=True)
     assert found.aliases == ("champion",)
     assert found.changes[-1].action == "approved by force"
@@ -82,7 +82,7 @@ def test_reject_takes_the_challenger_away_with_a_reason(reviewed: Registry) -> N
     """A rejected version has no alias, says why, and needs force to come back."""
     found = forecast.reject(reviewed.store, GOOD, by="bob", why="worse on weekends", clock=reviewed.clock)
     assert (found.aliases, found.rejected) == ((), "worse on weekends")
-    assert registry.alias(reviewed.store, "challenger") is None
+    assert model_versions.alias(reviewed.store, "challenger") is None
     with pytest.raises(GateError, match="worse on weekends"):
         forecast.approve(reviewed.store, GOOD, by="ada", why="no", clock=reviewed.clock)
 
@@ -94,8 +94,8 @@ def test_rollback_goes_back_the_way_it_came(reviewed: Registry) -> None:
         forecast.rollback(store, by="ada", why="drift", clock=clock)
     forecast.approve(store, GOOD, by="ada", why="better", clock=clock)
     assert forecast.rollback(store, by="bob", why="drift", clock=clock).version == "1"
-    assert registry.alias(store, "champion") == "1"
-    assert [(one.action, one.version, one.by) for one in audit.history(store)] == [
+    assert model_versions.alias(store, "champion") == "1"
+    assert [(one.action, one.version, one.by) for one in audit_log.history(store)] == [
         ("promoted", "1", "gate"),
         ("approved", GOOD, "ada"),
         ("rolled back to", "1", "bob"),
@@ -126,7 +126,7 @@ def test_senseless_decisions_are_refused(reviewed: Registry) -> None:
             act(store, GOOD, by="ada", why="", clock=clock)
         with pytest.raises(Refusal, match="version 1 is the champion"):
             act(store, "1", by="ada", why="x", clock=clock)
-    assert len(audit.history(store)) == 1
+    assert len(audit_log.history(store)) == 1
 
 
 def test_alias_moved_by_hand_is_honoured(reviewed: Registry, trained: Trained) -> None:

@@ -19,9 +19,9 @@ from tests.servers import serving
 
 from gangplan import forecast
 from gangplan.errors import NotFoundError
-from gangplan.forecast import registry
-from gangplan.forecast.bundle import read_bundle, write_bundle
-from gangplan.forecast.registry import pointed_at
+from gangplan.forecast.models.bundle import read_bundle, write_bundle
+from gangplan.forecast.registry import model_versions
+from gangplan.forecast.registry.model_versions import pointed_at
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import MODEL
 
@@ -72,7 +72,7 @@ def test_events_reach_the_served_model(trained: Trained, loaded: mlflow.pyfunc.P
 
 def test_bundle_survives_the_file(trained: Trained, tmp_path: Path) -> None:
     """What is read is what was written, byte for byte."""
-    bundle = registry.load(trained.store, trained.training.version)
+    bundle = model_versions.load(trained.store, trained.training.version)
     write_bundle(tmp_path / "one.json", bundle)
     write_bundle(tmp_path / "two.json", read_bundle(tmp_path / "one.json"))
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
@@ -96,7 +96,7 @@ def test_pointing_leaves_mlflow_as_it_was(trained: Trained) -> None:
     """MLflow's module-wide store is given back, also after an error."""
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), dict(os.environ)
     with pytest.raises(NotFoundError, match="cannot be loaded"):
-        registry.load(trained.store, "99")
+        model_versions.load(trained.store, "99")
     assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), dict(os.environ)) == before
 
 

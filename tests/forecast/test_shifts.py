@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gangplan.forecast import model
-from gangplan.forecast.arrays import Floats
-from gangplan.forecast.bundle import read_model, write_model
-from gangplan.forecast.metrics import pinball
-from gangplan.forecast.panel import Panel, from_usage
-from gangplan.forecast.shifts import Shift, anchored, shifts_of
+from gangplan.forecast.evaluation.metrics import pinball
+from gangplan.forecast.models import demand
+from gangplan.forecast.models.bundle import read_model, write_model
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.series.shifts import Shift, anchored, shifts_of
 from gangplan.types import QUANTILES
 
 from .conftest import CHAT, END, TRAIN, a_usage, waves
@@ -41,7 +41,7 @@ def test_forecast_follows_a_new_level(factor: float) -> None:
     """Three days after a shift it loses less by a fifth than without the anchor; the other series is left as it was."""
     panel = a_panel(factor)
     known = panel.until(HOURS - AHEAD)
-    fitted = model.fit(known, AHEAD, seed=7)
+    fitted = demand.fit(known, AHEAD, seed=7)
     assert set(fitted.shifts) == {TRAIN}
     assert fitted.shifts[TRAIN].factor == pytest.approx(factor, rel=0.1)
     made = fitted.quantiles(known, AHEAD)[0]
@@ -52,7 +52,7 @@ def test_forecast_follows_a_new_level(factor: float) -> None:
 
 def test_no_shift_leaves_no_anchor() -> None:
     """Where every level stands, nothing is learned twice."""
-    fitted = model.fit(a_panel(1.0).until(HOURS - AHEAD), AHEAD, seed=7)
+    fitted = demand.fit(a_panel(1.0).until(HOURS - AHEAD), AHEAD, seed=7)
     assert (fitted.shifts, fitted.anchor) == ({}, None)
 
 
@@ -79,7 +79,7 @@ def test_only_the_past_is_brought_to_the_new_level() -> None:
 def test_anchor_survives_the_file(tmp_path: Path) -> None:
     """What was learned of a shift is read back as it was; a panel without that series is forecast all the same."""
     known = a_panel(1.8).until(HOURS - AHEAD)
-    fitted = model.fit(known, AHEAD, seed=7)
+    fitted = demand.fit(known, AHEAD, seed=7)
     write_model(tmp_path / "fit.json", fitted)
     read = read_model(tmp_path / "fit.json")
     assert read.shifts == fitted.shifts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gangplan.forecast.panel import Panel, from_usage
-from gangplan.forecast.spikes import FALSE_HOURS_PER_WEEK, WEEK, watch
+from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.watch.spikes import FALSE_HOURS_PER_WEEK, WEEK, watch
 
 from .conftest import CHAT, TRAIN, a_usage, waves
 

@@ -11,11 +11,12 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import InputError
-from gangplan.forecast import model, totals
-from gangplan.forecast.backtest import to_table
-from gangplan.forecast.panel import from_tables, from_usage
+from gangplan.forecast.evaluation.backtest import to_table
+from gangplan.forecast.models import demand
+from gangplan.forecast.outlook import totals
+from gangplan.forecast.series.panel import from_tables, from_usage
 from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.telemetry.tabular import read_path
+from gangplan.telemetry.sources.folder import read_path
 from gangplan.types import SERIES, Forecast, Usage
 
 from .conftest import BATCH, CHAT, END, TRAIN, Trained, a_usage, waves
@@ -96,7 +97,7 @@ def test_band_of_a_total_holds_on_a_public_trace(shared_data: Path) -> None:
     found = read_path(shared_data / "openb" / "pods.csv.gz", datetime.now(UTC))
     panel = from_tables(found.demand, None, end=found.end, jobs=found.jobs)
     origins = range(panel.hours - 24 * 16, panel.hours - 72, 24)
-    fitted = model.fit(panel.until(origins[0]), 72, seed=7)
+    fitted = demand.fit(panel.until(origins[0]), 72, seed=7)
     inside: dict[str, list[np.ndarray]] = {"ours": [], "added": []}
     for origin in origins:
         known = panel.until(origin)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from kfp import local
 
-from gangplan.lab import LAB
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
+    LAB,
     CapacityCalendar,
     CapacityInterval,
     GangRequest,

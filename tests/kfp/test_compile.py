@@ -16,7 +16,7 @@ from kfp import dsl
 from kfp.compiler import Compiler
 
 from gangplan_kfp.compile import COMPILED, compile_all
-from gangplan_kfp.reserved import reserved_gang
+from gangplan_kfp.pipelines.reserved import reserved_gang
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "kfp_components" / "compiled"

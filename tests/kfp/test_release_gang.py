@@ -11,7 +11,9 @@ from kfp import dsl
 
 from gangplan.reserve import Ledger
 from gangplan.types import Reservation, ReservationState
-from gangplan_kfp import holding, release_gang, reserve_gang, reserved_gang
+from gangplan_kfp import reserved_gang
+from gangplan_kfp.components import release_gang, reserve_gang
+from gangplan_kfp.support import holding
 
 
 @dsl.component(base_image="python", install_kfp_package=False)

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from gangplan import steps
+from gangplan.client import attempts
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, Refusal
 from gangplan.reserve import Ledger
 from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology
-from gangplan_kfp import holding, release_gang, reserve_gang
+from gangplan_kfp.components import release_gang, reserve_gang
+from gangplan_kfp.support import holding
 
 Opened = Callable[[], Ledger]
 Wish = dict[str, Any]
@@ -117,7 +118,7 @@ def test_a_killed_step_keeps_its_place_for_a_while(
         left = book.find("kfp/run-3/gang")
         assert left.state is ReservationState.WAITING
         assert left.request.latest_start is not None
-        assert left.request.latest_start <= left.submitted_at + timedelta(seconds=60) + steps.ABANDONED_AFTER
+        assert left.request.latest_start <= left.submitted_at + timedelta(seconds=60) + attempts.ABANDONED_AFTER
         assert held.token is not None
         book.release(held.id, held.token)
     again = reserve_gang(run_id="run-3", timeout_seconds=60, **wish)

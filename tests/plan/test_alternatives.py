@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks._instances import instance
+from benchmarks.parts.instances import instance
 
 from gangplan.config import Settings
-from gangplan.plan.alternatives import FRESH_PATHS, GREEDY, PEAK, PLAN, compare, greedy, reactive, static_peak
-from gangplan.plan.problem import Problem, pose
-from gangplan.plan.search import Search
+from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.questions.alternatives import FRESH_PATHS, GREEDY, PEAK, PLAN, compare, greedy, reactive, static_peak
+from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast
 

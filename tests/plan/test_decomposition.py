@@ -7,18 +7,18 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from benchmarks._instances import instance
+from benchmarks.parts.instances import instance
 
-from gangplan.plan.decomposition import Decomposition
-from gangplan.plan.handover import Engine, compile_model
-from gangplan.plan.model import build, build_recourse
-from gangplan.plan.paths import Paths, risk
-from gangplan.plan.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
-from gangplan.plan.problem import Problem
-from gangplan.plan.search import Search
-from gangplan.plan.supply import draw_supply
-from gangplan.plan.warm import from_bytes, near_cuts, to_bytes
-from gangplan.plan.whole import Whole
+from gangplan.plan.model.program import build, build_recourse
+from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
+from gangplan.plan.problem.problem import Problem
+from gangplan.plan.problem.supply import draw_supply
+from gangplan.plan.solver.decomposition import Decomposition
+from gangplan.plan.solver.highs import Engine, compile_model
+from gangplan.plan.solver.paths import Paths, risk
+from gangplan.plan.solver.search import Search
+from gangplan.plan.solver.warm_start import from_bytes, near_cuts, to_bytes
+from gangplan.plan.solver.whole_program import Whole
 from gangplan.progress import no_progress
 
 

@@ -12,9 +12,9 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
-from gangplan.plan import marginal
-from gangplan.plan.problem import pose
-from gangplan.plan.solving import decide
+from gangplan.plan.answer import marginal
+from gangplan.plan.make import decide
+from gangplan.plan.problem.problem import pose
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, PlanId, Pool
 

@@ -14,11 +14,11 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.policy_file import policy_body, policy_from, read_plan_policy
-from gangplan.plan.problem import pose
-from gangplan.plan.rounding import keep_young, mend
-from gangplan.plan.solving import decide
+from gangplan.plan.make import decide
+from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
+from gangplan.plan.problem.policy_file import policy_body, policy_from, read_plan_policy
+from gangplan.plan.problem.problem import pose
+from gangplan.plan.solver.rounding import keep_young, mend
 from gangplan.types import Fleet, Forecast, Plan, Pool, WorkloadClass
 
 CERTAIN = (1.0,) * 5
@@ -196,8 +196,8 @@ def test_a_drought_of_spot_nodes_is_planned_for(
 
 def test_a_lost_zone_takes_all_its_pools(make_pool: Callable[..., Pool]) -> None:
     """Where there are two zones, a struck path loses one of them whole and never the other; one zone is never lost."""
-    from gangplan.plan.periods import Periods
-    from gangplan.plan.supply import draw_supply
+    from gangplan.plan.problem.periods import Periods
+    from gangplan.plan.problem.supply import draw_supply
 
     pools = [make_pool("a1", "h100", zone="a"), make_pool("a2", "l4", zone="a"), make_pool("b", "h100", zone="b")]
     policy = PlanPolicy(lost_zone=SupplyRisk(share_of_paths=1.0, hours=6, left=0.0))

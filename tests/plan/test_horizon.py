@@ -13,12 +13,12 @@ import pytest
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.horizon.demand import LongDemand, add_months, monthly_paths, typical_weeks
-from gangplan.plan.horizon.problem import HorizonProblem, pose_horizon
-from gangplan.plan.horizon.search import HorizonSearch, Outcome
-from gangplan.plan.horizon.solve import buy_ahead
-from gangplan.plan.paths import Paths, risk
-from gangplan.plan.policy import ClassPolicy, PlanPolicy
+from gangplan.plan.problem.policy import ClassPolicy, PlanPolicy
+from gangplan.plan.purchases.demand import LongDemand, add_months, monthly_paths, typical_weeks
+from gangplan.plan.purchases.problem import HorizonProblem, pose_horizon
+from gangplan.plan.purchases.search import HorizonSearch, Outcome
+from gangplan.plan.purchases.solve import buy_ahead
+from gangplan.plan.solver.paths import Paths, risk
 from gangplan.types import Fleet, Pool, Term, WorkloadClass
 
 PLAIN = PlanPolicy(classes={WorkloadClass.THROUGHPUT: ClassPolicy(shortage_factor=1.0)})

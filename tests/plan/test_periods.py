@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gangplan.plan.periods import Periods
+from gangplan.plan.problem.periods import Periods
 
 
 @pytest.mark.parametrize(("hours", "periods"), [(5, 5), (24, 24), (168, 72), (100, 50), (336, 100), (2160, 176)])

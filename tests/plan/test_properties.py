@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gangplan.config import Settings
-from gangplan.plan.policy import PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem import Problem, pose
-from gangplan.plan.result import to_plan
-from gangplan.plan.solution import Solution
-from gangplan.plan.solving import decide
+from gangplan.plan.answer.result import to_plan
+from gangplan.plan.answer.solution import Solution
+from gangplan.plan.make import decide
+from gangplan.plan.problem.policy import PlanPolicy, Share, SupplyRisk, TenantQuota
+from gangplan.plan.problem.problem import Problem, pose
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 NEAR = 1e-4

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from gangplan.plan.scenarios import draw_paths
+from gangplan.plan.problem.scenarios import draw_paths
 from gangplan.types import QUANTILES
 
 

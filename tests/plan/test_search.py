@@ -15,16 +15,16 @@ import highspy
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from benchmarks._instances import instance
+from benchmarks.parts.instances import instance
 from scipy.optimize import linprog
 
 from gangplan import plan
 from gangplan.config import Settings
-from gangplan.plan import policy
-from gangplan.plan.handover import Engine, compile_model
-from gangplan.plan.problem import Problem, pose
-from gangplan.plan.search import Search
-from gangplan.plan.solving import decide
+from gangplan.plan.make import decide
+from gangplan.plan.problem import policy
+from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.solver.highs import Engine, compile_model
+from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast, Pool
 
@@ -234,7 +234,7 @@ def test_a_mip_without_incumbent_is_a_value(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """Branching that found nothing in time gives no values and no price, not an exception."""
-    from gangplan.plan.model import build
+    from gangplan.plan.model.program import build
 
     form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
     answer = Engine(form, relaxed=False, seed=1).run(0.0)
@@ -245,7 +245,7 @@ def test_time_limit_counts_from_each_run(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """An engine's earlier runs do not use up the time of the next one."""
-    from gangplan.plan.model import build
+    from gangplan.plan.model.program import build
 
     form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
     engine = Engine(form, relaxed=True, seed=1)
@@ -258,7 +258,7 @@ def test_the_solver_prints_nothing(tmp_path: Path) -> None:
     """The command's --json output stays clean: no banner (which HiGHS prints once a process), no log."""
     code = """
 import pyomo.environ as pyo
-from gangplan.plan.handover import Engine, compile_model
+from gangplan.plan.solver.highs import Engine, compile_model
 model = pyo.ConcreteModel()
 model.x = pyo.Var(domain=pyo.Integers)
 model.least = pyo.Constraint(expr=2 * model.x >= 3)

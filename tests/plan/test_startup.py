@@ -13,13 +13,13 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.alternatives import PLAN, compare
-from gangplan.plan.orders import orders, words
-from gangplan.plan.periods import Periods
-from gangplan.plan.policy import CLASS_POLICY, PlanPolicy
-from gangplan.plan.problem import pose
-from gangplan.plan.solving import decide, nodes_of
-from gangplan.plan.startup import arrivals, early_hours, startup_minutes
+from gangplan.plan.answer.ordering import orders, words
+from gangplan.plan.make import decide, nodes_of
+from gangplan.plan.problem.periods import Periods
+from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
+from gangplan.plan.problem.problem import pose
+from gangplan.plan.problem.startup import arrivals, early_hours, startup_minutes
+from gangplan.plan.questions.alternatives import PLAN, compare
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
 
 CERTAIN = (1.0,) * 5

@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 from gangplan.config import Settings
-from gangplan.plan.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem import Problem, pose
-from gangplan.plan.solution import Solution
-from gangplan.plan.solving import decide
+from gangplan.plan.answer.solution import Solution
+from gangplan.plan.make import decide
+from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
+from gangplan.plan.problem.problem import Problem, pose
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
 
@@ -86,7 +86,7 @@ def solved(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy
 
 def priced_alike(one: Solution, other: Problem, factor: float) -> None:
     """Each solution's fleet costs, in the other units, the same but for the factor; so they have the same optimum."""
-    from gangplan.plan.search import Search
+    from gangplan.plan.solver.search import Search
 
     theirs = Search(other).price(one.nodes).objective
     assert theirs == pytest.approx(factor * one.found.objective, rel=1e-6)
@@ -135,7 +135,7 @@ def test_hours_as_blocks(
     blocks = pose(flat, punctual, settings, policy=still, blocks=((24, 3),))
     hours = pose(flat, punctual, settings, policy=still, blocks=((24, 1),))
     found, _ = decide(blocks)
-    from gangplan.plan.search import Search
+    from gangplan.plan.solver.search import Search
 
     single = Search(hours).price(np.repeat(found.nodes, 3, axis=1))
     assert single.objective == pytest.approx(found.found.objective, rel=1e-6)

@@ -9,9 +9,9 @@ import pytest
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.problem import pose
-from gangplan.plan.search import Search
-from gangplan.plan.whatif import Solved, WhatIf, apply, side_by_side
+from gangplan.plan.problem.problem import pose
+from gangplan.plan.questions.whatif import Solved, WhatIf, apply, side_by_side
+from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast
 

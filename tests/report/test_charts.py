@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gangplan.report import capacity, demand, gantt, headline
+from gangplan.report import capacity, demand, headline, reservations
 from gangplan.tables import QUANTILE_TABLE, empty
 
 
@@ -58,15 +58,15 @@ def test_reservations_of_days_ago_do_not_crush_the_axis(world: Any) -> None:
         )
         for one in world.reservations
     ]
-    shown = gantt.newest_together([*old, *world.reservations])
+    shown = reservations.newest_together([*old, *world.reservations])
     assert [one.id for one in shown] == [one.id for one in world.reservations]
-    assert gantt.newest_together(old) == old
+    assert reservations.newest_together(old) == old
 
 
 def test_one_reservation_granted_at_once_has_a_chart(world: Any) -> None:
     """A single instant does not collapse the time axis."""
     one = world.reservations[0]
-    drawn = gantt.draw([replace(one, ended_at=one.granted_at, expires_at=None)])
+    drawn = reservations.draw([replace(one, ended_at=one.granted_at, expires_at=None)])
     assert "vision · 8 GPUs" in drawn
 
 
@@ -105,5 +105,5 @@ def test_the_strip_says_what_the_values_hold(world: Any) -> None:
 
 def test_numbers_on_the_axes_are_utc(world: Any) -> None:
     """Hours on the reservations' axis are the hours in UTC that they were made at, whatever the machine's zone."""
-    ticks = re.findall(r">(\d\d:\d\d)</text>", gantt.draw(world.reservations))
+    ticks = re.findall(r">(\d\d:\d\d)</text>", reservations.draw(world.reservations))
     assert ticks[0] == "08:10"

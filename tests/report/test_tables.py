@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from gangplan.pages.table import Table
 from gangplan.report import tables
-from gangplan.report.table import Table
 
 
 def column(table: Table, name: str) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
-from tests.reserve.packs import packs
+from tests.reserve.support.packs import packs
 
-from gangplan.reserve.board import Board, Steps
-from gangplan.reserve.entry import shape_of
-from gangplan.reserve.packing import Shape, Slot, Slots, ever_fits
+from gangplan.reserve.admission.entry import shape_of
+from gangplan.reserve.space.board import Board, Steps
+from gangplan.reserve.space.packing import Shape, Slot, Slots, ever_fits
 from gangplan.testing import a_pool, a_request
 from gangplan.types import Level, PodSet, Pool, Topology
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from gangplan.reserve import codec
-from gangplan.reserve.policy import Policy, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import Policy, Quota, TenantPolicy
 from gangplan.testing import NOW, a_request
 from gangplan.types import GangRequest, Level, PodSet, Topology, WorkloadClass
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_kill_9_loses_and_doubles_nothing(tmp_path: Path, database: str) -> None:
     """After 40 kills (GANGPLAN_KILLS for more): all that was acknowledged stands, leases ended, the log replays."""
     kills = os.environ.get("GANGPLAN_KILLS", "40")
-    command = [sys.executable, "-m", "tests.reserve.crash", "--kills", kills, "--seed", "7", "--pace", "0.08"]
+    command = [sys.executable, "-m", "tests.reserve.support.crash", "--kills", kills, "--seed", "7", "--pace", "0.08"]
     command += ["--folder", str(tmp_path), "--database", database]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90 + 4 * int(kills), check=False)
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"

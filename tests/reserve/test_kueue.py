@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from gangplan.errors import InputError
+from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, pod_from, short_name, usage_of
-from gangplan.kube.manifests import manifests, rights
-from gangplan.reserve.kueue import names
-from gangplan.reserve.kueue.annotation import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
-from gangplan.reserve.kueue.claim import Claim, claim_from
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.annotation import annotation_of, request_of
+from gangplan.reserve.kueue.objects.claim import Claim, claim_from
+from gangplan.reserve.kueue.objects.picture import picture, state_of
+from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
+from gangplan.reserve.kueue.objects.workload import refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
-from gangplan.reserve.kueue.picture import picture, state_of
-from gangplan.reserve.kueue.queues import Flavor, Queue, Quota, View
-from gangplan.reserve.kueue.workload import refuse, workload_of
 from gangplan.reserve.moments import FOREVER, SECOND, to_us
 from gangplan.testing import NOW, a_request
 from gangplan.types import Level, Limit, PoolKind, ReservationState, Topology, WorkloadClass

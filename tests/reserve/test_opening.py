@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect
 
 from gangplan.errors import InputError, UnavailableError
 from gangplan.reserve import open_ledger
-from gangplan.reserve.schema import HEAD, metadata
+from gangplan.reserve.stores.sql.schema import HEAD, metadata
 from gangplan.testing import FakeClock, a_calendar, a_request
 
 CLIENT = """

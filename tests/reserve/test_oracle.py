@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
-from tests.reserve.packs import packs
+from tests.reserve.support.packs import packs
 
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger, open_ledger
-from gangplan.reserve.policy import Policy
+from gangplan.reserve.policy.rules import Policy
 from gangplan.testing import NOW, FakeClock, a_pool, a_request
 from gangplan.types import (
     CapacityCalendar,

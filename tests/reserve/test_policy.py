@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from gangplan.clock import parse_span
 from gangplan.errors import InputError
-from gangplan.reserve.policy import ALL, Policy, Preemption, Quota, TenantPolicy
-from gangplan.reserve.policy_file import policy_from_yaml, policy_yaml, read_policy, span_text
-from gangplan.reserve.policy_review import holdings, policy_changes, policy_doubts, policy_effects
+from gangplan.reserve.policy.file import policy_from_yaml, policy_yaml, read_policy, span_text
+from gangplan.reserve.policy.review import holdings, policy_changes, policy_doubts, policy_effects
+from gangplan.reserve.policy.rules import ALL, Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import NOW, a_pool, a_request
 from gangplan.types import Placement, PodSet, Reservation, ReservationId, ReservationState
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong at once, from fixed seeds; `python -m tests.reserve.simulation` is the long run."""
+"""Everything that can go wrong at once, from fixed seeds; `python -m tests.reserve.support.simulation` is the long run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.reserve.simulation import Simulation
+from tests.reserve.support.simulation import Simulation
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 5])
@@ -25,7 +25,7 @@ def test_the_invariants_hold_while_everything_goes_wrong(tmp_path: Path, seed: i
 
 def test_a_seed_gives_the_run_again(tmp_path: Path) -> None:
     """Two processes that hash differently take the same steps to the same audit log."""
-    command = [sys.executable, "-m", "tests.reserve.simulation", "--steps", "300", "--seed", "4"]
+    command = [sys.executable, "-m", "tests.reserve.support.simulation", "--steps", "300", "--seed", "4"]
     found: list[dict[str, Any]] = []
     for hashing in ("1", "2"):
         said = subprocess.run(

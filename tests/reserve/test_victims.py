@@ -10,11 +10,11 @@ from typing import Any
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.reserve.packs import packs
+from tests.reserve.support.packs import packs
 
-from gangplan.reserve.board import Board, Steps
-from gangplan.reserve.packing import Shape, Slot, Slots
-from gangplan.reserve.victims import Candidate, Choice, choose
+from gangplan.reserve.admission.victims.search import Candidate, Choice, choose
+from gangplan.reserve.space.board import Board, Steps
+from gangplan.reserve.space.packing import Shape, Slot, Slots
 from gangplan.testing import a_pool
 from gangplan.types import Level, Pool
 

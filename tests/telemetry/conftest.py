@@ -11,7 +11,7 @@ import pytest
 
 from gangplan import telemetry
 from gangplan.telemetry.align import align, offset
-from gangplan.telemetry.sample import GroundTruth, make_sample
+from gangplan.telemetry.sources.sample.telemetry import GroundTruth, make_sample
 from gangplan.telemetry.values import Telemetry
 from gangplan.tracking import Store
 

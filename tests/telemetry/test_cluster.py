@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from gangplan.kube.gangs import Gang
-from gangplan.telemetry.cluster import jobs_of, remembered, telemetry_of
+from gangplan.kube.workloads import Gang
+from gangplan.telemetry.sources.kubernetes import jobs_of, remembered, telemetry_of
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)

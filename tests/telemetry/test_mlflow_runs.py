@@ -12,9 +12,9 @@ from tests.servers import mlflow_server
 
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import no_progress
-from gangplan.telemetry import mlflow_bulk
-from gangplan.telemetry.mlflow_runs import read_runs
-from gangplan.telemetry.sources import load
+from gangplan.telemetry.sources import mlflow_history
+from gangplan.telemetry.sources.choose import load
+from gangplan.telemetry.sources.mlflow import read_runs
 from gangplan.telemetry.values import Telemetry
 from gangplan.tracking import Store
 from gangplan.types import SERIES
@@ -181,13 +181,13 @@ def _cached(store: Store, file: Path) -> Telemetry:
 def test_cache_is_by_content_and_never_wrong(mlflow_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Ended runs are read once; a new, running, changed or deleted one is seen; a broken cache is not used."""
     asked: list[int] = []
-    points = mlflow_bulk._points
+    points = mlflow_history._points
 
     def counted(store: Store, keys: pl.DataFrame) -> pl.DataFrame:
         asked.append(keys["run_id"].n_unique())
         return points(store, keys)
 
-    monkeypatch.setattr(mlflow_bulk, "_points", counted)
+    monkeypatch.setattr(mlflow_history, "_points", counted)
     busy, file = {"gpu_0_utilization_percentage": [80.0, 60.0]}, tmp_path / "cache" / "runs.parquet"
     first, _ = (_run(mlflow_store, "e", busy) for _ in range(2))
     _run(mlflow_store, "e", busy, start=NOW - HOUR, ended=False)
@@ -218,13 +218,13 @@ def test_server_is_read_in_bulk_and_says_what_its_store_says(
         busy = {f"gpu_0_{name}_percentage": values for name, values in samples.items()}
         _run(mlflow_store, f"team-{number % 3}", busy, start=START + number % 7 * HOUR)
     with mlflow_server(mlflow_store.uri, tmp_path) as url:
-        served, _, _ = mlflow_bulk._listed(store := Store(uri=url))
+        served, _, _ = mlflow_history._listed(store := Store(uri=url))
         tables = _read(store)
         asked = [line for line in (tmp_path / "server.log").read_text().splitlines() if "metrics/get-history" in line]
         keys = served.head(3).select("run_id").with_columns(key=pl.lit("system/gpu_0_utilization_percentage"))
-        whole = mlflow_bulk._points_of_server(store, keys)
-        monkeypatch.setattr(mlflow_bulk, "_MOST_POINTS", 5)  # the server's limit is 25,000
-        parts = mlflow_bulk._points_of_server(store, keys)
+        whole = mlflow_history._points_of_server(store, keys)
+        monkeypatch.setattr(mlflow_history, "_MOST_POINTS", 5)  # the server's limit is 25,000
+        parts = mlflow_history._points_of_server(store, keys)
     direct = _read(mlflow_store)
     for name in ("jobs", "demand", "nodes"):
         assert getattr(tables, name).equals(getattr(direct, name)), name

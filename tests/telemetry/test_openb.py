@@ -13,7 +13,7 @@ import pytest
 from gangplan import telemetry
 from gangplan.errors import InputError
 from gangplan.progress import no_progress
-from gangplan.telemetry.sources import load
+from gangplan.telemetry.sources.choose import load
 from gangplan.telemetry.values import Telemetry
 from gangplan.tracking import Store
 from gangplan.types import SERIES

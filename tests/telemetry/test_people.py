@@ -11,7 +11,7 @@ import pytest
 from gangplan import telemetry
 from gangplan.errors import InputError
 from gangplan.tables import ANNOUNCED
-from gangplan.telemetry.people import read_announced, tell
+from gangplan.telemetry.announcements import read_announced, tell
 from gangplan.tracking import Store
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)

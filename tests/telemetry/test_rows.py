@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gangplan.errors import InputError
 from gangplan.progress import no_progress
-from gangplan.telemetry.schema import table_specs
-from gangplan.telemetry.sources import load
+from gangplan.telemetry.rows.schema import table_specs
+from gangplan.telemetry.sources.choose import load
 from gangplan.telemetry.values import Telemetry
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.sample import make_sample
+from gangplan.telemetry.sources.sample.telemetry import make_sample
 from gangplan.types import SERIES
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import List
 
 from kfp import dsl
 
-from gangplan_kfp.plan_capacity import plan_capacity
-from gangplan_kfp.reserved import reserved_gang
-from gangplan_kfp.train_demand_model import train_demand_model
+from gangplan_kfp.components.plan_capacity import plan_capacity
+from gangplan_kfp.components.train_demand_model import train_demand_model
+from gangplan_kfp.pipelines.reserved import reserved_gang
 
 
 @dsl.pipeline(name="reserved-training", display_name="gangplan: reserved training")

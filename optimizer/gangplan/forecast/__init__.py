@@ -9,17 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gangplan.forecast.audit import Change, history, sync
-    from gangplan.forecast.due import open_questions, settle
-    from gangplan.forecast.growth import foresee_growth, when_full
-    from gangplan.forecast.health import Health, watch_drift
-    from gangplan.forecast.health import Verdict as DriftVerdict
-    from gangplan.forecast.lifts import measure_lifts
-    from gangplan.forecast.minutes_runs import Asked, MinuteForecast, foresee_minutes
-    from gangplan.forecast.nowcast import correct_next_hours
-    from gangplan.forecast.page import headline, write_page
-    from gangplan.forecast.panel import from_usage
-    from gangplan.forecast.review import (
+    from gangplan.forecast.models.lifts import measure_lifts
+    from gangplan.forecast.outlook.growth import foresee_growth, when_full
+    from gangplan.forecast.outlook.minutes_runs import Asked, MinuteForecast, foresee_minutes
+    from gangplan.forecast.outlook.totals import sum_up
+    from gangplan.forecast.promotion.due import open_questions, settle
+    from gangplan.forecast.promotion.page import headline, write_page
+    from gangplan.forecast.promotion.review import (
         ModelVersion,
         approve,
         challenger,
@@ -28,9 +24,13 @@ if TYPE_CHECKING:
         rollback,
         show_version,
     )
-    from gangplan.forecast.shadow import Standing, observe, standing
-    from gangplan.forecast.totals import sum_up
+    from gangplan.forecast.promotion.shadow import Standing, observe, standing
+    from gangplan.forecast.registry.audit_log import Change, history, sync
+    from gangplan.forecast.series.panel import from_usage
     from gangplan.forecast.training import backtest_forecast, predict, read_training, retrain
+    from gangplan.forecast.watch.health import Health, watch_drift
+    from gangplan.forecast.watch.health import Verdict as DriftVerdict
+    from gangplan.forecast.watch.nowcast import correct_next_hours
 
 _HOMES = {
     "audit": ("Change", "history", "sync"),

@@ -13,14 +13,18 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import attempt, decide, lifts, nowcast, page, record_run, registry, trial
-from gangplan.forecast.arrays import Floats
-from gangplan.forecast.audit import sync
-from gangplan.forecast.backtest import choose_window, to_table
-from gangplan.forecast.bundle import bundle_size
-from gangplan.forecast.cleaning import cleaned
-from gangplan.forecast.gate import Evidence, Verdict, evaluate, judge
-from gangplan.forecast.panel import Panel, from_usage
+from gangplan.forecast.evaluation import trial
+from gangplan.forecast.evaluation.backtest import choose_window, to_table
+from gangplan.forecast.evaluation.gate import Evidence, Verdict, evaluate, judge
+from gangplan.forecast.models import lifts
+from gangplan.forecast.models.bundle import bundle_size
+from gangplan.forecast.promotion import decide, page
+from gangplan.forecast.registry import model_versions, run_record, runs
+from gangplan.forecast.registry.audit_log import sync
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.cleaning import cleaned
+from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.watch import nowcast
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import QUANTILE_TABLE
 from gangplan.tracking import MODEL, Store
@@ -52,25 +56,25 @@ def retrain(
     panel = cleaned(from_usage(usage))
     choose_window(panel, settings.horizon_hours, settings.backtest_origins)  # refuses before anything is written
     sync(store, clock)
-    moment, key = clock(), attempt.key_of(usage, settings)
+    moment, key = clock(), runs.key_of(usage, settings)
     kind = {"kind": "training", "sha256.usage": usage.sha256, "because": because[:_TAG_LIMIT]}
-    with attempt.training_run(store, key, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
-        found = trial.run(panel, settings, progress, attempt.keeper(store, run_id))
-        before = registry.alias(store, registry.CHAMPION)
+    with runs.training_run(store, key, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
+        found = trial.run(panel, settings, progress, runs.keeper(store, run_id))
+        before = model_versions.alias(store, model_versions.CHAMPION)
         progress(10, 12, "ask the gate")
-        champion = None if before is None else trial.of_champion(found, registry.load(store, before))
+        champion = None if before is None else trial.of_champion(found, model_versions.load(store, before))
         verdict = _judge(store, run_id, found, champion, settings)
         tags = _tags(found, verdict, settings, because, champion=before)
         progress(11, 12, "log the run and the model")
-        record_run.log(store, run_id, usage=usage, found=found, champion=champion, verdict=verdict, settings=settings)
-        uri = registry.log_model(store, run_id, found.bundle)
+        run_record.log(store, run_id, usage=usage, found=found, champion=champion, verdict=verdict, settings=settings)
+        uri = model_versions.log_model(store, run_id, found.bundle)
     progress(11.5, 12, "register the version")
-    version = registry.register(store, run_id, uri, tags)
+    version = model_versions.register(store, run_id, uri, tags)
     progress(11.7, 12, "decide")
     decide.after_training(store, version, verdict, settings=settings, moment=moment)
     progress(11.8, 12, "write the page for reviewers")
     page.keep(store, version)
-    attempt.close(store, run_id, version)
+    runs.close(store, run_id, version)
     made = _training(store, store.client.get_model_version(MODEL, version), found.table)
     progress(12, 12, f"version {version}: {made.reason}")
     return made
@@ -86,8 +90,8 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     NotFoundError
         When there is no champion, or its model cannot be loaded.
     """
-    champion = registry.champion(store)
-    fitted = registry.load(store, str(champion.version)).steering
+    champion = model_versions.champion(store)
+    fitted = model_versions.load(store, str(champion.version)).steering
     panel = cleaned(from_usage(usage))
 
     def ask(seen: Panel) -> Floats:
@@ -107,7 +111,7 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
 
 def backtest_forecast(store: Store) -> Forecast:
     """Return the last rolling origin's out-of-sample forecast of the champion's training."""
-    champion = registry.champion(store)
+    champion = model_versions.champion(store)
     table = store.read_table(str(champion.run_id), "backtest")
     last = table.filter(pl.col("origin") == pl.col("origin").max())
     issued_at = last["origin"].max()
@@ -123,7 +127,7 @@ def backtest_forecast(store: Store) -> Forecast:
 
 def read_training(store: Store) -> Training:
     """Return the newest training that was registered, or say what makes one."""
-    found = registry.versions(store)
+    found = model_versions.versions(store)
     if not found:
         raise NotFoundError(_NO_TRAINING)
     return _training(store, found[0], store.read_table(str(found[0].run_id), "backtest"))
@@ -140,7 +144,7 @@ def _judge(store: Store, run_id: str, found: trial.Trial, champion: pl.DataFrame
         size_mib=bundle_size(found.bundle) / 2**20,
         seconds=trial.seconds(found, settings.horizon_hours),
     )
-    with registry.inside(store, run_id):
+    with model_versions.inside(store, run_id):
         return judge(evaluate(evidence))
 
 

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from gangplan.extras import needs_extras
 
 if TYPE_CHECKING:
-    from gangplan.plan.alternatives import Alternative, compare
-    from gangplan.plan.calendar import to_calendar
-    from gangplan.plan.catalogue import read_catalogue
-    from gangplan.plan.draft import draft_fleet
-    from gangplan.plan.policy import PlanPolicy
-    from gangplan.plan.policy_file import read_plan_policy
-    from gangplan.plan.problem import Problem
-    from gangplan.plan.solving import nodes_of, pose_again, replay, solve, warm_up, write_lp
+    from gangplan.plan.answer.calendar import to_calendar
+    from gangplan.plan.answer.words import explain
+    from gangplan.plan.first_fleet import draft_fleet
+    from gangplan.plan.make import nodes_of, pose_again, replay, solve, warm_up, write_lp
+    from gangplan.plan.problem.catalogue import read_catalogue
+    from gangplan.plan.problem.policy import PlanPolicy
+    from gangplan.plan.problem.policy_file import read_plan_policy
+    from gangplan.plan.problem.problem import Problem
+    from gangplan.plan.questions.alternatives import Alternative, compare
+    from gangplan.plan.questions.whatif import Answer, WhatIf, side_by_side
     from gangplan.plan.store import (
         is_approved,
         list_plans,
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
         read_plan,
         read_published,
     )
-    from gangplan.plan.whatif import Answer, WhatIf, side_by_side
-    from gangplan.plan.words import explain
 
 with needs_extras():
-    from gangplan.plan.orders import Order, orders  # at once: the name of a module, which would stand in its way later
+    from gangplan.plan.answer.ordering import (  # at once: the name of a module, which would stand in its way later
+        Order,
+        orders,
+    )
 
 _HOMES = {
     "alternatives": ("Alternative", "compare"),

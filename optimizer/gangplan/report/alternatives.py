@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from gangplan.report.colours import LIGHT
-from gangplan.report.drawing import new_axes, style, to_svg
-from gangplan.report.table import Table, figure, text
-from gangplan.report.words import NOTHING, number, share
+from gangplan.pages.colours import LIGHT
+from gangplan.pages.drawing import new_axes, style, to_svg
+from gangplan.pages.table import Table, figure, text
+from gangplan.pages.words import NOTHING, number, share
 
 
 def draw(found: pl.DataFrame) -> str:

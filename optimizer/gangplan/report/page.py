@@ -10,10 +10,10 @@ import polars as pl
 from markupsafe import Markup
 
 from gangplan.config import write_atomic
+from gangplan.pages.colours import DARK, LIGHT
+from gangplan.pages.environment import templates
 from gangplan.report import alternatives as ways
-from gangplan.report import capacity, demand, gantt, headline, tables
-from gangplan.report.colours import DARK, LIGHT
-from gangplan.report.environment import environment
+from gangplan.report import capacity, demand, headline, reservations, tables
 from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
 
 
@@ -35,7 +35,7 @@ def build(
     the same values make the same page. All text that comes from telemetry is escaped. `score` is None before the first
     feedback; `beliefs` are what it changed; `alternatives` are the rules that people use instead, run beside the plan.
     """
-    template = environment().get_template("page.html.j2")
+    template = templates(Path(__file__).parent).get_template("page.html.j2")
     text = template.render(
         light=LIGHT,
         dark=DARK,
@@ -89,9 +89,9 @@ def _alternatives(found: pl.DataFrame | None) -> dict[str, Any]:
 
 def _reservations(lived: Sequence[Reservation]) -> dict[str, Any]:
     """The reservations' drawing and table."""
-    shown = gantt.newest_together(lived)
+    shown = reservations.newest_together(lived)
     return {
-        "gantt": _drawing(gantt.draw(shown)) if shown else None,
+        "gantt": _drawing(reservations.draw(shown)) if shown else None,
         "gantt_shown": len(shown),
         "reservation_count": len(lived),
         "reservations": tables.reservations(lived),

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from gangplan.pages.table import Column, Table, figure, text
+from gangplan.pages.words import NOTHING, duration, factor, moment, number, second, share
 from gangplan.report.carbon import emission
-from gangplan.report.table import Column, Table, figure, text
-from gangplan.report.words import NOTHING, duration, factor, moment, number, second, share
 from gangplan.tables import CORRECTIONS, QUANTILE_COLUMNS, empty
 from gangplan.types import QUANTILES, SERIES, Beliefs, Plan, Reservation, Score
 

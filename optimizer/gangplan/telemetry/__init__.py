@@ -3,9 +3,9 @@
 from gangplan.extras import needs_extras
 
 with needs_extras():
-    from gangplan.telemetry.fine import fine_gpus, fine_requests
+    from gangplan.telemetry.announcements import Told, tell
     from gangplan.telemetry.intake import ingest
-    from gangplan.telemetry.people import Told, tell
+    from gangplan.telemetry.minutes import fine_gpus, fine_requests
     from gangplan.telemetry.read import read_usage
     from gangplan.telemetry.reservations import record_reservations
     from gangplan.telemetry.values import BadRow, IngestReport

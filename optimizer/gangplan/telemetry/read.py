@@ -8,8 +8,8 @@ from datetime import datetime
 import polars as pl
 
 from gangplan.tables import DEMAND, conform
+from gangplan.telemetry.announcements import read_announced, with_announced
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.people import read_announced, with_announced
 from gangplan.telemetry.values import TABLES, digest_of
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES, Usage

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import yaml
 
 from gangplan.errors import ForbiddenError, GangplanError, NotFoundError
+from gangplan.kube.access import rights
 from gangplan.kube.api import Api, Object
-from gangplan.kube.manifests import rights
-from gangplan.reserve.kueue import names
 from gangplan.reserve.kueue.ledger import Place
-from gangplan.reserve.kueue.queues import View, read_view
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.queues import View, read_view
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 _OLDEST = (1, 30)

@@ -21,9 +21,9 @@ from gangplan.clock import Clock
 from gangplan.errors import GangplanError, NotFoundError
 from gangplan.kube.api import Api, ConflictError, Object
 from gangplan.kube.mirror import Mirror
-from gangplan.reserve.kueue import names, picture
-from gangplan.reserve.kueue.annotation import request_of
-from gangplan.reserve.kueue.claim import Claim, claim_from
+from gangplan.reserve.kueue.objects import names, picture
+from gangplan.reserve.kueue.objects.annotation import request_of
+from gangplan.reserve.kueue.objects.claim import Claim, claim_from
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.moments import SECOND, from_us, to_us
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe

@@ -16,14 +16,14 @@ from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFou
 from gangplan.kube.api import Api, ConflictError, Object, RejectedError
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import id_of
-from gangplan.reserve.kueue import names, picture
-from gangplan.reserve.kueue.annotation import annotation_of, request_of
-from gangplan.reserve.kueue.claim import Claim, claim_from
 from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
+from gangplan.reserve.kueue.objects import names, picture
+from gangplan.reserve.kueue.objects.annotation import annotation_of, request_of
+from gangplan.reserve.kueue.objects.claim import Claim, claim_from
+from gangplan.reserve.kueue.objects.queues import View, read_view
+from gangplan.reserve.kueue.objects.workload import adopted_workload, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.outlook import Outlook
-from gangplan.reserve.kueue.queues import View, read_view
 from gangplan.reserve.kueue.refusals import Refusals
-from gangplan.reserve.kueue.workload import adopted_workload, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.subscribers import Callback, Unsubscribe

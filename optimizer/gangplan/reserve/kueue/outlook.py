@@ -9,12 +9,12 @@ from datetime import datetime
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
 from gangplan.kube.api import Api
-from gangplan.reserve.kueue import names
-from gangplan.reserve.kueue.annotation import request_of
 from gangplan.reserve.kueue.calendar import Calendar, Wish, holds_of, line_of
-from gangplan.reserve.kueue.claim import Claim, claim_from
-from gangplan.reserve.kueue.queues import View
-from gangplan.reserve.kueue.workload import refuse
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.annotation import request_of
+from gangplan.reserve.kueue.objects.claim import Claim, claim_from
+from gangplan.reserve.kueue.objects.queues import View
+from gangplan.reserve.kueue.objects.workload import refuse
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.types import FreeCapacity, GangRequest, Limit, Reason
 

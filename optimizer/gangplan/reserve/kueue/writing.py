@@ -9,9 +9,9 @@ from typing import Any
 
 from gangplan.errors import NotFoundError
 from gangplan.kube.api import Api, ConflictError, Object
-from gangplan.reserve.kueue import names, picture
-from gangplan.reserve.kueue.claim import Claim, claim_from
-from gangplan.reserve.kueue.record import Records
+from gangplan.reserve.kueue.objects import names, picture
+from gangplan.reserve.kueue.objects.claim import Claim, claim_from
+from gangplan.reserve.kueue.objects.record import Records
 from gangplan.reserve.moments import to_us
 from gangplan.types import Token
 

@@ -1,0 +1,1 @@
+"""What the benchmarks share: loads, peers, clients, and the table of figures."""

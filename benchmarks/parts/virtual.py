@@ -1,0 +1,79 @@
+"""The ledger's own admission on a load in virtual time: what it would come to if no call, commit or message took time.
+
+What remains of the waits against the floor's is then the order of admission; what a real run adds to it is latency. How
+much of that a load bears is seen by letting each end be noticed late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import heapify, heappop, heappush
+from random import Random
+from statistics import fmean
+
+from benchmarks.parts.clients import policy_of, pool_of, request_of
+from benchmarks.parts.floor import SECOND, Course
+from benchmarks.parts.kueue_load import SEED, Gang, Load
+from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.codec import calendar_text, id_of, policy_text, request_text
+from gangplan.reserve.commands.dispatch import run_batch
+from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.moments import to_us
+from gangplan.testing import a_calendar
+from gangplan.types import ReservationId, ReservationState
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+class Desk:
+    """A book and what is final beside it: each batch of commands at one moment."""
+
+    def __init__(self, load: Load) -> None:
+        self._book = Book()
+        self._rows: dict[ReservationId, Entry] = {}
+        self._granted: set[ReservationId] = set()
+        calendar = calendar_text(a_calendar([pool_of(load)], start=START - timedelta(hours=1)))
+        policy = {"body": policy_text(policy_of(load)), "by": "benchmark", "why": load.name}
+        self.serve([Command("publish", None, {"body": calendar}), Command("set_policy", None, policy)], 0)
+
+    def serve(self, batch: list[Command], at: int) -> list[Entry]:
+        """Run a batch; return what was granted by it."""
+        run_batch(self._book, self._rows.get, batch, to_us(START) + at)
+        self._rows.update(self._book.changed)
+        fresh = [
+            entry
+            for entry in self._book.changed.values()
+            if entry.state is ReservationState.GRANTED and entry.id not in self._granted
+        ]
+        self._granted.update(entry.id for entry in fresh)
+        self._book.changed.clear()
+        self._book.documents.clear()
+        return fresh
+
+
+def virtual_course(load: Load, gangs: Sequence[Gang], *, late: int = 0) -> Course:
+    """Return the course of a load whose ends are noticed up to `late` microseconds late, each by a draw of its own."""
+    desk, dice = Desk(load), Random(SEED)
+    by_id = {id_of(gang.key): gang for gang in gangs}
+    waits: dict[str, list[float]] = {}
+    events = [(gang.arrival, number, _submit(gang)) for number, gang in enumerate(gangs)]
+    heapify(events)
+    now = 0
+    while events:
+        now, batch = events[0][0], list[Command]()
+        while events and events[0][0] == now:
+            batch.append(heappop(events)[2])
+        for entry in desk.serve(batch, now):
+            gang = by_id[entry.id]
+            waits.setdefault(gang.size, []).append((now - gang.arrival) / SECOND)
+            release = Command("release", entry.id, {"token": entry.token})
+            heappush(events, (now + gang.run + dice.randint(0, late), len(by_id) + (entry.token or 0), release))
+    return Course(makespan=now / SECOND, waits={size: fmean(each) for size, each in waits.items()})
+
+
+def _submit(gang: Gang) -> Command:
+    """Return the command by which a gang asks."""
+    request = request_of(gang)
+    return Command("submit", id_of(gang.key), {"body": request_text(request)}, request)

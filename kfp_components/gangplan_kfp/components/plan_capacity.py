@@ -1,0 +1,43 @@
+"""The component `plan_capacity`. No postponed annotations here: KFP's compiler reads them as they are written."""
+
+# pyright: reportMissingImports=false, reportInvalidTypeForm=false
+# ruff: noqa: B006
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from gangplan_kfp.support.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def plan_capacity(
+    run_id: str,
+    metrics: dsl.Output[dsl.Metrics],
+    explanation: dsl.Output[dsl.Markdown],
+    mlflow: str = "",
+    ledger: str = "",
+    fleet: str = "",
+    home: str = "",
+    settings: dict = {},
+) -> NamedTuple("Planned", [("plan_id", str), ("total_cost", float), ("expected_short_gpu_hours", float)]):
+    """Plan the cheapest fleet for the champion's forecast, keep it in MLflow, publish it as the ledger's calendar.
+
+    Args:
+        run_id: Pass dsl.PIPELINE_JOB_ID_PLACEHOLDER; a new run plans anew.
+        metrics: Cost, proven gap and shortage.
+        explanation: What the plan costs by pool, who is short, when and why.
+        mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the image's environment.
+        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
+        fleet: Fleet file; empty: GANGPLAN_FLEET of the image's environment.
+        home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
+        settings: Any other gangplan settings, like {"horizon_hours": 168}.
+    """
+    from gangplan_kfp.support import artifacts, settings, stages
+
+    with settings.one_line_errors():
+        planned = stages.make_plan(settings, mlflow=mlflow, ledger=ledger, fleet=fleet, home=home)
+        figures = artifacts.plan_figures(planned)
+        artifacts.log_metrics(metrics, figures)
+        artifacts.write(explanation, artifacts.of_plan(planned))
+        return planned.plan_id, figures["total_cost"], figures["expected_short_gpu_hours"]

@@ -1,0 +1,28 @@
+"""The component `release_gang`. No postponed annotations here: KFP's compiler reads them as they are written."""
+
+# pyright: reportMissingImports=false
+
+from kfp import dsl
+
+from gangplan_kfp.support.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def release_gang(run_id: str, name: str = "gang", ledger: str = "", home: str = "") -> str:
+    """Give back whatever this run holds or waits for under `name`; nothing to give back is no error.
+
+    It takes no output of another step, so that it can be the exit task of a dsl.ExitHandler.
+
+    Args:
+        run_id: Pass dsl.PIPELINE_JOB_ID_PLACEHOLDER, as to reserve_gang.
+        name: The name that reserve_gang was given.
+        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
+        home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
+
+    Returns:
+        The state that the reservation ended in, or "none".
+    """
+    from gangplan_kfp.support import holding, settings
+
+    with settings.one_line_errors():
+        return holding.give_back(run_id=run_id, name=name, ledger=ledger, home=home)

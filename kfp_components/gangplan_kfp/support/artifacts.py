@@ -1,0 +1,89 @@
+"""What a run's page shows of a step: figures as metrics, the rest as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gangplan import summaries
+
+if TYPE_CHECKING:
+    from gangplan.types import Plan, Training
+    from gangplan_kfp.support.holding import Taken
+
+
+def write(artifact: Any, text: str) -> None:
+    """Write a Markdown artifact."""
+    Path(artifact.path).write_text(text)
+
+
+def log_metrics(artifact: Any, figures: Mapping[str, float]) -> None:
+    """Log what is a number: KFP fails on NaN, which an empty back-test gives."""
+    for name, value in figures.items():
+        if math.isfinite(value):
+            artifact.log_metric(name, float(value))
+
+
+def of_taken(taken: Taken) -> str:
+    """Say what was reserved, where, until when, and what it waited for."""
+    held = taken.reservation
+    said = summaries.of_reservation(held)
+    places = [(p.pool, p.node, p.pods, p.gpus) for p in held.placements]
+    return "\n\n".join(
+        (
+            f"# {held.request.gpus} GPUs for {held.request.tenant}: {held.state.value}",
+            _table(
+                ("", ""),
+                [
+                    ("lease until", said["expires_at"]),
+                    ("waited", f"{said['waited_s']} s"),
+                    ("reservation", said["id"]),
+                    ("key", said["key"]),
+                    ("fencing token", said["token"]),
+                ],
+            ),
+            _table(("pool", "node", "pods", "GPUs"), places),
+            "## What the step said",
+            "\n".join(f"- {line}" for line in taken.told),
+        )
+    )
+
+
+def training_figures(training: Training) -> dict[str, float]:
+    """Give the back-test's figures."""
+    return {
+        "wql_percent": training.wql,
+        "naive_wql_percent": training.naive_wql,
+        "coverage_80": training.coverage_80,
+        "promoted": float(training.promoted),
+    }
+
+
+def of_training(training: Training) -> str:
+    """Say how the model did and whether it steers."""
+    verdict = "champion" if training.promoted else "challenger"
+    rows = [(name, f"{value:.3f}") for name, value in training_figures(training).items() if name != "promoted"]
+    notes = "\n".join(f"- {note}" for note in (training.reason, *training.notes))
+    return f"# Demand model {training.version}: {verdict}\n\n{_table(('back-test', ''), rows)}\n\n{notes}\n"
+
+
+def plan_figures(plan: Plan) -> dict[str, float]:
+    """Give the plan's cost, proven gap and shortage."""
+    said = summaries.of_plan(plan)
+    return {name: said[name] for name in ("total_cost", "gap", "expected_short_gpu_hours", "p95_short_gpu_hours")}
+
+
+def of_plan(plan: Plan) -> str:
+    """Say what the plan costs by pool, and who is short, when and why."""
+    said = summaries.of_plan(plan)
+    costs = [(pool, f"{cost:,.2f}") for pool, cost in said["cost"].items()]
+    words = "\n".join(f"- {line}" for line in plan.explanation)
+    return f"# Plan {plan.plan_id}: {said['total_cost']:,.2f}\n\n{_table(('pool', 'cost'), costs)}\n\n{words}\n"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """Draw a Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,212 @@
+"""What reserve_gang and release_gang do: take a gang once for each run, wait with a bound, give it back by its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from gangplan.client import attempts
+from gangplan.clock import Clock, parse_factors, parse_span, parse_utc, system_clock
+from gangplan.errors import InputError, Refusal, WaitTimeoutError
+from gangplan.reserve import Ledger, open_ledger
+from gangplan.types import (
+    WHOLE_GPU,
+    GangRequest,
+    PodSet,
+    Reservation,
+    ReservationState,
+    Topology,
+    WorkloadClass,
+    require_at_least,
+    require_name,
+    require_whole,
+)
+from gangplan_kfp.support.settings import say, settings_from
+
+LOOK_EVERY = timedelta(seconds=5)
+"""How often a waiting step looks for a changed ETA or reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A granted reservation and what was said while it waited."""
+
+    reservation: Reservation
+    told: tuple[str, ...]
+
+    def outputs(self) -> tuple[str, int, str, list[str], str]:
+        """Return what the component hands on: id, token, pool, nodes, end of the lease."""
+        held = self.reservation
+        pools = dict.fromkeys(placement.pool for placement in held.placements)
+        nodes = [placement.node for placement in held.placements]
+        until = "" if held.expires_at is None else held.expires_at.isoformat()
+        return held.id, int(held.token or 0), ",".join(pools), nodes, until
+
+
+def request_key(run_id: str, name: str) -> str:
+    """Return the key that reserve and release of one run share."""
+    if not run_id or "{{" in run_id:
+        raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
+    return f"kfp/{run_id}/{require_name('name', name)}"
+
+
+def request_from(
+    *,
+    run_id: str,
+    name: str = "gang",
+    tenant: str,
+    accelerators: list[str],
+    pods: int,
+    gpus_per_pod: int,
+    duration: str,
+    min_pods: int = 0,
+    max_pods: int = 0,
+    walltime: str = "",
+    priority: int = 100,
+    priority_class: str = "",
+    workload_class: str = "throughput",
+    topology: str = "",
+    speed: str = "",
+    slot: str = WHOLE_GPU,
+    deadline: str = "",
+    preemptible: bool = False,
+    checkpoint: str = "",
+) -> GangRequest:
+    """Make the request from a component's parameters; a wrong one is named as it is called there.
+
+    Nought pods and empty texts are what was not given.
+    """
+    require_whole("pods", pods, 1)
+    require_whole("gpus_per_pod", gpus_per_pod, 1)
+    require_whole("min_pods", min_pods, 0, pods)
+    require_whole("max_pods", max_pods or pods, pods)
+    if workload_class not in list(WorkloadClass):
+        raise InputError("workload_class", workload_class, f"is unknown: use one of {', '.join(WorkloadClass)}")
+    return GangRequest(
+        request_key=request_key(run_id, name),
+        tenant=tenant,
+        pod_sets=(
+            PodSet(count=pods, gpus_per_pod=gpus_per_pod, min_count=min_pods or None, max_count=max_pods or None),
+        ),
+        accelerators=tuple(accelerators),
+        duration=parse_span("duration", duration),
+        walltime=parse_span("walltime", walltime) if walltime else None,
+        priority=priority,
+        priority_class=priority_class,
+        workload_class=WorkloadClass(workload_class),
+        topology=Topology.from_text(topology),
+        speed=parse_factors("speed", speed.split(",")) if speed else {},
+        slot=slot,
+        deadline=parse_utc("deadline", deadline) if deadline else None,
+        preemptible=preemptible,
+        checkpoint=parse_span("checkpoint", checkpoint) if checkpoint else None,
+    )
+
+
+def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, clock: Clock = system_clock) -> Taken:
+    """Submit the request and wait for its grant; a step that runs again takes up its place where it left it.
+
+    Raises WaitTimeoutError, with the request out of the line, when the slots did not come within `timeout_seconds`
+    of the first try, and Refusal when somebody else ended the request meanwhile.
+    """
+    require_at_least("timeout_seconds", timeout_seconds, 0)
+    with open_ledger(settings_from(ledger=ledger, home=home).ledger_url, clock=clock) as book:
+        until = clock() + timedelta(seconds=timeout_seconds)
+        asked = attempts.submit(book, request, until)
+        told: list[str] = []
+        last = attempts.take_up(book, _wait(book, asked, _deadline(asked, until), clock, told.append))
+        if last.state is not ReservationState.GRANTED:
+            attempts.end(book, last)
+            raise _refusal(last, timeout_seconds, told)
+        return Taken(reservation=last, told=tuple(told))
+
+
+def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
+    """Release what the run holds, or take it out of the line; return the state that it ended in, or `none`."""
+    key = request_key(run_id, name)
+    with open_ledger(settings_from(ledger=ledger, home=home).ledger_url) as book:
+        attempts.give_back(book, key)
+        lived = attempts.lives(book, key)
+    state = lived[-1].state.value if lived else "none"
+    say(f"{key}: nothing was reserved" if state == "none" else f"{key}: {state}")
+    return state
+
+
+def _wait(book: Ledger, asked: Reservation, until: datetime, clock: Clock, note: Callable[[str], None]) -> Reservation:
+    """Wait until it is no longer waiting or the patience is over; say state, ETA and reason when they change."""
+    said = ""
+    while True:
+        if (line := standing(asked, until, _expected(book, asked))) != said:
+            said = line
+            note(line)
+            say(line)
+        left = until - clock()
+        if not asked.state.waits or left <= timedelta(0):
+            return asked
+        try:
+            asked = book.wait(asked.id, timeout=min(left, LOOK_EVERY))
+        except WaitTimeoutError:
+            asked = book.get(asked.id)
+
+
+def _expected(book: Ledger, asked: Reservation) -> datetime | None:
+    """Return when it will start, or, where that is past its patience and so not promised, when it would."""
+    if asked.state is not ReservationState.WAITING or asked.eta is not None:
+        return asked.eta
+    patient = replace(asked.request, request_key=f"{asked.request.request_key}?", latest_start=None, deadline=None)
+    return book.what_if(patient)[0]
+
+
+def _deadline(asked: Reservation, until: datetime) -> datetime:
+    """Return when the step's patience ends: a try that runs again has what its first one left of it.
+
+    One whose nodes went away meanwhile waits by its own patience for others in their place.
+    """
+    latest = asked.request.latest_start
+    if latest is None:
+        raise Refusal(f"{asked.request.request_key}: was reserved by something else: give this step a name of its own")
+    return until if asked.interruptions else latest - attempts.ABANDONED_AFTER
+
+
+def standing(reservation: Reservation, until: datetime, expected: datetime | None = None) -> str:
+    """Say in a line where a reservation stands: granted where and until when, or why it waits and until when.
+
+    `until` is when the step's patience ends.
+    """
+    if reservation.state is ReservationState.GRANTED:
+        return f"granted: {_places(reservation)}, until {_time(reservation.expires_at)}"
+    if not reservation.state.waits:
+        return reservation.state.value
+    why = [] if reservation.reason is None else [reservation.reason.message, *reservation.reason.helps]
+    late = "" if expected is None or expected <= until else ", after this step's patience ends"
+    lost = "" if reservation.state is ReservationState.WAITING else " for slots in place of lost nodes"
+    return "; ".join([f"waiting{lost}: ETA {_time(expected)}{_from(reservation)}{late}", *why])
+
+
+def _from(reservation: Reservation) -> str:
+    """Say the earliest moment that the slots are expected at, where that is not the promised one."""
+    expected = reservation.eta_range
+    return "" if expected is None or expected[0] == reservation.eta else f", at the earliest {_time(expected[0])}"
+
+
+def _refusal(last: Reservation, timeout_seconds: int, told: list[str]) -> Refusal:
+    """Say why the gang was not granted."""
+    asked = last.request
+    waited = next((line for line in reversed(told) if line.startswith("waiting")), "it did not wait")
+    if last.state is ReservationState.EXPIRED:
+        return Refusal(f"{asked.request_key}: the last start that would do has passed: {waited}")
+    if not last.state.waits:
+        return Refusal(f"{asked.request_key}: was {last.state.value} by somebody else while it waited: retry the run")
+    gang = f"{asked.gpus} GPUs of {' or '.join(asked.accelerators)}"
+    return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {waited}")
+
+
+def _places(reservation: Reservation) -> str:
+    """Name the nodes with their GPUs."""
+    return ", ".join(f"{p.gpus} GPUs on {p.node}" for p in reservation.placements)
+
+
+def _time(moment: datetime | None) -> str:
+    """Write a time for a person."""
+    return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

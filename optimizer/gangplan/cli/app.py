@@ -1,0 +1,239 @@
+"""The command `gangplan`. Exit codes: 0 done, 1 failed, 2 bad input, 3 an expected no, 4 a store is unreachable."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from gangplan import __version__, summaries
+from gangplan.cli import screen
+from gangplan.cli.forecast import forecast_app
+from gangplan.cli.forecast_minutes import add_minutes
+from gangplan.cli.forecast_totals import add_totals
+from gangplan.cli.kube import kube_app
+from gangplan.cli.ledger import ledger_app
+from gangplan.cli.node import node_app
+from gangplan.cli.plan import plan_app
+from gangplan.cli.policy import policy_app
+from gangplan.cli.reserve import find, require_one, reserve_app
+from gangplan.cli.review import review_app
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
+from gangplan.clock import system_clock
+from gangplan.errors import GangplanError
+from gangplan.extras import needs_extras
+from gangplan.types import ReservationState
+from gangplan.workflows import first_home
+
+# MLflow's import makes half a million objects, all to stay: with Python's own threshold of some hundreds, a command
+# would look at them over and over.
+_COLLECTED_AFTER = 50_000
+
+app = typer.Typer(
+    name="gangplan",
+    help="GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(reserve_app)
+app.add_typer(review_app)
+app.add_typer(add_totals(add_minutes(forecast_app)), name="forecast")
+app.add_typer(plan_app, name="plan")
+app.add_typer(node_app, name="node")
+app.add_typer(policy_app, name="policy")
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(kube_app, name="kube")
+
+
+def main() -> None:
+    """Run the command; every expected error is one line on standard error and an exit code."""
+    gc.set_threshold(_COLLECTED_AFTER)
+    try:
+        with needs_extras():
+            code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except GangplanError as error:
+        _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        _fail(" ".join(error.format_message().split()) + " (see `gangplan --help`)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    """Say one line on standard error and leave."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    """Print the version."""
+    if asked:
+        print(f"gangplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    home: Annotated[Path | None, typer.Option(help="Folder of everything gangplan keeps (GANGPLAN_HOME).")] = None,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it."""
+    use_home(home)
+
+
+@app.command(epilog="Example:  gangplan --home .run init")
+def init(
+    from_telemetry: Annotated[bool, typer.Option(help="Draft the fleet from the telemetry in MLflow.")] = False,
+    force: Annotated[bool, typer.Option(help="Write over files that are there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
+    written = first_home.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
+    emit(as_json, {"written": [str(path) for path in written]}, screen.written)
+
+
+@app.command(
+    epilog="Example:  gangplan ingest sample   |   gangplan ingest jobs.csv   |   gangplan ingest prometheus+http://127.0.0.1:9090"
+)
+def ingest(
+    source: Annotated[
+        str,
+        typer.Argument(help="sample, a CSV/Parquet path, prometheus+URL, kubernetes+context, mlflow+URI."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Bring telemetry into MLflow; bad rows are named and kept out."""
+    with needs_extras():
+        from gangplan import cycle
+    with screen.progress(console, not as_json) as progress:
+        report = cycle.ingest(settings_here(), source, progress=progress)
+    emit(as_json, summaries.of_ingest(report), screen.ingest)
+
+
+@app.command(epilog="Example:  gangplan train --because 'drift: search / latency / l4'")
+def train(
+    because: Annotated[str, typer.Option(help="What set it off, kept with the version.")] = "asked for",
+    as_json: AsJson = False,
+) -> None:
+    """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
+    with needs_extras():
+        from gangplan.workflows import models
+    with screen.progress(console, not as_json) as progress:
+        training = models.train(settings_here(), because=because, progress=progress)
+    emit(as_json, summaries.of_training(training), screen.training)
+
+
+@app.command(epilog="Example:  gangplan apply --dry-run")
+def apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps, change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the fleet file to what the newest plan wants now; the difference is shown first."""
+    with needs_extras():
+        from gangplan import cycle
+    changes = cycle.apply(settings_here(), dry_run=dry_run)
+    emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, screen.changes)
+
+
+@app.command(epilog="Example:  gangplan status --state waiting")
+def status(
+    state: Annotated[ReservationState | None, typer.Option(help="Only reservations in this state.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the reservations: who holds what, who waits, until when and why; and how far ETAs were off so far."""
+    from gangplan.reserve.admission.expected.starts import eta_errors, waited
+
+    with open_ledger_here() as ledger:
+        ledger.tick()
+        found = ledger.list(state)
+    errors = eta_errors(one for one in waited(found) if not one.interruptions)
+    said = [summaries.of_reservation(reservation) for reservation in found]
+    emit(as_json, said, lambda said: screen.reservations(said, errors))
+
+
+@app.command(epilog="Example:  gangplan calendar --hours 48")
+def calendar(
+    hours: Annotated[int, typer.Option(min=1, max=24 * 90, help="How far ahead to look.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Show the free capacity over time: planned, held and free GPUs of each pool."""
+    now = system_clock()
+    with open_ledger_here() as ledger:
+        free = ledger.calendar(now, now + timedelta(hours=hours))
+    emit(as_json, summaries.of_free(free), screen.calendar)
+
+
+@app.command(epilog="Example:  gangplan explain --key nightly-train   |   gangplan explain")
+def explain(
+    id: Annotated[str | None, typer.Argument(help="A reservation; without one, the newest plan is explained.")] = None,
+    key: Annotated[str | None, typer.Option(help="The request key of a reservation.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a request waits and what would help; or who is short in the newest plan, when and why."""
+    if id is not None or key is not None:
+        require_one(id, key)
+        with open_ledger_here() as ledger:
+            ledger.tick()
+            summary = summaries.of_reservation(find(ledger, id, key))
+        return emit(as_json, summary, screen.reservation)
+    with needs_extras():
+        from gangplan import plan
+        from gangplan.tracking import open_store
+    newest, _ = plan.read_plan(open_store(settings_here()))
+    return emit(as_json, {"plan_id": newest.plan_id, "text": plan.explain(newest)}, lambda said: escape(said["text"]))
+
+
+@app.command(epilog="Example:  gangplan feedback")
+def feedback(as_json: AsJson = False) -> None:
+    """Hold the plan against what happened, write that back, and show what it changes in the next forecast."""
+    with needs_extras():
+        from gangplan import cycle
+    with screen.progress(console, not as_json) as progress:
+        progress(0, 1, "holding the plan against what happened")
+        learned = cycle.learn(settings_here())
+    emit(as_json, summaries.of_learning(learned), screen.learning)
+
+
+@app.command(epilog="Example:  gangplan report   |   gangplan report --no-compare")
+def report(
+    compare: Annotated[
+        bool, typer.Option(help="Run the plan beside its alternatives first, once for each plan (some seconds).")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
+    with needs_extras():
+        from gangplan.workflows import reports
+    with screen.progress(console, not as_json) as progress:
+        written = reports.write_report(settings_here(), compare=compare, progress=progress)
+    emit(as_json, {"written": [str(written)]}, screen.written)
+
+
+@app.command(epilog="Example:  gangplan --home .run run sample")
+def run(
+    source: Annotated[str, typer.Argument(help="Telemetry, as for `gangplan ingest`.")] = "sample",
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
+    with needs_extras():
+        from gangplan import cycle
+        from gangplan.workflows import reports
+    settings = settings_here()
+    said: dict[str, Any] = {}
+    with screen.progress(console, not as_json) as progress:
+        said["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
+        first_home.ensure_fleet(settings)
+        said["train"] = summaries.of_training(cycle.train(settings, progress=progress))
+        said["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
+        said["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
+        said["feedback"] = summaries.of_learning(cycle.learn(settings))
+        said["report"] = {"written": [str(reports.write_report(settings))]}
+    emit(as_json, said, screen.run)

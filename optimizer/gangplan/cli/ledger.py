@@ -1,0 +1,205 @@
+"""The commands `gangplan ledger ...`: lead it, look at its log, check it, throw its past away."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
+from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
+from gangplan.errors import GangplanError
+from gangplan.types import require_positive
+
+if TYPE_CHECKING:
+    from gangplan.reserve.audit import AuditEvent
+    from gangplan.reserve.stores.sql.leading import Status
+    from gangplan.reserve.stores.sql.store import SqlStore
+
+ledger_app = typer.Typer(help="The ledger itself: who leads it, its audit log, its past.", no_args_is_help=True)
+
+_BLOCKED = ("body", "slots", "plan", "reason", "more")  # columns that are too long for a line
+
+
+@ledger_app.command("serve", epilog="Example:  gangplan ledger serve")
+def serve(
+    every: Annotated[str, typer.Option(help=f"How often to say how it goes, {DURATION}.")] = "10s",
+) -> None:
+    """Lead the ledger for good, so that no client has to; ends cleanly on Ctrl-C and SIGTERM."""
+    pause = parse_span("--every", every).total_seconds()
+    require_positive("--every", pause)
+    if settings_here().ledger_url.startswith("kueue:"):
+        _serve_kueue(pause)
+        return
+    with _stopped() as stop, _store() as store:
+        store.lead()
+        print(f"leads {store.shown} as {store.seat.name} as soon as nobody else does; Ctrl-C ends it", flush=True)
+        last = store.status()
+        while not stop.wait(pause):
+            now = store.status()
+            print(_progress(last, now, pause), flush=True)
+            last = now
+    print("stopped; any client leads when it needs to", flush=True)
+
+
+def _serve_kueue(pause: float) -> None:
+    """Keep a queue's reservations for good: complete evictions, expire leases, queue windows."""
+    from gangplan.reserve.kueue.opening import open_kueue
+
+    with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=system_clock) as ledger:
+        ledger.serve()
+        print(f"keeps {settings_here().ledger_url}; Ctrl-C ends it", flush=True)
+        while not stop.wait(pause):
+            states = Counter(one.state.value for one in ledger.history())
+            print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), flush=True)
+    print("stopped; every client does the same while it waits or holds", flush=True)
+
+
+@ledger_app.command("status", epilog="Example:  gangplan ledger status --json")
+def status(as_json: AsJson = False) -> None:
+    """Say who leads, how many commands wait for the leader, and how many reservations are in each state."""
+    with _store() as store:
+        now = store.status()
+    said = {"leader": now.leader, "term": now.term, "change": now.change, "inbox": now.inbox, "states": now.states}
+    emit(as_json, said, _status_words)
+
+
+@ledger_app.command("audit", epilog="Example:  gangplan ledger audit --key nightly-train --json")
+def audit(
+    key: Annotated[str | None, typer.Option(help="Only what is about the reservation of this request key.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only what was written since, like 2026-03-01T12:00:00Z.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened: each change with its moment, its commands and what it made different, oldest first."""
+    begin = None if since is None else parse_utc("--since", since)
+    with open_ledger_here() as ledger:
+        id = None if key is None else ledger.find(key).id
+        said = [_of_event(event) for event in ledger.audit(since=begin, id=id)]
+    emit(as_json, said, _audit_words)
+
+
+@ledger_app.command("replay", epilog="Example:  gangplan ledger replay")
+def replay(as_json: AsJson = False) -> None:
+    """Replay the audit log and hold it against the reservations; exit code 1 where they differ."""
+    with open_ledger_here() as ledger:
+        done = ledger.replay()
+    said = {"changes": done.changes, "reservations": done.reservations, "different": list(done.different)}
+    emit(as_json, said, _replay_words)
+    if done.different:
+        raise GangplanError(f"audit: {len(done.different)} reservations differ from the log: restore a back-up")
+
+
+@ledger_app.command("compact", epilog="Example:  gangplan ledger compact --older-than 90d")
+def compact(
+    older_than: Annotated[str, typer.Option(help=f"Keep what ended since so long ago, {DURATION}.")] = "90d",
+    as_json: AsJson = False,
+) -> None:
+    """Delete reservations that ended long ago, and fold the audit log up to then into one row; it still replays."""
+    with open_ledger_here() as ledger:
+        done = ledger.compact(system_clock() - parse_span("--older-than", older_than))
+    said = {"reservations": done.reservations, "changes": done.changes}
+    emit(as_json, said, lambda said: f"deleted {said['reservations']} reservations, folded {said['changes']} changes")
+
+
+# ---------------------------------------------------------------- the store
+
+
+@contextmanager
+def _store() -> Generator[SqlStore]:
+    """Open the store of the settings' ledger."""
+    from gangplan.reserve.opening import open_store
+
+    store = open_store(settings_here().ledger_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _stopped() -> Generator[Event]:
+    """Return what is set when somebody asks this process to stop; asked again, it ends as cleanly.
+
+    `timeout` and process managers signal a process and then its group: the second signal comes while it ends. A handler
+    of Python's is gone before the interpreter is, so both signals are ignored from the first on.
+    """
+    stop = Event()
+
+    def asked(number: int, frame: object) -> None:
+        stop.set()
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        if not stop.is_set():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+# ---------------------------------------------------------------- in words
+
+
+def _progress(last: Status, now: Status, seconds: float) -> str:
+    """Say in one line what happened since the last one."""
+    leads = "leads" if now.leads else f"waits: {now.leader or 'nobody'} leads"
+    rate = (now.change - last.change) / seconds
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(now.states.items())) or "no reservations"
+    return f"{leads}, term {now.term}: {rate:.1f} changes/s, {now.inbox} commands wait; {counts}"
+
+
+def _status_words(said: dict[str, Any]) -> RenderableType:
+    states = [(state, count) for state, count in sorted(said["states"].items())]
+    leads = said["leader"] or "nobody: whoever writes next does without, or leads"
+    rows = [("leads", leads), ("term", said["term"]), ("changes", said["change"]), ("commands wait", said["inbox"])]
+    return screen.fields("Ledger", [*rows, *states])
+
+
+def _of_event(event: AuditEvent) -> dict[str, Any]:
+    return {
+        "change": event.change,
+        "at": event.at.isoformat(),
+        "term": event.term,
+        "base": event.base,
+        "commands": [{"name": name, "id": id} for name, id in event.commands],
+        "rows": event.rows,
+    }
+
+
+def _audit_words(said: list[dict[str, Any]]) -> RenderableType:
+    """Show one line for each reservation of each change."""
+    rows: list[tuple[object, ...]] = []
+    for event in said:
+        changes: dict[str, dict[str, Any]] = event["rows"] or {"": {}}
+        for id, changed in changes.items():
+            who = changed.get("request_key", id)
+            rows.append((event["change"], event["at"], _names(event, id), who, _columns(changed)))
+    return screen.table("Audit log", ("change", "at", "by", "reservation", "what changed"), rows)
+
+
+def _names(event: dict[str, Any], id: str) -> str:
+    """Name the commands that were about a reservation; else what time, or another one's command, did to it."""
+    if event["base"]:
+        return "base"
+    own = [command["name"] for command in event["commands"] if command["id"] in (id, None)]
+    return ", ".join(dict.fromkeys(own)) or "admission"
+
+
+def _columns(changed: dict[str, Any]) -> str:
+    """Say what changed, in short; what is long is only named."""
+    short = [f"{name}={value}" for name, value in changed.items() if name not in (*_BLOCKED, "id", "request_key")]
+    return ", ".join([*short, *(name for name in changed if name in _BLOCKED)])
+
+
+def _replay_words(said: dict[str, Any]) -> str:
+    same = "the same as the log says" if not said["different"] else f"{len(said['different'])} differ"
+    return f"{said['changes']} changes replayed, {said['reservations']} reservations: {same}"

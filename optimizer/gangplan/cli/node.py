@@ -1,0 +1,61 @@
+"""The commands `gangplan node ...`: say that a node is lost, draining or ready again, and see what that did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gangplan import summaries
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here
+from gangplan.types import NodeState, Reservation, ReservationState
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
+
+node_app = typer.Typer(help="Nodes that go away and come back.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The node: <pool>-<number>, as in a reservation's placements.")]
+Why = Annotated[str, typer.Option(help="The reason, kept with the change.")]
+
+
+@node_app.command("lost", epilog="Example:  gangplan node lost h100-owned-3 --why 'ECC errors'")
+def lost(name: Name, why: Why = "", as_json: AsJson = False) -> None:
+    """Take a node out at once: its gangs get other slots, or wait for them ahead of all others."""
+    _mark(name, NodeState.LOST, why, as_json)
+
+
+@node_app.command("drain", epilog="Example:  gangplan node drain h100-owned-3 --why 'driver update'")
+def drain(name: Name, why: Why = "", as_json: AsJson = False) -> None:
+    """Let a node take no more gangs: those on it get notice, and then slots elsewhere."""
+    _mark(name, NodeState.DRAINING, why, as_json)
+
+
+@node_app.command("ready", epilog="Example:  gangplan node ready h100-owned-3")
+def ready(name: Name, why: Why = "", as_json: AsJson = False) -> None:
+    """Let a node take gangs again; the notice of those still on it is taken back."""
+    _mark(name, NodeState.READY, why, as_json)
+
+
+@node_app.command("list", epilog="Example:  gangplan node list")
+def list_nodes(as_json: AsJson = False) -> None:
+    """List the nodes that take no gang."""
+    with open_ledger_here() as ledger:
+        nodes = {name: state.value for name, state in sorted(ledger.nodes().items())}
+    emit(as_json, nodes, screen.nodes)
+
+
+def _mark(name: str, state: NodeState, why: str, as_json: bool) -> None:
+    """Mark a node, and say how the gangs stand that were on it."""
+    with open_ledger_here() as ledger:
+        were = _on(ledger, name)
+        ledger.mark_node(name, state, why=why)
+        gangs = [summaries.of_reservation(ledger.get(gang.id)) for gang in were]
+    emit(as_json, {"node": name, "state": state.value, "gangs": gangs}, screen.marked)
+
+
+def _on(ledger: Ledger, node: str) -> list[Reservation]:
+    """Return what holds slots of a node."""
+    held = ledger.list(ReservationState.GRANTED)
+    return [one for one in held if any(place.node == node for place in one.placements)]

@@ -1,0 +1,289 @@
+"""The commands `gangplan policy ...`: look at the rules of the ledger, try a file of them, let it hold, look back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.markup import escape
+
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
+from gangplan.config import read_fleet
+from gangplan.errors import InputError
+from gangplan.reserve import Ledger
+from gangplan.reserve.policy.file import policy_body, policy_yaml, read_policy, span_text
+from gangplan.reserve.policy.quota import Quotas
+from gangplan.reserve.policy.review import (
+    FieldChange,
+    Holdings,
+    holdings,
+    policy_changes,
+    policy_doubts,
+    policy_effects,
+)
+from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
+from gangplan.types import Pool, Reservation, ReservationState, require_text
+
+policy_app = typer.Typer(help="Tenants, quotas, priorities, preemption: the rules of the ledger.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="Policy file; `gangplan policy show --yaml` prints one to start with.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A policy that held: its number, from when, by whom and why; number 0 is the default, before any was set."""
+
+    number: int
+    policy: Policy
+    at: datetime | None = None
+    by: str = ""
+    why: str = ""
+
+
+@policy_app.command("show", epilog="Example:  gangplan policy show   |   gangplan policy show --yaml > policy.yaml")
+def policy_show(
+    number: Annotated[int | None, typer.Argument(min=0, help="One of the history; default: the one in force.")] = None,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print it as a policy file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the policy in force, or an older one: each tenant's weight, cohort and quotas beside what it holds now."""
+    with open_ledger_here() as ledger:
+        versions = _versions(ledger)
+        version = versions[-1] if number is None else _numbered("number", number, versions)
+        held = holdings(_live(ledger), _pools())
+    if as_yaml:
+        return print(policy_yaml(version.policy), end="")
+    said = {**_of_version(version), "tenants": _rows(version.policy, held), "policy": policy_body(version.policy)}
+    return emit(as_json, said, lambda said: _in_force(said, version.policy))
+
+
+@policy_app.command("check", epilog="Example:  gangplan policy check policy.yaml")
+def policy_check(file: File, as_json: AsJson = False) -> None:
+    """Read a policy file and say what it would change, and for whom; nothing is written."""
+    policy = read_policy(file)
+    with open_ledger_here() as ledger:
+        said = _review(ledger, policy)
+    emit(as_json, said, lambda said: Group(*_review_words(said, "Would change")))
+
+
+@policy_app.command("set", epilog="Example:  gangplan policy set policy.yaml --by ada --why 'speech joins research'")
+def policy_set(
+    file: File,
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    why: Annotated[str, typer.Option(help="The reason, kept with the policy.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a policy file hold from now on; a file that changes nothing is not written again."""
+    require_text("--by", by, 1)
+    require_text("--why", why, 1)
+    policy = read_policy(file)
+    with open_ledger_here() as ledger:
+        said = _review(ledger, policy)
+        if said["changes"]:
+            ledger.set_policy(policy, by=by, why=why)
+    emit(as_json, said, lambda said: Group(*_review_words(said, "Changed")))
+
+
+@policy_app.command("history", epilog="Example:  gangplan policy history")
+def policy_history(as_json: AsJson = False) -> None:
+    """List the policies that were set: when, by whom, why, and what changed."""
+    with open_ledger_here() as ledger:
+        versions = _versions(ledger)
+    said = [
+        {**_of_version(new), "changes": _of_changes(policy_changes(old.policy, new.policy))}
+        for old, new in pairwise(versions)
+    ]
+    emit(as_json, said, _history_words)
+
+
+@policy_app.command(
+    "diff",
+    epilog="Example:  gangplan policy diff   |   gangplan policy diff 0   |   gangplan policy diff 2 policy.yaml",
+)
+def policy_diff(
+    a: Annotated[
+        str | None, typer.Argument(help="Number in the history (0: the default) or file; default: the one before.")
+    ] = None,
+    b: Annotated[str | None, typer.Argument(help="The same; default: the policy in force.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show in what two policies differ."""
+    with open_ledger_here() as ledger:
+        versions = _versions(ledger)
+    old = versions[max(0, len(versions) - 2)].policy if a is None else _named("A", a, versions)
+    new = versions[-1].policy if b is None else _named("B", b, versions)
+    said = {"changes": _of_changes(policy_changes(old, new))}
+    emit(as_json, said, lambda said: _changes_words(said["changes"], "Differences", ("A", "B")))
+
+
+# ---------------------------------------------------------------- from the ledger
+
+
+def _versions(ledger: Ledger) -> list[Version]:
+    """Return the default policy and all that were set since, the last in force."""
+    later = (
+        Version(number=number, policy=one.policy, at=one.at, by=one.by, why=one.why)
+        for number, one in enumerate(ledger.policies(), start=1)
+    )
+    return [Version(number=0, policy=Policy()), *later]
+
+
+def _live(ledger: Ledger) -> tuple[Reservation, ...]:
+    """Return what holds slots or waits."""
+    return tuple(one for state in ReservationState if not state.final for one in ledger.list(state))
+
+
+def _pools() -> tuple[Pool, ...]:
+    """Return the fleet's pools; none where there is no fleet file."""
+    file = settings_here().fleet_file
+    return read_fleet(file).pools if file.exists() else ()
+
+
+def _named(which: str, text: str, versions: list[Version]) -> Policy:
+    """Return the policy of a number in the history, or of a file."""
+    return _numbered(which, int(text), versions).policy if text.isdecimal() else read_policy(Path(text))
+
+
+def _numbered(which: str, number: int, versions: list[Version]) -> Version:
+    """Return the policy of a number in the history."""
+    if number >= len(versions):
+        raise InputError(which, number, f"is not in the history: give 0 to {len(versions) - 1}")
+    return versions[number]
+
+
+def _review(ledger: Ledger, policy: Policy) -> dict[str, Any]:
+    """Say what a policy changes, what may be a slip in it, and what it means for those who hold and wait."""
+    pools = _pools()
+    return {
+        "changes": _of_changes(policy_changes(ledger.policy(), policy)),
+        "doubts": list(policy_doubts(policy, pools)),
+        "effects": list(policy_effects(policy, _live(ledger), pools)),
+    }
+
+
+# ---------------------------------------------------------------- in plain values
+
+
+def _of_version(version: Version) -> dict[str, Any]:
+    at = None if version.at is None else version.at.isoformat()
+    return {"number": version.number, "at": at, "by": version.by, "why": version.why}
+
+
+def _of_changes(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
+    """Say each change in values and in words."""
+    return [
+        {
+            "field": change.field,
+            "before": change.before,
+            "after": change.after,
+            "words": (change.shown(change.before), change.shown(change.after)),
+        }
+        for change in changes
+    ]
+
+
+def _rows(policy: Policy, held: Holdings) -> list[dict[str, Any]]:
+    """Say for each tenant and accelerator what it may hold and what it does; also of tenants that are not named."""
+    limits = Quotas(policy)
+    rows: list[dict[str, Any]] = []
+    for tenant in dict.fromkeys((*policy.tenants, *sorted(held))):
+        rules = policy.tenant(tenant)
+        for name in dict.fromkeys((*rules.quotas, *sorted(held.get(tenant, {})))) or ("",):
+            limit = limits.most(tenant, name)
+            numbers = {"most": None if limit == float("inf") else limit, "holds": held.get(tenant, {}).get(name, 0)}
+            named = {"tenant": tenant, "named": tenant in policy.tenants, "accelerator": name}
+            rows.append({**named, **_of_quota(rules, limits.quota(tenant, name)), **numbers})
+    return rows
+
+
+def _of_quota(rules: TenantPolicy, quota: Quota | None) -> dict[str, Any]:
+    parts = {"nominal": None, "borrow": None, "lend": None} if quota is None else vars(quota)
+    return {"weight": rules.weight, "cohort": rules.cohort, **parts}
+
+
+# ---------------------------------------------------------------- in words
+
+
+def _in_force(said: dict[str, Any], policy: Policy) -> RenderableType:
+    """Show a policy."""
+    columns = ("tenant", "weight", "cohort", "accelerator", "nominal", "borrow", "lend", "at most", "holds now")
+    table = screen.table(_title(said), columns, [tuple(_cells(row)) for row in said["tenants"]])
+    tenants = table if said["tenants"] else "no tenants are named: all have weight 1 and no quota"
+    return Group(tenants, screen.fields("", list(_rules(policy))))
+
+
+def _title(said: dict[str, Any]) -> str:
+    """Say since when a policy holds."""
+    if not said["number"]:
+        return "Policy: the default"
+    return f"Policy {said['number']}, since {said['at']} by {escape(said['by'])}: {escape(said['why'])}"
+
+
+def _cells(row: dict[str, Any]) -> Iterator[object]:
+    """Write one tenant's row; what has no limit says so."""
+    yield row["tenant"] if row["named"] else f"{row['tenant']} (not named)"
+    yield f"{row['weight']:g}"
+    yield row["cohort"] or "-"
+    yield row["accelerator"] or "-"
+    limited, shared = row["nominal"] is not None, row["cohort"] and row["nominal"] is not None
+    yield row["nominal"] if limited else "-"
+    yield ("no limit" if row["borrow"] is None else row["borrow"]) if shared else "-"
+    yield ("all" if row["lend"] is None else row["lend"]) if shared else "-"
+    yield "no limit" if row["most"] is None else f"{row['most']:g}"
+    yield f"{row['holds']:g}"
+
+
+def _rules(policy: Policy) -> Iterator[tuple[str, object]]:
+    """Say the rules that hold for all."""
+    classes = sorted(policy.priority_classes.items(), key=lambda named: named[1])
+    yield "priority classes", ", ".join(f"{name} {priority}" for name, priority in classes) or "none"
+    yield "ageing", f"one point for {span_text(policy.ageing)} of waiting" if policy.ageing else "none"
+    yield "promises", f"for the first {policy.depth} in the line"
+    yield "preemption", _preemption(policy.preemption)
+    yield "nodes that drain, are lost", f"{span_text(policy.drain)} to leave; {span_text(policy.claim)} to renew"
+
+
+def _preemption(rules: Preemption) -> str:
+    """Say who may take slots from whom, and how gently."""
+    who: list[str] = []
+    if rules.by_priority:
+        who.append(f"by a priority that is {rules.margin} or more higher")
+    if rules.reclaim:
+        who.append("by a tenant whose own quota is lent")
+    if not who:
+        return "none"
+    return f"{', '.join(who)}; told {span_text(rules.notice)} before, safe for {span_text(rules.grace)} after a grant"
+
+
+def _review_words(said: dict[str, Any], title: str) -> Iterator[RenderableType]:
+    """Show what a policy changes, and what to look at."""
+    yield _changes_words(said["changes"], title, ("now", "then"))
+    for text in said["doubts"]:
+        yield f"[yellow]look at:[/] {escape(text)}"
+    for text in said["effects"]:
+        yield f"[yellow]it means:[/] {escape(text)}"
+
+
+def _changes_words(changes: list[dict[str, Any]], title: str, sides: tuple[str, str]) -> RenderableType:
+    if not changes:
+        return "no difference: nothing to change"
+    return screen.table(title, ("field", *sides), [(change["field"], *change["words"]) for change in changes])
+
+
+def _history_words(said: list[dict[str, Any]]) -> RenderableType:
+    """Show the history, the oldest first."""
+    if not said:
+        return "no policy was ever set: the default holds"
+    rows = [(row["number"], row["at"], row["by"], row["why"], _summary(row["changes"])) for row in said]
+    return screen.table("Policies", ("", "since", "by", "why", "what changed"), rows)
+
+
+def _summary(changes: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{change['field']}: {' -> '.join(change['words'])}" for change in changes)

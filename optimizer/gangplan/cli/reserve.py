@@ -1,0 +1,199 @@
+"""The commands about one gang: `gangplan reserve`, `what-if`, `resize` and `release`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from gangplan import summaries
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here
+from gangplan.clock import DURATION, parse_factors, parse_span, parse_utc
+from gangplan.errors import InputError, StaleTokenError, WaitTimeoutError
+from gangplan.types import (
+    WHOLE_GPU,
+    GangRequest,
+    PodSet,
+    Reservation,
+    ReservationId,
+    ReservationState,
+    Token,
+    Topology,
+    WorkloadClass,
+)
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
+
+reserve_app = typer.Typer()
+
+Id = Annotated[str | None, typer.Argument(help="The reservation; or give --key.")]
+Key = Annotated[str | None, typer.Option(help="The request key it was made with.")]
+GivenToken = Annotated[int | None, typer.Option(help="Its fencing token; default: the present one.")]
+
+
+def _request(
+    tenant: Annotated[str, typer.Option(help="Who asks.")],
+    pods: Annotated[list[int], typer.Option(help="Pods in a pod set; repeat for more shapes.")],
+    gpus: Annotated[list[int], typer.Option(help="GPUs (or --slot parts) of each pod; one for each --pods.")],
+    accelerator: Annotated[list[str], typer.Option(help="Accelerator; repeat, the preferred first.")],
+    duration: Annotated[str, typer.Option(help=f"Expected run time, {DURATION}.")],
+    min_pods: Annotated[
+        list[int] | None, typer.Option(help="The fewest it may be resized to, for each --pods.")
+    ] = None,
+    max_pods: Annotated[list[int] | None, typer.Option(help="The most it may be resized to, for each --pods.")] = None,
+    walltime: Annotated[str | None, typer.Option(help="Hard limit over all renewals; default: the duration.")] = None,
+    speed: Annotated[
+        list[str] | None, typer.Option(help="Measured factor, like h100=2: twice as fast, half the time; repeat.")
+    ] = None,
+    slot: Annotated[str, typer.Option(help="What a pod's GPUs are: gpu, or a part, like 1g.10gb or 1/4.")] = WHOLE_GPU,
+    key: Annotated[str | None, typer.Option(help="Request key: the same key is the same reservation.")] = None,
+    priority: Annotated[int, typer.Option(help="The higher is served first.")] = 100,
+    priority_class: Annotated[str, typer.Option(help="A class of the policy, whose priority counts instead.")] = "",
+    preemptible: Annotated[bool, typer.Option(help="Its slots may be taken for a gang that is entitled.")] = False,
+    checkpoint: Annotated[str | None, typer.Option(help="The least notice before that; default: the policy's.")] = None,
+    workload_class: Annotated[
+        WorkloadClass, typer.Option(help="What the work is bound by.")
+    ] = WorkloadClass.THROUGHPUT,
+    earliest: Annotated[str | None, typer.Option(help="Earliest start, like 2026-03-01T12:00:00Z.")] = None,
+    latest: Annotated[str | None, typer.Option(help="Latest start; not started by then, it expires.")] = None,
+    deadline: Annotated[str | None, typer.Option(help="When the walltime must be over; else it expires.")] = None,
+    topology: Annotated[str, typer.Option(help="All pods in one node, nvlink or rack (:preferred).")] = "",
+) -> GangRequest:
+    """Read a request from the options of a command."""
+    return GangRequest(
+        request_key=key or str(uuid.uuid4()),
+        tenant=tenant,
+        pod_sets=_pod_sets(pods, gpus, min_pods or [], max_pods or []),
+        accelerators=tuple(accelerator),
+        duration=parse_span("--duration", duration),
+        walltime=None if walltime is None else parse_span("--walltime", walltime),
+        speed=parse_factors("--speed", speed or []),
+        slot=slot,
+        priority=priority,
+        priority_class=priority_class,
+        preemptible=preemptible,
+        checkpoint=None if checkpoint is None else parse_span("--checkpoint", checkpoint),
+        workload_class=workload_class,
+        earliest_start=None if earliest is None else parse_utc("--earliest", earliest),
+        latest_start=None if latest is None else parse_utc("--latest", latest),
+        deadline=None if deadline is None else parse_utc("--deadline", deadline),
+        topology=Topology.from_text(topology),
+    )
+
+
+def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int]) -> tuple[PodSet, ...]:
+    """Read the pod sets: what is given once for each --pods."""
+    for name, given in (("--gpus", gpus), ("--min-pods", least), ("--max-pods", most)):
+        if len(given) != len(pods) and (given or name == "--gpus"):
+            raise InputError(name, given, f"must be given once for each --pods ({len(pods)})")
+    every = zip(pods, gpus, least or [None] * len(pods), most or [None] * len(pods), strict=True)
+    return tuple(
+        PodSet(count=count, gpus_per_pod=each, min_count=low, max_count=high) for count, each, low, high in every
+    )
+
+
+def _asking(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a request, which it gets as one."""
+    asked, own = signature(_request).parameters, signature(command).parameters
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        request = _request(**{name: given.pop(name) for name in asked})
+        command(request, **given)
+
+    hints = {**get_type_hints(_request, include_extras=True), **get_type_hints(command, include_extras=True)}
+    together = [*asked.values(), *(one for name, one in own.items() if name != "request")]
+    plain = [one.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in together]
+    made: Any = run
+    made.__signature__ = signature(command).replace(parameters=plain)
+    made.__annotations__ = {one.name: one.annotation for one in plain}
+    return made
+
+
+@reserve_app.command(
+    epilog="Example:  gangplan reserve --tenant vision --pods 2 --gpus 4 --accelerator h100 --duration 2h --wait 10m"
+)
+@_asking
+def reserve(
+    request: GangRequest,
+    wait: Annotated[str, typer.Option(help=f"How long to wait for the slots, {DURATION}; 0s returns at once.")] = "0s",
+    as_json: AsJson = False,
+) -> None:
+    """Reserve a gang of GPU slots, whole or not at all; exit code 3 unless it is granted."""
+    patience = parse_span("--wait", wait)
+    with open_ledger_here() as ledger:
+        reservation = ledger.submit(request)
+        if patience and reservation.state.waits:
+            reservation = _wait(ledger, reservation, patience)
+    emit(as_json, summaries.of_reservation(reservation), screen.reservation)
+    if reservation.state is not ReservationState.GRANTED:
+        raise typer.Exit(3)
+
+
+@reserve_app.command(
+    "what-if",
+    epilog="Example:  gangplan what-if --tenant vision --pods 2 --gpus 4 --accelerator h100 --duration 2h",
+)
+@_asking
+def what_if(request: GangRequest, as_json: AsJson = False) -> None:
+    """Say when a gang would start if it were asked for now, and why not at once; nothing is written."""
+    with open_ledger_here() as ledger:
+        starts, reason = ledger.what_if(request)
+    emit(as_json, summaries.of_prospect(starts, reason), screen.prospect)
+
+
+@reserve_app.command(epilog="Example:  gangplan resize --key nightly-train --pods 4")
+def resize(
+    pods: Annotated[list[int], typer.Option(help="The pods of each pod set from now on; repeat in their order.")],
+    id: Id = None,
+    key: Key = None,
+    token: GivenToken = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a running gang have more or fewer pods, within what its request allows; exit code 3 when they do not fit."""
+    require_one(id, key)
+    with open_ledger_here() as ledger:
+        found = find(ledger, id, key)
+        if found.token is None:
+            raise StaleTokenError(f"{found.id} holds no slots ({found.state}): only a running gang can be resized")
+        resized = ledger.resize(found.id, found.token if token is None else Token(token), tuple(pods))
+    emit(as_json, summaries.of_reservation(resized), screen.reservation)
+
+
+@reserve_app.command(epilog="Example:  gangplan release --key nightly-train")
+def release(id: Id = None, token: GivenToken = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Give the slots back (or take a waiting request out of the line); twice is the same as once."""
+    require_one(id, key)
+    with open_ledger_here() as ledger:
+        found = find(ledger, id, key)
+        if found.token is None:
+            ended = ledger.cancel(found.id)
+        else:
+            ended = ledger.release(found.id, found.token if token is None else Token(token))
+    emit(as_json, summaries.of_reservation(ended), screen.reservation)
+
+
+def require_one(id: str | None, key: str | None) -> None:
+    """Refuse both and neither of id and key, before a store is opened."""
+    if (id is None) == (key is None):
+        raise InputError("id", id or "", "or --key must be given, one of them")
+
+
+def find(ledger: Ledger, id: str | None, key: str | None) -> Reservation:
+    """Find a reservation by its id or its request key, one of which is given."""
+    return ledger.get(ReservationId(id)) if id is not None else ledger.find(key or "")
+
+
+def _wait(ledger: Ledger, reservation: Reservation, patience: timedelta) -> Reservation:
+    """Wait for the slots; when they do not come in time the request stays in line."""
+    try:
+        return ledger.wait(reservation.id, timeout=patience)
+    except WaitTimeoutError:
+        return ledger.get(reservation.id)

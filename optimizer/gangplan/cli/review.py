@@ -1,0 +1,146 @@
+"""`gangplan review`: look at the demand models in the registry; say yes or no."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gangplan import summaries
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, console, emit, settings_here
+from gangplan.clock import system_clock
+from gangplan.errors import InputError
+from gangplan.extras import needs_extras
+
+review_app = typer.Typer(
+    name="review", help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True
+)
+
+Version = Annotated[str, typer.Argument(help="Number of the version.")]
+By = Annotated[str, typer.Option(help="Who says so.")]
+Why = Annotated[str, typer.Option(help="The reason, kept with the version.")]
+SECRET = "GANGPLAN_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable that holds it
+
+
+@review_app.command("list", epilog="Example:  gangplan review list")
+def list_versions(as_json: AsJson = False) -> None:
+    """List the versions with their aliases, back-test and verdict."""
+    forecast, store = _registry()
+    forecast.sync(store, system_clock)
+    emit(as_json, summaries.of_versions(forecast.list_versions(store)), screen.versions)
+
+
+@review_app.command("show", epilog="Example:  gangplan review show 3 --page")
+def show_version(
+    version: Version,
+    page: Annotated[bool, typer.Option("--page", help="Write the page for reviewers, too, and name it.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes; default: review/ in the home folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one version: how it did, beside naive and champion, and its history."""
+    forecast, store = _registry()
+    forecast.sync(store, system_clock)
+    said = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
+    if page or out is not None:
+        from gangplan.workflows import models
+
+        said["page"] = str(models.write_page(settings_here(), version, out))
+    emit(as_json, said, screen.version)
+
+
+@review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
+def approve(
+    version: Version,
+    by: By,
+    why: Why,
+    force: Annotated[
+        bool, typer.Option(help="Also where the gate or a reviewer refused it, or its days in the shadow are not over.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the champion."""
+    forecast, store = _registry()
+    found = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
+    emit(as_json, summaries.of_version(found), screen.version)
+
+
+@review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
+def reject(version: Version, by: By, why: Why, as_json: AsJson = False) -> None:
+    """Refuse a challenger, with the reason."""
+    forecast, store = _registry()
+    found = forecast.reject(store, version, by=by, why=why, clock=system_clock)
+    emit(as_json, summaries.of_version(found), screen.version)
+
+
+@review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
+def rollback(
+    by: By,
+    why: Why,
+    to: Annotated[str | None, typer.Option(help="Number of a version; default: the champion before.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give the champion's place back to the one before."""
+    forecast, store = _registry()
+    found = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
+    emit(as_json, summaries.of_version(found), screen.version)
+
+
+@review_app.command("history", epilog="Example:  gangplan review history --json")
+def history(as_json: AsJson = False) -> None:
+    """List every change of an alias, the oldest first: when, what, which version, by whom, why."""
+    forecast, store = _registry()
+    forecast.sync(store, system_clock)
+    emit(as_json, summaries.of_decisions(forecast.history(store)), screen.decisions)
+
+
+@review_app.command("watch", epilog="Example:  gangplan review watch")
+def watch(as_json: AsJson = False) -> None:
+    """Do what is due: record what was done by hand, let a challenger forecast in the shadow, decide when it is over."""
+    with needs_extras():
+        from gangplan.workflows import models
+    decided = models.watch(settings_here())
+    emit(as_json, summaries.of_decisions([] if decided is None else [decided]), screen.decisions)
+
+
+@review_app.command("listen", epilog=f"Example:  {SECRET}=... gangplan review listen --port 8765")
+def listen(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8765,
+) -> None:
+    """Take MLflow's webhooks, check their signatures, record changes made by hand as they happen."""
+    with needs_extras():
+        from gangplan.serve import webhooks
+    webhooks.serve(settings_here(), secret=_secret(), host=host, port=port, told=console.print)
+
+
+@review_app.command(
+    "subscribe", epilog=f"Example:  {SECRET}=... gangplan review subscribe https://gangplan.example/hook"
+)
+def subscribe(
+    url: Annotated[str, typer.Argument(help="Where `gangplan review listen` is reached from MLflow's server.")],
+    as_json: AsJson = False,
+) -> None:
+    """Ask MLflow's server to tell of every version, alias and tag of the demand model."""
+    with needs_extras():
+        from gangplan.serve import webhooks
+    _, store = _registry()
+    emit(as_json, {"webhook": webhooks.subscribe(store, url, _secret())}, lambda said: f"webhook {said['webhook']}")
+
+
+def _secret() -> str:
+    """Return the secret that both sides know; it is never an argument, which other users could see."""
+    secret = os.environ.get(SECRET, "")
+    if len(secret) < 16:
+        raise InputError(SECRET, "" if not secret else "a short one", "is needed, with 16 characters at least: set it")
+    return secret
+
+
+def _registry() -> tuple[Any, Any]:
+    """Open the model registry."""
+    with needs_extras():
+        from gangplan import forecast
+        from gangplan.tracking import open_store
+    return forecast, open_store(settings_here())

@@ -1,0 +1,1 @@
+"""What a pipeline author calls."""

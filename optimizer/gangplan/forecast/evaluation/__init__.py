@@ -1,0 +1,1 @@
+"""How good a model is: back-tests, loss, the gate, and the plots of them."""

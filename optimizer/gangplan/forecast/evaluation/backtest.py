@@ -1,0 +1,105 @@
+"""Rolling origins: what the recipe would have forecast on past days, from what was known then.
+
+The trees are fitted once, on what lies before the first origin, and serve all origins: so every forecast here is
+out of sample, and the same fit can be asked again, without a leak, when a later challenger is compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from gangplan.errors import InputError
+from gangplan.forecast.models import naive
+from gangplan.forecast.models.demand import DemandModel
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import HOUR, Panel
+from gangplan.tables import BACKTEST, QUANTILE_COLUMNS, QUANTILE_TABLE, conform
+from gangplan.types import SERIES
+
+APART = 24
+LEAST_PAST = 24
+LEAST_HOURS = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Which origins are tested and how far; an origin is the number of hours known at it."""
+
+    origins: tuple[int, ...]
+    horizon: int
+
+
+def choose_window(panel: Panel, horizon: int, origins: int) -> Window:
+    """Choose rolling origins a day apart, the last one `horizon` hours before the end.
+
+    A short past gives a shorter horizon (a third of it at most), then fewer origins.
+
+    Raises
+    ------
+    InputError
+        When there are fewer than 48 hours in all.
+    """
+    if panel.hours < LEAST_HOURS:
+        raise InputError(
+            "demand", f"{panel.hours} hours", f"is too little to train on: import at least {LEAST_HOURS} hours"
+        )
+    reach = min(horizon, max(APART, panel.hours // 3 // APART * APART))
+    last = panel.hours - reach
+    count = min(origins, 1 + max(0, last - max(LEAST_PAST, panel.hours // 2)) // APART)
+    return Window(origins=tuple(last - APART * back for back in reversed(range(count))), horizon=reach)
+
+
+def run(model: DemandModel, panel: Panel, window: Window) -> pl.DataFrame:
+    """Forecast from each origin with what was known at it (schema `tables.BACKTEST`)."""
+    return _roll(lambda known, horizon: model.quantiles(known, horizon)[0], panel, window)
+
+
+def run_naive(panel: Panel, window: Window) -> pl.DataFrame:
+    """The same for seasonal naive with the quantiles of its own past errors (schema `tables.BACKTEST`)."""
+    return _roll(naive.seasonal_quantiles, panel, window)
+
+
+def to_table(panel: Panel, made: Floats) -> pl.DataFrame:
+    """Lay quantiles (series x horizon x levels) out as the table that stages hand over (`tables.QUANTILE_TABLE`)."""
+    return conform("quantiles", _table(panel, made, {}), QUANTILE_TABLE)
+
+
+def scales(panel: Panel, window: Window) -> pl.DataFrame:
+    """The mean error of yesterday's same hour before the first origin, by series: what MASE is measured in."""
+    known = panel.values[:, : window.origins[0]]
+    moved = np.abs(known[:, APART:] - known[:, :-APART])
+    count = (~np.isnan(moved)).sum(axis=1)
+    scale = np.divide(np.nansum(moved, axis=1), count, out=np.zeros(len(panel.keys)), where=count > 0)
+    rows = [(*key, value) for key, value in zip(panel.keys, scale, strict=True)]
+    return pl.DataFrame(rows, [*SERIES, "scale"], orient="row")
+
+
+def steps(table: pl.DataFrame) -> pl.Series:
+    """How many hours after its origin each row lies, from 1."""
+    return (table["hour"] - table["origin"]).dt.total_hours() + 1
+
+
+def _roll(forecast: Callable[[Panel, int], Floats], panel: Panel, window: Window) -> pl.DataFrame:
+    """Ask for a forecast at each origin and set beside it what came."""
+    parts: list[pl.DataFrame] = []
+    for origin in window.origins:
+        known = panel.until(origin)
+        came = panel.values[:, origin : origin + window.horizon]
+        extra = {"naive": naive.seasonal_point(known, window.horizon), "gpus": came}
+        parts.append(_table(known, forecast(known, window.horizon), extra))
+    return conform("backtest", pl.concat(parts).with_columns(pl.col("gpus").fill_nan(None)), BACKTEST)
+
+
+def _table(panel: Panel, made: Floats, extra: dict[str, Floats]) -> pl.DataFrame:
+    """Lay arrays of series x horizon out as rows; the origin is the panel's end."""
+    horizon = made.shape[1]
+    hours = [panel.end + step * HOUR for step in range(horizon)]
+    names = {name: [key[place] for key in panel.keys for _ in hours] for place, name in enumerate(SERIES)}
+    levels = {name: made[:, :, level].ravel() for level, name in enumerate(QUANTILE_COLUMNS)}
+    beside = {name: rows.ravel() for name, rows in extra.items()}
+    columns = {"hour": hours * len(panel.keys), **names, **levels, **beside}
+    return pl.DataFrame(columns).with_columns(origin=pl.lit(panel.end).dt.cast_time_unit("us"))

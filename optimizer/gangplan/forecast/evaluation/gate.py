@@ -1,0 +1,235 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (MLflow's evaluation hands pandas columns to its metrics, and pandas comes without stubs)
+"""The gate between a challenger and the champion's place: MLflow's own evaluation and validation, told in words.
+
+`evaluate` lets MLflow measure the back-test, inside the training's run; `judge` lets it hold figures against limits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from mlflow.metrics import MetricValue
+from mlflow.models import MetricThreshold, make_metric
+from mlflow.models import evaluate as by_mlflow
+from mlflow.models.evaluation import EvaluationResult
+from mlflow.models.evaluation.validation import ModelValidationFailedException, validate_evaluation_results
+
+from gangplan.forecast.evaluation.compare import ROW, TIERS, percent, ratio, side_by_side
+from gangplan.forecast.quiet import quiet_mlflow
+from gangplan.tables import QUANTILE_COLUMNS
+
+CHAMPION_TOLERANCE = 1.02  # retraining on the same recipe moves the loss by about this much from day to day
+TIER_TOLERANCE = 1.05  # and that of a tier, which has fewer series, by more
+COVERAGE_BAND = (0.60, 0.97)
+MOST_MIB = 64.0
+MOST_SECONDS = 60.0
+_NOTHING: dict[str, object] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the gate looks at.
+
+    table, naive : back-tests of challenger and seasonal naive (schema `tables.BACKTEST`).
+    champion : the champion's, on the origins that neither had seen; none when there is no such origin.
+    leak_gpus : how far a forecast moved when all after its origin was changed; seen_hours: tested hours in the fit.
+    size_mib, seconds : of the model's file, and of processor time for one forecast of all series.
+    """
+
+    table: pl.DataFrame
+    naive: pl.DataFrame
+    champion: pl.DataFrame | None
+    leak_gpus: float
+    seen_hours: float
+    size_mib: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One limit: MLflow's name of the figure, its value, the most (or the least) that it may be, and words."""
+
+    metric: str
+    value: float
+    limit: float
+    words: str
+    passed: bool
+    least: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether the gate passed, and each limit that it held the challenger against."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check did."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """What was found wanting; where nothing was, the comparisons of all series together; in one line."""
+        wanting = [check.words for check in self.checks if not check.passed]
+        pooled = [check.words for check in self.checks if check.metric.endswith("/all")]
+        return "; ".join(wanting or [*pooled, f"all {len(self.checks)} limits kept"])
+
+
+def evaluate(evidence: Evidence) -> EvaluationResult:
+    """Let `mlflow.models.evaluate` measure a challenger; its figures go into the active run as well."""
+    asked = (wql, naive_wql, coverage_80, *(() if evidence.champion is None else (champion_wql,)))
+    metrics = [make_metric(eval_fn=of, greater_is_better=of is coverage_80, name=of.__name__) for of in asked]
+    with quiet_mlflow():
+        measured = by_mlflow(
+            data=_frame(evidence).to_pandas(),
+            predictions="q0.5",
+            targets="gpus",
+            extra_metrics=metrics,
+            evaluators="default",
+            evaluator_config={"log_explainer": False, "log_model_explainability": False},
+        )
+    costs = {"size/mib": evidence.size_mib, "speed/seconds": evidence.seconds}
+    leaks = {"leak/gpus": evidence.leak_gpus, "leak/hours": evidence.seen_hours}
+    figures = {**measured.metrics, **leaks, **costs}
+    return EvaluationResult(metrics={**figures, **_ratios(figures)}, artifacts=_NOTHING)
+
+
+def judge(result: EvaluationResult) -> Verdict:
+    """Hold an evaluation against the limits, by `mlflow.validate_evaluation_results`."""
+    figures: dict[str, float] = result.metrics
+    wanted = [
+        *_against(figures, "naive", "seasonal naive has", dict.fromkeys(TIERS, 1.0)),
+        *_against(
+            figures,
+            "champion",
+            "the champion has",
+            {tier: CHAMPION_TOLERANCE if tier == "all" else TIER_TOLERANCE for tier in TIERS},
+        ),
+        *_coverage(figures),
+        *_costs(figures),
+    ]
+    return Verdict(checks=tuple(wanted))
+
+
+def wql(targets: Any, loss: Any, tier: Any) -> MetricValue:
+    """WQL of the challenger, by tier of series."""
+    return MetricValue(aggregate_results=_by_tier(targets, loss, tier))
+
+
+def naive_wql(targets: Any, naive_loss: Any, tier: Any) -> MetricValue:
+    """WQL of seasonal naive, by tier of series."""
+    return MetricValue(aggregate_results=_by_tier(targets, naive_loss, tier))
+
+
+def champion_wql(targets: Any, champion_loss: Any, loss: Any, tier: Any) -> MetricValue:
+    """WQL of the champion, by tier of series; and the challenger's on the same rows as `same_<tier>`."""
+    known = champion_loss.notna()
+    champion = _by_tier(targets[known], champion_loss[known], tier[known])
+    mine = _by_tier(targets[known], loss[known], tier[known])
+    return MetricValue(aggregate_results={**champion, **{f"same_{name}": value for name, value in mine.items()}})
+
+
+def coverage_80(targets: Any, inside: Any, tier: Any) -> MetricValue:
+    """The share of hours within the 80 % band, by tier of series."""
+    rows = pl.DataFrame({"inside": inside.to_numpy(), "tier": tier.to_numpy()})
+    shares = {name: float(part["inside"].cast(pl.Float64).mean()) for name, part in _tiers(rows)}  # pyright: ignore[reportArgumentType]
+    return MetricValue(aggregate_results=shares)
+
+
+def _by_tier(demand: Any, loss: Any, tier: Any) -> dict[str, float]:
+    """WQL by tier, and of all."""
+    rows = pl.DataFrame({"gpus": demand.to_numpy(), "loss": loss.to_numpy(), "tier": tier.to_numpy()})
+    return {name: percent(float(part["loss"].sum()), float(part["gpus"].sum())) for name, part in _tiers(rows)}
+
+
+def _tiers(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """All rows, and those of each tier where there is more than one."""
+    parts = [(tier, rows.filter(pl.col("tier") == tier)) for tier in TIERS]
+    found = [(tier, part) for tier, part in parts if part.height]
+    return [("all", rows), *(found if len(found) > 1 else [])]
+
+
+def _frame(evidence: Evidence) -> pl.DataFrame:
+    """One row for each hour that came: the losses, the champion's where it is known, the tier."""
+    inside = (pl.col("gpus") >= pl.col(QUANTILE_COLUMNS[0])) & (pl.col("gpus") <= pl.col(QUANTILE_COLUMNS[2]))
+    both = side_by_side(evidence.table, evidence.naive).with_columns(inside.alias("inside"))
+    found = both.rename({"other": "naive_loss"})
+    kept = ["q0.5", "gpus", "tier", "inside", "loss", "naive_loss"]
+    if evidence.champion is None:
+        return found.select(kept)
+    theirs = side_by_side(evidence.table, evidence.champion).rename({"other": "champion_loss"})
+    return found.join(theirs.select(*ROW, "champion_loss"), on=ROW, how="left").select(*kept, "champion_loss")
+
+
+def _ratios(figures: dict[str, float]) -> dict[str, float]:
+    """The challenger's loss over those that it is held against, by tier."""
+    found: dict[str, float] = {}
+    for tier in TIERS:
+        if f"naive_wql/{tier}" in figures:
+            found[f"to_naive/{tier}"] = ratio(figures[f"wql/{tier}"], figures[f"naive_wql/{tier}"])
+        if f"champion_wql/{tier}" in figures:
+            same = figures[f"champion_wql/same_{tier}"]
+            found[f"to_champion/{tier}"] = ratio(same, figures[f"champion_wql/{tier}"])
+    return found
+
+
+def _against(figures: dict[str, float], rival: str, says: str, most: dict[str, float]) -> list[Check]:
+    """The losses of each tier against a rival's."""
+    found: list[Check] = []
+    for tier, limit in most.items():
+        metric = f"to_{rival}/{tier}"
+        if metric not in figures:
+            continue
+        mine = figures[f"wql/{tier}" if rival == "naive" else f"champion_wql/same_{tier}"]
+        days = " on the same days" if rival == "champion" else ""
+        words = f"{TIERS[tier]}: WQL {mine:.2f} where {says} {figures[f'{rival}_wql/{tier}']:.2f}{days}"
+        found.append(_check(metric, figures, limit, words))
+    return found
+
+
+def _coverage(figures: dict[str, float]) -> list[Check]:
+    """The band, from both sides."""
+    low, high = COVERAGE_BAND
+    words = f"80 % band holds {figures['coverage_80/all']:.0%} ({low:.0%} to {high:.0%} wanted)"
+    both = [_check("coverage_80/all", figures, low, words, least=True), _check("coverage_80/all", figures, high, words)]
+    return [check for check in both if not check.passed] or both[:1]
+
+
+def _costs(figures: dict[str, float]) -> list[Check]:
+    """No leak, not too large, not too slow."""
+    moved, seen = figures["leak/gpus"], figures["leak/hours"]
+    changed = f"a changed future moves a past forecast by {moved:.3g} GPUs" if moved else "no look into the future"
+    return [
+        _check("leak/gpus", figures, 0.0, changed),
+        _check("leak/hours", figures, 0.0, f"the fit had seen {seen:.0f} of the tested hours"),
+        _check("size/mib", figures, MOST_MIB, f"file of {figures['size/mib']:.1f} MiB (at most {MOST_MIB:.0f})"),
+        _check(
+            "speed/seconds",
+            figures,
+            MOST_SECONDS,
+            f"a forecast takes {figures['speed/seconds']:.1f} s (at most {MOST_SECONDS:.0f})",
+        ),
+    ]
+
+
+def _check(metric: str, figures: dict[str, float], limit: float, words: str, *, least: bool = False) -> Check:
+    """Ask MLflow; a value that is no number never passes."""
+    value = float(figures[metric])
+    passed = math.isfinite(value) and _valid(metric, value, limit, least=least)
+    return Check(metric=metric, value=value, limit=limit, words=words, passed=passed, least=least)
+
+
+def _valid(metric: str, value: float, limit: float, *, least: bool) -> bool:
+    """Hold one figure against its limit."""
+    threshold = MetricThreshold(threshold=limit, greater_is_better=least)
+    try:
+        with quiet_mlflow():
+            validate_evaluation_results({metric: threshold}, EvaluationResult({metric: value}, _NOTHING))
+    except ModelValidationFailedException:
+        return False
+    return True

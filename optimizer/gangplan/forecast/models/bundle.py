@@ -1,0 +1,120 @@
+"""What a model version consists of, as one JSON file: the fit that steers, and the fit that was back-tested."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gangplan.forecast.models.demand import DemandModel
+from gangplan.forecast.models.drift import Theta
+from gangplan.forecast.models.survival import Hazard
+from gangplan.forecast.models.trees import Trees
+from gangplan.forecast.series.shifts import Shift
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Two fits of one recipe: `steering` on all data, `tested` on what lay before the first origin of the back-test.
+
+    The tested one is kept so that a later challenger can be compared with it on the same days without a leak.
+    """
+
+    steering: DemandModel
+    tested: DemandModel
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write both fits as text; the same fits give the same bytes."""
+    path.write_bytes(_to_bytes(bundle))
+
+
+def bundle_size(bundle: Bundle) -> int:
+    """Return the size of what `write_bundle` writes, in bytes."""
+    return len(_to_bytes(bundle))
+
+
+def bundle_sha256(bundle: Bundle) -> str:
+    """Return the sha256 of what `write_bundle` writes."""
+    return hashlib.sha256(_to_bytes(bundle)).hexdigest()
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read what `write_bundle` wrote."""
+    body = json.loads(path.read_text())
+    return Bundle(steering=_from_dict(body["steering"]), tested=_from_dict(body["tested"]))
+
+
+def write_model(path: Path, model: DemandModel) -> None:
+    """Write one fit as text."""
+    path.write_text(json.dumps(_to_dict(model), sort_keys=True))
+
+
+def read_model(path: Path) -> DemandModel:
+    """Read what `write_model` wrote."""
+    return _from_dict(json.loads(path.read_text()))
+
+
+def _to_bytes(bundle: Bundle) -> bytes:
+    """Write both fits."""
+    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
+    return json.dumps(body, sort_keys=True).encode()
+
+
+def _to_dict(model: DemandModel) -> dict[str, object]:
+    """Give a fit's parts as plain values."""
+    return {
+        "trees": [tree.text for tree in model.trees],
+        "kinds": list(model.kinds),
+        "fitted_until": model.fitted_until,
+        "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
+        "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
+        "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items(), key=itemgetter(0))],
+        "rows": model.rows,
+        "shifts": [
+            [*key, one.since.isoformat(), one.factor] for key, one in sorted(model.shifts.items(), key=itemgetter(0))
+        ],
+        "anchor": None if model.anchor is None else _to_dict(model.anchor),
+    }
+
+
+def _from_dict(body: dict[str, Any]) -> DemandModel:
+    """Make a fit of its parts."""
+    return DemandModel(
+        trees=tuple(Trees(text) for text in body["trees"]),
+        kinds=tuple(body["kinds"]),
+        fitted_until=body["fitted_until"],
+        hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
+        # Versions trained before there were gains, and Theta models by name alone, are asked without them.
+        gains={(tenant, workload, kind): gain for tenant, workload, kind, gain in body.get("gains", [])},
+        thetas={
+            (tenant, workload, kind): Theta(**one)
+            for tenant, workload, kind, one in body["thetas"]
+            if not isinstance(one, str)
+        },
+        rows=body["rows"],
+        shifts={
+            (tenant, workload, kind): Shift(since=datetime.fromisoformat(since), factor=factor)
+            for tenant, workload, kind, since, factor in body.get("shifts", [])
+        },
+        anchor=_from_dict(body["anchor"]) if body.get("anchor") else None,
+    )
+
+
+def _hazard_to_dict(hazard: Hazard) -> dict[str, object]:
+    """Give a hazard's parts as plain values."""
+    trees = None if hazard.trees is None else hazard.trees.text
+    return {"rates": hazard.rates.tolist(), "trees": trees, "names": hazard.names}
+
+
+def _hazard_from_dict(body: dict[str, Any]) -> Hazard:
+    """Make a hazard of its parts."""
+    tenants, classes, accelerators = (tuple(names) for names in body["names"])
+    trees = None if body["trees"] is None else Trees(body["trees"])
+    return Hazard(rates=np.array(body["rates"]), trees=trees, names=(tenants, classes, accelerators))

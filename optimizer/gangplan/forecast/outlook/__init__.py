@@ -1,0 +1,1 @@
+"""Other horizons: months, totals, minutes."""

@@ -1,0 +1,162 @@
+"""The one page that a reviewer reads before a model steers money: an HTML file that needs nothing else.
+
+It is made of what the training's run keeps and of the registry as it is now, so it can be written again at any time.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from mlflow.exceptions import MlflowException
+
+from gangplan.config import write_atomic
+from gangplan.errors import NotFoundError
+from gangplan.forecast.evaluation import words
+from gangplan.forecast.evaluation.compare import TIERS, Gap, gap, gaps, side_by_side
+from gangplan.forecast.evaluation.metrics import quality
+from gangplan.forecast.evaluation.plots import PICTURES
+from gangplan.forecast.promotion import review, shadow
+from gangplan.pages.environment import templates
+from gangplan.tracking import MODEL, Store
+from gangplan.types import SERIES
+
+MOST_SERIES = 20
+_AHEAD = {"1": "hours 1 to 6", "2": "rest of the first day", "3": "second and third day", "4": "later days"}
+_CLOCK = {"0": "0 to 6 h UTC", "1": "6 to 12 h UTC", "2": "12 to 18 h UTC", "3": "18 to 24 h UTC"}
+_WEEK = {"false": "Monday to Friday", "true": "Saturday and Sunday"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the page says of one comparison: the rival's name, all rows together, and groups of rows by heading."""
+
+    rival: str
+    whole: Gap
+    groups: Mapping[str, Sequence[Gap]]
+
+    @property
+    def every(self) -> list[Gap]:
+        """All rows of all groups."""
+        return [one for rows in self.groups.values() for one in rows]
+
+
+def write_page(path: Path, store: Store, version: str) -> Path:
+    """Write the page of a version whole or not at all, and return its path.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such version, or its run has no back-test (it was registered by hand).
+    """
+    write_atomic(path, render(store, version))
+    return path
+
+
+def keep(store: Store, version: str) -> None:
+    """Keep the page in the version's run as `review.html`, where MLflow's own page shows it."""
+    run_id = str(store.client.get_model_version(MODEL, version).run_id)
+    store.client.log_text(run_id, render(store, version), "review.html")
+
+
+def render(store: Store, version: str) -> str:
+    """Return the page's text."""
+    found = review.show_version(store, version)
+    table = store.read_table(found.run_id, "backtest")
+    main, naive = _facts(store, found, table)
+    run = store.client.get_run(found.run_id)
+    template = templates(Path(__file__).parent).get_template("page.html.j2")
+    return template.render(
+        found=found,
+        main=main,
+        naive=naive,
+        words=words,
+        checks=json.loads(_text(store, found.run_id, "gate.json")),
+        errors=errors(table),
+        shadow=shadow.standing(store, found.version),
+        pictures=_pictures(store, found.run_id),
+        changes=found.changes,
+        span=(table["origin"].min(), table["hour"].max(), table["origin"].n_unique()),
+        params=run.data.params,
+        tags=run.data.tags,
+    )
+
+
+def headline(store: Store, version: str) -> str:
+    """Return the page's first words: how the version did beside the champion, or else beside seasonal naive."""
+    found = review.show_version(store, version)
+    facts = _facts(store, found, store.read_table(found.run_id, "backtest"))
+    return words.headline(facts[0].whole, facts[0].rival)
+
+
+def _facts(store: Store, found: review.ModelVersion, table: pl.DataFrame) -> tuple[Facts, Facts]:
+    """Return the comparison that counts, with the champion where there is one, and that with seasonal naive."""
+    naive = compared(table, store.read_table(found.run_id, "backtest_naive"), "repeating last week")
+    return _champion(store, found, table) or naive, naive
+
+
+def compared(mine: pl.DataFrame, other: pl.DataFrame, rival: str) -> Facts:
+    """Compare two back-tests as a whole, and by size, distance, hour, week, tenant and series."""
+    rows = side_by_side(mine, other)
+    step, hour = pl.col("step"), pl.col("hour").dt.hour()
+    ahead = pl.when(step <= 6).then(1).when(step <= 24).then(2).when(step <= 72).then(3).otherwise(4)
+    weekend = (pl.col("hour").dt.weekday() >= 6).cast(pl.String)
+    series = pl.concat_str(SERIES, separator=" / ")
+    groups = {
+        "By size of series": gaps(rows, pl.col("tier"), TIERS),
+        "By how far ahead": gaps(rows, ahead.cast(pl.String), _AHEAD),
+        "By hour of the day": gaps(rows, (hour // 6).cast(pl.String), _CLOCK),
+        "By day of the week": gaps(rows, weekend, _WEEK),
+        "By tenant": gaps(rows, pl.col("tenant"))[:MOST_SERIES],
+        f"By series (the {MOST_SERIES} largest at most)": gaps(rows, series)[:MOST_SERIES],
+    }
+    return Facts(rival=rival, whole=gap("all series", rows, float(rows["gpus"].sum())), groups=groups)
+
+
+def errors(table: pl.DataFrame) -> dict[str, float]:
+    """What the loss means in GPUs: how far the median of all series together was off, and how often bands held."""
+    every = table.drop_nulls("gpus").group_by("origin", "hour").agg(pl.col("q0.5", "gpus").sum())
+    off = (every["q0.5"] - every["gpus"]).abs()
+    found = quality(table)
+    return {
+        "off": float(off.mean() or 0.0),  # pyright: ignore[reportArgumentType]
+        "demand": float(every["gpus"].mean() or 0.0),  # pyright: ignore[reportArgumentType]
+        "coverage_80": found.coverage_80,
+        "above_95": 1 - found.below_95,
+    }
+
+
+def _champion(store: Store, found: review.ModelVersion, table: pl.DataFrame) -> Facts | None:
+    """Compare with the champion of the time of training, where both can be asked about days that neither had seen."""
+    if found.compared_with is None:
+        return None
+    try:
+        theirs = store.read_table(found.run_id, "backtest_champion")
+    except NotFoundError:  # the champion had seen all tested days
+        return None
+    return compared(table, theirs, f"the champion, version {found.compared_with}")
+
+
+def _text(store: Store, run_id: str, name: str) -> str:
+    """Read a text artifact."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return Path(store.client.download_artifacts(run_id, name, folder)).read_text()
+        except (MlflowException, OSError) as error:
+            raise NotFoundError(f"run {run_id}: no {name}: {error}: train again with `gangplan train`") from error
+
+
+def _pictures(store: Store, run_id: str) -> list[tuple[str, str]]:
+    """Return the training's pictures with their captions, ready to be put into the page."""
+    found: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(store.client.download_artifacts(run_id, "plots", folder))
+        for name, caption in PICTURES.items():
+            if (file := path / f"{name}.png").exists():
+                found.append((caption, base64.b64encode(file.read_bytes()).decode()))
+    return found

@@ -1,0 +1,167 @@
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+"""MLflow's model registry as this room uses it: log with its code, register whole, read by alias, load."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import mlflow.pyfunc
+from mlflow.entities import LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+from mlflow.exceptions import MlflowException
+from packaging.requirements import Requirement
+
+import gangplan
+from gangplan.errors import NotFoundError
+from gangplan.forecast import served
+from gangplan.forecast.libraries import uncollected
+from gangplan.forecast.models.bundle import Bundle, write_bundle
+from gangplan.forecast.quiet import quiet_mlflow
+from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example
+from gangplan.tracking import MODEL, Store
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
+_POINTING = threading.RLock()
+_ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+
+
+def log_model(store: Store, run_id: str, bundle: Bundle) -> str:  # pyright: ignore[reportReturnType]  no exit swallows
+    """Log the fits as a pyfunc model of that run; return its URI. Nothing is registered yet.
+
+    A run has one model: one that was logged whole, before a training was killed, is it.
+    """
+    if (whole := _logged(store, run_id)) is not None:
+        return whole
+    with inside(store, run_id), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "fits.json"
+        write_bundle(file, bundle)
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(served.__file__),
+            artifacts={ARTIFACT: str(file)},
+            signature=SIGNATURE,
+            input_example=an_example(),
+            pip_requirements=_requirements(),
+            code_paths=[str(Path(gangplan.__file__).parent)],  # the code that trained it goes with it: nothing to build
+        ).model_uri
+
+
+def _logged(store: Store, run_id: str) -> str | None:
+    """Return the URI of the run's model, if one was logged whole."""
+    outputs = store.client.get_run(run_id).outputs
+    models = [] if outputs is None else [store.client.get_logged_model(one.model_id) for one in outputs.model_outputs]
+    return next((model.model_uri for model in models if model.status == LoggedModelStatus.READY), None)
+
+
+def register(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
+    """Make a version of a logged model in one step, with all its tags, so that none is ever half registered.
+
+    A run has one version: asked again, by a training that was killed in between, it is that one.
+    """
+    before = store.client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
+    if before:
+        return str(before[0].version)
+    if not store.client.search_registered_models(f"name = '{MODEL}'"):
+        store.client.create_registered_model(MODEL, description="Quantiles of hourly GPU demand")
+    model_id = model_uri.removeprefix("models:/")
+    source = store.client.get_logged_model(model_id).artifact_location
+    made = store.client.create_model_version(MODEL, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+    return str(made.version)
+
+
+def alias(store: Store, name: str) -> str | None:
+    """Return the version that has this alias."""
+    try:
+        return str(store.client.get_model_version_by_alias(MODEL, name).version)
+    except MlflowException:  # MLflow says so when there is no such alias or model
+        return None
+
+
+def champion(store: Store) -> MlflowVersion:
+    """Return the champion's version, or say what makes one."""
+    try:
+        return store.client.get_model_version_by_alias(MODEL, CHAMPION)
+    except MlflowException:
+        raise NotFoundError(NO_CHAMPION) from None
+
+
+def versions(store: Store) -> list[MlflowVersion]:
+    """Return all versions, the newest first."""
+    found = store.client.search_model_versions(f"name = '{MODEL}'")
+    return sorted(found, key=lambda one: int(one.version), reverse=True)
+
+
+def load(store: Store, version: str) -> Bundle:
+    """Load a version's fits from the registry, by MLflow's own way."""
+    try:
+        with pointed_at(store), _own_code(), uncollected():
+            # Without warnings MLflow leaves out a search of all that is installed, which takes a second.
+            loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True)
+    except (MlflowException, OSError) as error:
+        raise NotFoundError(f"{MODEL}/{version}: cannot be loaded: {error}: train again or roll back") from error
+    return loaded.unwrap_python_model().bundle
+
+
+@contextmanager
+def inside(store: Store, run_id: str) -> Generator[None]:
+    """Make that run MLflow's active one for a while, and leave it running."""
+    with pointed_at(store):
+        mlflow.start_run(run_id=run_id, nested=True)
+        try:
+            yield
+        finally:
+            mlflow.end_run()
+            store.client.update_run(run_id, status="RUNNING")
+
+
+@contextmanager
+def pointed_at(store: Store) -> Generator[None]:
+    """Point MLflow's module-wide functions, which take no store, at this one for a while.
+
+    MLflow also writes the address into the environment, for its child processes: that is given back as well.
+    """
+    with _POINTING:
+        tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        inherited = {name: os.environ.get(name) for name in _ADDRESSES}
+        mlflow.set_tracking_uri(store.uri)
+        mlflow.set_registry_uri(store.uri)
+        try:
+            with quiet_mlflow():
+                yield
+        finally:
+            mlflow.set_tracking_uri(tracking)
+            mlflow.set_registry_uri(registry)
+            for name, value in inherited.items():
+                os.environ.pop(name, None)
+                os.environ.update({} if value is None else {name: value})
+
+
+@contextmanager
+def _own_code() -> Generator[None]:
+    """Go on with this process's own code: loading a model puts the code that came with it first on the path."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _requirements() -> list[str]:
+    """What the code needs in a clean environment, in the versions that trained it."""
+    names = {Requirement(text).name for text in importlib.metadata.requires("gangplan") or () if _wanted(text)}
+    return sorted(f"{name}=={importlib.metadata.version(name)}" for name in (*names, "pandas", "pyarrow"))
+
+
+def _wanted(text: str) -> bool:
+    """Tell whether the forecast needs that requirement."""
+    marker = Requirement(text).marker
+    return marker is None or marker.evaluate({"extra": "forecast"})

@@ -1,0 +1,149 @@
+# pyright: reportUnknownMemberType=false
+"""A training as something that can be killed at any moment and taken up again: its run, its fits, what it has done.
+
+A training is known by its key: the telemetry's content, the settings that matter and the code. Its MLflow run carries
+the key, and the tag `training.done` at the very end. A training with the key of one that is not done, and whose process
+is gone, takes up its run: kept fits are not made again, nor is a registered version registered again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow.artifacts import list_artifacts
+from mlflow.entities import Run, RunStatus, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+import gangplan
+from gangplan import __version__
+from gangplan.config import Settings
+from gangplan.forecast.models.bundle import read_model, write_model
+from gangplan.forecast.models.demand import DemandModel
+from gangplan.tracking import FORECAST, Store
+from gangplan.types import Usage
+
+KEY, DONE, OWNER, SEEN = "training.key", "training.done", "training.process", "training.seen"
+SILENT_S = 900.0
+"""A training on another machine that gave no sign for so long is dead."""
+
+_FOLDER = "checkpoints"
+
+
+def key_of(usage: Usage, settings: Settings) -> str:
+    """Return what makes two trainings the same: telemetry, settings, code."""
+    parts = (usage.sha256, settings.seed, settings.horizon_hours, settings.backtest_origins, code_sha256())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def code_sha256() -> str:
+    """Return the sha256 over the package's Python files: what was really run, also between two releases."""
+    root = Path(gangplan.__file__).parent
+    digest = hashlib.sha256(__version__.encode())
+    for file in sorted(root.rglob("*.py")):
+        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def training_run(store: Store, key: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
+    """Open a training's run, or take up the one that a killed training of this key left; give its id.
+
+    It ends FINISHED, or FAILED when the block raises.
+    """
+    left = _left_over(store, key)
+    mine = {**tags, KEY: key, OWNER: _process(os.getpid()), SEEN: str(time.time())}
+    if left is None:
+        run_id = store.client.create_run(store.experiment(FORECAST), run_name=name, tags=mine).info.run_id
+    else:
+        run_id = left.info.run_id
+        store.client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        for tag, value in mine.items():
+            store.client.set_tag(run_id, tag, value)
+    with store.ending(run_id):
+        yield run_id
+
+
+def keeper(store: Store, run_id: str) -> Callable[[str, Callable[[], DemandModel]], DemandModel]:
+    """Return what keeps each fit in the run as soon as it is made, and gives it back to a training that goes on."""
+
+    def keep(name: str, make: Callable[[], DemandModel]) -> DemandModel:
+        kept = _read(store, run_id, name)
+        if kept is not None:
+            return kept
+        made = make()
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{name}.json"
+            write_model(file, made)
+            store.client.log_artifact(run_id, str(file), _FOLDER)
+            # the tag comes last: a file that was half written when the process was killed has none
+            store.client.set_tag(run_id, f"sha256.{name}", hashlib.sha256(file.read_bytes()).hexdigest())
+        store.client.set_tag(run_id, SEEN, str(time.time()))
+        return made
+
+    return keep
+
+
+def close(store: Store, run_id: str, version: str) -> None:
+    """Say that the training is done, and take its kept fits away: the model has them."""
+    store.client.set_tag(run_id, DONE, version)
+    artifacts = get_artifact_repository(str(store.client.get_run(run_id).info.artifact_uri), tracking_uri=store.uri)
+    if list_artifacts(run_id=run_id, artifact_path=_FOLDER, tracking_uri=store.uri):
+        artifacts.delete_artifacts(_FOLDER)
+
+
+def _read(store: Store, run_id: str, name: str) -> DemandModel | None:
+    """Return a kept fit, if it is whole."""
+    wanted = store.client.get_run(run_id).data.tags.get(f"sha256.{name}")
+    if wanted is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = Path(store.client.download_artifacts(run_id, f"{_FOLDER}/{name}.json", folder))
+        except (MlflowException, OSError):  # it was taken away with its folder: made again
+            return None
+        return read_model(file) if hashlib.sha256(file.read_bytes()).hexdigest() == wanted else None
+
+
+def _left_over(store: Store, key: str) -> Run | None:
+    """Return the newest run of that key that is not done and whose process is gone."""
+    found = store.client.search_runs(
+        [store.experiment(FORECAST)],
+        filter_string=f"tags.`{KEY}` = '{key}'",
+        run_view_type=ViewType.ACTIVE_ONLY,
+        order_by=["attributes.start_time DESC"],
+        max_results=10,
+    )
+    return next((run for run in found if DONE not in run.data.tags and not _lives(run)), None)
+
+
+def _lives(run: Run) -> bool:
+    """Tell whether the process of a run is still at it."""
+    if run.info.status != RunStatus.to_string(RunStatus.RUNNING):
+        return False
+    owner, seen = run.data.tags.get(OWNER, ""), float(run.data.tags.get(SEEN, "0"))
+    host, pid = owner.split(":")[:2] if owner.count(":") >= 2 else ("", "0")
+    if host == socket.gethostname():
+        return owner == _process(int(pid))
+    return time.time() - seen < SILENT_S
+
+
+def _process(pid: int) -> str:
+    """Name a process so that no later one with its number is taken for it: host, number, time of its start."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        started = "gone" if fields[0] == "Z" else fields[19]
+    except OSError:  # gone, or a system without /proc, where only the number is known
+        try:
+            os.kill(pid, 0)
+            started = "?"
+        except OSError:
+            started = "gone"
+    return f"{socket.gethostname()}:{pid}:{started}"

@@ -1,0 +1,1 @@
+"""What the models learn from: demand by hour, cleaned, with its level shifts."""

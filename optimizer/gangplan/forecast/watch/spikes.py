@@ -1,0 +1,160 @@
+"""Which hours stand out, judged when they are over by what came before: spikes and drops, at a stated rate.
+
+Each hour is expected from four simple forecasts of it (the last value, moved or pulled back by the profile of the same
+hour of seven days), weighed by how they did of late. What it misses by, on the scale of the root, is measured in the
+usual miss of that hour of the day, so that a quiet night is judged by nights. An alarm is a score above all but the
+stated share of the last four weeks' scores (split conformal), so that fat noise alarms no more than thin noise. Scores
+of at least twice the threshold are no noise and do not raise it.
+
+Sources: Vovk and others, Algorithmic learning in a random world (2005), for the calibration; Siffer and others, Anomaly
+detection in streams with extreme value theory (2017), for leaving out what has alarmed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gangplan.forecast.models.features import History
+from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.panel import Panel
+
+FALSE_HOURS_PER_WEEK = 0.5
+"""Hours a week, of a series without any spike, that alarm on either side."""
+
+WEEK, DAY = 168, 24
+CALIBRATION = 4 * WEEK
+LEAST = 96  # scores before the first alarm
+CLEAR = 2.0
+_LATE = 2 * WEEK  # hours whose misses weigh the expectations
+_SHARPNESS = 4
+_DAYS = 14  # whose same hour, with the hours beside it, tells the usual miss
+_SHARE_OF_ALL = 0.4  # of the usual miss of all hours in the scale, the rest is of the same hour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Every hour of a panel as it looked when it was over; all arrays are series x hours.
+
+    expected : GPUs, from the hours before.
+    excess : GPUs above what was expected; NaN where the hour is missing.
+    score : the excess in usual misses of that hour, on the scale of the root; NaN where it cannot be told.
+    above, below : the score at which a spike is alarmed, and the negative one at which a drop is; infinite early on.
+    """
+
+    expected: Floats
+    excess: Floats
+    score: Floats
+    above: Floats
+    below: Floats
+
+    @property
+    def spikes(self) -> NDArray[np.bool_]:
+        """The hours that stand out upwards."""
+        return self.score > self.above
+
+    @property
+    def drops(self) -> NDArray[np.bool_]:
+        """The hours that stand out downwards."""
+        return self.score < self.below
+
+
+def watch(panel: Panel, *, false_hours_per_week: float = FALSE_HOURS_PER_WEEK) -> Watch:
+    """Judge every hour of the panel by the hours before it alone.
+
+    Parameters
+    ----------
+    false_hours_per_week
+        How many hours a week may alarm, on each side, where nothing but the usual noise is.
+    """
+    level = _level(panel.values)
+    root = np.sqrt(panel.values / level)
+    guess = _expected(np.sqrt(History(panel=panel, kinds=(), reach=0).last / level), root)
+    miss = np.where(_seen(panel.values) > WEEK, root - guess, np.nan)
+    score = miss / _usual(np.abs(miss))
+    expected = level * np.maximum(guess, 0.0) ** 2
+    share = false_hours_per_week / WEEK
+    return Watch(
+        expected=expected,
+        excess=panel.values - expected,
+        score=score,
+        above=np.stack([_thresholds(row, share) for row in score]),
+        below=-np.stack([_thresholds(-row, share) for row in score]),
+    )
+
+
+def _seen(values: Floats) -> Floats:
+    """Hours since each series' first known one, that one included."""
+    return np.cumsum(np.cumsum(~np.isnan(values), axis=1) > 0, axis=1).astype(np.float64)
+
+
+def _level(values: Floats) -> Floats:
+    """The mean of each series' first known week, by which it is scaled: a constant, so that nothing looks ahead."""
+    rows: list[float] = []
+    for row in values:
+        known = row[~np.isnan(row)][:WEEK]
+        rows.append(float(known.mean()) if known.size and known.mean() > 0 else 1.0)
+    return np.array(rows)[:, None]
+
+
+def _expected(last: Floats, root: Floats) -> Floats:
+    """Average four forecasts of each hour from the hours before, by their misses of the last two weeks."""
+    before, profile = _earlier(last, 1), np.median([_earlier(last, DAY * day) for day in range(1, 8)], axis=0)
+    apart = before - _earlier(profile, 1)
+    candidates = np.stack([before, profile + apart, profile + apart / 2, profile])
+    known = ~np.isnan(candidates)
+    candidates = np.where(known, candidates, before)  # the first week knows no profile
+    miss = np.abs(root - candidates)
+    weight = np.stack([_mean_before(one, _LATE) for one in miss]) + 1e-9
+    weight = np.where(np.isnan(weight), 1.0, weight) ** -float(_SHARPNESS)
+    return (weight * candidates).sum(axis=0) / weight.sum(axis=0)
+
+
+def _usual(miss: Floats) -> Floats:
+    """The usual miss of each hour, from before it: of four weeks, and of that hour and its neighbours of 14 days."""
+    everything = _mean_before(miss, CALIBRATION, DAY)
+    known = ~np.isnan(miss)
+    total, count = np.zeros_like(miss), np.zeros_like(miss)
+    for day in range(1, _DAYS + 1):
+        for beside in (DAY * day - 1, DAY * day, DAY * day + 1):
+            total += _earlier(np.where(known, miss, 0.0), beside, 0.0)
+            count += _earlier(known.astype(np.float64), beside, 0.0)
+    of_hour = np.divide(total, count, out=everything.copy(), where=count > 5)
+    return np.maximum(_SHARE_OF_ALL * everything + (1 - _SHARE_OF_ALL) * of_hour, 1e-6)
+
+
+def _thresholds(score: Floats, share: float) -> Floats:
+    """The threshold of each hour: the score that at most `share` of the last four weeks' scores passed."""
+    found = np.full(score.size, np.inf)
+    window: deque[float] = deque()
+    ranked: list[float] = []
+    for hour, value in enumerate(score):
+        if len(ranked) >= LEAST:
+            found[hour] = ranked[-max(1, int(share * (len(ranked) + 1)))]
+        noise = not np.isnan(value) and not value > CLEAR * found[hour] > 0
+        window.append(value if noise else np.nan)
+        if noise:
+            insort(ranked, value)
+        gone = window.popleft() if len(window) > CALIBRATION else np.nan
+        if not np.isnan(gone):
+            del ranked[bisect_left(ranked, gone)]
+    return found
+
+
+def _earlier(values: Floats, hours: int, fill: float = np.nan) -> Floats:
+    """What stood that many hours before, row by row."""
+    found = np.full_like(values, fill)
+    found[:, hours:] = values[:, :-hours]
+    return found
+
+
+def _mean_before(values: Floats, width: int, least: int = 1) -> Floats:
+    """Mean of the known among the `width` hours before each; NaN where there are fewer than `least`."""
+    known = ~np.isnan(values)
+    sums = [np.cumsum(one, axis=1) for one in (np.where(known, values, 0.0), known.astype(np.float64))]
+    total, count = (_earlier(one, 1, 0.0) - _earlier(one, width + 1, 0.0) for one in sums)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count >= least)

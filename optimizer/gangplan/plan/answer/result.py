@@ -1,0 +1,125 @@
+"""From a solution to the plan that other stages read: tables by hour, money, limits, words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gangplan.config import Settings
+from gangplan.plan.answer.limits import Binding, to_table
+from gangplan.plan.answer.solution import TOLERANCE, Solution
+from gangplan.plan.answer.words import in_words
+from gangplan.plan.problem.forecast_table import Array
+from gangplan.plan.problem.policy import PlanPolicy
+from gangplan.plan.problem.policy_file import policy_body
+from gangplan.tables import PLAN_COST, PLAN_NODES, PLAN_SHORTAGE, conform
+from gangplan.tracking import table_sha256
+from gangplan.types import SERIES, Forecast, Plan, PlanId
+
+SOLVED_WITH = (
+    "horizon_hours",
+    "scenarios",
+    "shortage_price",
+    "budget",
+    "mip_gap",
+    "time_limit_s",
+)
+"""The settings that a plan depends on, beside its seed."""
+
+
+def inputs_of(policy: PlanPolicy, previous: Plan | None, held: Mapping[str, Sequence[int]] | None) -> dict[str, Any]:
+    """Name what else a plan was solved from, in plain values: it can be solved again from them."""
+    standing = {pool: list(nodes) for pool, nodes in (held or {}).items() if any(nodes)}
+    return {"policy": policy_body(policy), "previous": previous.plan_id if previous else None, "held": standing}
+
+
+def to_plan(
+    forecast: Forecast, solution: Solution, bindings: list[Binding], inputs: dict[str, Any] | None = None
+) -> Plan:
+    """Put the plan together."""
+    inputs = inputs or {}
+    problem, cost = solution.problem, _cost(solution)
+    return Plan(
+        plan_id=_plan_id(forecast, solution, inputs),
+        issued_at=problem.start,
+        status=solution.found.status,
+        gap=solution.found.gap,
+        total_cost=float(cost["cost"].sum()),
+        nodes=_nodes(solution),
+        cost=cost,
+        shortage=_shortage(solution),
+        limits=to_table(bindings),
+        explanation=in_words(solution, bindings),
+        seed=problem.settings.seed,
+        fleet=problem.fleet,
+        forecast_model=forecast.model,
+        settings=solved_with(problem.settings),
+        inputs=inputs,
+    )
+
+
+def solved_with(settings: Settings) -> dict[str, float | None]:
+    """Return the settings that a plan depends on."""
+    return {name: getattr(settings, name) for name in SOLVED_WITH}
+
+
+def _plan_id(forecast: Forecast, solution: Solution, given: dict[str, Any]) -> PlanId:
+    """Name a plan by its first hour and a digest of all that it was solved from: same inputs, same name."""
+    problem = solution.problem
+    inputs = (
+        table_sha256(forecast.quantiles),
+        repr(problem.fleet.pools),
+        sorted(problem.fleet.nodes.items()),
+        sorted(solved_with(problem.settings).items()),
+        problem.settings.seed,
+        json.dumps(given, sort_keys=True),
+    )
+    digest = hashlib.sha256(repr(inputs).encode()).hexdigest()
+    return PlanId(f"plan-{problem.start:%Y%m%dT%H}-{digest[:8]}")
+
+
+def _hours(solution: Solution) -> list[datetime]:
+    """Return every hour of the horizon."""
+    return [solution.problem.start + timedelta(hours=hour) for hour in range(solution.problem.periods.hours)]
+
+
+def _nodes(solution: Solution) -> pl.DataFrame:
+    """Give nodes by pool and hour."""
+    hours, hourly = _hours(solution), solution.problem.periods.hourly(solution.nodes.astype(float))
+    frames = [
+        pl.DataFrame({"hour": hours, "nodes": hourly[p]}).with_columns(pool=pl.lit(pool.name))
+        for p, pool in enumerate(solution.problem.pools)
+    ]
+    return conform("nodes", pl.concat(frames), PLAN_NODES)
+
+
+def _cost(solution: Solution) -> pl.DataFrame:
+    """Give node-hours and money by pool."""
+    names = [pool.name for pool in solution.problem.pools]
+    frame = pl.DataFrame({"pool": names, "node_hours": solution.node_hours, "cost": solution.cost})
+    return conform("cost", frame, PLAN_COST)
+
+
+def _shortage(solution: Solution) -> pl.DataFrame:
+    """Give expected and worst 5 % GPUs short, and how likely any shortage is, by series and hour."""
+    short = solution.series_short()
+    short = np.where(short > TOLERANCE, short, 0.0)
+    columns: dict[str, Array] = {
+        "expected_gpus": short.mean(axis=0),
+        "p95_gpus": np.quantile(short, 0.95, axis=0, method="inverted_cdf"),
+        "probability": (short > 0).mean(axis=0),
+    }
+    hours, periods = _hours(solution), solution.problem.periods
+    frames = [
+        pl.DataFrame({"hour": hours, **dict(zip(SERIES, series, strict=True))}).with_columns(
+            **{name: pl.Series(periods.hourly(values[s])) for name, values in columns.items()}
+        )
+        for s, series in enumerate(solution.problem.series)
+    ]
+    return conform("shortage", pl.concat(frames), PLAN_SHORTAGE)

@@ -1,0 +1,1 @@
+"""The stochastic program, stated in Pyomo."""

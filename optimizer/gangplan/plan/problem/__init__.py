@@ -1,0 +1,1 @@
+"""What a plan is asked: periods, scenarios, supply, quotas, prices and the policy."""

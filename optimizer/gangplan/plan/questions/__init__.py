@@ -1,0 +1,1 @@
+"""Questions to a plan: what if, and instead of what."""

@@ -1,0 +1,201 @@
+"""One reservation as the ledger works on it: mutable, in whole microseconds; `Reservation` is its frozen picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
+from gangplan.reserve.space.board import Shape, Slots
+from gangplan.types import (
+    GangRequest,
+    Level,
+    Notice,
+    Placement,
+    Reason,
+    Reservation,
+    ReservationId,
+    ReservationState,
+    Token,
+)
+
+Rank: TypeAlias = tuple[int, float, int]
+"""Place in the line, the lowest first: priority with age, dominant share over weight, arrival."""
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """A promised start: where and when, and whether it is an accepted window, which nobody displaces."""
+
+    pool: str
+    slots: Slots
+    start: int
+    end: int
+    firm: bool = False
+    rank: Rank | None = None  # the place in the line that it was made at, and is kept at
+
+
+@dataclass(slots=True, eq=False)
+class Leave:
+    """Word to a holder that its slots are taken at `until`; with what its lease had before, should it be taken back."""
+
+    until: int
+    why: str
+    state: ReservationState  # what the holder is then
+    beneficiary: str  # request key, or nothing
+    expires: int
+    hard_end: int
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A request, what became of it, and what admission needs of it at hand."""
+
+    id: ReservationId
+    request: GangRequest
+    body: str
+    arrival: int
+    submitted: int
+    state: ReservationState = ReservationState.WAITING
+    token: Token | None = None
+    pool: str | None = None
+    slots: Slots = ()
+    granted: int | None = None
+    hard_end: int | None = None  # no renewal can pass it; plans of others rely on it
+    expires: int | None = None
+    ended: int | None = None
+    first_eta: int | None = None
+    plan: Plan | None = None
+    reason: Reason | None = None
+    leave: Leave | None = None
+    moves: int = 0  # so often its nodes went away
+    guess: tuple[int, int] | None = None  # from when to when it is expected to start
+    stored: bool = False  # it has a row already
+    kind: int = -1  # the book's number for its shape and accelerators
+    # drawn from the request once
+    shape: Shape = field(init=False)
+    duration: int = field(init=False)
+    limit: int = field(init=False)
+    earliest: int = field(init=False)
+    last_start: int | None = field(init=False)  # that keeps window and deadline, on the fastest accelerator
+    priority: int = field(init=False)  # of its class, where it names one
+    points: int = field(init=False)  # place in the line before shares and arrival: the lowest first
+    rank: Rank = field(init=False)
+    retry: int | None = None  # when a gang that it may preempt is no longer safe
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self.shape = shape_of(request)
+        self.duration = span_us(request.duration)
+        self.limit = span_us(request.limit)
+        self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
+        self.last_start = self._last_start(request)
+        self.priority = request.priority
+        self.points = -self.priority
+        self.rank = (self.points, 0.0, self.arrival)
+
+    @property
+    def firm(self) -> bool:
+        """Whether its promise, if it has one, is an accepted window, which nobody displaces."""
+        return self.plan is not None and self.plan.firm
+
+    @property
+    def displaceable(self) -> bool:
+        """Whether it has a promise that a higher rank may displace."""
+        return self.plan is not None and not self.plan.firm
+
+    @property
+    def latest(self) -> int | None:
+        """The last start that will do; a gang whose nodes went away was in time, and may start anew at any time."""
+        return None if self.moves else self.last_start
+
+    def _last_start(self, request: GangRequest) -> int | None:
+        """Return the last start that keeps both the window and the deadline, on the fastest accelerator."""
+        latest = or_none_us(request.latest_start)
+        if request.deadline is None:
+            return latest
+        in_time = to_us(request.deadline) - min(self.limit_on(name) for name in request.accelerators)
+        return in_time if latest is None else min(latest, in_time)
+
+    def limit_on(self, accelerator: str) -> int:
+        """Return the hard walltime on an accelerator, by its measured speed."""
+        return self._paced(self.limit, accelerator)
+
+    def duration_on(self, accelerator: str) -> int:
+        """Return the expected run time on an accelerator, by its measured speed."""
+        return self._paced(self.duration, accelerator)
+
+    def _paced(self, span: int, accelerator: str) -> int:
+        speed = self.request.speed
+        return span if not speed else max(1, round(span / speed.get(accelerator, 1.0)))
+
+    def until_on(self, accelerator: str) -> int | None:
+        """Return the last start on an accelerator; none: any."""
+        if self.request.deadline is None or self.moves:
+            return self.latest
+        in_time = to_us(self.request.deadline) - self.limit_on(accelerator)
+        latest = or_none_us(self.request.latest_start)
+        return in_time if latest is None else min(latest, in_time)
+
+    def holds(self) -> int:
+        """Return the slots that it holds or is promised."""
+        slots = self.plan.slots if self.plan is not None else self.slots
+        return sum(slot.gpus for slot in slots)
+
+    def dues(self) -> list[int]:
+        """Return the moments at which time alone may change it: expiry, promised start, window's opening and end."""
+        if self.expires is not None:
+            return [] if self.state.final else [self.expires]
+        if not self.state.waits:
+            return []
+        dues = [self.plan.start if self.plan is not None else self.earliest]
+        if self.latest is not None:
+            dues.append(self.latest + 1)
+        if self.retry is not None:
+            dues.append(self.retry)
+        return dues
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """The slots by their nodes' names."""
+        pool = self.pool
+        if pool is None:
+            return ()
+        return tuple(
+            Placement(pool=pool, node=f"{pool}-{slot.node}", pods=slot.pods, gpus=slot.gpus, pod_set=slot.pod_set)
+            for slot in self.slots
+        )
+
+    def reservation(self) -> Reservation:
+        """Return the frozen picture."""
+        waiting = self.state.waits
+        guess, leave = self.guess if waiting else None, self.leave
+        return Reservation(
+            id=self.id,
+            request=self.request,
+            state=self.state,
+            submitted_at=from_us(self.submitted),
+            token=self.token,
+            placements=self.placements,
+            granted_at=or_none_at(self.granted),
+            expires_at=or_none_at(self.expires),
+            ended_at=or_none_at(self.ended),
+            first_eta=or_none_at(self.first_eta),
+            eta=from_us(self.plan.start) if self.plan and waiting else or_none_at(guess[1] if guess else None),
+            eta_range=(from_us(guess[0]), from_us(guess[1])) if guess else None,
+            promised=self.plan is not None and waiting,
+            reason=self.reason if waiting else None,
+            notice=Notice(until=from_us(leave.until), why=leave.why, beneficiary=leave.beneficiary) if leave else None,
+            interruptions=self.moves,
+        )
+
+
+def shape_of(request: GangRequest) -> Shape:
+    """Return what of a request decides where it fits."""
+    pods = sorted(
+        ((pods.gpus_per_pod, pods.count, index) for index, pods in enumerate(request.pod_sets)),
+        key=lambda pod: (-pod[0], pod[2]),
+    )
+    wish = request.topology
+    level = None if wish is None or wish.level is Level.ZONE else wish.level
+    return Shape(tuple(pods), level, wish is not None and wish.required, request.gpus)

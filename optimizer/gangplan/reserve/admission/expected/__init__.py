@@ -1,0 +1,1 @@
+"""When a waiting gang is expected to start."""

@@ -1,0 +1,1 @@
+"""Which running gangs to preempt for one beneficiary."""

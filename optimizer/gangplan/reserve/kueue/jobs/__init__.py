@@ -1,0 +1,1 @@
+"""Jobs and pod groups that run on the slots of a reservation."""

@@ -1,0 +1,239 @@
+"""How a Job, JobSet or group of pods takes over a reservation: the exact pod sets to reserve, the labels to start with.
+
+Kueue compares the pods of the Job that adopts a Workload with those that were reserved, container by container, and
+gives the reservation up where they differ. So the pod sets come from the Job itself, as the API server would complete
+it (a dry run of its creation), and the time limit stands in both.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from gangplan.errors import InputError, StaleTokenError
+from gangplan.kube.api import Api, Object
+from gangplan.reserve.codec import id_of
+from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
+from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
+from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.kueue.objects.annotation import request_of
+from gangplan.reserve.kueue.objects.claim import Claim, gpus_in
+from gangplan.reserve.kueue.objects.queues import Flavor
+from gangplan.reserve.kueue.objects.workload import limit_seconds, node_affinity, refuse, topology_request
+from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
+
+_PATHS = {"Job": "/apis/batch/v1", "JobSet": "/apis/jobset.x-k8s.io/v1alpha2"}
+_PLURALS = {"Job": "jobs", "JobSet": "jobsets"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handout:
+    """What a step needs of a reservation that holds slots.
+
+    `labels` belong on the Job that adopts it, `annotations` on its pods: without them Kueue holds back pods whose nodes
+    it has chosen. Pods that only run beside it take `node_selector` and `tolerations` and
+    must carry no queue's name; `pod_sets` are the reserved pods, name by name, with their exact templates.
+    """
+
+    workload: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    node_selector: dict[str, str]
+    tolerations: tuple[Object, ...]
+    pod_sets: dict[str, Object]
+
+
+def pod_sets_of(api: Api, namespace: str, manifest: Object) -> list[Object]:
+    """Return the pod sets that Kueue will find in a Job, JobSet or group of pods once it is created."""
+    if pods := pods_of(manifest):
+        return pod_sets_of_group(api, namespace, pods)
+    whole = _tried(api, namespace, manifest)
+    if whole["kind"] == "Job":
+        spec = whole["spec"]
+        parallel, completions = spec.get("parallelism", 1), spec.get("completions")
+        count = parallel if completions is None else min(parallel, completions)
+        return [{"name": "main", "count": count, "template": _template(spec["template"])}]
+    return [_of_replicated(one) for one in whole["spec"]["replicatedJobs"]]
+
+
+def _of_replicated(one: Object) -> Object:
+    spec = one["template"]["spec"]
+    parallel, completions = spec.get("parallelism", 1), spec.get("completions")
+    each = parallel if completions is None else min(parallel, completions)
+    return {
+        "name": one["name"].lower(),
+        "count": one.get("replicas", 1) * each,
+        "template": _template(spec["template"]),
+    }
+
+
+def _tried(api: Api, namespace: str, manifest: Object) -> Object:
+    """Let the API server complete a manifest without creating anything."""
+    whole = dry_run(api, path_of(namespace, manifest), _suspended(manifest))
+    return {"kind": manifest["kind"], **whole}
+
+
+def _suspended(manifest: Object) -> Object:
+    """Return a manifest that starts nothing and asks no queue."""
+    body = deepcopy(manifest)
+    body["spec"]["suspend"] = True
+    labels: dict[str, str] = body["metadata"].get("labels", {})
+    dropped = (names.QUEUE_NAME, names.PREBUILT)
+    body["metadata"]["labels"] = {name: value for name, value in labels.items() if name not in dropped}
+    return body
+
+
+def _template(template: Object) -> Object:
+    """Return a pod template without the labels that name one Job's own uid."""
+    kept: Object = {"spec": template["spec"]}
+    labels: dict[str, str] = template.get("metadata", {}).get("labels", {})
+    own = {name: value for name, value in labels.items() if not name.endswith(("controller-uid", "job-name"))}
+    return {"metadata": {"labels": own}, **kept} if own else kept
+
+
+def path_of(namespace: str, manifest: Object) -> str:
+    """Return where a manifest is created, or refuse a kind that cannot adopt here."""
+    kind = manifest.get("kind", "")
+    if kind not in _PATHS:
+        raise InputError(
+            "manifest.kind", kind, f"cannot adopt a reservation here: use {', '.join(_PATHS)}, or a List of Pods"
+        )
+    return f"{_PATHS[kind]}/namespaces/{namespace}/{_PLURALS[kind]}"
+
+
+def asked_by(pod_sets: list[Object]) -> tuple[PodSet, ...]:
+    """Return the pods with GPUs among pod sets, as a request has them."""
+    found: list[PodSet] = []
+    for one in pod_sets:
+        containers: list[Any] = one["template"]["spec"].get("containers", [])
+        asked = [part.get("resources", {}) for part in containers]
+        gpus = sum(gpus_in(part.get("requests") or part.get("limits") or {}) for part in asked)
+        if gpus:
+            found.append(PodSet(count=one["count"], gpus_per_pod=gpus))
+    if not found:
+        raise InputError(
+            "manifest", "containers", "ask for no GPUs: give them resources.limits, like nvidia.com/gpu: 8"
+        )
+    return tuple(found)
+
+
+def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object) -> Reservation:
+    """Reserve exactly the pods of a Job, JobSet or List of Pods; what they ask for takes the place of the request's."""
+    pod_sets = pod_sets_of(ledger.api, ledger.place.namespace, manifest)
+    request = replace(request, pod_sets=asked_by(pod_sets))
+    flavors = refuse(request, ledger.view())
+    notes = {names.IS_GROUP: "true"} if pods_of(manifest) else {}
+    return ledger.submit_for(request, [_steered(one, request, flavors) for one in pod_sets], notes)
+
+
+def _steered(pod_set: Object, request: GangRequest, flavors: list[Flavor]) -> Object:
+    """Keep a pod set to the flavors and the topology asked for; Kueue does not compare these with the Job."""
+    body = deepcopy(pod_set)
+    asks = any(gpus_in(_limits(part)) for part in body["template"]["spec"].get("containers", []))
+    if asks and (chosen := node_affinity(flavors)) and "affinity" not in body["template"]["spec"]:
+        body["template"]["spec"]["affinity"] = {"nodeAffinity": chosen}
+    if asks and (wish := topology_request(request, flavors)):
+        body["topologyRequest"] = wish
+    return body
+
+
+def _limits(container: Object) -> Object:
+    resources: Object = container.get("resources", {})
+    return resources.get("requests") or resources.get("limits") or {}
+
+
+def labels_of(request: GangRequest, queue: str, ahead: timedelta) -> dict[str, str]:
+    """Return the labels by which a Job adopts the reservation of a request."""
+    return {
+        names.QUEUE_NAME: queue,
+        names.PREBUILT: id_of(request.request_key),
+        names.MAX_EXEC: str(limit_seconds(request, ahead)),
+    }
+
+
+def hand_out(ledger: KueueLedger, id: ReservationId) -> Handout:
+    """Return what a step needs to run on a reservation; one that may not start now is refused."""
+    claim = ledger.claim(id)
+    if not claim.safe:
+        raise StaleTokenError(f"reservation {id}: holds no slots now, so nothing may start on it: wait for its grant")
+    request, place = request_of(claim.request), ledger.place
+    flavors = [ledger.view().flavors[share.flavor] for share in claim.shares if share.flavor]
+    body = ledger.api.get(f"{names.workloads(place.namespace)}/{id}")
+    updates = [one for check in body["status"].get("admissionChecks", ()) for one in check.get("podSetUpdates", ())]
+    selector = {key: value for flavor in flavors for key, value in flavor.labels.items()}
+    tolerations = [one for flavor in flavors for one in flavor.tolerations]
+    for update in updates:
+        selector |= update.get("nodeSelector", {})
+        tolerations += update.get("tolerations", [])
+    return Handout(
+        workload=str(id),
+        labels=labels_of(request, place.queue, place.ahead),
+        annotations=_topology_notes(claim, body["spec"]["podSets"]),
+        node_selector=selector | _domain(claim),
+        tolerations=tuple(one for index, one in enumerate(tolerations) if one not in tolerations[:index]),
+        pod_sets={one["name"]: one["template"] for one in body["spec"]["podSets"]},
+    )
+
+
+def _topology_notes(claim: Claim, pod_sets: list[Object]) -> dict[str, str]:
+    """Return the annotation by which Kueue lets pods go to the nodes that it chose; none where it chose none."""
+    if not any(share.nodes for share in claim.shares):
+        return {}
+    wishes: list[Object] = [one["topologyRequest"] for one in pod_sets if one.get("topologyRequest")]
+    wish = wishes[0] if wishes else Object()
+    for kind in ("required", "preferred"):
+        if kind in wish:
+            return {f"{names.GROUP}/podset-{kind}-topology": wish[kind]}
+    return {f"{names.GROUP}/podset-unconstrained-topology": "true"}
+
+
+def _templates(body: Object) -> list[Object]:
+    """Return the pod templates of a Job or JobSet."""
+    spec = body["spec"]
+    if body["kind"] == "Job":
+        return [spec["template"]]
+    return [one["template"]["spec"]["template"] for one in spec["replicatedJobs"]]
+
+
+def _domain(claim: Claim) -> dict[str, str]:
+    """Return the one node that all pods stand on, where there is only one."""
+    nodes = {node for share in claim.shares for node, _ in share.nodes}
+    return {names.HOST: nodes.pop()} if len(nodes) == 1 else {}
+
+
+def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
+    """Create the Job, JobSet or pods that adopt a reservation; Kueue lets them run where the reservation says.
+
+    Safe to retry: what it had created before it broke off is found, and the rest is created.
+
+    Raises StaleTokenError where the reservation holds no slots, InputError where the name is another's.
+    """
+    handout = hand_out(ledger, id)
+    if pods := pods_of(manifest):
+        return _start_group(ledger, handout, pods)
+    body = _suspended(named(manifest, handout.workload))
+    body["metadata"]["labels"] |= handout.labels
+    for template in _templates(body):
+        _annotate(template, handout.annotations)
+    where = path_of(ledger.place.namespace, manifest)
+    return create_once(ledger.api, where, body, (names.PREBUILT, handout.workload))
+
+
+def _annotate(template: Object, notes: dict[str, str]) -> None:
+    """Give a pod template annotations, unless it names a topology itself."""
+    meta: Object = dict(template.get("metadata") or {})
+    own: dict[str, str] = meta.get("annotations") or {}
+    if not any(name.startswith(names.GROUP) and name.endswith("-topology") for name in own):
+        template["metadata"] = meta | {"annotations": own | notes}
+
+
+def _start_group(ledger: KueueLedger, handout: Handout, pods: list[Object]) -> Object:
+    """Create the pods of a group; Kueue holds each back until it has seen its Workload."""
+    labels = handout.labels | {names.POD_GROUP: handout.workload}
+    notes = handout.annotations | {names.POD_GROUP_TOTAL: str(len(pods))}
+    bodies = [marked(named(pod, handout.workload, index), labels, notes) for index, pod in enumerate(pods)]
+    where, ours = path(ledger.place.namespace), (names.POD_GROUP, handout.workload)
+    return {"kind": "List", "items": [create_once(ledger.api, where, body, ours) for body in bodies]}

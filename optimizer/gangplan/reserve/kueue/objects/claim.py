@@ -1,0 +1,202 @@
+"""One Workload, ours or another's, as the ledger works on it: frozen, small, in whole microseconds."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gangplan.kube.api import Object, whole
+from gangplan.reserve.kueue.objects import names
+from gangplan.reserve.moments import SECOND, to_us
+from gangplan.types import Token
+
+_UID_BITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One condition: whether it holds, since when, why, and in Kueue's words."""
+
+    holds: bool
+    since: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one pod set was given: its flavor, pods, GPUs, and where topology is known the pods on each node."""
+
+    pod_set: str
+    flavor: str
+    pods: int
+    gpus: int
+    nodes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What of a Workload matters."""
+
+    name: str
+    namespace: str
+    uid: str
+    version: str
+    created: int
+    queue: str  # empty: not queued yet
+    our_queue: str  # the LocalQueue that it is ours for; empty: not ours
+    priority: int
+    active: bool
+    deleted: bool
+    owner: str  # kind and name of what adopted it
+    request: str
+    submitted: int
+    lease: str
+    end: str
+    limit_s: int | None
+    gpus: int
+    pod_sets: tuple[tuple[str, int, int], ...]  # name, pods, GPUs of each pod
+    marks: dict[str, Mark]
+    cluster_queue: str
+    shares: tuple[Share, ...]
+    evictions: int
+
+    def on(self, condition: str) -> bool:
+        """Whether a condition holds."""
+        mark = self.marks.get(condition)
+        return mark is not None and mark.holds
+
+    @property
+    def key(self) -> str:
+        """Its name with its namespace."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def reserved(self) -> bool:
+        """Whether Kueue counts quota for it: until it is finished, inactive or gone."""
+        return self.on("QuotaReserved") and not self.finished and self.active
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is over for good."""
+        return self.on("Finished")
+
+    @property
+    def safe(self) -> bool:
+        """Whether a step may start or go on: all of this must hold, and nothing less will do."""
+        return self.reserved and self.on("Admitted") and not self.on("Evicted") and not self.deleted and not self.end
+
+    @property
+    def evicted(self) -> bool:
+        """Whether Kueue took its quota away while its status still says that it has it."""
+        return self.on("QuotaReserved") and self.on("Evicted") and not self.finished
+
+    @property
+    def token(self) -> Token | None:
+        """The fencing token: when the quota was reserved, and whose; grows with each grant of a Workload."""
+        mark = self.marks.get("QuotaReserved")
+        if mark is None or not mark.holds:
+            return None
+        whose = zlib.crc32(self.uid.encode()) & (2**_UID_BITS - 1)
+        return Token((mark.since // SECOND << _UID_BITS) | whose)
+
+    @property
+    def admitted(self) -> int | None:
+        """When it was admitted, by Kueue's clock, which counts whole seconds."""
+        mark = self.marks.get("Admitted")
+        return mark.since if mark is not None and mark.holds else None
+
+
+def claim_from(item: Object) -> Claim:
+    """Read a Workload."""
+    meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
+    notes: dict[str, str] = meta.get("annotations", {})
+    submitted, our_queue, request = _said(notes, spec["podSets"][0]["template"].get("metadata", {}))
+    owner = next(iter(meta.get("ownerReferences", ())), None)
+    admission: Object = status.get("admission") or {}
+    stats: Object = status.get("schedulingStats") or {}
+    pod_sets = tuple(_pod_set(one) for one in spec["podSets"])
+    return Claim(
+        name=meta["name"],
+        namespace=meta.get("namespace", ""),
+        uid=meta.get("uid", ""),
+        version=meta.get("resourceVersion", ""),
+        created=us_from(meta["creationTimestamp"]) if "creationTimestamp" in meta else 0,
+        queue=spec.get("queueName", ""),
+        our_queue=our_queue,
+        priority=spec.get("priority", 0),
+        active=spec.get("active", True),
+        deleted="deletionTimestamp" in meta,
+        owner=f"{owner['kind']} {owner['name']}" if owner else "",
+        request=request,
+        submitted=submitted,
+        lease=notes.get(names.LEASE, ""),
+        end=notes.get(names.END, ""),
+        limit_s=spec.get("maximumExecutionTimeSeconds"),
+        gpus=sum(pods * gpus for _, pods, gpus in pod_sets),
+        pod_sets=pod_sets,
+        marks={one["type"]: _mark(one) for one in status.get("conditions", ())},
+        cluster_queue=admission.get("clusterQueue", ""),
+        shares=tuple(_share(one) for one in admission.get("podSetAssignments", ())),
+        evictions=sum(one["count"] for one in stats.get("evictions", ())),
+    )
+
+
+def _said(notes: dict[str, str], template: Object) -> tuple[int, str, str]:
+    """Return when a reservation was submitted, for which queue, and its request; of what is not ours, nothing."""
+    text = notes.get(names.RESERVATION) or template.get("annotations", {}).get(names.RESERVATION, "")
+    submitted, _, rest = text.partition(" ")
+    queue, _, request = rest.partition(" ")
+    return (int(submitted), queue, request) if submitted.isdecimal() and request else (0, "", "")
+
+
+def us_from(text: str) -> int:
+    """Return a Kubernetes time in microseconds."""
+    return to_us(datetime.fromisoformat(text))
+
+
+def gpus_in(resources: Object) -> int:
+    """Return the accelerators in a list of resources: GPUs, MIG slices, TPUs, whatever the vendor."""
+    return sum(whole(value) for name, value in resources.items() if is_accelerator(name))
+
+
+def is_accelerator(resource: str) -> bool:
+    """Tell whether a resource is some vendor's accelerator."""
+    vendor, _, kind = resource.partition("/")
+    return kind.startswith(("gpu", "mig-", "tpu")) or vendor in ("nvidia.com", "amd.com", "habana.ai")
+
+
+def _pod_set(one: Object) -> tuple[str, int, int]:
+    containers = one["template"]["spec"].get("containers", ())
+    asked: list[Any] = [part.get("resources", {}) for part in containers]
+    gpus = sum(gpus_in(part.get("requests") or part.get("limits") or {}) for part in asked)
+    return one.get("name", "main"), one["count"], gpus
+
+
+def _mark(one: Object) -> Mark:
+    return Mark(one["status"] == "True", us_from(one["lastTransitionTime"]), one["reason"], one.get("message", ""))
+
+
+def _share(one: Object) -> Share:
+    flavors: dict[str, str] = one.get("flavors", {})
+    flavor = next((flavor for name, flavor in flavors.items() if is_accelerator(name)), "")
+    gpus = gpus_in(one.get("resourceUsage", {}))
+    return Share(one["name"], flavor, one.get("count", 0), gpus, _nodes(one.get("topologyAssignment")))
+
+
+def _nodes(topology: Object | None) -> tuple[tuple[str, int], ...]:
+    """Return the lowest domains (nodes, where the topology goes so far) and the pods on each."""
+    found: list[tuple[str, int]] = []
+    for part in (topology or {}).get("slices", ()):
+        count, lowest = part["domainCount"], part["valuesPerLevel"][-1]
+        each = lowest.get("individual")
+        values = [lowest["universal"]] * count if each is None else _spelled(each)
+        pods = part["podCounts"].get("individual") or [part["podCounts"]["universal"]] * count
+        found += zip(values, pods, strict=True)
+    return tuple(found)
+
+
+def _spelled(each: Object) -> list[str]:
+    return [f"{each.get('prefix', '')}{root}{each.get('suffix', '')}" for root in each["roots"]]

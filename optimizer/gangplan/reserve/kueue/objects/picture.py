@@ -1,0 +1,243 @@
+"""From a Workload to the reservation that it is: pure, for any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gangplan.reserve.kueue.objects.annotation import request_of
+from gangplan.reserve.kueue.objects.claim import Claim, Mark
+from gangplan.reserve.kueue.objects.workload import pod_set_name
+from gangplan.reserve.moments import SECOND, from_us, or_none_at, span_us, to_us
+from gangplan.types import (
+    GangRequest,
+    Limit,
+    Placement,
+    Reason,
+    Reservation,
+    ReservationId,
+    ReservationState,
+)
+
+RELEASED, CANCELLED, EXPIRED, PREEMPTED = "Released", "Cancelled", "Expired", "Preempted"
+"""The reasons that we finish a Workload with."""
+
+_ENDS = {
+    RELEASED: ReservationState.RELEASED,
+    CANCELLED: ReservationState.CANCELLED,
+    EXPIRED: ReservationState.EXPIRED,
+    PREEMPTED: ReservationState.PREEMPTED,
+    "OutOfSync": ReservationState.CANCELLED,
+}
+"""Kueue's own reasons (Succeeded, Failed, OwnerNotFound) say that the Job that adopted it is over: it is released."""
+
+_BY_TIME = "MaximumExecutionTimeExceeded"
+
+
+_READY_AFTER = 3 * SECOND
+"""What lives shorter never says that its pods are ready. Kueue's clock counts whole seconds: 1 may be over at once."""
+
+
+_GOES_BY = 5 * SECOND
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A grant as the clock has it, in microseconds: from when, to when, and no renewal past which end."""
+
+    start: int
+    end: int
+    hard_end: int
+
+
+def state_of(claim: Claim) -> ReservationState:
+    """Return where a Workload stands."""
+    if claim.finished:
+        return _ENDS.get(claim.marks["Finished"].reason, ReservationState.RELEASED)
+    if claim.end:
+        return _ENDS[claim.end.partition(":")[0]]
+    if claim.deleted:
+        return ReservationState.CANCELLED
+    if ended_by_time(claim):
+        return ReservationState.EXPIRED
+    if claim.evicted and preempted(claim):
+        return ReservationState.PREEMPTED
+    if claim.safe:
+        return ReservationState.GRANTED
+    return ReservationState.INTERRUPTED if claim.evictions else ReservationState.WAITING
+
+
+def preempted(claim: Claim) -> bool:
+    """Tell whether what took its quota is another gang; what else does (a stopped queue, a lost node) it outlives."""
+    mark = claim.marks.get("Evicted")
+    return mark is not None and mark.reason == "Preempted"
+
+
+def ended_by_time(claim: Claim) -> bool:
+    """Tell whether Kueue itself ended it at its walltime: it is inactive at once, and evicted a moment later."""
+    marks = [claim.marks.get(condition) for condition in ("DeactivationTarget", "Evicted")]
+    said = [f"{mark.reason}{mark.message}" for mark in marks if mark and mark.holds]
+    return not claim.active and any(_BY_TIME in words for words in said)
+
+
+def over_by_kueue(claim: Claim) -> bool:
+    """Tell whether what a Job adopted is over without us: the Job ended, or outlived its walltime."""
+    return bool(claim.owner) and (claim.finished or (ended_by_time(claim) and not claim.end))
+
+
+def end_of(claim: Claim) -> str:
+    """Return how a reservation ended that is over by itself, as our own ends are written."""
+    state = state_of(claim)
+    reason = next(name for name, said in _ENDS.items() if said is state)
+    return f"{reason}:{ended(claim, lease_of(claim, request_of(claim.request)))}"
+
+
+def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
+    """Return the lease of what holds slots: from its admission, or from its window's opening if that is later."""
+    admitted, token = claim.admitted, claim.token
+    if admitted is None or token is None:
+        return None
+    opens = to_us(request.earliest_start) if request.earliest_start else 0
+    start = max(admitted, claim.submitted, opens)
+    hard_end = start + span_us(request.limit)
+    of, _, end = claim.lease.partition(":")
+    renewed = int(end) if of == str(token) else start + span_us(request.duration)
+    return Lease(start=start, end=min(renewed, hard_end), hard_end=hard_end)
+
+
+def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
+    """Tell whether it holds its quota only so that its window, which is still to come, finds it free."""
+    return claim.safe and request.earliest_start is not None and to_us(request.earliest_start) > now
+
+
+def picture(claim: Claim, now: int, *, eta: int | None = None, reason: Reason | None = None) -> Reservation:
+    """Return the reservation that a Workload is."""
+    request = request_of(claim.request)
+    state, lease = state_of(claim), lease_of(claim, request)
+    if state is ReservationState.GRANTED and opens_later(claim, request, now):
+        state, lease, eta = ReservationState.WAITING, None, to_us(request.earliest_start or from_us(now))
+        reason = Reason(limit=Limit.WINDOW, message="its window is still to come; its slots are kept for it")
+    holds = state is ReservationState.GRANTED
+    return Reservation(
+        id=ReservationId(claim.name),
+        request=request,
+        state=state,
+        submitted_at=from_us(claim.submitted),
+        token=claim.token if holds else None,
+        placements=placements(claim) if holds else (),
+        granted_at=from_us(lease.start) if lease and (holds or state.final) else None,
+        expires_at=from_us(lease.end) if lease and (holds or state.final) else None,
+        ended_at=or_none_at(ended(claim, lease)) if state.final else None,
+        eta=or_none_at(eta) if state.waits else None,
+        reason=(reason or reason_of(claim)) if state.waits else None,
+        interruptions=claim.evictions,
+    )
+
+
+def ended(claim: Claim, lease: Lease | None) -> int:
+    """Return when a Workload that is over ended, by what is known of it; not before it began."""
+    if claim.end:
+        at = int(claim.end.partition(":")[2])
+    else:
+        mark = claim.marks.get("Finished") or claim.marks.get("Evicted")
+        at = mark.since if mark is not None else claim.created
+    return max(at, claim.submitted, lease.start if lease else 0)
+
+
+def placements(claim: Claim) -> tuple[Placement, ...]:
+    """Return the slots: by node where Kueue knows the topology, else by flavor with an empty node."""
+    request = request_of(claim.request)
+    places = {pod_set_name(index): index for index in range(len(request.pod_sets))}
+    found: list[Placement] = []
+    order = [name for name, _, gpus in claim.pod_sets if gpus]
+    for share in claim.shares:
+        if not share.gpus:
+            continue
+        place = places.get(share.pod_set, order.index(share.pod_set) if share.pod_set in order else 0)
+        each = share.gpus // max(1, share.pods)
+        for node, pods in share.nodes or (("", share.pods),):
+            found.append(Placement(pool=share.flavor, node=node, pods=pods, gpus=pods * each, pod_set=place))
+    return tuple(found)
+
+
+_LIMITS = (
+    ("topology", Limit.TOPOLOGY),
+    ("insufficient unused quota", Limit.CAPACITY),
+    ("maximum capacity", Limit.QUOTA),
+    ("insufficient quota", Limit.QUOTA),
+    ("borrowing limit", Limit.QUOTA),
+    ("inactive", Limit.CALENDAR),
+    ("stopped", Limit.CALENDAR),
+    ("doesn't exist", Limit.CALENDAR),
+    ("terminating or missing", Limit.CALENDAR),
+)
+
+
+def reason_of(claim: Claim) -> Reason:
+    """Say why it waits, by Kueue's conditions; none of its reasons is final (what exceeds a quota may fit later)."""
+    if not claim.queue:
+        return Reason(limit=Limit.WINDOW, message="its window is still to come; it is queued some time before")
+    mark = _telling(claim)
+    if mark is None or not mark.message:
+        return Reason(limit=Limit.ORDER, message="it is queued; Kueue has not looked at it yet")
+    words = mark.message.lower()
+    limit = next((limit for part, limit in _LIMITS if part in words), Limit.ORDER)
+    return Reason(limit=limit, message=f"Kueue: {mark.message}")
+
+
+def _telling(claim: Claim) -> Mark | None:
+    """Return the condition that says why nothing is reserved."""
+    evicted = claim.marks.get("Evicted")
+    if claim.evicted and evicted is not None:
+        return evicted
+    for condition in ("QuotaReserved", "Admitted"):
+        mark = claim.marks.get(condition)
+        if mark is not None and not mark.holds:
+            return mark
+    return None
+
+
+def decided(claim: Claim) -> bool:
+    """Tell whether Kueue has said yes, or why not yet."""
+    mark = claim.marks.get("QuotaReserved")
+    return claim.safe or claim.finished or (mark is not None and not mark.holds and bool(mark.message))
+
+
+def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
+    """Return the next moment at which something is to be done about a Workload of ours; None: time changes nothing.
+
+    What Kueue evicted is to be completed at once, as the one that it makes room for waits for that.
+    """
+    if claim.deleted or not claim.request:
+        return None
+    if over_by_kueue(claim):
+        return now
+    if claim.finished:
+        return None
+    if claim.end:  # who ended it lets it go at once, or has died
+        return None if claim.owner else int(claim.end.partition(":")[2]) + _GOES_BY
+    if claim.evicted or ended_by_time(claim):
+        return now
+    request = request_of(claim.request)
+    dues: list[int] = []
+    if claim.safe:
+        lease = lease_of(claim, request)
+        dues += [lease.end] if lease else []
+        if opens_later(claim, request, now) and request.earliest_start:
+            dues.append(to_us(request.earliest_start))
+        if not claim.on("PodsReady") and not claim.owner:
+            dues.append((claim.admitted or now) + _READY_AFTER)
+    else:
+        latest = last_start(request)
+        dues += [latest] if latest is not None and not claim.evictions else []
+        if not claim.queue and request.earliest_start:
+            dues.append(to_us(request.earliest_start - ahead))
+    return min(dues, default=None)
+
+
+def last_start(request: GangRequest) -> int | None:
+    """Return the last start that keeps both the window and the deadline."""
+    latest = [to_us(request.latest_start)] if request.latest_start else []
+    if request.deadline:
+        latest.append(to_us(request.deadline - request.limit))
+    return min(latest, default=None)

@@ -1,0 +1,170 @@
+"""A ledger that lives and dies with its process: for tests and for trying out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from threading import RLock
+from typing import Any
+
+from gangplan.clock import Clock
+from gangplan.errors import GangplanError
+from gangplan.reserve.admission.book import Book, Document
+from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
+from gangplan.reserve.commands.dispatch import run_batch
+from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.ledger import T, Work
+from gangplan.reserve.moments import SECOND, to_us
+from gangplan.reserve.rows import changes, row_of
+from gangplan.reserve.stores.poller import Poller
+from gangplan.reserve.stores.wakes import PlainWake
+from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
+from gangplan.types import Reservation, ReservationId, ReservationState
+
+_LOOK = 0.25
+"""Seconds between two looks at the clock at most: it may be one that is set by hand."""
+
+
+class MemoryStore:
+    """Keeps the book itself, and what is final beside it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._book = Book()
+        self._rows: dict[ReservationId, Entry] = {}
+        self._written: dict[ReservationId, tuple[Any, ...]] = {}
+        self._documents: list[tuple[int, Document]] = []
+        self._log: list[tuple[int, int, str]] = []  # change, moment, text
+        self._change = 0
+        self._news: set[ReservationId] = set()
+        self._subscribers = Subscribers()
+        self._poller = Poller(self, PlainWake(), "gangplan memory")
+        self._lock = RLock()
+
+    def change(self, command: Command) -> Reservation | None:
+        """See `Store.change`."""
+        with self._lock:
+            now = to_us(self._clock())
+            (answer,) = run_batch(self._book, self._rows.get, [command], now)
+            if self._book.changed or self._book.documents:
+                self._note(command, now)
+        if len(self._subscribers):
+            self._poller.need()
+        if isinstance(answer, GangplanError):
+            raise answer
+        return answer
+
+    def _note(self, command: Command, now: int) -> None:
+        """Keep what a command changed, and say so in the log."""
+        book, self._change = self._book, self._change + 1
+        rows = {entry.id: row_of(entry) for entry in book.changed.values()}
+        changed = {id: changes(self._written.get(id), row) for id, row in rows.items()}
+        self._log.append((self._change, now, text_of([command], changed)))
+        self._written.update((id, tuple(row.values())) for id, row in rows.items())
+        self._rows.update(book.changed)
+        self._documents.extend((now, document) for document in book.documents)
+        if len(self._subscribers):
+            self._news.update(rows)
+        book.changed.clear()
+        book.documents.clear()
+
+    def look(self, work: Work[T]) -> T:
+        """See `Store.look`."""
+        with self._lock:
+            return work(self._book, self._rows.get)
+
+    def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
+        """See `Store.get`."""
+        with self._lock:
+            entry = self._rows.get(id)
+            return (None if entry is None else copy(entry)), self._book.next_due()
+
+    def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
+        """See `Store.select`."""
+        with self._lock:
+            rows = [
+                copy(entry)
+                for entry in self._rows.values()
+                if (since is None or entry.ended is None or entry.ended >= since)
+                and (state is None or entry.state is state)
+            ]
+        return sorted(rows, key=lambda entry: entry.arrival)
+
+    def documents(self, kind: str) -> list[tuple[int, Document]]:
+        """See `Store.documents`."""
+        with self._lock:
+            return [(at, document) for at, document in self._documents if document.kind == kind]
+
+    # ------------------------------------------------------------ audit log
+
+    def audit(self) -> Iterator[AuditEvent]:
+        """See `Store.audit`."""
+        with self._lock:
+            log = list(self._log)
+        return (event_from(change=change, at=at, term=0, body=body) for change, at, body in log)
+
+    def replay(self) -> Replay:
+        """See `Store.replay`."""
+        with self._lock:
+            return held_against(list(self.audit()), {id: row_of(entry) for id, entry in self._rows.items()})
+
+    def compact(self, before: int) -> Compacted:
+        """See `Store.compact`."""
+        with self._lock:
+            later = next((at for at, (_, moment, _) in enumerate(self._log) if moment >= before), len(self._log))
+            old, kept = self._log[:later], self._log[later:]
+            events = [event_from(change=change, at=at, term=0, body=body) for change, at, body in old]
+            rows = replay(events)
+            ended = {id: self._rows[id].ended for id in rows if self._rows[id].state.final}
+            gone = [id for id, at in ended.items() if at is not None and at < before and not _is_in(id, kept)]
+            if not events or (events[-1].base and not gone):
+                return Compacted(reservations=0, changes=0)
+            for id in gone:
+                del rows[id], self._rows[id], self._written[id]
+            self._change += 1
+            note = (self._change, to_us(self._clock()), text_of([Command("compact")], {}))
+            self._log = [(*old[-1][:2], text_of([], rows, base=True)), *kept, note]
+        return Compacted(reservations=len(gone), changes=len([event for event in events if not event.base]))
+
+    # ------------------------------------------------------------ news
+
+    def knows(self, id: ReservationId) -> bool:
+        """See `Store.knows`."""
+        with self._lock:
+            return id in self._rows
+
+    def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """See `Store.subscribe`."""
+        unsubscribe = self._subscribers.add(id, callback)
+        self._poller.need()
+        return unsubscribe
+
+    def step(self) -> float | None:
+        """See `Polled.step`."""
+        if not len(self._subscribers):
+            return None
+        with self._lock:
+            due = self._book.next_due()
+        if due is not None and due <= to_us(self._clock()):
+            self.change(Command("tick"))
+        with self._lock:
+            fresh, changed, self._news = self._subscribers.take_fresh(), self._news, set()
+            told = changed | fresh.keys()
+            seen = [self._rows[id].reservation() for id in told if id in self._rows]
+            due = self._book.next_due()
+        for reservation in seen:
+            self._subscribers.tell(reservation, None if reservation.id in changed else fresh[reservation.id])
+        return _LOOK if due is None else min(_LOOK, max(0.0, (due - to_us(self._clock())) / SECOND))
+
+    def trouble(self, error: BaseException) -> None:
+        """See `Polled.trouble`."""
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._poller.close()
+
+
+def _is_in(id: ReservationId, log: list[tuple[int, int, str]]) -> bool:
+    """Tell whether a part of the log is about a reservation."""
+    return any(id in event_from(change=change, at=at, term=0, body=body).rows for change, at, body in log)

@@ -1,0 +1,1 @@
+"""The rows of a ledger in SQLite or PostgreSQL, with one leader that writes them."""

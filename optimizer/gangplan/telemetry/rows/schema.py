@@ -1,0 +1,110 @@
+"""gangplan's own files: which tables there are, which columns they have, what a row has to keep (docs/telemetry.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gangplan.errors import InputError
+from gangplan.telemetry.rows.checks import Field, Rule, moment, name, not_before, number, one_of, text, value_of
+from gangplan.types import SERIES, WorkloadClass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """A table's fields, the rules between them, and the fields in which no two rows agree."""
+
+    fields: tuple[Field, ...]
+    relations: tuple[Rule, ...] = ()
+    unique: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns that a file must have."""
+        return tuple(field.name for field in self.fields if not field.optional)
+
+
+def table_specs(now: datetime) -> dict[str, TableSpec]:
+    """Return the tables of our own schema; a time must not lie after `now`, except an event's."""
+    return {
+        "jobs": _jobs(now),
+        "demand": _demand(now),
+        "nodes": TableSpec(
+            fields=(
+                moment("time", now),
+                name("node"),
+                name("accelerator"),
+                number("gpu_utilization", most=1),
+                number("cpu_utilization", most=1, optional=True),
+                number("gpu_memory_utilization", most=1, optional=True),
+                number("network_bytes_per_second", most=1e15, optional=True),
+            ),
+            unique=("time", "node"),
+        ),
+        "queue": TableSpec(
+            fields=(moment("time", now), name("tenant"), name("accelerator"), number("jobs"), number("gpus")),
+            unique=("time", "tenant", "accelerator"),
+        ),
+        "requests": TableSpec(
+            fields=(moment("time", now), name("tenant"), number("requests_per_second", most=1e12)),
+            unique=("time", "tenant"),
+        ),
+        "events": TableSpec(
+            fields=(
+                moment("start", now, ahead=True),
+                moment("end", now, ahead=True),
+                name("kind"),
+                name("tenant", optional=True),
+            ),
+            relations=(not_before("end", "start"),),
+        ),
+    }
+
+
+def recognise(columns: Sequence[str], specs: dict[str, TableSpec], path: str) -> str:
+    """Return the table that a file with these columns holds, or say which columns the nearest table still needs."""
+    found = [table for table, spec in specs.items() if set(spec.required) <= set(columns)]
+    if found:
+        return max(found, key=lambda table: len(specs[table].required))
+    nearest = max(specs, key=lambda table: len(set(specs[table].required) & set(columns)) / len(specs[table].required))
+    missing = [column for column in specs[nearest].required if column not in columns]
+    raise InputError(
+        ", ".join(missing),
+        path,
+        f"lacks that column: a table of {nearest} needs {', '.join(specs[nearest].required)} (docs/telemetry.md)",
+    )
+
+
+def _series() -> tuple[Field, ...]:
+    """The three fields that name a series."""
+    return name("tenant"), one_of("workload_class", [each.value for each in WorkloadClass]), name("accelerator")
+
+
+def _jobs(now: datetime) -> TableSpec:
+    """One row a job; it has not started, or not ended, where that field is empty."""
+    fields = (
+        text("job_id"),
+        *_series(),
+        number("gpus", above=True),
+        moment("submitted_at", now),
+        moment("started_at", now, optional=True),
+        moment("ended_at", now, optional=True),
+    )
+    order = (
+        not_before("started_at", "submitted_at"),
+        not_before("ended_at", "started_at"),
+        not_before("ended_at", "submitted_at"),
+    )
+    return TableSpec(fields=fields, relations=order, unique=("job_id",))
+
+
+def _demand(now: datetime) -> TableSpec:
+    """One row for a series and an hour; an hour that was not measured is empty or not there."""
+    hour = value_of("hour")
+    whole = Rule(field="hour", bad=hour != hour.dt.truncate("1h"), remedy="is not the start of an hour")
+    return TableSpec(
+        fields=(moment("hour", now), *_series(), number("gpus", optional=True)),
+        relations=(whole,),
+        unique=("hour", *SERIES),
+    )

@@ -1,0 +1,197 @@
+"""MLflow runs -> Telemetry: a run with GPU system metrics is a job, the history of its metrics the node's utilisation.
+
+MLflow samples every GPU of the host, so a run's GPUs are those that it kept busy at some time: the last sample, which
+a search for runs gives, is often idle.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import polars as pl
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from gangplan.errors import InputError, UnavailableError
+from gangplan.progress import Progress, no_progress
+from gangplan.tables import NODES, conform, empty
+from gangplan.telemetry.rows.checks import FAULT, LINE, PLACE
+from gangplan.telemetry.sources import mlflow_history
+from gangplan.telemetry.sources.folder import from_rows
+from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
+from gangplan.tracking import Store
+from gangplan.types import WorkloadClass
+
+BUSY_PERCENT = 1.0
+"""A GPU that is never busier than this is another job's."""
+
+SILENT = timedelta(hours=1)
+"""A run that still says RUNNING, but gave no sample for so long, was killed: it ended with its last sample."""
+
+ANY = "any"
+_KEY = r"^system/(?:([^/]+)/)?gpu_(\d+)_(utilization|memory_usage)_percentage$"
+_COLUMN = {"utilization": "gpu_utilization", "memory_usage": "gpu_memory_utilization"}
+_PARENT = "mlflow.parentRunId"
+_DEEPEST = 8
+
+
+def read_runs(source: str, now: datetime, progress: Progress = no_progress, cache: Path | None = None) -> Telemetry:
+    """Return the telemetry of every run with GPU system metrics in a tracking store.
+
+    `cache`: the file in which histories are kept from one time to the next; none to keep nothing.
+    """
+    uri = source.removeprefix("mlflow+")
+    store = _open(uri)
+    try:
+        runs, points, _ = mlflow_history.read(store, cache, progress)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise UnavailableError(f"mlflow: {shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
+    roots = _roots(runs)
+    samples, rejected = _samples(points, runs, roots)
+    used = _used(runs, roots, samples)
+    if not used.height:
+        raise InputError(
+            "source",
+            shown(uri),
+            "has no usable row: no run kept a GPU busy; log system metrics (mlflow.enable_system_metrics_logging)",
+        )
+    telemetry = from_rows([_rows(used, now)], shown(uri), now, live=True)
+    bad = _bad_samples(rejected.head(REJECTED_KEPT))
+    return replace(
+        telemetry,
+        nodes=_nodes(samples.join(used, on="root", how="semi")),
+        rejected=(*telemetry.rejected, *bad)[:REJECTED_KEPT],
+        rejected_count=telemetry.rejected_count + rejected.height,
+        skipped=runs.height - used.height,
+    )
+
+
+def shown(uri: str) -> str:
+    """Return a URI without the user and password in it."""
+    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+
+
+def _open(uri: str) -> Store:
+    """Return the store, if it is there: a missing SQLite file is not made, a dead server not waited for."""
+    file = uri.removeprefix("sqlite:///")
+    if file != uri and not Path(file).is_file():
+        raise InputError("source", uri, "is not there: give mlflow+sqlite:///<file that exists>")
+    if uri.startswith(("http://", "https://")):
+        try:
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=10)
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"mlflow: {shown(uri)} cannot be reached: {error}") from error
+    return Store(uri=uri)
+
+
+def _roots(runs: pl.DataFrame) -> pl.DataFrame:
+    """Say of each run which run's job it is part of (`root`).
+
+    A run that is nested in one with GPU metrics is a part of that one: both sample the same GPUs. The trials of a sweep
+    whose parent samples none are jobs of their own.
+    """
+    parents = {child: parent for child, parent in runs.select("run_id", _PARENT).iter_rows() if parent}
+    known = set(runs["run_id"])
+    found: list[str] = []
+    for run_id in runs["run_id"]:
+        root = run_id
+        for _ in range(_DEEPEST):
+            if parents.get(root) not in known:
+                break
+            root = parents[root]
+        found.append(root)
+    return pl.DataFrame({"run_id": runs["run_id"], "root": found}, schema={"run_id": pl.String, "root": pl.String})
+
+
+def _samples(points: pl.DataFrame, runs: pl.DataFrame, roots: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the samples (root, node, gpu, column, time, share from 0 to 1), and the points that are no percentage."""
+    parts = pl.col("key").str.extract_groups(_KEY)
+    numbered = points.with_columns(line=pl.int_range(1, pl.len() + 1).over("run_id", "key"))
+    good = pl.col("value").is_finite() & pl.col("value").is_between(0, 100)
+    home = roots.join(runs.select(pl.col("run_id").alias("root"), "gangplan.node", "gangplan.accelerator"), on="root")
+    named = numbered.filter(good).join(home, on="run_id").with_columns(parts=parts)
+    field = pl.col("parts").struct.field
+    node = pl.coalesce(field("1"), "gangplan.node", pl.col("root").str.slice(0, 12))
+    made = named.select(
+        "root",
+        node.alias("node"),
+        field("2").alias("gpu"),
+        field("3").replace_strict(_COLUMN).alias("column"),
+        pl.from_epoch("time", "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC").alias("time"),
+        (pl.col("value") / 100).alias("share"),
+        pl.col("gangplan.accelerator").fill_null(ANY).alias("accelerator"),
+    )
+    return made, numbered.filter(~good)
+
+
+def _used(runs: pl.DataFrame, roots: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs that are jobs: `root`, what `mlflow_bulk.RUNS` has of it, how many GPUs, its last sample."""
+    busy = (pl.col("column") == "gpu_utilization") & (pl.col("share") * 100 > BUSY_PERCENT)
+    gpus = samples.filter(busy).group_by("root").agg(pl.struct("node", "gpu").n_unique().alias("gpus"))
+    last = samples.group_by("root").agg(pl.col("time").max().alias("last"))
+    jobs = runs.rename({"run_id": "root"}).join(gpus, on="root").join(last, on="root")
+    return jobs.sort("start", "root")
+
+
+def _bad_samples(rejected: pl.DataFrame) -> list[BadRow]:
+    """Name the samples that are no percentage."""
+    return [
+        BadRow(
+            place=f"run {run_id}",
+            line=line,
+            field=key,
+            value=str(value),
+            remedy="is no percentage from 0 to 100: the sample is left out",
+        )
+        for run_id, key, value, line in rejected.select("run_id", "key", "value", "line").iter_rows()
+    ]
+
+
+def _rows(used: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Return runs as rows of text of the table of jobs; a tag gangplan.<field> wins over what is guessed."""
+    start, end = _moment("start"), _moment("end")
+    ended = pl.coalesce(end, pl.when(pl.lit(now) - pl.col("last") > SILENT).then(pl.col("last")))
+    plain = pl.col("experiment").str.replace_all(r"[^A-Za-z0-9._-]+", "-").str.strip_chars("-._").str.slice(0, 63)
+    tenant = pl.when(plain == "").then(pl.lit("default")).otherwise(plain)
+    return used.with_row_index("line", 1).select(
+        job_id="root",
+        tenant=_given("gangplan.tenant", tenant),
+        workload_class=_given("gangplan.workload_class", pl.lit(WorkloadClass.THROUGHPUT.value)),
+        accelerator=_given("gangplan.accelerator", pl.lit(ANY)),
+        gpus=pl.col("gpus").cast(pl.String),
+        submitted_at=_text(start),
+        started_at=_text(start),
+        ended_at=_text(ended),
+        **{
+            LINE: pl.col("line").cast(pl.Int64),
+            PLACE: pl.format("run {}", "root"),
+            FAULT: pl.lit(None, dtype=pl.String),
+        },
+    )
+
+
+def _nodes(samples: pl.DataFrame) -> pl.DataFrame:
+    """Return the hourly mean over the GPUs that were sampled on each node (NODES)."""
+    shares = [pl.col("share").filter(pl.col("column") == column).mean().alias(column) for column in _COLUMN.values()]
+    hourly = samples.with_columns(pl.col("time").dt.truncate("1h")).group_by("time", "node")
+    table = hourly.agg(pl.col("accelerator").first(), *shares)
+    return conform("nodes", pl.concat([empty(NODES), table], how="diagonal"), NODES).sort("time", "node")
+
+
+def _given(tag: str, otherwise: pl.Expr) -> pl.Expr:
+    """Take a tag where it says something."""
+    return pl.when(pl.col(tag).is_null() | (pl.col(tag) == "")).then(otherwise).otherwise(pl.col(tag))
+
+
+def _moment(milliseconds: str) -> pl.Expr:
+    """Return MLflow's milliseconds as a time."""
+    return pl.from_epoch(milliseconds, "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+
+
+def _text(moment: pl.Expr) -> pl.Expr:
+    """Return a time as a CSV file would have it."""
+    return moment.dt.strftime("%Y-%m-%dT%H:%M:%S%.f+00:00")

@@ -1,0 +1,1 @@
+"""The sample: a made-up cluster with its jobs and metrics."""

@@ -1,0 +1,127 @@
+"""The sample's jobs: replicas that follow their target, and batch jobs that queue first come, first served."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import polars as pl
+
+from gangplan.tables import JOBS, conform
+from gangplan.telemetry.demand import Floats
+from gangplan.telemetry.sources.sample.world import ANCHOR, WARM_UP, SeriesShape
+
+REPLICA_GPUS = {"h100": 4, "a100": 2, "l4": 1}
+"""GPUs of one serving replica."""
+
+GANG_SIZES = {"h100": (2, 4, 4, 8), "a100": (1, 2, 4, 8), "l4": (1, 1, 2, 4)}
+_SIZE_ODDS = (0.35, 0.30, 0.25, 0.10)
+_MEAN_HOURS = 5.0
+_SPREAD = 0.8  # sigma of the log of a duration
+LONGEST_HOURS = 36.0
+
+Rows = dict[str, Floats]
+"""Columns gpus, submitted, started, ended: hours from the anchor, NaN where it has not come."""
+
+
+def replicas(shape: SeriesShape, target: Floats, rng: np.random.Generator) -> Rows:
+    """Return one job per serving replica: the set follows the hourly target, the youngest goes first."""
+    size = REPLICA_GPUS[shape.accelerator]
+    wanted = np.maximum(1, np.rint(target / size)).astype(int)
+    alive: list[int] = []
+    begun: list[float] = []
+    gone: list[float] = []
+    for hour, count in enumerate(wanted):
+        while len(alive) < count:
+            alive.append(len(begun))
+            begun.append(hour - WARM_UP + float(rng.uniform(0, 0.25)))
+            gone.append(np.nan)
+        while len(alive) > count:
+            gone[alive.pop()] = hour - WARM_UP + float(rng.uniform(0.25, 0.5))
+    submitted = np.array(begun)
+    return {
+        "gpus": np.full(len(begun), float(size)),
+        "submitted": submitted,
+        "started": submitted + rng.uniform(0.01, 0.04, len(begun)),
+        "ended": np.array(gone),
+    }
+
+
+def arrivals(shape: SeriesShape, target: Floats, rng: np.random.Generator) -> Rows:
+    """Return batch jobs that, with no queue, would hold the target in the mean; `ended` is still their duration.
+
+    Each hour's count is Poisson with rate target / (mean size x mean duration), three hours ahead of the load.
+    """
+    sizes = np.array(GANG_SIZES[shape.accelerator], dtype=np.float64)
+    ahead = np.concatenate((target[3:], target[-3:]))
+    rate = ahead / (float(sizes @ np.array(_SIZE_ODDS)) * _MEAN_HOURS)
+    count = rng.poisson(rate)
+    total = int(count.sum())
+    submitted = np.sort(np.repeat(np.arange(len(target)) - WARM_UP, count) + rng.uniform(0, 1, total))
+    duration = np.minimum(rng.lognormal(np.log(_MEAN_HOURS) - _SPREAD**2 / 2, _SPREAD, total), LONGEST_HOURS)
+    return {
+        "gpus": rng.choice(sizes, total, p=_SIZE_ODDS),
+        "submitted": submitted,
+        "started": np.full(total, np.nan),
+        "ended": np.maximum(duration, 0.05),
+    }
+
+
+def queue_up(jobs: Rows, capacity: Floats) -> Rows:
+    """Start the jobs of one accelerator in the order of their submission, whole gangs, as capacity allows.
+
+    `capacity`: GPUs for batch by hour from the warm-up's first. A start may not overtake an earlier submission's.
+    """
+    running: list[tuple[float, float]] = []
+    used, last = 0.0, -float(WARM_UP)
+    started = np.full(len(jobs["gpus"]), np.nan)
+    ended = started.copy()
+    for row, (gpus, submitted, hours) in enumerate(zip(jobs["gpus"], jobs["submitted"], jobs["ended"], strict=True)):
+        now = max(float(submitted), last)
+        while True:
+            while running and running[0][0] <= now:
+                used -= heapq.heappop(running)[1]
+            if used + gpus <= _at(capacity, now):
+                break
+            now = min(running[0][0] if running else np.inf, float(np.floor(now) + 1))
+        last, used = now, used + float(gpus)
+        started[row], ended[row] = now, now + hours
+        heapq.heappush(running, (now + float(hours), float(gpus)))
+    return {**jobs, "started": started, "ended": ended}
+
+
+def queue_together(batch: dict[SeriesShape, Rows], capacity: Floats) -> dict[SeriesShape, Rows]:
+    """Let the jobs of several series wait in one line, and return them by series again."""
+    shapes = list(batch)
+    owner = np.concatenate([np.full(len(batch[shape]["gpus"]), index) for index, shape in enumerate(shapes)])
+    joined = {name: np.concatenate([batch[shape][name] for shape in shapes]) for name in batch[shapes[0]]}
+    order = np.argsort(joined["submitted"], kind="stable")
+    done = queue_up({name: column[order] for name, column in joined.items()}, capacity)
+    return {shape: {n: c[owner[order] == index] for n, c in done.items()} for index, shape in enumerate(shapes)}
+
+
+def jobs_table(rows: dict[SeriesShape, Rows]) -> pl.DataFrame:
+    """Return the jobs of all series (JOBS), ordered by submission, with ids of their own."""
+    parts = [
+        pl.DataFrame(columns).with_columns(
+            tenant=pl.lit(shape.tenant),
+            workload_class=pl.lit(shape.workload_class.value),
+            accelerator=pl.lit(shape.accelerator),
+        )
+        for shape, columns in rows.items()
+    ]
+    jobs = pl.concat(parts).sort("submitted", "tenant", "workload_class", "accelerator")
+    times = [_moment(name).alias(f"{name}_at") for name in ("submitted", "started", "ended")]
+    ids = pl.format("job-{}", pl.int_range(pl.len()).cast(pl.String).str.zfill(6)).alias("job_id")
+    return conform("jobs", jobs.with_columns(ids, *times), JOBS)
+
+
+def _at(capacity: Floats, hour: float) -> float:
+    """Return the capacity at that time; after the last hour, the last one's."""
+    return float(capacity[min(int(np.floor(hour)) + WARM_UP, len(capacity) - 1)])
+
+
+def _moment(column: str) -> pl.Expr:
+    """Return hours from the anchor as a time to the second; NaN is null."""
+    seconds = (pl.col(column).fill_nan(None) * 3600).round().cast(pl.Int64)
+    return pl.lit(ANCHOR) + pl.duration(seconds=seconds)

@@ -1,0 +1,91 @@
+"""A plan, what it changes, and the calendar of capacity that it publishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NewType
+
+from gangplan.clock import require_utc
+from gangplan.errors import InputError
+from gangplan.types.checks import require_at_least
+from gangplan.types.fleet import Fleet, Pool
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+PlanId = NewType("PlanId", str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many nodes each pool runs in each hour, what that costs, and who is short when and why.
+
+    Frames: `nodes` (hour, pool, nodes), `shortage` (hour, series, expected and 0.95 GPUs), `cost` (pool, money),
+    `limits` (what binds: family, name, hours, amount, money). Money is the fleet file's currency.
+    """
+
+    plan_id: PlanId
+    issued_at: datetime
+    status: str
+    gap: float
+    total_cost: float
+    nodes: pl.DataFrame
+    cost: pl.DataFrame
+    shortage: pl.DataFrame
+    limits: pl.DataFrame
+    explanation: tuple[str, ...]
+    seed: int
+    fleet: Fleet
+    forecast_model: str
+    settings: dict[str, float | None] = field(default_factory=dict[str, "float | None"])  # what it was solved with
+    warm_start: bytes = field(default=b"", repr=False, compare=False)  # what a later question begins from
+    inputs: dict[str, Any] = field(default_factory=dict[str, "Any"])  # plain values: policy, previous plan, held nodes
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeChange:
+    """One pool's step from the nodes it runs to the nodes that the plan wants now."""
+
+    pool: str
+    current: int
+    target: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapacityInterval:
+    """A pool's planned nodes from `start` up to `end`."""
+
+    pool: str
+    start: datetime
+    end: datetime
+    nodes: int
+
+    def __post_init__(self) -> None:
+        require_utc("start", self.start)
+        require_utc("end", self.end)
+        require_at_least("nodes", self.nodes, 0)
+        if self.end <= self.start:
+            raise InputError("end", self.end.isoformat(), f"must be later than start {self.start.isoformat()}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapacityCalendar:
+    """What a plan lets the ledger promise: pools by their shape, and their nodes over time.
+
+    After a pool's last interval its last node count goes on; before its first there is none.
+    """
+
+    plan_id: PlanId
+    pools: tuple[Pool, ...]
+    intervals: tuple[CapacityInterval, ...]
+
+    def __post_init__(self) -> None:
+        names = {pool.name for pool in self.pools}
+        for interval in self.intervals:
+            if interval.pool not in names:
+                known = ", ".join(sorted(names))
+                raise InputError("pool", interval.pool, f"is not in the calendar's pools: use one of {known}")

@@ -1,0 +1,1 @@
+"""Stages joined once for a DAG, a component or a command."""

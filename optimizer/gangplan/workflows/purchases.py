@@ -1,0 +1,73 @@
+"""Months ahead, over the stages: telemetry and its growth (or a table) in, what to buy for which term out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from gangplan import forecast, plan, telemetry
+from gangplan.config import Settings, read_fleet
+from gangplan.errors import NotFoundError
+from gangplan.forecast.series.panel import Panel
+from gangplan.plan.problem.catalogue import read_catalogue
+from gangplan.plan.purchases.demand import LongDemand, days_of, monthly_paths, typical_weeks
+from gangplan.plan.purchases.demand_table import from_table, read_demand_table
+from gangplan.plan.purchases.offers import with_offers
+from gangplan.plan.purchases.problem import BEYOND, pose_horizon
+from gangplan.plan.purchases.solve import buy_ahead
+from gangplan.progress import Progress, no_progress
+from gangplan.tracking import open_store
+from gangplan.types import Commitments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How to look ahead: so many months, paths of growth, typical weeks; a table of demand instead of the trend."""
+
+    months: int = 12
+    paths: int = 10
+    weeks: int = 2
+    demand: Path | None = None
+    beyond: float = BEYOND
+
+
+def look_ahead(settings: Settings, look: Look, progress: Progress = no_progress) -> Commitments:
+    """Find what to buy for which term, months ahead; nothing is written."""
+    fleet, said = with_offers(read_fleet(settings.fleet_file), read_catalogue(settings.catalogue_file))
+    progress(0.0, 1, "typical weeks and growth")
+    demand = _from_trend(settings, look) if look.demand is None else _from_table(settings, look, look.demand)
+    policy = plan.read_plan_policy(settings.plan_policy_file)
+    problem = pose_horizon(demand, fleet, settings=settings, policy=policy, beyond=look.beyond)
+    made = buy_ahead(problem, progress)
+    return replace(made, explanation=(*made.explanation, *([said] if said else [])))
+
+
+def _from_trend(settings: Settings, look: Look) -> LongDemand:
+    """Multiply typical weeks of the telemetry by the growth of each accelerator's demand."""
+    panel = _panel(settings)
+    start = panel.end.date()
+    trends = forecast.foresee_growth(panel, by="accelerator", days=days_of(start, look.months), seed=settings.seed)[1:]
+    place = {trend.name: index for index, trend in enumerate(trends)}
+    groups = [place[key[2]] for key in panel.keys]
+    weeks, weights = typical_weeks(panel.values, panel.start, groups, look.weeks)
+    means = monthly_paths(np.stack([trend.paths for trend in trends], axis=1), start, look.months, look.paths)
+    return LongDemand(start=start, series=panel.keys, weeks=weeks, weights=weights, means=means[:, groups])
+
+
+def _from_table(settings: Settings, look: Look, path: Path) -> LongDemand:
+    """Multiply the telemetry's typical weeks, or flat ones, by a table's months."""
+    table = read_demand_table(path)
+    try:
+        panel = _panel(settings)
+    except NotFoundError:
+        return from_table(table, look.paths, {}, np.ones(1))
+    weeks, weights = typical_weeks(panel.values, panel.start, range(len(panel.keys)), look.weeks)
+    known = {key: weeks[:, s] for s, key in enumerate(panel.keys) if weeks[:, s].any()}
+    return from_table(table, look.paths, known, weights)
+
+
+def _panel(settings: Settings) -> Panel:
+    """Read the telemetry."""
+    return forecast.from_usage(telemetry.read_usage(open_store(settings)))
