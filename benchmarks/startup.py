@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._figures import Figure, report
+from benchmarks.parts.figures import Figure, report
 
 ROUNDS = 5
 """Runs of each command; the table shows their median."""
