@@ -38,7 +38,7 @@ def test_the_navigation_has_four_parts() -> None:
 
 def test_a_fence_keeps_its_language_alone() -> None:
     """The second word of a fence is for our tests; text and other fences stay as they are."""
-    hook = runpy.run_path(str(ROOT / "scripts" / "site_fences.py"))["on_page_markdown"]
+    hook = runpy.run_path(str(ROOT / "scripts" / "site_hooks.py"))["on_page_markdown"]
     page = "say `bash make`\n\n```bash make\nmake run\n```\n\n```python\nx = 1\n```\n"
     assert hook(page, page=None, config=None, files=None) == page.replace("```bash make", "```bash")
 
