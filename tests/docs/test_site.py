@@ -43,6 +43,16 @@ def test_a_fence_keeps_its_language_alone() -> None:
     assert hook(page, page=None, config=None, files=None) == page.replace("```bash make", "```bash")
 
 
+def test_the_list_of_commands_is_that_of_the_command_line() -> None:
+    """Each command and each of its subcommands has a heading and its options."""
+    hook = runpy.run_path(str(ROOT / "scripts" / "site_hooks.py"))["on_page_markdown"]
+    page = hook("# Commands\n\n<!-- commands -->\n")
+    assert "## `gangplan reserve`" in page
+    assert "## `gangplan plan explain ID`" in page
+    assert "| `--tenant` | required | Who asks. |" in page
+    assert "None" not in page
+
+
 @pytest.mark.parametrize("record", DECISIONS, ids=lambda record: record.stem)
 def test_a_decision_has_its_headings(record: Path) -> None:
     """Each record has a number, a date, a status and the same four parts, and the index lists it."""
