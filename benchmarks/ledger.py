@@ -18,8 +18,7 @@ from benchmarks.parts import clients
 from benchmarks.parts.databases import databases
 from benchmarks.parts.figures import Figure, report
 from benchmarks.parts.floor import Course, floor_of
-from benchmarks.parts.idle import CLIENTS as IDLE_CLIENTS
-from benchmarks.parts.idle import idle_share
+from benchmarks.parts.idle import CLIENTS as IDLE_CLIENTS, idle_share
 from benchmarks.parts.kueue_load import BASELINE, LARGE_SCALE, MS, Load, gangs_of, out_of_step
 from benchmarks.parts.ticks import Size, ticks_at
 from benchmarks.parts.virtual import virtual_course

@@ -19,8 +19,8 @@ PODS, GPUS = 2, 4
 @task
 def train(slots: dict[str, Any], name: str) -> dict[str, Any]:
     """Run the Job to its end where the reservation is; its lease is renewed meanwhile."""
-    from gangplan.client.lease import hold
-    from gangplan.reserve.kueue.jobs.beside import run_beside
+    from gangplan.client import hold
+    from gangplan.reserve import run_beside
 
     container = {
         "name": "train",

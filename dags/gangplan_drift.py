@@ -29,10 +29,10 @@ def gangplan_drift() -> None:
     @task
     def judge() -> dict[str, str]:
         """Hold the last days against what was promised."""
+        from gangplan import workflows
         from gangplan.config import load_settings
-        from gangplan.workflows import models
 
-        found, cause = models.drift(load_settings())
+        found, cause = workflows.drift(load_settings())
         print(f"{found.verdict.value}, {found.days} days: {found.reason}")
         return {"verdict": found.verdict.value, "reason": found.reason, "cause": cause}
 

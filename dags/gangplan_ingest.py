@@ -43,10 +43,10 @@ def gangplan_ingest() -> None:
     @task
     def draft_fleet() -> list[str]:
         """Write a first fleet file; one that is there stays as it is."""
+        from gangplan import workflows
         from gangplan.config import load_settings
-        from gangplan.workflows import first_home
 
-        return [pool.name for pool in first_home.ensure_fleet(load_settings()).pools]
+        return [pool.name for pool in workflows.ensure_fleet(load_settings()).pools]
 
     ingest() >> draft_fleet()
 

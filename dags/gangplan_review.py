@@ -32,10 +32,10 @@ def gangplan_review() -> None:
     @task
     def challenger(params: dict[str, Any]) -> dict[str, str]:
         """Write the page about the version and say what is asked."""
+        from gangplan import workflows
         from gangplan.config import load_settings
-        from gangplan.workflows import models
 
-        return models.question(load_settings(), params["version"] or None)
+        return workflows.question(load_settings(), params["version"] or None)
 
     @task(trigger_rule="none_failed")
     def heard() -> None:
@@ -44,11 +44,11 @@ def gangplan_review() -> None:
     @task(trigger_rule="none_failed", outlets=[Asset("gangplan_model")])
     def carry_out(ti: Any = None) -> str:
         """Approve or reject the version, in the name of who answered."""
+        from gangplan import workflows
         from gangplan.config import load_settings
-        from gangplan.workflows import models
 
         version, answer = ti.xcom_pull(task_ids="challenger")["version"], ti.xcom_pull(task_ids="ask", key=ANSWER)
-        decided = models.answered(load_settings(), version, answer).changes[-1]
+        decided = workflows.answered(load_settings(), version, answer).changes[-1]
         return f"version {version} {decided.action} by {decided.by}: {decided.why}"
 
     ask = ReviewOperator(

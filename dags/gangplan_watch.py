@@ -26,19 +26,19 @@ def gangplan_watch() -> None:
     @task
     def settle() -> str:
         """Record, forecast in the shadow, decide."""
+        from gangplan import workflows
         from gangplan.config import load_settings
-        from gangplan.workflows import models
 
-        decided = models.watch(load_settings())
+        decided = workflows.watch(load_settings())
         return "nothing was due" if decided is None else f"version {decided.version} {decided.action}: {decided.why}"
 
     @task(outlets=[Asset("gangplan_challenger")])
     def needs_a_person() -> str:
         """Tell `gangplan_review` of a version that waits for a person, once; without one, this is skipped."""
+        from gangplan import workflows
         from gangplan.config import load_settings
-        from gangplan.workflows import models
 
-        waiting = models.questions(load_settings())
+        waiting = workflows.questions(load_settings())
         if not waiting:
             raise AirflowSkipException("nobody has to be asked")
         return waiting[0]

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gangplan.errors import InputError, MissingExtraError
 from gangplan.types import CapacityCalendar, CapacityInterval, Fleet, GangRequest, PlanId, PodSet, Pool, PoolKind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,14 @@ def test_kfp_extra_brings_the_components(wheel: Path, tmp_path: Path) -> None:
     code = "from gangplan_kfp import reserve_gang, release_gang, train_demand_model, plan_capacity; print('all there')"
     said = call(bin_ / "python", "-c", code, home=tmp_path)
     assert "all there" in said.stdout, said.stderr
+
+
+def test_the_wheel_carries_types_stubs_and_pipelines(wheel: Path) -> None:
+    """A user's type checker finds `py.typed` and each face's stub; the compiled pipelines come with the components."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"{package}/py.typed" for package in ("gangplan", "gangplan_airflow", "gangplan_kfp")} <= names
+    stubs = {str(path.relative_to(ROOT / "optimizer")) for path in (ROOT / "optimizer").rglob("__init__.pyi")}
+    assert "gangplan/client/__init__.pyi" in stubs
+    assert stubs <= names
+    pipelines = {path.name for path in (ROOT / "kfp_components" / "compiled").glob("*.yaml")}
+    assert {f"gangplan_kfp/compiled/{name}" for name in pipelines} <= names

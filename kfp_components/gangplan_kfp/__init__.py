@@ -11,10 +11,7 @@ with needs_extras():
     from kfp import dsl
 
 if hasattr(dsl, "component"):  # inside a running step KFP leaves its compiler out, and the components with it
-    from gangplan_kfp.components.plan_capacity import plan_capacity
-    from gangplan_kfp.components.release_gang import release_gang
-    from gangplan_kfp.components.reserve_gang import reserve_gang
-    from gangplan_kfp.components.train_demand_model import train_demand_model
-    from gangplan_kfp.pipelines.reserved import reserved_gang
+    from gangplan_kfp.components import plan_capacity, release_gang, reserve_gang, train_demand_model
+    from gangplan_kfp.pipelines import reserved_gang
 
 __all__ = ["reserve_gang", "release_gang", "reserved_gang", "train_demand_model", "plan_capacity"]

@@ -11,7 +11,7 @@ from typing import Any
 from kfp.compiler import Compiler
 
 import gangplan_kfp
-from gangplan_kfp.pipelines.reserved_training import reserved_training
+from gangplan_kfp.pipelines import reserved_training
 
 FOLDER = Path("kfp_components/compiled")
 

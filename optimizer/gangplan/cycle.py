@@ -3,13 +3,12 @@
 Each stage reads what the one before left in MLflow or the ledger, so that each can run in a process of its own.
 """
 
-from gangplan import execute, feedback, forecast, plan, reserve, telemetry
+from gangplan import execute, feedback, forecast, plan, reserve, telemetry, workflows
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings, read_fleet
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
 from gangplan.types import Learning, NodeChange, Outcome, Plan, Training
-from gangplan.workflows import plans
 
 
 def ingest(
@@ -34,7 +33,7 @@ def make_plan(
     store, fleet = open_store(settings), read_fleet(settings.fleet_file)
     ahead = forecast.predict(telemetry.read_usage(store), store, feedback.read_beliefs(store), settings=settings)
     with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
-        at = plans.Planning(store=store, ledger=ledger, settings=settings, clock=clock)
+        at = workflows.Planning(store=store, ledger=ledger, settings=settings, clock=clock)
         return at.make(ahead, fleet, hold=hold, progress=progress)
 
 

@@ -1,9 +1,12 @@
-"""Name the extra that is missing, instead of a bare ImportError."""
+"""Load what a package hands out when it is first asked for, and name the extra that is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
+
+import lazy_loader  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.errors import MissingExtraError
 
@@ -35,3 +38,19 @@ def needs_extras() -> Generator[None]:
         if module not in _EXTRA_OF:
             raise
         raise MissingExtraError(module, _EXTRA_OF[module]) from error
+
+
+def lazy_face(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Give a package its `__getattr__` and `__dir__`: a name of its stub is imported when it is first asked for.
+
+    The stub (`__init__.pyi`) is the one list of what the package hands out. Source: Scientific Python, SPEC 1.
+    """
+    attached = lazy_loader.attach_stub(package, file)
+    load: Callable[[str], Any] = attached[0]
+    names: Callable[[], list[str]] = attached[1]
+
+    def load_or_name_the_extra(name: str) -> Any:
+        with needs_extras():
+            return load(name)
+
+    return load_or_name_the_extra, names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gangplan.types import FreeCapacity, Learning, NodeChange, Notice, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
-    from gangplan.forecast import Change, ModelVersion, Standing
+    from gangplan.forecast import Change, ModelVersion, ShadowStanding
     from gangplan.telemetry import IngestReport
 
 Summary = dict[str, Any]
@@ -46,7 +46,7 @@ def of_training(training: Training) -> Summary:
     }
 
 
-def of_version(found: ModelVersion, standing: Standing | None = None) -> Summary:
+def of_version(found: ModelVersion, standing: ShadowStanding | None = None) -> Summary:
     """Say how a version did and what was decided about it, by whom, when and why; and how it stands in the shadow."""
     return {
         "version": found.version,

@@ -11,7 +11,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from sqlalchemy import URL
 
-from gangplan.client.lease import Held, hold
+from gangplan.client import Held, hold
 from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import Ledger, open_ledger

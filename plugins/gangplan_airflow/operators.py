@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from gangplan.client.attempts import give_back, submit, take_up
+from gangplan.client import give_back, submit, take_up
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.types import Reservation, ReservationId, ReservationState

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from gangplan.client.attempts import give_back, patience
+from gangplan.client import give_back, patience
 from gangplan.clock import parse_utc, system_clock
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger

@@ -17,7 +17,7 @@ from gangplan.errors import (
     WaitTimeoutError,
 )
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.objects import names, picture
+from gangplan.reserve.kueue.objects import names, view
 from gangplan.reserve.kueue.objects.claim import claim_from
 from gangplan.reserve.kueue.objects.record import Records
 from gangplan.reserve.moments import to_us
@@ -159,12 +159,12 @@ def test_calls_that_kueue_has_nothing_for_are_refused(ledger: KueueLedger) -> No
 def interrupted_release(space: Space, held: Reservation) -> None:
     """Do the first half of a release as a process does that dies then: the record is there, and the Workload too."""
     claim = claim_from(space.workload(held.id))
-    Records(space.api, space.name).add(replace(claim, end=f"{picture.RELEASED}:{to_us(space.clock())}"))
+    Records(space.api, space.name).add(replace(claim, end=f"{view.RELEASED}:{to_us(space.clock())}"))
 
 
 def interrupted_end(space: Space, held: Reservation) -> None:
     """Do the first half of any other end: the Workload is marked, and still there."""
-    mark = {names.END: f"{picture.CANCELLED}:{to_us(space.clock())}"}
+    mark = {names.END: f"{view.CANCELLED}:{to_us(space.clock())}"}
     body = {"metadata": {"annotations": mark}}
     space.api.merge(f"{names.workloads(space.name)}/{held.id}", body)
 

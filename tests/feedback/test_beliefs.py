@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gangplan.feedback.beliefs import BAND, HALF_LIFE, correct, shrink
 from gangplan.tables import CORRECTIONS, SCORE_BY_SERIES, empty

@@ -30,7 +30,7 @@ def test_another_future_leaves_the_backtest_forecast_as_it_was(tmp_path) -> None
     other = {
         key: np.concatenate([row[: window.origins[0]], 5 * row[window.origins[0] :]]) for key, row in series.items()
     }
-    tables = [trial.run(from_usage(a_usage(one)), settings, no_progress) for one in (series, other)]
+    tables = [trial.run_trial(from_usage(a_usage(one)), settings, no_progress) for one in (series, other)]
     first = [one.table.filter(pl.col("origin") == pl.col("origin").min()) for one in tables]
     made = [*SERIES, "hour", *QUANTILE_COLUMNS, "naive"]
     assert first[0].select(made).equals(first[1].select(made))

@@ -206,6 +206,8 @@ def test_events_of_odd_kinds_do_no_harm(tmp_path: Path) -> None:
         (END + timedelta(days=900), END + timedelta(days=901), "", None),
     ]
     events = conform("events", pl.DataFrame(rows, schema=EVENTS, orient="row"), EVENTS)
-    found = trial.run(from_usage(a_usage({CHAT: waves(500)}, events=events)), some_settings(tmp_path), no_progress)
+    found = trial.run_trial(
+        from_usage(a_usage({CHAT: waves(500)}, events=events)), some_settings(tmp_path), no_progress
+    )
     assert np.isfinite(found.quality.wql)
     assert backtest.steps(found.table).max() == 48

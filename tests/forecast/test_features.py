@@ -8,8 +8,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gangplan.forecast.models.demand import levels
 from gangplan.forecast.models.features import History, build, choose_kinds, feature_names

@@ -89,7 +89,7 @@ def test_a_tier_may_move_a_little_more_than_all() -> None:
 @pytest.fixture(scope="module")
 def tried(trained: Trained) -> trial.Trial:
     """One trial on the telemetry that the store's model was trained on."""
-    return trial.run(from_usage(trained.usage), trained.settings, no_progress)
+    return trial.run_trial(from_usage(trained.usage), trained.settings, no_progress)
 
 
 def evidence_of(tried: trial.Trial, champion: pl.DataFrame | None) -> Evidence:
@@ -181,13 +181,13 @@ def test_champion_is_compared_on_days_that_it_had_not_seen(trained: Trained) -> 
     """A day later the champion's tested fit is asked about the challenger's days; not about those it was fitted on."""
     bundle = model_versions.load(trained.store, trained.training.version)
     later = from_usage(a_usage({key: row[24:] for key, row in three_series(1024).items()}, end=END + timedelta(days=1)))
-    found = trial.run(later, trained.settings, no_progress)
+    found = trial.run_trial(later, trained.settings, no_progress)
     theirs = trial.of_champion(found, bundle)
     assert theirs is not None
     assert theirs.select("origin", "hour", "gpus").equals(found.table.select("origin", "hour", "gpus"))
     assert quality(theirs).wql != found.quality.wql
     old = from_usage(a_usage({key: row[:700] for key, row in three_series().items()}, end=END - timedelta(hours=300)))
-    assert trial.of_champion(trial.run(old, trained.settings, no_progress), bundle) is None
+    assert trial.of_champion(trial.run_trial(old, trained.settings, no_progress), bundle) is None
 
 
 def test_same_data_ties_with_the_champion(trained: Trained, tried: trial.Trial) -> None:

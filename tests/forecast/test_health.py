@@ -16,7 +16,7 @@ from gangplan.forecast.models import demand
 from gangplan.forecast.registry import audit_log, model_versions
 from gangplan.forecast.registry.audit_log import Change
 from gangplan.forecast.series.panel import Panel, from_usage
-from gangplan.forecast.watch.health import Health, Line, Verdict, judge, watch_drift
+from gangplan.forecast.watch.health import DriftVerdict, Health, Line, judge, watch_drift
 from gangplan.tracking import FORECAST, Store
 from gangplan.types import Usage
 
@@ -37,7 +37,7 @@ def fitted() -> tuple[Line, pl.DataFrame]:
     known = world().until(HOURS - LATE)
     window = backtest.choose_window(known, 48, 7)
     tested = demand.fit(known.until(window.origins[0]), 48, seed=7)
-    return (("1", demand.fit(known, 48, seed=7)),), backtest.run(tested, known, window)
+    return (("1", demand.fit(known, 48, seed=7)),), backtest.run_backtest(tested, known, window)
 
 
 def changed(panel: Panel, values: np.ndarray) -> Panel:
@@ -50,7 +50,7 @@ def changed(panel: Panel, values: np.ndarray) -> Panel:
 def test_sound_champion_is_fine(fitted: tuple[Line, pl.DataFrame]) -> None:
     """Where demand goes on as it was, the verdict is fine, over all days since the fit."""
     found = judge(world(), *fitted, version="1")
-    assert (found.verdict, found.days) == (Verdict.FINE, LATE // 24)
+    assert (found.verdict, found.days) == (DriftVerdict.FINE, LATE // 24)
     assert {one.key for one in found.series} == {CHAT, TRAIN, BATCH}
 
 
@@ -62,7 +62,7 @@ def test_level_that_never_was_is_changed_inputs_with_series_and_feature(
     values = panel.values[panel.keys.index(CHAT)].copy()
     values[-LATE:] *= np.random.default_rng(3).lognormal(0, 0.8, LATE)
     found = judge(changed(panel, values), *fitted, version="1")
-    assert found.verdict is Verdict.INPUTS
+    assert found.verdict is DriftVerdict.INPUTS
     assert "language / latency / h100" in found.reason
     assert "vision" not in found.reason
     assert any(one.key == CHAT and one.feature in found.reason for one in found.changed)
@@ -75,7 +75,7 @@ def test_same_inputs_with_other_consequences_ask_for_retraining(fitted: tuple[Li
         pl.col(f"q{level:g}") * 0 + pl.col("gpus") * 1.002 for level in (0.1, 0.5, 0.9, 0.95, 0.99)
     )
     found = judge(world(), line, honest, version="1")
-    assert found.verdict is Verdict.RETRAIN
+    assert found.verdict is DriftVerdict.RETRAIN
     assert "gangplan train" in found.reason
 
 
@@ -102,7 +102,7 @@ def test_new_and_vanished_series_are_named(fitted: tuple[Line, pl.DataFrame]) ->
 def test_young_champion_is_not_judged(trained: Trained) -> None:
     """Right after the training there is nothing to judge by, and that is said."""
     found = forecast.watch_drift(trained.usage, trained.store, settings=trained.settings)
-    assert found.verdict is Verdict.YOUNG
+    assert found.verdict is DriftVerdict.YOUNG
     assert "0 whole days" in found.reason
     assert watch_drift is forecast.watch_drift
 
@@ -117,7 +117,7 @@ def test_each_day_is_judged_by_the_champion_that_there_was(fitted: tuple[Line, p
     nightly = (*line, ("2", later[0]), ("3", later[1]))
     found = judge(panel, nightly, promised, version="3")
     assert (found.days, found.version, found.promised_by) == (10, "3", "1")
-    assert found.verdict is not Verdict.YOUNG
+    assert found.verdict is not DriftVerdict.YOUNG
     # The second, which knows nothing but naive forecasts, speaks for the last six days; the third for none.
     only_two = judge(panel, nightly[:2], promised, version="2")
     assert [one.wql for one in found.series] == [one.wql for one in only_two.series]
@@ -139,7 +139,7 @@ def test_a_model_trained_every_night_is_watched(trained_copy: Trained) -> None:
     audit_log.crown(store, why)
     found = judged(store, usage)
     assert (found.version, found.promised_by, found.days) == (version, "1", days)
-    assert found.verdict is Verdict.FINE
+    assert found.verdict is DriftVerdict.FINE
 
 
 def judged(store: Store, usage: Usage) -> Health:

@@ -27,7 +27,7 @@ from .conftest import BATCH, CHAT, Trained
 @pytest.fixture(scope="module")
 def tried(trained: Trained) -> trial.Trial:
     """A trial to compare."""
-    return trial.run(from_usage(trained.usage), trained.settings, no_progress)
+    return trial.run_trial(from_usage(trained.usage), trained.settings, no_progress)
 
 
 def test_groups_add_up_and_agree_with_the_metrics(tried: trial.Trial) -> None:

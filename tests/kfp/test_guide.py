@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DRIVER = """
 import sys
-from gangplan_kfp.pipelines.reserved_training import reserved_training
+from gangplan_kfp.pipelines.training import reserved_training
 from kfp.compiler import Compiler
 import page
 for name, thing in vars(page).items():

@@ -19,7 +19,7 @@ from gangplan import cycle, forecast, plan
 from gangplan.config import load_settings
 from gangplan.tracking import open_store
 from gangplan_kfp.components import train_demand_model
-from gangplan_kfp.pipelines.reserved_training import reserved_training
+from gangplan_kfp.pipelines.training import reserved_training
 
 SETTINGS = {"horizon_hours": 24, "backtest_origins": 2, "scenarios": 3}
 """A small world's settings, as a pipeline's parameter: KFP hands every number on as a float."""

@@ -13,7 +13,7 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.answer.ordering import orders, words
+from gangplan.plan.answer.ordering import order_text, orders
 from gangplan.plan.make import decide, nodes_of
 from gangplan.plan.problem.periods import Periods
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
@@ -88,8 +88,8 @@ def test_orders_say_when_to_start_what(
     assert first.serve_at <= now + timedelta(hours=5)
     assert last.nodes < 0
     assert last.serve_at == now + timedelta(hours=10)
-    assert words(first).startswith(f"Start {first.nodes} nodes of slow at Mon 02 Mar 13:20 so that they serve at")
-    assert any(words(first) in line for line in found.explanation)
+    assert order_text(first).startswith(f"Start {first.nodes} nodes of slow at Mon 02 Mar 13:20 so that they serve at")
+    assert any(order_text(first) in line for line in found.explanation)
     firm = plan.orders(
         replace(found, fleet=Fleet(pools=(make_pool("slow", "h100", lead_time_hours=3),), nodes={"slow": 1}))
     )

@@ -8,8 +8,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gangplan.feedback import scoring
 from gangplan.reserve import Ledger

@@ -14,8 +14,8 @@ from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.annotation import annotation_of, request_of
 from gangplan.reserve.kueue.objects.claim import Claim, claim_from
-from gangplan.reserve.kueue.objects.picture import picture, state_of
 from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
+from gangplan.reserve.kueue.objects.view import picture, state_of
 from gangplan.reserve.kueue.objects.workload import refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
 from gangplan.reserve.moments import FOREVER, SECOND, to_us

@@ -1,4 +1,7 @@
-"""Everything that can go wrong at once, from fixed seeds; `python -m tests.reserve.support.simulation` is the long run."""
+"""Everything that can go wrong at once, from fixed seeds.
+
+`python -m tests.reserve.support.simulation` is the long run.
+"""
 
 from __future__ import annotations
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
+from hypothesis import event, given, settings, strategies as st
 from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.victims.search import Candidate, Choice, choose

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gangplan.errors import InputError
 from gangplan.tables import DEMAND, EVENTS, JOBS, NODES

@@ -11,8 +11,7 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.pipeline_task import PipelineTask
 
-from gangplan_kfp.components.release_gang import release_gang
-from gangplan_kfp.components.reserve_gang import reserve_gang
+from gangplan_kfp.components import release_gang, reserve_gang
 
 
 @contextmanager

@@ -1,1 +1,15 @@
-"""What the components share."""
+"""What the components share: settings, stages, a held gang, artifacts, the image."""
+
+from gangplan_kfp.support.artifacts import (
+    log_metrics as log_metrics,
+    of_plan as of_plan,
+    of_taken as of_taken,
+    of_training as of_training,
+    plan_figures as plan_figures,
+    training_figures as training_figures,
+    write as write,
+)
+from gangplan_kfp.support.holding import give_back as give_back, request_from as request_from, take as take
+from gangplan_kfp.support.image import IMAGE as IMAGE
+from gangplan_kfp.support.settings import one_line_errors as one_line_errors
+from gangplan_kfp.support.stages import make_plan as make_plan, train as train

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gangplan.client import attempts
+from gangplan import client
 from gangplan.clock import Clock, parse_factors, parse_span, parse_utc, system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger
@@ -113,11 +113,11 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
     require_at_least("timeout_seconds", timeout_seconds, 0)
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url, clock=clock) as book:
         until = clock() + timedelta(seconds=timeout_seconds)
-        asked = attempts.submit(book, request, until)
+        asked = client.submit(book, request, until)
         told: list[str] = []
-        last = attempts.take_up(book, _wait(book, asked, _deadline(asked, until), clock, told.append))
+        last = client.take_up(book, _wait(book, asked, _deadline(asked, until), clock, told.append))
         if last.state is not ReservationState.GRANTED:
-            attempts.end(book, last)
+            client.end(book, last)
             raise _refusal(last, timeout_seconds, told)
         return Taken(reservation=last, told=tuple(told))
 
@@ -126,8 +126,8 @@ def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
     """Release what the run holds, or take it out of the line; return the state that it ended in, or `none`."""
     key = request_key(run_id, name)
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url) as book:
-        attempts.give_back(book, key)
-        lived = attempts.lives(book, key)
+        client.give_back(book, key)
+        lived = client.lives(book, key)
     state = lived[-1].state.value if lived else "none"
     say(f"{key}: nothing was reserved" if state == "none" else f"{key}: {state}")
     return state
@@ -166,7 +166,7 @@ def _deadline(asked: Reservation, until: datetime) -> datetime:
     latest = asked.request.latest_start
     if latest is None:
         raise Refusal(f"{asked.request.request_key}: was reserved by something else: give this step a name of its own")
-    return until if asked.interruptions else latest - attempts.ABANDONED_AFTER
+    return until if asked.interruptions else latest - client.ABANDONED_AFTER
 
 
 def standing(reservation: Reservation, until: datetime, expected: datetime | None = None) -> str:

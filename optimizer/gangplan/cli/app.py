@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from gangplan import __version__, summaries
+from gangplan import __version__, summaries, workflows
 from gangplan.cli import screen
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_minutes import add_minutes
@@ -28,7 +28,6 @@ from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.types import ReservationState
-from gangplan.workflows import first_home
 
 # MLflow's import makes half a million objects, all to stay: with Python's own threshold of some hundreds, a command
 # would look at them over and over.
@@ -96,7 +95,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
-    written = first_home.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
+    written = workflows.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
     emit(as_json, {"written": [str(path) for path in written]}, screen.written)
 
 
@@ -125,9 +124,9 @@ def train(
 ) -> None:
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
     with needs_extras():
-        from gangplan.workflows import models
+        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
-        training = models.train(settings_here(), because=because, progress=progress)
+        training = workflows.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), screen.training)
 
 
@@ -149,7 +148,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """List the reservations: who holds what, who waits, until when and why; and how far ETAs were off so far."""
-    from gangplan.reserve.admission.expected.starts import eta_errors, waited
+    from gangplan.reserve import eta_errors, waited
 
     with open_ledger_here() as ledger:
         ledger.tick()
@@ -211,9 +210,9 @@ def report(
 ) -> None:
     """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
     with needs_extras():
-        from gangplan.workflows import reports
+        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
-        written = reports.write_report(settings_here(), compare=compare, progress=progress)
+        written = workflows.write_report(settings_here(), compare=compare, progress=progress)
     emit(as_json, {"written": [str(written)]}, screen.written)
 
 
@@ -224,16 +223,15 @@ def run(
 ) -> None:
     """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
     with needs_extras():
-        from gangplan import cycle
-        from gangplan.workflows import reports
+        from gangplan import cycle, workflows
     settings = settings_here()
     said: dict[str, Any] = {}
     with screen.progress(console, not as_json) as progress:
         said["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
-        first_home.ensure_fleet(settings)
+        workflows.ensure_fleet(settings)
         said["train"] = summaries.of_training(cycle.train(settings, progress=progress))
         said["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
         said["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
         said["feedback"] = summaries.of_learning(cycle.learn(settings))
-        said["report"] = {"written": [str(reports.write_report(settings))]}
+        said["report"] = {"written": [str(workflows.write_report(settings))]}
     emit(as_json, said, screen.run)

@@ -21,10 +21,7 @@ from gangplan.extras import needs_extras
 from gangplan.types import SERIES, Usage
 
 if TYPE_CHECKING:
-    from gangplan.forecast.models.lifts import Lift
-    from gangplan.forecast.outlook.growth import Full, Trend
-    from gangplan.forecast.watch.health import Health
-    from gangplan.forecast.watch.nowcast import Alarm
+    from gangplan.forecast import Alarm, Full, Health, Lift, Trend
     from gangplan.telemetry import Told
 
 forecast_app = typer.Typer(
@@ -48,7 +45,7 @@ def outlook(
     usage = _usage()
     with needs_extras():
         from gangplan import forecast
-        from gangplan.forecast.outlook.growth_plot import draw
+        from gangplan.forecast import draw
     settings, panel = settings_here(), forecast.from_usage(usage)
     if when_full:
         found = forecast.when_full(panel, _capacity(), seed=settings.seed)
@@ -115,10 +112,10 @@ def drift(
 ) -> None:
     """Hold the last days' champions against what was promised: fine, retrain, or inputs changed, and which."""
     with needs_extras():
-        from gangplan.workflows import models
+        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
         progress(0, 1, "forecasting each day with the champion that there was")
-        found, cause = models.drift(settings_here(), days=days)
+        found, cause = workflows.drift(settings_here(), days=days)
     emit(as_json, {**of_health(found), "training_wanted_because": cause}, _drift_words)
 
 

@@ -18,7 +18,7 @@ from gangplan.errors import GangplanError, InputError, UnsupportedError
 from gangplan.types import GangRequest, PodSet
 
 if TYPE_CHECKING:
-    from gangplan.reserve.kueue.ledger import KueueLedger
+    from gangplan.reserve import KueueLedger
 
 kube_app = typer.Typer(
     help="A cluster: what gangplan needs on it, and steps that run on reservations.", no_args_is_help=True
@@ -36,7 +36,7 @@ def print_manifests(
     namespace: Annotated[str, typer.Option(help="The namespace of the LocalQueue.")] = "gangplan",
 ) -> None:
     """Print the namespace, service account and least-privilege roles that gangplan needs, as YAML."""
-    from gangplan.kube.access import manifests
+    from gangplan.kube import manifests
 
     yaml.safe_dump_all(manifests(namespace), sys.stdout, sort_keys=False)
 
@@ -44,9 +44,8 @@ def print_manifests(
 @kube_app.command("doctor", epilog="Example:  gangplan kube doctor --ledger kueue://-/vision/gangplan")
 def doctor(ledger: Ledger = "", as_json: AsJson = False) -> None:
     """Look for what would keep reservations from working; exit code 1 where something would, each with its remedy."""
-    from gangplan.kube.api import connect
-    from gangplan.reserve.kueue.doctor import BAD, examine
-    from gangplan.reserve.kueue.opening import parse_url
+    from gangplan.kube import connect
+    from gangplan.reserve import BAD, examine, parse_url
 
     context, place = parse_url(ledger or settings_here().ledger_url)
     found = examine(connect(context), place)
@@ -71,7 +70,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Reserve exactly the pods of a Job, JobSet or several Pods, wait for the slots, and start them there."""
-    from gangplan.reserve.kueue.jobs import adoption
+    from gangplan import reserve
 
     body = _read(manifest)
     with _kueue() as ledger:
@@ -85,9 +84,9 @@ def run(
             priority=priority,
             preemptible=preemptible,
         )
-        held = adoption.reserve_for(ledger, request, body)
+        held = reserve.reserve_for(ledger, request, body)
         held = ledger.wait(held.id, timeout=parse_span("--wait", wait))
-        started = adoption.start(ledger, held.id, body)
+        started = reserve.start(ledger, held.id, body)
     name = body["metadata"].get("name") or started["metadata"]["name"]
     said = {"id": held.id, "state": held.state, "manifest": name, "kind": body["kind"]}
     emit(as_json, said, lambda said: f"{said['kind']} {said['manifest']} runs on reservation {said['id']}")
@@ -96,18 +95,17 @@ def run(
 @kube_app.command("hand-out", epilog="Example:  gangplan kube hand-out nightly --json")
 def hand_out(key: Annotated[str, typer.Argument(help="Request key.")], as_json: AsJson = False) -> None:
     """Print what a step needs to run on a reservation: labels, node selector, tolerations, exact pod templates."""
-    from gangplan.reserve.kueue.jobs import adoption
+    from gangplan import reserve
 
     with _kueue() as ledger:
-        said = asdict(adoption.hand_out(ledger, ledger.find(key).id))
+        said = asdict(reserve.hand_out(ledger, ledger.find(key).id))
     emit(as_json, said, lambda said: yaml.safe_dump(said, sort_keys=False))
 
 
 @kube_app.command("fleet", epilog="Example:  gangplan kube fleet --context my-context > .gangplan/fleet.yaml")
 def fleet(context: Context = "") -> None:
     """Print the fleet file of the nodes with accelerators, a pool for each pool label; its prices are 0."""
-    from gangplan.kube.api import connect
-    from gangplan.kube.inventory import fleet_of, read_nodes
+    from gangplan.kube import connect, fleet_of, read_nodes
 
     found = fleet_of(read_nodes(connect(context)))
     pools = [{**vars(pool), "kind": pool.kind.value} for pool in found.pools]
@@ -117,8 +115,7 @@ def fleet(context: Context = "") -> None:
 @kube_app.command("usage", epilog="Example:  gangplan kube usage --json")
 def usage(context: Context = "", as_json: AsJson = False) -> None:
     """Show who runs and waits with how many accelerators now, and how long what ended had run."""
-    from gangplan.kube.api import connect
-    from gangplan.kube.inventory import read_pods, usage_of
+    from gangplan.kube import connect, read_pods, usage_of
 
     said = [asdict(one) for one in usage_of(read_pods(connect(context)))]
     emit(as_json, said, _usage)
@@ -134,7 +131,7 @@ def _usage(said: list[dict[str, Any]]) -> RenderableType:
 
 def _kueue() -> KueueLedger:
     """Open the settings' ledger, which must be one on Kueue."""
-    from gangplan.reserve.kueue.ledger import KueueLedger
+    from gangplan.reserve import KueueLedger
 
     ledger = open_ledger_here()
     if not isinstance(ledger, KueueLedger):

@@ -19,9 +19,7 @@ from gangplan.errors import GangplanError
 from gangplan.types import require_positive
 
 if TYPE_CHECKING:
-    from gangplan.reserve.audit import AuditEvent
-    from gangplan.reserve.stores.sql.leading import Status
-    from gangplan.reserve.stores.sql.store import SqlStore
+    from gangplan.reserve import AuditEvent, SqlStore, Status
 
 ledger_app = typer.Typer(help="The ledger itself: who leads it, its audit log, its past.", no_args_is_help=True)
 
@@ -51,7 +49,7 @@ def serve(
 
 def _serve_kueue(pause: float) -> None:
     """Keep a queue's reservations for good: complete evictions, expire leases, queue windows."""
-    from gangplan.reserve.kueue.opening import open_kueue
+    from gangplan.reserve import open_kueue
 
     with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=system_clock) as ledger:
         ledger.serve()
@@ -114,7 +112,7 @@ def compact(
 @contextmanager
 def _store() -> Generator[SqlStore]:
     """Open the store of the settings' ledger."""
-    from gangplan.reserve.opening import open_store
+    from gangplan.reserve import open_store
 
     store = open_store(settings_here().ledger_url)
     try:

@@ -81,9 +81,9 @@ def what_if(
     """Ask a plan what would change with another pool, budget or demand, side by side; nothing is written."""
     plan, store = _store()
     question = plan.WhatIf.from_texts(pool or [], demand or [], budget, carbon_cap)
-    from gangplan.workflows import plans
+    from gangplan import workflows
 
-    before, after = plans.ask(store, settings_here(), question, _id(plan_id))
+    before, after = workflows.ask(store, settings_here(), question, _id(plan_id))
     emit(as_json, _of_answers(plan, before, after), _what_if_words)
 
 
@@ -91,10 +91,10 @@ def what_if(
 def compare(id: Id = None, as_json: AsJson = False) -> None:
     """Run a plan and the rules that people use instead over fresh demand paths: cost, worst case, who is unserved."""
     _, store = _store()
-    from gangplan.workflows import plans
+    from gangplan import workflows
 
     with screen.progress(console, not as_json) as progress:
-        found = plans.compare(store, settings_here(), _id(id), progress)
+        found = workflows.compare(store, settings_here(), _id(id), progress)
     emit(as_json, [asdict(one) for one in found], _alternatives_words)
 
 
@@ -119,10 +119,10 @@ def approve(
 ) -> None:
     """Say yes to a plan; who did and why is kept with it."""
     plan, store = _store()
-    from gangplan.workflows import plans
+    from gangplan import workflows
 
     found, _ = plan.read_plan(store, PlanId(id))
-    plans.approve(found, store, by=by, why=why)
+    workflows.approve(found, store, by=by, why=why)
     said = {"plan_id": found.plan_id, "approved_by": by, "why": why}
     emit(
         as_json, said, lambda said: f"{said['plan_id']}: approved by {escape(by)}; `gangplan plan publish` lets it hold"
@@ -136,11 +136,11 @@ def publish(id: Id = None, as_json: AsJson = False) -> None:
     Where the setting `publication` is `person`, only an approved plan is published.
     """
     plan, store = _store()
-    from gangplan.workflows import plans
+    from gangplan import workflows
 
     found, _ = plan.read_plan(store, _id(id))
     with open_ledger_here() as ledger:
-        where = plans.Planning(store=store, ledger=ledger, settings=settings_here(), clock=system_clock)
+        where = workflows.Planning(store=store, ledger=ledger, settings=settings_here(), clock=system_clock)
         done = where.publish(found)
     emit(as_json, asdict(done), _published_words)
 

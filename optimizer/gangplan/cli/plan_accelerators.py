@@ -22,7 +22,7 @@ def list_accelerators(
 ) -> None:
     """List the accelerators that the catalogue knows: what they can do, what they cost, as of when."""
     with needs_extras():
-        from gangplan.plan.problem.catalogue import AcceleratorKind, Need, read_catalogue
+        from gangplan.plan import AcceleratorKind, Need, read_catalogue
     catalogue = read_catalogue(settings_here().catalogue_file)
     for one in kind or ():
         if one not in list(AcceleratorKind):

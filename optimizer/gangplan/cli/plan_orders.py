@@ -21,11 +21,11 @@ def list_orders(
     """List a plan's starts and stops: when to order which nodes, and from when on they serve (UTC)."""
     with needs_extras():
         from gangplan import plan
-        from gangplan.plan.answer.ordering import words
+        from gangplan.plan import order_text
         from gangplan.tracking import open_store
     found, _ = plan.read_plan(open_store(settings_here()), None if id is None else PlanId(id))
     listed = plan.orders(found, hours)
-    said = [{**asdict(one), "words": words(one)} for one in listed]
+    said = [{**asdict(one), "words": order_text(one)} for one in listed]
     emit(as_json, said, lambda said: escape("\n".join(one["words"] for one in said)) or "every pool stays as it is")
 
 

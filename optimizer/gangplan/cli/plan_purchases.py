@@ -34,12 +34,11 @@ def commitments(
 ) -> None:
     """Say how many nodes to buy for which term and when, what that earns, and when each pool is full."""
     with needs_extras():
-        from gangplan.report import purchases as picture
-        from gangplan.workflows import purchases
-    look = purchases.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
+        from gangplan import report, workflows
+    look = workflows.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
     with screen.progress(console, not as_json) as progress:
-        made = purchases.look_ahead(settings_here(), look, progress)
-    written = None if plot is None else str(picture.write(plot, made))
+        made = workflows.look_ahead(settings_here(), look, progress)
+    written = None if plot is None else str(report.write(plot, made))
     emit(as_json, of_commitments(made) | {"plot": written}, _words)
 
 

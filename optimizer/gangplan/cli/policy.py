@@ -17,18 +17,24 @@ from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
-from gangplan.reserve import Ledger
-from gangplan.reserve.policy.file import policy_body, policy_yaml, read_policy, span_text
-from gangplan.reserve.policy.quota import Quotas
-from gangplan.reserve.policy.review import (
+from gangplan.reserve import (
     FieldChange,
     Holdings,
+    Ledger,
+    Policy,
+    Preemption,
+    Quota,
+    Quotas,
+    TenantPolicy,
     holdings,
+    policy_body,
     policy_changes,
     policy_doubts,
     policy_effects,
+    policy_yaml,
+    read_policy,
+    span_text,
 )
-from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.types import Pool, Reservation, ReservationState, require_text
 
 policy_app = typer.Typer(help="Tenants, quotas, priorities, preemption: the rules of the ledger.", no_args_is_help=True)

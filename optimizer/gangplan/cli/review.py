@@ -45,9 +45,9 @@ def show_version(
     forecast.sync(store, system_clock)
     said = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
-        from gangplan.workflows import models
+        from gangplan import workflows
 
-        said["page"] = str(models.write_page(settings_here(), version, out))
+        said["page"] = str(workflows.write_page(settings_here(), version, out))
     emit(as_json, said, screen.version)
 
 
@@ -100,8 +100,8 @@ def history(as_json: AsJson = False) -> None:
 def watch(as_json: AsJson = False) -> None:
     """Do what is due: record what was done by hand, let a challenger forecast in the shadow, decide when it is over."""
     with needs_extras():
-        from gangplan.workflows import models
-    decided = models.watch(settings_here())
+        from gangplan import workflows
+    decided = workflows.watch(settings_here())
     emit(as_json, summaries.of_decisions([] if decided is None else [decided]), screen.decisions)
 
 
@@ -112,8 +112,8 @@ def listen(
 ) -> None:
     """Take MLflow's webhooks, check their signatures, record changes made by hand as they happen."""
     with needs_extras():
-        from gangplan.serve import webhooks
-    webhooks.serve(settings_here(), secret=_secret(), host=host, port=port, told=console.print)
+        from gangplan import serve
+    serve.serve(settings_here(), secret=_secret(), host=host, port=port, told=console.print)
 
 
 @review_app.command(
@@ -125,9 +125,9 @@ def subscribe(
 ) -> None:
     """Ask MLflow's server to tell of every version, alias and tag of the demand model."""
     with needs_extras():
-        from gangplan.serve import webhooks
+        from gangplan import serve
     _, store = _registry()
-    emit(as_json, {"webhook": webhooks.subscribe(store, url, _secret())}, lambda said: f"webhook {said['webhook']}")
+    emit(as_json, {"webhook": serve.subscribe(store, url, _secret())}, lambda said: f"webhook {said['webhook']}")
 
 
 def _secret() -> str:

@@ -11,11 +11,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from gangplan.progress import Progress as Report
-from gangplan.progress import no_progress
+from gangplan.progress import Progress as Report, no_progress
 
 if TYPE_CHECKING:
-    from gangplan.reserve.admission.expected.starts import EtaErrors
+    from gangplan.reserve import EtaErrors
 
 _STATE_STYLE = {
     "granted": "green",

@@ -3,10 +3,6 @@
 The fleet file is the one target here; clusters and clouds get modules of their own beside `fleet_file`.
 """
 
-from gangplan.extras import needs_extras
+from gangplan.extras import lazy_face
 
-with needs_extras():
-    from gangplan.execute.changes import diff
-    from gangplan.execute.fleet_file import apply_to_file
-
-__all__ = ["apply_to_file", "diff"]
+__getattr__, __dir__ = lazy_face(__name__, __file__)

@@ -5,12 +5,6 @@ learn       Score -> Beliefs                          logged in MLflow, once for
 read_*      what was logged last
 """
 
-from __future__ import annotations
+from gangplan.extras import lazy_face
 
-from gangplan.extras import needs_extras
-
-with needs_extras():
-    from gangplan.feedback.journal import learn, read_beliefs, read_score
-    from gangplan.feedback.scoring import score
-
-__all__ = ["learn", "read_beliefs", "read_score", "score"]
+__getattr__, __dir__ = lazy_face(__name__, __file__)

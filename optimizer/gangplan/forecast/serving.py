@@ -16,10 +16,10 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from gangplan.forecast.evaluation.backtest import to_table
+from gangplan.forecast.evaluation import to_table
 from gangplan.forecast.libraries import uncollected
-from gangplan.forecast.models.bundle import Bundle, read_bundle
-from gangplan.forecast.series.panel import from_tables
+from gangplan.forecast.models import Bundle, read_bundle
+from gangplan.forecast.series import from_tables
 from gangplan.tables import EVENTS, QUANTILE_COLUMNS
 from gangplan.types import SERIES
 

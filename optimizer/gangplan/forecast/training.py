@@ -13,18 +13,11 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast.evaluation import trial
-from gangplan.forecast.evaluation.backtest import choose_window, to_table
-from gangplan.forecast.evaluation.gate import Evidence, Verdict, evaluate, judge
-from gangplan.forecast.models import lifts
-from gangplan.forecast.models.bundle import bundle_size
-from gangplan.forecast.promotion import decide, page
-from gangplan.forecast.registry import model_versions, run_record, runs
-from gangplan.forecast.registry.audit_log import sync
-from gangplan.forecast.series.arrays import Floats
-from gangplan.forecast.series.cleaning import cleaned
-from gangplan.forecast.series.panel import Panel, from_usage
-from gangplan.forecast.watch import nowcast
+from gangplan.forecast import evaluation, models, promotion, registry, watch
+from gangplan.forecast.evaluation import Evidence, Verdict, choose_window, evaluate, judge, to_table
+from gangplan.forecast.models import bundle_size
+from gangplan.forecast.registry import sync
+from gangplan.forecast.series import Floats, Panel, cleaned, from_usage
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import QUANTILE_TABLE
 from gangplan.tracking import MODEL, Store
@@ -56,25 +49,25 @@ def retrain(
     panel = cleaned(from_usage(usage))
     choose_window(panel, settings.horizon_hours, settings.backtest_origins)  # refuses before anything is written
     sync(store, clock)
-    moment, key = clock(), runs.key_of(usage, settings)
+    moment, key = clock(), registry.key_of(usage, settings)
     kind = {"kind": "training", "sha256.usage": usage.sha256, "because": because[:_TAG_LIMIT]}
-    with runs.training_run(store, key, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
-        found = trial.run(panel, settings, progress, runs.keeper(store, run_id))
-        before = model_versions.alias(store, model_versions.CHAMPION)
+    with registry.training_run(store, key, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
+        found = evaluation.run_trial(panel, settings, progress, registry.keeper(store, run_id))
+        before = registry.alias(store, registry.CHAMPION)
         progress(10, 12, "ask the gate")
-        champion = None if before is None else trial.of_champion(found, model_versions.load(store, before))
+        champion = None if before is None else evaluation.of_champion(found, registry.load(store, before))
         verdict = _judge(store, run_id, found, champion, settings)
         tags = _tags(found, verdict, settings, because, champion=before)
         progress(11, 12, "log the run and the model")
-        run_record.log(store, run_id, usage=usage, found=found, champion=champion, verdict=verdict, settings=settings)
-        uri = model_versions.log_model(store, run_id, found.bundle)
+        registry.log(store, run_id, usage=usage, found=found, champion=champion, verdict=verdict, settings=settings)
+        uri = registry.log_model(store, run_id, found.bundle)
     progress(11.5, 12, "register the version")
-    version = model_versions.register(store, run_id, uri, tags)
+    version = registry.register(store, run_id, uri, tags)
     progress(11.7, 12, "decide")
-    decide.after_training(store, version, verdict, settings=settings, moment=moment)
+    promotion.after_training(store, version, verdict, settings=settings, moment=moment)
     progress(11.8, 12, "write the page for reviewers")
-    page.keep(store, version)
-    runs.close(store, run_id, version)
+    promotion.keep(store, version)
+    registry.close(store, run_id, version)
     made = _training(store, store.client.get_model_version(MODEL, version), found.table)
     progress(12, 12, f"version {version}: {made.reason}")
     return made
@@ -90,15 +83,15 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     NotFoundError
         When there is no champion, or its model cannot be loaded.
     """
-    champion = model_versions.champion(store)
-    fitted = model_versions.load(store, str(champion.version)).steering
+    champion = registry.champion(store)
+    fitted = registry.load(store, str(champion.version)).steering
     panel = cleaned(from_usage(usage))
 
     def ask(seen: Panel) -> Floats:
         alone, _ = fitted.quantiles(seen, settings.horizon_hours)
-        return _corrected(lifts.foreseen(alone, seen, usage.announced, fitted.kinds), seen, beliefs)
+        return _corrected(models.foreseen(alone, seen, usage.announced, fitted.kinds), seen, beliefs)
 
-    made, alarms = nowcast.foresee(panel, ask) if settings.nowcast else (ask(panel), ())
+    made, alarms = watch.foresee(panel, ask) if settings.nowcast else (ask(panel), ())
     return Forecast(
         issued_at=panel.end,
         model=f"{MODEL}/{champion.version}",
@@ -111,7 +104,7 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
 
 def backtest_forecast(store: Store) -> Forecast:
     """Return the last rolling origin's out-of-sample forecast of the champion's training."""
-    champion = model_versions.champion(store)
+    champion = registry.champion(store)
     table = store.read_table(str(champion.run_id), "backtest")
     last = table.filter(pl.col("origin") == pl.col("origin").max())
     issued_at = last["origin"].max()
@@ -127,29 +120,31 @@ def backtest_forecast(store: Store) -> Forecast:
 
 def read_training(store: Store) -> Training:
     """Return the newest training that was registered, or say what makes one."""
-    found = model_versions.versions(store)
+    found = registry.versions(store)
     if not found:
         raise NotFoundError(_NO_TRAINING)
     return _training(store, found[0], store.read_table(str(found[0].run_id), "backtest"))
 
 
-def _judge(store: Store, run_id: str, found: trial.Trial, champion: pl.DataFrame | None, settings: Settings) -> Verdict:
+def _judge(
+    store: Store, run_id: str, found: evaluation.Trial, champion: pl.DataFrame | None, settings: Settings
+) -> Verdict:
     """Lay the evidence before the gate, inside the run."""
     evidence = Evidence(
         table=found.table,
         naive=found.naive,
         champion=champion,
-        leak_gpus=trial.leak(found),
-        seen_hours=trial.seen_hours(found),
+        leak_gpus=evaluation.leak(found),
+        seen_hours=evaluation.seen_hours(found),
         size_mib=bundle_size(found.bundle) / 2**20,
-        seconds=trial.seconds(found, settings.horizon_hours),
+        seconds=evaluation.seconds(found, settings.horizon_hours),
     )
-    with model_versions.inside(store, run_id):
+    with registry.inside(store, run_id):
         return judge(evaluate(evidence))
 
 
 def _tags(
-    found: trial.Trial, verdict: Verdict, settings: Settings, because: str, *, champion: str | None
+    found: evaluation.Trial, verdict: Verdict, settings: Settings, because: str, *, champion: str | None
 ) -> dict[str, str]:
     """What a version carries from its first moment on."""
     reason = verdict.reason

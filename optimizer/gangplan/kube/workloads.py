@@ -8,8 +8,15 @@ from datetime import datetime
 
 from gangplan.errors import NotFoundError
 from gangplan.kube.api import Api, Object
-from gangplan.kube.inventory import PODS as POD_PATH
-from gangplan.kube.inventory import PRODUCT_LABELS, Pod, accelerators_of, pod_from, read_nodes, short_name
+from gangplan.kube.inventory import (
+    PODS as POD_PATH,
+    PRODUCT_LABELS,
+    Pod,
+    accelerators_of,
+    pod_from,
+    read_nodes,
+    short_name,
+)
 
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _COUNTED = "kueue.x-k8s.io/"

@@ -1,1 +1,5 @@
 """What every HTML page shares: the environment of its templates, colours, words, tables, drawing."""
+
+from gangplan.extras import lazy_face
+
+__getattr__, __dir__ = lazy_face(__name__, __file__)

@@ -7,8 +7,7 @@ import math
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.plan.problem.catalogue import Catalogue, Price, read_catalogue
-from gangplan.plan.problem.policy import ANY
+from gangplan.plan.problem import ANY, Catalogue, Price, read_catalogue
 from gangplan.types import LAB, Fleet, Pool, PoolKind, Usage, WorkloadClass
 
 UNNAMED = "gpu"

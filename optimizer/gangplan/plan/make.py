@@ -10,18 +10,11 @@ import numpy as np
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.answer.limits import Binding, bent_limits
-from gangplan.plan.answer.marginal import kept_limits
-from gangplan.plan.answer.result import inputs_of, to_plan
-from gangplan.plan.answer.solution import Solution, read_solution
-from gangplan.plan.model.first_stage import Model
-from gangplan.plan.model.program import build
-from gangplan.plan.problem.policy import PlanPolicy
-from gangplan.plan.problem.policy_file import policy_from
-from gangplan.plan.problem.problem import Counts, Problem, pose
-from gangplan.plan.questions.whatif import Solved
-from gangplan.plan.solver.search import Search
-from gangplan.plan.solver.warm_start import from_bytes, near_cuts, to_bytes
+from gangplan.plan.answer import Binding, Solution, bent_limits, inputs_of, kept_limits, read_solution, to_plan
+from gangplan.plan.model import Model, build
+from gangplan.plan.problem import Counts, PlanPolicy, Problem, policy_from, pose
+from gangplan.plan.questions import Solved
+from gangplan.plan.solver import Search, from_bytes, near_cuts, to_bytes
 from gangplan.progress import Progress, no_progress
 from gangplan.types import Fleet, Forecast, Plan
 

@@ -18,13 +18,13 @@ from mlflow.exceptions import MlflowException
 from gangplan.clock import parse_utc
 from gangplan.config import read_fleet, write_fleet
 from gangplan.errors import NotFoundError
-from gangplan.plan.answer.words import explain
+from gangplan.plan.answer import explain
 from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, QUANTILE_TABLE, Schema, conform
 from gangplan.tracking import PLAN, Store
 from gangplan.types import Forecast, Plan, PlanId, require_name
 
 if TYPE_CHECKING:
-    from gangplan.plan.questions.alternatives import Alternative  # with it comes Pyomo
+    from gangplan.plan.questions import Alternative  # with it comes Pyomo
 
 _TABLES: dict[str, Schema] = {
     "nodes": PLAN_NODES,

@@ -8,10 +8,7 @@ from typing import Any
 import polars as pl
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from gangplan.pages.colours import LIGHT
-from gangplan.pages.drawing import new_axes, style, to_svg
-from gangplan.pages.table import Table, figure, text
-from gangplan.pages.words import NOTHING, number, share
+from gangplan.pages import LIGHT, NOTHING, Table, figure, new_axes, number, share, style, text, to_svg
 
 
 def draw(found: pl.DataFrame) -> str:

@@ -10,9 +10,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from gangplan.pages.colours import LIGHT, SERIES_ROLES
-from gangplan.pages.drawing import gpus_over_time, new_axes, style, times, to_svg
-from gangplan.pages.words import moment, number
+from gangplan.pages import LIGHT, SERIES_ROLES, gpus_over_time, moment, new_axes, number, style, times, to_svg
 from gangplan.types import Forecast, Plan, Pool, PoolKind
 
 _ORDER = (PoolKind.OWNED, PoolKind.COMMITTED, PoolKind.ON_DEMAND, PoolKind.SPOT)

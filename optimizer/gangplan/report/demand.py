@@ -9,9 +9,7 @@ from datetime import datetime, timedelta
 import polars as pl
 from matplotlib.axes import Axes
 
-from gangplan.pages.colours import LIGHT
-from gangplan.pages.drawing import gpus_over_time, new_axes, style, times, to_svg
-from gangplan.pages.words import moment, number
+from gangplan.pages import LIGHT, gpus_over_time, moment, new_axes, number, style, times, to_svg
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES, Forecast, Usage
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gangplan.pages.words import NOTHING, duration, moment, number, share
+from gangplan.pages import NOTHING, duration, moment, number, share
 from gangplan.report.demand import total_forecast
 from gangplan.types import SERIES, Forecast, Plan, Reservation, Training, Usage
 

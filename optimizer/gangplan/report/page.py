@@ -10,10 +10,8 @@ import polars as pl
 from markupsafe import Markup
 
 from gangplan.config import write_atomic
-from gangplan.pages.colours import DARK, LIGHT
-from gangplan.pages.environment import templates
-from gangplan.report import alternatives as ways
-from gangplan.report import capacity, demand, headline, reservations, tables
+from gangplan.pages import DARK, LIGHT, templates
+from gangplan.report import alternatives as ways, capacity, demand, headline, reservations, tables
 from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
 
 

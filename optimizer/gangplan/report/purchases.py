@@ -17,11 +17,22 @@ from matplotlib.figure import Figure
 
 from gangplan.config import write_atomic
 from gangplan.errors import InputError
-from gangplan.pages.colours import DARK, LIGHT, SERIES_ROLES
-from gangplan.pages.drawing import gpus_over_time, style, times, to_svg
-from gangplan.pages.environment import templates
-from gangplan.pages.table import Table, figure, text
-from gangplan.pages.words import NOTHING, number, share
+from gangplan.pages import (
+    DARK,
+    LIGHT,
+    NOTHING,
+    SERIES_ROLES,
+    Table,
+    figure,
+    gpus_over_time,
+    number,
+    share,
+    style,
+    templates,
+    text,
+    times,
+    to_svg,
+)
 from gangplan.types import Commitments
 
 _KINDS = ("owned", "committed")  # the firmest at the bottom

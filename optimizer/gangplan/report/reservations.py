@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 
 from matplotlib.axes import Axes
 
-from gangplan.pages.colours import LIGHT
-from gangplan.pages.drawing import new_axes, style, time_axis, times, to_svg
-from gangplan.pages.words import duration
+from gangplan.pages import LIGHT, duration, new_axes, style, time_axis, times, to_svg
 from gangplan.types import Reservation
 
 MOST = 30

@@ -8,8 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gangplan.pages.table import Column, Table, figure, text
-from gangplan.pages.words import NOTHING, duration, factor, moment, number, second, share
+from gangplan.pages import NOTHING, Column, Table, duration, factor, figure, moment, number, second, share, text
 from gangplan.report.carbon import emission
 from gangplan.tables import CORRECTIONS, QUANTILE_COLUMNS, empty
 from gangplan.types import QUANTILES, SERIES, Beliefs, Plan, Reservation, Score

@@ -1,6 +1,5 @@
 """Reservations: whole gangs of GPU slots, promised now or for a window to come."""
 
-from gangplan.reserve.contract import Ledger
-from gangplan.reserve.opening import open_ledger
+from gangplan.extras import lazy_face
 
-__all__ = ["Ledger", "open_ledger"]
+__getattr__, __dir__ = lazy_face(__name__, __file__)

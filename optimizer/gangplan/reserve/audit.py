@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.commands import Command
 from gangplan.reserve.moments import from_us
 from gangplan.reserve.rows import Row
 from gangplan.types import ReservationId

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gangplan.reserve.admission.entry import Entry, Leave, Plan
+from gangplan.reserve.admission import Entry, Leave, Plan
 from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
-from gangplan.reserve.policy.rules import Policy
-from gangplan.reserve.space.board import Slot, Slots
+from gangplan.reserve.policy import Policy
+from gangplan.reserve.space import Slot, Slots
 from gangplan.types import (
     CapacityCalendar,
     CapacityInterval,

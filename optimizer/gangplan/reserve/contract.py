@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, Self
 
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.policy.rules import Policy
+from gangplan.reserve.policy import Policy
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.types import (
     CapacityCalendar,

@@ -11,18 +11,14 @@ from typing import Any, Protocol, TypeVar
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
-from gangplan.reserve.admission import reasons
-from gangplan.reserve.admission.book import Book, Document, check_calendar
-from gangplan.reserve.admission.entry import Entry
-from gangplan.reserve.admission.expected.starts import estimate, learned_ratio
-from gangplan.reserve.admission.scheduler import admit
+from gangplan.reserve import admission, commands
+from gangplan.reserve.admission import Book, Document, Entry, admit, check_calendar, estimate, learned_ratio
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
-from gangplan.reserve.commands import gang
 from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.moments import from_us, span_us, to_us
-from gangplan.reserve.policy.rules import Policy
-from gangplan.reserve.space.free import free_capacity
+from gangplan.reserve.policy import Policy
+from gangplan.reserve.space import free_capacity
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
@@ -43,7 +39,7 @@ from gangplan.types import (
 )
 
 T = TypeVar("T")
-Work = Callable[[Book, gang.Lookup], T]
+Work = Callable[[Book, commands.Lookup], T]
 
 _LEARNED_FROM = timedelta(days=1)
 """What ended in that time says how long gangs last against their walltimes."""
@@ -61,7 +57,7 @@ _KEPT = 10
 class Store(Protocol):
     """Keeps a book: one change at a time, each whole or not at all."""
 
-    def change(self, command: gang.Command) -> Reservation | None:
+    def change(self, command: commands.Command) -> Reservation | None:
         """Run a command on the present book, alone or with others, and keep what it changed before answering."""
         ...
 
@@ -123,7 +119,7 @@ class StoreLedger(WaitingLedger):
         self, name: str, id: ReservationId, args: dict[str, Any], request: GangRequest | None = None
     ) -> Reservation:
         """Run one command on a reservation."""
-        answer = self._store.change(gang.Command(name, id, args, request))
+        answer = self._store.change(commands.Command(name, id, args, request))
         assert answer is not None  # noqa: S101
         return answer
 
@@ -160,20 +156,20 @@ class StoreLedger(WaitingLedger):
 
     def tick(self) -> None:
         """See `Ledger.tick`."""
-        self._store.change(gang.Command("tick"))
+        self._store.change(commands.Command("tick"))
 
     def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
         """See `Ledger.publish`."""
         require_type("calendar", calendar, CapacityCalendar, "a CapacityCalendar")
         check_calendar(calendar)
-        self._store.change(gang.Command("publish", None, {"body": calendar_text(calendar), "keep": keep}))
+        self._store.change(commands.Command("publish", None, {"body": calendar_text(calendar), "keep": keep}))
 
     def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
         """See `Ledger.mark_node`."""
         require_text("node", node, 1)
         require_type("state", state, NodeState, "a NodeState")
         require_text("why", why)
-        self._store.change(gang.Command("mark_node", None, {"node": node, "state": state.value, "why": why}))
+        self._store.change(commands.Command("mark_node", None, {"node": node, "state": state.value, "why": why}))
 
     def nodes(self) -> dict[str, NodeState]:
         """See `Ledger.nodes`."""
@@ -188,7 +184,7 @@ class StoreLedger(WaitingLedger):
         require_type("policy", policy, Policy, "a Policy")
         require_text("by", by, 1)
         require_text("why", why, 1)
-        self._store.change(gang.Command("set_policy", None, {"body": policy_text(policy), "by": by, "why": why}))
+        self._store.change(commands.Command("set_policy", None, {"body": policy_text(policy), "by": by, "why": why}))
 
     def policies(self) -> tuple[PolicyChange, ...]:
         """See `Ledger.policies`."""
@@ -208,7 +204,7 @@ class StoreLedger(WaitingLedger):
         if due is not None and due <= self._now():
             self.tick()
             entry, _ = self._store.get(id)
-        return gang.found(lambda _: entry, id)
+        return commands.found(lambda _: entry, id)
 
     def _foreseen(self, entries: list[Entry]) -> list[Entry]:
         """Give those that wait without a promise the range in which they are expected to start."""
@@ -258,7 +254,7 @@ class StoreLedger(WaitingLedger):
         """See `Ledger.subscribe`."""
         require_text("id", id)
         if not self._store.knows(id):
-            gang.found(lambda _: None, id)
+            commands.found(lambda _: None, id)
         return self._store.subscribe(id, callback)
 
     def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
@@ -275,9 +271,9 @@ class StoreLedger(WaitingLedger):
         require_text("id", id)
         now = self._now()
 
-        def work(book: Book, lookup: gang.Lookup) -> Reason | None:
-            entry = gang.found(lookup, id)
-            return reasons.explain(book, entry, now) if entry.state.waits else None
+        def work(book: Book, lookup: commands.Lookup) -> Reason | None:
+            entry = commands.found(lookup, id)
+            return admission.explain(book, entry, now) if entry.state.waits else None
 
         return self._store.look(work)
 
@@ -286,9 +282,9 @@ class StoreLedger(WaitingLedger):
         require_type("request", request, GangRequest, "a GangRequest")
         now, ratio = self._now(), self._ratio()
 
-        def work(book: Book, lookup: gang.Lookup) -> Reservation:
+        def work(book: Book, lookup: commands.Lookup) -> Reservation:
             trial = book.copy()
-            entry = gang.submit(trial, lambda _: None, request, request_text(request), now)
+            entry = commands.submit(trial, lambda _: None, request, request_text(request), now)
             admit(trial, now)
             if entry.state.waits and entry.plan is None:
                 entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)

@@ -13,13 +13,9 @@ from sqlalchemy.exc import ArgumentError
 from gangplan.clock import Clock, system_clock
 from gangplan.errors import InputError, MissingExtraError, UnavailableError
 from gangplan.reserve.contract import Ledger
-from gangplan.reserve.kueue.opening import open_kueue
+from gangplan.reserve.kueue import open_kueue
 from gangplan.reserve.ledger import StoreLedger
-from gangplan.reserve.stores.memory import MemoryStore
-from gangplan.reserve.stores.sql.database import Database
-from gangplan.reserve.stores.sql.leading import Monotonic
-from gangplan.reserve.stores.sql.store import SqlStore
-from gangplan.reserve.stores.wakes import PlainWake, PostgresWake, SqliteWake
+from gangplan.reserve.stores import Database, MemoryStore, Monotonic, PlainWake, PostgresWake, SqliteWake, SqlStore
 
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""

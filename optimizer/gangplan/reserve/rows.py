@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gangplan.reserve import codec
-from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission import Entry
 from gangplan.types import ReservationId, ReservationState, Token
 
 Row = dict[str, Any]

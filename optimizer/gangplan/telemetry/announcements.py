@@ -20,21 +20,21 @@ from mlflow.entities import Run
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.tables import ANNOUNCED, EVENTS, conform, empty
-from gangplan.telemetry.rows.checks import (
+from gangplan.telemetry.rows import (
     FAULT,
     LINE,
     PLACE,
     Rule,
+    TableSpec,
     check,
     moment,
     name,
     not_before,
     number,
     one_of,
+    read_rows,
     value_of,
 )
-from gangplan.telemetry.rows.files import read_rows
-from gangplan.telemetry.rows.schema import TableSpec
 from gangplan.telemetry.values import BadRow, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Usage, WorkloadClass

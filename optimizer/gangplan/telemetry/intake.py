@@ -11,7 +11,7 @@ from gangplan.clock import Clock
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.align import align
 from gangplan.telemetry.read import IMPORT, read_import
-from gangplan.telemetry.sources.choose import load
+from gangplan.telemetry.sources import load
 from gangplan.telemetry.values import TABLES, IngestReport, Telemetry, digest_of
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES

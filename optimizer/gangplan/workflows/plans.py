@@ -10,11 +10,9 @@ from gangplan import plan
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
-from gangplan.plan.problem.policy import PlanPolicy, Share, TenantQuota
-from gangplan.plan.questions.whatif import Answer, WhatIf
+from gangplan.plan import Answer, PlanPolicy, Share, TenantQuota, WhatIf
 from gangplan.progress import Progress, no_progress
-from gangplan.reserve import Ledger
-from gangplan.reserve.policy.rules import ALL, Policy
+from gangplan.reserve import ALL, Ledger, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
 from gangplan.workflows.promised_nodes import Conflict, Held, conflicts, held_nodes, held_until

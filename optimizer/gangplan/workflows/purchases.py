@@ -10,13 +10,20 @@ import numpy as np
 from gangplan import forecast, plan, telemetry
 from gangplan.config import Settings, read_fleet
 from gangplan.errors import NotFoundError
-from gangplan.forecast.series.panel import Panel
-from gangplan.plan.problem.catalogue import read_catalogue
-from gangplan.plan.purchases.demand import LongDemand, days_of, monthly_paths, typical_weeks
-from gangplan.plan.purchases.demand_table import from_table, read_demand_table
-from gangplan.plan.purchases.offers import with_offers
-from gangplan.plan.purchases.problem import BEYOND, pose_horizon
-from gangplan.plan.purchases.solve import buy_ahead
+from gangplan.forecast import Panel
+from gangplan.plan import (
+    BEYOND,
+    LongDemand,
+    buy_ahead,
+    days_of,
+    from_table,
+    monthly_paths,
+    pose_horizon,
+    read_catalogue,
+    read_demand_table,
+    typical_weeks,
+    with_offers,
+)
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
 from gangplan.types import Commitments

@@ -1,8 +1,9 @@
 """Clients and leaders of one ledger that are killed at random, and what must hold of it and of what they were told.
 
-`python -m tests.reserve.support.crash --kills 1000 --database postgresql` is a long run; it prints its seed, and `--seed` gives
-the run again (the moments of the kills; the machine decides what each process is at just then). One kill in six takes
-whoever leads; on PostgreSQL one in ten takes the server, at once, and it is started again a little later.
+`python -m tests.reserve.support.crash --kills 1000 --database postgresql` is a long run; it prints its seed, and
+`--seed` gives the run again (the moments of the kills; the machine decides what each process is at just then). One
+kill in six takes whoever leads; on PostgreSQL one in ten takes the server, at once, and it is started again a little
+later.
 """
 
 from __future__ import annotations

@@ -13,10 +13,9 @@ import numpy as np
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.forecast.models import naive
-from gangplan.forecast.models.demand import DemandModel
-from gangplan.forecast.series.arrays import Floats
-from gangplan.forecast.series.panel import HOUR, Panel
+from gangplan.forecast import models
+from gangplan.forecast.models import DemandModel
+from gangplan.forecast.series import HOUR, Floats, Panel
 from gangplan.tables import BACKTEST, QUANTILE_COLUMNS, QUANTILE_TABLE, conform
 from gangplan.types import SERIES
 
@@ -53,14 +52,14 @@ def choose_window(panel: Panel, horizon: int, origins: int) -> Window:
     return Window(origins=tuple(last - APART * back for back in reversed(range(count))), horizon=reach)
 
 
-def run(model: DemandModel, panel: Panel, window: Window) -> pl.DataFrame:
+def run_backtest(model: DemandModel, panel: Panel, window: Window) -> pl.DataFrame:
     """Forecast from each origin with what was known at it (schema `tables.BACKTEST`)."""
     return _roll(lambda known, horizon: model.quantiles(known, horizon)[0], panel, window)
 
 
 def run_naive(panel: Panel, window: Window) -> pl.DataFrame:
     """The same for seasonal naive with the quantiles of its own past errors (schema `tables.BACKTEST`)."""
-    return _roll(naive.seasonal_quantiles, panel, window)
+    return _roll(models.seasonal_quantiles, panel, window)
 
 
 def to_table(panel: Panel, made: Floats) -> pl.DataFrame:
@@ -89,7 +88,7 @@ def _roll(forecast: Callable[[Panel, int], Floats], panel: Panel, window: Window
     for origin in window.origins:
         known = panel.until(origin)
         came = panel.values[:, origin : origin + window.horizon]
-        extra = {"naive": naive.seasonal_point(known, window.horizon), "gpus": came}
+        extra = {"naive": models.seasonal_point(known, window.horizon), "gpus": came}
         parts.append(_table(known, forecast(known, window.horizon), extra))
     return conform("backtest", pl.concat(parts).with_columns(pl.col("gpus").fill_nan(None)), BACKTEST)
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import polars as pl
 from mlflow.metrics import MetricValue
-from mlflow.models import MetricThreshold, make_metric
-from mlflow.models import evaluate as by_mlflow
+from mlflow.models import MetricThreshold, evaluate as by_mlflow, make_metric
 from mlflow.models.evaluation import EvaluationResult
 from mlflow.models.evaluation.validation import ModelValidationFailedException, validate_evaluation_results
 

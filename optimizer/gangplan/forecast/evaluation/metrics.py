@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series import Floats
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES
 

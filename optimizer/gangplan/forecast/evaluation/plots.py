@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gangplan.forecast.evaluation.backtest import steps
-from gangplan.forecast.models.demand import DemandModel
-from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.models import DemandModel
+from gangplan.forecast.series import Floats
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES
 

@@ -12,16 +12,16 @@ import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
+from gangplan.forecast import models
 from gangplan.forecast.evaluation import backtest
 from gangplan.forecast.evaluation.metrics import Quality, mase, quality
-from gangplan.forecast.models import demand
-from gangplan.forecast.models.bundle import Bundle
-from gangplan.forecast.series.panel import Panel
+from gangplan.forecast.models import Bundle
+from gangplan.forecast.series import Panel, standings
 from gangplan.progress import Progress
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES
 
-Keep = Callable[[str, Callable[[], demand.DemandModel]], demand.DemandModel]
+Keep = Callable[[str, Callable[[], models.DemandModel]], models.DemandModel]
 """Gives the fit of that name: one that was kept by a training that was killed, or else makes it and keeps it."""
 
 _PARTS = 12.0  # two fits of five levels each, the back-test, the logging
@@ -41,20 +41,20 @@ class Trial:
     notes: tuple[str, ...]
 
 
-def _made(_: str, make: Callable[[], demand.DemandModel]) -> demand.DemandModel:
+def _made(_: str, make: Callable[[], models.DemandModel]) -> models.DemandModel:
     """Keep nothing."""
     return make()
 
 
-def run(panel: Panel, settings: Settings, progress: Progress, keep: Keep = _made) -> Trial:
+def run_trial(panel: Panel, settings: Settings, progress: Progress, keep: Keep = _made) -> Trial:
     """Back-test the recipe on the past, then fit it on everything."""
     seed, window = settings.seed, backtest.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
     first, whole = _said(progress, 0, "fit for the back-test"), _said(progress, 6, "fit on all data")
     before = panel.until(window.origins[0])
-    tested = keep("tested", lambda: demand.fit(before, window.horizon, seed=seed, step=first))
+    tested = keep("tested", lambda: models.fit(before, window.horizon, seed=seed, step=first))
     progress(5, _PARTS, f"back-test of {len(window.origins)} origins")
-    table, naive = backtest.run(tested, panel, window), backtest.run_naive(panel, window)
-    steering = keep("steering", lambda: demand.fit(panel, settings.horizon_hours, seed=seed, step=whole))
+    table, naive = backtest.run_backtest(tested, panel, window), backtest.run_naive(panel, window)
+    steering = keep("steering", lambda: models.fit(panel, settings.horizon_hours, seed=seed, step=whole))
     return Trial(
         panel=panel,
         bundle=Bundle(steering=steering, tested=tested),
@@ -78,7 +78,7 @@ def of_champion(trial: Trial, champion: Bundle) -> pl.DataFrame | None:
     if not origins:
         return None
     window = backtest.Window(origins=origins, horizon=trial.window.horizon)
-    return backtest.run(champion.tested, trial.panel, window)
+    return backtest.run_backtest(champion.tested, trial.panel, window)
 
 
 def leak(trial: Trial) -> float:
@@ -133,9 +133,9 @@ def by_day(trial: Trial) -> list[tuple[str, int, float]]:
     return sorted(one for one in found if math.isfinite(one[2]))
 
 
-def notes(panel: Panel, fitted: demand.DemandModel) -> tuple[str, ...]:
+def notes(panel: Panel, fitted: models.DemandModel) -> tuple[str, ...]:
     """Say which series are not learned and why, and when none is."""
-    said = [one.note for one in demand.standings(panel) if not one.learnable]
+    said = [one.note for one in standings(panel) if not one.learnable]
     if not fitted.trees:
         said.append("no trees were fitted: there is too little to learn from, all series are forecast by naive members")
     return tuple(said)
@@ -150,7 +150,7 @@ def _named(found: Quality, prefix: str) -> dict[str, float]:
     }
 
 
-def _said(progress: Progress, start: float, text: str) -> demand.Step:
+def _said(progress: Progress, start: float, text: str) -> models.Step:
     """Tell the progress of a fit that begins at part `start`."""
 
     def step(done: int, total: int) -> None:

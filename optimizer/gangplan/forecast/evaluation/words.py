@@ -11,7 +11,7 @@ SURE, LIKELY = 0.02, 0.10
 _SAME = 0.005  # a half per cent is called the same
 
 
-def headline(gap: Gap, rival: str) -> str:
+def gap_headline(gap: Gap, rival: str) -> str:
     """The whole comparison in a few sentences."""
     loss = f"its loss is {gap.mine:.2f} % of demand, that of {rival} {gap.other:.2f} %"
     origins = f"it was the better one from {gap.won} of {gap.origins} starting days"

@@ -16,7 +16,7 @@ from gangplan.forecast.models.demand import DemandModel
 from gangplan.forecast.models.drift import Theta
 from gangplan.forecast.models.survival import Hazard
 from gangplan.forecast.models.trees import Trees
-from gangplan.forecast.series.shifts import Shift
+from gangplan.forecast.series import Shift
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,7 @@ from gangplan.forecast.models.features import History, build, choose_kinds, feat
 from gangplan.forecast.models.profiles import CORRECTIONS, Correction, late_losses
 from gangplan.forecast.models.survival import Hazard, fit_hazard
 from gangplan.forecast.models.trees import TREES, Trees
-from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
-from gangplan.forecast.series.panel import Panel
-from gangplan.forecast.series.shifts import Shift, anchored, shifts_of
-from gangplan.forecast.series.standing import Standing, standings
+from gangplan.forecast.series import Floats, Ints, Key, Panel, Shift, Standing, anchored, shifts_of, standings, tidy
 from gangplan.types import QUANTILES
 
 ROUNDS = 60

@@ -11,8 +11,7 @@ import numpy as np
 from gangplan.forecast.libraries import importing
 from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
 from gangplan.forecast.models.survival import Hazard, survivors
-from gangplan.forecast.series.arrays import Floats, Ints, tidy
-from gangplan.forecast.series.panel import Panel
+from gangplan.forecast.series import Floats, Ints, Panel, tidy
 from gangplan.types import QUANTILES
 
 WINDOW = 336  # hours whose errors set the spread

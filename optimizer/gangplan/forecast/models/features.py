@@ -16,8 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gangplan.forecast.series.arrays import Floats, Ints
-from gangplan.forecast.series.panel import HOUR, Panel
+from gangplan.forecast.series import HOUR, Floats, Ints, Panel
 
 LAGS = (0, 1, 2, 3, 6, 12, 24, 48, 72, 168)
 MEANS = (3, 6, 12, 24, 72, 168, 336, 672)

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from gangplan.forecast.models.features import WEEK
-from gangplan.forecast.series.arrays import Floats, Ints, tidy
-from gangplan.forecast.series.panel import HOUR, Panel
+from gangplan.forecast.series import HOUR, Floats, Ints, Panel, tidy
 from gangplan.types import QUANTILES
 
 JOB, TARGET = "job", "target"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gangplan.forecast.series.arrays import Floats, Ints
-from gangplan.forecast.series.panel import Panel
+from gangplan.forecast.series import Floats, Ints, Panel
 from gangplan.types import QUANTILES
 
 DAY, WEEK = 24, 168

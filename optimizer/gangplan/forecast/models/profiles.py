@@ -9,7 +9,7 @@ import numpy as np
 
 from gangplan.forecast.models.features import DAY, WEEK, History, back
 from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
-from gangplan.forecast.series.arrays import Floats, Ints
+from gangplan.forecast.series import Floats, Ints
 
 _HALF_LIFE_DAYS = 4.0
 _RECENT = 0.2

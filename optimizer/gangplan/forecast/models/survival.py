@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gangplan.forecast.models.trees import Trees
-from gangplan.forecast.series.arrays import Floats, Ints, Key
-from gangplan.forecast.series.jobs import Jobs
+from gangplan.forecast.series import Floats, Ints, Jobs, Key
 
 ROUNDS = 80
 LEAST_ENDS = 20

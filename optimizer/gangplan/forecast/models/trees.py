@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gangplan.forecast.libraries import importing
-from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series import Floats
 
 if TYPE_CHECKING:
     from lightgbm import Booster

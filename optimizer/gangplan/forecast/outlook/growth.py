@@ -21,8 +21,7 @@ import polars as pl
 from scipy.stats import theilslopes
 
 from gangplan.errors import InputError
-from gangplan.forecast.series.arrays import Floats, Ints
-from gangplan.forecast.series.panel import Panel
+from gangplan.forecast.series import Floats, Ints, Panel
 from gangplan.types import QUANTILES
 
 DAYS = 90

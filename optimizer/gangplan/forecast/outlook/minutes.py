@@ -21,11 +21,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gangplan.errors import InputError
-from gangplan.forecast.models import naive
-from gangplan.forecast.models.features import History
-from gangplan.forecast.models.trees import TREES, Trees
-from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
-from gangplan.forecast.series.panel import Panel
+from gangplan.forecast import models
+from gangplan.forecast.models import TREES, History, Trees
+from gangplan.forecast.series import Floats, Ints, Key, Panel, tidy
 from gangplan.tables import EVENTS, QUANTILE_COLUMNS, empty
 from gangplan.types import QUANTILES, SERIES
 
@@ -108,7 +106,7 @@ class MinuteModel:
 
     def quantiles(self, fine: Fine, ahead: int) -> Floats:
         """Forecast the steps after the last one (series x ahead x levels, sorted, at least 0)."""
-        made = naive.last_value_quantiles(fine.panel, ahead)
+        made = models.last_value_quantiles(fine.panel, ahead)
         learned = _learnable(fine, ahead) if self.trees else np.zeros(0, dtype=np.int64)
         if learned.size:
             rows, step = np.repeat(learned, ahead), np.tile(np.arange(1, ahead + 1), learned.size)

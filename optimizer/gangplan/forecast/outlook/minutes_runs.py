@@ -17,13 +17,12 @@ from mlflow.entities import Metric, Param, Run
 
 from gangplan.clock import parse_utc
 from gangplan.config import Settings
-from gangplan.forecast.evaluation.metrics import quality
-from gangplan.forecast.models import naive
-from gangplan.forecast.models.trees import TREES, Trees
+from gangplan.forecast import models
+from gangplan.forecast.evaluation import quality
+from gangplan.forecast.models import TREES, Trees
 from gangplan.forecast.outlook import minutes
 from gangplan.forecast.outlook.minutes import BASES, Fine, MinuteModel
-from gangplan.forecast.registry.run_record import data_set
-from gangplan.forecast.registry.runs import code_sha256
+from gangplan.forecast.registry import code_sha256, data_set
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import FORECAST, Store, table_sha256
 from gangplan.types import QUANTILES, SERIES, Usage
@@ -133,7 +132,7 @@ def _backtest(fine: Fine, ahead: int, seed: int) -> pl.DataFrame:
         known, came = fine.until(origin), fine.values[:, origin : origin + ahead]
         for who, made in (
             ("gangplan", fitted.quantiles(known, ahead)),
-            ("last value", naive.last_value_quantiles(known.panel, ahead)),
+            ("last value", models.last_value_quantiles(known.panel, ahead)),
         ):
             parts.append(_laid_out(known, who, made, came))
     return pl.concat(parts, how="diagonal")

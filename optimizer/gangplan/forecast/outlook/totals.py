@@ -19,9 +19,8 @@ import polars as pl
 from scipy.special import ndtri
 
 from gangplan.errors import InputError
-from gangplan.forecast.evaluation.backtest import to_table
-from gangplan.forecast.series.arrays import Floats, tidy
-from gangplan.forecast.series.panel import HOUR, Panel, from_usage
+from gangplan.forecast.evaluation import to_table
+from gangplan.forecast.series import HOUR, Floats, Panel, from_usage, tidy
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES, Forecast, Usage
 

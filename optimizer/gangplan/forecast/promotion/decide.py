@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from gangplan.config import Settings
-from gangplan.forecast.evaluation.gate import Verdict
-from gangplan.forecast.registry import audit_log, model_versions
-from gangplan.forecast.registry.audit_log import Change
+from gangplan.forecast import registry
+from gangplan.forecast.evaluation import Verdict
+from gangplan.forecast.registry import Change
 from gangplan.tracking import MODEL, Store
 
 GATE = "gate"
@@ -16,37 +16,37 @@ GATE = "gate"
 
 def after_training(store: Store, version: str, verdict: Verdict, *, settings: Settings, moment: datetime) -> None:
     """Promote, keep waiting or refuse a version, once; a training that is taken up finds it done."""
-    audit_log.finish(store)
-    if any(change.version == version for change in audit_log.history(store)):
+    registry.finish(store)
+    if any(change.version == version for change in registry.history(store)):
         return
-    before = model_versions.alias(store, model_versions.CHAMPION)
+    before = registry.alias(store, registry.CHAMPION)
     tags = dict(store.client.get_model_version(MODEL, version).tags)
     action, why = _outcome(verdict, tags["reason"], settings, first=before is None)
     if not _in_shadow(store):
-        store.client.set_registered_model_alias(MODEL, model_versions.CHALLENGER, version)
+        store.client.set_registered_model_alias(MODEL, registry.CHALLENGER, version)
     change = Change(at=moment, by=GATE, action=action, version=version, why=why, champion_before=before)
-    if action == audit_log.PROMOTED:
-        audit_log.crown(store, change)
+    if action == registry.PROMOTED:
+        registry.crown(store, change)
     else:
-        audit_log.record(store, change)
+        registry.record(store, change)
 
 
 def _outcome(verdict: Verdict, reason: str, settings: Settings, *, first: bool) -> tuple[str, str]:
     """What is done, and why: nothing is promoted past the gate, a shadow or a person that it has to pass."""
     if first:
-        return audit_log.PROMOTED, reason
+        return registry.PROMOTED, reason
     if not verdict.passed:
-        return audit_log.REFUSED, reason
+        return registry.REFUSED, reason
     if settings.shadow_days > 0:
-        return audit_log.WAITING, f"the gate passed; {settings.shadow_days:g} days beside the champion come first"
+        return registry.WAITING, f"the gate passed; {settings.shadow_days:g} days beside the champion come first"
     if settings.promotion == "person":
-        return audit_log.WAITING, "the gate passed; a person decides: `gangplan review approve` or `reject`"
-    return audit_log.PROMOTED, reason
+        return registry.WAITING, "the gate passed; a person decides: `gangplan review approve` or `reject`"
+    return registry.PROMOTED, reason
 
 
 def _in_shadow(store: Store) -> bool:
     """Tell whether the challenger passed the gate and is still in its shadow: then a later one does not take over."""
-    present = model_versions.alias(store, model_versions.CHALLENGER)
+    present = registry.alias(store, registry.CHALLENGER)
     if present is None:
         return False
     tags = dict(store.client.get_model_version(MODEL, present).tags)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gangplan.clock import Clock
 from gangplan.config import Settings
-from gangplan.forecast.evaluation.gate import CHAMPION_TOLERANCE
+from gangplan.forecast import registry
+from gangplan.forecast.evaluation import CHAMPION_TOLERANCE
 from gangplan.forecast.promotion import review, shadow
 from gangplan.forecast.promotion.decide import GATE
-from gangplan.forecast.promotion.shadow import Standing
-from gangplan.forecast.registry import audit_log, model_versions
-from gangplan.forecast.registry.audit_log import Change
+from gangplan.forecast.promotion.shadow import ShadowStanding
+from gangplan.forecast.registry import Change
 from gangplan.tracking import MODEL, Store
 from gangplan.types import Usage
 
@@ -22,9 +22,9 @@ def settle(store: Store, usage: Usage, *, settings: Settings, clock: Clock) -> C
 
     Where a person decides (`promotion`), the gate only ever rejects. Returns the decision, if one was made.
     """
-    by_hand = audit_log.sync(store, clock)
+    by_hand = registry.sync(store, clock)
     shadow.observe(store, usage, settings)
-    version = model_versions.alias(store, model_versions.CHALLENGER)
+    version = registry.alias(store, registry.CHALLENGER)
     found = None if version is None else shadow.standing(store, version, usage)
     if version is None or found is None or found.gap is None or not found.done or not _waits(store, version):
         return by_hand
@@ -32,8 +32,8 @@ def settle(store: Store, usage: Usage, *, settings: Settings, clock: Clock) -> C
         return review.reject(store, version, by=GATE, why=f"in the shadow: {found.words}", clock=clock).changes[-1]
     if settings.promotion == "person":
         return by_hand
-    audit_log.crown(store, _promotion(store, version, found, clock))
-    return audit_log.history(store)[-1]
+    registry.crown(store, _promotion(store, version, found, clock))
+    return registry.history(store)[-1]
 
 
 def open_questions(store: Store) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def open_questions(store: Store) -> tuple[str, ...]:
 
     That is the challenger, if it passed the gate, its days in the shadow are over and nobody has decided on it.
     """
-    version = model_versions.alias(store, model_versions.CHALLENGER)
+    version = registry.alias(store, registry.CHALLENGER)
     if version is None or not _waits(store, version):
         return ()
     found = shadow.standing(store, version)
@@ -55,11 +55,11 @@ def open_questions(store: Store) -> tuple[str, ...]:
 def _waits(store: Store, version: str) -> bool:
     """Tell whether a version passed the gate and nothing was decided since."""
     last = review.show_version(store, version)
-    return last.gate == "passed" and bool(last.changes) and last.changes[-1].action == audit_log.WAITING
+    return last.gate == "passed" and bool(last.changes) and last.changes[-1].action == registry.WAITING
 
 
-def _promotion(store: Store, version: str, found: Standing, clock: Clock) -> Change:
+def _promotion(store: Store, version: str, found: ShadowStanding, clock: Clock) -> Change:
     """Say why a version leaves its shadow as champion."""
-    before = model_versions.alias(store, model_versions.CHAMPION)
+    before = registry.alias(store, registry.CHAMPION)
     why = f"in the shadow: {found.words}"
-    return Change(at=clock(), by=GATE, action=audit_log.PROMOTED, version=version, why=why, champion_before=before)
+    return Change(at=clock(), by=GATE, action=registry.PROMOTED, version=version, why=why, champion_before=before)

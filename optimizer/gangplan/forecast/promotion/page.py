@@ -17,12 +17,10 @@ from mlflow.exceptions import MlflowException
 
 from gangplan.config import write_atomic
 from gangplan.errors import NotFoundError
-from gangplan.forecast.evaluation import words
-from gangplan.forecast.evaluation.compare import TIERS, Gap, gap, gaps, side_by_side
-from gangplan.forecast.evaluation.metrics import quality
-from gangplan.forecast.evaluation.plots import PICTURES
+from gangplan.forecast import evaluation
+from gangplan.forecast.evaluation import PICTURES, TIERS, Gap, gap, gaps, quality, side_by_side
 from gangplan.forecast.promotion import review, shadow
-from gangplan.pages.environment import templates
+from gangplan.pages import templates
 from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES
 
@@ -75,7 +73,7 @@ def render(store: Store, version: str) -> str:
         found=found,
         main=main,
         naive=naive,
-        words=words,
+        words=evaluation,
         checks=json.loads(_text(store, found.run_id, "gate.json")),
         errors=errors(table),
         shadow=shadow.standing(store, found.version),
@@ -91,7 +89,7 @@ def headline(store: Store, version: str) -> str:
     """Return the page's first words: how the version did beside the champion, or else beside seasonal naive."""
     found = review.show_version(store, version)
     facts = _facts(store, found, store.read_table(found.run_id, "backtest"))
-    return words.headline(facts[0].whole, facts[0].rival)
+    return evaluation.gap_headline(facts[0].whole, facts[0].rival)
 
 
 def _facts(store: Store, found: review.ModelVersion, table: pl.DataFrame) -> tuple[Facts, Facts]:

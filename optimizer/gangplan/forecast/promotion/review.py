@@ -9,10 +9,9 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 from gangplan.clock import Clock
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
+from gangplan.forecast import registry
 from gangplan.forecast.promotion import shadow
-from gangplan.forecast.registry import audit_log, model_versions
-from gangplan.forecast.registry.audit_log import APPROVED, CROWNING, FORCED, REJECTED, ROLLED_BACK, Change
-from gangplan.forecast.registry.model_versions import CHALLENGER, CHAMPION
+from gangplan.forecast.registry import APPROVED, CHALLENGER, CHAMPION, CROWNING, FORCED, REJECTED, ROLLED_BACK, Change
 from gangplan.tracking import MODEL, Store
 
 
@@ -37,8 +36,8 @@ class ModelVersion:
 
 def list_versions(store: Store) -> tuple[ModelVersion, ...]:
     """Return all versions, the newest first."""
-    aliases, changes = _aliases(store), audit_log.history(store)
-    return tuple(_read(version, aliases, changes) for version in model_versions.versions(store))
+    aliases, changes = _aliases(store), registry.history(store)
+    return tuple(_read(version, aliases, changes) for version in registry.versions(store))
 
 
 def show_version(store: Store, version: str) -> ModelVersion:
@@ -58,7 +57,7 @@ def show_version(store: Store, version: str) -> ModelVersion:
 
 def challenger(store: Store) -> str:
     """Return the challenger's version, or say what makes one."""
-    version = model_versions.alias(store, CHALLENGER)
+    version = registry.alias(store, CHALLENGER)
     if version is None:
         raise NotFoundError(f"{MODEL}: no challenger in the registry: train one with `gangplan train`")
     return version
@@ -67,7 +66,7 @@ def challenger(store: Store) -> str:
 def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, force: bool = False) -> ModelVersion:
     """Make a version the champion. What the gate refused or a reviewer rejected needs `force`."""
     _require_words(by, why)
-    audit_log.sync(store, clock)
+    registry.sync(store, clock)
     found = show_version(store, version)
     if CHAMPION in found.aliases:
         raise Refusal(f"version {version} is the champion already")
@@ -78,21 +77,21 @@ def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, forc
     if not force:
         _require_shadow(store, found.version)
     action = FORCED if force else APPROVED
-    audit_log.crown(store, _change(store, action, found.version, by, why, clock))
+    registry.crown(store, _change(store, action, found.version, by, why, clock))
     return show_version(store, version)
 
 
 def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> ModelVersion:
     """Refuse a version, with the reason; the champion cannot be rejected, only rolled back."""
     _require_words(by, why)
-    audit_log.sync(store, clock)
+    registry.sync(store, clock)
     found = show_version(store, version)
     if CHAMPION in found.aliases:
         raise Refusal(f"version {version} is the champion: use `gangplan review rollback`, then reject it")
     change = _change(store, REJECTED, found.version, by, why, clock)
     for name, value in (("by", by), ("at", change.at.isoformat()), ("why", why)):
         store.client.set_model_version_tag(MODEL, found.version, f"rejected_{name}", value)
-    audit_log.record(store, change)
+    registry.record(store, change)
     if CHALLENGER in found.aliases:
         store.client.delete_registered_model_alias(MODEL, CHALLENGER)
     return show_version(store, version)
@@ -107,12 +106,12 @@ def rollback(store: Store, version: str | None = None, *, by: str, why: str, clo
         When there was no champion before this one, or no such version.
     """
     _require_words(by, why)
-    audit_log.sync(store, clock)
-    present = str(model_versions.champion(store).version)
+    registry.sync(store, clock)
+    present = str(registry.champion(store).version)
     target = show_version(store, _before(store, present) if version is None else version)
     if target.version == present:
         raise Refusal(f"version {present} is the champion already")
-    audit_log.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
+    registry.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
     return show_version(store, target.version)
 
 
@@ -127,7 +126,7 @@ def _require_shadow(store: Store, version: str) -> None:
 def _before(store: Store, present: str) -> str:
     """The champion before the present one: promotions pile up, and a rollback takes from the pile."""
     pile: list[str] = []
-    for change in audit_log.history(store):
+    for change in registry.history(store):
         if change.action == ROLLED_BACK and change.version in pile:
             del pile[len(pile) - pile[::-1].index(change.version) :]
         elif change.action in CROWNING:
@@ -141,7 +140,7 @@ def _before(store: Store, present: str) -> str:
 
 def _change(store: Store, action: str, version: str, by: str, why: str, clock: Clock) -> Change:
     """Say who decides what now."""
-    before = model_versions.alias(store, CHAMPION)
+    before = registry.alias(store, CHAMPION)
     return Change(at=clock(), by=by, action=action, version=version, why=why, champion_before=before)
 
 
@@ -154,7 +153,7 @@ def _require_words(by: str, why: str) -> None:
 
 def _aliases(store: Store) -> dict[str, tuple[str, ...]]:
     """Which aliases each version has."""
-    found = {name: model_versions.alias(store, name) for name in (CHAMPION, CHALLENGER)}
+    found = {name: registry.alias(store, name) for name in (CHAMPION, CHALLENGER)}
     return {version: tuple(name for name in found if found[name] == version) for version in found.values() if version}
 
 

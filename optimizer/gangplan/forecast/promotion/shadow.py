@@ -14,11 +14,9 @@ import polars as pl
 from mlflow.entities import Run
 
 from gangplan.config import Settings
-from gangplan.forecast.evaluation.backtest import to_table
-from gangplan.forecast.evaluation.compare import Gap, gap, side_by_side
-from gangplan.forecast.evaluation.words import headline
-from gangplan.forecast.registry import model_versions
-from gangplan.forecast.series.panel import from_usage
+from gangplan.forecast import registry
+from gangplan.forecast.evaluation import Gap, gap, gap_headline, side_by_side, to_table
+from gangplan.forecast.series import from_usage
 from gangplan.tables import DEMAND, QUANTILE_TABLE, conform, empty
 from gangplan.tracking import FORECAST, MODEL, TELEMETRY, Store
 from gangplan.types import SERIES, Usage
@@ -31,7 +29,7 @@ MOST_RUNS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ShadowStanding:
     """How far a challenger is through its shadow, and how it does there; `gap` is none before anything came."""
 
     days: float
@@ -51,7 +49,7 @@ class Standing:
         said = f"{self.forecasts} forecasts beside the champion, version {self.champion}. "
         if self.gap is None:
             return said + "No hour of them has come yet."
-        return said + headline(self.gap, "the champion")
+        return said + gap_headline(self.gap, "the champion")
 
 
 def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
@@ -59,9 +57,7 @@ def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
 
     Asked twice within `EVERY` hours it does nothing: so it can be asked after every import.
     """
-    version, champion = (
-        model_versions.alias(store, name) for name in (model_versions.CHALLENGER, model_versions.CHAMPION)
-    )
+    version, champion = (registry.alias(store, name) for name in (registry.CHALLENGER, registry.CHAMPION))
     if version is None or champion is None or version == champion or _needed(store, version) <= 0:
         return None
     panel = from_usage(usage)
@@ -71,12 +67,12 @@ def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
     tags = {"kind": KIND, "version": version, "champion": champion, "issued_at": panel.end.isoformat()}
     with store.run(FORECAST, f"shadow {version}", {**tags, "sha256.usage": usage.sha256}) as run_id:
         for name, asked in (("challenger", version), ("champion", champion)):
-            made, _ = model_versions.load(store, asked).steering.quantiles(panel, settings.horizon_hours)
+            made, _ = registry.load(store, asked).steering.quantiles(panel, settings.horizon_hours)
             store.log_table(run_id, name, to_table(panel, made))
     return run_id
 
 
-def standing(store: Store, version: str, usage: Usage | None = None) -> Standing | None:
+def standing(store: Store, version: str, usage: Usage | None = None) -> ShadowStanding | None:
     """Say how a version stands in its shadow; none where it has none to stand in.
 
     Forecasts beside the present champion count; those beside an earlier one do not. Without telemetry given, the newest
@@ -85,16 +81,16 @@ def standing(store: Store, version: str, usage: Usage | None = None) -> Standing
     needed = _needed(store, version)
     if needed <= 0:
         return None
-    champion = model_versions.alias(store, model_versions.CHAMPION) or "none"
+    champion = registry.alias(store, registry.CHAMPION) or "none"
     runs = [run for run in _runs(store, version) if run.data.tags["champion"] == champion]
     demand = _came(store) if usage is None else usage.demand
     newest = demand["hour"].max()
     if not runs or not isinstance(newest, datetime):
-        return Standing(days=0.0, needed=needed, forecasts=0, champion=champion, gap=None)
+        return ShadowStanding(days=0.0, needed=needed, forecasts=0, champion=champion, gap=None)
     days = max(0.0, (newest + timedelta(hours=1) - _issued(runs[-1])) / timedelta(days=1))
     rows = pl.concat([_pair(store, run, demand) for run in runs])
     found = gap("in the shadow", rows, float(rows["gpus"].sum())) if rows.height else None
-    return Standing(days=days, needed=needed, forecasts=len(runs), champion=champion, gap=found)
+    return ShadowStanding(days=days, needed=needed, forecasts=len(runs), champion=champion, gap=found)
 
 
 def _needed(store: Store, version: str) -> float:

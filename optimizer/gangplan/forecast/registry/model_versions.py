@@ -23,7 +23,7 @@ import gangplan
 from gangplan.errors import NotFoundError
 from gangplan.forecast import served
 from gangplan.forecast.libraries import uncollected
-from gangplan.forecast.models.bundle import Bundle, write_bundle
+from gangplan.forecast.models import Bundle, write_bundle
 from gangplan.forecast.quiet import quiet_mlflow
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example
 from gangplan.tracking import MODEL, Store

@@ -15,11 +15,9 @@ from mlflow.utils.git_utils import get_git_commit
 import gangplan
 from gangplan import __version__
 from gangplan.config import Settings
-from gangplan.forecast.evaluation import plots, trial
-from gangplan.forecast.evaluation.gate import Verdict
-from gangplan.forecast.models import demand
-from gangplan.forecast.models.bundle import bundle_sha256
-from gangplan.forecast.models.trees import TREES
+from gangplan.forecast import evaluation, models
+from gangplan.forecast.evaluation import Verdict
+from gangplan.forecast.models import TREES, bundle_sha256
 from gangplan.forecast.registry.runs import code_sha256
 from gangplan.tracking import Store, table_sha256
 from gangplan.types import Usage
@@ -30,7 +28,7 @@ def log(
     run_id: str,
     *,
     usage: Usage,
-    found: trial.Trial,
+    found: evaluation.Trial,
     champion: pl.DataFrame | None,
     verdict: Verdict,
     settings: Settings,
@@ -46,17 +44,17 @@ def log(
     store.client.log_text(run_id, "\n".join((verdict.reason, *found.notes)) + "\n", "notes.txt")
     store.client.log_text(run_id, json.dumps([asdict(check) for check in verdict.checks], indent=2), "gate.json")
     with tempfile.TemporaryDirectory() as folder:
-        plots.draw(Path(folder), found.table, found.bundle.steering)
+        evaluation.draw(Path(folder), found.table, found.bundle.steering)
         store.client.log_artifacts(run_id, folder, "plots")
 
 
-def _metrics(found: trial.Trial, stamp: int) -> list[Metric]:
+def _metrics(found: evaluation.Trial, stamp: int) -> list[Metric]:
     """The figures, and those by day ahead with the day's last hour as their step.
 
     All of the moment that the run began: logged again, by a training that was killed, they are the same points.
     """
-    pooled = [Metric(name, value, stamp, 0) for name, value in trial.figures(found).items()]
-    return pooled + [Metric(name, value, stamp, hour) for name, hour, value in trial.by_day(found)]
+    pooled = [Metric(name, value, stamp, 0) for name, value in evaluation.figures(found).items()]
+    return pooled + [Metric(name, value, stamp, hour) for name, hour, value in evaluation.by_day(found)]
 
 
 def _data_sets(usage: Usage) -> list[DatasetInput]:
@@ -82,7 +80,7 @@ def data_set(usage: Usage, name: str, table: pl.DataFrame, sha256: str) -> Datas
     return DatasetInput(data_set, [InputTag("mlflow.data.context", "training"), InputTag("sha256", sha256)])
 
 
-def _code(found: trial.Trial) -> list[RunTag]:
+def _code(found: evaluation.Trial) -> list[RunTag]:
     """What ran, and the content of what came of it: the same of both in two trainings is the same model."""
     tags = {"sha256.code": code_sha256(), "sha256.fits": bundle_sha256(found.bundle), "gangplan.version": __version__}
     commit = get_git_commit(str(Path(gangplan.__file__).parent))  # none outside a checkout
@@ -91,7 +89,7 @@ def _code(found: trial.Trial) -> list[RunTag]:
     )
 
 
-def _parameters(found: trial.Trial, settings: Settings) -> list[Param]:
+def _parameters(found: evaluation.Trial, settings: Settings) -> list[Param]:
     """What the training was made with."""
     named = {
         "seed": settings.seed,
@@ -102,7 +100,7 @@ def _parameters(found: trial.Trial, settings: Settings) -> list[Param]:
         "hours": found.panel.hours,
         "rows": found.bundle.steering.rows,
         "event_kinds": ",".join(found.bundle.steering.kinds) or "none",
-        "rounds": demand.ROUNDS,
+        "rounds": models.ROUNDS,
         "gangplan": __version__,
         **{name: value for name, value in TREES.items() if name != "verbosity"},
     }

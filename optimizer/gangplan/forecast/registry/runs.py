@@ -25,8 +25,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 import gangplan
 from gangplan import __version__
 from gangplan.config import Settings
-from gangplan.forecast.models.bundle import read_model, write_model
-from gangplan.forecast.models.demand import DemandModel
+from gangplan.forecast.models import DemandModel, read_model, write_model
 from gangplan.tracking import FORECAST, Store
 from gangplan.types import Usage
 

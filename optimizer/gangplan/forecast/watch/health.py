@@ -24,14 +24,10 @@ import polars as pl
 from scipy.stats import permutation_test, wasserstein_distance
 
 from gangplan.config import Settings
-from gangplan.forecast.evaluation import backtest
-from gangplan.forecast.evaluation.metrics import Quality, pinball, quality
-from gangplan.forecast.models.demand import DemandModel, levels
-from gangplan.forecast.models.features import History, build, feature_names
-from gangplan.forecast.registry import audit_log, model_versions
-from gangplan.forecast.series.arrays import Floats, Ints, Key
-from gangplan.forecast.series.cleaning import cleaned
-from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast import evaluation, registry
+from gangplan.forecast.evaluation import Quality, pinball, quality
+from gangplan.forecast.models import DemandModel, History, build, feature_names, levels
+from gangplan.forecast.series import Floats, Ints, Key, Panel, cleaned, from_usage
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES, Usage
@@ -55,16 +51,13 @@ Line: TypeAlias = tuple[tuple[str, DemandModel], ...]
 """Champions with their versions, the oldest first."""
 
 
-class Verdict(StrEnum):
+class DriftVerdict(StrEnum):
     """What to do."""
 
     FINE = "fine"
     RETRAIN = "retrain"
     INPUTS = "inputs changed"
     YOUNG = "too young to judge"
-
-
-DriftVerdict = Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +93,7 @@ class Health:
     version : the champion. promised_by : the version whose back-test is held against the days.
     """
 
-    verdict: Verdict
+    verdict: DriftVerdict
     reason: str
     days: int
     version: str
@@ -117,7 +110,7 @@ def watch_drift(usage: Usage, store: Store, *, settings: Settings, days: int = D
     NotFoundError
         When there is no champion.
     """
-    version = str(model_versions.champion(store).version)
+    version = str(registry.champion(store).version)
     panel = cleaned(from_usage(usage))
     line = _line(store, version, panel.end - timedelta(days=days))
     first = store.client.get_model_version(MODEL, line[0][0])
@@ -132,9 +125,9 @@ def judge(panel: Panel, line: Line, promised: pl.DataFrame, *, version: str, day
     told = partial(Health, days=len(origins), version=version, promised_by=line[0][0])
     if len(origins) < LEAST_DAYS:
         word = f"{len(origins)} whole days since the first champion was fitted, {LEAST_DAYS} are needed"
-        return told(verdict=Verdict.YOUNG, reason=word, series=(), changed=changed)
+        return told(verdict=DriftVerdict.YOUNG, reason=word, series=(), changed=changed)
     table = _forecast_days(panel, line, origins)
-    before = promised.filter(backtest.steps(promised) <= DAY)
+    before = promised.filter(evaluation.steps(promised) <= DAY)
     series = tuple(_compare(table, before, panel.keys, seed))
     changed += tuple(_moved(panel, line[-1][1], origins))
     verdict, reason = _verdict(series, changed)
@@ -143,10 +136,10 @@ def judge(panel: Panel, line: Line, promised: pl.DataFrame, *, version: str, day
 
 def _line(store: Store, champion: str, since: datetime) -> Line:
     """Load the champions, the oldest first, back to the one that was fitted by `since`."""
-    versions = audit_log.reign(audit_log.history(store))
+    versions = registry.reign(registry.history(store))
     found: list[tuple[str, DemandModel]] = []
     for version in reversed([*(one for one in versions if one != champion), champion]):
-        fitted = model_versions.load(store, version).steering
+        fitted = registry.load(store, version).steering
         found.append((version, fitted))
         if not fitted.fitted_until or datetime.fromisoformat(fitted.fitted_until) <= since:
             break
@@ -160,7 +153,7 @@ def _forecast_days(panel: Panel, line: Line, origins: tuple[int, ...]) -> pl.Dat
         later = [_hour(panel, one) for _, one in line[place + 1 :]]
         mine = tuple(one for one in origins if _hour(panel, fitted) <= one < min(later, default=panel.hours))
         if mine:
-            parts.append(backtest.run(fitted, panel, backtest.Window(origins=mine, horizon=DAY)))
+            parts.append(evaluation.run_backtest(fitted, panel, evaluation.Window(origins=mine, horizon=DAY)))
     return pl.concat(parts).sort("origin", maintain_order=True)
 
 
@@ -171,20 +164,23 @@ def _hour(panel: Panel, fitted: DemandModel) -> int:
     return int((datetime.fromisoformat(fitted.fitted_until) - panel.start).total_seconds() // 3600)
 
 
-def _verdict(series: tuple[SeriesHealth, ...], changed: tuple[Changed, ...]) -> tuple[Verdict, str]:
+def _verdict(series: tuple[SeriesHealth, ...], changed: tuple[Changed, ...]) -> tuple[DriftVerdict, str]:
     """Decide: what is lost decides whether to act; what changed says on what."""
     worse = sorted((one for one in series if one.worse), key=lambda one: -one.wql / one.promised_wql)
     if not worse:
-        return Verdict.FINE, "no series lost clearly more than its back-test promised"
+        return DriftVerdict.FINE, "no series lost clearly more than its back-test promised"
     named = ", ".join(
         f"{' / '.join(one.key)} (WQL {one.wql:.1f}, promised {one.promised_wql:.1f})" for one in worse[:3]
     )
     causes = [one for one in changed if one.key in {each.key for each in worse}]
     if not causes:
-        return Verdict.RETRAIN, f"{named}: the inputs look as ever, what follows from them differs: `gangplan train`"
+        return (
+            DriftVerdict.RETRAIN,
+            f"{named}: the inputs look as ever, what follows from them differs: `gangplan train`",
+        )
     cause = max(causes, key=lambda one: one.distance)
     words = f"{cause.feature} of {' / '.join(cause.key)} lies {cause.distance:.1f} times as far off as ever before"
-    return Verdict.INPUTS, f"{named}: {words}: look at its telemetry, then `gangplan train`"
+    return DriftVerdict.INPUTS, f"{named}: {words}: look at its telemetry, then `gangplan train`"
 
 
 def _origins(panel: Panel, fitted: DemandModel, days: int) -> tuple[int, ...]:

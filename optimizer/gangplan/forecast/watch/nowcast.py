@@ -15,9 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gangplan.forecast.models.features import DAY, WEEK, History
-from gangplan.forecast.series.arrays import Floats, Ints, Key, tidy
-from gangplan.forecast.series.panel import HOUR, Panel, from_usage
+from gangplan.forecast.models import DAY, WEEK, History
+from gangplan.forecast.series import HOUR, Floats, Ints, Key, Panel, from_usage, tidy
 from gangplan.forecast.watch.spikes import Watch, watch
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES, Forecast, Usage

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.models.features import History
-from gangplan.forecast.series.arrays import Floats
-from gangplan.forecast.series.panel import Panel
+from gangplan.forecast.models import History
+from gangplan.forecast.series import Floats, Panel
 
 FALSE_HOURS_PER_WEEK = 0.5
 """Hours a week, of a series without any spike, that alarm on either side."""

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gangplan.plan.answer.solution import TOLERANCE, Solution
-from gangplan.plan.problem.policy import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR
+from gangplan.plan.problem import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR
 from gangplan.tables import PLAN_LIMITS, conform, empty
 
 NEARLY = 0.995

@@ -17,9 +17,7 @@ import numpy as np
 
 from gangplan.plan.answer.limits import NEARLY, Binding
 from gangplan.plan.answer.solution import Solution
-from gangplan.plan.solver.decomposition import Point
-from gangplan.plan.solver.highs import Answer, Array, Engine, Ints, StandardForm
-from gangplan.plan.solver.search import Search
+from gangplan.plan.solver import Answer, Array, Engine, Ints, Point, Search, StandardForm
 
 WHOLE_COLUMNS = 60_000
 """Up to so many columns the relaxed problem is solved again as one linear program."""

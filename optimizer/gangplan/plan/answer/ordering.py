@@ -54,7 +54,7 @@ def order(pool: Pool, nodes: int, serve_at: datetime) -> Order:
     return Order(pool=pool.name, nodes=nodes, order_at=at, serve_at=serve_at, half_by=half)
 
 
-def words(one: Order) -> str:
+def order_text(one: Order) -> str:
     """Say an order as people do."""
     nodes = "1 node" if abs(one.nodes) == 1 else f"{abs(one.nodes)} nodes"
     if one.nodes < 0:

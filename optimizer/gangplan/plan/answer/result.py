@@ -15,9 +15,7 @@ from gangplan.config import Settings
 from gangplan.plan.answer.limits import Binding, to_table
 from gangplan.plan.answer.solution import TOLERANCE, Solution
 from gangplan.plan.answer.words import in_words
-from gangplan.plan.problem.forecast_table import Array
-from gangplan.plan.problem.policy import PlanPolicy
-from gangplan.plan.problem.policy_file import policy_body
+from gangplan.plan.problem import Array, PlanPolicy, policy_body
 from gangplan.tables import PLAN_COST, PLAN_NODES, PLAN_SHORTAGE, conform
 from gangplan.tracking import table_sha256
 from gangplan.types import SERIES, Forecast, Plan, PlanId

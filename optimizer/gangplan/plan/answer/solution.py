@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # who reads plans needs no solver
-    from gangplan.plan.problem.problem import Problem
-    from gangplan.plan.solver.decomposition import Decomposition
-    from gangplan.plan.solver.highs import Array
-    from gangplan.plan.solver.search import Found
+    from gangplan.plan.problem import Problem
+    from gangplan.plan.solver import Array, Decomposition, Found
 
 TOLERANCE = 0.01
 """GPUs below which a shortage is the solver's arithmetic."""

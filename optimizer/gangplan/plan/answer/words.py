@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from gangplan.plan.answer.limits import NEARLY, Binding
-from gangplan.plan.answer.ordering import order
-from gangplan.plan.answer.ordering import words as order_words
+from gangplan.plan.answer.ordering import order, order_text
 from gangplan.plan.answer.solution import TOLERANCE, Solution
 from gangplan.types import SERIES, Plan, Pool, WorkloadClass
 
@@ -106,7 +105,7 @@ def _orders(solution: Solution) -> list[str]:
     ]
     ranked = sorted(found, key=lambda one: (one.order_at, one.pool))
     more = [f"{len(ranked) - _MOST_ORDERS} more starts: `gangplan plan orders`."] if len(ranked) > _MOST_ORDERS else []
-    return [*(order_words(one) for one in ranked[:_MOST_ORDERS]), *more]
+    return [*(order_text(one) for one in ranked[:_MOST_ORDERS]), *more]
 
 
 def _egress(solution: Solution) -> list[str]:

@@ -1,1 +1,5 @@
 """The stochastic program, stated in Pyomo."""
+
+from gangplan.extras import lazy_face
+
+__getattr__, __dir__ = lazy_face(__name__, __file__)

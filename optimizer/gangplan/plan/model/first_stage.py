@@ -12,8 +12,7 @@ from typing import Any
 
 import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan.problem.policy import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR
-from gangplan.plan.problem.problem import Array, Problem
+from gangplan.plan.problem import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR, Array, Problem
 
 Model = Any  # Pyomo gives models their attributes at run time
 

@@ -18,8 +18,7 @@ from pyomo.common.gc_manager import PauseGC  # pyright: ignore[reportMissingType
 
 from gangplan.plan.model import first_stage, recourse
 from gangplan.plan.model.first_stage import Model
-from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT
-from gangplan.plan.problem.problem import Problem
+from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Problem
 
 
 def build(problem: Problem) -> Model:

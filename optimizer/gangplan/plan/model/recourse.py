@@ -13,7 +13,7 @@ from typing import Any
 
 import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan.problem.problem import Problem
+from gangplan.plan.problem import Problem
 
 Model = Any  # Pyomo gives models their attributes at run time
 

@@ -15,7 +15,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from gangplan.errors import InputError
-from gangplan.plan.problem.forecast_table import Array, Series
+from gangplan.plan.problem import Array, Series
 
 WEEK = 168
 KEPT_WEEKS = 12

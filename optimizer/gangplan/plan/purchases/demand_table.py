@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.plan.problem.forecast_table import Array, Series
+from gangplan.plan.problem import Array, Series
 from gangplan.plan.purchases.demand import WEEK, LongDemand, add_months
 from gangplan.types import SERIES
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan.model.program import Model, define_risk, risk_cost
+from gangplan.plan.model import Model, define_risk, risk_cost
 from gangplan.plan.purchases.problem import HorizonProblem
 
 

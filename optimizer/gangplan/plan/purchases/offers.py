@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gangplan.plan.problem.catalogue import Catalogue, read_catalogue
+from gangplan.plan.problem import Catalogue, read_catalogue
 from gangplan.types import Fleet, Pool, PoolKind, Term
 
 YEAR = 12  # months: the term of a committed pool that names none

@@ -11,10 +11,7 @@ import numpy as np
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.problem.forecast_table import Array
-from gangplan.plan.problem.periods import Blocks, Periods
-from gangplan.plan.problem.policy import PlanPolicy
-from gangplan.plan.problem.problem import Counts, Problem, workload_of
+from gangplan.plan.problem import Array, Blocks, Counts, Periods, PlanPolicy, Problem, workload_of
 from gangplan.plan.purchases.demand import WEEK, LongDemand
 from gangplan.types import Fleet, PoolKind, Term
 

@@ -14,12 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from gangplan.plan.problem.policy import RISK_TAIL
-from gangplan.plan.problem.problem import Counts
+from gangplan.plan.problem import RISK_TAIL, Counts
 from gangplan.plan.purchases.model import build
 from gangplan.plan.purchases.problem import HorizonProblem
-from gangplan.plan.solver.highs import Array, Engine, compile_model
-from gangplan.plan.solver.paths import Paths, Priced, risk
+from gangplan.plan.solver import Array, Engine, Paths, Priced, compile_model, risk
 from gangplan.progress import Progress, no_progress
 
 TOWARDS_MASTER = 0.5

@@ -10,12 +10,12 @@ from math import ceil
 import numpy as np
 import polars as pl
 
-from gangplan.plan.problem.problem import Counts
+from gangplan.plan.problem import Counts
 from gangplan.plan.purchases.demand import add_months
 from gangplan.plan.purchases.problem import HorizonProblem
 from gangplan.plan.purchases.search import HorizonSearch, Outcome
 from gangplan.plan.purchases.words import in_words
-from gangplan.plan.solver.highs import Array
+from gangplan.plan.solver import Array
 from gangplan.progress import Progress, no_progress
 from gangplan.types import Commitments, Earning, PoolFull, PoolKind, Purchase, Way
 

@@ -1,1 +1,5 @@
 """Questions to a plan: what if, and instead of what."""
+
+from gangplan.extras import lazy_face
+
+__getattr__, __dir__ = lazy_face(__name__, __file__)

@@ -12,12 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gangplan.plan.problem.problem import Counts, Problem
-from gangplan.plan.problem.startup import arrivals
-from gangplan.plan.solver.highs import Array
-from gangplan.plan.solver.paths import Paths, Priced
-from gangplan.plan.solver.rounding import mend
-from gangplan.plan.solver.search import Search
+from gangplan.plan.problem import Counts, Problem, arrivals
+from gangplan.plan.solver import Array, Paths, Priced, Search, mend
 from gangplan.progress import Progress, no_progress
 from gangplan.types import WorkloadClass
 

@@ -17,13 +17,20 @@ import polars as pl
 from pyomo.common.gc_manager import PauseGC  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.errors import InputError
-from gangplan.plan.problem.problem import Counts, Problem
-from gangplan.plan.solver.decomposition import TOWARDS_MASTER, Decomposition, Point
-from gangplan.plan.solver.highs import Array
-from gangplan.plan.solver.paths import Cut
-from gangplan.plan.solver.rounding import afford, mend, round_at
-from gangplan.plan.solver.search import Found, Search
-from gangplan.plan.solver.warm_start import near_cuts
+from gangplan.plan.problem import Counts, Problem
+from gangplan.plan.solver import (
+    TOWARDS_MASTER,
+    Array,
+    Cut,
+    Decomposition,
+    Found,
+    Point,
+    Search,
+    afford,
+    mend,
+    near_cuts,
+    round_at,
+)
 from gangplan.types import Fleet
 
 POOL_FIELDS = {"max": "max_nodes", "min": "min_nodes", "price": "price_per_node_hour", "lead": "lead_time_hours"}

@@ -14,8 +14,8 @@ from time import perf_counter
 import numpy as np
 from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
-from gangplan.plan.model.program import build_master
-from gangplan.plan.problem.problem import Counts, Problem
+from gangplan.plan.model import build_master
+from gangplan.plan.problem import Counts, Problem
 from gangplan.plan.solver.highs import Array, Engine, compile_model
 from gangplan.plan.solver.paths import Cut, Paths, Priced, risk
 from gangplan.plan.solver.whole_program import Whole

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gangplan.plan.model.program import build_recourse
-from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT
-from gangplan.plan.problem.problem import Problem
+from gangplan.plan.model import build_recourse
+from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Problem
 from gangplan.plan.solver.highs import Array, Engine, Ints, StandardForm, compile_model
 
 

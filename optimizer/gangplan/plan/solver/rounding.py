@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gangplan.plan.problem.problem import Counts, Problem
+from gangplan.plan.problem import Counts, Problem
 from gangplan.plan.solver.highs import Array
 
 THRESHOLDS = (0.02, 0.15, 0.3, 0.5, 0.7)

@@ -15,7 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
-from gangplan.plan.problem.problem import Counts, Problem
+from gangplan.plan.problem import Counts, Problem
 from gangplan.plan.solver.decomposition import Decomposition, Point
 from gangplan.plan.solver.highs import Array, Engine
 from gangplan.plan.solver.paths import Cut

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gangplan.plan.model.program import build
-from gangplan.plan.problem.problem import Problem
+from gangplan.plan.model import build
+from gangplan.plan.problem import Problem
 from gangplan.plan.solver.highs import Answer, Array, Engine, Ints, compile_model
 from gangplan.plan.solver.paths import Cut, Paths
 

@@ -14,9 +14,8 @@ from gangplan.errors import InputError
 from gangplan.reserve.admission.entry import Entry, Leave, Plan, Rank
 from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.moments import span_us, to_us
-from gangplan.reserve.policy.quota import Quotas
-from gangplan.reserve.policy.rules import Policy
-from gangplan.reserve.space.board import Board, Shape, Slots, Steps, ever_fits
+from gangplan.reserve.policy import Policy, Quotas
+from gangplan.reserve.space import Board, Shape, Slots, Steps, ever_fits
 from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
 
 FIRST = -(2**60)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
-from gangplan.reserve.space.board import Shape, Slots
+from gangplan.reserve.space import Shape, Slots
 from gangplan.types import (
     GangRequest,
     Level,

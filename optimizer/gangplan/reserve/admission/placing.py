@@ -5,7 +5,7 @@ from __future__ import annotations
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, Plan
 from gangplan.reserve.moments import FOREVER, SECOND
-from gangplan.reserve.space.board import Board, Slots
+from gangplan.reserve.space import Board, Slots
 
 LATE_US = 5 * SECOND
 """A tick may come so much later than a promised start; the promise then still ends when it was to end."""

@@ -11,10 +11,10 @@ import math
 
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, Plan
-from gangplan.reserve.admission.victims.search import Candidate, Choice, choose
+from gangplan.reserve.admission.victims import Candidate, Choice, choose
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.moments import FOREVER, SECOND, span_us
-from gangplan.reserve.space.board import Board
+from gangplan.reserve.space import Board
 from gangplan.types import ReservationId, ReservationState
 
 HELPED = 4

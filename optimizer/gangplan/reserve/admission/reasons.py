@@ -8,7 +8,7 @@ from datetime import datetime
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
 from gangplan.reserve.moments import from_us
-from gangplan.reserve.space.board import Board, Shape
+from gangplan.reserve.space import Board, Shape
 from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationState
 
 _SHOWN = 3

@@ -7,10 +7,7 @@ from datetime import timedelta
 
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import codec
-from gangplan.reserve.admission.book import Book, Document
-from gangplan.reserve.admission.entry import Entry
-from gangplan.reserve.admission.scheduler import admit, expire
-from gangplan.reserve.admission.stranding import check_kept
+from gangplan.reserve.admission import Book, Document, Entry, admit, check_kept, expire
 from gangplan.reserve.commands import gang, operator
 from gangplan.reserve.commands.gang import Answer, Command, Lookup
 from gangplan.types import NodeState, ReservationId, Token

@@ -11,8 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from gangplan.errors import GangplanError, InputError, KeyConflictError, NotFoundError, StaleTokenError
-from gangplan.reserve.admission.book import Book
-from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission import Book, Entry
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.types import (

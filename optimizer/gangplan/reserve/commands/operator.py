@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from gangplan.errors import InputError, NoRoomError, StaleTokenError
 from gangplan.reserve import codec
-from gangplan.reserve.admission.book import Book, Document, most_nodes
-from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission import Book, Document, Entry, most_nodes
 from gangplan.reserve.commands.gang import Lookup, holding
 from gangplan.reserve.moments import span_us
-from gangplan.reserve.policy.rules import Policy
-from gangplan.reserve.space.board import Board, Shape, Slot, Slots
+from gangplan.reserve.policy import Policy
+from gangplan.reserve.space import Board, Shape, Slot, Slots
 from gangplan.types import NodeState, ReservationId, ReservationState, Token, require_items
 
 # ---------------------------------------------------------------- elastic gangs

@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
-from gangplan.reserve.kueue.objects.annotation import request_of
-from gangplan.reserve.kueue.objects.claim import Claim
-from gangplan.reserve.kueue.objects.picture import lease_of, state_of
-from gangplan.reserve.kueue.objects.queues import View
+from gangplan.reserve.kueue.objects import Claim, View, lease_of, request_of, state_of
 from gangplan.reserve.moments import FOREVER, SECOND, from_us, span_us, to_us
 from gangplan.types import FreeCapacity
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import yaml
 
 from gangplan.errors import ForbiddenError, GangplanError, NotFoundError
-from gangplan.kube.access import rights
-from gangplan.kube.api import Api, Object
+from gangplan.kube import Api, Object, rights
+from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.ledger import Place
-from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.queues import View, read_view
+from gangplan.reserve.kueue.objects import View, read_view
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 _OLDEST = (1, 30)
@@ -65,7 +64,7 @@ def _versions(api: Api) -> Iterator[Finding]:
         said=version["gitVersion"],
         remedy="" if good else f"Kueue wants {_OLDEST[0]}.{_OLDEST[1]} or newer: upgrade it",
     )
-    yield _group(api, names.GROUP, "v1beta2", BAD, "install Kueue 0.16 or newer")
+    yield _group(api, objects.GROUP, "v1beta2", BAD, "install Kueue 0.16 or newer")
     yield _group(api, "jobset.x-k8s.io", "v1alpha2", NOTE, "install JobSet to reserve for JobSets")
 
 
@@ -127,10 +126,10 @@ def _queue(api: Api, place: Place) -> Iterator[Finding]:
 
 def _multikueue(api: Api, view: View) -> Iterator[Finding]:
     """MultiKueue rejects Workloads without an owner."""
-    spec = api.get(f"{names.API}/clusterqueues/{view.mine.name}")["spec"]
+    spec = api.get(f"{objects.API}/clusterqueues/{view.mine.name}")["spec"]
     strategy: Object = spec.get("admissionChecksStrategy") or {}
     for check in strategy.get("admissionChecks", ()):
-        found = api.get(f"{names.API}/admissionchecks/{check['name']}")
+        found = api.get(f"{objects.API}/admissionchecks/{check['name']}")
         if found["spec"]["controllerName"] == "kueue.x-k8s.io/multikueue":
             said = f"ClusterQueue {view.mine.name} has the admission check {check['name']}"
             remedy = "MultiKueue rejects reservations: use a queue without it"
@@ -139,7 +138,7 @@ def _multikueue(api: Api, view: View) -> Iterator[Finding]:
 
 def _default_queue(api: Api, namespace: str) -> Iterator[Finding]:
     """A LocalQueue named default takes in every Job of its namespace."""
-    queues = [one["metadata"]["name"] for one in api.items(f"{names.API}/namespaces/{namespace}/localqueues")]
+    queues = [one["metadata"]["name"] for one in api.items(f"{objects.API}/namespaces/{namespace}/localqueues")]
     if "default" in queues:
         said = f"namespace {namespace} has a LocalQueue named default, which counts pods beside a reservation again"
         yield Finding(level=NOTE, what="hazard 11", said=said, remedy="start steps by adoption only, or rename it")

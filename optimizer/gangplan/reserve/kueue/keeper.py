@@ -19,11 +19,9 @@ from threading import Condition, Event, Lock, Thread
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, NotFoundError
-from gangplan.kube.api import Api, ConflictError, Object
-from gangplan.kube.mirror import Mirror
-from gangplan.reserve.kueue.objects import names, picture
-from gangplan.reserve.kueue.objects.annotation import request_of
-from gangplan.reserve.kueue.objects.claim import Claim, claim_from
+from gangplan.kube import Api, ConflictError, Mirror, Object
+from gangplan.reserve.kueue import objects
+from gangplan.reserve.kueue.objects import Claim, claim_from, request_of
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.moments import SECOND, from_us, to_us
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
@@ -48,7 +46,7 @@ class Keeper:
     def __init__(self, api: Api, pen: Pen, queue: str, clock: Clock, ahead: timedelta, show: Picture) -> None:
         self._clock, self._ahead, self._show = clock, ahead, show
         self._pen, self._namespace, self._queue = pen, pen.namespace, queue
-        self._mirror = Mirror(api, names.workloads(pen.namespace), self._ours, self._heard)
+        self._mirror = Mirror(api, objects.workloads(pen.namespace), self._ours, self._heard)
         self._subscribers = Subscribers()
         self._news = Condition()  # guards what follows, and wakes the worker
         self._due: list[tuple[int, int, str]] = []  # moment, number, Workload
@@ -169,7 +167,7 @@ class Keeper:
                 changed.set()
 
     def _note(self, name: str, before: Claim | None, now: Claim) -> None:
-        due = picture.due_at(now, to_us(self._clock()), self._ahead)
+        due = objects.due_at(now, to_us(self._clock()), self._ahead)
         if due is not None:
             self._push(due, name)
         if now.reserved and (before is None or not before.reserved):
@@ -247,7 +245,7 @@ class Keeper:
         """
         moment = self._clock()
         now = to_us(moment)
-        due = picture.due_at(claim, now, self._ahead)
+        due = objects.due_at(claim, now, self._ahead)
         if due is None:
             return claim
         if due > now:
@@ -259,29 +257,29 @@ class Keeper:
     def _act(self, claim: Claim, now: int, ready: bool) -> Claim:
         moment = from_us(now)
         request = request_of(claim.request)
-        if picture.over_by_kueue(claim):
+        if objects.over_by_kueue(claim):
             return self._remember(claim)
         if claim.end:
             return self._pen.finish(claim)
-        if picture.ended_by_time(claim):
-            return self._pen.end(claim, picture.EXPIRED, moment)
+        if objects.ended_by_time(claim):
+            return self._pen.end(claim, objects.EXPIRED, moment)
         if claim.evicted:
             return self._complete(claim, now)
         if claim.safe:
-            lease = picture.lease_of(claim, request)
+            lease = objects.lease_of(claim, request)
             if lease is not None and lease.end <= now:
-                return self._pen.end(claim, picture.EXPIRED, moment)
+                return self._pen.end(claim, objects.EXPIRED, moment)
             return self._pen.ready(claim, moment) if ready else claim
-        latest = picture.last_start(request)
+        latest = objects.last_start(request)
         if latest is not None and latest < now and not claim.evictions:
-            return self._pen.end(claim, picture.EXPIRED, moment)
+            return self._pen.end(claim, objects.EXPIRED, moment)
         return self._pen.queue(claim) if not claim.queue else claim
 
     def _remember(self, claim: Claim) -> Claim:
         """Record how what a Job had adopted ended: its Workload goes with the Job."""
         if claim.uid not in self._recorded:
             if self._pen.records.of(claim.name) is None:
-                self._pen.records.add(replace(claim, end=picture.end_of(claim)))
+                self._pen.records.add(replace(claim, end=objects.end_of(claim)))
             self._recorded.add(claim.uid)
         return claim
 
@@ -293,8 +291,8 @@ class Keeper:
         """
         if claim.owner:
             return claim
-        if picture.preempted(claim):
-            return self._pen.end(claim, picture.PREEMPTED, from_us(now))
+        if objects.preempted(claim):
+            return self._pen.end(claim, objects.PREEMPTED, from_us(now))
         reserved = claim.marks["QuotaReserved"].since
         if now < reserved + SECOND:
             with self._news:
@@ -315,4 +313,4 @@ def over_already(claim: Claim, over: Claim) -> bool:
 
 def _deleted(last: Claim, now: int) -> Claim:
     """Return what somebody deleted although it was not over: whoever waits for it hears that it was cancelled."""
-    return replace(last, end=f"{picture.CANCELLED}:{now}")
+    return replace(last, end=f"{objects.CANCELLED}:{now}")

@@ -13,15 +13,23 @@ from typing import Any
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
-from gangplan.kube.api import Api, ConflictError, Object, RejectedError
+from gangplan.kube import Api, ConflictError, Object, RejectedError
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import id_of
+from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
-from gangplan.reserve.kueue.objects import names, picture
-from gangplan.reserve.kueue.objects.annotation import annotation_of, request_of
-from gangplan.reserve.kueue.objects.claim import Claim, claim_from
-from gangplan.reserve.kueue.objects.queues import View, read_view
-from gangplan.reserve.kueue.objects.workload import adopted_workload, refuse, refuse_late, workload_of
+from gangplan.reserve.kueue.objects import (
+    Claim,
+    View,
+    adopted_workload,
+    annotation_of,
+    claim_from,
+    read_view,
+    refuse,
+    refuse_late,
+    request_of,
+    workload_of,
+)
 from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen
@@ -57,7 +65,7 @@ class Place:
 
     namespace: str
     queue: str
-    resource: str = names.GPU
+    resource: str = objects.GPU
     settle: timedelta = timedelta(seconds=2)  # so long a submit waits for Kueue's first word
     ahead: timedelta = timedelta(minutes=5)  # so long before its window a gang is queued, to hold its slots until then
 
@@ -131,7 +139,7 @@ class KueueLedger(WaitingLedger, Refusals):
             return self._again(over, request, claim)
         if not claim.queue:
             return self._picture(claim)
-        seen = self._keeper.until(id, picture.decided, place.settle.total_seconds())
+        seen = self._keeper.until(id, objects.decided, place.settle.total_seconds())
         if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.records.of(id)):
             return self._again(over, request, claim)
         return self._picture(seen or self._read(id))
@@ -175,8 +183,8 @@ class KueueLedger(WaitingLedger, Refusals):
 
         def act(claim: Claim) -> Claim:
             request, now = request_of(claim.request), to_us(self._clock())
-            lease = picture.lease_of(claim, request)
-            if not claim.safe or claim.token != token or lease is None or picture.opens_later(claim, request, now):
+            lease = objects.lease_of(claim, request)
+            if not claim.safe or claim.token != token or lease is None or objects.opens_later(claim, request, now):
                 raise self._stale(claim, "renewed")
             wanted = now + (span_us(request.duration) if ttl is None else span_us(ttl))
             return self._pen.lease(claim, token, min(wanted, lease.hard_end))
@@ -188,11 +196,11 @@ class KueueLedger(WaitingLedger, Refusals):
         require_type("token", token, int, "a whole number")
 
         def act(claim: Claim) -> Claim:
-            final = picture.state_of(claim).final
+            final = objects.state_of(claim).final
             unknown = final and claim.token is None and claim.owner  # Kueue takes the grant of an ended Job away
             if not unknown and (claim.token != token or not (final or claim.safe)):
                 raise self._stale(claim, "released")
-            return claim if final else self._pen.end(claim, picture.RELEASED, self._clock())
+            return claim if final else self._pen.end(claim, objects.RELEASED, self._clock())
 
         return self._write(id, act)
 
@@ -200,9 +208,9 @@ class KueueLedger(WaitingLedger, Refusals):
         """See `Ledger.cancel`."""
 
         def act(claim: Claim) -> Claim:
-            if picture.state_of(claim).final:
+            if objects.state_of(claim).final:
                 return claim
-            return self._pen.end(claim, picture.CANCELLED, self._clock())
+            return self._pen.end(claim, objects.CANCELLED, self._clock())
 
         return self._write(id, act)
 
@@ -229,7 +237,7 @@ class KueueLedger(WaitingLedger, Refusals):
                     raise
 
     def _stale(self, claim: Claim, done: str) -> StaleTokenError:
-        state = picture.state_of(claim)
+        state = objects.state_of(claim)
         if state.final:
             return StaleTokenError(f"reservation {claim.name}: is {state} and cannot be {done}: nothing was changed")
         return StaleTokenError(f"reservation {claim.name}: the token is not its present one: nothing was changed")
@@ -274,15 +282,15 @@ class KueueLedger(WaitingLedger, Refusals):
     def _picture(self, claim: Claim) -> Reservation:
         """Return a reservation with, while it waits, its expected start."""
         now = to_us(self._clock())
-        plain = picture.picture(claim, now)
+        plain = objects.picture(claim, now)
         if not plain.state.waits or plain.eta is not None:
             return plain
         eta = self._outlook.starts(claim.key)
-        return picture.picture(claim, now, eta=eta)
+        return objects.picture(claim, now, eta=eta)
 
     def _show(self, claim: Claim) -> Reservation:
         """Return a reservation for those who watch it: what is expected is for those who ask."""
-        return picture.picture(claim, to_us(self._clock()))
+        return objects.picture(claim, to_us(self._clock()))
 
     def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
         """See `Ledger.calendar`."""
@@ -304,7 +312,7 @@ class KueueLedger(WaitingLedger, Refusals):
     def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
         """See `Ledger.history`: what ended stays until it is compacted; what a Job adopted, as long as the Job."""
         until = None if since is None else require_utc("since", since)
-        every = (picture.picture(claim, to_us(self._clock())) for claim in self._claims())
+        every = (objects.picture(claim, to_us(self._clock())) for claim in self._claims())
         found = [one for one in every if until is None or one.ended_at is None or one.ended_at >= until]
         return tuple(found)
 
@@ -330,7 +338,7 @@ class KueueLedger(WaitingLedger, Refusals):
     def _everything(self) -> tuple[list[Claim], dict[str, Claim]]:
         """Return the reservations' Workloads, and by name those that are over; these are read last, and count."""
         space, queue = self._place.namespace, self._place.queue
-        every = [claim_from(item) for item in self._api.items(names.workloads(space))]
+        every = [claim_from(item) for item in self._api.items(objects.workloads(space))]
         live = [claim for claim in every if claim.request and claim.our_queue == queue]
         return live, self._pen.records.all(queue)
 
@@ -371,7 +379,7 @@ class KueueLedger(WaitingLedger, Refusals):
     def compact(self, before: datetime) -> Compacted:
         """See `Ledger.compact`: delete what ended before a moment; there is no log to fold."""
         limit, now = require_utc("before", before), to_us(self._clock())
-        every = {claim.name: (claim, picture.picture(claim, now)) for claim in self._claims()}
+        every = {claim.name: (claim, objects.picture(claim, now)) for claim in self._claims()}
         old = {id for id, (_, one) in every.items() if one.ended_at is not None and one.ended_at < limit}
         for id in old:
             self._pen.forget(every[id][0])

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from gangplan.clock import Clock, parse_span
 from gangplan.errors import InputError
-from gangplan.kube.api import connect
+from gangplan.kube import connect
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
 
 FORM = "kueue://<context>/<namespace>/<LocalQueue>, with - for the current context or the pod's own cluster"

@@ -8,13 +8,10 @@ from datetime import datetime
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
-from gangplan.kube.api import Api
+from gangplan.kube import Api
+from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.calendar import Calendar, Wish, holds_of, line_of
-from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.annotation import request_of
-from gangplan.reserve.kueue.objects.claim import Claim, claim_from
-from gangplan.reserve.kueue.objects.queues import View
-from gangplan.reserve.kueue.objects.workload import refuse
+from gangplan.reserve.kueue.objects import Claim, View, claim_from, refuse, request_of
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.types import FreeCapacity, GangRequest, Limit, Reason
 
@@ -45,12 +42,12 @@ class Outlook:
     def _calendar(self) -> tuple[Calendar, list[Wish]]:
         """Read all Workloads of the cohort: what is held, and the line."""
         view, now = self._view(), to_us(self._clock())
-        claims = [claim_from(item) for item in self._api.items(names.workloads())]
+        claims = [claim_from(item) for item in self._api.items(objects.workloads())]
         return Calendar(view, holds_of(claims, now), now), line_of(claims, view, self._queues())
 
     def _queues(self) -> dict[str, str]:
         """Return the ClusterQueue of every LocalQueue."""
-        found = self._api.items(f"{names.API}/localqueues")
+        found = self._api.items(f"{objects.API}/localqueues")
         return {
             f"{one['metadata']['namespace']}/{one['metadata']['name']}": one["spec"]["clusterQueue"] for one in found
         }

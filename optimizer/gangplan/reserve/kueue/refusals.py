@@ -9,7 +9,7 @@ from typing import NoReturn
 from gangplan.errors import UnsupportedError
 from gangplan.reserve.audit import AuditEvent, Replay
 from gangplan.reserve.contract import PolicyChange
-from gangplan.reserve.policy.rules import Policy
+from gangplan.reserve.policy import Policy
 from gangplan.types import CapacityCalendar, NodeState, Reservation, ReservationId, Token
 
 REFUSED = {

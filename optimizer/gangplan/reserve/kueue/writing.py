@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from gangplan.errors import NotFoundError
-from gangplan.kube.api import Api, ConflictError, Object
-from gangplan.reserve.kueue.objects import names, picture
-from gangplan.reserve.kueue.objects.claim import Claim, claim_from
-from gangplan.reserve.kueue.objects.record import Records
+from gangplan.kube import Api, ConflictError, Object
+from gangplan.reserve.kueue import objects
+from gangplan.reserve.kueue.objects import Claim, Records, claim_from
 from gangplan.reserve.moments import to_us
 from gangplan.types import Token
 
@@ -27,7 +26,7 @@ class Pen:
     def create(self, body: Object) -> Claim | None:
         """Create a Workload; None when there is one of that name."""
         try:
-            return claim_from(self._api.create(names.workloads(self.namespace), body))
+            return claim_from(self._api.create(objects.workloads(self.namespace), body))
         except ConflictError:
             return None
 
@@ -38,7 +37,7 @@ class Pen:
         adopted: it would run on without quota, so Kueue stops it, and counts the quota until its pods are gone.
         """
         end = f"{reason}:{to_us(now)}"
-        if reason != picture.RELEASED or claim.owner:
+        if reason != objects.RELEASED or claim.owner:
             return self.finish(self._marked(claim, end))
         over = replace(claim, end=end)
         self.records.add(over)
@@ -60,7 +59,7 @@ class Pen:
 
     def _marked(self, claim: Claim, end: str) -> Claim:
         """Mark a Workload as ended; one that a Job has is deactivated, so that Kueue stops the Job."""
-        return self._apply(claim, notes={names.END: end}, **({"active": False} if claim.owner else {}))
+        return self._apply(claim, notes={objects.END: end}, **({"active": False} if claim.owner else {}))
 
     def delete(self, claim: Claim) -> bool:
         """Delete a Workload as it was last seen; tell whether it was there."""
@@ -93,7 +92,7 @@ class Pen:
 
     def lease(self, claim: Claim, token: Token, end: int) -> Claim:
         """Let the lease of this grant end at a moment."""
-        return self._apply(claim, notes={names.LEASE: f"{token}:{end}"})
+        return self._apply(claim, notes={objects.LEASE: f"{token}:{end}"})
 
     def queue(self, claim: Claim) -> Claim:
         """Queue what waited for its window."""
@@ -119,11 +118,11 @@ class Pen:
         return claim_from(self._api.merge(f"{self._path(claim.name)}/status", body))
 
     def _path(self, name: str) -> str:
-        return f"{names.workloads(self.namespace)}/{name}"
+        return f"{objects.workloads(self.namespace)}/{name}"
 
     def _apply(self, claim: Claim, *, notes: dict[str, str] | None = None, **spec: Any) -> Claim:
         """Write what is ours: all of it each time, as what an apply leaves out is taken away."""
-        held = {names.LEASE: claim.lease, names.END: claim.end} | (notes or {})
+        held = {objects.LEASE: claim.lease, objects.END: claim.end} | (notes or {})
         body = self._body(claim)
         body["metadata"]["annotations"] = {name: value for name, value in held.items() if value}
         body["spec"] = ({"queueName": claim.queue} if claim.queue else {}) | spec
@@ -132,7 +131,7 @@ class Pen:
     def _body(self, claim: Claim) -> dict[str, Any]:
         """Return what names the Workload and the version that the write stands on."""
         named = {"name": claim.name, "namespace": claim.namespace, "uid": claim.uid, "resourceVersion": claim.version}
-        return {"apiVersion": names.VERSION, "kind": "Workload", "metadata": named}
+        return {"apiVersion": objects.VERSION, "kind": "Workload", "metadata": named}
 
 
 def _condition(kind: str, holds: bool, reason: str, message: str, now: datetime) -> Object:

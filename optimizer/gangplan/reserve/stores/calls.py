@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock, Semaphore
 
 from gangplan.errors import UnavailableError
-from gangplan.reserve.commands.gang import Answer, Command
+from gangplan.reserve.commands import Answer, Command
 
 _BATCH = 1000
 """So many calls go into one transaction at most."""

@@ -9,11 +9,9 @@ from typing import Any
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError
-from gangplan.reserve.admission.book import Book, Document
-from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission import Book, Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
-from gangplan.reserve.commands.dispatch import run_batch
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.commands import Command, run_batch
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.reserve.rows import changes, row_of

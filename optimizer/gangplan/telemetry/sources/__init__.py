@@ -1,1 +1,5 @@
 """Where telemetry comes from, one file each."""
+
+from gangplan.extras import lazy_face
+
+__getattr__, __dir__ = lazy_face(__name__, __file__)

@@ -12,7 +12,7 @@ from gangplan.telemetry.sources.folder import read_path
 from gangplan.telemetry.sources.kubernetes import PREFIX, read_cluster
 from gangplan.telemetry.sources.mlflow import read_runs, shown
 from gangplan.telemetry.sources.prometheus_tables import read_prometheus
-from gangplan.telemetry.sources.sample.telemetry import make_sample
+from gangplan.telemetry.sources.sample import make_sample
 from gangplan.telemetry.values import Telemetry
 
 KNOWN = (

@@ -12,9 +12,7 @@ from gangplan.clock import floor_hour
 from gangplan.errors import InputError
 from gangplan.tables import conform
 from gangplan.telemetry.demand import fill_grid, hourly_demand
-from gangplan.telemetry.rows.checks import Checked, check
-from gangplan.telemetry.rows.files import files_of, read_rows
-from gangplan.telemetry.rows.schema import recognise, table_specs
+from gangplan.telemetry.rows import Checked, check, files_of, read_rows, recognise, table_specs
 from gangplan.telemetry.sources import openb
 from gangplan.telemetry.values import REJECTED_KEPT, TABLES, BadRow, Telemetry
 from gangplan.types import SERIES

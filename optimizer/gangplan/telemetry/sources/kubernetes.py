@@ -13,8 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.kube.api import connect
-from gangplan.kube.workloads import Gang, read_gangs
+from gangplan.kube import Gang, connect, read_gangs
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import JOBS, QUEUE, conform
 from gangplan.telemetry.demand import hourly_demand

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import NODES, conform, empty
-from gangplan.telemetry.rows.checks import FAULT, LINE, PLACE
+from gangplan.telemetry.rows import FAULT, LINE, PLACE
 from gangplan.telemetry.sources import mlflow_history
 from gangplan.telemetry.sources.folder import from_rows
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry

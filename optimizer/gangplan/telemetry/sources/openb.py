@@ -14,7 +14,7 @@ import polars as pl
 from gangplan.errors import InputError
 from gangplan.tables import JOBS, conform
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.rows.checks import Field, check, not_before, number, one_of, text
+from gangplan.telemetry.rows import Field, check, not_before, number, one_of, text
 from gangplan.telemetry.values import Telemetry
 from gangplan.types import WorkloadClass
 

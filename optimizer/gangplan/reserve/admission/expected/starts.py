@@ -16,7 +16,7 @@ from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.admission.expected.flow import Flow
 from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.space.board import Board
+from gangplan.reserve.space import Board
 from gangplan.types import Reservation, ReservationId, ReservationState
 
 _DOUBT = 8

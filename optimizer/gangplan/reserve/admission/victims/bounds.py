@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import add
 from typing import NamedTuple, TypeAlias
 
-from gangplan.reserve.space.board import Board
-from gangplan.reserve.space.packing import Slots
+from gangplan.reserve.space import Board, Slots
 
 _EXACT = 800
 """Nodes times pods up to which a bound is found by dynamic programming; beyond, pods are counted in fractions."""

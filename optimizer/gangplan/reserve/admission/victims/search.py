@@ -16,8 +16,7 @@ from itertools import accumulate, islice
 
 from gangplan.reserve.admission.victims.bounds import Bound, Branch, Condition, Room
 from gangplan.reserve.moments import SECOND
-from gangplan.reserve.space.board import Board
-from gangplan.reserve.space.packing import Shape, Slots, place, width_of
+from gangplan.reserve.space import Board, Shape, Slots, place, width_of
 from gangplan.types import require_at_least
 
 BUDGET = 300

@@ -13,16 +13,22 @@ from datetime import timedelta
 from typing import Any
 
 from gangplan.errors import InputError, StaleTokenError
-from gangplan.kube.api import Api, Object
+from gangplan.kube import Api, Object
 from gangplan.reserve.codec import id_of
+from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
 from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.annotation import request_of
-from gangplan.reserve.kueue.objects.claim import Claim, gpus_in
-from gangplan.reserve.kueue.objects.queues import Flavor
-from gangplan.reserve.kueue.objects.workload import limit_seconds, node_affinity, refuse, topology_request
+from gangplan.reserve.kueue.objects import (
+    Claim,
+    Flavor,
+    gpus_in,
+    limit_seconds,
+    node_affinity,
+    refuse,
+    request_of,
+    topology_request,
+)
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
 
 _PATHS = {"Job": "/apis/batch/v1", "JobSet": "/apis/jobset.x-k8s.io/v1alpha2"}
@@ -81,7 +87,7 @@ def _suspended(manifest: Object) -> Object:
     body = deepcopy(manifest)
     body["spec"]["suspend"] = True
     labels: dict[str, str] = body["metadata"].get("labels", {})
-    dropped = (names.QUEUE_NAME, names.PREBUILT)
+    dropped = (objects.QUEUE_NAME, objects.PREBUILT)
     body["metadata"]["labels"] = {name: value for name, value in labels.items() if name not in dropped}
     return body
 
@@ -125,7 +131,7 @@ def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object) -> 
     pod_sets = pod_sets_of(ledger.api, ledger.place.namespace, manifest)
     request = replace(request, pod_sets=asked_by(pod_sets))
     flavors = refuse(request, ledger.view())
-    notes = {names.IS_GROUP: "true"} if pods_of(manifest) else {}
+    notes = {objects.IS_GROUP: "true"} if pods_of(manifest) else {}
     return ledger.submit_for(request, [_steered(one, request, flavors) for one in pod_sets], notes)
 
 
@@ -148,9 +154,9 @@ def _limits(container: Object) -> Object:
 def labels_of(request: GangRequest, queue: str, ahead: timedelta) -> dict[str, str]:
     """Return the labels by which a Job adopts the reservation of a request."""
     return {
-        names.QUEUE_NAME: queue,
-        names.PREBUILT: id_of(request.request_key),
-        names.MAX_EXEC: str(limit_seconds(request, ahead)),
+        objects.QUEUE_NAME: queue,
+        objects.PREBUILT: id_of(request.request_key),
+        objects.MAX_EXEC: str(limit_seconds(request, ahead)),
     }
 
 
@@ -161,7 +167,7 @@ def hand_out(ledger: KueueLedger, id: ReservationId) -> Handout:
         raise StaleTokenError(f"reservation {id}: holds no slots now, so nothing may start on it: wait for its grant")
     request, place = request_of(claim.request), ledger.place
     flavors = [ledger.view().flavors[share.flavor] for share in claim.shares if share.flavor]
-    body = ledger.api.get(f"{names.workloads(place.namespace)}/{id}")
+    body = ledger.api.get(f"{objects.workloads(place.namespace)}/{id}")
     updates = [one for check in body["status"].get("admissionChecks", ()) for one in check.get("podSetUpdates", ())]
     selector = {key: value for flavor in flavors for key, value in flavor.labels.items()}
     tolerations = [one for flavor in flavors for one in flavor.tolerations]
@@ -186,8 +192,8 @@ def _topology_notes(claim: Claim, pod_sets: list[Object]) -> dict[str, str]:
     wish = wishes[0] if wishes else Object()
     for kind in ("required", "preferred"):
         if kind in wish:
-            return {f"{names.GROUP}/podset-{kind}-topology": wish[kind]}
-    return {f"{names.GROUP}/podset-unconstrained-topology": "true"}
+            return {f"{objects.GROUP}/podset-{kind}-topology": wish[kind]}
+    return {f"{objects.GROUP}/podset-unconstrained-topology": "true"}
 
 
 def _templates(body: Object) -> list[Object]:
@@ -201,7 +207,7 @@ def _templates(body: Object) -> list[Object]:
 def _domain(claim: Claim) -> dict[str, str]:
     """Return the one node that all pods stand on, where there is only one."""
     nodes = {node for share in claim.shares for node, _ in share.nodes}
-    return {names.HOST: nodes.pop()} if len(nodes) == 1 else {}
+    return {objects.HOST: nodes.pop()} if len(nodes) == 1 else {}
 
 
 def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
@@ -219,21 +225,21 @@ def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
     for template in _templates(body):
         _annotate(template, handout.annotations)
     where = path_of(ledger.place.namespace, manifest)
-    return create_once(ledger.api, where, body, (names.PREBUILT, handout.workload))
+    return create_once(ledger.api, where, body, (objects.PREBUILT, handout.workload))
 
 
 def _annotate(template: Object, notes: dict[str, str]) -> None:
     """Give a pod template annotations, unless it names a topology itself."""
     meta: Object = dict(template.get("metadata") or {})
     own: dict[str, str] = meta.get("annotations") or {}
-    if not any(name.startswith(names.GROUP) and name.endswith("-topology") for name in own):
+    if not any(name.startswith(objects.GROUP) and name.endswith("-topology") for name in own):
         template["metadata"] = meta | {"annotations": own | notes}
 
 
 def _start_group(ledger: KueueLedger, handout: Handout, pods: list[Object]) -> Object:
     """Create the pods of a group; Kueue holds each back until it has seen its Workload."""
-    labels = handout.labels | {names.POD_GROUP: handout.workload}
-    notes = handout.annotations | {names.POD_GROUP_TOTAL: str(len(pods))}
+    labels = handout.labels | {objects.POD_GROUP: handout.workload}
+    notes = handout.annotations | {objects.POD_GROUP_TOTAL: str(len(pods))}
     bodies = [marked(named(pod, handout.workload, index), labels, notes) for index, pod in enumerate(pods)]
-    where, ours = path(ledger.place.namespace), (names.POD_GROUP, handout.workload)
+    where, ours = path(ledger.place.namespace), (objects.POD_GROUP, handout.workload)
     return {"kind": "List", "items": [create_once(ledger.api, where, body, ours) for body in bodies]}

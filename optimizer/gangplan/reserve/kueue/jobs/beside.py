@@ -15,11 +15,11 @@ from math import ceil
 
 from gangplan.clock import Clock, system_clock
 from gangplan.errors import GangplanError, InputError
-from gangplan.kube.api import Object
+from gangplan.kube import Object
 from gangplan.reserve import Ledger
+from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.adoption import Handout, hand_out, path_of
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.objects import names
 from gangplan.types import ReservationId
 
 _log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def placed(job: Object, handout: Handout, left: timedelta) -> Object:
     """Return a Job whose pods go to a reservation's slots, with a deadline, and with no queue's name."""
     body = deepcopy(job)
     labels: dict[str, str] = body["metadata"].get("labels") or {}
-    body["metadata"]["labels"] = {name: value for name, value in labels.items() if not name.startswith(names.GROUP)}
+    body["metadata"]["labels"] = {name: value for name, value in labels.items() if not name.startswith(objects.GROUP)}
     deadline, own = max(1, ceil(left.total_seconds())), body["spec"].get("activeDeadlineSeconds")
     body["spec"]["activeDeadlineSeconds"] = deadline if own is None else min(own, deadline)
     pods: Object = body["spec"]["template"]["spec"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 from gangplan.errors import InputError
-from gangplan.kube.api import Api, ConflictError, Object
+from gangplan.kube import Api, ConflictError, Object
 
 
 def dry_run(api: Api, path: str, body: Object) -> Object:

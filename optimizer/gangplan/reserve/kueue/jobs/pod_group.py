@@ -10,9 +10,9 @@ from copy import deepcopy
 from itertools import groupby
 
 from gangplan.errors import InputError
-from gangplan.kube.api import Api, Object
+from gangplan.kube import Api, Object
+from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.creating import dry_run
-from gangplan.reserve.kueue.objects import names
 
 _MOST_ROLES = 8
 
@@ -46,13 +46,13 @@ def pod_sets_of_group(api: Api, namespace: str, pods: list[Object]) -> list[Obje
 
 
 def _tried(api: Api, namespace: str, pod: Object, total: int) -> Object:
-    marks = {names.QUEUE_NAME: "dry-run", names.POD_GROUP: "dry-run"}
-    return dry_run(api, path(namespace), marked(pod, marks, {names.POD_GROUP_TOTAL: str(total)}))
+    marks = {objects.QUEUE_NAME: "dry-run", objects.POD_GROUP: "dry-run"}
+    return dry_run(api, path(namespace), marked(pod, marks, {objects.POD_GROUP_TOTAL: str(total)}))
 
 
 def _role(pod: Object) -> str:
     notes: dict[str, str] = pod["metadata"].get("annotations", {})
-    role = notes.get(names.ROLE_HASH)
+    role = notes.get(objects.ROLE_HASH)
     if role is None:
         raise InputError(
             "manifest", pod["metadata"].get("name", "pod"), "is not looked at by Kueue: switch its integration `pod` on"

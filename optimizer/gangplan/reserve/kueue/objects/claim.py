@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gangplan.kube.api import Object, whole
+from gangplan.kube import Object, whole
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.types import Token

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gangplan.errors import InputError, NotFoundError
-from gangplan.kube.api import Api, Object, whole
+from gangplan.kube import Api, Object, whole
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.claim import is_accelerator
 from gangplan.types import Level

@@ -16,8 +16,8 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from gangplan.kube.api import NAMES_ONLY, Api, ConflictError, Object
-from gangplan.reserve.kueue.objects import names, picture
+from gangplan.kube import NAMES_ONLY, Api, ConflictError, Object
+from gangplan.reserve.kueue.objects import names, view
 from gangplan.reserve.kueue.objects.claim import Claim, Mark
 
 _TOGETHER_S = 0.02
@@ -160,7 +160,7 @@ def _counts(claim: Claim) -> tuple[bool, int]:
     A release is recorded before it is done, and may not have come to be; all else was marked on the Workload first.
     """
     reason, _, moment = claim.end.partition(":")
-    return reason == picture.RELEASED, int(moment)
+    return reason == view.RELEASED, int(moment)
 
 
 def _label(name: str) -> str:

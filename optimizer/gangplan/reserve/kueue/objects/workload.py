@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from gangplan.errors import InputError
-from gangplan.kube.api import Object
+from gangplan.kube import Object
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.annotation import annotation_of

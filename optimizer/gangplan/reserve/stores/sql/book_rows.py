@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy import Row as SqlRow
+from sqlalchemy import Connection, Row as SqlRow, bindparam, insert, select, update
 
 from gangplan.errors import UnavailableError
 from gangplan.reserve import codec
-from gangplan.reserve.admission.book import Book
-from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission import Book, Entry
 from gangplan.reserve.audit import text_of
-from gangplan.reserve.commands.gang import Answer, Command, Lookup
-from gangplan.reserve.policy.rules import Policy
+from gangplan.reserve.commands import Answer, Command, Lookup
+from gangplan.reserve.policy import Policy
 from gangplan.reserve.rows import COLUMNS, Row, changes, entry_of, row_of
 from gangplan.reserve.stores.sql import command_queue
 from gangplan.reserve.stores.sql.command_queue import Letter

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, exists, insert, literal, select
 
 from gangplan import errors
 from gangplan.errors import GangplanError, InputError
-from gangplan.reserve.commands.gang import Answer, Command
+from gangplan.reserve.commands import Answer, Command
 from gangplan.reserve.rows import Row, entry_of
 from gangplan.reserve.stores.sql.schema import answers, inbox
 from gangplan.types import ReservationId

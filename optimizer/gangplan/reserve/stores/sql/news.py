@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, select
 
-from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission import Entry
 from gangplan.reserve.rows import entry_of
 from gangplan.reserve.stores.sql.book_rows import read_many
 from gangplan.reserve.stores.sql.database import Database

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from gangplan.errors import GangplanError, UnavailableError
-from gangplan.reserve.commands.gang import Answer, Command
+from gangplan.reserve.commands import Answer, Command
 from gangplan.reserve.stores.calls import Call
 from gangplan.reserve.stores.sql import command_queue
 from gangplan.reserve.stores.sql.command_queue import Letter

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.commands import Command
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.rows import COLUMNS
 from gangplan.reserve.stores.sql.book_rows import LIVE

@@ -17,16 +17,13 @@ from collections.abc import Iterator, Sequence
 from threading import RLock
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
-from sqlalchemy import Row as SqlRow
+from sqlalchemy import Connection, Row as SqlRow, func, or_, select, update
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, UnavailableError
-from gangplan.reserve.admission.book import Document
-from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission import Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.commands.dispatch import run_batch
-from gangplan.reserve.commands.gang import Answer, Command
+from gangplan.reserve.commands import Answer, Command, run_batch
 from gangplan.reserve.ledger import T, Work
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.reserve.rows import entry_of

@@ -13,8 +13,7 @@ import numpy as np
 import polars as pl
 
 from gangplan.telemetry.demand import HOUR, Floats, fill_grid, frame_of_series, hourly_demand, hours_between
-from gangplan.telemetry.sources.sample import jobs as made
-from gangplan.telemetry.sources.sample import metrics as metrics
+from gangplan.telemetry.sources.sample import jobs as made, metrics as metrics
 from gangplan.telemetry.sources.sample.world import (
     ANCHOR,
     DAYS,

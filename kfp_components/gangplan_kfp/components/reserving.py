@@ -6,7 +6,7 @@ from typing import List, NamedTuple
 
 from kfp import dsl
 
-from gangplan_kfp.support.image import IMAGE
+from gangplan_kfp.support import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -64,10 +64,10 @@ def reserve_gang(
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
     """
-    from gangplan_kfp.support import artifacts, holding, settings
+    from gangplan_kfp import support
 
-    with settings.one_line_errors():
-        request = holding.request_from(
+    with support.one_line_errors():
+        request = support.request_from(
             run_id=run_id,
             name=name,
             tenant=tenant,
@@ -88,6 +88,6 @@ def reserve_gang(
             preemptible=preemptible,
             checkpoint=checkpoint,
         )
-        taken = holding.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
-        artifacts.write(reservation, artifacts.of_taken(taken))
+        taken = support.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
+        support.write(reservation, support.of_taken(taken))
         return taken.outputs()

@@ -4,7 +4,7 @@
 
 from kfp import dsl
 
-from gangplan_kfp.support.image import IMAGE
+from gangplan_kfp.support import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -22,7 +22,7 @@ def release_gang(run_id: str, name: str = "gang", ledger: str = "", home: str = 
     Returns:
         The state that the reservation ended in, or "none".
     """
-    from gangplan_kfp.support import holding, settings
+    from gangplan_kfp import support
 
-    with settings.one_line_errors():
-        return holding.give_back(run_id=run_id, name=name, ledger=ledger, home=home)
+    with support.one_line_errors():
+        return support.give_back(run_id=run_id, name=name, ledger=ledger, home=home)

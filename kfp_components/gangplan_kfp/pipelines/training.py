@@ -7,8 +7,7 @@ from typing import List
 
 from kfp import dsl
 
-from gangplan_kfp.components.plan_capacity import plan_capacity
-from gangplan_kfp.components.train_demand_model import train_demand_model
+from gangplan_kfp.components import plan_capacity, train_demand_model
 from gangplan_kfp.pipelines.reserved import reserved_gang
 
 

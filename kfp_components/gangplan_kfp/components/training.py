@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from gangplan_kfp.support.image import IMAGE
+from gangplan_kfp.support import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -29,10 +29,10 @@ def train_demand_model(
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
         settings: Any other gangplan settings, like {"backtest_origins": 7}.
     """
-    from gangplan_kfp.support import artifacts, settings, stages
+    from gangplan_kfp import support
 
-    with settings.one_line_errors():
-        trained = stages.train(settings, mlflow=mlflow, home=home)
-        artifacts.log_metrics(metrics, artifacts.training_figures(trained))
-        artifacts.write(training, artifacts.of_training(trained))
+    with support.one_line_errors():
+        trained = support.train(settings, mlflow=mlflow, home=home)
+        support.log_metrics(metrics, support.training_figures(trained))
+        support.write(training, support.of_training(trained))
         return trained.version, trained.run_id, trained.promoted

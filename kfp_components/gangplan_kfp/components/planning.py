@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from gangplan_kfp.support.image import IMAGE
+from gangplan_kfp.support import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -33,11 +33,11 @@ def plan_capacity(
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
         settings: Any other gangplan settings, like {"horizon_hours": 168}.
     """
-    from gangplan_kfp.support import artifacts, settings, stages
+    from gangplan_kfp import support
 
-    with settings.one_line_errors():
-        planned = stages.make_plan(settings, mlflow=mlflow, ledger=ledger, fleet=fleet, home=home)
-        figures = artifacts.plan_figures(planned)
-        artifacts.log_metrics(metrics, figures)
-        artifacts.write(explanation, artifacts.of_plan(planned))
+    with support.one_line_errors():
+        planned = support.make_plan(settings, mlflow=mlflow, ledger=ledger, fleet=fleet, home=home)
+        figures = support.plan_figures(planned)
+        support.log_metrics(metrics, figures)
+        support.write(explanation, support.of_plan(planned))
         return planned.plan_id, figures["total_cost"], figures["expected_short_gpu_hours"]

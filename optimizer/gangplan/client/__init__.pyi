@@ -1,0 +1,10 @@
+from .attempts import (
+    ABANDONED_AFTER as ABANDONED_AFTER,
+    end as end,
+    give_back as give_back,
+    lives as lives,
+    patience as patience,
+    submit as submit,
+    take_up as take_up,
+)
+from .lease import Held as Held, hold as hold

@@ -1,0 +1,2 @@
+from .changes import diff as diff
+from .fleet_file import apply_to_file as apply_to_file

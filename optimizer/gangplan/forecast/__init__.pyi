@@ -1,0 +1,41 @@
+from .models import Lift as Lift, measure_lifts as measure_lifts
+from .outlook import (
+    Asked as Asked,
+    Full as Full,
+    Trend as Trend,
+    draw as draw,
+    foresee_growth as foresee_growth,
+    foresee_minutes as foresee_minutes,
+    sum_up as sum_up,
+    when_full as when_full,
+)
+from .promotion import (
+    ModelVersion as ModelVersion,
+    ShadowStanding as ShadowStanding,
+    approve as approve,
+    challenger as challenger,
+    headline as headline,
+    list_versions as list_versions,
+    open_questions as open_questions,
+    reject as reject,
+    rollback as rollback,
+    settle as settle,
+    show_version as show_version,
+    standing as standing,
+    write_page as write_page,
+)
+from .registry import Change as Change, history as history, sync as sync
+from .series import Panel as Panel, from_usage as from_usage
+from .training import (
+    backtest_forecast as backtest_forecast,
+    predict as predict,
+    read_training as read_training,
+    retrain as retrain,
+)
+from .watch import (
+    Alarm as Alarm,
+    DriftVerdict as DriftVerdict,
+    Health as Health,
+    correct_next_hours as correct_next_hours,
+    watch_drift as watch_drift,
+)

@@ -1,0 +1,2 @@
+from .page import build as build
+from .purchases import write as write

@@ -1,0 +1,1 @@
+from .search import Candidate as Candidate, Choice as Choice, choose as choose

@@ -1,0 +1,47 @@
+from .annotation import annotation_of as annotation_of, request_of as request_of
+from .claim import Claim as Claim, claim_from as claim_from, gpus_in as gpus_in
+from .names import (
+    API as API,
+    END as END,
+    GPU as GPU,
+    GROUP as GROUP,
+    HOST as HOST,
+    IS_GROUP as IS_GROUP,
+    LEASE as LEASE,
+    MAX_EXEC as MAX_EXEC,
+    POD_GROUP as POD_GROUP,
+    POD_GROUP_TOTAL as POD_GROUP_TOTAL,
+    PREBUILT as PREBUILT,
+    QUEUE_NAME as QUEUE_NAME,
+    ROLE_HASH as ROLE_HASH,
+    VERSION as VERSION,
+    workloads as workloads,
+)
+from .queues import Flavor as Flavor, View as View, read_view as read_view
+from .record import Records as Records
+from .view import (
+    CANCELLED as CANCELLED,
+    EXPIRED as EXPIRED,
+    PREEMPTED as PREEMPTED,
+    RELEASED as RELEASED,
+    decided as decided,
+    due_at as due_at,
+    end_of as end_of,
+    ended_by_time as ended_by_time,
+    last_start as last_start,
+    lease_of as lease_of,
+    opens_later as opens_later,
+    over_by_kueue as over_by_kueue,
+    picture as picture,
+    preempted as preempted,
+    state_of as state_of,
+)
+from .workload import (
+    adopted_workload as adopted_workload,
+    limit_seconds as limit_seconds,
+    node_affinity as node_affinity,
+    refuse as refuse,
+    refuse_late as refuse_late,
+    topology_request as topology_request,
+    workload_of as workload_of,
+)

@@ -1,0 +1,1 @@
+from .webhooks import serve as serve, subscribe as subscribe

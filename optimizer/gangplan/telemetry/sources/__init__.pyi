@@ -1,0 +1,1 @@
+from .choose import load as load

@@ -1,0 +1,1 @@
+from .telemetry import make_sample as make_sample

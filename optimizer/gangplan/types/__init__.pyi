@@ -1,0 +1,48 @@
+from .checks import (
+    require_at_least as require_at_least,
+    require_items as require_items,
+    require_name as require_name,
+    require_positive as require_positive,
+    require_slot as require_slot,
+    require_text as require_text,
+    require_type as require_type,
+    require_whole as require_whole,
+)
+from .demand import (
+    QUANTILES as QUANTILES,
+    SERIES as SERIES,
+    Beliefs as Beliefs,
+    Forecast as Forecast,
+    Training as Training,
+    Usage as Usage,
+    WorkloadClass as WorkloadClass,
+)
+from .fleet import LAB as LAB, WHOLE_GPU as WHOLE_GPU, Fleet as Fleet, Pool as Pool, PoolKind as PoolKind, Term as Term
+from .gang import GangRequest as GangRequest, Level as Level, PodSet as PodSet, Topology as Topology
+from .outcome import Learning as Learning, Outcome as Outcome, Score as Score
+from .plan import (
+    CapacityCalendar as CapacityCalendar,
+    CapacityInterval as CapacityInterval,
+    NodeChange as NodeChange,
+    Plan as Plan,
+    PlanId as PlanId,
+)
+from .purchases import (
+    Commitments as Commitments,
+    Earning as Earning,
+    PoolFull as PoolFull,
+    Purchase as Purchase,
+    Way as Way,
+)
+from .reservation import (
+    FreeCapacity as FreeCapacity,
+    Limit as Limit,
+    NodeState as NodeState,
+    Notice as Notice,
+    Placement as Placement,
+    Reason as Reason,
+    Reservation as Reservation,
+    ReservationId as ReservationId,
+    ReservationState as ReservationState,
+    Token as Token,
+)
