@@ -45,9 +45,7 @@ def lazy_face(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[
 
     The stub (`__init__.pyi`) is the one list of what the package hands out. Source: Scientific Python, SPEC 1.
     """
-    attached = lazy_loader.attach_stub(package, file)
-    load: Callable[[str], Any] = attached[0]
-    names: Callable[[], list[str]] = attached[1]
+    load, names, _ = lazy_loader.attach_stub(package, file)  # pyright: ignore[reportUnknownVariableType]
 
     def load_or_name_the_extra(name: str) -> Any:
         with needs_extras():
