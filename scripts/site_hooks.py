@@ -19,6 +19,13 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return plain.replace(COMMANDS, "\n".join(all_commands())) if COMMANDS in plain else plain
 
 
+def on_page_content(html: str, *, page: Any, **_: Any) -> str:
+    """Refuse a page of the reference on which no name of ours is described: its module hands out nothing."""
+    if "::: gangplan" in (page.markdown or "") and not re.search(r"doc-(function|class)", html):
+        raise ValueError(f"{page.file.src_uri}: describes nothing: see scripts/site_faces.py")
+    return html
+
+
 def all_commands() -> Iterator[str]:
     """Return the lines that describe every command, in the order of `gangplan --help`."""
     import typer
