@@ -43,7 +43,7 @@ lint: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## ruff, pyr
 	@echo "lint: passed"
 
 .PHONY: rooms
-rooms: $(ENVS)/core/.ready ## Draw the rooms anew from the imports: docs/rooms.md and its drawing
+rooms: $(ENVS)/core/.ready ## Draw the rooms again from the imports: docs/rooms.md and its drawing
 	@$(ENVS)/core/bin/python scripts/draw_rooms.py
 
 .PHONY: docs
