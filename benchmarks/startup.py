@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.parts.figures import Figure, report
 
-ROUNDS = 3
+ROUNDS = 5
 """Runs of each command; the table shows their median."""
 
 SMALL = {"GANGPLAN_HORIZON_HOURS": "24", "GANGPLAN_BACKTEST_ORIGINS": "2"}
