@@ -121,7 +121,8 @@ def page(rooms: Rooms) -> str:
         "# The rooms",
         "",
         "`make rooms` writes this page from the imports and the first sentence of each package. `make lint` fails when",
-        "it is out of date. [Architecture](architecture.md) has the drawing and explains it.",
+        "it is out of date. [Architecture](architecture.md) has the drawing and explains it. The core's rooms lie in",
+        "`optimizer/gangplan/`, the adapters' where their rows say.",
     ]
     for title, members in sections(rooms):
         lines += ["", f"## {title}", "", "| room | what it does | imports, beside the base |", "|---|---|---|"]
@@ -139,8 +140,9 @@ def sections(rooms: Rooms) -> list[tuple[str, list[str]]]:
 
 
 def path(rooms: Rooms, room: str) -> str:
-    """Return where a room lies, from the root of the repository."""
-    place = f"{SOURCES[room.partition('.')[0]]}/{room.replace('.', '/')}"
+    """Return where a room lies: from the core's folder, or, of an adapter, from the root of the repository."""
+    package = room.partition(".")[0]
+    place = f"{SOURCES[package]}/{room.replace('.', '/')}".removeprefix("optimizer/gangplan/")
     return place + ("/" if any(module.startswith(room + ".") for module in rooms.modules) else ".py")
 
 
