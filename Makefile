@@ -48,7 +48,17 @@ lint: $(TESTED) ## ruff, pyright (strict on optimizer/), import contracts
 	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/airflow/bin/python plugins
 	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/kfp/bin/python kfp_components
 	@PYTHONPATH=optimizer $(ENVS)/core/bin/lint-imports --no-cache
+	@$(ENVS)/core/bin/python scripts/draw_rooms.py --check
 	@echo "lint: passed"
+
+.PHONY: rooms
+rooms: $(ENVS)/core/.ready ## Draw the rooms again from the imports: docs/rooms.md and its drawing
+	@$(ENVS)/core/bin/python scripts/draw_rooms.py
+
+.PHONY: docs
+docs: $(ENVS)/docs/.ready ## The pages and the API reference as a site, into .run/site; fails on a broken link
+	@NO_MKDOCS_2_WARNING=1 $(ENVS)/docs/bin/mkdocs build -q --strict -d .run/site
+	@echo "docs: .run/site/index.html"
 
 .PHONY: bench
 bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_% benchmarks/__%,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
