@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from gangplan.reserve.admission import Entry, Leave, Plan
-from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
+from gangplan.reserve.moments import MICROSECOND, from_us, to_us
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import Slot, Slots
 from gangplan.types import (
@@ -21,14 +21,13 @@ from gangplan.types import (
     Limit,
     NodeState,
     PlanId,
-    PodSet,
     Pool,
     PoolKind,
     Reason,
     ReservationId,
     ReservationState,
-    Topology,
-    WorkloadClass,
+    request_fields,
+    request_from,
 )
 
 
@@ -39,55 +38,12 @@ def id_of(request_key: str) -> ReservationId:
 
 def request_text(request: GangRequest) -> str:
     """Return the one text of a request; two requests are the same when their texts are."""
-    body: dict[str, Any] = {
-        "request_key": request.request_key,
-        "tenant": request.tenant,
-        "pod_sets": [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in request.pod_sets],
-        "accelerators": request.accelerators,
-        "duration": span_us(request.duration),
-        "walltime": _or_none_span(request.walltime),
-        "speed": dict(sorted(request.speed.items())),
-        "slot": request.slot,
-        "priority": request.priority,
-        "priority_class": request.priority_class,
-        "workload_class": request.workload_class.value,
-        "earliest_start": or_none_us(request.earliest_start),
-        "latest_start": or_none_us(request.latest_start),
-        "deadline": or_none_us(request.deadline),
-        "topology": None if request.topology is None else str(request.topology),
-        "preemptible": request.preemptible,
-        "checkpoint": _or_none_span(request.checkpoint),
-        "labels": dict(sorted(request.labels.items())),
-    }
-    return json.dumps(body)
+    return json.dumps(request_fields(request))
 
 
-def request_from(text: str) -> GangRequest:
+def request_from_text(text: str) -> GangRequest:
     """Read a request back."""
-    body = json.loads(text)
-    return GangRequest(
-        request_key=body["request_key"],
-        tenant=body["tenant"],
-        pod_sets=tuple(
-            PodSet(count=count, gpus_per_pod=gpus, min_count=least, max_count=most)
-            for count, gpus, least, most in body["pod_sets"]
-        ),
-        accelerators=tuple(body["accelerators"]),
-        duration=timedelta(microseconds=body["duration"]),
-        walltime=_or_none_delta(body["walltime"]),
-        speed=body["speed"],
-        slot=body["slot"],
-        priority=body["priority"],
-        priority_class=body["priority_class"],
-        workload_class=WorkloadClass(body["workload_class"]),
-        earliest_start=or_none_at(body["earliest_start"]),
-        latest_start=or_none_at(body["latest_start"]),
-        deadline=or_none_at(body["deadline"]),
-        topology=Topology.from_text(body["topology"] or ""),
-        preemptible=body["preemptible"],
-        checkpoint=_or_none_delta(body["checkpoint"]),
-        labels=body["labels"],
-    )
+    return request_from(json.loads(text), unit=MICROSECOND)
 
 
 def slots_text(slots: Slots) -> str | None:
@@ -197,14 +153,6 @@ def calendar_from(text: str) -> CapacityCalendar:
             for pool, start, end, nodes in body["intervals"]
         ),
     )
-
-
-def _or_none_span(span: timedelta | None) -> int | None:
-    return None if span is None else span_us(span)
-
-
-def _or_none_delta(us: int | None) -> timedelta | None:
-    return None if us is None else timedelta(microseconds=us)
 
 
 def _pool_from(body: dict[str, Any]) -> Pool:

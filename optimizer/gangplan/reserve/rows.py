@@ -53,7 +53,7 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
     """Return a row as an entry."""
     entry = Entry(
         id=ReservationId(row["id"]),
-        request=codec.request_from(row["body"]),
+        request=codec.request_from_text(row["body"]),
         body=row["body"],
         arrival=row["arrival"],
         submitted=row["submitted"],

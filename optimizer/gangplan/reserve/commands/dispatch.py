@@ -42,7 +42,7 @@ def _id(command: Command) -> ReservationId:
 
 def _submit(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
     text = command.args["body"]
-    return gang.submit(book, lookup, command.request or codec.request_from(text), text, now)
+    return gang.submit(book, lookup, command.request or codec.request_from_text(text), text, now)
 
 
 def _renew(book: Book, lookup: Lookup, command: Command, now: int) -> Entry:
