@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
-from typing import Any
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
@@ -20,8 +19,8 @@ from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
 from gangplan.reserve.kueue.objects import (
     Claim,
+    Place,
     View,
-    adopted_workload,
     annotation_of,
     claim_from,
     read_view,
@@ -57,17 +56,6 @@ _TRIES = 20
 """A write that others were faster than is decided anew so often at most."""
 
 Act = Callable[[Claim], Claim]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the reservations are, and how the ledger behaves there."""
-
-    namespace: str
-    queue: str
-    resource: str = objects.GPU
-    settle: timedelta = timedelta(seconds=2)  # so long a submit waits for Kueue's first word
-    ahead: timedelta = timedelta(minutes=5)  # so long before its window a gang is queued, to hold its slots until then
 
 
 class KueueLedger(WaitingLedger, Refusals):
@@ -106,32 +94,33 @@ class KueueLedger(WaitingLedger, Refusals):
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
         require_type("request", request, GangRequest, "a GangRequest")
-        view = self.view()
-        flavors = refuse(request, view)
-        chooses = len(flavors) < len(view.mine.quotas)
-        return self._submit(
-            request, lambda where: workload_of(request, flavors, chooses=chooses, classes=view.classes, **where)
-        )
+        return self._submit(request)
 
     def submit_for(self, request: GangRequest, pod_sets: list[Object], notes: Mapping[str, str] = {}) -> Reservation:
         """Ask for a gang whose pods are exactly those of a Job that is to adopt it; Kueue wants notes of some kinds."""
         require_type("request", request, GangRequest, "a GangRequest")
-        view = self.view()
-        refuse(request, view)
+        return self._submit(request, pod_sets, notes)
 
-        def build(where: dict[str, Any]) -> Object:
-            body = adopted_workload(request, pod_sets, classes=view.classes, **where)
-            body["metadata"]["annotations"] |= notes
-            return body
-
-        return self._submit(request, build)
-
-    def _submit(self, request: GangRequest, build: Callable[[dict[str, Any]], Object]) -> Reservation:
-        place, id = self._place, id_of(request.request_key)
+    def _submit(
+        self, request: GangRequest, pod_sets: list[Object] | None = None, notes: Mapping[str, str] = {}
+    ) -> Reservation:
+        view, place, id = self.view(), self._place, id_of(request.request_key)
+        flavors = refuse(request, view)
         self._outlook.forget()
-        where = {"namespace": place.namespace, "queue": place.queue, "now": self._clock(), "ahead": place.ahead}
         self._keeper.start()
-        claim = self._created(request, lambda: build(where))
+        chooses = len(flavors) < len(view.mine.quotas)
+        body = workload_of(
+            request,
+            place,
+            self._clock(),
+            flavors=flavors,
+            classes=view.classes,
+            chooses=chooses,
+            pod_sets=pod_sets,
+        )
+        if notes:
+            body["metadata"]["annotations"] |= notes
+        claim = self._created(request, body)
         if claim is None:
             return self._again(self._read(id), request)
         new = bool(claim.queue) and self._keeper.surely_new(id)
@@ -152,7 +141,7 @@ class KueueLedger(WaitingLedger, Refusals):
             self._pen.forget(made)
             raise
 
-    def _created(self, request: GangRequest, build: Callable[[], Object]) -> Claim | None:
+    def _created(self, request: GangRequest, body: Object) -> Claim | None:
         """Create the Workload of a request; None where its key is known."""
         try:
             refuse_late(request, self._clock())
@@ -162,7 +151,7 @@ class KueueLedger(WaitingLedger, Refusals):
                 return None
             raise
         try:
-            return self._pen.create(build())
+            return self._pen.create(body)
         except RejectedError as error:
             raise InputError("request", request.request_key, f"was not taken: {error}") from error
 

@@ -37,7 +37,7 @@ from .view import (
     state_of as state_of,
 )
 from .workload import (
-    adopted_workload as adopted_workload,
+    Place as Place,
     limit_seconds as limit_seconds,
     node_affinity as node_affinity,
     refuse as refuse,
