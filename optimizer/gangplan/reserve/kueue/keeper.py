@@ -138,7 +138,7 @@ class Keeper:
         with self._news:
             self._closed = True
             self._news.notify_all()
-            for changed in [one for of_name in self._waiting.values() for one in of_name]:
+            for changed in [event for of_name in self._waiting.values() for event in of_name]:
                 changed.set()
         if self._started:
             self._mirror.close()
@@ -182,8 +182,8 @@ class Keeper:
     # ------------------------------------------------------------ the worker's thread
 
     def _work(self) -> None:
-        while (found := self._next()) is not None:
-            name, attend = found
+        while (due := self._next()) is not None:
+            name, attend = due
             try:
                 attend(name)
             except (ConflictError, NotFoundError):

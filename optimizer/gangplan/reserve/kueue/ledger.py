@@ -302,20 +302,19 @@ class KueueLedger(WaitingLedger, Refusals):
         """See `Ledger.history`: what ended stays until it is compacted; what a Job adopted, as long as the Job."""
         until = None if since is None else require_utc("since", since)
         every = (objects.picture(claim, to_us(self._clock())) for claim in self._claims())
-        found = [one for one in every if until is None or one.ended_at is None or one.ended_at >= until]
-        return tuple(found)
+        return tuple(r for r in every if until is None or r.ended_at is None or r.ended_at >= until)
 
     def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
         every = [self._picture(claim) for claim in self._claims()]
-        return tuple(one for one in every if state is None or one.state is state)
+        return tuple(reservation for reservation in every if state is None or reservation.state is state)
 
     def _claims(self) -> list[Claim]:
         """Return all reservations in order of arrival, after what was due: what is told as final has been written."""
         live, over = self._everything()
-        found = {claim.name: self._kept(claim) for claim in live if not revived(claim, over.get(claim.name))}
-        return sorted((over | found).values(), key=lambda claim: claim.submitted)
+        present = {claim.name: self._kept(claim) for claim in live if not revived(claim, over.get(claim.name))}
+        return sorted((over | present).values(), key=lambda claim: claim.submitted)
 
     def _kept(self, claim: Claim) -> Claim:
         """Return a reservation after what was due, or as it was where somebody else was faster."""
@@ -369,7 +368,7 @@ class KueueLedger(WaitingLedger, Refusals):
         """See `Ledger.compact`: delete what ended before a moment; there is no log to fold."""
         limit, now = require_utc("before", before), to_us(self._clock())
         every = {claim.name: (claim, objects.picture(claim, now)) for claim in self._claims()}
-        old = {id for id, (_, one) in every.items() if one.ended_at is not None and one.ended_at < limit}
+        old = {id for id, (_, seen) in every.items() if seen.ended_at is not None and seen.ended_at < limit}
         for id in old:
             self._pen.forget(every[id][0])
         self._pen.records.forget(self._place.queue, old)
@@ -381,12 +380,12 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def nodes(self) -> dict[str, NodeState]:
         """Return the cluster's GPU nodes that take no pods now: not ready, or cordoned."""
-        found: dict[str, NodeState] = {}
+        nodes: dict[str, NodeState] = {}
         for item in self._api.items("/api/v1/nodes"):
             conditions = item.get("status", {}).get("conditions", ())
-            ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+            ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in conditions)
             if not ready:
-                found[item["metadata"]["name"]] = NodeState.LOST
+                nodes[item["metadata"]["name"]] = NodeState.LOST
             elif item.get("spec", {}).get("unschedulable"):
-                found[item["metadata"]["name"]] = NodeState.DRAINING
-        return found
+                nodes[item["metadata"]["name"]] = NodeState.DRAINING
+        return nodes

@@ -1,4 +1,4 @@
-"""What is expected: who waits for whom, when a gang will fit, what is free when; read, never written."""
+"""What is expected of a queue: who waits for whom, when a gang will fit, what is free when. It only reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.types import FreeCapacity, GangRequest, Limit, Reason
 
 _LINE_S = 2.0
-"""The line is read anew when it is older, for expected starts."""
+"""Seconds for which expected starts are used before the line is read again."""
 
 
 class Outlook:
@@ -47,10 +47,8 @@ class Outlook:
 
     def _queues(self) -> dict[str, str]:
         """Return the ClusterQueue of every LocalQueue."""
-        found = self._api.items(f"{objects.API}/localqueues")
-        return {
-            f"{one['metadata']['namespace']}/{one['metadata']['name']}": one["spec"]["clusterQueue"] for one in found
-        }
+        items = self._api.items(f"{objects.API}/localqueues")
+        return {f"{q['metadata']['namespace']}/{q['metadata']['name']}": q["spec"]["clusterQueue"] for q in items}
 
     def free(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
         """Return each flavor's capacity and what of it is held."""
@@ -83,12 +81,12 @@ class Outlook:
             earliest=to_us(request.earliest_start) if request.earliest_start else 0,
             rank=(0, 0),
         )
-        found = calendar.start_of(wish)
-        if found is None:
+        start = calendar.start_of(wish)
+        if start is None:
             most = max(view.most(flavor.name) for flavor in flavors)
             words = f"no start is in sight: the queue may use {most} GPUs of what it asks for {request.gpus} of"
             return None, Reason(limit=Limit.QUOTA if request.gpus > most else Limit.CAPACITY, message=words)
-        at = found[0]
+        at = start[0]
         if at <= calendar.now:
             return from_us(at), None
         return from_us(at), Reason(limit=Limit.CAPACITY, message="the GPUs are held by others until then")
