@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gangplan.reserve.admission import Entry, Leave, Plan
+from gangplan.reserve.admission import Entry, Leave, Promise
 from gangplan.reserve.moments import MICROSECOND, from_us, to_us
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import Slot, Slots
@@ -56,20 +56,20 @@ def slots_from(text: str | None) -> Slots:
     return tuple(Slot(*parts) for parts in json.loads(text)) if text else ()
 
 
-def plan_text(plan: Plan | None) -> str | None:
+def plan_text(promise: Promise | None) -> str | None:
     """Return a promise as JSON."""
-    if plan is None:
+    if promise is None:
         return None
-    return json.dumps([plan.pool, plan.slots, plan.start, plan.end, plan.firm, plan.rank])
+    return json.dumps([promise.pool, promise.slots, promise.start, promise.end, promise.firm, promise.rank])
 
 
-def plan_from(text: str | None) -> Plan | None:
+def plan_from(text: str | None) -> Promise | None:
     """Read a promise back."""
     if text is None:
         return None
     pool, slots, start, end, firm, *rank = json.loads(text)
     slots = tuple(Slot(*parts) for parts in slots)
-    return Plan(
+    return Promise(
         pool=pool, slots=slots, start=start, end=end, firm=firm, rank=tuple(rank[0]) if rank and rank[0] else None
     )
 

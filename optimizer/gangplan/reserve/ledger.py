@@ -18,7 +18,6 @@ from gangplan.reserve.codec import id_of, policy_from
 from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import free_capacity
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
@@ -185,7 +184,7 @@ class StoreLedger(WaitingLedger):
 
     def _foreseen(self, entries: list[Entry]) -> list[Entry]:
         """Give those that wait without a promise the range in which they are expected to start."""
-        unsure = [entry for entry in entries if entry.state.waits and entry.plan is None]
+        unsure = [entry for entry in entries if entry.state.waits and entry.promise is None]
         if unsure:
             ranges = self._ranges()
             for entry in unsure:
@@ -239,9 +238,7 @@ class StoreLedger(WaitingLedger):
         since, until = to_us(require_utc("start", start)), to_us(require_utc("end", end))
         if until <= since:
             raise InputError("end", end.isoformat(), f"must be later than start {start.isoformat()}")
-        return self._store.query(
-            lambda book, _: tuple(c for board in book.boards.values() for c in free_capacity(board, since, until))
-        )
+        return self._store.query(lambda book, _: tuple(book.occupancy.free_capacity(since, until)))
 
     def explain(self, id: ReservationId) -> Reason | None:
         """See `Ledger.explain`."""
@@ -262,7 +259,7 @@ class StoreLedger(WaitingLedger):
             trial = book.copy()
             entry = submit.run(trial, lambda _: None, now)
             admit(trial, now)
-            if entry.state.waits and entry.plan is None:
+            if entry.state.waits and entry.promise is None:
                 entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)
             return entry.reservation()
 

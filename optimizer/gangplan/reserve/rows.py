@@ -43,7 +43,7 @@ def row_of(entry: Entry) -> Row:
         "expires": entry.expires,
         "ended": entry.ended,
         "first_eta": entry.first_eta,
-        "plan": codec.plan_text(entry.plan),
+        "plan": codec.plan_text(entry.promise),
         "reason": codec.reason_text(entry.reason),
         "more": codec.more_text(entry),
     }
@@ -66,7 +66,7 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         expires=row["expires"],
         ended=row["ended"],
         first_eta=row["first_eta"],
-        plan=codec.plan_from(row["plan"]),
+        promise=codec.plan_from(row["plan"]),
         reason=codec.reason_from(row["reason"]),
         stored=True,
     )

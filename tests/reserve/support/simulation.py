@@ -30,7 +30,6 @@ from gangplan.reserve.commands import Command, MarkNode, Release, SetPolicy
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.policy.rules import Policy
-from gangplan.reserve.space.free import free_capacity
 from gangplan.reserve.stores.sql.leadership import LedElsewhere
 from gangplan.reserve.stores.sql.store import PENDING, SqlStore
 from gangplan.types import NodeState, Reservation
@@ -257,10 +256,10 @@ class Simulation(World):
         start = to_us(self.now)
         rows = sorted((e.id, e.state, e.token or 0, e.slots, e.hard_end, e.expires) for e in book.live.values())
         return {
-            "free capacity": [free_capacity(board, start, start + 10**11) for board in book.boards.values()],
+            "free capacity": list(book.occupancy.free_capacity(start, start + 10**11)),
             "reservations": rows,
             "line": [entry.id for entry in book.in_order()],
-            "promises": sorted(book.planned),
+            "promises": sorted(book.promised),
             "leaving": sorted(book.leaving),
         }
 

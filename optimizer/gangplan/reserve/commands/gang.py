@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import ClassVar
@@ -93,7 +93,7 @@ class Renew(HolderCommand):
         until = now + (entry.duration if self.ttl is None else span_us(self.ttl))
         entry.expires = min(entry.hard_end, until)
         if entry.leave is not None:  # should the notice be taken back
-            entry.leave.expires = min(entry.leave.hard_end, until)
+            entry.leave = replace(entry.leave, expires=min(entry.leave.hard_end, until))
         book.touch(entry)
         return entry
 

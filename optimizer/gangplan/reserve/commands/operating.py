@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from gangplan.errors import InputError
 from gangplan.reserve import codec
-from gangplan.reserve.admission import Book, Document, Entry, check_calendar, check_kept, most_nodes
+from gangplan.reserve.admission import Book, Document, Entry, check_kept
 from gangplan.reserve.commands.command import Command, Lookup
 from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy import Policy
+from gangplan.reserve.space import check_calendar
 from gangplan.types import CapacityCalendar, NodeState, ReservationState, require_text, require_type
 
 
@@ -88,12 +89,10 @@ class MarkNode(Command):
         if nodes == book.nodes:
             return
         book.documents.append(Document("nodes", codec.nodes_text(nodes), why=self.why))
-        book.nodes = nodes
-        book.boards[pool].set_out(book.out_of(pool))
+        book.set_nodes(nodes)
         for entry in [entry for entry in book.granted() if entry.pool == pool and _is_on(entry, number)]:
             self._tell(book, entry, now)
         book.review()
-        book.freed = True
 
     def _tell(self, book: Book, entry: Entry, now: int) -> None:
         """Do to one gang what its node's new state means for it."""
@@ -104,7 +103,7 @@ class MarkNode(Command):
             until, why = now + span_us(book.policy.drain), f"node {self.node} is draining"
             book.give_notice(entry, until, why=why, state=ReservationState.INTERRUPTED)
         elif self.state is NodeState.READY and leave is not None and leave.state is ReservationState.INTERRUPTED:
-            out = book.out_of(entry.pool or "")
+            out = book.occupancy.boards[entry.pool or ""].out
             if not any(_is_on(entry, number) for number in out):
                 book.take_notice_back(entry)
 
@@ -112,11 +111,11 @@ class MarkNode(Command):
 def _node_of(book: Book, node: str) -> tuple[str, int]:
     """Return a node's pool and number, or refuse its name."""
     pool, _, number = node.rpartition("-")
-    board = book.boards.get(pool)
+    board = book.occupancy.boards.get(pool)
     if board is None:
-        known = ", ".join(book.boards) or "none: publish a calendar first"
+        known = ", ".join(book.occupancy.boards) or "none: publish a calendar first"
         raise InputError("node", node, f"is no <pool>-<number> of the pools there are: {known}")
-    most = most_nodes(board)
+    most = board.most_nodes
     if not number.isdigit() or str(int(number)) != number or int(number) >= most:
         raise InputError("node", node, f"is not there: {pool} has the numbers 0 to {most - 1}")
     return pool, int(number)

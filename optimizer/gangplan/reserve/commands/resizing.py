@@ -44,13 +44,13 @@ def _without(entry: Entry, fewer: list[int]) -> Slots:
 
 def _more(book: Book, entry: Entry, slots: Slots, more: list[int], now: int) -> Slots:
     """Return slots for so many pods more, from now to the lease's hard end, or refuse."""
-    board = book.boards.get(entry.pool or "")
+    board = book.occupancy.boards.get(entry.pool or "")
     wish = ", ".join(f"{count} pods more of pod set {at}" for at, count in enumerate(more) if count)
     gpus = sum(count * pods.gpus_per_pod for count, pods in zip(more, entry.request.pod_sets, strict=True))
     if board is None or entry.hard_end is None:
         raise NoRoomError(f"resize: {wish}: its pool is not in the present calendar: stay as it is")
     tenant, name = entry.request.tenant, board.pool.accelerator
-    if not book.quotas.allows(tenant, name, gpus / board.pool.slots_per_gpu, now, entry.hard_end):
+    if not book.occupancy.quotas.allows(tenant, name, gpus / board.pool.slots_per_gpu, now, entry.hard_end):
         raise NoRoomError(f"resize: {wish}: {tenant}'s quota of {name} has no room now: ask for less, or later")
     extra = board.fit_more(slots, _shape_of_more(entry, more, gpus), now, entry.hard_end)
     if extra is None:
