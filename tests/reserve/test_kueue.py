@@ -10,9 +10,9 @@ import pytest
 from gangplan.errors import InputError
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, pod_from, short_name, usage_of
+from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.annotation import annotation_of, request_of
 from gangplan.reserve.kueue.objects.claim import Claim, claim_from
 from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
 from gangplan.reserve.kueue.objects.view import picture, state_of

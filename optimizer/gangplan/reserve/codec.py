@@ -1,11 +1,16 @@
-"""Requests, slots, plans, reasons and calendars as JSON text, as the SQL ledgers keep them."""
+"""Reservations as rows of a table, and what their columns and the documents hold as JSON text.
+
+The SQL ledgers keep these rows, the audit log tells of them, and a leader answers with them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -26,6 +31,7 @@ from gangplan.types import (
     Reason,
     ReservationId,
     ReservationState,
+    Token,
     request_fields,
     request_from,
 )
@@ -44,6 +50,17 @@ def request_text(request: GangRequest) -> str:
 def request_from_text(text: str) -> GangRequest:
     """Read a request back."""
     return request_from(json.loads(text), unit=MICROSECOND)
+
+
+def annotation_of(request: GangRequest) -> str:
+    """Return the text of a request without the fields at their default, as Kueue's Workloads carry it."""
+    return json.dumps(request_fields(request, defaults=False), separators=(",", ":"))
+
+
+@lru_cache(maxsize=8192)
+def request_of(annotation: str) -> GangRequest:
+    """Read the request of an annotation; of many Workloads the same text is read again and again."""
+    return request_from_text(annotation)
 
 
 def slots_text(slots: Slots) -> str | None:
@@ -165,3 +182,70 @@ def _plain(value: object) -> Any:
     if isinstance(value, datetime):
         return to_us(value)
     raise TypeError(type(value).__name__)
+
+
+# ---------------------------------------------------------------- reservations as rows
+
+Row = dict[str, Any]
+"""A reservation's columns, but for the number of its last change."""
+
+COLUMNS = (
+    *("id", "request_key", "tenant", "body", "arrival", "submitted", "state", "token", "pool", "slots", "granted"),
+    *("hard_end", "expires", "ended", "first_eta", "plan", "reason", "more"),
+)
+
+
+def changes(before: tuple[Any, ...] | None, after: Row) -> Row:
+    """Return the columns that differ from those before; all, where there were none."""
+    if before is None:
+        return after
+    return {name: value for old, (name, value) in zip(before, after.items(), strict=True) if old != value}
+
+
+def row_of(entry: Entry) -> Row:
+    """Return an entry as its row."""
+    return {
+        "id": entry.id,
+        "request_key": entry.request.request_key,
+        "tenant": entry.request.tenant,
+        "body": entry.body,
+        "arrival": entry.arrival,
+        "submitted": entry.submitted,
+        "state": entry.state.value,
+        "token": entry.token,
+        "pool": entry.pool,
+        "slots": slots_text(entry.slots),
+        "granted": entry.granted,
+        "hard_end": entry.hard_end,
+        "expires": entry.expires,
+        "ended": entry.ended,
+        "first_eta": entry.first_eta,
+        "plan": plan_text(entry.promise),
+        "reason": reason_text(entry.reason),
+        "more": more_text(entry),
+    }
+
+
+def entry_of(row: Mapping[Any, Any]) -> Entry:
+    """Return a row as an entry."""
+    entry = Entry(
+        id=ReservationId(row["id"]),
+        request=request_from_text(row["body"]),
+        body=row["body"],
+        arrival=row["arrival"],
+        submitted=row["submitted"],
+        state=ReservationState(row["state"]),
+        token=None if row["token"] is None else Token(row["token"]),
+        pool=row["pool"],
+        slots=slots_from(row["slots"]),
+        granted=row["granted"],
+        hard_end=row["hard_end"],
+        expires=row["expires"],
+        ended=row["ended"],
+        first_eta=row["first_eta"],
+        promise=plan_from(row["plan"]),
+        reason=reason_from(row["reason"]),
+        stored=True,
+    )
+    take_more(entry, row["more"])
+    return entry

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
@@ -34,10 +34,6 @@ from gangplan.types import (
     require_type,
 )
 
-T = TypeVar("T")
-BookQuery = Callable[[Book, commands.Lookup], T]
-"""Reads something from the present book."""
-
 _LEARNED_FROM = timedelta(days=1)
 """What ended in that time says how long gangs last against their walltimes."""
 
@@ -58,7 +54,7 @@ class LedgerStore(Protocol):
         """Run a command on the present book, alone or with others, and keep what it changed before answering."""
         ...
 
-    def query(self, query: BookQuery[T]) -> T:
+    def query(self, query: commands.BookQuery[commands.T]) -> commands.T:
         """Return what a query reads from the present book."""
         ...
 

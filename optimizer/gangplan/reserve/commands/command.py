@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, TypeVar
 
 from gangplan.errors import GangplanError, NotFoundError, StaleTokenError
 from gangplan.reserve.admission import Book, Entry
@@ -16,6 +16,11 @@ Lookup: TypeAlias = Callable[[ReservationId], Entry | None]
 
 Result: TypeAlias = Reservation | GangplanError | None
 """What a command came to: the reservation as it stands after admission, the refusal, or nothing to tell."""
+
+
+T = TypeVar("T")
+BookQuery: TypeAlias = Callable[[Book, Lookup], T]
+"""Reads something from the present book."""
 
 
 class Command(ABC):

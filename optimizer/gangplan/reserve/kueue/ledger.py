@@ -14,21 +14,10 @@ from gangplan.clock import Clock, require_utc
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
 from gangplan.kube import Api, ConflictError, Object, RejectedError
 from gangplan.reserve.audit import Compacted
-from gangplan.reserve.codec import id_of
+from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
-from gangplan.reserve.kueue.objects import (
-    Claim,
-    Place,
-    View,
-    annotation_of,
-    claim_from,
-    read_view,
-    refuse,
-    refuse_late,
-    request_of,
-    workload_of,
-)
+from gangplan.reserve.kueue.objects import Claim, Place, View, claim_from, read_view, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen

@@ -11,10 +11,9 @@ from gangplan.clock import Clock
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission import Book, Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
-from gangplan.reserve.commands import Command, Tick, run_batch
-from gangplan.reserve.ledger import BookQuery, T
+from gangplan.reserve.codec import changes, row_of
+from gangplan.reserve.commands import BookQuery, Command, T, Tick, run_batch
 from gangplan.reserve.moments import SECOND, to_us
-from gangplan.reserve.rows import changes, row_of
 from gangplan.reserve.stores.poller import Poller
 from gangplan.reserve.stores.wakeups import LocalWakeup
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.kube import Api, Object
-from gangplan.reserve.codec import id_of
+from gangplan.reserve.codec import id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
 from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
@@ -25,7 +25,6 @@ from gangplan.reserve.kueue.objects import (
     limit_seconds,
     node_affinity,
     refuse,
-    request_of,
     topology_request,
 )
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId

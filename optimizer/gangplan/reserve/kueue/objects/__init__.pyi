@@ -1,4 +1,3 @@
-from .annotation import annotation_of as annotation_of, request_of as request_of
 from .claim import Claim as Claim, claim_from as claim_from, gpus_of as gpus_of
 from .names import (
     API as API,

@@ -10,9 +10,8 @@ from typing import Any
 
 from gangplan.errors import InputError
 from gangplan.kube import Object
-from gangplan.reserve.codec import id_of
+from gangplan.reserve.codec import annotation_of, id_of
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.annotation import annotation_of
 from gangplan.reserve.kueue.objects.queues import Flavor, View
 from gangplan.reserve.moments import to_us
 from gangplan.types import GangRequest, Level

@@ -15,9 +15,9 @@ from gangplan.errors import UnavailableError
 from gangplan.reserve import codec
 from gangplan.reserve.admission import Book, Entry
 from gangplan.reserve.audit import text_of
+from gangplan.reserve.codec import COLUMNS, Row, changes, entry_of, row_of
 from gangplan.reserve.commands import Command, Lookup, Result
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.rows import COLUMNS, Row, changes, entry_of, row_of
 from gangplan.reserve.stores.sql import command_queue
 from gangplan.reserve.stores.sql.command_queue import QueuedCommand
 from gangplan.reserve.stores.sql.leadership import Leader

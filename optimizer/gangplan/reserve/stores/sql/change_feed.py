@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, select
 
 from gangplan.reserve.admission import Entry
-from gangplan.reserve.rows import entry_of
+from gangplan.reserve.codec import entry_of
 from gangplan.reserve.stores.sql.database import Database
 from gangplan.reserve.stores.sql.queries import read_entries
 from gangplan.reserve.stores.sql.schema import head, reservations

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, func, or_, select
 
 from gangplan.reserve.admission import Document, Entry
-from gangplan.reserve.rows import entry_of
+from gangplan.reserve.codec import entry_of
 from gangplan.reserve.stores.sql.leadership import Leader
 from gangplan.reserve.stores.sql.schema import documents, head, inbox, reservations
 from gangplan.types import ReservationId, ReservationState

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
+from gangplan.reserve.codec import COLUMNS
 from gangplan.reserve.moments import to_us
-from gangplan.reserve.rows import COLUMNS
 from gangplan.reserve.stores.sql.queries import LIVE
 from gangplan.reserve.stores.sql.schema import audit, head, reservations
 from gangplan.types import ReservationId

@@ -21,15 +21,14 @@ from gangplan.clock import Clock
 from gangplan.errors import GangplanError, UnavailableError
 from gangplan.reserve.admission import Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.commands import Command, Result, run_batch
-from gangplan.reserve.ledger import BookQuery, T
+from gangplan.reserve.commands import BookQuery, Command, Result, T, run_batch
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.reserve.stores.group_commit import Call, GroupCommit
 from gangplan.reserve.stores.poller import Poller
 from gangplan.reserve.stores.sql import command_queue, queries, retention
 from gangplan.reserve.stores.sql.book_cache import BookCache
 from gangplan.reserve.stores.sql.change_feed import ChangeFeed
-from gangplan.reserve.stores.sql.command_queue import QueuedCommand
+from gangplan.reserve.stores.sql.command_queue import PendingCalls, QueuedCommand
 from gangplan.reserve.stores.sql.database import Database
 from gangplan.reserve.stores.sql.leadership import (
     BEAT_EVERY,
@@ -40,7 +39,6 @@ from gangplan.reserve.stores.sql.leadership import (
     Monotonic,
     Status,
 )
-from gangplan.reserve.stores.sql.pending_calls import PendingCalls
 from gangplan.reserve.stores.sql.queries import Head, read_head
 from gangplan.reserve.stores.sql.schema import HEAD, head, migrate, version_of
 from gangplan.reserve.stores.wakeups import CHANGES
