@@ -84,11 +84,5 @@ def event_from(*, change: int, at: int, term: int, body: str) -> AuditEvent:
     """Read an audit row."""
     content = json.loads(body)
     commands = tuple((name, id) for name, id in content["commands"])
-    return AuditEvent(
-        change=change,
-        at=from_us(at),
-        term=term,
-        commands=commands,
-        rows=content["rows"],
-        base=content.get("base", False),
-    )
+    rows, base = content["rows"], content.get("base", False)
+    return AuditEvent(change=change, at=from_us(at), term=term, commands=commands, rows=rows, base=base)
