@@ -62,7 +62,7 @@ class Subscribers:
                     self._fresh.setdefault(id, set()).update(keys)
 
     def tell(self, reservation: Reservation, keys: set[int] | None = None) -> None:
-        """Tell all subscribers of a reservation, or those of `keys`, how it stands; they are dropped when it is final."""
+        """Tell the subscribers of a reservation, or those of `keys`, how it stands; a final one has none any more."""
         with self._gate:
             of_id = self._by_id.get(reservation.id, {})
             callbacks = [(key, of_id[key]) for key in of_id if keys is None or key in keys]
