@@ -34,6 +34,7 @@ from .purchases import (
     Purchase as Purchase,
     Way as Way,
 )
+from .request_reader import request_fields as request_fields, request_from as request_from
 from .reservation import (
     FreeCapacity as FreeCapacity,
     Limit as Limit,
