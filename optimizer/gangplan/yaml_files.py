@@ -91,7 +91,7 @@ def parse_yaml(text: str, name: str, source: str) -> YamlDocument:
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-        body = None if root is None else loader.construct_document(root)
+        body: Any = None if root is None else loader.construct_document(root)  # pyright: ignore[reportUnknownMemberType]
         _walk(root, "", source, places, set())
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the last three: of a wrong !!tag
         mark = getattr(error, "problem_mark", None)
