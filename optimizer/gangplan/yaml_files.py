@@ -89,9 +89,9 @@ def parse_yaml(text: str, name: str, source: str) -> YamlDocument:
     """Read YAML text; `source` is the file that errors name."""
     places: dict[str, tuple[int, Any]] = {}
     try:
-        loader = yaml.SafeLoader(text)
+        loader: Any = yaml.SafeLoader(text)  # its stub leaves types out
         root = loader.get_single_node()
-        body: Any = None if root is None else loader.construct_document(root)  # pyright: ignore[reportUnknownMemberType]
+        body = None if root is None else loader.construct_document(root)
         _walk(root, "", source, places, set())
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the last three: of a wrong !!tag
         mark = getattr(error, "problem_mark", None)

@@ -75,7 +75,7 @@ def test_the_whole_relaxed_problem_hands_over_the_cuts_that_prove_it(small: Prob
     """With one cut for each path, read from its duals, the master ends where the whole ended."""
     whole, apart = ExtensiveForm(small), Decomposition(small)
     answer = whole.engine.run(np.inf)
-    cuts = whole.cuts(answer, apart.paths)
+    cuts = whole.cuts(answer, apart.programs)
     assert [cut.path for cut in cuts] == [0, 1, 2]
     apart.add_cuts(cuts)
     _, bound = apart.master.relaxed()

@@ -228,7 +228,7 @@ def test_a_failed_run_is_a_value_without_old_numbers() -> None:
     engine.bound_columns(columns, np.array([0.0]), np.array([1.0]))
     failed = engine.run(10)
     assert (failed.status, failed.values, failed.objective) == ("infeasible", None, np.inf)
-    engine.restore_columns(columns)
+    engine.bound_columns(columns, form.lower[columns], form.upper[columns])
     assert engine.run(10).objective == pytest.approx(11.5)
     unbounded = Engine(compile_model(tiny_model(objective=-1.0, upper=None)), relaxed=True, seed=1).run(10)
     assert (unbounded.status, unbounded.values) == ("unbounded", None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
+import pyomo.environ as untyped_pyomo  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 from pyomo.common.gc_manager import PauseGC as PauseGC  # pyright: ignore[reportMissingTypeStubs]
 from pyomo.repn.plugins.standard_form import (  # pyright: ignore[reportMissingTypeStubs]
@@ -19,14 +19,19 @@ from pyomo.repn.plugins.standard_form import (  # pyright: ignore[reportMissingT
 
 from gangplan.plan.problem import Array
 
+pyo: Any = untyped_pyomo
+
 Ints = NDArray[np.int32]
 Model = Any  # Pyomo gives models their attributes at run time
 Expression = Any
 Bounds = tuple[Any, Any]
 Rule = (
-    Callable[[Model, Any], Any] | Callable[[Model, Any, Any], Any] | Callable[[Model, Any, Any, Any], Any]
+    Callable[[Model, int], Any]
+    | Callable[[Model, int, int], Any]
+    | Callable[[Model, int, int, int], Any]
+    | Callable[..., Any]
 )  # of the model and the indices
-SKIP: Any = pyo.Constraint.Skip  # pyright: ignore[reportUnknownMemberType]
+SKIP = pyo.Constraint.Skip
 
 
 def new_model(name: str) -> Model:
@@ -36,8 +41,7 @@ def new_model(name: str) -> Model:
 
 def variable(*sets: Any, bounds: Bounds | Rule = (0, None), whole: bool = False) -> Any:
     """Return variables over index sets, by default not negative; `whole` ones take whole numbers."""
-    domain: Any = pyo.Integers if whole else pyo.Reals  # pyright: ignore[reportUnknownMemberType]
-    return pyo.Var(*sets, bounds=bounds, domain=domain)
+    return pyo.Var(*sets, bounds=bounds, domain=pyo.Integers if whole else pyo.Reals)
 
 
 def constraint(*sets: Any, rule: Rule) -> Any:
@@ -90,7 +94,8 @@ class StandardForm:
 def compile_model(model: Model) -> StandardForm:
     """Write a model in standard form."""
     with PauseGC():
-        compiled: Any = LinearStandardFormCompiler().write(model, mixed_form=True)  # pyright: ignore[reportUnknownMemberType]
+        compiler: Any = LinearStandardFormCompiler()
+        compiled = compiler.write(model, mixed_form=True)
         rhs = np.asarray(compiled.rhs, dtype=float)
         sign = np.array([entry.bound_type for entry in compiled.rows])
         bounds: list[Bounds] = [variable.bounds for variable in compiled.columns]

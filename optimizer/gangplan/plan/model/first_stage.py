@@ -43,7 +43,7 @@ def define_node_balance(model: Model, problem: Problem) -> None:
 def define_minimum_up(model: Model, problem: Problem) -> None:
     """A node that was started less than the pool's minimum time ago still runs."""
     pools, starts = problem.pools, problem.periods.starts
-    bound = [p for p in model.P if pools[p].minimum_up_hours > 0]
+    bound = [p for p, pool in enumerate(pools) if pool.minimum_up_hours > 0]
 
     def minimum_up(m: Model, p: int, t: int) -> Expression:
         recent = [s for s in range(t + 1) if starts[s] + pools[p].minimum_up_hours > starts[t]]

@@ -15,7 +15,7 @@ def define_service(model: Model, problem: Problem) -> None:
     defer, rules = problem.deferrable, problem.class_policies
     model.serve = variable(model.routes, model.T, model.K)
     model.short = variable(model.W, model.T, model.K)
-    model.waiting = [w for w in model.W if rules[w].defer_hours and problem.demand[:, w].any()]
+    model.waiting = [w for w, rule in enumerate(rules) if rule.defer_hours and problem.demand[:, w].any()]
     model.backlog = variable(model.waiting, model.T, model.K, bounds=lambda _, w, t, k: (0, float(defer[k, w, t])))
 
 
@@ -76,11 +76,14 @@ def define_quota(model: Model, problem: Problem) -> None:
 def path_cost(model: Model, problem: Problem, k: int) -> Expression:
     """Return what a path costs: shortage, delay, the nodes that it takes, and data that leaves its region."""
     price, rules = problem.settings.shortage_price, problem.class_policies
+    waiting: list[int] = model.waiting
     short = sum(
-        price * rules[w].shortage_factor * model.hours[t] * model.short[w, t, k] for w in model.W for t in model.T
+        price * rule.shortage_factor * model.hours[t] * model.short[w, t, k]
+        for w, rule in enumerate(rules)
+        for t in model.T
     )
     delay = sum(
-        price * rules[w].delay_factor * model.hours[t] * model.backlog[w, t, k] for w in model.waiting for t in model.T
+        price * rules[w].delay_factor * model.hours[t] * model.backlog[w, t, k] for w in waiting for t in model.T
     )
     hire = sum(
         float(problem.prices[p, t]) * model.hours[t] * model.hire[p, t, k] for p in problem.hired for t in model.T
