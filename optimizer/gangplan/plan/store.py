@@ -47,7 +47,10 @@ def log_plan(plan: Plan, forecast: Forecast, store: Store, *, lp_file: Path | No
     """
     tags = {"plan_id": plan.plan_id, "status": plan.status, **_origin(forecast)}
     with store.run(PLAN, plan.plan_id, tags) as run_id:
-        store.client.log_batch(run_id, metrics=_metrics(plan), params=_parameters(plan))
+        given = {"seed": plan.seed, "pools": len(plan.fleet.pools), **plan.settings}
+        store.client.log_batch(
+            run_id, metrics=_metrics(plan), params=[Param(name, str(value)) for name, value in given.items()]
+        )
         for name, schema in _TABLES.items():
             store.log_table(run_id, name, conform(name, getattr(plan, name), schema))
         store.log_table(run_id, "forecast", conform("forecast", forecast.quantiles, QUANTILE_TABLE))
@@ -126,12 +129,6 @@ def _origin(forecast: Forecast) -> dict[str, str]:
         "forecast_corrected_by": forecast.corrected_by or "",
         "forecast_stands_out": json.dumps(forecast.stands_out[:_MOST_NAMED]),
     }
-
-
-def _parameters(plan: Plan) -> list[Param]:
-    """Return the settings and the seed as MLflow parameters."""
-    parameters = {"seed": plan.seed, "pools": len(plan.fleet.pools), **plan.settings}
-    return [Param(name, str(value)) for name, value in parameters.items()]
 
 
 def _metrics(plan: Plan) -> list[Metric]:

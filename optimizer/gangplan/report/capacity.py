@@ -40,12 +40,11 @@ def layers(plan: Plan) -> list[Layer]:
 
 def draw_all(plan: Plan, forecast: Forecast) -> str:
     """Draw all pools and all demand."""
-    wanted = _demand(forecast.quantiles)
     with pages.style():
         figure, axes = pages.new_axes(11, 3.7)
-        _draw(axes, plan, layers(plan), wanted)
+        described = _draw(axes, plan, forecast.quantiles)
         pages.gpus_over_time(axes, ticks=10)
-        return pages.to_svg(figure, "plan", "Planned GPUs by pool and the demand forecast", _describe(plan, wanted))
+        return pages.to_svg(figure, "plan", "Planned GPUs by pool and the demand forecast", described)
 
 
 def draw_by_accelerator(plan: Plan, forecast: Forecast) -> list[tuple[str, str]]:
@@ -57,19 +56,18 @@ def draw_by_accelerator(plan: Plan, forecast: Forecast) -> list[tuple[str, str]]
 
 def _draw_accelerator(accelerator: str, plan: Plan, forecast: Forecast, name: str) -> str:
     """Draw one accelerator."""
-    wanted = _demand(forecast.quantiles.filter(pl.col("accelerator") == accelerator))
-    stack = [layer for layer in layers(plan) if layer.pool.accelerator == accelerator]
+    quantiles = forecast.quantiles.filter(pl.col("accelerator") == accelerator)
     with pages.style():
         figure, axes = pages.new_axes(3.7, 1.9)
-        _draw(axes, plan, stack, wanted)
+        described = _draw(axes, plan, quantiles, accelerator)
         pages.gpus_over_time(axes, ticks=6)
-        return pages.to_svg(
-            figure, name, f"Planned GPUs and demand of {accelerator}", _describe(plan, wanted, accelerator)
-        )
+        return pages.to_svg(figure, name, f"Planned GPUs and demand of {accelerator}", described)
 
 
-def _draw(axes: pages.Axes, plan: Plan, stack: list[Layer], wanted: pl.DataFrame) -> None:
-    """Draw nodes as a stack of steps, and demand over it as lines."""
+def _draw(axes: pages.Axes, plan: Plan, quantiles: pl.DataFrame, accelerator: str | None = None) -> str:
+    """Draw nodes as a stack of steps, and demand over it as lines; return a description in words."""
+    wanted = _demand(quantiles)
+    stack = [layer for layer in layers(plan) if accelerator in (None, layer.pool.accelerator)]
     edges, heights = _steps(plan, stack)
     base = np.zeros(len(edges))
     for layer, height in zip(stack, heights, strict=True):
@@ -80,6 +78,7 @@ def _draw(axes: pages.Axes, plan: Plan, stack: list[Layer], wanted: pl.DataFrame
     pages.band(axes, hours, wanted["q0.1"].to_numpy(), wanted["q0.9"].to_numpy(), "ink", 0.15)
     for column, width, dashes in (("q0.5", 1.5, "-"), ("q0.95", 1.1, (0, (4, 2)))):
         pages.line(axes, hours, wanted[column].to_numpy(), width, dashes)
+    return _describe(plan, wanted, accelerator)
 
 
 def _steps(plan: Plan, stack: list[Layer]) -> tuple[list[float], list[NDArray[np.float64]]]:

@@ -44,14 +44,9 @@ def variable(*sets: Any, bounds: Bounds | Rule = (0, None), whole: bool = False)
     return pyo.Var(*sets, bounds=bounds, domain=pyo.Integers if whole else pyo.Reals)
 
 
-def constraint(*sets: Any, rule: Rule) -> Any:
-    """Return constraints over index sets."""
-    return pyo.Constraint(*sets, rule=rule)
-
-
-def single_constraint(relation: Expression) -> Any:
-    """Return one constraint."""
-    return pyo.Constraint(expr=relation)
+def constraint(*sets: Any, rule: Rule | None = None, expr: Expression = None) -> Any:
+    """Return constraints over index sets, by a rule, or a single one, by its relation."""
+    return pyo.Constraint(*sets, rule=rule, expr=expr)
 
 
 def expression(value: Expression) -> Expression:

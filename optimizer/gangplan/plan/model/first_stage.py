@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gangplan.plan.model.algebra import Expression, Model, constraint, expression, single_constraint, variable
+from gangplan.plan.model.algebra import Expression, Model, constraint, expression, variable
 from gangplan.plan.problem import BELOW_MINIMUM_FACTOR, OVER_BUDGET_PRICE, RESERVE_FACTOR, Array, Problem
 
 STEADY_HOURS = 24
@@ -182,7 +182,7 @@ def define_budget(model: Model, problem: Problem) -> None:
     )
     model.over_budget = variable()
     if problem.budget is not None:
-        model.budget = single_constraint(model.spend - model.over_budget <= problem.budget)
+        model.budget = constraint(expr=model.spend - model.over_budget <= problem.budget)
 
 
 def define_carbon_cap(model: Model, problem: Problem) -> None:
@@ -193,7 +193,7 @@ def define_carbon_cap(model: Model, problem: Problem) -> None:
     )
     model.over_carbon = variable()
     if cap is not None and carbon.any():
-        model.carbon_cap = single_constraint(model.emission - model.over_carbon <= cap)
+        model.carbon_cap = constraint(expr=model.emission - model.over_carbon <= cap)
 
 
 def define_steadiness(model: Model, problem: Problem) -> None:
