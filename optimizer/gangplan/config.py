@@ -21,7 +21,7 @@ _FLEET = TypeAdapter(Fleet)
 class _StrictYaml(YamlConfigSettingsSource):
     """Reads gangplan.yaml as all files are read: a key that stands twice is refused."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return read_yaml(file_path, file_path.name).body or {}
 
 

@@ -11,7 +11,7 @@ from tests.plan.builders import pool_of, settings_of
 from gangplan import plan
 from gangplan.errors import InputError
 from gangplan.plan.problem.catalogue import AcceleratorKind, Need, read_catalogue
-from gangplan.plan.problem.policy_file import policy_body, policy_from, read_plan_policy
+from gangplan.plan.problem.policy import policy_body, policy_from, read_plan_policy
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, PoolKind
 

@@ -15,10 +15,18 @@ from tests.plan.builders import pool_of, settings_of
 from gangplan import plan
 from gangplan.errors import InputError
 from gangplan.plan.make import decide
-from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem.policy_file import policy_body, policy_from, read_plan_policy
-from gangplan.plan.problem.problem import pose
-from gangplan.plan.solver.rounding import keep_young, mend
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.policy import (
+    CLASS_POLICY,
+    PlanPolicy,
+    QuotaShare,
+    SupplyRisk,
+    TenantQuota,
+    policy_body,
+    policy_from,
+    read_plan_policy,
+)
+from gangplan.plan.solver.rounding import keep_minimum_up, repair
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Plan, Pool, WorkloadClass
 
@@ -54,8 +62,8 @@ def test_a_started_node_runs_its_minimum_time(solve: Solve) -> None:
 def test_rounded_fleets_keep_the_minimum_time() -> None:
     """A start is kept up as long as it must run, and what is kept starts nothing new."""
     starts = np.arange(6)
-    assert keep_young(np.array([0, 2, 0, 0, 1, 0]), 0, starts, 3).tolist() == [0, 2, 2, 2, 1, 0]
-    assert keep_young(np.array([1, 0, 0, 0, 0, 0]), 1, starts, 3).tolist() == [1, 0, 0, 0, 0, 0]
+    assert keep_minimum_up(np.array([0, 2, 0, 0, 1, 0]), 0, starts, 3).tolist() == [0, 2, 2, 2, 1, 0]
+    assert keep_minimum_up(np.array([1, 0, 0, 0, 0, 0]), 1, starts, 3).tolist() == [1, 0, 0, 0, 0, 0]
 
 
 def test_a_committed_node_is_paid_for_through_the_horizon(solve: Solve) -> None:
@@ -134,9 +142,9 @@ def test_quotas_bound_a_tenant_and_cohorts_lend(solve: Solve) -> None:
             for tenant, gpus in (("ann", 30), ("bob", 4))
         ]
 
-    ten, alone = {"h100": Share(nominal=10)}, TenantQuota(shares={"h100": Share(nominal=10)})
+    ten, alone = {"h100": QuotaShare(nominal=10)}, TenantQuota(shares={"h100": QuotaShare(nominal=10)})
     assert served(ann=alone) == [pytest.approx(240), pytest.approx(96)]
-    borrows = TenantQuota(shares={"h100": Share(nominal=10, borrow=4)}, cohort="team")
+    borrows = TenantQuota(shares={"h100": QuotaShare(nominal=10, borrow=4)}, cohort="team")
     lends = TenantQuota(shares=ten, cohort="team")
     assert served(ann=borrows, bob=lends) == [pytest.approx(336), pytest.approx(96)]
     unbounded = TenantQuota(shares=ten, cohort="team")
@@ -148,7 +156,7 @@ def test_quotas_bound_a_tenant_and_cohorts_lend(solve: Solve) -> None:
 def test_a_quota_where_it_cannot_run_is_no_reason(solve: Solve) -> None:
     """Who is short on one accelerator is not told of a share of another one."""
     pools = [pool_of("big", "h100", max_nodes=0), pool_of("old", "a100", max_nodes=1)]
-    quotas = {"ann": TenantQuota(shares={"a100": Share(nominal=0)}, cohort="team")}
+    quotas = {"ann": TenantQuota(shares={"a100": QuotaShare(nominal=0)}, cohort="team")}
     found = solve({("ann", "throughput", "h100"): [0.0, 1.0]}, pools, policy=PlanPolicy(quotas=quotas))
     (said,) = (line for line in found.explanation if line.startswith("Short"))
     assert "quota" not in said
@@ -156,7 +164,7 @@ def test_a_quota_where_it_cannot_run_is_no_reason(solve: Solve) -> None:
 
 def test_a_quota_over_the_fleet_is_refused(solve: Solve) -> None:
     """A share of more than the fleet may run is named with its value and the remedy."""
-    quotas = {"ann": TenantQuota(shares={"h100": Share(nominal=81)})}
+    quotas = {"ann": TenantQuota(shares={"h100": QuotaShare(nominal=81)})}
     with pytest.raises(InputError, match=r"quotas\[ann\].shares\[h100\].nominal: '?81.*raise max_nodes"):
         solve({("ann", "cost", "h100"): [1.0] * 24}, [pool_of("main", "h100")], policy=PlanPolicy(quotas=quotas))
 
@@ -179,13 +187,13 @@ def test_a_drought_of_spot_nodes_is_planned_for(
     fleet = Fleet(pools=(pool_of("spot", "h100", "spot", price_per_node_hour=8), pool_of("firm", "h100")))
     asked = a_forecast({("ann", "throughput", "h100"): [30.0] * 24}, now, CERTAIN)
     policy = PlanPolicy(spot_drought=SupplyRisk(share_of_paths=0.5, hours=24))
-    calm = decide(pose(asked, fleet, settings_of(scenarios=4, mip_gap=0.01)))[0]
-    problem = pose(asked, fleet, settings_of(scenarios=4, mip_gap=0.01), policy=policy)
+    calm = decide(build_problem(asked, fleet, settings_of(scenarios=4, mip_gap=0.01)))[0]
+    problem = build_problem(asked, fleet, settings_of(scenarios=4, mip_gap=0.01), policy=policy)
     dry = decide(problem)[0]
     struck = (problem.supply[:, 0] == 0).any(axis=1)
     assert struck.sum() == 2
     assert (problem.supply[:, 1] == 1).all()
-    assert dry.found.objective > calm.found.objective
+    assert dry.result.objective > calm.result.objective
     used = sum(gpus for (_, g), gpus in dry.serve.items() if problem.groups[g].spot)
     assert np.asarray(used)[problem.supply[:, 0] == 0].max(initial=0) <= 1e-6
 
@@ -193,7 +201,7 @@ def test_a_drought_of_spot_nodes_is_planned_for(
 def test_a_lost_zone_takes_all_its_pools() -> None:
     """Where there are two zones, a struck path loses one of them whole and never the other; one zone is never lost."""
     from gangplan.plan.problem.periods import Periods
-    from gangplan.plan.problem.supply import draw_supply
+    from gangplan.plan.problem.scenarios import draw_supply
 
     pools = [pool_of("a1", "h100", zone="a"), pool_of("a2", "l4", zone="a"), pool_of("b", "h100", zone="b")]
     policy = PlanPolicy(lost_zone=SupplyRisk(share_of_paths=1.0, hours=6, left=0.0))
@@ -231,8 +239,10 @@ def test_mended_fleets_hold_every_limit(
     """A fleet of nonsense comes back within limits, lead times and what is held."""
     pool = pool_of("main", "h100", max_nodes=4, min_nodes=1, lead_time_hours=2)
     asked = a_forecast({("ann", "cost", "h100"): [1.0] * 24}, now)
-    problem = pose(asked, Fleet(pools=(pool,), nodes={"main": 2}), settings_of(), held={"main": [0] * 5 + [3] * 2})
-    (mended,) = mend(problem, np.array([[9, 9, *range(22)]]))
+    problem = build_problem(
+        asked, Fleet(pools=(pool,), nodes={"main": 2}), settings_of(), held={"main": [0] * 5 + [3] * 2}
+    )
+    (mended,) = repair(problem, np.array([[9, 9, *range(22)]]))
     assert mended[:2].max() <= 2
     assert mended.max() <= 4
     assert mended.min() >= 1
@@ -244,7 +254,7 @@ def test_a_policy_file_is_read_back_and_mistakes_are_named(tmp_path: Any) -> Non
     policy = PlanPolicy(
         classes={WorkloadClass.COST: CLASS_POLICY[WorkloadClass.COST]},
         speeds={"h100": {"a100": 0.5}},
-        quotas={"ann": TenantQuota(shares={"h100": Share(nominal=3, borrow=1)}, cohort="team")},
+        quotas={"ann": TenantQuota(shares={"h100": QuotaShare(nominal=3, borrow=1)}, cohort="team")},
         spot_drought=SupplyRisk(share_of_paths=0.1),
         carbon_cap_kg=10.0,
     )

@@ -19,7 +19,7 @@ from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Occupancy
 from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import Board, Slots, check_calendar
+from gangplan.reserve.space import Board, Slots
 from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
 
 INTERRUPTED_FIRST = -(2**60)
@@ -285,7 +285,6 @@ class Book:
 
     def publish(self, calendar: CapacityCalendar) -> None:
         """Let a new calendar hold from now on; promises that it cannot keep are taken back, the last in rank first."""
-        check_calendar(calendar)
         self.load(calendar, self.policy, self.nodes)
         self.review()
 
