@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from gangplan.errors import StrandedError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.scheduler import admit
-from gangplan.reserve.space import check_calendar, steps_of
+from gangplan.reserve.space import steps_of
 from gangplan.types import CapacityCalendar, ReservationState
 
 
@@ -19,7 +19,6 @@ def check_kept(book: Book, calendar: CapacityCalendar, now: int) -> None:
 
     A window may come to other nodes or an earlier start, never to a later one. What is stranded already does not count.
     """
-    check_calendar(calendar)
     names = sorted([*_gangs(book, calendar, now), *_windows(book, calendar, now)])
     if names:
         raise StrandedError(
