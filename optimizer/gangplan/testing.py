@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gangplan.reserve import Ledger, open_ledger
+from gangplan.reserve import OperableLedger, open_ledger
 from gangplan.types import (
     SERIES,
     CapacityCalendar,
@@ -131,7 +131,7 @@ def a_forecast(
     return Forecast(issued_at=start, model="seasonal", quantiles=conform("quantiles", DataFrame(rows), QUANTILE_TABLE))
 
 
-def memory_ledger(clock: FakeClock | None = None, calendar: CapacityCalendar | None = None) -> Ledger:
+def memory_ledger(clock: FakeClock | None = None, calendar: CapacityCalendar | None = None) -> OperableLedger:
     """Return a ledger in memory, with a calendar (default: `a_calendar`) published."""
     ledger = open_ledger("memory://", clock=clock or FakeClock())
     ledger.publish(calendar or a_calendar())

@@ -12,7 +12,7 @@ from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
 from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
 from gangplan.progress import Progress, no_progress
-from gangplan.reserve import ALL, Ledger, Policy
+from gangplan.reserve import ALL, OperableLedger, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
 from gangplan.workflows.promised_nodes import Conflict, Held, conflicts, held_nodes, held_until
@@ -34,7 +34,7 @@ class Planning:
     """Where plans are kept and published, and by which settings they are made."""
 
     store: Store
-    ledger: Ledger
+    ledger: OperableLedger
     settings: Settings
     clock: Clock = system_clock
 
