@@ -13,7 +13,7 @@ from mlflow.models.evaluation import EvaluationResult
 
 from gangplan import forecast
 from gangplan.forecast.evaluation import gate, trial
-from gangplan.forecast.evaluation.gate import Evidence, Verdict, judge
+from gangplan.forecast.evaluation.gate import Evidence, GateResult, judge
 from gangplan.forecast.evaluation.metrics import quality
 from gangplan.forecast.models import demand
 from gangplan.forecast.registry import model_versions
@@ -41,7 +41,7 @@ GOOD = {
 SMALL = {"wql/small": 7.0, "naive_wql/small": 6.0, "champion_wql/small": 6.0, "champion_wql/same_small": 7.0}
 
 
-def judged(**changed: float) -> Verdict:
+def judged(**changed: float) -> GateResult:
     """What the gate says of figures that are good but for these."""
     names = {name.replace("__", "/"): value for name, value in changed.items()}
     return judge(EvaluationResult({**GOOD, **SMALL, **names}, {}))
@@ -182,17 +182,17 @@ def test_champion_is_compared_on_days_that_it_had_not_seen(trained: Trained) -> 
     bundle = model_versions.load(trained.store, trained.training.version)
     later = from_usage(a_usage({key: row[24:] for key, row in three_series(1024).items()}, end=END + timedelta(days=1)))
     found = trial.run_trial(later, trained.settings, no_progress)
-    theirs = trial.of_champion(found, bundle)
+    theirs = trial.backtest_champion(found, bundle)
     assert theirs is not None
     assert theirs.select("origin", "hour", "gpus").equals(found.table.select("origin", "hour", "gpus"))
     assert quality(theirs).wql != found.quality.wql
     old = from_usage(a_usage({key: row[:700] for key, row in three_series().items()}, end=END - timedelta(hours=300)))
-    assert trial.of_champion(trial.run_trial(old, trained.settings, no_progress), bundle) is None
+    assert trial.backtest_champion(trial.run_trial(old, trained.settings, no_progress), bundle) is None
 
 
 def test_same_data_ties_with_the_champion(trained: Trained, tried: trial.Trial) -> None:
     """On the data it was trained on, the champion's tested fit forecasts exactly what the challenger's does."""
-    theirs = trial.of_champion(tried, model_versions.load(trained.store, trained.training.version))
+    theirs = trial.backtest_champion(tried, model_versions.load(trained.store, trained.training.version))
     assert theirs is not None
     assert theirs.equals(tried.table)
 

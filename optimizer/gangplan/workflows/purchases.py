@@ -55,7 +55,7 @@ def _from_trend(settings: Settings, look: Look) -> LongDemand:
     """Multiply typical weeks of the telemetry by the growth of each accelerator's demand."""
     panel = _panel(settings)
     start = panel.end.date()
-    trends = forecast.foresee_growth(panel, by="accelerator", days=days_of(start, look.months), seed=settings.seed)[1:]
+    trends = forecast.forecast_growth(panel, by="accelerator", days=days_of(start, look.months), seed=settings.seed)[1:]
     place = {trend.name: index for index, trend in enumerate(trends)}
     groups = [place[key[2]] for key in panel.keys]
     weeks, weights = typical_weeks(panel.values, panel.start, groups, look.weeks)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, nan
 
-import numpy as np
 import polars as pl
 
-from gangplan.forecast.series import Floats
-from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.types import QUANTILES
-
-LEVELS = np.array(QUANTILES)
+from gangplan.tables import pinball_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +26,26 @@ class Quality:
 def quality(table: pl.DataFrame) -> Quality:
     """Score quantile columns against `gpus` (missing hours aside).
 
-    WQL = 100 x 2 x mean pinball loss over levels / mean demand; coverage_80 is the share within [q0.1, q0.9].
+    WQL = 100 x sum of `tables.pinball_loss` / sum of demand; coverage_80 is the share within [q0.1, q0.9].
     """
     known = table.drop_nulls("gpus")
-    demand = known["gpus"].to_numpy()
-    made = known.select(QUANTILE_COLUMNS).to_numpy()
-    if not demand.size:
-        return Quality(wql=float("nan"), coverage_80=float("nan"), below_95=float("nan"), rows=0)
-    low, high, upper = (made[:, QUANTILES.index(level)] for level in (0.1, 0.9, 0.95))
-    return Quality(
-        wql=_wql(made, demand),
-        coverage_80=float(((demand >= low) & (demand <= high)).mean()),
-        below_95=float((demand <= upper).mean()),
-        rows=demand.size,
-    )
+    if known.is_empty():
+        return Quality(wql=nan, coverage_80=nan, below_95=nan, rows=0)
+    inside, below = pl.col("gpus").is_between("q0.1", "q0.9"), pl.col("gpus") <= pl.col("q0.95")
+    loss, demand, coverage, below_95 = known.select(
+        pinball_loss().sum().alias("loss"),
+        pl.col("gpus").sum(),
+        inside.mean().alias("coverage"),
+        below.mean().alias("below"),
+    ).row(0)
+    return Quality(wql=percent(loss, demand), coverage_80=coverage, below_95=below_95, rows=known.height)
+
+
+def percent(loss: float, demand: float) -> float:
+    """WQL in per cent; with no demand at all 0 for a forecast of nothing, else infinite."""
+    if demand > 0:
+        return 100 * loss / demand
+    return 0.0 if loss == 0 else inf
 
 
 def mase(table: pl.DataFrame, scales: pl.DataFrame) -> float:
@@ -55,19 +57,5 @@ def mase(table: pl.DataFrame, scales: pl.DataFrame) -> float:
     keys = [name for name in scales.columns if name != "scale"]
     error = (pl.col("q0.5") - pl.col("gpus")).abs().mean()
     each = table.drop_nulls("gpus").group_by(keys).agg(error.alias("error")).join(scales, on=keys)
-    found = each.filter(pl.col("scale") > 0).select((pl.col("error") / pl.col("scale")).mean()).item()
-    return float("nan") if found is None else float(found)
-
-
-def pinball(made: Floats, demand: Floats) -> Floats:
-    """Pinball loss, rows x levels: what each quantile costs against what came."""
-    over = demand[:, None] - made
-    return np.maximum(LEVELS * over, (LEVELS - 1) * over)
-
-
-def _wql(made: Floats, demand: Floats) -> float:
-    """WQL in per cent; with no demand at all, 0 for a forecast of nothing, else infinite."""
-    loss, mean = float(pinball(made, demand).mean()), float(demand.mean())
-    if mean > 0:
-        return 200.0 * loss / mean
-    return 0.0 if loss == 0 else float("inf")
+    mean = each.filter(pl.col("scale") > 0).select((pl.col("error") / pl.col("scale")).mean()).item()
+    return nan if mean is None else float(mean)

@@ -1,8 +1,7 @@
-"""What a model version consists of, as one JSON file: the fit that steers, and the fit that was back-tested."""
+"""A model version as one JSON file: the fit that steers, and the fit that was back-tested."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -30,23 +29,14 @@ class Bundle:
     tested: DemandModel
 
 
-def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write both fits as text; the same fits give the same bytes."""
-    path.write_bytes(_to_bytes(bundle))
-
-
-def bundle_size(bundle: Bundle) -> int:
-    """Return the size of what `write_bundle` writes, in bytes."""
-    return len(_to_bytes(bundle))
-
-
-def bundle_sha256(bundle: Bundle) -> str:
-    """Return the sha256 of what `write_bundle` writes."""
-    return hashlib.sha256(_to_bytes(bundle)).hexdigest()
+def bundle_bytes(bundle: Bundle) -> bytes:
+    """Write both fits as JSON; the same fits give the same bytes."""
+    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
+    return json.dumps(body, sort_keys=True).encode()
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read what `write_bundle` wrote."""
+    """Read a file of what `bundle_bytes` returns."""
     body = json.loads(path.read_text())
     return Bundle(steering=_from_dict(body["steering"]), tested=_from_dict(body["tested"]))
 
@@ -61,12 +51,6 @@ def read_model(path: Path) -> DemandModel:
     return _from_dict(json.loads(path.read_text()))
 
 
-def _to_bytes(bundle: Bundle) -> bytes:
-    """Write both fits."""
-    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
-    return json.dumps(body, sort_keys=True).encode()
-
-
 def _to_dict(model: DemandModel) -> dict[str, object]:
     """Give a fit's parts as plain values."""
     return {
@@ -78,7 +62,8 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items(), key=itemgetter(0))],
         "rows": model.rows,
         "shifts": [
-            [*key, one.since.isoformat(), one.factor] for key, one in sorted(model.shifts.items(), key=itemgetter(0))
+            [*key, shift.since.isoformat(), shift.factor]
+            for key, shift in sorted(model.shifts.items(), key=itemgetter(0))
         ],
         "anchor": None if model.anchor is None else _to_dict(model.anchor),
     }
@@ -91,12 +76,12 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         kinds=tuple(body["kinds"]),
         fitted_until=body["fitted_until"],
         hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
-        # Versions trained before there were gains, and Theta models by name alone, are asked without them.
+        # Registered versions may be older than `gains`, or name Theta models without parameters: both are left out.
         gains={(tenant, workload, kind): gain for tenant, workload, kind, gain in body.get("gains", [])},
         thetas={
-            (tenant, workload, kind): Theta(**one)
-            for tenant, workload, kind, one in body["thetas"]
-            if not isinstance(one, str)
+            (tenant, workload, kind): Theta(**theta)
+            for tenant, workload, kind, theta in body["thetas"]
+            if not isinstance(theta, str)
         },
         rows=body["rows"],
         shifts={

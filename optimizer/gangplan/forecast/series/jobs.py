@@ -15,9 +15,9 @@ from gangplan.types import SERIES
 
 @dataclass(frozen=True, kw_only=True)
 class Jobs:
-    """Jobs with their times in hours from a panel's start; demand counts from the submission on.
+    """Jobs with their times in hours from a panel's start; a job counts as demand from its submission on.
 
-    series : the row of the panel that each counts to.
+    series : the row of the panel that each job counts to.
     kind : its place in `kinds`, the series that it was recorded for.
     ended : infinite while it waits or runs.
     """
@@ -46,20 +46,20 @@ class Jobs:
 def jobs_of(table: pl.DataFrame, keys: tuple[Key, ...], start: datetime) -> Jobs | None:
     """Read a table of jobs (`tables.JOBS`); none where it has no job of those series."""
     places = pl.DataFrame([(*key, place) for place, key in enumerate(keys)], [*SERIES, "place"], orient="row")
-    known = conform("jobs", table, JOBS).filter(pl.col("gpus") > 0, pl.col("submitted_at").is_not_null())
-    found = known.join(places, on=list(SERIES), how="inner")
-    if not found.height:
+    usable = conform("jobs", table, JOBS).filter(pl.col("gpus") > 0, pl.col("submitted_at").is_not_null())
+    jobs = usable.join(places, on=list(SERIES), how="inner")
+    if not jobs.height:
         return None
 
     def hours(name: str) -> Floats:
-        passed = (found[name] - start).dt.total_microseconds().cast(pl.Float64) / 3.6e9
+        passed = (jobs[name] - start).dt.total_microseconds().cast(pl.Float64) / 3.6e9
         return passed.fill_null(float("inf")).to_numpy()
 
-    place = found["place"].cast(pl.Int64).to_numpy()
+    place = jobs["place"].cast(pl.Int64).to_numpy()
     return Jobs(
         series=place,
         kind=place,
-        gpus=found["gpus"].to_numpy(),
+        gpus=jobs["gpus"].to_numpy(),
         submitted=hours("submitted_at"),
         ended=hours("ended_at"),
         kinds=keys,

@@ -1,10 +1,8 @@
-"""Heavy libraries come in late and quickly, and leave no trace of how: the collector runs, docstrings are parsed."""
+"""Pauses of the garbage collector while heavy libraries are imported: they overlap, and end with the last one."""
 
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -46,20 +44,3 @@ def test_collector_that_was_off_stays_off_and_an_error_turns_it_on() -> None:
     with pytest.raises(KeyError), uncollected():
         raise KeyError
     assert gc.isenabled()
-
-
-def test_scipy_is_imported_as_it_is_but_for_notes() -> None:
-    """Functions have the docstrings of SciPy's files, what comes later is parsed again, and statistics work."""
-    program = """
-from gangplan.forecast.libraries import importing
-with importing():
-    import statsforecast.theta
-import scipy.stats
-from scipy._lib import _array_api, _docscrape
-assert _array_api.FunctionDoc is _docscrape.FunctionDoc
-assert "skewness" in scipy.stats.skew.__doc__
-assert "Parameters" in scipy.stats.skew.__doc__
-assert abs(scipy.stats.norm.ppf(0.975) - 1.959964) < 1e-6
-assert abs(scipy.stats.skew([1.0, 2.0, 9.0]) - 0.66) < 0.01
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
