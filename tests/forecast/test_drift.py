@@ -17,8 +17,7 @@ from gangplan.forecast.models.bundle import Bundle, bundle_bytes, read_bundle
 from gangplan.forecast.models.drift import forecast_held, theta_quantiles
 from gangplan.forecast.models.survival import fit_hazard, survivors
 from gangplan.forecast.series.arrays import Floats, tidy
-from gangplan.forecast.series.jobs import Jobs
-from gangplan.forecast.series.panel import TOTAL, Panel, from_tables
+from gangplan.forecast.series.panel import TOTAL, Jobs, Panel, from_tables
 from gangplan.tables import JOBS
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.types import QUANTILES

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from gangplan.forecast.models.features import History, build, choose_kinds, feature_names
+from gangplan.forecast.models.features import History, build, choose_kinds
 from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import EVENTS
 
@@ -42,8 +42,8 @@ def asked(panel: Panel, series: int, origin: int, horizon: int) -> dict[str, flo
     scaled = replace(panel, values=panel.values / panel.levels[:, None])
     history = History(panel=scaled, kinds=KINDS, reach=168)
     places = [np.array([value]) for value in (series, origin, horizon)]
-    row = build(history, *places, history.last[places[0], places[1]])[0]
-    return dict(zip(feature_names(KINDS), row.tolist(), strict=True))
+    names, rows = build(history, *places, history.last[places[0], places[1]])
+    return dict(zip(names, rows[0].tolist(), strict=True))
 
 
 @given(series=st.integers(0, 1), origin=st.integers(0, 699), horizon=st.integers(1, 168))
@@ -92,7 +92,7 @@ def test_features_know_nothing_after_their_origin(panel: Panel, origin: int, hor
     changed = Panel(start=panel.start, keys=panel.keys, values=values, events=panel.events)
     scale = panel.levels[[0]]
     places = [np.array([value]) for value in (0, origin, horizon)]
-    rows = [build(History(panel=one, kinds=KINDS, reach=168), *places, scale) for one in (panel, changed)]
+    rows = [build(History(panel=one, kinds=KINDS, reach=168), *places, scale)[1] for one in (panel, changed)]
     assert np.array_equal(rows[0], rows[1], equal_nan=True)
 
 

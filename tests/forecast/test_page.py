@@ -14,8 +14,7 @@ import pytest
 from gangplan import forecast
 from gangplan.errors import NotFoundError
 from gangplan.forecast.evaluation import compare, trial
-from gangplan.forecast.evaluation.compare import Gap
-from gangplan.forecast.evaluation.metrics import quality
+from gangplan.forecast.evaluation.compare import Gap, quality
 from gangplan.forecast.promotion import page
 from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress

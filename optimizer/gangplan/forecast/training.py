@@ -13,8 +13,8 @@ from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
 from gangplan.forecast import evaluation, promotion, registry, watch
-from gangplan.forecast.evaluation import Evidence, GateResult, Trial, to_table
-from gangplan.forecast.models import bundle_bytes, with_known_events
+from gangplan.forecast.evaluation import GateResult, Trial, to_table
+from gangplan.forecast.models import with_known_events
 from gangplan.forecast.registry import Alias
 from gangplan.forecast.series import MEDIAN, Floats, Panel, cleaned, from_usage, tidy
 from gangplan.progress import Progress, no_progress
@@ -56,7 +56,8 @@ def retrain(
         before = registry.alias(store, Alias.CHAMPION)
         progress(10, 12, "ask the gate")
         champion = None if before is None else evaluation.backtest_champion(trial, registry.load(store, before))
-        gate = _judge(store, run_id, trial, champion, settings)
+        with registry.active_run(store, run_id):
+            gate = evaluation.judge(evaluation.evaluate(trial, champion, settings.horizon_hours))
         tags = _tags(trial, gate, settings, because, champion=before)
         progress(11, 12, "log the run and the model")
         registry.log_training(store, run_id, usage=usage, trial=trial, champion=champion, gate=gate, settings=settings)
@@ -124,21 +125,6 @@ def read_training(store: Store) -> Training:
     if not versions:
         raise NotFoundError(_NO_TRAINING)
     return _training(versions[0], store.read_table(str(versions[0].run_id), "backtest"))
-
-
-def _judge(store: Store, run_id: str, trial: Trial, champion: pl.DataFrame | None, settings: Settings) -> GateResult:
-    """Ask the gate, inside the run."""
-    evidence = Evidence(
-        table=trial.table,
-        naive=trial.naive,
-        champion=champion,
-        leak_gpus=evaluation.leak(trial),
-        seen_hours=evaluation.seen_hours(trial),
-        size_mib=len(bundle_bytes(trial.bundle)) / 2**20,
-        seconds=evaluation.seconds(trial, settings.horizon_hours),
-    )
-    with registry.active_run(store, run_id):
-        return evaluation.judge(evaluation.evaluate(evidence))
 
 
 def _tags(trial: Trial, gate: GateResult, settings: Settings, because: str, *, champion: str | None) -> dict[str, str]:

@@ -9,27 +9,24 @@ from .backtest import (
 from .compare import (
     TIERS as TIERS,
     Gap as Gap,
+    Quality as Quality,
     gap as gap,
     gaps as gaps,
     places as places,
+    quality as quality,
     side_by_side as side_by_side,
 )
 from .gate import (
     CHAMPION_TOLERANCE as CHAMPION_TOLERANCE,
-    Evidence as Evidence,
     GateResult as GateResult,
     evaluate as evaluate,
     judge as judge,
 )
-from .metrics import Quality as Quality, quality as quality
 from .plots import PICTURES as PICTURES, draw_pictures as draw_pictures
 from .trial import (
     Trial as Trial,
     backtest_champion as backtest_champion,
     daily_wql as daily_wql,
-    leak as leak,
     metrics_of as metrics_of,
     run_trial as run_trial,
-    seconds as seconds,
-    seen_hours as seen_hours,
 )

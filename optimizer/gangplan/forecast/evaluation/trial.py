@@ -14,7 +14,7 @@ import polars as pl
 from gangplan.config import Settings
 from gangplan.forecast import models
 from gangplan.forecast.evaluation import backtest
-from gangplan.forecast.evaluation.metrics import Quality, mase, quality
+from gangplan.forecast.evaluation.compare import Quality, mase, quality
 from gangplan.forecast.models import Bundle
 from gangplan.forecast.series import Panel, status_of_series
 from gangplan.progress import Progress

@@ -6,7 +6,7 @@ from .bundle import (
     write_model as write_model,
 )
 from .demand import DemandModel as DemandModel, Step as Step, fit as fit
-from .features import History as History, build as build, feature_names as feature_names
+from .features import History as History, build as build
 from .lifts import Lift as Lift, measure_lifts as measure_lifts, with_known_events as with_known_events
 from .naive import (
     last_value_quantiles as last_value_quantiles,

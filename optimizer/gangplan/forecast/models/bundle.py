@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from gangplan.forecast.models.demand import DemandModel
 from gangplan.forecast.models.drift import Theta
 from gangplan.forecast.models.survival import Hazard
 from gangplan.forecast.models.trees import Trees
-from gangplan.forecast.series import Shift
+from gangplan.forecast.series import Key, Shift
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +60,11 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
         "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
-        "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
-        "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items(), key=itemgetter(0))],
+        "gains": [[*key, gain] for key, gain in _sorted(model.gains)],
+        "thetas": [[*key, asdict(theta)] for key, theta in _sorted(model.thetas)],
         "rows": model.rows,
         "shifts": [
-            [*key, shift.since.isoformat(), shift.factor]
-            for key, shift in sorted(model.shifts.items(), key=itemgetter(0))
+            [*key, model.shifts[key].since.isoformat(), model.shifts[key].factor] for key in sorted(model.shifts)
         ],
         "anchor": None if model.anchor is None else _to_dict(model.anchor),
     }
@@ -77,19 +78,25 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         fitted_until=body["fitted_until"],
         hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
         # Registered versions may be older than `gains`, or name Theta models without parameters: both are left out.
-        gains={(tenant, workload, kind): gain for tenant, workload, kind, gain in body.get("gains", [])},
-        thetas={
-            (tenant, workload, kind): Theta(**theta)
-            for tenant, workload, kind, theta in body["thetas"]
-            if not isinstance(theta, str)
-        },
+        gains={_key(row): row[3] for row in body.get("gains", [])},
+        thetas={_key(row): Theta(**row[3]) for row in body["thetas"] if not isinstance(row[3], str)},
         rows=body["rows"],
         shifts={
-            (tenant, workload, kind): Shift(since=datetime.fromisoformat(since), factor=factor)
-            for tenant, workload, kind, since, factor in body.get("shifts", [])
+            _key(row): Shift(since=datetime.fromisoformat(row[3]), factor=row[4]) for row in body.get("shifts", [])
         },
         anchor=_from_dict(body["anchor"]) if body.get("anchor") else None,
     )
+
+
+def _sorted(by_key: dict[Key, _Value]) -> list[tuple[Key, _Value]]:
+    """Return the items in the order of their keys."""
+    return sorted(by_key.items(), key=itemgetter(0))
+
+
+def _key(row: list[Any]) -> Key:
+    """Return the series that a row begins with."""
+    tenant, workload, accelerator = row[:3]
+    return tenant, workload, accelerator
 
 
 def _hazard_to_dict(hazard: Hazard) -> dict[str, object]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from gangplan.forecast.models import naive
 from gangplan.forecast.models.drift import HeldForecast, Theta, forecast_held, theta_quantiles
-from gangplan.forecast.models.features import History, build, choose_kinds, feature_names
+from gangplan.forecast.models.features import History, build, choose_kinds
 from gangplan.forecast.models.profiles import CORRECTIONS, Correction, late_losses
 from gangplan.forecast.models.survival import Hazard, fit_hazard
 from gangplan.forecast.models.trees import LEAST_ROWS, ROUNDS, TREES, Trees, grower
@@ -145,7 +145,7 @@ class DemandModel:
         for place, (correction, history) in enumerate(zip(CORRECTIONS, histories, strict=True)):
             trees = self.trees[place * len(QUANTILES) : (place + 1) * len(QUANTILES)]
             base = correction.profile(history, rows, origin, steps)
-            columns = build(history, rows, origin, steps, base)
+            _, columns = build(history, rows, origin, steps, base)
             moves = np.column_stack([tree.predict(columns) for tree in trees])
             mean += tidy(correction.backward(base[:, None] + moves)) / len(CORRECTIONS)
         return level[series][:, None, None] * mean.reshape(series.size, horizon, len(QUANTILES))
@@ -259,10 +259,10 @@ def _grow(
     """
     series, origin, steps = rows
     base = correction.profile(history, series, origin, steps)
-    columns = build(history, series, origin, steps, base)
+    names, columns = build(history, series, origin, steps, base)
     missed = history.values[series, origin + steps] - base
     params = {**TREES, "seed": seed, "num_threads": 1}
-    grow = grower(columns, missed, params, names=feature_names(history.kinds))
+    grow = grower(columns, missed, params, names=names)
 
     def grow_level(level: float) -> Trees:
         return grow({"alpha": level}, ROUNDS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +21,6 @@ MEANS = (3, 6, 12, 24, 72, 168, 336, 672)
 SPREADS = (24, 168)
 MAX_KINDS = 6
 _SINCE_LIMIT = WEEK
-_EVENT_PARTS = ("at_target", "at_origin", "since")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,34 +101,10 @@ class History:
         ]
 
 
-def feature_names(kinds: tuple[str, ...]) -> list[str]:
-    """Return the columns of `build`, in order."""
-    return [
-        "horizon",
-        "hour_of_day",
-        "day_of_week",
-        "base",
-        *(f"lag_{lag}" for lag in LAGS),
-        *(f"mean_{width}" for width in MEANS),
-        *(f"spread_{width}" for width in SPREADS),
-        "change_hour",
-        "change_day",
-        "change_week",
-        "same_hour_1_day",
-        "same_hour_2_days",
-        "same_hour_7_days_mean",
-        "same_hour_1_week",
-        "same_hour_2_weeks",
-        "same_hour_4_weeks_mean",
-        "step_yesterday",
-        "step_last_week",
-        "step_4_weeks_mean",
-        *(f"{_safe_name(kind, place)}_{what}" for place, kind in enumerate(kinds) for what in _EVENT_PARTS),
-    ]
-
-
-def build(history: History, series: Ints, origin: Ints, horizon: Ints, base: Floats) -> NDArray[np.float32]:
-    """Return features, rows x names.
+def build(
+    history: History, series: Ints, origin: Ints, horizon: Ints, base: Floats
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Return the names of the features, and the features (rows x names).
 
     Parameters
     ----------
@@ -141,19 +115,24 @@ def build(history: History, series: Ints, origin: Ints, horizon: Ints, base: Flo
     base
         What the trees correct, row by row.
     """
-    columns = [
-        horizon.astype(np.float64),
-        *_calendar(history.panel.start, origin + horizon),
-        base,
-        *(history.at(series, origin - lag) - base for lag in LAGS),
-        *(history.mean(series, origin, width) - base for width in MEANS),
-        *(history.spread(series, origin, width) for width in SPREADS),
-        *history.changes(series, origin),
-        *(value - base for value in _same_hour(history, series, origin, horizon)),
-        *_steps(history, series, origin, horizon),
-        *_event_columns(history, series, origin, horizon),
-    ]
-    return np.column_stack(columns).astype(np.float32)
+    absolute = origin + horizon + history.panel.start.hour
+    change_hour, change_day, change_week = history.changes(series, origin)
+    columns: dict[str, Floats | Ints] = {
+        "horizon": horizon,
+        "hour_of_day": absolute % DAY,
+        "day_of_week": (absolute // DAY + history.panel.start.weekday()) % 7,
+        "base": base,
+        **{f"lag_{lag}": history.at(series, origin - lag) - base for lag in LAGS},
+        **{f"mean_{width}": history.mean(series, origin, width) - base for width in MEANS},
+        **{f"spread_{width}": history.spread(series, origin, width) for width in SPREADS},
+        "change_hour": change_hour,
+        "change_day": change_day,
+        "change_week": change_week,
+        **{name: value - base for name, value in _same_hour(history, series, origin, horizon).items()},
+        **_steps(history, series, origin, horizon),
+        **_events(history, series, origin, horizon),
+    }
+    return list(columns), np.column_stack(list(columns.values())).astype(np.float32)
 
 
 def choose_kinds(events: pl.DataFrame) -> tuple[str, ...]:
@@ -168,29 +147,23 @@ def _safe_name(kind: str, place: int) -> str:
     return f"event_{place}_{re.sub(r'[^A-Za-z0-9]+', '_', kind).strip('_')}"
 
 
-def _calendar(start: datetime, hour: Ints) -> list[Floats]:
-    """Hour of the day and day of the week (Monday is 0), UTC."""
-    absolute = hour + start.hour
-    return [(absolute % 24).astype(np.float64), ((absolute // 24 + start.weekday()) % 7).astype(np.float64)]
-
-
-def _same_hour(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[Floats]:
-    """Demand at the target's hour of earlier days and weeks, the newest that the origin knows first."""
+def _same_hour(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict[str, Floats]:
+    """Return demand at the target's hour of earlier days and weeks that the origin knows."""
     target = origin + horizon
     days = [history.at(series, target - back(horizon, DAY) - DAY * step) for step in range(7)]
     weeks = [history.at(series, target - back(horizon, WEEK) - WEEK * step) for step in range(4)]
-    return [
-        days[0],
-        days[1],
-        known_mean(np.stack(days), axis=0),
-        weeks[0],
-        weeks[1],
-        known_mean(np.stack(weeks), axis=0),
-    ]
+    return {
+        "same_hour_1_day": days[0],
+        "same_hour_2_days": days[1],
+        "same_hour_7_days_mean": known_mean(np.stack(days), axis=0),
+        "same_hour_1_week": weeks[0],
+        "same_hour_2_weeks": weeks[1],
+        "same_hour_4_weeks_mean": known_mean(np.stack(weeks), axis=0),
+    }
 
 
-def _steps(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[Floats]:
-    """How demand moved from the origin's hour to the target's, on earlier days and weeks."""
+def _steps(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict[str, Floats]:
+    """Return how demand moved from the origin's hour to the target's, on earlier days and weeks."""
     target = origin + horizon
 
     def step(period: int, earlier: int) -> Floats:
@@ -198,15 +171,19 @@ def _steps(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[
         return history.at(series, target - hours) - history.at(series, origin - hours)
 
     weeks = [step(WEEK, earlier) for earlier in range(4)]
-    return [step(DAY, 0), weeks[0], known_mean(np.stack(weeks), axis=0)]
+    mean = known_mean(np.stack(weeks), axis=0)
+    return {"step_yesterday": step(DAY, 0), "step_last_week": weeks[0], "step_4_weeks_mean": mean}
 
 
-def _event_columns(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[Floats]:
-    """For each kind: on at the target, on at the origin, hours since it began at the target."""
+def _events(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict[str, Floats]:
+    """Return, for each kind: on at the target, on at the origin, hours since it began at the target."""
     on, since = history.events
-    columns: list[Floats] = []
-    for kind in range(len(history.kinds)):
-        columns += [on[kind, series, origin + horizon], on[kind, series, origin], since[kind, series, origin + horizon]]
+    columns: dict[str, Floats] = {}
+    for place, kind in enumerate(history.kinds):
+        name = _safe_name(kind, place)
+        columns[f"{name}_at_target"] = on[place, series, origin + horizon]
+        columns[f"{name}_at_origin"] = on[place, series, origin]
+        columns[f"{name}_since"] = since[place, series, origin + horizon]
     return columns
 
 

@@ -23,7 +23,7 @@ from gangplan.types import QUANTILES, SERIES
 
 DAYS = 90
 WINDOW = 84
-LEASTDAYS = 28
+LEAST_DAYS = 28
 PATHS = 400
 TARGET = "target"
 TOTAL = "all"
@@ -31,7 +31,7 @@ _WEEK = 7  # days
 _FLOOR = 0.02  # of the mean: below it logs would tell of nothing but noise
 _BAND = (0.1, 0.5, 0.9)
 _MOST_CHARTS = 7
-_PASTDAYS = 120
+_PAST_DAYS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,7 @@ def forecast_growth(
     InputError
         When `by` names no column of a series, or there are fewer than 28 days.
     """
-    groups = _groups(panel, by)
-    trends = _trends(panel, groups, _means(panel), days, seed)
+    trends = _trends(panel, _means(panel, _groups(panel, by)), days, seed)
     targets = {} if announced is None or by != "tenant" else _targets(announced)
     ordered = (_sum(trends, panel), *sorted(trends, key=_size, reverse=True))
     return tuple(_with_target(trend, targets.get(trend.name)) for trend in ordered)
@@ -109,7 +108,7 @@ def when_full(panel: Panel, capacity: dict[str, float], *, days: int = 365, seed
     An accelerator that nobody asked for is never full.
     """
     groups = {name: rows for name, rows in _groups(panel, "accelerator").items() if name in capacity}
-    trends = _trends(panel, groups, _busiest(panel, groups), days, seed) if groups else ()
+    trends = _trends(panel, _busiest(panel, groups), days, seed) if groups else ()
     dates = {trend.name: _full(trend, capacity[trend.name]) for trend in trends}
     never = CapacityDate(name="", capacity=0.0, busiest_now=0.0, early=None, middle=None, late=None)
     return tuple(dates.get(name) or replace(never, name=name, capacity=gpus) for name, gpus in sorted(capacity.items()))
@@ -122,7 +121,7 @@ def draw_growth(trends: tuple[Trend, ...]) -> bytes:
     shown = trends[:_MOST_CHARTS]
     figure, panels = charts.panels(len(shown), (9, 0.5 + 1.9 * len(shown)))
     for trend, axes in zip(shown, panels, strict=True):
-        past, first = trend.past[-_PASTDAYS:], np.datetime64(trend.today) + 1
+        past, first = trend.past[-_PAST_DAYS:], np.datetime64(trend.today) + 1
         ahead: NDArray[np.datetime64] = first + np.arange(trend.paths.shape[1], dtype="timedelta64[D]")
         levels = dict(zip(QUANTILES, trend.quantiles.T, strict=True))
         charts.line(
@@ -179,26 +178,25 @@ def names_by(panel: Panel, by: str) -> list[str]:
 def _whole_days(panel: Panel) -> Floats:
     """The panel's last whole days (series x days x hours)."""
     count = panel.hours // DAY
-    if count < LEASTDAYS:
-        raise InputError("demand", f"{count} days", f"is too little to tell growth: import at least {LEASTDAYS} days")
+    if count < LEAST_DAYS:
+        raise InputError("demand", f"{count} days", f"is too little to tell growth: import at least {LEAST_DAYS} days")
     return panel.values[:, panel.hours - count * DAY :].reshape(len(panel.keys), count, DAY)
 
 
-def _means(panel: Panel) -> dict[int, Floats]:
-    """Return the mean of each series' days by its row, filled in where less than half of a day is known."""
-    means = known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)
-    return {row: _filled(days) for row, days in enumerate(means)}
+def _means(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
+    """Return the sum of each group's daily means; a series' day counts as unknown with less than half of it known."""
+    means = [_filled(days) for days in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)]
+    return {name: np.sum([means[row] for row in rows], axis=0) for name, rows in groups.items()}
 
 
-def _busiest(panel: Panel, groups: dict[str, Ints]) -> dict[int, Floats]:
-    """Return the busiest hour of each day of a group, under the row of its first series; zeros under the others."""
+def _busiest(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
+    """Return the busiest hour of each day of each group."""
     days = _whole_days(panel)
-    busiest: dict[int, Floats] = {}
-    for rows in groups.values():
-        together = np.where(np.isnan(days[rows]), 0.0, days[rows]).sum(axis=0)
+    busiest: dict[str, Floats] = {}
+    for name, rows in groups.items():
         seen = ~np.isnan(days[rows]).all(axis=0)
-        peak = np.where(seen.sum(axis=1) >= DAY // 2, np.where(seen, together, 0.0).max(axis=1), np.nan)
-        busiest |= dict.fromkeys(rows.tolist(), np.zeros_like(peak)) | {int(rows[0]): _filled(peak)}
+        peak = np.nansum(days[rows], axis=0).max(axis=1)
+        busiest[name] = _filled(np.where(seen.sum(axis=1) >= DAY // 2, peak, np.nan))
     return busiest
 
 
@@ -208,9 +206,8 @@ def _filled(values: Floats) -> Floats:
     return np.interp(np.arange(values.size), known, values[known], left=0.0) if known.size else np.zeros(values.size)
 
 
-def _trends(panel: Panel, groups: dict[str, Ints], daily: dict[int, Floats], days: int, seed: int) -> tuple[Trend, ...]:
-    """Draw the paths of each group; all draw the same weeks."""
-    past = {name: np.sum([daily[int(row)] for row in rows], axis=0) for name, rows in groups.items()}
+def _trends(panel: Panel, past: dict[str, Floats], days: int, seed: int) -> tuple[Trend, ...]:
+    """Draw the paths of each group from its past days; all draw the same weeks."""
     length = min(WINDOW, next(iter(past.values())).size)
     rng = np.random.default_rng(seed)
     weeks = rng.integers(0, length - _WEEK + 1, (PATHS, -(-length // _WEEK)))

@@ -14,8 +14,13 @@ from .arrays import (
     widen as widen,
 )
 from .cleaning import cleaned as cleaned
-from .jobs import Jobs as Jobs
-from .panel import HOUR as HOUR, Panel as Panel, from_tables as from_tables, from_usage as from_usage
+from .panel import (
+    HOUR as HOUR,
+    Jobs as Jobs,
+    Panel as Panel,
+    from_tables as from_tables,
+    from_usage as from_usage,
+)
 from .shifts import Shift as Shift, at_new_levels as at_new_levels, shifts_of as shifts_of
 from .status import (
     SeriesStatus as SeriesStatus,

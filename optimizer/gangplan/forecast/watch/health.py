@@ -22,8 +22,8 @@ import polars as pl
 from gangplan.config import Settings
 from gangplan.forecast import evaluation, registry
 from gangplan.forecast.evaluation import Quality, quality
-from gangplan.forecast.models import DemandModel, History, build, feature_names
-from gangplan.forecast.series import DAY, Floats, Ints, Key, Panel, cleaned, from_usage
+from gangplan.forecast.models import DemandModel, History, build
+from gangplan.forecast.series import DAY, Floats, Key, Panel, cleaned, from_usage
 from gangplan.tables import pinball_loss
 from gangplan.tracking import MODEL, Store
 from gangplan.types import SERIES, Usage
@@ -39,7 +39,7 @@ LUCK = 0.02
 _WINDOWS = 8
 _CHANGED = 1.5  # times the largest distance between windows of the past
 _MOST = 5
-_CALENDAR = ("horizon", "hour_of_day", "day_of_week", "base")  # the same whatever the demand
+_CALENDAR = {"horizon", "hour_of_day", "day_of_week", "base"}  # the same whatever the demand
 
 
 Line: TypeAlias = tuple[tuple[str, DemandModel], ...]
@@ -249,28 +249,26 @@ def _moved(panel: Panel, fitted: DemandModel, origins: tuple[int, ...]) -> Itera
     first, hours = origins[0], DAY * len(origins)
     scaled = replace(panel, values=panel.values / panel.until(first).levels[:, None])
     history = History(panel=scaled, kinds=fitted.kinds, reach=DAY)
-    names = [*feature_names(fitted.kinds), "missing hours"]
     starts = [first - hours * back for back in range(1, _WINDOWS + 1) if first - hours * back > 2 * DAY]
     if len(starts) < 3:
         return
     shifts: list[FeatureShift] = []
     for row, key in enumerate(panel.keys):
-        late = _columns(history, row, np.arange(first, panel.hours - 1, dtype=np.int64))
-        windows = [_columns(history, row, np.arange(start, start + hours, dtype=np.int64)) for start in starts]
-        for column, name in enumerate(names):
-            if name in _CALENDAR:
-                continue
-            distance = _distance(late[:, column], [window[:, column] for window in windows])
+        late = _features(history, row, range(first, panel.hours - 1))
+        windows = [_features(history, row, range(start, start + hours)) for start in starts]
+        for name in (name for name in late if name not in _CALENDAR):
+            distance = _distance(late[name], [window[name] for window in windows])
             if distance > _CHANGED:
                 shifts.append(FeatureShift(key=key, feature=name, distance=distance))
     yield from sorted(shifts, key=lambda shift: -shift.distance)[: _MOST * len(panel.keys)]
 
 
-def _columns(history: History, row: int, origin: Ints) -> Floats:
-    """Return the features of each origin's next hour, for a base of 0; and whether the origin's hour was missing."""
-    series, step = np.full(origin.size, row, dtype=np.int64), np.ones(origin.size, dtype=np.int64)
-    features = build(history, series, origin, step, np.zeros(origin.size)).astype(np.float64)
-    return np.column_stack([features, np.isnan(history.values[row, origin])])
+def _features(history: History, row: int, origins: range) -> dict[str, Floats]:
+    """Return the features of each origin's next hour, for a base of 0, by name; and which origins were missing."""
+    origin, step = np.array(origins, dtype=np.int64), np.ones(len(origins), dtype=np.int64)
+    names, features = build(history, np.full_like(origin, row), origin, step, np.zeros(origin.size))
+    missing = np.isnan(history.values[row, origin]).astype(np.float64)
+    return dict(zip(names, features.T.astype(np.float64), strict=True)) | {"missing hours": missing}
 
 
 def _distance(late: Floats, windows: list[Floats]) -> float:
