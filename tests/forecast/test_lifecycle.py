@@ -56,7 +56,8 @@ def killed_at(store: Store, point: str, folder: Path) -> None:
     script = folder / "train.py"
     script.write_text(textwrap.dedent(KILLED))
     words = [sys.executable, str(script), store.uri, point]
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    folders = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     done = subprocess.run(words, env=path, cwd=folder, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 

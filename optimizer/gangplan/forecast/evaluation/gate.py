@@ -26,6 +26,7 @@ TIER_TOLERANCE = 1.05  # and that of a tier, which has fewer series, by more
 COVERAGE_BAND = (0.60, 0.97)
 MOST_MIB = 64.0
 MOST_SECONDS = 60.0
+_NOTHING: dict[str, object] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +214,7 @@ def _valid(metric: str, value: float, limit: float, *, least: bool) -> bool:
     threshold = MetricThreshold(threshold=limit, greater_is_better=least)
     try:
         with quiet_mlflow():
-            validate_evaluation_results({metric: threshold}, EvaluationResult({metric: value}, {}))
+            validate_evaluation_results({metric: threshold}, EvaluationResult({metric: value}, _NOTHING))
     except ModelValidationFailedException:
         return False
     return True

@@ -103,7 +103,7 @@ def _season(window: Floats) -> tuple[Floats, Bools]:
     trend = np.full(window.shape, np.nan)
     trend[:, DAY // 2 : -(DAY // 2)] = (whole[:, :-1] + whole[:, 1:]) / (2 * DAY)
     positive = (window > 0).all(axis=1, keepdims=True)
-    ratio = _by_hour(window / np.where(positive, trend, 1.0))
+    ratio = _by_hour(np.where(positive, window, 1.0) / np.where(positive, trend, 1.0))
     ratio /= ratio[:, :DAY].mean(axis=1, keepdims=True)
     factor = seasonal & positive & (ratio >= 0.01).all(axis=1, keepdims=True)
     rest = _by_hour(window - trend)
@@ -121,8 +121,9 @@ def _by_hour(values: Floats) -> Floats:
 
 def _begin(plain: Floats, level: Floats, dynamic: Bools) -> State:
     """Return the state after the first hour: the trend is the regression on time, or is still to be learned."""
-    hours, mean = plain.shape[1], plain.mean(axis=1, keepdims=True)
-    moment = (np.arange(1, hours + 1) * plain).mean(axis=1, keepdims=True)
+    hours = plain.shape[1]
+    mean: Floats = plain.mean(axis=1, keepdims=True)
+    moment: Floats = (np.arange(1, hours + 1, dtype=np.float64) * plain).mean(axis=1, keepdims=True)
     slope = np.where(dynamic, 0.0, 6 * (2 * moment - (1 + hours) * mean) / (hours**2 - 1))
     intercept = np.where(dynamic, plain[:, :1], mean - (hours + 1) * slope / 2)
     return level, plain[:, :1], intercept, slope

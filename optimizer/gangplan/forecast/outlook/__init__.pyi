@@ -6,7 +6,6 @@ from .growth import (
     when_full as when_full,
 )
 from .minutes_runs import (
-    MinuteForecast as MinuteForecast,
     MinuteRequest as MinuteRequest,
     forecast_minutes as forecast_minutes,
 )

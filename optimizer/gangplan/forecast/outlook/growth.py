@@ -185,8 +185,8 @@ def _whole_days(panel: Panel) -> Floats:
 
 def _means(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
     """Return the sum of each group's daily means; a series' day counts as unknown with less than half of it known."""
-    means = [_filled(days) for days in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)]
-    return {name: np.sum([means[row] for row in rows], axis=0) for name, rows in groups.items()}
+    means = np.stack([_filled(days) for days in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)])
+    return {name: means[rows].sum(axis=0) for name, rows in groups.items()}
 
 
 def _busiest(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:

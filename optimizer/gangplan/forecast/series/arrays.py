@@ -50,11 +50,13 @@ def known_mean(values: Floats, axis: int, above: float = 0) -> Floats:
     """Return the mean of the known values along an axis; NaN where not more than `above` are known."""
     known = ~np.isnan(values)
     count: Ints = known.sum(axis=axis)
-    return ratio(np.where(known, values, 0.0).sum(axis=axis), count, above)
+    total: Floats = np.where(known, values, 0.0).sum(axis=axis)
+    return ratio(total, count, above)
 
 
 def carried_forward(values: Floats) -> Floats:
     """Fill missing hours with the last known value before them (series x hours); NaN before the first known one."""
     observed = ~np.isnan(values)
-    place = np.maximum.accumulate(np.where(observed, np.arange(values.shape[1]), 0), axis=1)
+    hours: Ints = np.arange(values.shape[1], dtype=np.int64)
+    place: Ints = np.maximum.accumulate(np.where(observed, hours, 0), axis=1)
     return np.take_along_axis(values, place, axis=1)
