@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from gangplan.feedback.service import RULES, Room, Work, serve
-from gangplan.types import WorkloadClass
+from gangplan.feedback.service import Room, Work, serve
+from gangplan.types import CLASS_RULES, WorkloadClass
 
 
 def work(kind: WorkloadClass, gpus: float, hour: int, accelerator: str = "h100") -> Work:
     """Work asked for in an hour."""
-    return Work(workload_class=kind, accelerator=accelerator, gpus=gpus, due=hour + RULES[kind].defer_hours)
+    return Work(workload_class=kind, accelerator=accelerator, gpus=gpus, due=hour + CLASS_RULES[kind].defer_hours)
 
 
 def test_the_rules_are_the_plans() -> None:
     """What feedback holds the plan to is what the plan was made by."""
     policy = pytest.importorskip("gangplan.plan.problem.policy").CLASS_POLICY
-    plans = {kind: (one.defer_hours, one.spot, one.shortage_factor) for kind, one in policy.items()}
-    assert {kind: (one.defer_hours, one.spot, one.price_factor) for kind, one in RULES.items()} == plans
+    plans = {kind: (rule.defer_hours, rule.spot, rule.shortage_factor) for kind, rule in policy.items()}
+    assert {kind: (rule.defer_hours, rule.spot, rule.shortage_factor) for kind, rule in CLASS_RULES.items()} == plans
 
 
 def test_throughput_waits_for_room() -> None:

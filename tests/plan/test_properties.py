@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
+from tests.plan.builders import settings_of
 
-from gangplan.config import Settings
 from gangplan.plan.answer.result import to_plan
 from gangplan.plan.answer.solution import Solution
 from gangplan.plan.make import decide
-from gangplan.plan.problem.policy import PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.policy import PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
+from gangplan.plan.problem.problem import Problem
+from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 NEAR = 1e-4
 HOURS = 6
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(solution: Solution) -> None:
@@ -150,7 +151,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
             unique=True,
         )
     )
-    share = st.builds(Share, nominal=st.sampled_from([0.0, 1.0]), borrow=st.sampled_from([None, 0.0, 3.0]))
+    share = st.builds(QuotaShare, nominal=st.sampled_from([0.0, 1.0]), borrow=st.sampled_from([None, 0.0, 3.0]))
     quota = st.builds(
         TenantQuota, shares=st.fixed_dictionaries({"a100": share}), cohort=st.sampled_from(["team", "other"])
     )
@@ -171,18 +172,16 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds())
 def test_every_plan_keeps_every_constraint_and_adds_up(
     world: dict[str, Any],
     now: datetime,
-    make_forecast: Callable[..., Forecast],
-    settings_of: Callable[..., Settings],
 ) -> None:
     """Never infeasible, never negative; constraints hold; tables, money and shortage add up."""
-    forecast = make_forecast(world["medians"], now)
+    forecast = a_forecast(world["medians"], now)
     given_settings = settings_of(scenarios=world["scenarios"], budget=world["budget"], mip_gap=0.005)
-    problem = pose(forecast, world["fleet"], given_settings, policy=world["policy"])
+    problem = build_problem(forecast, world["fleet"], given_settings, policy=world["policy"])
     solution, bindings = decide(problem)
     check(solution)
     plan = to_plan(forecast, solution, bindings)
@@ -201,24 +200,22 @@ def service(problem: Problem) -> tuple[float, float]:
     solution, _ = decide(problem)
     spent = float(solution.cost.sum())
     over = 0.0 if problem.budget is None else max(0.0, spent - problem.budget)
-    return solution.found.objective - spent - 100.0 * over, solution.found.objective
+    return solution.result.objective - spent - 100.0 * over, solution.result.objective
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds(), more=st.floats(1.05, 3))
 def test_more_budget_never_costs_service(
     world: dict[str, Any],
     more: float,
     now: datetime,
-    make_forecast: Callable[..., Forecast],
-    settings_of: Callable[..., Settings],
 ) -> None:
     """A larger budget never makes the plan dearer, nor its shortage worse unless both plans cost the same."""
     budget = world["budget"] or 200.0
-    forecast = make_forecast(world["medians"], now)
+    forecast = a_forecast(world["medians"], now)
     tight, wide = (
         service(
-            pose(
+            build_problem(
                 forecast,
                 world["fleet"],
                 settings_of(scenarios=world["scenarios"], budget=money, mip_gap=1e-7),
@@ -232,28 +229,24 @@ def test_more_budget_never_costs_service(
     assert wide[0] <= tight[0] + near or wide[1] >= tight[1] - near
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds(), extra=pools())
 def test_another_pool_never_makes_the_plan_dearer(
     world: dict[str, Any],
     extra: Pool,
     now: datetime,
-    make_forecast: Callable[..., Forecast],
-    settings_of: Callable[..., Settings],
 ) -> None:
     """A pool that need not run can only help: without it the price is never lower."""
-    forecast, fleet = make_forecast(world["medians"], now), world["fleet"]
+    forecast, fleet = a_forecast(world["medians"], now), world["fleet"]
     optional = replace(extra, name="extra", min_nodes=0)
     calm = replace(world["policy"], spot_drought=SupplyRisk())  # another pool would draw other droughts
     chosen = settings_of(scenarios=world["scenarios"], budget=world["budget"], mip_gap=1e-7)
-    without = service(pose(forecast, fleet, chosen, policy=calm))[1]
+    without = service(build_problem(forecast, fleet, chosen, policy=calm))[1]
     larger = replace(fleet, pools=(*fleet.pools, optional))
-    assert service(pose(forecast, larger, chosen, policy=calm))[1] <= without + 1e-5 * max(1.0, without)
+    assert service(build_problem(forecast, larger, chosen, policy=calm))[1] <= without + 1e-5 * max(1.0, without)
 
 
-def test_the_sample_plan_keeps_every_constraint(
-    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
-) -> None:
+def test_the_sample_plan_keeps_every_constraint(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
     """A week with blocks of three hours passes the second statement of the constraints as well."""
-    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168, mip_gap=0.01))
+    problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168, mip_gap=0.01))
     check(decide(problem)[0])

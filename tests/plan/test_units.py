@@ -6,21 +6,23 @@ added to money per node-hour, hours forgotten in a block) would not move along, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from tests.plan.builders import pool_of, settings_of
 
 from gangplan.config import Settings
 from gangplan.plan.answer.solution import Solution
 from gangplan.plan.make import decide
-from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
+from gangplan.plan.problem.problem import Problem
 from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
+from gangplan.testing import a_forecast
+from gangplan.types import Fleet, Forecast, WorkloadClass
 
 Series = tuple[str, str, str]
 LOAD: dict[Series, float] = {
@@ -36,16 +38,16 @@ def wave(mean: float) -> list[float]:
 
 
 @pytest.fixture
-def fleet(make_pool: Callable[..., Pool]) -> Fleet:
+def fleet() -> Fleet:
     """Every kind of quantity that a pool has."""
     carbon: dict[str, Any] = {"power_kw_per_node": 8.0, "carbon_g_per_kwh": 300.0}
     away = {"region": "us", "zone": "us-a"}
     return Fleet(
         pools=(
-            make_pool("firm", "h100", min_nodes=1, max_nodes=3, price_per_node_hour=18, lead_time_hours=1, **carbon),
-            make_pool("term", "h100", "committed", max_nodes=2, price_per_node_hour=15, **carbon),
-            make_pool("away", "h100", "spot", price_per_node_hour=7, interruption_per_hour=0.1, **carbon, **away),
-            make_pool("old", "a100", max_nodes=4, price_per_node_hour=9, minimum_up_hours=2, **carbon),
+            pool_of("firm", "h100", min_nodes=1, max_nodes=3, price_per_node_hour=18, lead_time_hours=1, **carbon),
+            pool_of("term", "h100", "committed", max_nodes=2, price_per_node_hour=15, **carbon),
+            pool_of("away", "h100", "spot", price_per_node_hour=7, interruption_per_hour=0.1, **carbon, **away),
+            pool_of("old", "a100", max_nodes=4, price_per_node_hour=9, minimum_up_hours=2, **carbon),
         ),
         nodes={"firm": 1, "old": 1},
     )
@@ -58,7 +60,7 @@ def policy() -> PlanPolicy:
     return PlanPolicy(
         classes={WorkloadClass.THROUGHPUT: rule},
         speeds={"h100": {"a100": 0.4}},
-        quotas={"bob": TenantQuota(shares={"h100": Share(nominal=20, borrow=2)})},
+        quotas={"bob": TenantQuota(shares={"h100": QuotaShare(nominal=20, borrow=2)})},
         spot_drought=SupplyRisk(share_of_paths=0.34, hours=6, left=0.2),
         carbon_cap_kg=60.0,
         carbon_over_price=0.5,
@@ -68,20 +70,20 @@ def policy() -> PlanPolicy:
 
 
 @pytest.fixture
-def asked(make_forecast: Callable[..., Forecast], now: Any) -> Forecast:
+def asked(now: Any) -> Forecast:
     """A day of three series."""
-    return make_forecast({one: wave(mean) for one, mean in LOAD.items()}, now)
+    return a_forecast({one: wave(mean) for one, mean in LOAD.items()}, now)
 
 
 @pytest.fixture
-def settings(settings_of: Callable[..., Settings]) -> Settings:
+def settings() -> Settings:
     """A budget that binds, solved to the end."""
     return settings_of(scenarios=3, budget=900.0, shortage_price=12.0, mip_gap=1e-7)
 
 
 def solved(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> Solution:
     """Solve it."""
-    return decide(pose(asked, fleet, settings, policy=policy))[0]
+    return decide(build_problem(asked, fleet, settings, policy=policy))[0]
 
 
 def priced_alike(one: Solution, other: Problem, factor: float) -> None:
@@ -89,7 +91,7 @@ def priced_alike(one: Solution, other: Problem, factor: float) -> None:
     from gangplan.plan.solver.search import Search
 
     theirs = Search(other).price(one.nodes).objective
-    assert theirs == pytest.approx(factor * one.found.objective, rel=1e-6)
+    assert theirs == pytest.approx(factor * one.result.objective, rel=1e-6)
 
 
 def test_money_in_cents(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> None:
@@ -98,7 +100,7 @@ def test_money_in_cents(asked: Forecast, fleet: Fleet, settings: Settings, polic
     cents = settings.model_copy(update={"shortage_price": 1200.0, "budget": 90_000.0})
     policy_in_cents = replace(policy, carbon_over_price=50.0, carbon_price_per_kg=20.0, egress_per_gb={"local": 10.0})
     euros = solved(asked, fleet, settings, policy)
-    priced_alike(euros, pose(asked, replace(fleet, pools=pools), cents, policy=policy_in_cents), 100.0)
+    priced_alike(euros, build_problem(asked, replace(fleet, pools=pools), cents, policy=policy_in_cents), 100.0)
 
 
 def test_half_gpus(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> None:
@@ -107,11 +109,11 @@ def test_half_gpus(asked: Forecast, fleet: Fleet, settings: Settings, policy: Pl
     halves = replace(asked, quantiles=twice)
     pools = tuple(replace(pool, gpus_per_node=2 * pool.gpus_per_node) for pool in fleet.pools)
     rule = replace(policy.classes[WorkloadClass.THROUGHPUT], data_gb_per_gpu_hour=2.0)
-    quotas = {"bob": TenantQuota(shares={"h100": Share(nominal=40, borrow=4)})}
+    quotas = {"bob": TenantQuota(shares={"h100": QuotaShare(nominal=40, borrow=4)})}
     other = replace(policy, classes={WorkloadClass.THROUGHPUT: rule}, quotas=quotas)
     cheaper = settings.model_copy(update={"shortage_price": 6.0})
     whole = solved(asked, fleet, settings, policy)
-    priced_alike(whole, pose(halves, replace(fleet, pools=pools), cheaper, policy=other), 1.0)
+    priced_alike(whole, build_problem(halves, replace(fleet, pools=pools), cheaper, policy=other), 1.0)
 
 
 def test_carbon_in_grams(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> None:
@@ -120,22 +122,20 @@ def test_carbon_in_grams(asked: Forecast, fleet: Fleet, settings: Settings, poli
     grams = replace(policy, carbon_cap_kg=60_000.0, carbon_over_price=0.0005, carbon_price_per_kg=0.0002)
     kilograms = solved(asked, fleet, settings, policy)
     assert kilograms.emission.sum() > 0
-    priced_alike(kilograms, pose(asked, replace(fleet, pools=pools), settings, policy=grams), 1.0)
+    priced_alike(kilograms, build_problem(asked, replace(fleet, pools=pools), settings, policy=grams), 1.0)
 
 
-def test_hours_as_blocks(
-    make_forecast: Callable[..., Forecast], fleet: Fleet, settings: Settings, policy: PlanPolicy, now: Any
-) -> None:
+def test_hours_as_blocks(fleet: Fleet, settings: Settings, policy: PlanPolicy, now: Any) -> None:
     """A block of three hours costs and serves what its three single hours do, where nothing changes within it."""
-    flat = make_forecast({one: wave(mean) for one, mean in LOAD.items()}, now, (1.0,) * 5)
+    flat = a_forecast({one: wave(mean) for one, mean in LOAD.items()}, now, (1.0,) * 5)
     still = replace(policy, spot_drought=SupplyRisk())
     punctual = replace(fleet, pools=tuple(replace(pool, lead_time_hours=0, minimum_up_hours=0) for pool in fleet.pools))
     waits = {kind: replace(rule, defer_hours=0) for kind, rule in CLASS_POLICY.items()}
     still = replace(still, classes=waits)
-    blocks = pose(flat, punctual, settings, policy=still, blocks=((24, 3),))
-    hours = pose(flat, punctual, settings, policy=still, blocks=((24, 1),))
+    blocks = build_problem(flat, punctual, settings, policy=still, blocks=((24, 3),))
+    hours = build_problem(flat, punctual, settings, policy=still, blocks=((24, 1),))
     found, _ = decide(blocks)
     from gangplan.plan.solver.search import Search
 
     single = Search(hours).price(np.repeat(found.nodes, 3, axis=1))
-    assert single.objective == pytest.approx(found.found.objective, rel=1e-6)
+    assert single.objective == pytest.approx(found.result.objective, rel=1e-6)

@@ -34,10 +34,10 @@ def commitments(
 ) -> None:
     """Say how many nodes to buy for which term and when, what that earns, and when each pool is full."""
     with needs_extras():
-        from gangplan import report, workflows
-    look = workflows.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
+        from gangplan import plan, report, workflows
+    horizon = plan.PurchaseHorizon(months=months, paths=paths, weeks=weeks, beyond=beyond)
     with screen.progress(console, not as_json) as progress:
-        made = workflows.look_ahead(settings_here(), look, progress)
+        made = workflows.look_ahead(settings_here(), horizon, demand, progress)
     written = None if plot is None else str(report.write(plot, made))
     emit(as_json, of_commitments(made) | {"plot": written}, _words)
 

@@ -21,6 +21,8 @@ from gangplan.reserve import (
     FieldChange,
     Holdings,
     Ledger,
+    LedgerOperations,
+    OperableLedger,
     Policy,
     Preemption,
     Quota,
@@ -132,7 +134,7 @@ def policy_diff(
 # ---------------------------------------------------------------- from the ledger
 
 
-def _versions(ledger: Ledger) -> list[Version]:
+def _versions(ledger: LedgerOperations) -> list[Version]:
     """Return the default policy and all that were set since, the last in force."""
     later = (
         Version(number=number, policy=one.policy, at=one.at, by=one.by, why=one.why)
@@ -164,7 +166,7 @@ def _numbered(which: str, number: int, versions: list[Version]) -> Version:
     return versions[number]
 
 
-def _review(ledger: Ledger, policy: Policy) -> dict[str, Any]:
+def _review(ledger: OperableLedger, policy: Policy) -> dict[str, Any]:
     """Say what a policy changes, what may be a slip in it, and what it means for those who hold and wait."""
     pools = _pools()
     return {

@@ -15,8 +15,8 @@ from datetime import datetime
 import polars as pl
 
 from gangplan.config import Settings
-from gangplan.feedback.service import ANY, RULES, Room, Work, serve
-from gangplan.types import Outcome, Plan, Pool, PoolKind, WorkloadClass
+from gangplan.feedback.service import Room, Work, serve
+from gangplan.types import ANY, CLASS_RULES, Outcome, Plan, Pool, PoolKind, WorkloadClass
 
 Cell = tuple[datetime, str]
 
@@ -95,7 +95,7 @@ def _work(demand: pl.DataFrame, hour: datetime, index: int) -> list[Work]:
             workload_class=WorkloadClass(kind),
             accelerator=accelerator,
             gpus=gpus,
-            due=index + RULES[WorkloadClass(kind)].defer_hours,
+            due=index + CLASS_RULES[WorkloadClass(kind)].defer_hours,
         )
         for kind, accelerator, gpus in rows.select("workload_class", "accelerator", "gpus").iter_rows()
     ]
@@ -114,4 +114,4 @@ def _shortage_cost(plan: Plan, gpu_hours: Mapping[WorkloadClass, float]) -> floa
     """Money for GPU-hours that are not served."""
     usual = float(Settings.model_fields["shortage_price"].default)
     price = plan.settings.get("shortage_price") or usual
-    return price * sum(RULES[kind].price_factor * gpus for kind, gpus in gpu_hours.items())
+    return price * sum(CLASS_RULES[kind].shortage_factor * gpus for kind, gpus in gpu_hours.items())

@@ -1,6 +1,7 @@
 """Whom the nodes that ran could serve: work by due hour, later work on what is left.
 
-The rules of each workload class are those that the plan is made by; a test holds the two together.
+The rules of each workload class (`types.CLASS_RULES`) are those that the plan is made by, unless its policy changes
+them.
 """
 
 from __future__ import annotations
@@ -8,27 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gangplan.types import WorkloadClass
+from gangplan.types import ANY, CLASS_RULES, WorkloadClass
 
-ANY = "any"
-"""The accelerator of work that any pool may serve."""
 _NOTHING = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """How long work may wait, whether it may be interrupted, and what an unserved GPU-hour costs, as a factor."""
-
-    defer_hours: int
-    spot: bool
-    price_factor: float
-
-
-RULES = {
-    WorkloadClass.LATENCY: Rule(defer_hours=0, spot=False, price_factor=3.0),
-    WorkloadClass.THROUGHPUT: Rule(defer_hours=12, spot=True, price_factor=1.0),
-    WorkloadClass.COST: Rule(defer_hours=24, spot=True, price_factor=0.5),
-}
 
 
 @dataclass(kw_only=True)
@@ -93,7 +76,7 @@ def _serve_one(work: Work, free: Mapping[str, Room]) -> None:
     """Give work what its rooms have left."""
     rooms = free.values() if work.accelerator == ANY else [free[work.accelerator]] if work.accelerator in free else []
     for room in rooms:
-        work.gpus -= room.take(work.gpus, spot=RULES[work.workload_class].spot)
+        work.gpus -= room.take(work.gpus, spot=CLASS_RULES[work.workload_class].spot)
 
 
 def _known(work: Work, free: Mapping[str, Room]) -> bool:

@@ -18,6 +18,9 @@ QUANTILES = (0.1, 0.5, 0.9, 0.95, 0.99)
 SERIES = ("tenant", "workload_class", "accelerator")
 """The columns that name a demand series."""
 
+ANY = "any"
+"""The accelerator of demand that any pool may serve."""
+
 
 class WorkloadClass(StrEnum):
     """What a workload is bound by, and so how it may be served."""
@@ -25,6 +28,26 @@ class WorkloadClass(StrEnum):
     LATENCY = "latency"  # serving: capacity ahead of demand
     THROUGHPUT = "throughput"  # training: may be deferred within a window
     COST = "cost"  # batch: the cheapest capacity, may be interrupted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRule:
+    """How work of a class may be served: by default in the plan, and always when a plan is scored afterwards.
+
+    `defer_hours` is how long it may wait, `spot` whether nodes that may be taken away serve it, `shortage_factor` the
+    price of an unserved GPU-hour as a multiple of the setting `shortage_price`.
+    """
+
+    defer_hours: int
+    spot: bool
+    shortage_factor: float
+
+
+CLASS_RULES = {
+    WorkloadClass.LATENCY: ClassRule(defer_hours=0, spot=False, shortage_factor=3.0),
+    WorkloadClass.THROUGHPUT: ClassRule(defer_hours=12, spot=True, shortage_factor=1.0),
+    WorkloadClass.COST: ClassRule(defer_hours=24, spot=True, shortage_factor=0.5),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

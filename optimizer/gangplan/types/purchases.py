@@ -24,7 +24,7 @@ class Purchase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class PurchaseStrategy:
     """What a way to buy counts over the horizon: all money, shortage and delay at their prices, and `bound`.
 
     `expected` is the mean over the paths, `worst` the mean of the worst fifth; `more` is what it costs more than the
@@ -46,7 +46,7 @@ class Way:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earning:
+class PurchaseBenefit:
     """What buying an offer (or, with no months, any of a pool's) earns against solving again without it.
 
     `earns` is the mean over the paths, `low` and `high` are 10 and 90 %, `worst` is what it earns in the mean of the
@@ -87,8 +87,8 @@ class Commitments:
     start: date
     end: date
     purchases: tuple[Purchase, ...]
-    ways: tuple[Way, ...]
-    earnings: tuple[Earning, ...]
+    ways: tuple[PurchaseStrategy, ...]
+    earnings: tuple[PurchaseBenefit, ...]
     full: tuple[PoolFull, ...]
     standing: pl.DataFrame
     demand: pl.DataFrame

@@ -10,9 +10,9 @@ from gangplan import plan
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
-from gangplan.plan import Answer, PlanPolicy, Share, TenantQuota, WhatIf
+from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
 from gangplan.progress import Progress, no_progress
-from gangplan.reserve import ALL, Ledger, Policy
+from gangplan.reserve import ALL, OperableLedger, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
 from gangplan.workflows.promised_nodes import Conflict, Held, conflicts, held_nodes, held_until
@@ -34,7 +34,7 @@ class Planning:
     """Where plans are kept and published, and by which settings they are made."""
 
     store: Store
-    ledger: Ledger
+    ledger: OperableLedger
     settings: Settings
     clock: Clock = system_clock
 
@@ -103,7 +103,7 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
     for name, tenant in rules.tenants.items():
         given = {a: tenant.quotas.get(a, tenant.quotas.get(ALL)) for a in most}
         shares = {
-            a: Share(nominal=min(float(quota.nominal), most[a]), borrow=quota.borrow)
+            a: QuotaShare(nominal=min(float(quota.nominal), most[a]), borrow=quota.borrow)
             for a, quota in given.items()
             if quota is not None
         }
@@ -119,10 +119,9 @@ def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = sy
 
 def ask(
     store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 0.4
-) -> tuple[Answer, Answer]:
+) -> tuple[WhatIfResult, WhatIfResult]:
     """Ask a plan a question: how it stands, and how it would."""
-    solved = plan.warm_up(*_posed(store, settings, plan_id))
-    return solved.answer, solved.ask(question, seconds)
+    return plan.ask(*_posed(store, settings, plan_id), question, seconds)
 
 
 def compare(
@@ -140,7 +139,7 @@ def _posed(store: Store, settings: Settings, plan_id: PlanId | None) -> tuple[Pl
     planned, ahead = plan.read_plan(store, plan_id)
     earlier = planned.inputs.get("previous")
     previous = plan.read_plan(store, PlanId(earlier))[0] if earlier else None
-    return planned, plan.pose_again(planned, ahead, previous, settings)
+    return planned, plan.rebuild_problem(planned, ahead, previous, settings)
 
 
 def _hours(planned: Plan, live: Iterable[Reservation], now: datetime) -> int:

@@ -1,23 +1,24 @@
 """A policy as a file: YAML with durations like 30m, read strictly, and written so that it can be read back.
 
-A mistake is refused by its full path, as `tenants[vision].quotas[h100].lend`. What is left out has its default.
+An error names the full path of the field, such as `tenants[vision].quotas[h100].lend`. A field that is left out has
+its default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gangplan.clock import DURATION, parse_span
 from gangplan.errors import InputError
-from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import Policy, TenantPolicy
+from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml, refused_field
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -27,8 +28,8 @@ _COMMENTS = {
     "tenants": "weight in fair sharing (default 1), cohort, quotas in GPUs by accelerator ('*': each other one):\n"
     "# nominal is its own; borrow and lend limit what it takes of and gives to its cohort (left out: no limit, all)",
     "priority_classes": "the priority that a class named in a request stands for",
-    "ageing": "a wait of so long is worth one point of priority; null: none",
-    "depth": "so many at the head of the line have a promised start",
+    "ageing": "how long a wait is worth one point of priority; null: none",
+    "depth": "how many at the head of the line have a promised start",
     "preemption": "who may take slots from whom, how long before it is told, how long a grant is safe",
     "drain": "what the gangs on a draining node have to leave it",
     "claim": "a gang that was moved off a lost node keeps its new slots so long without a renewal",
@@ -37,30 +38,21 @@ _COMMENTS = {
 
 def read_policy(path: Path) -> Policy:
     """Read a policy file, or refuse it with the path of the field that is wrong, its value and the remedy."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise InputError(
-            "policy", path, "is not there: `gangplan policy show --yaml` prints one to begin with"
-        ) from None
-    except OSError as error:
-        raise InputError("policy", path, f"cannot be read ({error.strerror}): check the path and its rights") from None
-    except UnicodeDecodeError:
-        raise InputError("policy", path, "is not text in UTF-8: save it as such") from None
-    return policy_from_yaml(text, str(path))
+    document = read_yaml(path, "policy", missing="is not there: `gangplan policy show --yaml` prints one to begin with")
+    return _from_document(document)
 
 
 def policy_from_yaml(text: str, source: str = "policy") -> Policy:
-    """Read a policy from the text of a file; `source` names it where the text is no YAML."""
-    try:
-        body = yaml.load(text, Loader=_Strict)  # noqa: S506 - a SafeLoader that refuses repeated keys
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the last three: of a wrong !!tag
-        raise InputError("policy", f"{source} {_place(error)}", f"is not YAML ({_problem(error)}): mend it") from None
-    except RecursionError:
-        raise InputError("policy", source, "is nested too deeply: a policy has five levels") from None
-    if body is None:
-        raise InputError("policy", source, "is empty: write {} for the default policy")
-    return _policy("", body)
+    """Read a policy from the text of a file; `source` names it in errors."""
+    return _from_document(parse_yaml(text, "policy", source))
+
+
+def _from_document(document: YamlDocument) -> Policy:
+    """Check what a file says."""
+    if document.body is None:
+        raise InputError("policy", document.source, "is empty: write {} for the default policy")
+    with document.naming_lines():
+        return _record(Policy, "", document.body)
 
 
 def policy_yaml(policy: Policy) -> str:
@@ -106,79 +98,41 @@ def span_text(span: timedelta) -> str:
 # ---------------------------------------------------------------- from plain values
 
 
-def _policy(path: str, body: object) -> Policy:
-    return _read(Policy, path, body, {"tenants": _each(_tenant), "preemption": _preemption})
+def _value(hint: Any, path: str, value: object) -> Any:
+    """Read a plain value as the type of its field; `path` names the field in errors."""
+    if is_dataclass(hint):
+        return _record(cast(type[Any], hint), path, value)
+    if get_origin(hint) is dict:
+        part = get_args(hint)[1]
+        return {name: _value(part, f"{path}[{name}]", given) for name, given in _mapping(path, value).items()}
+    if hint is timedelta or (hint == timedelta | None and value is not None):
+        return _span(path, value)
+    try:
+        return _adapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise refused_field(error, path) from None
 
 
-def _tenant(path: str, body: object) -> TenantPolicy:
-    tenant = _read(TenantPolicy, path, body, {"quotas": _each(_quota)})
-    for name, quota in tenant.quotas.items():
-        for part in ("borrow", "lend"):
-            if not tenant.cohort and getattr(quota, part) is not None:
-                where = f"{path}.quotas[{name}].{part}"
-                raise InputError(where, getattr(quota, part), f"needs others: name a {path}.cohort, or leave it out")
-    return tenant
-
-
-def _quota(path: str, body: object) -> Quota:
-    return _read(Quota, path, body, {})
-
-
-def _preemption(path: str, body: object) -> Preemption:
-    return _read(Preemption, path, body, {})
-
-
-def _each(reader: Callable[[str, object], T]) -> Callable[[str, object], dict[str, T]]:
-    """Return a reader of many by name."""
-
-    def read(path: str, body: object) -> dict[str, T]:
-        return {name: reader(f"{path}[{name}]", value) for name, value in _mapping(path, body).items()}
-
-    return read
-
-
-def _read(kind: type[T], path: str, body: object, parts: Mapping[str, Callable[[str, object], Any]]) -> T:
-    """Make one value of plain fields; `parts` read those that are values themselves."""
-    given = _mapping(path, body)
-    known = [field.name for field in fields(kind)]  # pyright: ignore[reportArgumentType]
+def _record(kind: type[T], path: str, body: object) -> T:
+    """Read a mapping of fields as a dataclass; what is left out has its default."""
+    given, hints = _mapping(path, body), get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}  # pyright: ignore[reportArgumentType]
     for name, value in given.items():
         if name not in known:
             raise InputError(_join(path, name), value, f"is not a known field: use one of {', '.join(known)}")
-    for field in fields(kind):  # pyright: ignore[reportArgumentType]
-        if field.default is MISSING and field.default_factory is MISSING and field.name not in given:
-            raise InputError(_join(path, field.name), "", "is missing: it must be given")
-    read = {name: parts.get(name, _scalar(kind, name))(_join(path, name), value) for name, value in given.items()}
+    for name, field in known.items():
+        if field.default is MISSING and field.default_factory is MISSING and name not in given:
+            raise InputError(_join(path, name), "", "is missing: it must be given")
+    values = {name: _value(hints[name], _join(path, name), value) for name, value in given.items()}
     try:
-        return kind(**read)
+        return kind(**values)
     except InputError as error:
         raise InputError(_join(path, _own(error.field)), error.value, error.remedy) from None
 
 
-def _scalar(kind: type, name: str) -> Callable[[str, object], Any]:
-    """Return the reader of a field that is a number, a text, a duration, or a dict of them."""
-    hint, adapter = _adapters(kind)[name]
-
-    def read(path: str, value: object) -> Any:
-        if hint in (timedelta, timedelta | None) and not (value is None and hint is not timedelta):
-            return _span(path, value)
-        if get_origin(hint) is dict:
-            value = _mapping(path, value)
-        try:
-            return adapter.validate_python(value, strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = path + "".join(f"[{part}]" for part in first["loc"])
-            raise InputError(
-                where, first["input"], f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}"
-            ) from None
-
-    return read
-
-
 @cache
-def _adapters(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
-    """Return each field's type, and what checks it."""
-    return {name: (hint, TypeAdapter(hint)) for name, hint in get_type_hints(kind).items() if name[0] != "_"}
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
 
 
 def _span(path: str, value: object) -> timedelta:
@@ -195,11 +149,11 @@ def _mapping(path: str, body: object) -> Body:
     where = path or "policy"
     if not isinstance(body, dict):
         raise InputError(where, body, "is refused: it must be a mapping of names, as {name: ...}")
-    found: dict[Any, Any] = body  # pyright: ignore[reportUnknownVariableType]
-    for name in found:
+    given: dict[Any, Any] = body  # pyright: ignore[reportUnknownVariableType]
+    for name in given:
         if not isinstance(name, str):
             raise InputError(f"{where}[{name}]", name, f"is read as {type(name).__name__}: put the name in quotes")
-    return found
+    return given
 
 
 def _join(path: str, name: str) -> str:
@@ -207,37 +161,10 @@ def _join(path: str, name: str) -> str:
 
 
 def _own(field: str) -> str:
-    """Return the field's name as its value calls it, without the value's own: `quota.lend` is `lend`."""
+    """Return a field's name without that of its class: `quota.lend` is `lend`."""
     head, bracket, rest = field.partition("[")
     return head.rpartition(".")[2] + bracket + rest
 
 
 def _plain(value: object) -> Any:
     return span_text(value) if isinstance(value, timedelta) else value
-
-
-# ---------------------------------------------------------------- YAML
-
-
-class _Strict(yaml.SafeLoader):
-    """Reads plain values, and refuses a key that stands twice: PyYAML would keep the last in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping whose keys all differ."""
-        seen: set[str] = set()
-        for name, line in (
-            (key.value, key.start_mark.line) for key, _ in node.value if isinstance(key, yaml.ScalarNode)
-        ):
-            if name in seen:
-                raise InputError(name, f"line {line + 1}", "stands twice: leave one of them out")
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def _place(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f"line {mark.line + 1}" if mark is not None else "content"
-
-
-def _problem(error: Exception) -> str:
-    return str(getattr(error, "problem", None) or "a value of it is unreadable")

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
-from gangplan.reserve.commands import Command
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, event_from, replay, text_of
+from gangplan.reserve.codec import COLUMNS
 from gangplan.reserve.moments import to_us
-from gangplan.reserve.rows import COLUMNS
-from gangplan.reserve.stores.sql.book_rows import LIVE
+from gangplan.reserve.stores.sql.queries import LIVE
 from gangplan.reserve.stores.sql.schema import audit, head, reservations
 from gangplan.types import ReservationId
 
@@ -40,7 +39,7 @@ def check(connection: Connection) -> Replay:
         ReservationId(row["id"]): {name: row[name] for name in COLUMNS}
         for row in connection.execute(select(reservations)).mappings()
     }
-    return held_against(list(read_all(connection)), rows)
+    return compare(list(read_all(connection)), rows)
 
 
 def compact(connection: Connection, before: int, now: int) -> Compacted:
@@ -76,6 +75,6 @@ def _note(connection: Connection, now: int) -> None:
     """Write into the log that it was compacted."""
     row = connection.execute(select(head)).one()
     change = row.change + 1
-    body = text_of([Command("compact")], {})
+    body = text_of([("compact", None)], {})
     connection.execute(insert(audit), {"change": change, "at": now, "term": row.term, "body": body})
     connection.execute(update(head).values(change=change))
