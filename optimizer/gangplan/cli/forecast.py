@@ -21,7 +21,7 @@ from gangplan.extras import needs_extras
 from gangplan.types import SERIES, Usage
 
 if TYPE_CHECKING:
-    from gangplan.forecast import Alarm, Full, Health, Lift, Trend
+    from gangplan.forecast import Alarm, CapacityDate, Health, Lift, Trend
     from gangplan.telemetry import Told
 
 forecast_app = typer.Typer(
@@ -45,14 +45,14 @@ def outlook(
     usage = _usage()
     with needs_extras():
         from gangplan import forecast
-        from gangplan.forecast import draw
+        from gangplan.forecast import draw_growth
     settings, panel = settings_here(), forecast.from_usage(usage)
     if when_full:
         found = forecast.when_full(panel, _capacity(), seed=settings.seed)
         return emit(as_json, [_of_full(one) for one in found], _full_words)
-    trends = forecast.foresee_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
+    trends = forecast.forecast_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
     if plot is not None:
-        _write(plot, draw(trends))
+        _write(plot, draw_growth(trends))
     said = {"days": days, "plot": None if plot is None else str(plot), "trends": [_of_trend(one) for one in trends]}
     return emit(as_json, said, _growth_words)
 
@@ -184,7 +184,7 @@ def _of_trend(trend: Trend) -> dict[str, Any]:
         "per_month": {"low": low, "middle": middle, "high": high},
         "until": (trend.today + timedelta(days=trend.paths.shape[1])).isoformat(),
         "gpus_then": {"low": round(ends[0], 1), "middle": round(ends[1], 1), "high": round(ends[2], 1)},
-        "gpus_meant": None if trend.meant is None else round(float(trend.meant[-1]), 1),
+        "gpus_meant": None if trend.target is None else round(float(trend.target[-1]), 1),
     }
 
 
@@ -205,7 +205,7 @@ def _growth_words(said: dict[str, Any]) -> RenderableType:
     return Group(made, f"wrote {escape(said['plot'])}") if said["plot"] else made
 
 
-def _of_full(full: Full) -> dict[str, Any]:
+def _of_full(full: CapacityDate) -> dict[str, Any]:
     """A pool's day in plain values."""
     dates = {"early": _day(full.early), "middle": _day(full.middle), "late": _day(full.late)}
     now = {"accelerator": full.name, "capacity": full.capacity, "busiest_now": round(full.busiest_now, 1)}

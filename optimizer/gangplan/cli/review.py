@@ -29,7 +29,7 @@ SECRET = "GANGPLAN_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable that
 def list_versions(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
     forecast, store = _registry()
-    forecast.sync(store, system_clock)
+    forecast.record_manual_changes(store, system_clock)
     emit(as_json, summaries.of_versions(forecast.list_versions(store)), screen.versions)
 
 
@@ -42,7 +42,7 @@ def show_version(
 ) -> None:
     """Show one version: how it did, beside naive and champion, and its history."""
     forecast, store = _registry()
-    forecast.sync(store, system_clock)
+    forecast.record_manual_changes(store, system_clock)
     said = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
         from gangplan import workflows
@@ -92,7 +92,7 @@ def rollback(
 def history(as_json: AsJson = False) -> None:
     """List every change of an alias, the oldest first: when, what, which version, by whom, why."""
     forecast, store = _registry()
-    forecast.sync(store, system_clock)
+    forecast.record_manual_changes(store, system_clock)
     emit(as_json, summaries.of_decisions(forecast.history(store)), screen.decisions)
 
 

@@ -34,7 +34,9 @@ def _from_growth(settings: Settings, horizon: PurchaseHorizon) -> LongDemand:
     """Foresee demand from the telemetry and the growth of each accelerator."""
     panel = _panel(settings)
     days = horizon.days_from(panel.end.date())
-    trends = forecast.foresee_growth(panel, by="accelerator", days=days, seed=settings.seed)[1:]  # the first is the sum
+    _, *trends = forecast.forecast_growth(
+        panel, by="accelerator", days=days, seed=settings.seed
+    )  # the first is the sum
     return plan.demand_from_growth(_history(panel), {trend.name: trend.paths for trend in trends}, horizon)
 
 
