@@ -113,7 +113,7 @@ def listen(
     """Take MLflow's webhooks, check their signatures, record changes made by hand as they happen."""
     with needs_extras():
         from gangplan import serve
-    serve.serve(settings_here(), secret=_secret(), host=host, port=port, told=console.print)
+    serve.serve(settings_here(), secret=_secret(), host=host, port=port, log=console.print)
 
 
 @review_app.command(

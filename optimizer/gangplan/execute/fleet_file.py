@@ -1,4 +1,4 @@
-"""Changes into a local fleet file."""
+"""Writes changes into a local fleet file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gangplan.types import Fleet, NodeChange
 
 
 def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChange, ...]:
-    """Bring the file's `nodes` to the targets and return the steps that were made, from what the file really had.
+    """Set the file's `nodes` to the targets; return the changes that were made, from the numbers in the file.
 
-    The file is written whole or not at all; targets that it has already change nothing, so applying twice is safe.
+    The file is written in one step. To apply the same changes twice changes nothing more.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChan
         if fleet.nodes.get(change.pool, 0) != change.target
     )
     if made:
-        write_fleet(path, replace(fleet, nodes={**fleet.nodes, **{one.pool: one.target for one in made}}))
+        write_fleet(path, replace(fleet, nodes={**fleet.nodes, **{change.pool: change.target for change in made}}))
     return made
 
 

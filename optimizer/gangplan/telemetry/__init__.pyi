@@ -1,4 +1,4 @@
-from .announcements import Told as Told, tell as tell
+from .announcements import Announcements as Announcements, announce as announce
 from .intake import ingest as ingest
 from .minutes import fine_gpus as fine_gpus, fine_requests as fine_requests
 from .read import read_usage as read_usage

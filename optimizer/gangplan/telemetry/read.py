@@ -1,4 +1,4 @@
-"""MLflow -> Usage: the newest import, merged with the reservations that were recorded since."""
+"""MLflow -> Usage: the newest import, with the reservations and the announcements that were recorded since."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESERVATIONS = {"kind": "reservations"}
 
 
 def read_usage(store: Store) -> Usage:
-    """Return the newest import with the recorded reservations and what people announced; nothing but MLflow is read."""
+    """Return the newest import with the recorded reservations and the announcements; everything is read from MLflow."""
     run = store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
     usage = with_announced(read_import(store, run.info.run_id), read_announced(store))
     recorded = store.runs(TELEMETRY, RESERVATIONS)
@@ -45,14 +45,15 @@ def read_import(store: Store, run_id: str) -> Usage:
 
 
 def merge_jobs(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per job id (JOBS); the new row replaces the old one."""
+    """Return one row for each job id (JOBS); a new row replaces the old one."""
     return pl.concat([old, new]).unique("job_id", keep="last", maintain_order=True).sort("submitted_at", "job_id")
 
 
 def add_demand(usage: Usage, jobs: pl.DataFrame, *, live: bool) -> pl.DataFrame:
-    """Return the demand with that of reservations (JOBS) added; where there was no reservation, they asked for nothing.
+    """Return the demand with that of reservations (JOBS) added; a series without reservations in an hour adds 0.
 
-    A live source has seen the pods that fill the reservations, so that the larger of the two counts there, not the sum.
+    A live source has already counted the pods that run on the reservations, so there the larger of the two counts
+    instead of their sum.
     """
     asked = hourly_demand(jobs.filter(pl.col("submitted_at") < usage.end), usage.start, usage.end)
     imported = usage.demand.with_columns(imported=pl.lit(value=True))

@@ -1,4 +1,4 @@
-"""The ledger's history back into telemetry: what was reserved is what was asked for."""
+"""The ledger's history as telemetry: reservations are recorded as jobs, because they are demand too."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from datetime import datetime
 import polars as pl
 
 from gangplan.clock import Clock, require_utc
-from gangplan.tables import JOBS
+from gangplan.tables import JOBS, empty
 from gangplan.telemetry.read import RESERVATIONS, merge_jobs
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Reservation
 
 
 def record_reservations(reservations: Iterable[Reservation], store: Store, *, clock: Clock) -> str | None:
-    """Record reservations as jobs in a run of MLflow and return its id; None when there was never one.
+    """Record reservations as jobs in a run of MLflow and return its id; None when none was ever recorded.
 
-    The newest such run holds all that were ever recorded, one row each, so that a second call with the same
-    reservations writes nothing and gives the same run.
+    The newest such run holds all reservations that were ever recorded, one row each. A second call with the same
+    reservations writes nothing and returns the same run.
     """
     known = store.runs(TELEMETRY, RESERVATIONS)
-    before = store.read_table(known[0].info.run_id, "jobs") if known else pl.DataFrame(schema=JOBS)
+    before = store.read_table(known[0].info.run_id, "jobs") if known else empty(JOBS)
     jobs = merge_jobs(before, jobs_of(reservations))
     if jobs.equals(before):
         return known[0].info.run_id if known else None
@@ -33,22 +33,22 @@ def record_reservations(reservations: Iterable[Reservation], store: Store, *, cl
 
 
 def jobs_of(reservations: Iterable[Reservation]) -> pl.DataFrame:
-    """Return reservations as jobs (JOBS): asked for from the submission, or from the earliest start, on.
+    """Return reservations as jobs (JOBS), submitted at their submission or at the earliest start that they asked for.
 
-    The accelerator is the one preferred, for that is what was asked, whatever was granted.
+    The accelerator is the preferred one, since that is what was asked for, whichever was granted.
     """
     rows = [
         (
-            str(each.id),
-            each.request.tenant,
-            each.request.workload_class.value,
-            each.request.accelerators[0],
-            float(each.request.gpus),
-            _asked_from(each),
-            each.granted_at,
-            each.ended_at,
+            str(reservation.id),
+            reservation.request.tenant,
+            reservation.request.workload_class.value,
+            reservation.request.accelerators[0],
+            float(reservation.request.gpus),
+            _asked_from(reservation),
+            reservation.granted_at,
+            reservation.ended_at,
         )
-        for each in reservations
+        for reservation in reservations
     ]
     return pl.DataFrame(rows, schema=JOBS, orient="row")
 

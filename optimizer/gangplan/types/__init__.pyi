@@ -9,6 +9,7 @@ from .checks import (
     require_whole as require_whole,
 )
 from .demand import (
+    CLASS_RULES as CLASS_RULES,
     QUANTILES as QUANTILES,
     SERIES as SERIES,
     Beliefs as Beliefs,

@@ -12,7 +12,7 @@ from gangplan.errors import InputError
 from gangplan.types.checks import require_at_least, require_name, require_slot, require_whole
 
 WHOLE_GPU = "gpu"
-"""The slot of a pool whose GPUs are not divided."""
+"""The slot of a pool whose GPUs are not divided: one whole GPU."""
 
 
 class PoolKind(StrEnum):
@@ -29,11 +29,11 @@ class Pool:
     """Nodes of one kind: GPUs per node, price in money per node-hour, limits in nodes.
 
     A pool whose GPUs are divided names the part (a MIG profile as 1g.10gb, a fraction as 1/4) as its `slot`, and how
-    many of them a GPU has; requests that name this slot are counted in it. `price_factors` and `carbon_factors` are 24
-    multiples by hour of the day (UTC) of the price and of the carbon intensity; a committed pool's nodes, once taken,
-    are paid for through the whole horizon; a node runs at least `minimum_up_hours`. How long a node takes from its
-    order to its first work may be given as a distribution, by its median and its 95 % quantile in minutes: orders are
-    then placed that 95 % ahead, and `lead_time_hours`, from which on new nodes are counted with, must cover it.
+    many of them a GPU has; only requests that name this slot get them. `price_factors` and `carbon_factors` are factors
+    on the price and on the carbon intensity, one for each hour of the day (UTC). Nodes of a committed pool, once taken,
+    cost money through the whole horizon; a node runs at least `minimum_up_hours`. `startup_minutes_p50` and
+    `startup_minutes_p95` are the median and the 95 % quantile of the minutes from a node's order to its first work:
+    orders are placed that long ahead, and `lead_time_hours`, after which a plan counts new nodes, must cover it.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Pool:
             self._check_factors(f"{prefix}.{name}", getattr(self, name))
 
     def _check_startup(self, prefix: str) -> None:
-        """Refuse quantiles out of order, and a lead time that does not cover them."""
+        """Refuse start-up quantiles out of order, and a lead time that does not cover them."""
         median, most = self.startup_minutes_p50, self.startup_minutes_p95
         require_at_least(f"{prefix}.startup_minutes_p95", most, median)
         if most > 0 and median <= 0:
@@ -98,7 +98,7 @@ class Pool:
             )
 
     def _check_factors(self, name: str, factors: tuple[float, ...]) -> None:
-        """Refuse what is not one factor for each hour of the day."""
+        """Refuse anything but 24 factors, one for each hour of the day, or none."""
         if len(factors) not in (0, 24):
             raise InputError(
                 name, f"{len(factors)} factors", "must be 24, one for each hour of the day in UTC, or none"
@@ -108,13 +108,13 @@ class Pool:
 
     @property
     def slots_per_node(self) -> int:
-        """What a node has to give: its GPUs, or their parts."""
+        """The slots of a node: its GPUs, or all their parts."""
         return self.gpus_per_node * self.slots_per_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """What nodes of a committed pool cost when they are bought for so many months, in money per node-hour."""
+    """The price of nodes of a committed pool that are bought for `months`, in money per node-hour."""
 
     pool: str
     months: int
@@ -130,10 +130,10 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """The pools there are and the nodes that each runs now.
+    """The pools, and the number of nodes that each runs now.
 
-    `terms` are the offers to buy nodes of committed pools; `committed_until` says on which day the nodes of a committed
-    pool that run now are no longer paid for (a pool that is not named: never).
+    `terms` are offers to buy nodes of committed pools. `committed_until` names the day on which the contract for a
+    committed pool's present nodes ends; a pool that is not in it has a contract without an end.
     """
 
     pools: tuple[Pool, ...]
@@ -156,7 +156,7 @@ class Fleet:
         self._check_terms()
 
     def _check_terms(self) -> None:
-        """Refuse terms of what is not committed, and the same term twice."""
+        """Refuse terms of a pool that is not committed, and the same term twice."""
         for name in (*(term.pool for term in self.terms), *self.committed_until):
             if self.pool(name).kind != PoolKind.COMMITTED:
                 raise InputError(f"terms[{name}]", self.pool(name).kind.value, "is of no committed pool: set its kind")
@@ -183,4 +183,4 @@ LAB = Pool(
     min_nodes=2,
     max_nodes=2,
 )
-"""The small pool that every first fleet has, so that the examples have slots that two of them must share."""
+"""The small pool of every first fleet; the examples use it, because two of them must share its slots."""

@@ -1,4 +1,4 @@
-"""Months ahead, over the stages: telemetry and its growth (or a table) in, what to buy for which term out."""
+"""Purchases for months ahead: from telemetry and its growth, or a table of demand, to what to buy for which term."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gangplan.types import Commitments
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How to look ahead: so many months, paths of growth, typical weeks; a table of demand instead of the trend."""
+    """How to look ahead: how many months, demand paths and typical weeks; a table of demand instead of the trend."""
 
     months: int = 12
     paths: int = 10
@@ -41,18 +41,18 @@ class Look:
 
 
 def look_ahead(settings: Settings, look: Look, progress: Progress = no_progress) -> Commitments:
-    """Find what to buy for which term, months ahead; nothing is written."""
-    fleet, said = with_offers(read_fleet(settings.fleet_file), read_catalogue(settings.catalogue_file))
+    """Find what to buy for which term; nothing is written."""
+    fleet, note = with_offers(read_fleet(settings.fleet_file), read_catalogue(settings.catalogue_file))
     progress(0.0, 1, "typical weeks and growth")
     demand = _from_trend(settings, look) if look.demand is None else _from_table(settings, look, look.demand)
     policy = plan.read_plan_policy(settings.plan_policy_file)
     problem = pose_horizon(demand, fleet, settings=settings, policy=policy, beyond=look.beyond)
     made = buy_ahead(problem, progress)
-    return replace(made, explanation=(*made.explanation, *([said] if said else [])))
+    return replace(made, explanation=(*made.explanation, *([note] if note else [])))
 
 
 def _from_trend(settings: Settings, look: Look) -> LongDemand:
-    """Multiply typical weeks of the telemetry by the growth of each accelerator's demand."""
+    """Return typical weeks of the telemetry, multiplied by the growth of each accelerator's demand."""
     panel = _panel(settings)
     start = panel.end.date()
     trends = forecast.foresee_growth(panel, by="accelerator", days=days_of(start, look.months), seed=settings.seed)[1:]
@@ -64,7 +64,7 @@ def _from_trend(settings: Settings, look: Look) -> LongDemand:
 
 
 def _from_table(settings: Settings, look: Look, path: Path) -> LongDemand:
-    """Multiply the telemetry's typical weeks, or flat ones, by a table's months."""
+    """Return typical weeks of the telemetry (flat ones without telemetry), multiplied by a table's months."""
     table = read_demand_table(path)
     try:
         panel = _panel(settings)
@@ -76,5 +76,5 @@ def _from_table(settings: Settings, look: Look, path: Path) -> LongDemand:
 
 
 def _panel(settings: Settings) -> Panel:
-    """Read the telemetry."""
+    """Return the telemetry's demand as a panel of series."""
     return forecast.from_usage(telemetry.read_usage(open_store(settings)))

@@ -1,4 +1,4 @@
-"""Tells the sources apart by what the user wrote."""
+"""Chooses the source by what the user wrote."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KNOWN = (
 
 
 def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Path | None = None) -> Telemetry:
-    """Return a source's telemetry on its own time axis; `cache` is a folder for what need not be read twice."""
+    """Return a source's telemetry with its own times; `cache` is a folder for data that need not be read twice."""
     if source == "sample":
         return make_sample(seed).telemetry
     if source.startswith("prometheus+"):
@@ -39,14 +39,14 @@ def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Pat
 
 
 def _kept(kind: str, source: str, cache: Path | None) -> Path | None:
-    """Return the file that keeps what was read of a source."""
+    """Return the file of the cache for a source."""
     name = f"{kind}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
     return None if cache is None else cache / name
 
 
 def _there(path: Path) -> bool:
-    """Whether that path can be asked for and is there."""
+    """Return whether that path exists."""
     try:
         return path.exists()
-    except OSError:  # a name too long, a folder that must not be entered
+    except OSError:  # the name is too long, or the folder is not readable
         return False

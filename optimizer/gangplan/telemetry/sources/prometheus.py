@@ -1,11 +1,12 @@
-"""Prometheus -> Telemetry: what pods asked for (kube-state-metrics) and what GPUs did (DCGM exporter), hour by hour.
+"""Queries to Prometheus: what pods asked for (kube-state-metrics) and what GPUs did (DCGM exporter), hour by hour.
 
-The queries average on the server and name only what the two exporters, and optionally the node exporter, give by
-default. A range is fetched in chunks, since a server answers at most 11,000 points a series.
+The server computes the averages. The queries use only metrics that these two exporters, and the optional node exporter,
+give by default. A range is read in chunks, since a server returns at most 11,000 points of a series.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,41 +15,42 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import httpx
 import polars as pl
 
-from gangplan.clock import floor_hour
+from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError, UnavailableError
+from gangplan.kube import GPU_RESOURCES
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import UTC_TIME
 from gangplan.telemetry.values import BadRow
 
-HOUR = timedelta(hours=1)
 CHUNK = timedelta(days=7)
 DEFAULT_DAYS = 30
 TIMEOUT_S = 60.0
 _FORM = "give prometheus+http://host:9090"
 
+_RESOURCES = "|".join(re.sub("[./]", "_", resource) for resource in GPU_RESOURCES)
 _REQUESTED = (
-    "max by (namespace, pod, container, node) "
-    '(kube_pod_container_resource_requests{resource=~"nvidia_com_gpu|amd_com_gpu"})'
+    f'max by (namespace, pod, container, node) (kube_pod_container_resource_requests{{resource=~"{_RESOURCES}"}})'
 )
 _UP = "scalar(count_over_time((count(kube_pod_status_phase))[1h:5m]))"
 
 
 def _pods_in(phase: str) -> str:
-    """Return the GPUs that pods in these phases ask for, by container."""
+    """Return the PromQL of the GPUs that pods in these phases ask for, by container."""
     phases = f'max by (namespace, pod) (kube_pod_status_phase{{phase=~"{phase}"}})'
     return f"{_REQUESTED} * on (namespace, pod) group_left () {phases}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One range query: its name here, its PromQL, and the labels that are read from its answer."""
+    """A range query: its name here, its PromQL, and the labels that are read from its answer."""
 
     name: str
     promql: str
     labels: tuple[str, ...]
 
 
-# The mean over the hour: a pod of five minutes counts for five minutes, an hour half unseen for the half that was seen.
+# The mean over the hour: a pod that ran for five minutes counts for five minutes; of an hour that was scraped for half,
+# that half counts.
 ASKED = Query(
     name="asked",
     promql=f"sum_over_time((sum by (namespace, node) ({_pods_in('Pending|Running')}))[1h:5m]) / {_UP}",
@@ -88,8 +90,8 @@ QUERIES = (ASKED, CLASSES, WAITING_GPUS, WAITING_PODS, GPU, MEMORY, CPU, NETWORK
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """A query's samples (time, its labels, value) and those that were no finite number."""
+class Samples:
+    """The samples of a query (time, its labels, value), and those that were not finite numbers."""
 
     frame: pl.DataFrame
     rejected: tuple[BadRow, ...]
@@ -97,7 +99,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Where Prometheus is and how far back to ask; `shown` has no password in it."""
+    """The address of Prometheus, and for how many days back to ask; `shown` has no password in it."""
 
     url: str
     days: int
@@ -128,12 +130,12 @@ def parse_server(source: str) -> Server:
     return Server(url=urlunsplit(parts._replace(query="", fragment="")).rstrip("/"), days=int(days))
 
 
-def fetch(server: Server, now: datetime, progress: Progress = no_progress) -> dict[str, Answer]:
-    """Ask every query over the last days up to the present hour; the times of the answers are the hours' starts."""
+def fetch(server: Server, now: datetime, progress: Progress = no_progress) -> dict[str, Samples]:
+    """Run every query over the last days up to the present hour; each sample has the start of its hour as its time."""
     last = floor_hour(now)
     chunks = _chunks(last - timedelta(days=server.days), last)
     done = 0
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Samples] = {}
     with httpx.Client(timeout=TIMEOUT_S) as client:
         for query in QUERIES:
             series: list[dict[str, Any]] = []
@@ -141,12 +143,12 @@ def fetch(server: Server, now: datetime, progress: Progress = no_progress) -> di
                 progress(done, len(QUERIES) * len(chunks), f"asking Prometheus for {query.name}")
                 series.extend(_range(client, server, query, first, until))
                 done += 1
-            answers[query.name] = _answer(query, series)
+            answers[query.name] = _samples(query, series)
     return answers
 
 
 def _chunks(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """Return the ends of the first and last hour of each chunk; no hour stands in two."""
+    """Return the ends of the first and last hour of each chunk; no hour is in two chunks."""
     firsts = [start + HOUR + CHUNK * number for number in range(-(-(end - start) // CHUNK))]
     return [(first, min(first + CHUNK - HOUR, end)) for first in firsts]
 
@@ -166,36 +168,35 @@ def _range(client: httpx.Client, server: Server, query: Query, first: datetime, 
 
 
 def _series(response: httpx.Response, server: Server, query: Query) -> list[dict[str, Any]]:
-    """Return the series of a range query's answer, or say what the server did not like."""
+    """Return the series of a range query's answer, or raise the server's complaint."""
     try:
         body = response.json()
         if body["status"] == "success" and body["data"]["resultType"] == "matrix":
             return body["data"]["result"]
-        said = f"{body['errorType']}: {body['error']}"
+        complaint = f"{body['errorType']}: {body['error']}"
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            "source", server.shown, f"does not speak Prometheus' API ({response.status_code}): check host, port, path"
-        ) from error
-    raise InputError("source", server.shown, f"refused the query {query.name} ({said}): check its version")
+        remedy = f"does not speak Prometheus' API ({response.status_code}): check host, port, path"
+        raise InputError("source", server.shown, remedy) from error
+    raise InputError("source", server.shown, f"refused the query {query.name} ({complaint}): check its version")
 
 
-def _answer(query: Query, series: list[dict[str, Any]]) -> Answer:
-    """Return samples as a table, at the start of the hour that each looks back on."""
+def _samples(query: Query, series: list[dict[str, Any]]) -> Samples:
+    """Return samples as a table; the time of each is the start of the hour that it covers."""
     rows = [
         (
             datetime.fromtimestamp(float(time), UTC) - HOUR,
-            *(each["metric"].get(label, "") for label in query.labels),
+            *(item["metric"].get(label, "") for label in query.labels),
             value,
         )
-        for each in series
-        for time, value in each["values"]
+        for item in series
+        for time, value in item["values"]
     ]
     schema = {"time": UTC_TIME, **dict.fromkeys(query.labels, pl.String()), "text": pl.String()}
     table = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
         pl.col("text").cast(pl.Float64, strict=False).alias("value")
     )
-    sound = pl.col("value").is_finite().fill_null(value=False) & (pl.col("value") >= 0)
-    bad = table.with_row_index("line", 1).filter(~sound)
+    usable = pl.col("value").is_finite().fill_null(value=False) & (pl.col("value") >= 0)
+    wrong = table.with_row_index("line", 1).filter(~usable)
     rejected = tuple(
         BadRow(
             place=query.name,
@@ -204,6 +205,6 @@ def _answer(query: Query, series: list[dict[str, Any]]) -> Answer:
             value=row["text"],
             remedy="is no finite number of 0 or more: the sample is left out",
         )
-        for row in bad.iter_rows(named=True)
+        for row in wrong.iter_rows(named=True)
     )
-    return Answer(frame=table.filter(sound).drop("text"), rejected=rejected)
+    return Samples(frame=table.filter(usable).drop("text"), rejected=rejected)
