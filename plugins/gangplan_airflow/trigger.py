@@ -9,17 +9,21 @@ from typing import Any, Protocol
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from gangplan.client import give_back, patience
+from gangplan import client
 from gangplan.clock import parse_utc, system_clock
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger
 from gangplan.types import Reservation, ReservationId
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.news import news_of
-from gangplan_airflow.words import words
 
 AGAIN_S = 5.0
 """A ledger that cannot be opened is tried again after so many seconds."""
+
+
+def waiting_text(reservation: Reservation, now: datetime) -> str:
+    """Return one line about what a task waits for, until when, and why."""
+    return client.wait_text(reservation, client.eta_text(reservation, now=now), name_slots=True)
 
 
 class Waits(Protocol):
@@ -60,7 +64,7 @@ class GangGrantedTrigger(BaseTrigger):
             request_key=task.request_key,
             reservation_id=asked.id,
             because=because,
-            until=patience(asked, until).isoformat(),
+            until=client.patience(asked, until).isoformat(),
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -105,9 +109,9 @@ class GangGrantedTrigger(BaseTrigger):
         while (seen := await news.get()).state.waits:
             if (seen.state, seen.reason, seen.eta, seen.eta_range) != said:
                 said = seen.state, seen.reason, seen.eta, seen.eta_range
-                self.log.info(words(seen, system_clock()))
+                self.log.info(waiting_text(seen, system_clock()))
 
     def _give_back(self, url: str) -> None:
         """Cancel the request, or release it if it was granted in this moment."""
         with open_ledger(url) as ledger:
-            give_back(ledger, self.request_key)
+            client.give_back(ledger, self.request_key)

@@ -107,7 +107,7 @@ def test_a_killed_step_keeps_its_place_for_a_while(
 ) -> None:
     """A step killed while it waits, and run again, gets what it first asked for; not run again, it soon expires."""
     code = (
-        "from gangplan_kfp import holding\n"
+        "from gangplan_kfp.support import holding\n"
         f"request = holding.request_from(run_id='run-3', **{wish!r})\n"
         f"holding.take(request, timeout_seconds=60, ledger={ledger_url!r}, home='')\n"
     )

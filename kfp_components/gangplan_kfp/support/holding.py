@@ -175,19 +175,12 @@ def standing(reservation: Reservation, until: datetime, expected: datetime | Non
     `until` is when the step's patience ends.
     """
     if reservation.state is ReservationState.GRANTED:
-        return f"granted: {_places(reservation)}, until {_time(reservation.expires_at)}"
+        return f"granted: {client.places_text(reservation)}, until {client.time_text(reservation.expires_at)}"
     if not reservation.state.waits:
         return reservation.state.value
-    why = [] if reservation.reason is None else [reservation.reason.message, *reservation.reason.helps]
     late = "" if expected is None or expected <= until else ", after this step's patience ends"
-    lost = "" if reservation.state is ReservationState.WAITING else " for slots in place of lost nodes"
-    return "; ".join([f"waiting{lost}: ETA {_time(expected)}{_from(reservation)}{late}", *why])
-
-
-def _from(reservation: Reservation) -> str:
-    """Say the earliest moment that the slots are expected at, where that is not the promised one."""
-    expected = reservation.eta_range
-    return "" if expected is None or expected[0] == reservation.eta else f", at the earliest {_time(expected[0])}"
+    eta = client.eta_text(reservation, expected=expected)
+    return client.wait_text(reservation, f"{eta}{late}", name_slots=False)
 
 
 def _refusal(last: Reservation, timeout_seconds: int, told: list[str]) -> Refusal:
@@ -200,13 +193,3 @@ def _refusal(last: Reservation, timeout_seconds: int, told: list[str]) -> Refusa
         return Refusal(f"{asked.request_key}: was {last.state.value} by somebody else while it waited: retry the run")
     gang = f"{asked.gpus} GPUs of {' or '.join(asked.accelerators)}"
     return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {waited}")
-
-
-def _places(reservation: Reservation) -> str:
-    """Name the nodes with their GPUs."""
-    return ", ".join(f"{p.gpus} GPUs on {p.node}" for p in reservation.placements)
-
-
-def _time(moment: datetime | None) -> str:
-    """Write a time for a person."""
-    return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
