@@ -1,4 +1,4 @@
-"""The commands `gangplan node ...`: say that a node is lost, draining or ready again, and see what that did."""
+"""The commands `gangplan node ...`: mark a node as lost, draining or ready, and see what becomes of its gangs."""
 
 from __future__ import annotations
 
@@ -47,15 +47,16 @@ def list_nodes(as_json: AsJson = False) -> None:
 
 
 def _mark(name: str, state: NodeState, why: str, as_json: bool) -> None:
-    """Mark a node, and say how the gangs stand that were on it."""
+    """Mark a node, and show the gangs that were on it."""
     with open_ledger_here() as ledger:
-        were = _on(ledger, name)
+        before = _gangs_on(ledger, name)
         ledger.mark_node(name, state, why=why)
-        gangs = [summaries.of_reservation(ledger.get(gang.id)) for gang in were]
-    emit(as_json, {"node": name, "state": state.value, "gangs": gangs}, screen.marked)
+        gangs = [ledger.get(gang.id) for gang in before]
+    summary = {"node": name, "state": state.value, "gangs": [summaries.of_reservation(gang) for gang in gangs]}
+    emit(as_json, summary, lambda _: screen.marked(name, state.value, gangs))
 
 
-def _on(ledger: Ledger, node: str) -> list[Reservation]:
-    """Return what holds slots of a node."""
-    held = ledger.list(ReservationState.GRANTED)
-    return [one for one in held if any(place.node == node for place in one.placements)]
+def _gangs_on(ledger: Ledger, node: str) -> list[Reservation]:
+    """Return the gangs that hold slots of a node."""
+    granted = ledger.list(ReservationState.GRANTED)
+    return [gang for gang in granted if any(place.node == node for place in gang.placements)]

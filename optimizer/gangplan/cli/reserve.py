@@ -66,7 +66,7 @@ def _request(
     deadline: Annotated[str | None, typer.Option(help="When the walltime must be over; else it expires.")] = None,
     topology: Annotated[str, typer.Option(help="All pods in one node, nvlink or rack (:preferred).")] = "",
 ) -> GangRequest:
-    """Read a request from the options of a command."""
+    """Make a request from the options of a command."""
     return GangRequest(
         request_key=key or str(uuid.uuid4()),
         tenant=tenant,
@@ -89,18 +89,19 @@ def _request(
 
 
 def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int]) -> tuple[PodSet, ...]:
-    """Read the pod sets: what is given once for each --pods."""
+    """Make the pod sets from options that are given once for each --pods."""
     for name, given in (("--gpus", gpus), ("--min-pods", least), ("--max-pods", most)):
         if len(given) != len(pods) and (given or name == "--gpus"):
             raise InputError(name, given, f"must be given once for each --pods ({len(pods)})")
-    every = zip(pods, gpus, least or [None] * len(pods), most or [None] * len(pods), strict=True)
+    none = [None] * len(pods)
     return tuple(
-        PodSet(count=count, gpus_per_pod=each, min_count=low, max_count=high) for count, each, low, high in every
+        PodSet(count=count, gpus_per_pod=per_pod, min_count=low, max_count=high)
+        for count, per_pod, low, high in zip(pods, gpus, least or none, most or none, strict=True)
     )
 
 
 def _asking(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a request, which it gets as one."""
+    """Give a command the options of a request; the command itself gets the request."""
     asked, own = signature(_request).parameters, signature(command).parameters
 
     @wraps(command)
@@ -109,11 +110,11 @@ def _asking(command: Callable[..., None]) -> Callable[..., None]:
         command(request, **given)
 
     hints = {**get_type_hints(_request, include_extras=True), **get_type_hints(command, include_extras=True)}
-    together = [*asked.values(), *(one for name, one in own.items() if name != "request")]
-    plain = [one.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in together]
+    together = [*asked.values(), *(option for name, option in own.items() if name != "request")]
+    options = [option.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[option.name]) for option in together]
     made: Any = run
-    made.__signature__ = signature(command).replace(parameters=plain)
-    made.__annotations__ = {one.name: one.annotation for one in plain}
+    made.__signature__ = signature(command).replace(parameters=options)
+    made.__annotations__ = {option.name: option.annotation for option in options}
     return made
 
 
@@ -132,7 +133,7 @@ def reserve(
         reservation = ledger.submit(request)
         if patience and reservation.state.waits:
             reservation = _wait(ledger, reservation, patience)
-    emit(as_json, summaries.of_reservation(reservation), screen.reservation)
+    emit_reservation(as_json, reservation)
     if reservation.state is not ReservationState.GRANTED:
         raise typer.Exit(3)
 
@@ -146,7 +147,7 @@ def what_if(request: GangRequest, as_json: AsJson = False) -> None:
     """Say when a gang would start if it were asked for now, and why not at once; nothing is written."""
     with open_ledger_here() as ledger:
         starts, reason = ledger.what_if(request)
-    emit(as_json, summaries.of_prospect(starts, reason), screen.prospect)
+    emit(as_json, summaries.of_prospect(starts, reason), lambda summary: screen.prospect(summary, reason))
 
 
 @reserve_app.command(epilog="Example:  gangplan resize --key nightly-train --pods 4")
@@ -160,11 +161,11 @@ def resize(
     """Let a running gang have more or fewer pods, within what its request allows; exit code 3 when they do not fit."""
     require_one(id, key)
     with open_ledger_here() as ledger:
-        found = find(ledger, id, key)
-        if found.token is None:
-            raise StaleTokenError(f"{found.id} holds no slots ({found.state}): only a running gang can be resized")
-        resized = ledger.resize(found.id, found.token if token is None else Token(token), tuple(pods))
-    emit(as_json, summaries.of_reservation(resized), screen.reservation)
+        gang = find(ledger, id, key)
+        if gang.token is None:
+            raise StaleTokenError(f"{gang.id} holds no slots ({gang.state}): only a running gang can be resized")
+        resized = ledger.resize(gang.id, gang.token if token is None else Token(token), tuple(pods))
+    emit_reservation(as_json, resized)
 
 
 @reserve_app.command(epilog="Example:  gangplan release --key nightly-train")
@@ -172,27 +173,32 @@ def release(id: Id = None, token: GivenToken = None, key: Key = None, as_json: A
     """Give the slots back (or take a waiting request out of the line); twice is the same as once."""
     require_one(id, key)
     with open_ledger_here() as ledger:
-        found = find(ledger, id, key)
-        if found.token is None:
-            ended = ledger.cancel(found.id)
+        gang = find(ledger, id, key)
+        if gang.token is None:
+            ended = ledger.cancel(gang.id)
         else:
-            ended = ledger.release(found.id, found.token if token is None else Token(token))
-    emit(as_json, summaries.of_reservation(ended), screen.reservation)
+            ended = ledger.release(gang.id, gang.token if token is None else Token(token))
+    emit_reservation(as_json, ended)
+
+
+def emit_reservation(as_json: bool, reservation: Reservation) -> None:
+    """Print a reservation."""
+    emit(as_json, summaries.of_reservation(reservation), lambda _: screen.reservation(reservation))
 
 
 def require_one(id: str | None, key: str | None) -> None:
-    """Refuse both and neither of id and key, before a store is opened."""
+    """Refuse commands that give both id and key, or neither, before a store is opened."""
     if (id is None) == (key is None):
         raise InputError("id", id or "", "or --key must be given, one of them")
 
 
 def find(ledger: Ledger, id: str | None, key: str | None) -> Reservation:
-    """Find a reservation by its id or its request key, one of which is given."""
+    """Return a reservation by its id or its request key, one of which is given."""
     return ledger.get(ReservationId(id)) if id is not None else ledger.find(key or "")
 
 
 def _wait(ledger: Ledger, reservation: Reservation, patience: timedelta) -> Reservation:
-    """Wait for the slots; when they do not come in time the request stays in line."""
+    """Wait for the slots; if they do not come in time, the request stays in the queue."""
     try:
         return ledger.wait(reservation.id, timeout=patience)
     except WaitTimeoutError:

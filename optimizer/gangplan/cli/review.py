@@ -1,4 +1,4 @@
-"""`gangplan review`: look at the demand models in the registry; say yes or no."""
+"""The commands `gangplan review ...`: show the demand models in the registry, approve or reject them."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def show_version(
     """Show one version: how it did, beside naive and champion, and its history."""
     forecast, store = _registry()
     forecast.sync(store, system_clock)
-    said = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
+    summary = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
         from gangplan import workflows
 
-        said["page"] = str(workflows.write_page(settings_here(), version, out))
-    emit(as_json, said, screen.version)
+        summary["page"] = str(workflows.write_page(settings_here(), version, out))
+    emit(as_json, summary, screen.version)
 
 
 @review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
@@ -63,16 +63,16 @@ def approve(
 ) -> None:
     """Make a version the champion."""
     forecast, store = _registry()
-    found = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
-    emit(as_json, summaries.of_version(found), screen.version)
+    approved = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
+    emit(as_json, summaries.of_version(approved), screen.version)
 
 
 @review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
 def reject(version: Version, by: By, why: Why, as_json: AsJson = False) -> None:
     """Refuse a challenger, with the reason."""
     forecast, store = _registry()
-    found = forecast.reject(store, version, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), screen.version)
+    rejected = forecast.reject(store, version, by=by, why=why, clock=system_clock)
+    emit(as_json, summaries.of_version(rejected), screen.version)
 
 
 @review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
@@ -84,8 +84,8 @@ def rollback(
 ) -> None:
     """Give the champion's place back to the one before."""
     forecast, store = _registry()
-    found = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), screen.version)
+    champion = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
+    emit(as_json, summaries.of_version(champion), screen.version)
 
 
 @review_app.command("history", epilog="Example:  gangplan review history --json")
@@ -127,11 +127,12 @@ def subscribe(
     with needs_extras():
         from gangplan import serve
     _, store = _registry()
-    emit(as_json, {"webhook": serve.subscribe(store, url, _secret())}, lambda said: f"webhook {said['webhook']}")
+    webhook = serve.subscribe(store, url, _secret())
+    emit(as_json, {"webhook": webhook}, lambda _: f"webhook {webhook}")
 
 
 def _secret() -> str:
-    """Return the secret that both sides know; it is never an argument, which other users could see."""
+    """Return the secret of the webhooks, from the environment: other users could see an argument."""
     secret = os.environ.get(SECRET, "")
     if len(secret) < 16:
         raise InputError(SECRET, "" if not secret else "a short one", "is needed, with 16 characters at least: set it")

@@ -1,4 +1,4 @@
-"""What every command shares: the home folder that was given, its settings and its ledger, how results are printed."""
+"""What all commands share: the given home folder, its settings and its ledger, and how results are printed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 
 from gangplan.config import Settings, load_settings
+from gangplan.extras import needs_extras
 
 if TYPE_CHECKING:
     from gangplan.reserve import Ledger
+    from gangplan.types import Usage
 
 console = Console()
 
@@ -23,12 +25,12 @@ _state: dict[str, Path | None] = {"home": None}
 
 
 def use_home(home: Path | None) -> None:
-    """Let the commands work in this folder; None: as the environment says."""
+    """Let the commands work in this folder; None means the folder that the environment names."""
     _state["home"] = home
 
 
 def settings_here(**given: Any) -> Settings:
-    """Read the settings for the home folder that was given."""
+    """Return the settings of the given home folder."""
     return load_settings(home=_state["home"], **given)
 
 
@@ -45,3 +47,11 @@ def emit(as_json: bool, summary: Any, words: Callable[[Any], object]) -> None:
         print(json.dumps(summary, indent=2, default=str))
     else:
         console.print(words(summary))
+
+
+def read_usage_here() -> Usage:
+    """Return the telemetry of the settings' store, with what people announced."""
+    with needs_extras():
+        from gangplan import telemetry
+        from gangplan.tracking import open_store
+    return telemetry.read_usage(open_store(settings_here()))

@@ -10,7 +10,6 @@ from .attempts import (
 from .lease import Held as Held, hold as hold
 from .words import (
     eta_text as eta_text,
-    notice_text as notice_text,
     places_text as places_text,
     reason_texts as reason_texts,
     time_text as time_text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gangplan.types import GangRequest, Notice, Reservation, ReservationState
+from gangplan.types import GangRequest, Reservation, ReservationState
 
 
 def wait_text(reservation: Reservation, eta: str, *, name_slots: bool) -> str:
@@ -49,11 +49,6 @@ def eta_text(reservation: Reservation, *, expected: datetime | None = None, now:
 def reason_texts(reservation: Reservation) -> list[str]:
     """Return why a reservation waits, and then each thing that would help."""
     return [] if reservation.reason is None else [reservation.reason.message, *reservation.reason.helps]
-
-
-def notice_text(notice: Notice) -> str:
-    """Return by when a holder must release its slots, and why."""
-    return f"must leave by {time_text(notice.until)}: {notice.why}"
 
 
 def places_text(reservation: Reservation) -> str:
