@@ -1,8 +1,9 @@
 """The ledger's figures: Kueue's load through real clients, grants a second, submit to grant, ticks, idle clients.
 
 `python -m benchmarks.ledger [sqlite] [postgresql] [--only NAME,...] [--rounds N]` runs them over these databases, with
-clients and leader on the same cores. NAMEs: baseline, large-scale, grants, submit, ticks, idle. The two loads are in
-real time and run `--rounds` times (1); of the others each figure is the median of three rounds, or of 200 ticks.
+clients and leader on the same cores. NAMEs: baseline, virtual, large-scale, grants, submit, ticks, big, idle. The two
+loads are in real time and run `--rounds` times (1); of the others each figure is the median of three rounds, or of 200
+ticks.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ SIZES = {
     "tick": Size(nodes=1_000, waiting=10_000, windows=500),
 }
 """A small one, ten times more of each, and of all."""
+
+BIG = Size(nodes=10_000, waiting=100_000, windows=5_000, clients=1_024)
+"""Ten times more again; filled by more clients, since each of them waits for a tick."""
 
 
 def course_through(url: str, load: Load) -> tuple[Course, tuple[float, float]]:
@@ -171,11 +175,26 @@ def ticks(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
     figures: list[Figure] = []
     for name, size in SIZES.items():
         seen = ticks_at(next(urls), size)
-        wall, processor = (statistics.quantiles(times, n=100)[98] for times in (seen.wall, seen.processor))
         bar = "<= 100" if name == "tick" else ""
-        figures.append(Figure(name=f"{name}_p99_ms", value=wall, unit="ms", bar=bar, peer=str(size)))
-        figures.append(Figure(name=f"{name}_p99_cpu_ms", value=processor, unit="ms", peer=str(size)))
+        figures.append(Figure(name=f"{name}_p99_ms", value=_p99(seen.wall), unit="ms", bar=bar, peer=str(size)))
+        figures.append(Figure(name=f"{name}_p99_cpu_ms", value=_p99(seen.processor), unit="ms", peer=str(size)))
     return [*figures, Figure(name="leader_memory_mb", value=seen.memory_mb, unit="MB", bar="<= 500", peer=str(size))]
+
+
+def big(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
+    """Return the 99th percentile of a tick of the largest cluster, and its leader's memory; on SQLite alone."""
+    if kind != "sqlite":
+        return []
+    seen, size = ticks_at(next(urls), BIG), str(BIG)
+    return [
+        Figure(name="tick_p99_big_ms", value=_p99(seen.wall), unit="ms", bar="<= 600", peer=size),
+        Figure(name="tick_p99_big_cpu_ms", value=_p99(seen.processor), unit="ms", peer=size),
+        Figure(name="leader_memory_big_mb", value=seen.memory_mb, unit="MB", bar="<= 2048", peer=size),
+    ]
+
+
+def _p99(times: list[float]) -> float:
+    return statistics.quantiles(times, n=100)[98]
 
 
 def idle(kind: str, urls: Iterator[str], rounds: int) -> list[Figure]:
@@ -192,6 +211,7 @@ PARTS: dict[str, Callable[[str, Iterator[str], int], list[Figure]]] = {
     "grants": grants,
     "submit": submit,
     "ticks": ticks,
+    "big": big,
     "idle": idle,
 }
 

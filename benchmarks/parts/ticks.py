@@ -17,18 +17,18 @@ from gangplan.testing import FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationState
 
 TICKS = 200
-CLIENTS = 64
 TENANTS = 8
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much the ledger has to look after."""
+    """How much the ledger has to look after, and how many clients fill it side by side."""
 
     nodes: int
     waiting: int
     windows: int
+    clients: int = 64
 
     def __str__(self) -> str:
         return f"{self.nodes:,} nodes x 8, {self.waiting:,} waiting, {self.windows:,} windows"
@@ -84,7 +84,7 @@ def _fill(ledger: Ledger, clock: FakeClock, dice: random.Random, size: Size) -> 
     early = [_wish(dice, f"r{n}") for n in range(size.nodes * 2)]
     ahead = [_wish(dice, f"w{n}", earliest_start=clock() + dice.randrange(9, 100) * HOUR) for n in range(size.windows)]
     line = [_wish(dice, f"q{n}", priority=dice.choice([50, 100, 200])) for n in range(size.waiting)]
-    with ThreadPoolExecutor(CLIENTS) as clients:
+    with ThreadPoolExecutor(size.clients) as clients:
         for wishes in (early, ahead, line):
             list(clients.map(ledger.submit, wishes))
 

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import event, given, settings, strategies as st
 from tests.reserve.support.packs import packs
 
-from gangplan.reserve.admission.victims.search import Candidate, Choice, choose
+from gangplan.reserve.admission.victims import Candidate, Choice, choose
 from gangplan.reserve.space.board import Board, Steps
 from gangplan.reserve.space.packing import Shape, Slot, Slots
 from gangplan.testing import a_pool

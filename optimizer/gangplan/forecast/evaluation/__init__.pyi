@@ -25,4 +25,10 @@ from .trial import (
     seconds as seconds,
     seen_hours as seen_hours,
 )
-from .words import gap_headline as gap_headline
+from .words import (
+    beside as beside,
+    change as change,
+    gap_headline as gap_headline,
+    places as places,
+    sure as sure,
+)

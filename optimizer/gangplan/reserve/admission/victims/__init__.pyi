@@ -1,1 +1,0 @@
-from .search import Candidate as Candidate, Choice as Choice, choose as choose
