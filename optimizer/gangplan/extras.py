@@ -10,22 +10,15 @@ import lazy_loader  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.errors import MissingExtraError
 
-_EXTRA_OF = {
-    "polars": "forecast",
-    "mlflow": "forecast",
-    "lightgbm": "forecast",
-    "matplotlib": "forecast",
-    "jinja2": "forecast",
-    "httpx": "forecast",
-    "numpy": "forecast",
-    "pyomo": "plan",
-    "highspy": "plan",
-    "psycopg": "postgres",
-    "kubernetes": "kubernetes",
-    "urllib3": "kubernetes",
-    "airflow": "airflow",
-    "kfp": "kfp",
+_MODULES = {
+    "forecast": ("polars", "mlflow", "lightgbm", "matplotlib", "jinja2", "httpx", "numpy"),
+    "plan": ("pyomo", "highspy"),
+    "postgres": ("psycopg",),
+    "kubernetes": ("kubernetes", "urllib3"),
+    "airflow": ("airflow",),
+    "kfp": ("kfp",),
 }
+_EXTRA_OF = {module: extra for extra, modules in _MODULES.items() for module in modules}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from gangplan.progress import no_progress
-from gangplan.telemetry.sources.prometheus_tables import read_prometheus
+from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.values import Telemetry
 
 END = datetime(2026, 3, 2, 9, tzinfo=UTC)

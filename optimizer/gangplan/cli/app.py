@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from gangplan import __version__, summaries, workflows
+from gangplan import __version__, plan, summaries, workflows
 from gangplan.cli import screen
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
@@ -23,7 +23,7 @@ from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.policy import policy_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
-from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use_home
 from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
@@ -112,8 +112,8 @@ def ingest(
     as_json: AsJson = False,
 ) -> None:
     """Bring telemetry into MLflow; bad rows are named and kept out."""
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
         report = cycle.ingest(settings_here(), source, progress=progress)
     emit(as_json, summaries.of_ingest(report), screen.ingest)
@@ -125,8 +125,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
-    with needs_extras():
-        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
         training = workflows.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), screen.training)
@@ -138,8 +136,8 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Bring the fleet file to what the newest plan wants now; the difference is shown first."""
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     changes = cycle.apply(settings_here(), dry_run=dry_run)
     emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, screen.changes)
 
@@ -185,10 +183,7 @@ def explain(
             ledger.tick()
             reservation = find(ledger, id, key)
         return emit_reservation(as_json, reservation)
-    with needs_extras():
-        from gangplan import plan
-        from gangplan.tracking import open_store
-    newest, _ = plan.read_plan(open_store(settings_here()))
+    newest, _ = plan.read_plan(open_store_here())
     text = plan.explain(newest)
     return emit(as_json, {"plan_id": newest.plan_id, "text": text}, lambda _: escape(text))
 
@@ -196,8 +191,8 @@ def explain(
 @app.command(epilog="Example:  gangplan feedback")
 def feedback(as_json: AsJson = False) -> None:
     """Hold the plan against what happened, write that back, and show what it changes in the next forecast."""
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
         progress(0, 1, "holding the plan against what happened")
         learned = cycle.learn(settings_here())
@@ -212,8 +207,6 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
-    with needs_extras():
-        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
         written = workflows.write_report(settings_here(), compare=compare, progress=progress)
     emit(as_json, {"written": [str(written)]}, screen.written)
@@ -225,8 +218,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
-    with needs_extras():
-        from gangplan import cycle, workflows
+    from gangplan import cycle
+
     settings = settings_here()
     summary: dict[str, Any] = {}
     with screen.progress(console, not as_json) as progress:

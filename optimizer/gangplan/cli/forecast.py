@@ -10,13 +10,12 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import summaries
+from gangplan import forecast, summaries, telemetry
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, emit, read_usage_here, settings_here
+from gangplan.cli.terminal import AsJson, emit, open_store_here, settings_here
 from gangplan.clock import system_clock
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
-from gangplan.extras import needs_extras
 from gangplan.types import Usage
 
 if TYPE_CHECKING:
@@ -41,17 +40,15 @@ def outlook(
     """Show how demand grows from day to day, with intervals; with --when-full, the day that each pool is full."""
     if context.invoked_subcommand is not None:
         return None
-    usage = read_usage_here()
-    with needs_extras():
-        from gangplan import forecast
-        from gangplan.forecast import draw
+    usage = telemetry.read_usage(open_store_here())
     settings, panel = settings_here(), forecast.from_usage(usage)
     if when_full:
-        full = forecast.when_full(panel, _capacity(), seed=settings.seed)
+        capacity = read_fleet(settings.fleet_file).most_gpus()
+        full = forecast.when_full(panel, capacity, seed=settings.seed)
         return emit(as_json, [_of_full(pool) for pool in full], _full_table)
     trends = forecast.foresee_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
     if plot is not None:
-        _write(plot, draw(trends))
+        _write(plot, forecast.draw(trends))
     written = None if plot is None else str(plot)
     summary = {"days": days, "plot": written, "trends": [_of_trend(trend) for trend in trends]}
     return emit(as_json, summary, _growth_table)
@@ -63,19 +60,14 @@ def tell(
     as_json: AsJson = False,
 ) -> None:
     """Bring in what people know ahead: releases, campaigns, holidays, planned jobs, growth that is meant."""
-    with needs_extras():
-        from gangplan import telemetry
-        from gangplan.tracking import open_store
-    announced = telemetry.announce(source, open_store(settings_here(), create=True), clock=system_clock)
+    announced = telemetry.announce(source, open_store_here(create=True), clock=system_clock)
     emit(as_json, _of_announcements(announced), _announcements_table)
 
 
 @forecast_app.command("events", epilog="Example:  gangplan forecast events")
 def events(as_json: AsJson = False) -> None:
     """Show by what each kind of event multiplies demand, how sure that is, and which events lie ahead."""
-    usage = read_usage_here()
-    with needs_extras():
-        from gangplan import forecast
+    usage = telemetry.read_usage(open_store_here())
     lifts = forecast.measure_lifts(forecast.from_usage(usage), usage.announced)
     emit(as_json, {"lifts": [_of_lift(lift) for lift in lifts], "ahead": _ahead(usage)}, _events_tables)
 
@@ -86,14 +78,6 @@ def _write(path: Path, picture: bytes) -> None:
         path.write_bytes(picture)
     except OSError as error:
         raise InputError("plot", path, f"cannot be written ({error.strerror}): name a file elsewhere") from None
-
-
-def _capacity() -> dict[str, float]:
-    """Return the most GPUs of each accelerator that the fleet's pools may have together."""
-    capacity: dict[str, float] = {}
-    for pool in read_fleet(settings_here().fleet_file).pools:
-        capacity[pool.accelerator] = capacity.get(pool.accelerator, 0.0) + pool.max_nodes * pool.gpus_per_node
-    return capacity
 
 
 def _of_trend(trend: Trend) -> dict[str, Any]:

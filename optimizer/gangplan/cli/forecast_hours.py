@@ -10,10 +10,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import summaries
+from gangplan import feedback, forecast, plan, summaries, telemetry, workflows
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, console, emit, read_usage_here, settings_here
-from gangplan.extras import needs_extras
+from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
 from gangplan.types import SERIES
 
 if TYPE_CHECKING:
@@ -38,11 +37,8 @@ def spikes(
     as_json: AsJson = False,
 ) -> None:
     """Say which series stand out in the newest hour, and correct the next six hours of the plan's forecast by it."""
-    usage = read_usage_here()
-    with needs_extras():
-        from gangplan import forecast, plan
-        from gangplan.tracking import open_store
-    _, foreseen = plan.read_plan(open_store(settings_here()))
+    store = open_store_here()
+    usage, (_, foreseen) = telemetry.read_usage(store), plan.read_plan(store)
     corrected = forecast.correct_next_hours(usage, foreseen)
     keys = {alarm.key for alarm in corrected.alarms}
     rows = [
@@ -61,8 +57,6 @@ def drift(
     as_json: AsJson = False,
 ) -> None:
     """Hold the last days' champions against what was promised: fine, retrain, or inputs changed, and which."""
-    with needs_extras():
-        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
         progress(0, 1, "forecasting each day with the champion that there was")
         health, cause = workflows.drift(settings_here(), days=days)
@@ -77,17 +71,13 @@ def minutes(
     as_json: AsJson = False,
 ) -> None:
     """Forecast serving's demand minutes to three hours ahead, in quantiles, from telemetry at steps of minutes."""
-    with needs_extras():
-        from gangplan import forecast, telemetry
-        from gangplan.tracking import open_store
-    settings, length = settings_here(), timedelta(minutes=step)
-    store = open_store(settings)
+    store, length = open_store_here(), timedelta(minutes=step)
     usage = telemetry.read_usage(store)
     table = telemetry.fine_gpus(usage, length) if of is Measure.GPUS else telemetry.fine_requests(usage, length)
     with screen.progress(console, not as_json) as progress:
         progress(0, 1, "learning from the last three weeks, unless that was done within a day")
         asked = forecast.Asked(of=of.value, step=length, ahead=int(timedelta(hours=hours) / length))
-        made = forecast.foresee_minutes(table, asked, usage, store, settings=settings)
+        made = forecast.foresee_minutes(table, asked, usage, store, settings=settings_here())
     rows = [{**row, "time": row["time"].isoformat()} for row in made.table.iter_rows(named=True)]
     head = {"of": of.value, "step_minutes": step, "from": usage.end.isoformat()}
     emit(as_json, {**head, "run_id": made.run_id, "learned": made.learned, "rows": rows}, _minutes_table)
@@ -100,12 +90,9 @@ def totals(
     as_json: AsJson = False,
 ) -> None:
     """Sum the champion's forecast up by tenant, accelerator or class and over all; a sum's means add up exactly."""
-    with needs_extras():
-        from gangplan import feedback, forecast, telemetry
-        from gangplan.tracking import open_store
-    settings, store = settings_here(), open_store(settings_here())
+    store = open_store_here()
     usage = telemetry.read_usage(store)
-    ahead = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings)
+    ahead = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings_here())
     table = forecast.sum_up(usage, ahead, by).sort("hour", maintain_order=True)
     shown = table.filter(table["hour"].rank("dense") <= hours)
     rows = [{**row, "hour": row["hour"].isoformat()} for row in shown.iter_rows(named=True)]
@@ -114,8 +101,8 @@ def totals(
 
 def _plan_again(as_json: bool) -> dict[str, Any]:
     """Make a plan from the corrected forecast and publish it."""
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
         return summaries.of_plan(cycle.make_plan(settings_here(), progress=progress))
 

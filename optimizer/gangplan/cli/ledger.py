@@ -109,9 +109,6 @@ def compact(
     emit(as_json, summaries.fields_of(done, "reservations", "changes"), lambda _: text)
 
 
-# ---------------------------------------------------------------- the store
-
-
 @contextmanager
 def _store() -> Generator[SqlStore]:
     """Open the store of the settings' ledger."""
@@ -145,9 +142,6 @@ def _stopped() -> Generator[Event]:
         if not stop.is_set():
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-# ---------------------------------------------------------------- in words
 
 
 def _progress(last: Status, now: Status, seconds: float) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gangplan import summaries
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here
-from gangplan.types import NodeState, Reservation, ReservationState
-
-if TYPE_CHECKING:
-    from gangplan.reserve import Ledger
+from gangplan.types import NodeState, ReservationState
 
 node_app = typer.Typer(help="Nodes that go away and come back.", no_args_is_help=True)
 
@@ -49,14 +46,9 @@ def list_nodes(as_json: AsJson = False) -> None:
 def _mark(name: str, state: NodeState, why: str, as_json: bool) -> None:
     """Mark a node, and show the gangs that were on it."""
     with open_ledger_here() as ledger:
-        before = _gangs_on(ledger, name)
+        granted = ledger.list(ReservationState.GRANTED)
+        before = [gang.id for gang in granted if any(place.node == name for place in gang.placements)]
         ledger.mark_node(name, state, why=why)
-        gangs = [ledger.get(gang.id) for gang in before]
+        gangs = [ledger.get(id) for id in before]
     summary = {"node": name, "state": state.value, "gangs": [summaries.of_reservation(gang) for gang in gangs]}
     emit(as_json, summary, lambda _: screen.marked(name, state.value, gangs))
-
-
-def _gangs_on(ledger: Ledger, node: str) -> list[Reservation]:
-    """Return the gangs that hold slots of a node."""
-    granted = ledger.list(ReservationState.GRANTED)
-    return [gang for gang in granted if any(place.node == node for place in gang.placements)]

@@ -9,11 +9,10 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import summaries
+from gangplan import plan, summaries, workflows
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, settings_here
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here
 from gangplan.clock import system_clock
-from gangplan.extras import needs_extras
 from gangplan.types import Plan, PlanId
 
 plan_app = typer.Typer(
@@ -33,8 +32,8 @@ def make_plan(
     """Plan the cheapest fleet for the forecast, keep the plan, publish it as the ledger's calendar."""
     if context.invoked_subcommand is not None:
         return
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
         made = cycle.make_plan(settings_here(), hold=hold, progress=progress)
     settings = settings_here()
@@ -45,7 +44,7 @@ def make_plan(
 @plan_app.command("list", epilog="Example:  gangplan plan list")
 def list_plans(as_json: AsJson = False) -> None:
     """List the plans, the newest first: from when, how they were solved, whether approved and published."""
-    plan, store = _store()
+    store = open_store_here()
     columns = {name: name for name in ("plan_id", "status", "forecast_issued_at", "approved", "published")}
     emit(as_json, plan.list_plans(store), lambda rows: screen.listing("Plans", rows, columns))
 
@@ -53,7 +52,7 @@ def list_plans(as_json: AsJson = False) -> None:
 @plan_app.command("explain", epilog="Example:  gangplan plan explain")
 def explain(id: Id = None, as_json: AsJson = False) -> None:
     """Say who is short, when and why, which limit binds, and what one more unit would bring (always re-solved)."""
-    plan, store = _store()
+    store = open_store_here()
     explained, _ = plan.read_plan(store, _id(id))
     text = plan.explain(explained)
     emit(as_json, {"plan_id": explained.plan_id, "text": text}, lambda _: escape(text))
@@ -66,7 +65,7 @@ def list_orders(
     as_json: AsJson = False,
 ) -> None:
     """List a plan's starts and stops: when to order which nodes, and from when on they serve (UTC)."""
-    plan, store = _store()
+    store = open_store_here()
     planned, _ = plan.read_plan(store, _id(id))
     orders = [{**asdict(order), "words": plan.order_text(order)} for order in plan.orders(planned, hours)]
     text = "\n".join(order["words"] for order in orders) or "every pool stays as it is"
@@ -86,20 +85,16 @@ def what_if(
     as_json: AsJson = False,
 ) -> None:
     """Ask a plan what would change with another pool, budget or demand, side by side; nothing is written."""
-    plan, store = _store()
+    store = open_store_here()
     question = plan.WhatIf.from_texts(pool or [], demand or [], budget, carbon_cap)
-    from gangplan import workflows
-
     before, after = workflows.ask(store, settings_here(), question, _id(plan_id))
-    emit(as_json, _of_answers(plan, before, after), _what_if_tables)
+    emit(as_json, _of_answers(before, after), _what_if_tables)
 
 
 @plan_app.command("compare", epilog="Example:  gangplan plan compare")
 def compare(id: Id = None, as_json: AsJson = False) -> None:
     """Run a plan and the rules that people use instead over fresh demand paths: cost, worst case, who is unserved."""
-    _, store = _store()
-    from gangplan import workflows
-
+    store = open_store_here()
     with screen.progress(console, not as_json) as progress:
         alternatives = workflows.compare(store, settings_here(), _id(id), progress)
     emit(as_json, [asdict(alternative) for alternative in alternatives], _alternatives_table)
@@ -112,7 +107,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what one plan does otherwise than another: nodes in the hours both have, money, expected shortage."""
-    plan, store = _store()
+    store = open_store_here()
     first, second = (plan.read_plan(store, PlanId(id))[0] for id in (a, b))
     emit(as_json, _of_diff(first, second), _diff_tables)
 
@@ -125,9 +120,7 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Say yes to a plan; who did and why is kept with it."""
-    plan, store = _store()
-    from gangplan import workflows
-
+    store = open_store_here()
     planned, _ = plan.read_plan(store, PlanId(id))
     workflows.approve(planned, store, by=by, why=why)
     text = f"{planned.plan_id}: approved by {escape(by)}; `gangplan plan publish` lets it hold"
@@ -140,9 +133,7 @@ def publish(id: Id = None, as_json: AsJson = False) -> None:
 
     Where the setting `publication` is `person`, only an approved plan is published.
     """
-    plan, store = _store()
-    from gangplan import workflows
-
+    store = open_store_here()
     planned, _ = plan.read_plan(store, _id(id))
     with open_ledger_here() as ledger:
         planning = workflows.Planning(store=store, ledger=ledger, settings=settings_here(), clock=system_clock)
@@ -157,20 +148,12 @@ def _made_text(summary: dict[str, Any], waits: bool) -> RenderableType:
     return Group(screen.plan(summary), note) if waits else screen.plan(summary)
 
 
-def _store() -> tuple[Any, Any]:
-    """Open the store of plans."""
-    with needs_extras():
-        from gangplan import plan
-        from gangplan.tracking import open_store
-    return plan, open_store(settings_here())
-
-
 def _id(id: str | None) -> PlanId | None:
     """Return a text as the id of a plan."""
     return None if id is None else PlanId(id)
 
 
-def _of_answers(plan: Any, before: Any, after: Any) -> dict[str, Any]:
+def _of_answers(before: plan.Answer, after: plan.Answer) -> dict[str, Any]:
     """Summarise two answers: money, solver's gap, GPU-hours that are short, node-hours by pool."""
     sides = {
         name: {
@@ -233,11 +216,12 @@ def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
     }
     plans = {"a": first, "b": second}
     return {
-        **{side: plan.plan_id for side, plan in plans.items()},
+        "a": first.plan_id,
+        "b": second.plan_id,
         "hours_in_common": both["hour"].n_unique(),
-        "cost": {side: round(plan.total_cost, 2) for side, plan in plans.items()},
+        "cost": {side: round(planned.total_cost, 2) for side, planned in plans.items()},
         "expected_short_gpu_hours": {
-            side: round(float(plan.shortage["expected_gpus"].sum()), 2) for side, plan in plans.items()
+            side: round(float(planned.shortage["expected_gpus"].sum()), 2) for side, planned in plans.items()
         },
         "pools": pools,
     }

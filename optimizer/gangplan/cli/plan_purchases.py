@@ -11,10 +11,10 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
+from gangplan import plan, report, workflows
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, console, emit, settings_here
 from gangplan.errors import InputError
-from gangplan.extras import needs_extras
 
 if TYPE_CHECKING:
     from gangplan.types import Commitments
@@ -38,8 +38,6 @@ def commitments(
     as_json: AsJson = False,
 ) -> None:
     """Say how many nodes to buy for which term and when, what that earns, and when each pool is full."""
-    with needs_extras():
-        from gangplan import report, workflows
     look = workflows.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
     with screen.progress(console, not as_json) as progress:
         made = workflows.look_ahead(settings_here(), look, progress)
@@ -55,13 +53,13 @@ def list_accelerators(
     as_json: AsJson = False,
 ) -> None:
     """List the accelerators that the catalogue knows: what they can do, what they cost, as of when."""
-    with needs_extras():
-        from gangplan.plan import AcceleratorKind, Need, read_catalogue
-    catalogue = read_catalogue(settings_here().catalogue_file)
+    catalogue = plan.read_catalogue(settings_here().catalogue_file)
     for name in kind or ():
-        if name not in list(AcceleratorKind):
-            raise InputError("kind", name, f"is no kind of accelerator: use one of {', '.join(AcceleratorKind)}")
-    need = Need(kinds=tuple(map(AcceleratorKind, kind or ())), features=tuple(feature or ()), memory_gb=memory)
+        if name not in list(plan.AcceleratorKind):
+            raise InputError("kind", name, f"is no kind of accelerator: use one of {', '.join(plan.AcceleratorKind)}")
+    need = plan.Need(
+        kinds=tuple(map(plan.AcceleratorKind, kind or ())), features=tuple(feature or ()), memory_gb=memory
+    )
     able = catalogue.speeds("asked for", need)
     listed = [{"name": name, **asdict(entry)} for name, entry in catalogue.accelerators.items() if name in able]
     emit(as_json, {"as_of": catalogue.as_of.isoformat(), "accelerators": listed}, _accelerators_table)
@@ -83,6 +81,7 @@ def _of_commitments(made: Commitments) -> dict[str, Any]:
 
 def _commitments_tables(summary: dict[str, Any]) -> RenderableType:
     """Show what to buy, what that costs beside the other ways, and when pools are full."""
+    plan_itself = summary["ways"][0]
     purchases: screen.Columns = {
         "pool": "pool",
         "nodes": "nodes",
@@ -95,7 +94,9 @@ def _commitments_tables(summary: dict[str, Any]) -> RenderableType:
         "bought": "name",
         "cost, mean": lambda row: f"{row['expected']:,.0f}",
         "worst fifth": lambda row: f"{row['worst']:,.0f}",
-        "more": lambda row: _more(row) if row is not summary["ways"][0] else "",
+        "more": lambda row: (
+            "" if row is plan_itself else f"{row['more']:+,.0f} ({row['more_low']:+,.0f} to {row['more_high']:+,.0f})"
+        ),
         "short, GPU-hours": lambda row: f"{row['short_gpu_hours']:,.0f}",
     }
     full = [(row["pool"], *(_month(row[name]) for name in ("middle", "early", "late"))) for row in summary["full"]]
@@ -108,11 +109,6 @@ def _commitments_tables(summary: dict[str, Any]) -> RenderableType:
         escape("\n".join(summary["explanation"])),
         *([f"wrote {escape(summary['plot'])}"] if summary["plot"] else []),
     )
-
-
-def _more(way: dict[str, Any]) -> str:
-    """Return how much more a way to buy costs than the plan, with the range."""
-    return f"{way['more']:+,.0f} ({way['more_low']:+,.0f} to {way['more_high']:+,.0f})"
 
 
 def _month(day: date | None) -> str:

@@ -13,29 +13,11 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import summaries
+from gangplan import reserve, summaries
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
-from gangplan.reserve import (
-    FieldChange,
-    Holdings,
-    Ledger,
-    Policy,
-    Preemption,
-    Quota,
-    Quotas,
-    TenantPolicy,
-    holdings,
-    policy_body,
-    policy_changes,
-    policy_doubts,
-    policy_effects,
-    policy_yaml,
-    read_policy,
-    span_text,
-)
 from gangplan.types import Pool, Reservation, ReservationState, require_text
 
 policy_app = typer.Typer(help="Tenants, quotas, priorities, preemption: the rules of the ledger.", no_args_is_help=True)
@@ -48,7 +30,7 @@ class Version:
     """A version of the policy: its number, from when, by whom and why; number 0 is the default before any was set."""
 
     number: int
-    policy: Policy
+    policy: reserve.Policy
     at: datetime | None = None
     by: str = ""
     why: str = ""
@@ -64,18 +46,18 @@ def policy_show(
     with open_ledger_here() as ledger:
         versions = _versions(ledger)
         version = versions[-1] if number is None else _numbered("number", number, versions)
-        held = holdings(_live(ledger), _pools())
+        held = reserve.holdings(_live(ledger), _pools())
     if as_yaml:
-        return print(policy_yaml(version.policy), end="")
+        return print(reserve.policy_yaml(version.policy), end="")
     tenants = _rows(version.policy, held)
-    summary = {**_of_version(version), "tenants": tenants, "policy": policy_body(version.policy)}
+    summary = {**_of_version(version), "tenants": tenants, "policy": reserve.policy_body(version.policy)}
     return emit(as_json, summary, lambda _: _in_force(version, tenants))
 
 
 @policy_app.command("check", epilog="Example:  gangplan policy check policy.yaml")
 def policy_check(file: File, as_json: AsJson = False) -> None:
     """Read a policy file and say what it would change, and for whom; nothing is written."""
-    policy = read_policy(file)
+    policy = reserve.read_policy(file)
     with open_ledger_here() as ledger:
         review = _review(ledger, policy)
     emit(as_json, review, lambda _: Group(*_review_parts(review, "Would change")))
@@ -91,7 +73,7 @@ def policy_set(
     """Let a policy file hold from now on; a file that changes nothing is not written again."""
     require_text("--by", by, 1)
     require_text("--why", why, 1)
-    policy = read_policy(file)
+    policy = reserve.read_policy(file)
     with open_ledger_here() as ledger:
         review = _review(ledger, policy)
         if review["changes"]:
@@ -105,7 +87,7 @@ def policy_history(as_json: AsJson = False) -> None:
     with open_ledger_here() as ledger:
         versions = _versions(ledger)
     history = [
-        {**_of_version(new), "changes": _of_changes(policy_changes(old.policy, new.policy))}
+        {**_of_version(new), "changes": _of_changes(reserve.policy_changes(old.policy, new.policy))}
         for old, new in pairwise(versions)
     ]
     emit(as_json, history, _history_table)
@@ -127,23 +109,20 @@ def policy_diff(
         versions = _versions(ledger)
     old = versions[max(0, len(versions) - 2)].policy if a is None else _named("A", a, versions)
     new = versions[-1].policy if b is None else _named("B", b, versions)
-    changes = _of_changes(policy_changes(old, new))
+    changes = _of_changes(reserve.policy_changes(old, new))
     emit(as_json, {"changes": changes}, lambda _: _changes_table(changes, "Differences", ("A", "B")))
 
 
-# ---------------------------------------------------------------- from the ledger
-
-
-def _versions(ledger: Ledger) -> list[Version]:
+def _versions(ledger: reserve.Ledger) -> list[Version]:
     """Return the default policy and all that were set since; the last one is in force."""
     later = (
         Version(number=number, policy=change.policy, at=change.at, by=change.by, why=change.why)
         for number, change in enumerate(ledger.policies(), start=1)
     )
-    return [Version(number=0, policy=Policy()), *later]
+    return [Version(number=0, policy=reserve.Policy()), *later]
 
 
-def _live(ledger: Ledger) -> tuple[Reservation, ...]:
+def _live(ledger: reserve.Ledger) -> tuple[Reservation, ...]:
     """Return the reservations that hold slots or wait."""
     return tuple(reservation for state in ReservationState if not state.final for reservation in ledger.list(state))
 
@@ -154,9 +133,9 @@ def _pools() -> tuple[Pool, ...]:
     return read_fleet(file).pools if file.exists() else ()
 
 
-def _named(which: str, text: str, versions: list[Version]) -> Policy:
+def _named(which: str, text: str, versions: list[Version]) -> reserve.Policy:
     """Return the policy of a number in the history, or of a file."""
-    return _numbered(which, int(text), versions).policy if text.isdecimal() else read_policy(Path(text))
+    return _numbered(which, int(text), versions).policy if text.isdecimal() else reserve.read_policy(Path(text))
 
 
 def _numbered(which: str, number: int, versions: list[Version]) -> Version:
@@ -166,17 +145,14 @@ def _numbered(which: str, number: int, versions: list[Version]) -> Version:
     return versions[number]
 
 
-def _review(ledger: Ledger, policy: Policy) -> dict[str, Any]:
+def _review(ledger: reserve.Ledger, policy: reserve.Policy) -> dict[str, Any]:
     """Return what a policy changes, what in it may be a mistake, and its effects on those who hold and wait."""
     pools = _pools()
     return {
-        "changes": _of_changes(policy_changes(ledger.policy(), policy)),
-        "doubts": list(policy_doubts(policy, pools)),
-        "effects": list(policy_effects(policy, _live(ledger), pools)),
+        "changes": _of_changes(reserve.policy_changes(ledger.policy(), policy)),
+        "doubts": list(reserve.policy_doubts(policy, pools)),
+        "effects": list(reserve.policy_effects(policy, _live(ledger), pools)),
     }
-
-
-# ---------------------------------------------------------------- in plain values
 
 
 def _of_version(version: Version) -> dict[str, Any]:
@@ -184,7 +160,7 @@ def _of_version(version: Version) -> dict[str, Any]:
     return summaries.fields_of(version, "number", "at", "by", "why")
 
 
-def _of_changes(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
+def _of_changes(changes: Iterable[reserve.FieldChange]) -> list[dict[str, Any]]:
     """Summarise each change in values and in words."""
     return [
         {
@@ -197,42 +173,31 @@ def _of_changes(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
     ]
 
 
-def _rows(policy: Policy, held: Holdings) -> list[dict[str, Any]]:
+def _rows(policy: reserve.Policy, held: reserve.Holdings) -> list[dict[str, Any]]:
     """Return what each tenant may hold of each accelerator and what it holds, also for tenants that are not named."""
-    limits = Quotas(policy)
+    limits = reserve.Quotas(policy)
     rows: list[dict[str, Any]] = []
     for tenant in dict.fromkeys((*policy.tenants, *sorted(held))):
         rules = policy.tenant(tenant)
         for name in dict.fromkeys((*rules.quotas, *sorted(held.get(tenant, {})))) or ("",):
-            limit = limits.most(tenant, name)
-            numbers = {"most": None if limit == float("inf") else limit, "holds": held.get(tenant, {}).get(name, 0)}
+            limit, quota = limits.most(tenant, name), limits.quota(tenant, name)
             named = {"tenant": tenant, "named": tenant in policy.tenants, "accelerator": name}
-            rows.append({**named, **_of_quota(rules, limits.quota(tenant, name)), **numbers})
+            shares = {"nominal": None, "borrow": None, "lend": None} if quota is None else vars(quota)
+            numbers = {"most": None if limit == float("inf") else limit, "holds": held.get(tenant, {}).get(name, 0)}
+            rows.append({**named, "weight": rules.weight, "cohort": rules.cohort, **shares, **numbers})
     return rows
-
-
-def _of_quota(rules: TenantPolicy, quota: Quota | None) -> dict[str, Any]:
-    """Summarise a tenant's weight, cohort and quota."""
-    parts = {"nominal": None, "borrow": None, "lend": None} if quota is None else vars(quota)
-    return {"weight": rules.weight, "cohort": rules.cohort, **parts}
-
-
-# ---------------------------------------------------------------- in words
 
 
 def _in_force(version: Version, tenants: list[dict[str, Any]]) -> RenderableType:
     """Show a version of the policy."""
     columns = ("tenant", "weight", "cohort", "accelerator", "nominal", "borrow", "lend", "at most", "holds now")
-    table = screen.table(_title(version), columns, [tuple(_cells(row)) for row in tenants])
+    title = "Policy: the default"
+    if version.at is not None:
+        since = f"since {version.at.isoformat()} by {escape(version.by)}"
+        title = f"Policy {version.number}, {since}: {escape(version.why)}"
+    table = screen.table(title, columns, [tuple(_cells(row)) for row in tenants])
     head = table if tenants else "no tenants are named: all have weight 1 and no quota"
     return Group(head, screen.fields("", list(_rules(version.policy))))
-
-
-def _title(version: Version) -> str:
-    """Return the number of a version, and since when it holds, by whom and why."""
-    if version.at is None:
-        return "Policy: the default"
-    return f"Policy {version.number}, since {version.at.isoformat()} by {escape(version.by)}: {escape(version.why)}"
 
 
 def _cells(row: dict[str, Any]) -> Iterator[object]:
@@ -249,17 +214,20 @@ def _cells(row: dict[str, Any]) -> Iterator[object]:
     yield f"{row['holds']:g}"
 
 
-def _rules(policy: Policy) -> Iterator[tuple[str, object]]:
+def _rules(policy: reserve.Policy) -> Iterator[tuple[str, object]]:
     """Yield the rules that hold for all tenants."""
     classes = sorted(policy.priority_classes.items(), key=lambda named: named[1])
     yield "priority classes", ", ".join(f"{name} {priority}" for name, priority in classes) or "none"
-    yield "ageing", f"one point for {span_text(policy.ageing)} of waiting" if policy.ageing else "none"
+    yield "ageing", f"one point for {reserve.span_text(policy.ageing)} of waiting" if policy.ageing else "none"
     yield "promises", f"for the first {policy.depth} in the line"
     yield "preemption", _preemption(policy.preemption)
-    yield "nodes that drain, are lost", f"{span_text(policy.drain)} to leave; {span_text(policy.claim)} to renew"
+    yield (
+        "nodes that drain, are lost",
+        f"{reserve.span_text(policy.drain)} to leave; {reserve.span_text(policy.claim)} to renew",
+    )
 
 
-def _preemption(rules: Preemption) -> str:
+def _preemption(rules: reserve.Preemption) -> str:
     """Return who may take slots from whom, with which notice and grace."""
     who: list[str] = []
     if rules.by_priority:
@@ -268,7 +236,8 @@ def _preemption(rules: Preemption) -> str:
         who.append("by a tenant whose own quota is lent")
     if not who:
         return "none"
-    return f"{', '.join(who)}; told {span_text(rules.notice)} before, safe for {span_text(rules.grace)} after a grant"
+    notice, grace = reserve.span_text(rules.notice), reserve.span_text(rules.grace)
+    return f"{', '.join(who)}; told {notice} before, safe for {grace} after a grant"
 
 
 def _review_parts(review: dict[str, Any], title: str) -> Iterator[RenderableType]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gangplan import summaries
+from gangplan import forecast, serve, summaries, workflows
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, console, emit, settings_here
+from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
 from gangplan.clock import system_clock
 from gangplan.errors import InputError
-from gangplan.extras import needs_extras
 
 review_app = typer.Typer(
     name="review", help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True
@@ -28,7 +27,7 @@ SECRET = "GANGPLAN_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable that
 @review_app.command("list", epilog="Example:  gangplan review list")
 def list_versions(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
-    forecast, store = _registry()
+    store = open_store_here()
     forecast.sync(store, system_clock)
     emit(as_json, summaries.of_versions(forecast.list_versions(store)), screen.versions)
 
@@ -41,12 +40,10 @@ def show_version(
     as_json: AsJson = False,
 ) -> None:
     """Show one version: how it did, beside naive and champion, and its history."""
-    forecast, store = _registry()
+    store = open_store_here()
     forecast.sync(store, system_clock)
     summary = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
-        from gangplan import workflows
-
         summary["page"] = str(workflows.write_page(settings_here(), version, out))
     emit(as_json, summary, screen.version)
 
@@ -62,7 +59,7 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Make a version the champion."""
-    forecast, store = _registry()
+    store = open_store_here()
     approved = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
     emit(as_json, summaries.of_version(approved), screen.version)
 
@@ -70,7 +67,7 @@ def approve(
 @review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
 def reject(version: Version, by: By, why: Why, as_json: AsJson = False) -> None:
     """Refuse a challenger, with the reason."""
-    forecast, store = _registry()
+    store = open_store_here()
     rejected = forecast.reject(store, version, by=by, why=why, clock=system_clock)
     emit(as_json, summaries.of_version(rejected), screen.version)
 
@@ -83,7 +80,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Give the champion's place back to the one before."""
-    forecast, store = _registry()
+    store = open_store_here()
     champion = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
     emit(as_json, summaries.of_version(champion), screen.version)
 
@@ -91,7 +88,7 @@ def rollback(
 @review_app.command("history", epilog="Example:  gangplan review history --json")
 def history(as_json: AsJson = False) -> None:
     """List every change of an alias, the oldest first: when, what, which version, by whom, why."""
-    forecast, store = _registry()
+    store = open_store_here()
     forecast.sync(store, system_clock)
     emit(as_json, summaries.of_decisions(forecast.history(store)), screen.decisions)
 
@@ -99,8 +96,6 @@ def history(as_json: AsJson = False) -> None:
 @review_app.command("watch", epilog="Example:  gangplan review watch")
 def watch(as_json: AsJson = False) -> None:
     """Do what is due: record what was done by hand, let a challenger forecast in the shadow, decide when it is over."""
-    with needs_extras():
-        from gangplan import workflows
     decided = workflows.watch(settings_here())
     emit(as_json, summaries.of_decisions([] if decided is None else [decided]), screen.decisions)
 
@@ -111,8 +106,6 @@ def listen(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8765,
 ) -> None:
     """Take MLflow's webhooks, check their signatures, record changes made by hand as they happen."""
-    with needs_extras():
-        from gangplan import serve
     serve.serve(settings_here(), secret=_secret(), host=host, port=port, log=console.print)
 
 
@@ -124,10 +117,7 @@ def subscribe(
     as_json: AsJson = False,
 ) -> None:
     """Ask MLflow's server to tell of every version, alias and tag of the demand model."""
-    with needs_extras():
-        from gangplan import serve
-    _, store = _registry()
-    webhook = serve.subscribe(store, url, _secret())
+    webhook = serve.subscribe(open_store_here(), url, _secret())
     emit(as_json, {"webhook": webhook}, lambda _: f"webhook {webhook}")
 
 
@@ -137,11 +127,3 @@ def _secret() -> str:
     if len(secret) < 16:
         raise InputError(SECRET, "" if not secret else "a short one", "is needed, with 16 characters at least: set it")
     return secret
-
-
-def _registry() -> tuple[Any, Any]:
-    """Open the model registry."""
-    with needs_extras():
-        from gangplan import forecast
-        from gangplan.tracking import open_store
-    return forecast, open_store(settings_here())

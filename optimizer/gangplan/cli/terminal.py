@@ -1,4 +1,4 @@
-"""What all commands share: the given home folder, its settings and its ledger, and how results are printed."""
+"""What all commands share: the given home folder, its settings and its stores, and how results are printed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 
 from gangplan.config import Settings, load_settings
-from gangplan.extras import needs_extras
 
 if TYPE_CHECKING:
     from gangplan.reserve import Ledger
-    from gangplan.types import Usage
+    from gangplan.tracking import Store
 
 console = Console()
 
@@ -41,17 +40,16 @@ def open_ledger_here() -> Ledger:
     return open_ledger(settings_here().ledger_url)
 
 
+def open_store_here(*, create: bool = False) -> Store:
+    """Open the MLflow store of the settings; MLflow takes seconds to import, so only the commands that need it do."""
+    from gangplan.tracking import open_store
+
+    return open_store(settings_here(), create=create)
+
+
 def emit(as_json: bool, summary: Any, words: Callable[[Any], object]) -> None:
     """Print a result as JSON, or for a person."""
     if as_json:
         print(json.dumps(summary, indent=2, default=str))
     else:
         console.print(words(summary))
-
-
-def read_usage_here() -> Usage:
-    """Return the telemetry of the settings' store, with what people announced."""
-    with needs_extras():
-        from gangplan import telemetry
-        from gangplan.tracking import open_store
-    return telemetry.read_usage(open_store(settings_here()))

@@ -63,9 +63,8 @@ def correct(by_series: pl.DataFrame, *, before: pl.DataFrame, age: timedelta, ap
     faded = {key: _fade(belief, age) for key, belief in _as_beliefs(before).items()}
     held = _as_beliefs(applied)
     rows = by_series.to_dicts()
-    keys = [_key(row) for row in rows]
-    prior = [faded.get(key, Belief()) for key in keys]
-    under = [held.get(key, Belief()) for key in keys]
+    prior = [faded.get(_key(row), Belief()) for row in rows]
+    under = [held.get(_key(row), Belief()) for row in rows]
     measured = [belief.level * _level_ratio(row) for belief, row in zip(under, rows, strict=True)]
     levels = _update([belief.level for belief in prior], measured, [_level_noise(row) for row in rows])
     shares = [_share_removed(belief.level, to, new) for belief, to, new in zip(under, measured, levels, strict=True)]
@@ -74,8 +73,8 @@ def correct(by_series: pl.DataFrame, *, before: pl.DataFrame, age: timedelta, ap
         [belief.width * _width_ratio(row, share) for belief, row, share in zip(under, rows, shares, strict=True)],
         [_WIDTH_NOISE / _observations(row) for row in rows],
     )
-    for key, level, width, old, row in zip(keys, levels, widths, prior, rows, strict=True):
-        faded[key] = Belief(level=level, width=width, hours=old.hours + row["hours"])
+    for row, level, width, old in zip(rows, levels, widths, prior, strict=True):
+        faded[_key(row)] = Belief(level=level, width=width, hours=old.hours + row["hours"])
     return _as_frame(faded)
 
 

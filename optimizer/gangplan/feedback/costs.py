@@ -36,7 +36,8 @@ def costs_of(plan: Plan, outcome: Outcome, start: datetime, end: datetime) -> Co
     """Return what the hours from `start` up to `end` cost."""
     span = pl.col("hour").is_between(start, end, "left")
     demand, nodes = outcome.demand.filter(span), plan.nodes.filter(span)
-    missing = _missing(demand)
+    unknown = demand.filter(pl.col("gpus").is_null()).select("hour", "accelerator")
+    missing = set(unknown.iter_rows())
     hours = sorted(set(demand.filter(pl.col("gpus").is_not_null())["hour"]) & set(nodes["hour"]))
     capacities, price = _capacities(nodes, plan, demand)
     known = [
@@ -52,12 +53,6 @@ def costs_of(plan: Plan, outcome: Outcome, start: datetime, end: datetime) -> Co
         unserved_gpu_hours=sum(served.unserved.values()),
         idle_gpu_hours=served.idle,
     )
-
-
-def _missing(demand: pl.DataFrame) -> set[Cell]:
-    """Return the cells with unknown demand."""
-    rows = demand.filter(pl.col("gpus").is_null()).select("hour", "accelerator")
-    return set(rows.iter_rows())
 
 
 def _unknown(hour: datetime, accelerator: str, missing: set[Cell]) -> bool:

@@ -43,15 +43,21 @@ def learn(score: Score, store: Store, *, clock: Clock) -> Beliefs:
     known = store.runs(FEEDBACK, {**_KIND, "evidence": digest})
     if known:
         return _beliefs(store, known[0])
-    before = _before(store, score.start)
+    before, applied = _before(store, score.start), score.corrected_by
     corrections = correct(
         score.by_series,
         before=empty(CORRECTIONS) if before is None else store.read_table(before.info.run_id, "corrections"),
         age=timedelta() if before is None else score.end - _time(before, "end"),
-        applied=_applied(store, score),
+        applied=empty(CORRECTIONS) if applied is None else store.read_table(applied, "corrections"),
     )
     made_at = clock()
-    run_id = _log(score, corrections, store, made_at, {"evidence": digest, "built_on": _id(before)})
+    run_id = _log(
+        score,
+        corrections,
+        store,
+        made_at,
+        {"evidence": digest, "built_on": "" if before is None else before.info.run_id},
+    )
     return Beliefs(made_at=made_at, corrections=corrections, run_id=run_id)
 
 
@@ -97,11 +103,6 @@ def _before(store: Store, start: datetime) -> Run | None:
     return max(earlier, key=lambda run: _time(run, "end"), default=None)
 
 
-def _applied(store: Store, score: Score) -> pl.DataFrame:
-    """Return the corrections that the scored forecast already had."""
-    return empty(CORRECTIONS) if score.corrected_by is None else store.read_table(score.corrected_by, "corrections")
-
-
 def _beliefs(store: Store, run: Run) -> Beliefs:
     """Read the beliefs of a run."""
     run_id: str = run.info.run_id
@@ -120,8 +121,3 @@ def _digest(score: Score) -> str:
 def _time(run: Run, tag: str) -> datetime:
     """Read a time from a tag of a run."""
     return parse_utc(tag, run.data.tags[tag])
-
-
-def _id(run: Run | None) -> str:
-    """Return a run's id; an empty text without a run."""
-    return "" if run is None else str(run.info.run_id)

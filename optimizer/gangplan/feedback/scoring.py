@@ -45,7 +45,7 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
         realised_cost=money.realised,
         unserved_gpu_hours=money.unserved_gpu_hours,
         idle_gpu_hours=money.idle_gpu_hours,
-        mean_wait_s=_mean(_waits(outcome.reservations)),
+        mean_wait_s=_mean([row.waited.total_seconds() for row in outcome.reservations if row.waited is not None]),
         mean_eta_error_s=_mean(_eta_errors(outcome.reservations)),
         by_series=_by_series(compared),
         corrected_by=forecast.corrected_by,
@@ -109,11 +109,6 @@ def _span(hours: pl.Series) -> tuple[datetime, datetime]:
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         raise TypeError("hours must be times")  # our own bug: the frame is not empty
     return first, last + HOUR
-
-
-def _waits(reservations: Iterable[Reservation]) -> list[float]:
-    """Return how long each granted reservation waited, in seconds."""
-    return [row.waited.total_seconds() for row in reservations if row.waited is not None]
 
 
 def _eta_errors(reservations: Iterable[Reservation]) -> list[float]:

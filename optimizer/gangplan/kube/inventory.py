@@ -61,7 +61,6 @@ class Pod:
     created: datetime
     started: datetime | None
     ended: datetime | None
-    owner: str
 
 
 def node_from(item: Object) -> Node | None:
@@ -93,7 +92,6 @@ def pod_from(item: Object) -> Pod | None:
     resource, count = accelerators_of(spec)
     if not count:
         return None
-    owners: list[Object] = meta.get("ownerReferences", [])
     return Pod(
         tenant=sys.intern(meta.get("namespace", "")),
         name=meta["name"],
@@ -104,7 +102,6 @@ def pod_from(item: Object) -> Pod | None:
         created=datetime.fromisoformat(meta["creationTimestamp"]),
         started=_moment(status.get("startTime")),
         ended=_ended(status),
-        owner=sys.intern(f"{owners[0]['kind']}/{owners[0]['name']}" if owners else ""),
     )
 
 
@@ -203,7 +200,7 @@ def usage_of(pods: Iterable[Pod]) -> list[Use]:
     groups: dict[tuple[str, str], list[Pod]] = {}
     for pod in pods:
         groups.setdefault((pod.tenant, pod.resource), []).append(pod)
-    return [_use(*key, members) for key, members in sorted(groups.items())]
+    return [_use(tenant, resource, members) for (tenant, resource), members in sorted(groups.items())]
 
 
 def _use(tenant: str, resource: str, pods: list[Pod]) -> Use:

@@ -59,11 +59,6 @@ class Mirror(Generic[T]):
         if self._thread.is_alive() and self._thread is not current_thread():
             self._thread.join(timeout=5)
 
-    def interrupt(self) -> None:
-        """End the present watch; the next one resumes at the same version."""
-        if self._stream is not None:
-            self._stream.close()
-
     def _run(self) -> None:
         version, pause = "", _FIRST_PAUSE_S
         while not self._stop.is_set():

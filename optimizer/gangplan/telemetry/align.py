@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from gangplan.clock import HOUR, floor_hour, require_utc
+from gangplan.tables import UTC_TIME
 from gangplan.telemetry.demand import fill_grid
 from gangplan.telemetry.values import TABLES, Telemetry
 
@@ -47,7 +48,8 @@ def shift(telemetry: Telemetry, by: timedelta) -> Telemetry:
     """Return the telemetry with every time moved by that much."""
     if not by:
         return telemetry
-    moved = {name: frame.with_columns(_times(name) + by) for name, frame in telemetry.tables.items()}
+    times = {name: [column for column, kind in schema.items() if kind == UTC_TIME] for name, schema in TABLES.items()}
+    moved = {name: frame.with_columns(pl.col(times[name]) + by) for name, frame in telemetry.tables.items()}
     return replace(telemetry, start=telemetry.start + by, end=telemetry.end + by, **moved)
 
 
@@ -66,11 +68,6 @@ def cut(telemetry: Telemetry, start: datetime, end: datetime) -> Telemetry:
     events = telemetry.events.filter(pl.col("end") > start)
     demand = fill_grid(telemetry.demand, start, end)
     return replace(telemetry, start=start, end=end, demand=demand, jobs=jobs, events=events, **samples)
-
-
-def _times(table: str) -> pl.Expr:
-    """Select the columns of a table that hold times."""
-    return pl.col([name for name, kind in TABLES[table].items() if isinstance(kind, pl.Datetime)])
 
 
 def _unless_later(column: str, end: datetime) -> pl.Expr:

@@ -36,9 +36,9 @@ def demand_of(
     ]
 
 
-def hours_between(start: datetime, end: datetime) -> pl.Series:
-    """Return the starts of the hours from `start` up to, not including, `end`."""
-    return pl.datetime_range(start, end, HOUR, closed="left", time_unit="us", eager=True).alias("hour")
+def hours_between(start: datetime, end: datetime, step: timedelta = HOUR) -> pl.Series:
+    """Return the starts of the hours (or steps) from `start` up to, not including, `end`."""
+    return pl.datetime_range(start, end, step, closed="left", time_unit="us", eager=True).alias("hour")
 
 
 def mean_by_hour(starts: Floats, ends: Floats, gpus: Floats, hours: int) -> Floats:

@@ -39,7 +39,8 @@ def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Prog
     raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache)
     telemetry = align(raw, clock())
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
-    same = _newest_if(sha256, store)
+    newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
+    same = newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
     run_id = same or _write(telemetry, sha256, store, seed, progress)
     return IngestReport(
         run_id=run_id,
@@ -51,12 +52,6 @@ def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Prog
         skipped=raw.skipped,
         reused=same is not None,
     )
-
-
-def _newest_if(sha256: str, store: Store) -> str | None:
-    """Return the run of the newest import if it has that content, since `read_usage` reads the newest one."""
-    newest = store.runs(TELEMETRY, IMPORT)
-    return newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
 
 
 def _write(telemetry: Telemetry, sha256: str, store: Store, seed: int, progress: Progress) -> str:

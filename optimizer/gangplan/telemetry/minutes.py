@@ -8,7 +8,7 @@ import polars as pl
 
 from gangplan.errors import InputError
 from gangplan.tables import UTC_TIME
-from gangplan.telemetry.demand import demand_of, with_series
+from gangplan.telemetry.demand import demand_of, hours_between, with_series
 from gangplan.types import SERIES, Usage, WorkloadClass
 
 COLUMNS = ("time", *SERIES, "value")
@@ -33,7 +33,7 @@ def fine_gpus(usage: Usage, step: timedelta) -> pl.DataFrame:
         remedy = f"has none of the class {LATENCY}: bring in job records, or ask for --of requests"
         raise InputError("jobs", f"{usage.jobs.height} records", remedy)
     start = _first(usage, step)
-    times = pl.datetime_range(start, usage.end, step, closed="left", time_unit="us", eager=True)
+    times = hours_between(start, usage.end, step)
     series = demand_of(jobs, start, usage.end, step)
     parts = [with_series(pl.DataFrame({"time": times, "value": gpus}), key) for key, gpus in series]
     return pl.concat(parts).select(COLUMNS)

@@ -65,21 +65,18 @@ class Pool:
         prefix = f"pools[{self.name}]"
         require_name("pools.name", self.name)
         require_name(f"{prefix}.accelerator", self.accelerator)
-        require_at_least(f"{prefix}.gpus_per_node", self.gpus_per_node, 1)
-        require_at_least(f"{prefix}.price_per_node_hour", self.price_per_node_hour, 0)
-        require_at_least(f"{prefix}.min_nodes", self.min_nodes, 0)
+        for name in ("gpus_per_node", "nodes_per_rack", "nodes_per_nvlink", "slots_per_gpu"):
+            require_at_least(f"{prefix}.{name}", getattr(self, name), 1)
+        for name in ("price_per_node_hour", "min_nodes", "lead_time_hours", "minimum_up_hours", "startup_minutes_p50"):
+            require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
+        for name in ("power_kw_per_node", "carbon_g_per_kwh"):
+            require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
         require_at_least(f"{prefix}.max_nodes", self.max_nodes, self.min_nodes)
-        require_at_least(f"{prefix}.lead_time_hours", self.lead_time_hours, 0)
-        require_at_least(f"{prefix}.nodes_per_rack", self.nodes_per_rack, 1)
-        require_at_least(f"{prefix}.nodes_per_nvlink", self.nodes_per_nvlink, 1)
         require_slot(f"{prefix}.slot", self.slot)
-        require_at_least(f"{prefix}.slots_per_gpu", self.slots_per_gpu, 1)
         if self.slot == WHOLE_GPU and self.slots_per_gpu != 1:
             raise InputError(f"{prefix}.slots_per_gpu", self.slots_per_gpu, "must be 1 where the slot is a whole gpu")
         if not 0 <= self.interruption_per_hour < 1:
             raise InputError(f"{prefix}.interruption_per_hour", self.interruption_per_hour, "must be from 0 to below 1")
-        for name in ("minimum_up_hours", "power_kw_per_node", "carbon_g_per_kwh", "startup_minutes_p50"):
-            require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
         self._check_startup(prefix)
         for name in ("price_factors", "carbon_factors"):
             self._check_factors(f"{prefix}.{name}", getattr(self, name))
@@ -164,6 +161,13 @@ class Fleet:
         for pool, months in offers:
             if offers.count((pool, months)) > 1:
                 raise InputError(f"terms[{pool}].months", months, "stands twice: give each term one price")
+
+    def most_gpus(self) -> dict[str, float]:
+        """Return the most GPUs of each accelerator that the pools may have together."""
+        gpus: dict[str, float] = {}
+        for pool in self.pools:
+            gpus[pool.accelerator] = gpus.get(pool.accelerator, 0.0) + pool.gpus_per_node * pool.max_nodes
+        return gpus
 
     def pool(self, name: str) -> Pool:
         """Return the pool of that name, or refuse the name."""

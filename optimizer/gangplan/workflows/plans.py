@@ -97,14 +97,11 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
     """Add the ledger's quotas to a policy without any, so that no capacity is planned that admission would refuse."""
     if policy.quotas:
         return policy
-    most: dict[str, float] = {}
-    for pool in fleet.pools:
-        most[pool.accelerator] = most.get(pool.accelerator, 0.0) + pool.gpus_per_node * pool.max_nodes
     quotas: dict[str, TenantQuota] = {}
     for name, tenant in rules.tenants.items():
         shares = {
             accelerator: Share(nominal=min(float(quota.nominal), gpus), borrow=quota.borrow)
-            for accelerator, gpus in most.items()
+            for accelerator, gpus in fleet.most_gpus().items()
             if (quota := tenant.quotas.get(accelerator, tenant.quotas.get(ALL))) is not None
         }
         if shares:

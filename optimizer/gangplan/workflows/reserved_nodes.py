@@ -58,12 +58,15 @@ def conflicts(
         need = needed.get(pool.name, ())
         for hour, planned, held in zip(rows["hour"], rows["nodes"], need, strict=False):
             if planned < held:
-                holders = _holders(granted, pool, planned, hour, now)
-                end = hour + HOUR
-                _append(
-                    spans,
-                    Conflict(pool=pool.name, start=hour, end=end, planned=planned, held=held, holders=holders),
+                span = Conflict(
+                    pool=pool.name,
+                    start=hour,
+                    end=hour + HOUR,
+                    planned=planned,
+                    held=held,
+                    holders=_holders(granted, pool, planned, hour, now),
                 )
+                _append(spans, span)
     return tuple(spans)
 
 

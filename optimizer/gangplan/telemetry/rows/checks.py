@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 
@@ -187,13 +186,12 @@ def _first_of(rows: pl.DataFrame, unique: Sequence[str]) -> tuple[pl.DataFrame, 
 
 def _broken(rows: pl.DataFrame, rules: Sequence[Rule]) -> list[BadRow]:
     """Name the first rows that broke a rule."""
-    return [_named(row, rules[int(row["_rule"])]) for row in rows.head(REJECTED_KEPT).iter_rows(named=True)]
-
-
-def _named(row: dict[str, Any], rule: Rule) -> BadRow:
-    """Name a row and the rule that it broke."""
-    value = row[FAULT if rule.field == "row" else rule.field]
-    return BadRow(place=row[PLACE], line=row[LINE], field=rule.field, value=value or "", remedy=rule.remedy)
+    broken: list[BadRow] = []
+    for row in rows.head(REJECTED_KEPT).iter_rows(named=True):
+        rule = rules[int(row["_rule"])]
+        value = row[FAULT if rule.field == "row" else rule.field] or ""
+        broken.append(BadRow(place=row[PLACE], line=row[LINE], field=rule.field, value=value, remedy=rule.remedy))
+    return broken
 
 
 def _repeated(rows: pl.DataFrame, unique: Sequence[str]) -> list[BadRow]:

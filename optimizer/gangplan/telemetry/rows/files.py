@@ -53,7 +53,13 @@ def _csv(path: Path) -> pl.DataFrame:
     _, first = next(records, (1, [""]))
     header = [column.strip() for column in first]
     _refuse_header(header, path)
-    rows = [_of_width(row, line, len(header)) for line, row in records if row]
+    width = len(header)
+    fault = f"{{}} fields where the header has {width}"
+    rows = [
+        (*row, line, None) if len(row) == width else (*[None] * width, line, fault.format(len(row)))
+        for line, row in records
+        if row
+    ]
     schema = {**dict.fromkeys(header, pl.String()), LINE: pl.Int64(), FAULT: pl.String()}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -65,13 +71,6 @@ def _records(content: io.StringIO) -> Iterator[tuple[int, list[str]]]:
     for row in reader:
         yield line, row
         line = reader.line_num + 1
-
-
-def _of_width(row: list[str], line: int, width: int) -> tuple[str | int | None, ...]:
-    """Return the record with its line; one of another width is empty and has a fault."""
-    if len(row) == width:
-        return (*row, line, None)
-    return (*[None] * width, line, f"{len(row)} fields where the header has {width}")
 
 
 def _refuse_header(header: list[str], path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 from gangplan.clock import Clock
@@ -11,7 +12,7 @@ from gangplan.progress import Progress
 from gangplan.telemetry.sources.folder import read_path
 from gangplan.telemetry.sources.kubernetes import PREFIX, read_cluster
 from gangplan.telemetry.sources.mlflow import read_runs, shown
-from gangplan.telemetry.sources.prometheus_tables import read_prometheus
+from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.sources.sample import make_sample
 from gangplan.telemetry.values import Telemetry
 
@@ -33,7 +34,10 @@ def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Pat
         return read_runs(source, clock(), progress, _kept("mlflow", source, cache))
     if "://" in source:
         raise InputError("source", shown(source), f"is of a kind that is not known: give {KNOWN}")
-    if not source or not _there(Path(source)):
+    exists = False
+    with suppress(OSError):  # the name is too long, or a folder is not readable
+        exists = bool(source) and Path(source).exists()
+    if not exists:
         raise InputError("source", source, f"is not there: give {KNOWN}")
     return read_path(Path(source), clock())
 
@@ -42,11 +46,3 @@ def _kept(kind: str, source: str, cache: Path | None) -> Path | None:
     """Return the file of the cache for a source."""
     name = f"{kind}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
     return None if cache is None else cache / name
-
-
-def _there(path: Path) -> bool:
-    """Return whether that path exists."""
-    try:
-        return path.exists()
-    except OSError:  # the name is too long, or the folder is not readable
-        return False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
-from gangplan.clock import HOUR
 from gangplan.tables import NODES, QUEUE, REQUESTS, conform
-from gangplan.telemetry.demand import Floats
+from gangplan.telemetry.demand import Floats, hours_between
 from gangplan.telemetry.sources.sample.world import ACCELERATORS, ANCHOR, DAYS, FINE, FINE_DAYS, HOURS, SeriesShape
 
 REQUESTS_PER_GPU = 9.0
@@ -19,8 +18,8 @@ REQUESTS_PER_GPU = 9.0
 def sample_times() -> pl.Series:
     """Return the times of samples: hourly, and every 15 minutes in the last three weeks."""
     fine = ANCHOR + timedelta(days=DAYS - FINE_DAYS)
-    parts = [_range(ANCHOR, fine, HOUR), _range(fine, ANCHOR + timedelta(days=DAYS), FINE)]
-    return pl.concat(parts).alias("time")
+    end = ANCHOR + timedelta(days=DAYS)
+    return pl.concat([hours_between(ANCHOR, fine), hours_between(fine, end, FINE)]).alias("time")
 
 
 def held_at(jobs: pl.DataFrame, times: pl.Series, since: str, until: str) -> tuple[Floats, Floats]:
@@ -91,8 +90,3 @@ def _node(name: str, accelerator: str, times: pl.Series, load: Floats, rng: np.r
             "network_bytes_per_second": np.round(network),
         }
     ).with_columns(node=pl.lit(name), accelerator=pl.lit(accelerator))
-
-
-def _range(start: datetime, end: datetime, step: timedelta) -> pl.Series:
-    """Return times from `start` up to `end`."""
-    return pl.datetime_range(start, end, step, closed="left", time_unit="us", eager=True)

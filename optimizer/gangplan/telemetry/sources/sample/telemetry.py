@@ -66,18 +66,6 @@ class GroundTruth:
     missing: pl.DataFrame
     gap: tuple[datetime, datetime]
 
-    def shifted(self, by: timedelta) -> GroundTruth:
-        """Return the same truth with all times moved by that much."""
-        return replace(
-            self,
-            target=self.target.with_columns(pl.col("hour") + by),
-            events=self.events.with_columns(pl.col("start", "end") + by),
-            spikes=tuple(replace(spike, start=spike.start + by, end=spike.end + by) for spike in self.spikes),
-            outage=replace(self.outage, start=self.outage.start + by, end=self.outage.end + by),
-            missing=self.missing.with_columns(pl.col("hour") + by),
-            gap=(self.gap[0] + by, self.gap[1] + by),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
