@@ -26,11 +26,12 @@ from benchmarks.parts import peers
 from benchmarks.parts.figures import Figure, report
 from benchmarks.parts.instances import SIZES, growth, inputs, instance, settings_of
 from gangplan import plan
+from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.model.program import build
 from gangplan.plan.questions.alternatives import GREEDY, MEAN, PLAN, REACTIVE, Alternative, compare
-from gangplan.plan.questions.whatif import Solved, WhatIf
-from gangplan.plan.solver.highs import Engine, compile_model
-from gangplan.plan.solver.search import Found, Search
+from gangplan.plan.questions.whatif import WhatIf, WhatIfSolver
+from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.search import Search, SearchResult
 from gangplan.progress import no_progress
 from gangplan.tracking import Store
 
@@ -93,7 +94,8 @@ def asked_what_if() -> list[tuple[str, float, float]]:
     """What-ifs on a solved M72: what was asked, seconds in process, the gap of the answer."""
     problem = instance("M72")
     search = Search(problem)
-    solved = Solved.from_search(search, search.run(no_progress))
+    nodes = search.run(no_progress).nodes
+    solved = WhatIfSolver(problem, nodes, search.decomposition.near_cuts())
     pool = problem.pools[0]
     asked = {
         f"{pool.name}.max + 5": WhatIf(pools={(pool.name, "max"): "+5"}),
@@ -154,7 +156,7 @@ def rounded() -> list[float]:
         problem = instance("S", seed)
         ours = Search(problem).run(no_progress)
         exact = replace(problem, settings=problem.settings.model_copy(update={"mip_gap": 1e-3, "time_limit_s": 60.0}))
-        best: Found = Search(exact).run(no_progress)
+        best: SearchResult = Search(exact).run(no_progress)
         losses.append(ours.objective / best.bound - 1)
     return losses
 

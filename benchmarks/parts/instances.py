@@ -26,11 +26,12 @@ import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
+from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.periods import Blocks
-from gangplan.plan.problem.policy import ANY, PlanPolicy, Share, TenantQuota
-from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.problem.policy import PlanPolicy, QuotaShare, TenantQuota
+from gangplan.plan.problem.problem import Problem
 from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.types import Fleet, Forecast, Pool, PoolKind
+from gangplan.types import ANY, Fleet, Forecast, Pool, PoolKind
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HOURLY: Blocks = ((10**6, 1),)
@@ -94,7 +95,7 @@ def instance(size: Size | str, seed: int = 1, *, demand: float = 1.0, **changes:
     forecast, fleet, policy = inputs(chosen, seed)
     scaled = forecast.quantiles.with_columns(pl.col(column) * demand for column in QUANTILE_COLUMNS)
     again = Forecast(issued_at=forecast.issued_at, model=forecast.model, quantiles=scaled)
-    return pose(again, fleet, settings_of(chosen, seed, **changes), policy=policy, blocks=chosen.blocks)
+    return build_problem(again, fleet, settings_of(chosen, seed, **changes), policy=policy, blocks=chosen.blocks)
 
 
 def _forecast(size: Size, rng: np.random.Generator) -> tuple[np.ndarray, Forecast]:
@@ -161,7 +162,7 @@ def _policy(size: Size, forecast: Forecast, rng: np.random.Generator) -> PlanPol
     )
     quotas = {
         tenant: TenantQuota(
-            shares={ANY: Share(nominal=round(1.25 * mean, 1), borrow=round(0.35 * mean, 1))}, cohort=f"c{i % 2}"
+            shares={ANY: QuotaShare(nominal=round(1.25 * mean, 1), borrow=round(0.35 * mean, 1))}, cohort=f"c{i % 2}"
         )
         for i, (tenant, mean) in enumerate(means.items())
     }

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import highspy
 
+from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.model.program import build
 from gangplan.plan.problem.problem import Problem
-from gangplan.plan.solver.highs import Engine, compile_model
+from gangplan.plan.solver.highs import Engine
 
 
 def write_mps(problem: Problem, path: Path) -> Path:

@@ -13,8 +13,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gangplan.errors import InputError
 from gangplan.types import Fleet
+from gangplan.yaml_files import read_yaml, refused_field
 
 _FLEET = TypeAdapter(Fleet)
+
+
+class _StrictYaml(YamlConfigSettingsSource):
+    """Reads gangplan.yaml as all YAML files are read: a key that stands twice is refused."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return read_yaml(file_path, file_path.name).body or {}
 
 
 class Settings(BaseSettings):
@@ -51,7 +59,7 @@ class Settings(BaseSettings):
         """Let the command line win over the environment, and the environment over the file."""
         home = Path(str(init_settings().get("home") or env_settings().get("home") or ".gangplan"))
         file = home / "gangplan.yaml"
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+        return init_settings, env_settings, _StrictYaml(settings_cls, yaml_file=file)
 
     @property
     def ledger_url(self) -> str:
@@ -100,25 +108,13 @@ def load_settings(**given: Any) -> Settings:
             raise InputError(
                 name, first["input"], f"is no setting: use one of {', '.join(Settings.model_fields)}"
             ) from None
-        raise InputError(name, first["input"], f"{first['msg'][:1].lower()}{first['msg'][1:]}") from None
-    except yaml.YAMLError as error:
-        raise InputError("gangplan.yaml", _yaml_place(error), "is not YAML: mend that line") from None
+        raise refused_field(error, name) from None
 
 
 def read_fleet(path: Path) -> Fleet:
     """Read a fleet file: `pools`, each with the fields of `Pool`, and `nodes`, the running count by pool."""
-    try:
-        body: Any = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError("fleet", path, "is not there: write one with `gangplan init`") from None
-    except OSError as error:
-        raise InputError("fleet", path, f"cannot be read ({error.strerror}): check the path and its rights") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError("fleet", f"{path} {_yaml_place(error)}", "is not YAML: mend that line") from None
-    try:
-        return _FLEET.validate_python(body)
-    except ValidationError as error:
-        raise _first_fault(error, "fleet") from None
+    document = read_yaml(path, "fleet", missing="is not there: write one with `gangplan init`")
+    return document.read_as(_FLEET, "fleet", qualified=False)
 
 
 def write_fleet(path: Path, fleet: Fleet) -> None:
@@ -141,21 +137,3 @@ def write_atomic(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _first_fault(error: ValidationError, whole: str, known: tuple[str, ...] = ()) -> InputError:
-    """Say pydantic's first complaint in our form: field, value, remedy."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or whole
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        hint = f": use one of {', '.join(known)}" if known else ": check its spelling"
-        return InputError(name, first["input"], f"is not a known field{hint}")
-    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return InputError(name, "", "is missing: it must be given")
-    return InputError(name, first["input"], f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}")
-
-
-def _yaml_place(error: Exception) -> str:
-    """Name the line of a YAML error."""
-    mark = getattr(error, "problem_mark", None)
-    return f"line {mark.line + 1}" if mark is not None else "content"

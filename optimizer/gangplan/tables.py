@@ -15,9 +15,6 @@ _SERIES: dict[str, pl.DataType] = {"tenant": pl.String(), "workload_class": pl.S
 QUANTILE_COLUMNS = tuple(f"q{level:g}" for level in QUANTILES)
 """q0.1 q0.5 q0.9 q0.95 q0.99"""
 
-ANY = "any"
-"""The accelerator of demand that any pool may serve."""
-
 Schema = dict[str, pl.DataType]
 
 # gpus: GPUs of running and queued work, as the time-weighted mean of the hour; null where telemetry is missing.

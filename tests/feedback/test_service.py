@@ -16,8 +16,8 @@ def work(kind: WorkloadClass, gpus: float, hour: int, accelerator: str = "h100")
 def test_the_rules_are_the_plans() -> None:
     """What feedback holds the plan to is what the plan was made by."""
     policy = pytest.importorskip("gangplan.plan.problem.policy").CLASS_POLICY
-    plans = {kind: (one.defer_hours, one.spot, one.shortage_factor) for kind, one in policy.items()}
-    assert {kind: (one.defer_hours, one.spot, one.shortage_factor) for kind, one in CLASS_RULES.items()} == plans
+    plans = {kind: (rule.defer_hours, rule.spot, rule.shortage_factor) for kind, rule in policy.items()}
+    assert {kind: (rule.defer_hours, rule.spot, rule.shortage_factor) for kind, rule in CLASS_RULES.items()} == plans
 
 
 def test_throughput_waits_for_room() -> None:

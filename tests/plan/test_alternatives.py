@@ -10,7 +10,8 @@ import pytest
 from benchmarks.parts.instances import instance
 
 from gangplan.config import Settings
-from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.problem import Problem
 from gangplan.plan.questions.alternatives import FRESH_PATHS, GREEDY, PEAK, PLAN, compare, greedy, reactive, static_peak
 from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
@@ -20,7 +21,7 @@ from gangplan.types import Fleet, Forecast
 @pytest.fixture(scope="module")
 def problem(sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]) -> Problem:
     """Two days of the sample."""
-    return pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=4, mip_gap=0.01))
+    return build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=4, mip_gap=0.01))
 
 
 def test_greedy_covers_the_demand_with_the_cheapest_pools(problem: Problem) -> None:
@@ -54,7 +55,7 @@ def test_a_static_fleet_stays(problem: Problem) -> None:
 def test_the_plan_beats_the_rules_on_fresh_paths() -> None:
     """Out of sample the plan costs less than cheapest-first and static peaks; its own row is the base of the others."""
     small = instance("S")
-    small = replace(small, settings=small.settings.model_copy(update={"scenarios": 9})).drawn_again(9, 1)
+    small = replace(small, settings=small.settings.model_copy(update={"scenarios": 9})).with_fresh_paths(9, 1)
     found = {one.name: one for one in compare(small, Search(small).run(no_progress).nodes)}
     assert found[PLAN].difference == 0
     assert found[PLAN].mean < min(found[GREEDY].mean, found[PEAK].mean)
@@ -66,7 +67,7 @@ def test_the_plan_beats_the_rules_on_fresh_paths() -> None:
 
 def test_fresh_paths_are_not_those_that_were_planned_on(problem: Problem) -> None:
     """They are as many as said, from the same forecast, and others."""
-    fresh = problem.drawn_again(FRESH_PATHS, problem.settings.seed + 1)
+    fresh = problem.with_fresh_paths(FRESH_PATHS, problem.settings.seed + 1)
     assert fresh.paths.shape == (FRESH_PATHS, *problem.paths.shape[1:])
     assert fresh.paths.mean() == pytest.approx(problem.paths.mean(), rel=0.02)
     assert not np.allclose(fresh.paths[:4], problem.paths)

@@ -12,7 +12,7 @@ from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.catalogue import AcceleratorKind, Need, read_catalogue
-from gangplan.plan.problem.policy_file import policy_body, policy_from, read_plan_policy
+from gangplan.plan.problem.policy import policy_body, policy_from, read_plan_policy
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 OWN = "own-chip: {kind: asic, memory_gb: 64, features: [training, bf16], bf16_tflops: 500, on_demand: 1.5, owned_factor: 0.5, spot_factor: 0.4, gpus_per_node: 8}\n"  # noqa: E501

@@ -9,21 +9,17 @@ import numpy as np
 import pytest
 from benchmarks.parts.instances import instance
 
+from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.model.program import build, build_recourse
 from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
 from gangplan.plan.problem.problem import Problem
-from gangplan.plan.problem.supply import draw_supply
+from gangplan.plan.problem.scenarios import draw_supply
 from gangplan.plan.solver.decomposition import Decomposition
-from gangplan.plan.solver.highs import Engine, compile_model
-from gangplan.plan.solver.paths import Paths, risk
+from gangplan.plan.solver.fleet_programs import ExtensiveForm
+from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.recourse import RecoursePrograms, cuts_from_bytes, cuts_to_bytes, risk
 from gangplan.plan.solver.search import Search
-from gangplan.plan.solver.warm_start import from_bytes, near_cuts, to_bytes
-from gangplan.plan.solver.whole_program import Whole
 from gangplan.progress import no_progress
-
-
-def silent(_low: float, _high: float) -> None:
-    """Say nothing of the search."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def small() -> Problem:
 def solved(small: Problem) -> Decomposition:
     """That problem, relaxed, solved by cuts to a hundred thousandth."""
     decomposition = Decomposition(small)
-    decomposition.run(1e-5, perf_counter() + 60, silent)
+    decomposition.run(1e-5, perf_counter() + 60)
     return decomposition
 
 
@@ -63,7 +59,7 @@ def test_the_cuts_meet_the_whole_relaxed_model(small: Problem, solved: Decomposi
 def test_each_path_costs_what_its_own_model_says(small: Problem) -> None:
     """One matrix with other bounds prices each path as the model stated for that path alone does."""
     (fleet,) = fleets(small, 1)
-    priced = Paths(small).price(fleet)
+    priced = RecoursePrograms(small).price(fleet)
     assert priced is not None
     for k, cost in enumerate(priced.costs):
         model = build_recourse(small, k)
@@ -77,11 +73,11 @@ def test_each_path_costs_what_its_own_model_says(small: Problem) -> None:
 
 def test_the_whole_relaxed_problem_hands_over_the_cuts_that_prove_it(small: Problem) -> None:
     """With one cut for each path, read from its duals, the master ends where the whole ended."""
-    whole, apart = Whole(small), Decomposition(small)
+    whole, apart = ExtensiveForm(small), Decomposition(small)
     answer = whole.engine.run(np.inf)
-    cuts = whole.cuts(answer, apart.paths)
+    cuts = whole.cuts(answer, apart.programs)
     assert [cut.path for cut in cuts] == [0, 1, 2]
-    apart.take(cuts)
+    apart.add_cuts(cuts)
     _, bound = apart.master.relaxed()
     assert bound == pytest.approx(answer.objective, rel=1e-7)
 
@@ -90,7 +86,7 @@ def test_the_whole_relaxed_problem_hands_over_the_cuts_that_prove_it(small: Prob
 def test_cuts_hold_for_every_fleet_and_every_demand(times: float, small: Problem, solved: Decomposition) -> None:
     """No cut says more than a path really costs, under any fleet, nor when demand is another."""
     other = replace(small, paths=small.paths * times)
-    paths = Paths(other)
+    paths = RecoursePrograms(other)
     for fleet in fleets(small, 6):
         priced = paths.price(fleet)
         assert priced is not None
@@ -114,12 +110,12 @@ def test_the_next_plan_begins_where_the_last_ended(small: Problem) -> None:
     first = Search(small)
     before = first.run(no_progress)
     later = replace(small, paths=small.paths * 1.02)
-    packed = to_bytes(near_cuts(first.decomposition))
-    again = Search(later, cuts=from_bytes(packed), start=before.nodes).run(no_progress)
+    packed = cuts_to_bytes(first.decomposition.near_cuts())
+    again = Search(later, cuts=cuts_from_bytes(packed), start=before.nodes).run(no_progress)
     cold = Search(later).run(no_progress)
     assert again.status == cold.status == "optimal"
     assert again.objective == pytest.approx(cold.objective, rel=0.01)
-    assert from_bytes(b"") == ()
+    assert cuts_from_bytes(b"") == ()
 
 
 @pytest.mark.parametrize("seed", range(1, 6))

@@ -14,7 +14,7 @@ from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
 from gangplan.plan.answer import marginal
 from gangplan.plan.make import decide
-from gangplan.plan.problem.problem import pose
+from gangplan.plan.problem.builder import build_problem
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, PlanId, Pool
 
@@ -50,15 +50,15 @@ def test_what_one_more_node_brings_is_the_difference_of_two_solves(
 ) -> None:
     """Planning anew with the larger pool saves what was said, within the gaps of the two plans."""
     chosen = settings_of(horizon_hours=48, scenarios=3, mip_gap=0.004)
-    solution, bindings = decide(pose(sample_forecast, sample_fleet, chosen))
+    solution, bindings = decide(build_problem(sample_forecast, sample_fleet, chosen))
     said = next(one for one in bindings if one.family == "maximum_nodes" and one.name == "h100-owned")
     pools = tuple(
         pool if pool.name != said.name else type(pool)(**{**vars(pool), "max_nodes": pool.max_nodes + 1})
         for pool in sample_fleet.pools
     )
-    more, _ = decide(pose(sample_forecast, Fleet(pools=pools, nodes=sample_fleet.nodes), chosen))
-    really = solution.found.objective - more.found.objective
-    assert said.cost == pytest.approx(really, abs=2 * 0.004 * solution.found.objective)
+    more, _ = decide(build_problem(sample_forecast, Fleet(pools=pools, nodes=sample_fleet.nodes), chosen))
+    really = solution.result.objective - more.result.objective
+    assert said.cost == pytest.approx(really, abs=2 * 0.004 * solution.result.objective)
     assert said.cost > 0
 
 
@@ -69,13 +69,13 @@ def test_a_large_problem_is_told_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By cuts, as large ones are solved again, each limit brings what the one linear program says, to their gap."""
-    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=3))
+    problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=3))
     _, at_once = decide(problem)
     monkeypatch.setattr(marginal, "WHOLE_COLUMNS", 0)
     solution, by_cuts = decide(problem)
     told = [{(one.family, one.name): one.cost for one in found if one.relief > 0} for found in (at_once, by_cuts)]
     assert told[0]
-    assert told[1] == pytest.approx(told[0], abs=2 * marginal.TIGHT * solution.found.objective)
+    assert told[1] == pytest.approx(told[0], abs=2 * marginal.TIGHT * solution.result.objective)
 
 
 def test_a_lead_time_is_the_reason_until_it_is_over(

@@ -15,10 +15,18 @@ from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.make import decide
-from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem.policy_file import policy_body, policy_from, read_plan_policy
-from gangplan.plan.problem.problem import pose
-from gangplan.plan.solver.rounding import keep_young, mend
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.policy import (
+    CLASS_POLICY,
+    PlanPolicy,
+    QuotaShare,
+    SupplyRisk,
+    TenantQuota,
+    policy_body,
+    policy_from,
+    read_plan_policy,
+)
+from gangplan.plan.solver.rounding import keep_minimum_up, repair
 from gangplan.types import Fleet, Forecast, Plan, Pool, WorkloadClass
 
 CERTAIN = (1.0,) * 5
@@ -53,8 +61,8 @@ def test_a_started_node_runs_its_minimum_time(solve: Solve, make_pool: Callable[
 def test_rounded_fleets_keep_the_minimum_time() -> None:
     """A start is kept up as long as it must run, and what is kept starts nothing new."""
     starts = np.arange(6)
-    assert keep_young(np.array([0, 2, 0, 0, 1, 0]), 0, starts, 3).tolist() == [0, 2, 2, 2, 1, 0]
-    assert keep_young(np.array([1, 0, 0, 0, 0, 0]), 1, starts, 3).tolist() == [1, 0, 0, 0, 0, 0]
+    assert keep_minimum_up(np.array([0, 2, 0, 0, 1, 0]), 0, starts, 3).tolist() == [0, 2, 2, 2, 1, 0]
+    assert keep_minimum_up(np.array([1, 0, 0, 0, 0, 0]), 1, starts, 3).tolist() == [1, 0, 0, 0, 0, 0]
 
 
 def test_a_committed_node_is_paid_for_through_the_horizon(solve: Solve, make_pool: Callable[..., Pool]) -> None:
@@ -135,9 +143,9 @@ def test_quotas_bound_a_tenant_and_cohorts_lend(solve: Solve, make_pool: Callabl
             for tenant, gpus in (("ann", 30), ("bob", 4))
         ]
 
-    ten, alone = {"h100": Share(nominal=10)}, TenantQuota(shares={"h100": Share(nominal=10)})
+    ten, alone = {"h100": QuotaShare(nominal=10)}, TenantQuota(shares={"h100": QuotaShare(nominal=10)})
     assert served(ann=alone) == [pytest.approx(240), pytest.approx(96)]
-    borrows = TenantQuota(shares={"h100": Share(nominal=10, borrow=4)}, cohort="team")
+    borrows = TenantQuota(shares={"h100": QuotaShare(nominal=10, borrow=4)}, cohort="team")
     lends = TenantQuota(shares=ten, cohort="team")
     assert served(ann=borrows, bob=lends) == [pytest.approx(336), pytest.approx(96)]
     unbounded = TenantQuota(shares=ten, cohort="team")
@@ -149,7 +157,7 @@ def test_quotas_bound_a_tenant_and_cohorts_lend(solve: Solve, make_pool: Callabl
 def test_a_quota_where_it_cannot_run_is_no_reason(solve: Solve, make_pool: Callable[..., Pool]) -> None:
     """Who is short on one accelerator is not told of a share of another one."""
     pools = [make_pool("big", "h100", max_nodes=0), make_pool("old", "a100", max_nodes=1)]
-    quotas = {"ann": TenantQuota(shares={"a100": Share(nominal=0)}, cohort="team")}
+    quotas = {"ann": TenantQuota(shares={"a100": QuotaShare(nominal=0)}, cohort="team")}
     found = solve({("ann", "throughput", "h100"): [0.0, 1.0]}, pools, policy=PlanPolicy(quotas=quotas))
     (said,) = (line for line in found.explanation if line.startswith("Short"))
     assert "quota" not in said
@@ -157,7 +165,7 @@ def test_a_quota_where_it_cannot_run_is_no_reason(solve: Solve, make_pool: Calla
 
 def test_a_quota_over_the_fleet_is_refused(solve: Solve, make_pool: Callable[..., Pool]) -> None:
     """A share of more than the fleet may run is named with its value and the remedy."""
-    quotas = {"ann": TenantQuota(shares={"h100": Share(nominal=81)})}
+    quotas = {"ann": TenantQuota(shares={"h100": QuotaShare(nominal=81)})}
     with pytest.raises(InputError, match=r"quotas\[ann\].shares\[h100\].nominal: '?81.*raise max_nodes"):
         solve({("ann", "cost", "h100"): [1.0] * 24}, [make_pool("main", "h100")], policy=PlanPolicy(quotas=quotas))
 
@@ -183,13 +191,13 @@ def test_a_drought_of_spot_nodes_is_planned_for(
     fleet = Fleet(pools=(make_pool("spot", "h100", "spot", price_per_node_hour=8), make_pool("firm", "h100")))
     asked = make_forecast({("ann", "throughput", "h100"): [30.0] * 24}, now, CERTAIN)
     policy = PlanPolicy(spot_drought=SupplyRisk(share_of_paths=0.5, hours=24))
-    calm = decide(pose(asked, fleet, settings_of(scenarios=4)))[0]
-    problem = pose(asked, fleet, settings_of(scenarios=4), policy=policy)
+    calm = decide(build_problem(asked, fleet, settings_of(scenarios=4)))[0]
+    problem = build_problem(asked, fleet, settings_of(scenarios=4), policy=policy)
     dry = decide(problem)[0]
     struck = (problem.supply[:, 0] == 0).any(axis=1)
     assert struck.sum() == 2
     assert (problem.supply[:, 1] == 1).all()
-    assert dry.found.objective > calm.found.objective
+    assert dry.result.objective > calm.result.objective
     used = sum(gpus for (_, g), gpus in dry.serve.items() if problem.groups[g].spot)
     assert np.asarray(used)[problem.supply[:, 0] == 0].max(initial=0) <= 1e-6
 
@@ -197,7 +205,7 @@ def test_a_drought_of_spot_nodes_is_planned_for(
 def test_a_lost_zone_takes_all_its_pools(make_pool: Callable[..., Pool]) -> None:
     """Where there are two zones, a struck path loses one of them whole and never the other; one zone is never lost."""
     from gangplan.plan.problem.periods import Periods
-    from gangplan.plan.problem.supply import draw_supply
+    from gangplan.plan.problem.scenarios import draw_supply
 
     pools = [make_pool("a1", "h100", zone="a"), make_pool("a2", "l4", zone="a"), make_pool("b", "h100", zone="b")]
     policy = PlanPolicy(lost_zone=SupplyRisk(share_of_paths=1.0, hours=6, left=0.0))
@@ -238,8 +246,10 @@ def test_mended_fleets_hold_every_limit(
     """A fleet of nonsense comes back within limits, lead times and what is held."""
     pool = make_pool("main", "h100", max_nodes=4, min_nodes=1, lead_time_hours=2)
     asked = make_forecast({("ann", "cost", "h100"): [1.0] * 24}, now)
-    problem = pose(asked, Fleet(pools=(pool,), nodes={"main": 2}), settings_of(), held={"main": [0] * 5 + [3] * 2})
-    (mended,) = mend(problem, np.array([[9, 9, *range(22)]]))
+    problem = build_problem(
+        asked, Fleet(pools=(pool,), nodes={"main": 2}), settings_of(), held={"main": [0] * 5 + [3] * 2}
+    )
+    (mended,) = repair(problem, np.array([[9, 9, *range(22)]]))
     assert mended[:2].max() <= 2
     assert mended.max() <= 4
     assert mended.min() >= 1
@@ -251,7 +261,7 @@ def test_a_policy_file_is_read_back_and_mistakes_are_named(tmp_path: Any) -> Non
     policy = PlanPolicy(
         classes={WorkloadClass.COST: CLASS_POLICY[WorkloadClass.COST]},
         speeds={"h100": {"a100": 0.5}},
-        quotas={"ann": TenantQuota(shares={"h100": Share(nominal=3, borrow=1)}, cohort="team")},
+        quotas={"ann": TenantQuota(shares={"h100": QuotaShare(nominal=3, borrow=1)}, cohort="team")},
         spot_drought=SupplyRisk(share_of_paths=0.1),
         carbon_cap_kg=10.0,
     )

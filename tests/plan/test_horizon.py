@@ -15,10 +15,10 @@ from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.policy import ClassPolicy, PlanPolicy
 from gangplan.plan.purchases.demand import LongDemand, add_months, monthly_paths, typical_weeks
-from gangplan.plan.purchases.problem import HorizonProblem, pose_horizon
-from gangplan.plan.purchases.search import HorizonSearch, Outcome
+from gangplan.plan.purchases.problem import PurchaseProblem, build_purchase_problem
+from gangplan.plan.purchases.search import PurchaseResult, PurchaseSearch
 from gangplan.plan.purchases.solve import buy_ahead
-from gangplan.plan.solver.paths import Paths, risk
+from gangplan.plan.solver.recourse import RecoursePrograms, risk
 from gangplan.types import Fleet, Pool, Term, WorkloadClass
 
 PLAIN = PlanPolicy(classes={WorkloadClass.THROUGHPUT: ClassPolicy(shortage_factor=1.0)})
@@ -31,7 +31,7 @@ def week(low: float, high: float) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def problem(make_pool: Callable[..., Pool], settings_of: Callable[..., Settings]) -> HorizonProblem:
+def problem(make_pool: Callable[..., Pool], settings_of: Callable[..., Settings]) -> PurchaseProblem:
     """Four months, three paths of growth, two kinds of weeks, two terms; on demand there are but three nodes."""
     pools = (
         make_pool("term", "h100", "committed", max_nodes=3, price_per_node_hour=12.0),
@@ -49,22 +49,24 @@ def problem(make_pool: Callable[..., Pool], settings_of: Callable[..., Settings]
         weights=np.array([0.75, 0.25]),
         means=growth[:, None, :],
     )
-    return pose_horizon(demand, Fleet(pools=pools, terms=terms), settings=settings_of(mip_gap=1e-6), policy=PLAIN)
+    return build_purchase_problem(
+        demand, Fleet(pools=pools, terms=terms), settings=settings_of(mip_gap=1e-6), policy=PLAIN
+    )
 
 
 @pytest.fixture(scope="module")
-def search(problem: HorizonProblem) -> HorizonSearch:
+def search(problem: PurchaseProblem) -> PurchaseSearch:
     """Its search, kept warm."""
-    return HorizonSearch(problem)
+    return PurchaseSearch(problem)
 
 
 @pytest.fixture(scope="module")
-def found(search: HorizonSearch) -> Outcome:
+def found(search: PurchaseSearch) -> PurchaseResult:
     """The best purchases."""
     return search.run()
 
 
-def independent(problem: HorizonProblem, buy: np.ndarray) -> tuple[float, np.ndarray]:
+def independent(problem: PurchaseProblem, buy: np.ndarray) -> tuple[float, np.ndarray]:
     """What purchases cost, said without the model: money for terms, then each path's dearer nodes and shortage."""
     days = [(add_months(problem.demand.start, m + 1) - add_months(problem.demand.start, m)).days for m in range(4)]
     spend, nodes = 0.0, np.zeros(4)
@@ -84,7 +86,7 @@ def independent(problem: HorizonProblem, buy: np.ndarray) -> tuple[float, np.nda
     return spend, costs
 
 
-def test_the_best_purchases_are_those_of_brute_force(problem: HorizonProblem, found: Outcome) -> None:
+def test_the_best_purchases_are_those_of_brute_force(problem: PurchaseProblem, found: PurchaseResult) -> None:
     """Of all 6,561 ways to buy up to two nodes each none is cheaper, mean and worst fifth weighed as the plan does."""
     best = np.inf
     for counts in product(range(3), repeat=8):
@@ -96,7 +98,7 @@ def test_the_best_purchases_are_those_of_brute_force(problem: HorizonProblem, fo
     assert found.buy.sum() > 0
 
 
-def test_the_returned_purchases_cost_what_is_said(problem: HorizonProblem, found: Outcome) -> None:
+def test_the_returned_purchases_cost_what_is_said(problem: PurchaseProblem, found: PurchaseResult) -> None:
     """Nodes stay within the pool, and money, shortage and the paths' costs are those of a second statement."""
     assert found.buy.min() >= 0
     assert found.standing[0].max() <= 3
@@ -106,7 +108,7 @@ def test_the_returned_purchases_cost_what_is_said(problem: HorizonProblem, found
     assert found.path_costs == pytest.approx(costs, rel=1e-6)
 
 
-def test_a_banned_offer_is_not_bought_and_never_makes_it_cheaper(search: HorizonSearch, found: Outcome) -> None:
+def test_a_banned_offer_is_not_bought_and_never_makes_it_cheaper(search: PurchaseSearch, found: PurchaseResult) -> None:
     """A re-solve without an offer costs at least as much; afterwards the offer is there again."""
     without = search.run(banned=[1])
     assert without.buy[1].sum() == 0
@@ -115,11 +117,11 @@ def test_a_banned_offer_is_not_bought_and_never_makes_it_cheaper(search: Horizon
     assert search.run().objective == pytest.approx(found.objective, rel=1e-5)
 
 
-def test_it_says_what_buying_earns_and_when_pools_are_full(problem: HorizonProblem) -> None:
+def test_it_says_what_buying_earns_and_when_pools_are_full(problem: PurchaseProblem) -> None:
     """Earnings are the difference of two solves; no other way is better; full months are those reached."""
     made = buy_ahead(problem)
     plan, none, peak = made.ways
-    search = HorizonSearch(problem)
+    search = PurchaseSearch(problem)
     best, without = search.run(), search.run(banned=[0, 1])
     (whole, *_) = made.earnings
     assert whole.earns == pytest.approx(without.expected - best.expected, rel=1e-4)
@@ -140,7 +142,7 @@ def test_it_says_what_buying_earns_and_when_pools_are_full(problem: HorizonProbl
 
 
 def test_orders_keep_lead_times_and_running_terms_end(
-    problem: HorizonProblem, settings_of: Callable[..., Settings]
+    problem: PurchaseProblem, settings_of: Callable[..., Settings]
 ) -> None:
     """Nodes that take six weeks stand from the third month; those that run now stand until their term is over."""
     term = replace(problem.fleet.pools[0], lead_time_hours=42 * 24)
@@ -150,7 +152,7 @@ def test_orders_keep_lead_times_and_running_terms_end(
         nodes={"term": 2},
         committed_until={"term": date(2026, 5, 1)},
     )
-    slow = pose_horizon(problem.demand, fleet, settings=settings_of(mip_gap=1e-6), policy=PLAIN)
+    slow = build_purchase_problem(problem.demand, fleet, settings=settings_of(mip_gap=1e-6), policy=PLAIN)
     assert slow.base[0].tolist() == [2, 2, 0, 0]
     made = buy_ahead(slow)
     assert made.purchases
@@ -194,23 +196,23 @@ def test_paths_of_months_stand_evenly_from_low_to_high() -> None:
     ],
 )
 def test_offers_that_cannot_be_are_refused(
-    change: dict[str, Any], said: str, problem: HorizonProblem, settings_of: Callable[..., Settings]
+    change: dict[str, Any], said: str, problem: PurchaseProblem, settings_of: Callable[..., Settings]
 ) -> None:
     """No offer, an offer of what has no term and two prices for one term are named."""
     with pytest.raises(InputError, match=said):
-        pose_horizon(problem.demand, replace(problem.fleet, **change), settings=settings_of())
+        build_purchase_problem(problem.demand, replace(problem.fleet, **change), settings=settings_of())
     with pytest.raises(InputError, match=r"terms\[term\].price_per_node_hour: -1"):
         Term(pool="term", months=1, price_per_node_hour=-1.0)
 
 
 def test_cuts_of_weeks_are_exact_and_hold_for_other_nodes(
-    problem: HorizonProblem, settings_of: Callable[..., Settings]
+    problem: PurchaseProblem, settings_of: Callable[..., Settings]
 ) -> None:
     """Limits of the nodes that a path takes, a least one too, are in the cuts: exact there, never above elsewhere."""
     free = replace(problem.fleet.pools[1], min_nodes=1)
     fleet = replace(problem.fleet, pools=(problem.fleet.pools[0], free))
-    weeks = pose_horizon(problem.demand, fleet, settings=settings_of(), policy=PLAIN).weeks
-    paths = Paths(weeks)
+    weeks = build_purchase_problem(problem.demand, fleet, settings=settings_of(), policy=PLAIN).weeks
+    paths = RecoursePrograms(weeks)
     shape = (len(weeks.pools), len(weeks.periods))
     fleets = [np.vstack([np.full(shape[1], count), np.zeros(shape[1])]) for count in (0.0, 0.7, 2.0, 3.0)]
     priced = [paths.price(nodes) for nodes in fleets]

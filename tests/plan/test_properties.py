@@ -15,8 +15,9 @@ from gangplan.config import Settings
 from gangplan.plan.answer.result import to_plan
 from gangplan.plan.answer.solution import Solution
 from gangplan.plan.make import decide
-from gangplan.plan.problem.policy import PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.policy import PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
+from gangplan.plan.problem.problem import Problem
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 NEAR = 1e-4
@@ -150,7 +151,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
             unique=True,
         )
     )
-    share = st.builds(Share, nominal=st.sampled_from([0.0, 1.0]), borrow=st.sampled_from([None, 0.0, 3.0]))
+    share = st.builds(QuotaShare, nominal=st.sampled_from([0.0, 1.0]), borrow=st.sampled_from([None, 0.0, 3.0]))
     quota = st.builds(
         TenantQuota, shares=st.fixed_dictionaries({"a100": share}), cohort=st.sampled_from(["team", "other"])
     )
@@ -182,7 +183,7 @@ def test_every_plan_keeps_every_constraint_and_adds_up(
     """Never infeasible, never negative; constraints hold; tables, money and shortage add up."""
     forecast = make_forecast(world["medians"], now)
     given_settings = settings_of(scenarios=world["scenarios"], budget=world["budget"], mip_gap=0.005)
-    problem = pose(forecast, world["fleet"], given_settings, policy=world["policy"])
+    problem = build_problem(forecast, world["fleet"], given_settings, policy=world["policy"])
     solution, bindings = decide(problem)
     check(solution)
     plan = to_plan(forecast, solution, bindings)
@@ -201,7 +202,7 @@ def service(problem: Problem) -> tuple[float, float]:
     solution, _ = decide(problem)
     spent = float(solution.cost.sum())
     over = 0.0 if problem.budget is None else max(0.0, spent - problem.budget)
-    return solution.found.objective - spent - 100.0 * over, solution.found.objective
+    return solution.result.objective - spent - 100.0 * over, solution.result.objective
 
 
 @EXAMPLES
@@ -218,7 +219,7 @@ def test_more_budget_never_costs_service(
     forecast = make_forecast(world["medians"], now)
     tight, wide = (
         service(
-            pose(
+            build_problem(
                 forecast,
                 world["fleet"],
                 settings_of(scenarios=world["scenarios"], budget=money, mip_gap=1e-7),
@@ -246,14 +247,14 @@ def test_another_pool_never_makes_the_plan_dearer(
     optional = replace(extra, name="extra", min_nodes=0)
     calm = replace(world["policy"], spot_drought=SupplyRisk())  # another pool would draw other droughts
     chosen = settings_of(scenarios=world["scenarios"], budget=world["budget"], mip_gap=1e-7)
-    without = service(pose(forecast, fleet, chosen, policy=calm))[1]
+    without = service(build_problem(forecast, fleet, chosen, policy=calm))[1]
     larger = replace(fleet, pools=(*fleet.pools, optional))
-    assert service(pose(forecast, larger, chosen, policy=calm))[1] <= without + 1e-5 * max(1.0, without)
+    assert service(build_problem(forecast, larger, chosen, policy=calm))[1] <= without + 1e-5 * max(1.0, without)
 
 
 def test_the_sample_plan_keeps_every_constraint(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """A week with blocks of three hours passes the second statement of the constraints as well."""
-    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168, mip_gap=0.01))
+    problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168, mip_gap=0.01))
     check(decide(problem)[0])

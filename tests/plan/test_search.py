@@ -21,9 +21,11 @@ from scipy.optimize import linprog
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.plan.make import decide
+from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.problem import policy
-from gangplan.plan.problem.problem import Problem, pose
-from gangplan.plan.solver.highs import Engine, compile_model
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.problem import Problem
+from gangplan.plan.solver.highs import Engine
 from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast, Pool
@@ -134,22 +136,22 @@ def test_search_equals_brute_force(
         {("a", "latency", "h100"): [5, 9, 3], ("b", "throughput", "h100"): [9, 2, 7], ("c", "cost", "any"): [1, 3, 2]},
         now,
     )
-    problem = pose(forecast, fleet, settings_of(scenarios=2, mip_gap=1e-6, **given))
+    problem = build_problem(forecast, fleet, settings_of(scenarios=2, mip_gap=1e-6, **given))
     solution, _ = decide(problem)
     fleets = (np.array(both).reshape(2, 3) for both in itertools.product(*[range(3)] * 3, *[range(2)] * 3))
     prices = [price for nodes in fleets if (price := true_price(problem, nodes)) is not None]
-    assert solution.found.objective == pytest.approx(min(prices), rel=1e-5)
+    assert solution.result.objective == pytest.approx(min(prices), rel=1e-5)
     assert true_price(problem, solution.nodes) == pytest.approx(min(prices), rel=1e-5)
-    assert solution.found.status == "optimal"
+    assert solution.result.status == "optimal"
 
 
 def test_no_time_still_gives_a_plan(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """With no time to search, the fleet that runs is kept and priced, and the status and the gap say so."""
-    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=1e-6))
+    problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=1e-6))
     solution, bindings = decide(problem)
-    assert (solution.found.status, solution.found.gap) == ("time_limit", 1.0)
+    assert (solution.result.status, solution.result.gap) == ("time_limit", 1.0)
     assert (solution.nodes == np.array(problem.now)[:, None]).all()
     assert not [one for one in bindings if one.family in ("maximum_nodes", "lead_time", "budget")]
 
@@ -176,10 +178,12 @@ def test_branching_that_is_cut_short_keeps_the_rounded_plan(
     sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
 ) -> None:
     """When the asked gap is out of reach in the time, the best plan so far comes back with its proven gap."""
-    problem = pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=3.0, mip_gap=1e-9))
+    problem = build_problem(
+        sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=3.0, mip_gap=1e-9)
+    )
     solution, _ = decide(problem)
-    assert solution.found.status == "time_limit"
-    assert 0 < solution.found.gap < 0.5  # how near it comes is the machine's load, too
+    assert solution.result.status == "time_limit"
+    assert 0 < solution.result.gap < 0.5  # how near it comes is the machine's load, too
 
 
 def test_same_seed_same_plan_other_seed_other_paths(
@@ -187,12 +191,12 @@ def test_same_seed_same_plan_other_seed_other_paths(
 ) -> None:
     """A plan depends on its inputs and its seed alone."""
     plans = [
-        decide(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, mip_gap=0.01, seed=seed)))[0]
+        decide(build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, mip_gap=0.01, seed=seed)))[0]
         for seed in (1, 1, 2)
     ]
     assert (plans[0].nodes == plans[1].nodes).all()
-    assert plans[0].found.objective == plans[1].found.objective
-    assert plans[0].found.objective != plans[2].found.objective
+    assert plans[0].result.objective == plans[1].result.objective
+    assert plans[0].result.objective != plans[2].result.objective
 
 
 def tiny_model(objective: float = 1.0, upper: float | None = 5.0) -> pyo.ConcreteModel:
@@ -224,7 +228,7 @@ def test_a_failed_run_is_a_value_without_old_numbers() -> None:
     engine.bound_columns(columns, np.array([0.0]), np.array([1.0]))
     failed = engine.run(10)
     assert (failed.status, failed.values, failed.objective) == ("infeasible", None, np.inf)
-    engine.restore_columns(columns)
+    engine.bound_columns(columns, form.lower[columns], form.upper[columns])
     assert engine.run(10).objective == pytest.approx(11.5)
     unbounded = Engine(compile_model(tiny_model(objective=-1.0, upper=None)), relaxed=True, seed=1).run(10)
     assert (unbounded.status, unbounded.values) == ("unbounded", None)
@@ -236,7 +240,7 @@ def test_a_mip_without_incumbent_is_a_value(
     """Branching that found nothing in time gives no values and no price, not an exception."""
     from gangplan.plan.model.program import build
 
-    form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
+    form = compile_model(build(build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
     answer = Engine(form, relaxed=False, seed=1).run(0.0)
     assert (answer.status, answer.values, answer.objective) == ("time_limit", None, np.inf)
 
@@ -247,7 +251,7 @@ def test_time_limit_counts_from_each_run(
     """An engine's earlier runs do not use up the time of the next one."""
     from gangplan.plan.model.program import build
 
-    form = compile_model(build(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
+    form = compile_model(build(build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
     engine = Engine(form, relaxed=True, seed=1)
     first = engine.run(60)
     engine.bound_columns(np.arange(50, dtype=np.int32), form.lower[:50], form.upper[:50] + 1)
@@ -258,7 +262,8 @@ def test_the_solver_prints_nothing(tmp_path: Path) -> None:
     """The command's --json output stays clean: no banner (which HiGHS prints once a process), no log."""
     code = """
 import pyomo.environ as pyo
-from gangplan.plan.solver.highs import Engine, compile_model
+from gangplan.plan.model.algebra import compile_model
+from gangplan.plan.solver.highs import Engine
 model = pyo.ConcreteModel()
 model.x = pyo.Var(domain=pyo.Integers)
 model.least = pyo.Constraint(expr=2 * model.x >= 3)

@@ -13,11 +13,11 @@ import pytest
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.answer.ordering import order_text, orders
-from gangplan.plan.make import decide, nodes_of
+from gangplan.plan.answer.schedule import order_text, orders
+from gangplan.plan.make import decide
+from gangplan.plan.problem.builder import build_problem, nodes_of
 from gangplan.plan.problem.periods import Periods
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
-from gangplan.plan.problem.problem import pose
 from gangplan.plan.problem.startup import arrivals, early_hours, startup_minutes
 from gangplan.plan.questions.alternatives import PLAN, compare
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
@@ -64,7 +64,8 @@ def test_fresh_paths_draw_start_up_times(
     punctual = replace(slow, startup_minutes_p50=0.0, startup_minutes_p95=0.0)
     asked = make_forecast(load, now, CERTAIN)
     problems = [
-        pose(asked, Fleet(pools=(pool,), nodes={"slow": 1}), settings_of(scenarios=2)) for pool in (punctual, slow)
+        build_problem(asked, Fleet(pools=(pool,), nodes={"slow": 1}), settings_of(scenarios=2))
+        for pool in (punctual, slow)
     ]
     nodes = decide(problems[0])[0].nodes
     costs = [next(one.mean for one in compare(problem, nodes) if one.name == PLAN) for problem in problems]
@@ -130,7 +131,7 @@ def test_work_stays_with_its_data_unless_moving_pays(
             CLASS_POLICY[WorkloadClass.THROUGHPUT], defer_hours=0, data_region="eu", data_gb_per_gpu_hour=gigabytes
         )
         policy = PlanPolicy(classes={WorkloadClass.THROUGHPUT: rule}, egress_per_gb={"eu": 0.1})
-        problem = pose(asked, Fleet(pools=pools), settings_of(scenarios=1), policy=policy)
+        problem = build_problem(asked, Fleet(pools=pools), settings_of(scenarios=1), policy=policy)
         return plan.solve(asked, Fleet(pools=pools), settings=settings_of(scenarios=1), policy=policy), problem
 
     cheap, problem = solved(5.0)  # 0.5 a GPU-hour, where the node is cheaper by 1.0

@@ -17,8 +17,9 @@ import pytest
 from gangplan.config import Settings
 from gangplan.plan.answer.solution import Solution
 from gangplan.plan.make import decide
-from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, Share, SupplyRisk, TenantQuota
-from gangplan.plan.problem.problem import Problem, pose
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
+from gangplan.plan.problem.problem import Problem
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
 
@@ -58,7 +59,7 @@ def policy() -> PlanPolicy:
     return PlanPolicy(
         classes={WorkloadClass.THROUGHPUT: rule},
         speeds={"h100": {"a100": 0.4}},
-        quotas={"bob": TenantQuota(shares={"h100": Share(nominal=20, borrow=2)})},
+        quotas={"bob": TenantQuota(shares={"h100": QuotaShare(nominal=20, borrow=2)})},
         spot_drought=SupplyRisk(share_of_paths=0.34, hours=6, left=0.2),
         carbon_cap_kg=60.0,
         carbon_over_price=0.5,
@@ -81,7 +82,7 @@ def settings(settings_of: Callable[..., Settings]) -> Settings:
 
 def solved(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> Solution:
     """Solve it."""
-    return decide(pose(asked, fleet, settings, policy=policy))[0]
+    return decide(build_problem(asked, fleet, settings, policy=policy))[0]
 
 
 def priced_alike(one: Solution, other: Problem, factor: float) -> None:
@@ -89,7 +90,7 @@ def priced_alike(one: Solution, other: Problem, factor: float) -> None:
     from gangplan.plan.solver.search import Search
 
     theirs = Search(other).price(one.nodes).objective
-    assert theirs == pytest.approx(factor * one.found.objective, rel=1e-6)
+    assert theirs == pytest.approx(factor * one.result.objective, rel=1e-6)
 
 
 def test_money_in_cents(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> None:
@@ -98,7 +99,7 @@ def test_money_in_cents(asked: Forecast, fleet: Fleet, settings: Settings, polic
     cents = settings.model_copy(update={"shortage_price": 1200.0, "budget": 90_000.0})
     policy_in_cents = replace(policy, carbon_over_price=50.0, carbon_price_per_kg=20.0, egress_per_gb={"local": 10.0})
     euros = solved(asked, fleet, settings, policy)
-    priced_alike(euros, pose(asked, replace(fleet, pools=pools), cents, policy=policy_in_cents), 100.0)
+    priced_alike(euros, build_problem(asked, replace(fleet, pools=pools), cents, policy=policy_in_cents), 100.0)
 
 
 def test_half_gpus(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> None:
@@ -107,11 +108,11 @@ def test_half_gpus(asked: Forecast, fleet: Fleet, settings: Settings, policy: Pl
     halves = replace(asked, quantiles=twice)
     pools = tuple(replace(pool, gpus_per_node=2 * pool.gpus_per_node) for pool in fleet.pools)
     rule = replace(policy.classes[WorkloadClass.THROUGHPUT], data_gb_per_gpu_hour=2.0)
-    quotas = {"bob": TenantQuota(shares={"h100": Share(nominal=40, borrow=4)})}
+    quotas = {"bob": TenantQuota(shares={"h100": QuotaShare(nominal=40, borrow=4)})}
     other = replace(policy, classes={WorkloadClass.THROUGHPUT: rule}, quotas=quotas)
     cheaper = settings.model_copy(update={"shortage_price": 6.0})
     whole = solved(asked, fleet, settings, policy)
-    priced_alike(whole, pose(halves, replace(fleet, pools=pools), cheaper, policy=other), 1.0)
+    priced_alike(whole, build_problem(halves, replace(fleet, pools=pools), cheaper, policy=other), 1.0)
 
 
 def test_carbon_in_grams(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> None:
@@ -120,7 +121,7 @@ def test_carbon_in_grams(asked: Forecast, fleet: Fleet, settings: Settings, poli
     grams = replace(policy, carbon_cap_kg=60_000.0, carbon_over_price=0.0005, carbon_price_per_kg=0.0002)
     kilograms = solved(asked, fleet, settings, policy)
     assert kilograms.emission.sum() > 0
-    priced_alike(kilograms, pose(asked, replace(fleet, pools=pools), settings, policy=grams), 1.0)
+    priced_alike(kilograms, build_problem(asked, replace(fleet, pools=pools), settings, policy=grams), 1.0)
 
 
 def test_hours_as_blocks(
@@ -132,10 +133,10 @@ def test_hours_as_blocks(
     punctual = replace(fleet, pools=tuple(replace(pool, lead_time_hours=0, minimum_up_hours=0) for pool in fleet.pools))
     waits = {kind: replace(rule, defer_hours=0) for kind, rule in CLASS_POLICY.items()}
     still = replace(still, classes=waits)
-    blocks = pose(flat, punctual, settings, policy=still, blocks=((24, 3),))
-    hours = pose(flat, punctual, settings, policy=still, blocks=((24, 1),))
+    blocks = build_problem(flat, punctual, settings, policy=still, blocks=((24, 3),))
+    hours = build_problem(flat, punctual, settings, policy=still, blocks=((24, 1),))
     found, _ = decide(blocks)
     from gangplan.plan.solver.search import Search
 
     single = Search(hours).price(np.repeat(found.nodes, 3, axis=1))
-    assert single.objective == pytest.approx(found.found.objective, rel=1e-6)
+    assert single.objective == pytest.approx(found.result.objective, rel=1e-6)

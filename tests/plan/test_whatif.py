@@ -9,18 +9,21 @@ import pytest
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.problem.problem import pose
-from gangplan.plan.questions.whatif import Solved, WhatIf, apply, side_by_side
+from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.questions.whatif import WhatIf, WhatIfSolver, apply_amount, side_by_side
 from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
 from gangplan.types import Fleet, Forecast
 
 
 @pytest.fixture(scope="module")
-def solved(sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]) -> Solved:
+def solved(sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]) -> WhatIfSolver:
     """Two days of the sample, solved."""
-    search = Search(pose(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=4, mip_gap=0.01)))
-    return Solved.from_search(search, search.run(no_progress))
+    search = Search(
+        build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=4, mip_gap=0.01))
+    )
+    nodes = search.run(no_progress).nodes
+    return WhatIfSolver(search.problem, nodes, search.decomposition.near_cuts())
 
 
 QUESTIONS = {
@@ -35,7 +38,7 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_an_answer_is_what_a_new_plan_would_be(name: str, solved: Solved) -> None:
+def test_an_answer_is_what_a_new_plan_would_be(name: str, solved: WhatIfSolver) -> None:
     """Asked with time, the answer is within its gap of the plan made anew for the changed problem, and keeps limits."""
     answer = solved.ask(QUESTIONS[name], seconds=20)
     anew = Search(QUESTIONS[name].of(solved.problem)).run(no_progress)
@@ -46,7 +49,7 @@ def test_an_answer_is_what_a_new_plan_would_be(name: str, solved: Solved) -> Non
     assert ((answer.nodes >= 0) & (answer.nodes <= most)).all()
 
 
-def test_questions_leave_the_plan_as_it_was(solved: Solved) -> None:
+def test_questions_leave_the_plan_as_it_was(solved: WhatIfSolver) -> None:
     """A question asked after others has the answer that it had before them; nothing asked changes nothing."""
     question = QUESTIONS["one tenant more"]
     first = solved.ask(question, seconds=20)
@@ -59,7 +62,7 @@ def test_questions_leave_the_plan_as_it_was(solved: Solved) -> None:
     assert table["cost_then"].sum() == pytest.approx(again.cost)
 
 
-def test_an_answer_without_time_has_a_plan_and_a_proven_gap(solved: Solved) -> None:
+def test_an_answer_without_time_has_a_plan_and_a_proven_gap(solved: WhatIfSolver) -> None:
     """Even with no time at all there is a whole fleet, and the gap encloses the plan made anew."""
     question = QUESTIONS["one tenant more"]
     answer = solved.ask(question, seconds=0.0)
@@ -70,12 +73,12 @@ def test_an_answer_without_time_has_a_plan_and_a_proven_gap(solved: Solved) -> N
 
 def test_amounts_are_read_as_people_write_them() -> None:
     """An amount, a step, a share; what is none of them is refused with an example."""
-    assert [apply("x", text, 40.0) for text in ("20", "+5", "-5", "+10%", "-10%", "50%", "2.5")] == [
+    assert [apply_amount("x", text, 40.0) for text in ("20", "+5", "-5", "+10%", "-10%", "50%", "2.5")] == [
         20, 45, 35, 44, 36, 20, 2.5,
     ]  # fmt: skip
     for wrong in ("", "a lot", "+-3", "5 %", "nan"):
         with pytest.raises(InputError, match=r"give one as 20, \+5 or -10%"):
-            apply("x", wrong, 1.0)
+            apply_amount("x", wrong, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_amounts_are_read_as_people_write_them() -> None:
     ],
 )
 def test_a_wrong_question_is_refused(
-    pools: list[str], demand: list[str], budget: str, said: str, solved: Solved
+    pools: list[str], demand: list[str], budget: str, said: str, solved: WhatIfSolver
 ) -> None:
     """What cannot be asked is named with its value and the remedy."""
     with pytest.raises(InputError, match=said):

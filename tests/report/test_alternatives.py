@@ -11,7 +11,7 @@ import pytest
 from tests.report.conftest import made_alternatives
 
 from gangplan.report import alternatives, tables
-from gangplan.report.carbon import emission
+from gangplan.report.tables import emission
 
 
 def test_each_way_has_its_line_and_its_row() -> None:

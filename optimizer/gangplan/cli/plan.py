@@ -153,7 +153,7 @@ def _id(id: str | None) -> PlanId | None:
     return None if id is None else PlanId(id)
 
 
-def _of_answers(before: plan.Answer, after: plan.Answer) -> dict[str, Any]:
+def _of_answers(before: plan.WhatIfResult, after: plan.WhatIfResult) -> dict[str, Any]:
     """Summarise two answers: money, solver's gap, GPU-hours that are short, node-hours by pool."""
     sides = {
         name: {

@@ -38,9 +38,9 @@ def commitments(
     as_json: AsJson = False,
 ) -> None:
     """Say how many nodes to buy for which term and when, what that earns, and when each pool is full."""
-    look = workflows.Look(months=months, paths=paths, weeks=weeks, demand=demand, beyond=beyond)
+    horizon = plan.PurchaseHorizon(months=months, paths=paths, weeks=weeks, beyond=beyond)
     with screen.progress(console, not as_json) as progress:
-        made = workflows.look_ahead(settings_here(), look, progress)
+        made = workflows.look_ahead(settings_here(), horizon, demand, progress)
     written = None if plot is None else str(report.write(plot, made))
     emit(as_json, {**_of_commitments(made), "plot": written}, _commitments_tables)
 

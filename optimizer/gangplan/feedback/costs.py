@@ -16,8 +16,7 @@ import polars as pl
 
 from gangplan.config import Settings
 from gangplan.feedback.service import Capacity, Work, serve
-from gangplan.tables import ANY
-from gangplan.types import CLASS_RULES, Outcome, Plan, Pool, PoolKind, WorkloadClass
+from gangplan.types import ANY, CLASS_RULES, Outcome, Plan, Pool, PoolKind, WorkloadClass
 
 Cell = tuple[datetime, str]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gangplan.tables import ANY
-from gangplan.types import CLASS_RULES, WorkloadClass
+from gangplan.types import ANY, CLASS_RULES, WorkloadClass
 
 _NOTHING = 1e-9
 

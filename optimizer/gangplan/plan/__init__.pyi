@@ -1,32 +1,30 @@
 from .answer import explain as explain, order_text as order_text, orders as orders, to_calendar as to_calendar
 from .first_fleet import draft_fleet as draft_fleet
-from .make import nodes_of as nodes_of, pose_again as pose_again, replay as replay, solve as solve, warm_up as warm_up
+from .make import rebuild_problem as rebuild_problem, replay as replay, solve as solve, write_lp as write_lp
 from .problem import (
     AcceleratorKind as AcceleratorKind,
     Need as Need,
     PlanPolicy as PlanPolicy,
     Problem as Problem,
-    Share as Share,
+    QuotaShare as QuotaShare,
     TenantQuota as TenantQuota,
+    nodes_of as nodes_of,
     read_catalogue as read_catalogue,
     read_plan_policy as read_plan_policy,
 )
 from .purchases import (
-    BEYOND as BEYOND,
+    History as History,
     LongDemand as LongDemand,
-    buy_ahead as buy_ahead,
-    days_of as days_of,
-    from_table as from_table,
-    monthly_paths as monthly_paths,
-    pose_horizon as pose_horizon,
-    read_demand_table as read_demand_table,
-    typical_weeks as typical_weeks,
-    with_offers as with_offers,
+    PurchaseHorizon as PurchaseHorizon,
+    demand_from_growth as demand_from_growth,
+    demand_from_table as demand_from_table,
+    plan_purchases as plan_purchases,
 )
 from .questions import (
     Alternative as Alternative,
-    Answer as Answer,
     WhatIf as WhatIf,
+    WhatIfResult as WhatIfResult,
+    ask as ask,
     compare as compare,
     side_by_side as side_by_side,
 )

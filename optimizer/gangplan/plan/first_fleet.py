@@ -1,30 +1,32 @@
-"""A first fleet for telemetry that has none: owned nodes for the base load, on demand and spot for the rest."""
+"""A first fleet for telemetry without one: owned nodes for the base load, on-demand and spot nodes for the rest."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.plan.problem import ANY, Catalogue, Price, read_catalogue
-from gangplan.types import LAB, Fleet, Pool, PoolKind, Usage, WorkloadClass
+from gangplan.plan.problem import Catalogue, Price, read_catalogue
+from gangplan.types import ANY, LAB, Fleet, Pool, PoolKind, Usage, WorkloadClass
 
 UNNAMED = "gpu"
-"""The accelerator of the pools drafted for telemetry that names none."""
+"""The accelerator of pools that are drafted for telemetry without accelerator names."""
 
-OWNED_QUANTILE = 0.6
-PEAK_FACTOR = 1.5
-SPOT_SHARE = 0.5
+OWNED_QUANTILE = 0.6  # of the hourly demand
+PEAK_FACTOR = 1.5  # of the peak: the most on-demand nodes
+SPOT_SHARE = 0.5  # of the peak: the most spot nodes
 SPOT_RISK_PER_HOUR = 0.05
 
 
 def draft_fleet(usage: Usage, catalogue: Catalogue | None = None) -> Fleet:
-    """Draft a fleet for what the telemetry asked for.
+    """Draft a fleet for the demand of the telemetry.
 
-    Each accelerator gets an owned pool at about the 60th percentile of its hourly demand, an on-demand pool up to about
-    1.5 times its peak, a spot pool where cost-bound work asks for it; work that takes any accelerator counts with the
-    one most asked for. The small `h100-lab` pool is always there. Owned nodes run now; the rest is for the plan to say.
+    Each accelerator gets an owned pool of about the 60th percentile of its hourly demand, an on-demand pool of up to
+    about 1.5 times its peak, and a spot pool if cost-bound work asks for it. Work that takes any accelerator counts for
+    the one with the most demand. There always is the small `h100-lab` pool. Owned nodes run now; the plan decides on
+    the others.
     """
     totals, catalogue = _totals(usage), catalogue or read_catalogue()
     prices = {accelerator: catalogue.price(accelerator) for accelerator in totals}
@@ -34,64 +36,54 @@ def draft_fleet(usage: Usage, catalogue: Catalogue | None = None) -> Fleet:
 
 
 def _totals(usage: Usage) -> dict[str, pl.Series]:
-    """Give each accelerator's hourly GPUs asked for, work that takes any added to the largest."""
+    """Return the hourly GPUs asked for by accelerator; work that takes any counts for the largest."""
     hourly = usage.demand.group_by("hour", "accelerator").agg(pl.col("gpus").sum())
     if hourly.is_empty() or not hourly["gpus"].sum() > 0:
         raise InputError("usage.demand", usage.source, "asks for no GPU: ingest telemetry that does")
-    size: dict[str, float] = dict(hourly.group_by("accelerator").agg(pl.col("gpus").sum()).iter_rows())
-    named = {name: total for name, total in size.items() if name not in (ANY, LAB.accelerator)}
+    sums: dict[str, float] = dict(hourly.group_by("accelerator").agg(pl.col("gpus").sum()).iter_rows())
+    named = {name: total for name, total in sums.items() if name not in (ANY, LAB.accelerator)}
     largest = max(named, key=lambda name: (named[name], name)) if named else UNNAMED
-    homes = hourly.with_columns(pl.col("accelerator").replace({ANY: largest}))
-    totals = homes.group_by("hour", "accelerator").agg(pl.col("gpus").sum()).sort("accelerator", "hour")
+    assigned = hourly.with_columns(pl.col("accelerator").replace({ANY: largest}))
+    totals = assigned.group_by("hour", "accelerator").agg(pl.col("gpus").sum()).sort("accelerator", "hour")
     return {str(name[0]): rows["gpus"] for name, rows in totals.group_by("accelerator", maintain_order=True)}
 
 
 def _pools(accelerator: str, gpus: pl.Series, usage: Usage, price: Price) -> list[Pool]:
-    """Draft one accelerator's pools."""
-    size = price.gpus_per_node
-    peak = float(gpus.max() or 0.0)  # pyright: ignore[reportArgumentType]
+    """Draft one accelerator's pools, at the catalogue's price."""
+    size, peak = price.gpus_per_node, max(gpus.to_list(), default=0.0)
     if accelerator == LAB.accelerator or peak <= 0:
         return []
     owned = max(1, round(float(gpus.quantile(OWNED_QUANTILE) or 0.0) / size))
-    most = max(1, math.ceil(PEAK_FACTOR * peak / size))
-    pools = [
-        _pool(f"{accelerator}-owned", accelerator, price, PoolKind.OWNED, most=owned, least=owned),
-        _pool(f"{accelerator}-on-demand", accelerator, price, PoolKind.ON_DEMAND, most=most, lead=1),
-    ]
+    base = Pool(
+        name=f"{accelerator}-owned",
+        accelerator=accelerator,
+        gpus_per_node=size,
+        kind=PoolKind.OWNED,
+        price_per_node_hour=price.per_node(PoolKind.OWNED),
+        min_nodes=owned,
+        max_nodes=owned,
+    )
+    pools = [base, _by_the_hour(base, PoolKind.ON_DEMAND, price, PEAK_FACTOR * peak)]
     if _has_cost_work(usage, accelerator):
-        spot = max(1, math.ceil(SPOT_SHARE * peak / size))
-        pools.append(
-            _pool(f"{accelerator}-spot", accelerator, price, PoolKind.SPOT, most=spot, lead=1, risk=SPOT_RISK_PER_HOUR)
-        )
+        spot = _by_the_hour(base, PoolKind.SPOT, price, SPOT_SHARE * peak)
+        pools.append(replace(spot, interruption_per_hour=SPOT_RISK_PER_HOUR))
     return pools
+
+
+def _by_the_hour(base: Pool, kind: PoolKind, price: Price, most_gpus: float) -> Pool:
+    """Return a pool like `base` of nodes that come within the hour, up to so many GPUs."""
+    return replace(
+        base,
+        name=f"{base.accelerator}-{kind.value.replace('_', '-')}",
+        kind=kind,
+        price_per_node_hour=price.per_node(kind),
+        min_nodes=0,
+        max_nodes=max(1, math.ceil(most_gpus / base.gpus_per_node)),
+        lead_time_hours=1,
+    )
 
 
 def _has_cost_work(usage: Usage, accelerator: str) -> bool:
     """Whether cost-bound work asks for that accelerator."""
     cost = (pl.col("workload_class") == WorkloadClass.COST.value) & (pl.col("accelerator") == accelerator)
     return usage.demand.filter(cost & (pl.col("gpus") > 0)).height > 0
-
-
-def _pool(
-    name: str,
-    accelerator: str,
-    price: Price,
-    kind: PoolKind,
-    *,
-    most: int,
-    least: int = 0,
-    lead: int = 0,
-    risk: float = 0.0,
-) -> Pool:
-    """Make a pool at the catalogue's price."""
-    return Pool(
-        name=name,
-        accelerator=accelerator,
-        gpus_per_node=price.gpus_per_node,
-        kind=kind,
-        price_per_node_hour=price.per_node(kind),
-        min_nodes=least,
-        max_nodes=most,
-        lead_time_hours=lead,
-        interruption_per_hour=risk,
-    )

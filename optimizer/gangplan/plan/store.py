@@ -1,4 +1,4 @@
-"""Plans in MLflow: one run each, with inputs by hash, tables, and the forecast that the plan stood on."""
+"""Plans in MLflow: one run each, with hashes of its inputs, its tables, and the forecast that it was made from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gangplan.tracking import PLAN, Store
 from gangplan.types import Forecast, Plan, PlanId, require_name
 
 if TYPE_CHECKING:
-    from gangplan.plan.questions import Alternative  # with it comes Pyomo
+    from gangplan.plan.questions import Alternative  # it brings Pyomo
 
 _TABLES: dict[str, Schema] = {
     "nodes": PLAN_NODES,
@@ -32,17 +32,18 @@ _TABLES: dict[str, Schema] = {
     "shortage": PLAN_SHORTAGE,
     "limits": PLAN_LIMITS,
 }
+_FIELDS = ("plan_id", "status", "gap", "total_cost", "explanation", "seed", "forecast_model", "settings", "inputs")
 _REMEDY = "run `gangplan plan`"
-_MOST_NAMED = 20  # a tag holds some thousand characters
+_MOST_NAMED = 20  # a tag has room for some thousand characters
 _SCORED_AFTER = timedelta(hours=24)
-"""A plan is held against what happened once a day of it has passed."""
+"""A plan is scored once a day of it has passed."""
 
 
 def log_plan(plan: Plan, forecast: Forecast, store: Store, *, lp_file: Path | None = None) -> Plan:
     """Keep a plan as an MLflow run and return it with its `run_id`.
 
-    The run has the settings and the seed as parameters, the sha256 of the forecast's table and of the fleet as tags,
-    cost, gap and shortage as metrics, the tables, `explanation.md`, `fleet.yaml`, and the model as LP file if given.
+    The run has the settings and the seed as parameters, the sha256 of forecast and fleet as tags, and cost, gap and
+    shortage as metrics. Its files are the tables, `explanation.md`, `fleet.yaml`, and the model as an LP file if given.
     """
     tags = {"plan_id": plan.plan_id, "status": plan.status, **_origin(forecast)}
     with store.run(PLAN, plan.plan_id, tags) as run_id:
@@ -55,51 +56,51 @@ def log_plan(plan: Plan, forecast: Forecast, store: Store, *, lp_file: Path | No
 
 
 def read_plan(store: Store, plan_id: PlanId | None = None) -> tuple[Plan, Forecast]:
-    """Return a plan, by default the newest, and the forecast that it stood on."""
+    """Return a plan, by default the newest, and the forecast that it was made from."""
     tags = {} if plan_id is None else {"plan_id": require_name("plan", plan_id)}
     return _read(store, store.latest(PLAN, tags, remedy=_REMEDY))
 
 
 def read_published(store: Store) -> Plan:
-    """Return the newest plan that was published."""
+    """Return the newest published plan."""
     return _read(store, store.latest(PLAN, {"published": "yes"}, remedy=f"{_REMEDY}, or `gangplan plan publish`"))[0]
 
 
 def plan_before(store: Store, start: datetime) -> Plan | None:
-    """Return the newest published plan that began before `start`, if there is one: the one that a new plan follows."""
+    """Return the newest published plan that begins before `start`, if any: the one that a new plan follows."""
     for run in store.runs(PLAN, {"published": "yes"}, limit=50):
         if parse_utc("issued_at", run.data.tags["forecast_issued_at"]) < start:
             return _read(store, run)[0]
     return None
 
 
-def mark(store: Store, plan: Plan, what: str, words: str) -> None:
-    """Say of a plan's run that it was published or approved, and when."""
+def mark(store: Store, plan: Plan, state: str, note: str) -> None:
+    """Mark a plan's run as "published" or "approved", with a note of when and why."""
     if plan.run_id is None:
         raise NotFoundError(f"plan {plan.plan_id}: is not kept: {_REMEDY}")
-    store.client.set_tag(plan.run_id, what, "yes")
-    store.client.set_tag(plan.run_id, f"{what}.note", words)
+    store.client.set_tag(plan.run_id, state, "yes")
+    store.client.set_tag(plan.run_id, f"{state}.note", note)
 
 
 def is_approved(store: Store, plan: Plan) -> bool:
-    """Whether somebody has said yes to a plan."""
+    """Whether somebody has approved a plan."""
     return plan.run_id is not None and store.client.get_run(plan.run_id).data.tags.get("approved") == "yes"
 
 
 def list_plans(store: Store) -> list[dict[str, str]]:
-    """Return what the plans' runs say of themselves, the newest first."""
+    """Return the tags of the plans' runs, the newest first."""
     names = ("plan_id", "status", "forecast_issued_at", "published", "approved", "approved.note")
     return [{name: run.data.tags.get(name, "") for name in names} for run in store.runs(PLAN, limit=100)]
 
 
-def log_alternatives(store: Store, plan: Plan, found: Sequence[Alternative]) -> None:
-    """Keep what the alternatives came to with the plan's run."""
+def log_alternatives(store: Store, plan: Plan, alternatives: Sequence[Alternative]) -> None:
+    """Keep a plan's comparison with its alternatives in its run."""
     if plan.run_id is not None:
-        store.log_table(plan.run_id, "alternatives", pl.DataFrame([vars(one) for one in found]))
+        store.log_table(plan.run_id, "alternatives", pl.DataFrame([vars(alternative) for alternative in alternatives]))
 
 
 def read_alternatives(store: Store, plan: Plan) -> pl.DataFrame | None:
-    """Return what the alternatives to a plan came to, if they were asked for."""
+    """Return a plan's comparison with its alternatives, if it was made."""
     if plan.run_id is None:
         return None
     try:
@@ -117,7 +118,7 @@ def plan_that_ran(store: Store, until: datetime) -> tuple[Plan, Forecast] | None
 
 
 def _origin(forecast: Forecast) -> dict[str, str]:
-    """Name the forecast that a plan stands on."""
+    """Return the tags that name a plan's forecast."""
     return {
         "forecast_issued_at": forecast.issued_at.isoformat(),
         "forecast_model": forecast.model,
@@ -128,13 +129,13 @@ def _origin(forecast: Forecast) -> dict[str, str]:
 
 
 def _parameters(plan: Plan) -> list[Param]:
-    """Give the settings and the seed as MLflow parameters."""
-    given = {"seed": plan.seed, "pools": len(plan.fleet.pools), **plan.settings}
-    return [Param(name, str(value)) for name, value in given.items()]
+    """Return the settings and the seed as MLflow parameters."""
+    parameters = {"seed": plan.seed, "pools": len(plan.fleet.pools), **plan.settings}
+    return [Param(name, str(value)) for name, value in parameters.items()]
 
 
 def _metrics(plan: Plan) -> list[Metric]:
-    """Give the plan's figures as MLflow metrics, at its first hour."""
+    """Return the plan's figures as MLflow metrics, at its first hour."""
     at = int(plan.issued_at.timestamp() * 1000)
     figures = {
         "total_cost": plan.total_cost,
@@ -160,19 +161,8 @@ def _log_files(plan: Plan, store: Store, run_id: str, lp_file: Path | None) -> N
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
-    """Give the fields that are neither table nor fleet."""
-    return {
-        "plan_id": plan.plan_id,
-        "issued_at": plan.issued_at.isoformat(),
-        "status": plan.status,
-        "gap": plan.gap,
-        "total_cost": plan.total_cost,
-        "explanation": list(plan.explanation),
-        "seed": plan.seed,
-        "forecast_model": plan.forecast_model,
-        "settings": plan.settings,
-        "inputs": plan.inputs,
-    }
+    """Return the fields that are neither table nor fleet, as plain values."""
+    return {name: getattr(plan, name) for name in _FIELDS} | {"issued_at": plan.issued_at.isoformat()}
 
 
 def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
@@ -197,7 +187,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
 
 
 def _optional(store: Store, run_id: str, name: str, folder: str) -> bytes:
-    """Fetch what a run of an earlier version may not have."""
+    """Fetch a file that a run of an earlier version may not have."""
     try:
         return _download(store, run_id, name, folder).read_bytes()
     except NotFoundError:

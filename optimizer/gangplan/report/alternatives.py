@@ -1,5 +1,4 @@
-# pyright: reportUnknownMemberType=false
-"""The plan beside the rules that people use instead: a chart of what each costs, with ranges, and a table."""
+"""The plan compared with simpler rules: a chart of what each costs, with ranges, and a table."""
 
 from __future__ import annotations
 
@@ -8,12 +7,14 @@ from typing import Any
 import polars as pl
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from gangplan.pages import LIGHT, NOTHING, Table, figure, new_axes, number, share, style, text, to_svg
+from gangplan.pages import LIGHT, NOTHING, Cells, Table, figure, new_axes, number, share, style, table_of, text, to_svg
+
+Row = dict[str, Any]
 
 
-def draw(found: pl.DataFrame) -> str:
-    """Draw each way's mean cost as a dot on the line from its 5 % best to its 95 % worst paths; the plan on top."""
-    rows = found.to_dicts()
+def draw(alternatives: pl.DataFrame) -> str:
+    """Draw the mean cost of each rule as a dot on a line from its 5 % best to its 95 % worst; the plan is on top."""
+    rows = alternatives.to_dicts()
     with style():
         drawn, axes = new_axes(11, 0.7 + 0.34 * len(rows))
         for place, row in enumerate(rows):
@@ -32,8 +33,8 @@ def draw(found: pl.DataFrame) -> str:
         return to_svg(drawn, "alternatives", "The plan beside its alternatives", _describe(rows))
 
 
-def _describe(rows: list[dict[str, Any]]) -> str:
-    """Say in words what the picture shows."""
+def _describe(rows: list[Row]) -> str:
+    """Describe the picture in words."""
     plan, *others = rows
     best = min(others, key=lambda row: row["mean"])
     return (
@@ -42,36 +43,27 @@ def _describe(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def table(found: pl.DataFrame) -> Table:
-    """What each way costs, in the mean and at worst, beside the plan; whom it leaves unserved, what it emits."""
-    emits = "carbon_kg" in found.columns and found["carbon_kg"].sum() > 0
-    return Table(
-        caption="Cost against the alternatives, out of sample",
-        columns=(
-            text("Run by"),
-            figure("Cost", "mean"),
-            figure("More than the plan", "mean, 95 % range"),
-            figure("Cost", "5 % best"),
-            figure("Cost", "95 % worst"),
-            figure("Unserved"),
-            figure("Latency work unserved"),
-            *((figure("Carbon", "kg CO2"),) if emits else ()),
-        ),
-        rows=tuple(_row(row, emits) for row in found.to_dicts()),
+def table(alternatives: pl.DataFrame) -> Table:
+    """Show what each rule costs beside the plan, what it leaves unserved, and what it emits if that is known."""
+    emits = "carbon_kg" in alternatives.columns and alternatives["carbon_kg"].sum() > 0
+    carbon: Cells = [(figure("Carbon", "kg CO2"), lambda row: number(row["carbon_kg"]))] if emits else []
+    return table_of(
+        "Cost against the alternatives, out of sample",
+        alternatives.to_dicts(),
+        [
+            (text("Run by"), lambda row: row["name"]),
+            (figure("Cost", "mean"), lambda row: number(row["mean"])),
+            (figure("More than the plan", "mean, 95 % range"), _difference),
+            (figure("Cost", "5 % best"), lambda row: number(row.get("best"))),
+            (figure("Cost", "95 % worst"), lambda row: number(row["worst"])),
+            (figure("Unserved"), lambda row: share(row["unserved"], 2)),
+            (figure("Latency work unserved"), lambda row: share(row["latency_unserved"], 2)),
+            *carbon,
+        ],
         empty="The plan was not run beside others.",
     )
 
 
-def _row(row: dict[str, Any], emits: bool) -> tuple[str, ...]:
-    """One way's row."""
-    beside = f"{row['difference']:+,.0f} ± {number(row['range'])}" if row["difference"] else NOTHING
-    return (
-        row["name"],
-        number(row["mean"]),
-        beside,
-        number(row.get("best")),
-        number(row["worst"]),
-        share(row["unserved"], 2),
-        share(row["latency_unserved"], 2),
-        *((number(row["carbon_kg"]),) if emits else ()),
-    )
+def _difference(row: Row) -> str:
+    """Format how much more a rule costs than the plan, with its range."""
+    return f"{row['difference']:+,.0f} ± {number(row['range'])}" if row["difference"] else NOTHING

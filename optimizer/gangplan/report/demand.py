@@ -1,4 +1,3 @@
-# pyright: reportUnknownMemberType=false
 """The demand's last days with its forecast fan: all series together, and each by itself."""
 
 from __future__ import annotations
@@ -7,9 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
-from matplotlib.axes import Axes
 
-from gangplan.pages import LIGHT, gpus_over_time, moment, new_axes, number, style, times, to_svg
+from gangplan.pages import LIGHT, Axes, band, gpus_over_time, moment, new_axes, number, style, times, to_svg
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES, Forecast, Usage
 
@@ -25,7 +23,7 @@ def total_demand(usage: Usage) -> pl.DataFrame:
 
 
 def total_forecast(forecast: Forecast) -> pl.DataFrame:
-    """Sum each quantile over series: an upper bound of the total's own quantile (exact if all moved together)."""
+    """Sum each quantile over series: an upper bound of the total's own quantile, exact if all series moved together."""
     return forecast.quantiles.group_by("hour", maintain_order=True).agg(pl.col(QUANTILE_COLUMNS).sum()).sort("hour")
 
 
@@ -56,14 +54,14 @@ def draw_each(usage: Usage, forecast: Forecast) -> list[tuple[str, str]]:
 
 
 def label(key: Sequence[str]) -> str:
-    """A series' name."""
+    """Return the name of a series."""
     return " / ".join(str(part) for part in key)
 
 
 def _draw_one(key: tuple[str, ...], shown: pl.DataFrame, forecast: Forecast, name: str) -> str:
     """Draw one series."""
-    mine = pl.all_horizontal([pl.col(column) == value for column, value in zip(SERIES, key, strict=True)])
-    demand, ahead = shown.filter(mine).sort("hour"), forecast.quantiles.filter(mine).sort("hour")
+    of_series = pl.all_horizontal([pl.col(column) == value for column, value in zip(SERIES, key, strict=True)])
+    demand, ahead = shown.filter(of_series).sort("hour"), forecast.quantiles.filter(of_series).sort("hour")
     with style():
         figure, axes = new_axes(3.7, 1.75)
         _draw(axes, demand, ahead, forecast.issued_at)
@@ -76,27 +74,25 @@ def _draw(axes: Axes, demand: pl.DataFrame, ahead: pl.DataFrame, issued_at: date
     axes.plot(_times(demand), demand["gpus"].to_numpy(), color=LIGHT["ink"], linewidth=1.1)
     hours = _times(ahead)
     for low, high, opacity in _BANDS:
-        axes.fill_between(
-            hours, ahead[low].to_numpy(), ahead[high].to_numpy(), color=LIGHT["fan"], alpha=opacity, linewidth=0
-        )
+        band(axes, hours, ahead[low].to_numpy(), ahead[high].to_numpy(), "fan", opacity)
     axes.plot(hours, ahead["q0.5"].to_numpy(), color=LIGHT["fan"], linewidth=1.5)
     axes.axvline(times([issued_at])[0], color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (3, 3)))
 
 
 def _times(frame: pl.DataFrame) -> list[float]:
-    """The hours as matplotlib counts them."""
+    """Return the hours as matplotlib counts them."""
     return times(frame["hour"].to_list())
 
 
 def _by_size(quantiles: pl.DataFrame, shown: pl.DataFrame) -> list[tuple[str, ...]]:
-    """All series, forecast or seen, by their mean demand."""
+    """Return all series, of the forecast or the past, by their mean demand."""
     parts = [quantiles.select(*SERIES, gpus=pl.col("q0.5")), shown.select(*SERIES, "gpus")]
     sizes = pl.concat(parts).group_by(SERIES, maintain_order=True).agg(pl.col("gpus").mean().fill_null(0.0))
     return sizes.sort("gpus", *SERIES, descending=[True, False, False, False]).select(SERIES).rows()
 
 
 def _describe(demand: pl.DataFrame, ahead: pl.DataFrame) -> str:
-    """Say in words what the picture shows."""
+    """Describe the picture in words."""
     known = demand.drop_nulls("gpus")
     past = "No demand was recorded in the days shown."
     if not known.is_empty():
@@ -108,6 +104,6 @@ def _describe(demand: pl.DataFrame, ahead: pl.DataFrame) -> str:
 
 
 def _range(frame: pl.DataFrame, column: str) -> str:
-    """The least and the most of a column."""
+    """Format the least and the most of a column."""
     least, most = frame.select(pl.col(column).min().alias("least"), pl.col(column).max().alias("most")).row(0)
     return f"{number(least)} to {number(most)} GPUs"

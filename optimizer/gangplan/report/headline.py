@@ -14,7 +14,7 @@ from gangplan.types import SERIES, Forecast, Plan, Reservation, Training, Usage
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One figure: what it is, its value with its unit, and what to read beside it."""
+    """One figure: its name, its value with its unit, and a note."""
 
     name: str
     value: str
@@ -37,7 +37,7 @@ def tiles(
 
 
 def demand_now(usage: Usage) -> Tile:
-    """The newest known demand of every series, together."""
+    """Show the newest known demand of all series together."""
     known = usage.demand.drop_nulls("gpus").sort("hour")
     if known.is_empty():
         return Tile(name="Demand now", value=NOTHING, unit="", note="no hour of demand is known")
@@ -47,24 +47,24 @@ def demand_now(usage: Usage) -> Tile:
 
 
 def peak_ahead(forecast: Forecast) -> Tile:
-    """The highest hour of the median, and the highest 0.95."""
+    """Show the highest hour of the median, and the highest 0.95 quantile."""
     ahead = total_forecast(forecast)
     if ahead.is_empty():
         return Tile(name="Peak ahead", value=NOTHING, unit="", note="there is no forecast")
     peak = ahead.sort("q0.5", descending=True).row(0, named=True)
-    note = f"median, {moment(peak['hour'])} UTC; 0.95: {number(_most(ahead['q0.95']))} GPUs"
+    note = f"median, {moment(peak['hour'])} UTC; 0.95: {number(max(ahead['q0.95'].to_list()))} GPUs"
     return Tile(name="Peak ahead", value=number(peak["q0.5"]), unit="GPUs", note=note)
 
 
 def forecast_loss(training: Training) -> Tile:
-    """The back-test's loss beside naive's."""
+    """Show the loss of the back-test beside naive's."""
     gain = 1 - training.wql / training.naive_wql if training.naive_wql else 0.0
     verdict = f"{share(abs(gain))} {'less' if gain >= 0 else 'more'} than naive's {number(training.naive_wql, 1)}"
     return Tile(name="Forecast loss (WQL)", value=number(training.wql, 1), unit="%", note=verdict)
 
 
 def plan_cost(plan: Plan) -> Tile:
-    """The money, over how long."""
+    """Show the money, and over how long."""
     hours = plan.nodes["hour"].n_unique()
     note = (
         f"over {hours} h; {number(plan.total_cost / hours)} an hour; gap {share(plan.gap, 2)}" if hours else "no hours"
@@ -73,7 +73,7 @@ def plan_cost(plan: Plan) -> Tile:
 
 
 def shortage_risk(plan: Plan) -> Tile:
-    """The worst hour's shortage at 0.95, and what is expected in all."""
+    """Show the worst hour's shortage at 0.95, and what is expected in total."""
     hourly = (
         plan.shortage.group_by("hour", maintain_order=True)
         .agg(pl.col("p95_gpus").sum())
@@ -87,15 +87,10 @@ def shortage_risk(plan: Plan) -> Tile:
 
 
 def waits(reservations: Sequence[Reservation]) -> Tile:
-    """How long granted reservations waited, and how many wait."""
-    waited = [one.waited.total_seconds() for one in reservations if one.waited is not None]
-    waiting = sum(one.state.waits for one in reservations)
+    """Show how long granted reservations waited, and how many wait."""
+    waited = [reservation.waited.total_seconds() for reservation in reservations if reservation.waited is not None]
+    waiting = sum(reservation.state.waits for reservation in reservations)
     if not reservations:
         return Tile(name="Mean wait", value=NOTHING, unit="", note="no reservation yet")
     note = f"longest {duration(max(waited, default=None))}; {len(reservations)} reservations, {waiting} waiting now"
     return Tile(name="Mean wait", value=duration(sum(waited) / len(waited) if waited else None), unit="", note=note)
-
-
-def _most(values: pl.Series) -> float:
-    """The largest value."""
-    return max(values.to_list())

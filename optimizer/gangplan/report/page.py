@@ -1,4 +1,4 @@
-"""Put the page together: drawings and tables into one HTML file that needs nothing else."""
+"""The report as one HTML file: drawings and tables, with nothing to fetch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import polars as pl
 from markupsafe import Markup
 
 from gangplan.config import write_atomic
-from gangplan.pages import DARK, LIGHT, templates
-from gangplan.report import alternatives as ways, capacity, demand, headline, reservations, tables
+from gangplan.pages import DARK, LIGHT, OPACITY, templates
+from gangplan.report import alternatives as rules, capacity, demand, headline, reservations, tables
 from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
 
 
@@ -29,9 +29,9 @@ def build(
 ) -> Path:
     """Write the report's page whole or not at all, and return its path.
 
-    The page is one file without scripts and without anything to fetch. It says nothing of the time it was made, so that
-    the same values make the same page. All text that comes from telemetry is escaped. `score` is None before the first
-    feedback; `beliefs` are what it changed; `alternatives` are the rules that people use instead, run beside the plan.
+    The page is one file without scripts and without anything to fetch. It does not have the time at which it was made,
+    so the same values make the same page. All text from telemetry is escaped. `score` is None before the first
+    feedback; `beliefs` are what it changed; `alternatives` are simpler rules, compared with the plan.
     """
     template = templates(Path(__file__).parent).get_template("page.html.j2")
     text = template.render(
@@ -55,7 +55,7 @@ def build(
 
 
 def _demand(usage: Usage, forecast: Forecast) -> dict[str, Any]:
-    """The demand's drawings."""
+    """Return the drawings of demand."""
     total = demand.total_demand(usage)
     return {
         "demand_total": _drawing(demand.draw_total(usage, forecast)),
@@ -65,37 +65,37 @@ def _demand(usage: Usage, forecast: Forecast) -> dict[str, Any]:
 
 
 def _plan(plan: Plan, forecast: Forecast) -> dict[str, Any]:
-    """The plan's drawings, legend and tables."""
+    """Return the drawings, legend and tables of the plan."""
     return {
         "plan_total": _drawing(capacity.draw_all(plan, forecast)),
         "plan_each": [(name, _drawing(svg)) for name, svg in capacity.draw_by_accelerator(plan, forecast)],
         "layers": capacity.layers(plan),
-        "opacity": capacity.OPACITY,
+        "opacity": OPACITY,
         "pools": tables.pools(plan),
         "shortages": tables.shortages(plan),
         "limits": tables.limits(plan),
     }
 
 
-def _alternatives(found: pl.DataFrame | None) -> dict[str, Any]:
-    """The alternatives' drawing and table."""
+def _alternatives(compared: pl.DataFrame | None) -> dict[str, Any]:
+    """Return the drawing and table of the alternatives."""
     return {
-        "alternatives": None if found is None else ways.table(found),
-        "alternatives_drawn": None if found is None else _drawing(ways.draw(found)),
+        "alternatives": None if compared is None else rules.table(compared),
+        "alternatives_drawn": None if compared is None else _drawing(rules.draw(compared)),
     }
 
 
-def _reservations(lived: Sequence[Reservation]) -> dict[str, Any]:
-    """The reservations' drawing and table."""
-    shown = reservations.newest_together(lived)
+def _reservations(history: Sequence[Reservation]) -> dict[str, Any]:
+    """Return the drawing and table of reservations."""
+    shown = reservations.newest_together(history)
     return {
         "gantt": _drawing(reservations.draw(shown)) if shown else None,
         "gantt_shown": len(shown),
-        "reservation_count": len(lived),
-        "reservations": tables.reservations(lived),
+        "reservation_count": len(history),
+        "reservations": tables.reservations(history),
     }
 
 
 def _drawing(svg: str) -> Markup:
-    """Let a drawing into the page as it is: matplotlib escaped its text, `drawing.inline` its title."""
+    """Put a drawing into the page as it is: matplotlib escaped its text, `drawing.inline` its title."""
     return Markup(svg)  # noqa: S704

@@ -1,45 +1,24 @@
-# pyright: reportUnknownMemberType=false
-"""What stands for a term, stacked under the fan of demand, month by month: as a page, an SVG or a PNG."""
+"""Nodes that run for a term, stacked under the fan of demand, month by month: as a page, an SVG or a PNG."""
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from gangplan import pages
 from gangplan.config import write_atomic
 from gangplan.errors import InputError
-from gangplan.pages import (
-    DARK,
-    LIGHT,
-    NOTHING,
-    SERIES_ROLES,
-    Table,
-    figure,
-    gpus_over_time,
-    number,
-    share,
-    style,
-    templates,
-    text,
-    times,
-    to_svg,
-)
 from gangplan.types import Commitments
 
 _KINDS = ("owned", "committed")  # the firmest at the bottom
 _SUMS = ("q0.1", "q0.5", "q0.9", "peak0.5", "peak0.9")
 
 
-def write(path: Path, made: Commitments) -> Path:
+def write(path: Path, plan: Commitments) -> Path:
     """Write the picture where its name says: .html a page with tables, .svg or .png the picture alone.
 
     Raises
@@ -51,195 +30,193 @@ def write(path: Path, made: Commitments) -> Path:
         raise InputError("plot", path, "must end in .html, .svg or .png")
     try:
         if path.suffix == ".png":
-            path.write_bytes(_png(made))
+            path.write_bytes(_png(plan))
         else:
-            write_atomic(path, _page(made) if path.suffix == ".html" else _document(made))
+            write_atomic(path, _page(plan) if path.suffix == ".html" else _document(plan))
     except OSError as error:
         raise InputError("plot", path, f"cannot be written ({error.strerror}): name a file elsewhere") from None
     return path
 
 
-def pools(made: Commitments) -> list[tuple[str, str]]:
-    """The pools that stand, the firmest first, each with its colour's role."""
-    kinds: dict[str, str] = dict(made.standing.select("pool", "kind").iter_rows())
+def pools(plan: Commitments) -> list[tuple[str, str]]:
+    """Return the pools that run for a term, owned ones first, each with the role of its colour."""
+    kinds: dict[str, str] = dict(plan.standing.select("pool", "kind").iter_rows())
     names = sorted(kinds, key=lambda name: (_KINDS.index(kinds[name]), name))
-    return [(name, SERIES_ROLES[place % len(SERIES_ROLES)]) for place, name in enumerate(names)]
+    return [(name, pages.SERIES_ROLES[place % len(pages.SERIES_ROLES)]) for place, name in enumerate(names)]
 
 
-def accelerators(made: Commitments) -> list[str]:
-    """The accelerators that are asked for, the largest first."""
-    sizes = made.demand.group_by("accelerator").agg(pl.col("q0.5").sum()).sort("q0.5", "accelerator", descending=True)
-    return sizes["accelerator"].to_list()
+def draw(plan: Commitments) -> pages.Figure:
+    """Draw all demand over all that runs for a term."""
+    drawing, axes = pages.new_axes(11, 3.9)
+    _stack(axes, plan)
+    _fan(axes, plan)
+    pages.gpus_over_time(axes, ticks=14)
+    return drawing
 
 
-def draw(made: Commitments) -> Figure:
-    """Draw all demand over all that stands."""
-    drawn = Figure(figsize=(11, 3.9), layout="constrained")
-    axes = drawn.add_subplot()
-    _stack(axes, made)
-    _fan(axes, made)
-    gpus_over_time(axes, ticks=14)
-    return drawn
+def _edges(plan: Commitments) -> list[date]:
+    """Return the first day of each month, and the day after the last."""
+    return [*plan.demand["month"].unique().sort().to_list(), plan.end]
 
 
-def _edges(made: Commitments) -> list[date]:
-    """The first days of the months, and the day after the last."""
-    return [*made.demand["month"].unique().sort().to_list(), made.end]
-
-
-def _stack(axes: Axes, made: Commitments) -> None:
-    """Draw what stands as steps."""
-    edges = _edges(made)
+def _stack(axes: pages.Axes, plan: Commitments) -> None:
+    """Draw what runs for a term as a stack of steps."""
+    edges = _edges(plan)
     base = np.zeros(len(edges))
-    for name, role in pools(made):
-        rows = dict(made.standing.filter(pl.col("pool") == name).select("month", "gpus").iter_rows())
+    for name, role in pools(plan):
+        rows = dict(plan.standing.filter(pl.col("pool") == name).select("month", "gpus").iter_rows())
         height = np.array([rows.get(edge, 0) for edge in edges[:-1]], dtype=float)
         top = base + np.append(height, height[-1])
-        axes.fill_between(
-            _times(edges), base, top, step="post", facecolor=LIGHT[role], edgecolor=LIGHT["surface"], alpha=0.85,
-            linewidth=0.6, label=name,
-        )  # fmt: skip
+        pages.steps(axes, _times(edges), base, top, role, linewidth=0.6, label=name)
         base = top
 
 
-def _fan(axes: Axes, made: Commitments) -> None:
-    """Draw demand over it: the month's mean with its band, and its busiest hours."""
-    edges = _edges(made)
-    sums = made.demand.group_by("month").agg(pl.col(_SUMS).sum()).sort("month")
+def _fan(axes: pages.Axes, plan: Commitments) -> None:
+    """Draw demand: each month's mean with its band, and its busiest hours."""
+    edges = _edges(plan)
+    sums = plan.demand.group_by("month").agg(pl.col(_SUMS).sum()).sort("month")
     values = {name: np.append(sums[name].to_numpy(), sums[name][-1]) for name in _SUMS}
-    at, ink = _times(edges), LIGHT["ink"]
-    axes.fill_between(at, values["q0.1"], values["q0.9"], step="post", color=LIGHT["fan"], alpha=0.28, linewidth=0)
+    hours = _times(edges)
+    axes.fill_between(
+        hours, values["q0.1"], values["q0.9"], step="post", color=pages.LIGHT["fan"], alpha=0.28, linewidth=0
+    )
     for name, width, dashes in (("q0.5", 1.5, "-"), ("peak0.5", 1.2, (0, (4, 2))), ("peak0.9", 1.0, (0, (1, 2)))):
-        axes.step(at, values[name], where="post", color=LIGHT["surface"], linewidth=width + 1.8, alpha=0.7)
-        axes.step(at, values[name], where="post", color=ink, linewidth=width, linestyle=dashes)
+        pages.line(axes, hours, values[name], width, dashes, step=True)
 
 
 def _times(days: list[date]) -> list[float]:
-    """Days as the axis counts them."""
-    return times(datetime.combine(day, time(), UTC) for day in days)
+    """Return days as the axis counts them."""
+    return pages.times(datetime.combine(day, time(), UTC) for day in days)
 
 
-def _svg(made: Commitments) -> str:
-    """The picture as an element of a page."""
-    with style():
-        return to_svg(draw(made), "commitments", "What stands for a term, and demand", _describe(made))
+def _svg(plan: Commitments) -> str:
+    """Return the picture as an element of a page."""
+    with pages.style():
+        return pages.to_svg(draw(plan), "commitments", "What stands for a term, and demand", _describe(plan))
 
 
-def _document(made: Commitments) -> str:
-    """The picture as a file of its own: it carries its colours."""
-    with style():
-        buffer = io.StringIO()
-        draw(made).savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+def _document(plan: Commitments) -> str:
+    """Return the picture as a file of its own, with its colours."""
+    with pages.style():
+        return pages.to_svg_file(draw(plan))
 
 
-def _png(made: Commitments) -> bytes:
-    """The picture as pixels, with its legend."""
-    buffer = io.BytesIO()
-    with style():
-        drawn = draw(made)
-        drawn.axes[0].legend(loc="upper left", fontsize=8, ncols=4, frameon=False)
-        drawn.axes[0].set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours", fontsize=9, loc="left")
-        FigureCanvasAgg(drawn).print_png(buffer)
-    return buffer.getvalue()
+def _png(plan: Commitments) -> bytes:
+    """Return the picture as pixels, with a legend."""
+    with pages.style():
+        drawing = draw(plan)
+        (axes,) = drawing.axes
+        axes.legend(loc="upper left", fontsize=8, ncols=4, frameon=False)
+        axes.set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours", fontsize=9, loc="left")
+        return pages.to_png(drawing)
 
 
-def _describe(made: Commitments) -> str:
-    """Say in words what the picture shows."""
-    standing = made.standing.group_by("month").agg(pl.col("gpus").sum()).sort("month")
+def _describe(plan: Commitments) -> str:
+    """Describe the picture in words."""
+    standing = plan.standing.group_by("month").agg(pl.col("gpus").sum()).sort("month")
     stands = "Nothing stands for a term." if standing.is_empty() else (
-        f"From {number(standing['gpus'][0])} to {number(standing['gpus'][-1])} GPUs stand for a term."
+        f"From {pages.number(standing['gpus'][0])} to {pages.number(standing['gpus'][-1])} GPUs stand for a term."
     )  # fmt: skip
-    sums = made.demand.group_by("month").agg(pl.col(_SUMS).sum()).sort("month")
-    return f"{stands} Demand goes from {number(sums['q0.5'][0])} to {number(sums['q0.5'][-1])} GPUs in the middle."
+    sums = plan.demand.group_by("month").agg(pl.col(_SUMS).sum()).sort("month")
+    first, last = (pages.number(sums["q0.5"][place]) for place in (0, -1))
+    return f"{stands} Demand goes from {first} to {last} GPUs in the middle."
 
 
-def _page(made: Commitments) -> str:
-    """The page: picture, words, tables."""
-    template = templates(Path(__file__).parent).get_template("purchases.html.j2")
+def _page(plan: Commitments) -> str:
+    """Return the page: picture, explanation, tables."""
+    template = pages.templates(Path(__file__).parent).get_template("purchases.html.j2")
     return template.render(
-        light=LIGHT,
-        dark=DARK,
-        made=made,
-        drawing=Markup(_svg(made)),  # noqa: S704 - our own drawing; its text is escaped where it is made
-        pools=pools(made),
-        tables=(_purchases(made), _ways(made), _earnings(made), _full(made)),
+        light=pages.LIGHT,
+        dark=pages.DARK,
+        made=plan,
+        drawing=Markup(_svg(plan)),  # noqa: S704 - our own drawing; its text is escaped where it is made
+        pools=pools(plan),
+        tables=(_purchases(plan), _strategies(plan), _benefits(plan), _full(plan)),
     )
 
 
-def _purchases(made: Commitments) -> Table:
-    """What to buy."""
-    return Table(
-        caption="What to buy",
-        columns=(
-            text("Pool"), figure("Nodes"), figure("Term", "months"), figure("Order by"), figure("Stands from"),
-            figure("Up to"), figure("Price", "per node-hour"),
-        ),
-        rows=tuple(
-            (
-                one.pool, number(one.nodes), number(one.months), str(one.order_by), str(one.begins), str(one.ends),
-                number(one.price_per_node_hour, 2),
-            )
-            for one in made.purchases
-        ),
+def _purchases(plan: Commitments) -> pages.Table:
+    """Show what to buy."""
+    return pages.table_of(
+        "What to buy",
+        plan.purchases,
+        [
+            (pages.text("Pool"), lambda row: row.pool),
+            (pages.figure("Nodes"), lambda row: pages.number(row.nodes)),
+            (pages.figure("Term", "months"), lambda row: pages.number(row.months)),
+            (pages.figure("Order by"), lambda row: str(row.order_by)),
+            (pages.figure("Stands from"), lambda row: str(row.begins)),
+            (pages.figure("Up to"), lambda row: str(row.ends)),
+            (pages.figure("Price", "per node-hour"), lambda row: pages.number(row.price_per_node_hour, 2)),
+        ],
         empty="Buying nothing for a term is cheapest.",
-    )  # fmt: skip
+    )
 
 
-def _ways(made: Commitments) -> Table:
-    """What other ways cost."""
-    return Table(
-        caption="Beside the other ways, on the same paths",
-        columns=(
-            text("Bought"), figure("Cost", "mean"), figure("Cost", "worst fifth"),
-            figure("More than this plan", "mean"), figure("", "8 of 10 cases"), figure("For terms"),
-            figure("Bound beyond", "share that counts"), figure("By the hour"), figure("Short", "GPU-hours"),
-        ),
-        rows=tuple(
+def _strategies(plan: Commitments) -> pages.Table:
+    """Show what other strategies cost."""
+    best = plan.ways[0]
+    return pages.table_of(
+        "Beside the other ways, on the same paths",
+        plan.ways,
+        [
+            (pages.text("Bought"), lambda row: row.name),
+            (pages.figure("Cost", "mean"), lambda row: pages.number(row.expected)),
+            (pages.figure("Cost", "worst fifth"), lambda row: pages.number(row.worst)),
             (
-                one.name, number(one.expected), number(one.worst),
-                number(one.more) if place else NOTHING,
-                f"{number(one.more_low)} to {number(one.more_high)}" if place else NOTHING,
-                number(one.terms), number(one.bound), number(one.taken), number(one.short_gpu_hours),
-            )
-            for place, one in enumerate(made.ways)
-        ),
-        empty="",
-    )  # fmt: skip
-
-
-def _earnings(made: Commitments) -> Table:
-    """What each purchase earns."""
-    return Table(
-        caption="What buying earns, against solving again without it",
-        columns=(
-            text("Pool"), text("Term"), figure("Nodes"), figure("Earns", "mean"), figure("", "8 of 10 cases"),
-            figure("Earns", "worst fifth"), figure("Loses", "share of paths"),
-        ),
-        rows=tuple(
+                pages.figure("More than this plan", "mean"),
+                lambda row: pages.NOTHING if row is best else pages.number(row.more),
+            ),
             (
-                one.pool, f"{one.months} months" if one.months else "any", number(one.nodes), number(one.earns),
-                f"{number(one.low)} to {number(one.high)}", number(one.worst), share(one.loses),
-            )
-            for one in made.earnings
-        ),
+                pages.figure("", "8 of 10 cases"),
+                lambda row: pages.NOTHING if row is best else _range(row.more_low, row.more_high),
+            ),
+            (pages.figure("For terms"), lambda row: pages.number(row.terms)),
+            (pages.figure("Bound beyond", "share that counts"), lambda row: pages.number(row.bound)),
+            (pages.figure("By the hour"), lambda row: pages.number(row.taken)),
+            (pages.figure("Short", "GPU-hours"), lambda row: pages.number(row.short_gpu_hours)),
+        ],
+    )
+
+
+def _range(low: float, high: float) -> str:
+    """Format a range."""
+    return f"{pages.number(low)} to {pages.number(high)}"
+
+
+def _benefits(plan: Commitments) -> pages.Table:
+    """Show what each purchase earns."""
+    return pages.table_of(
+        "What buying earns, against solving again without it",
+        plan.earnings,
+        [
+            (pages.text("Pool"), lambda row: row.pool),
+            (pages.text("Term"), lambda row: f"{row.months} months" if row.months else "any"),
+            (pages.figure("Nodes"), lambda row: pages.number(row.nodes)),
+            (pages.figure("Earns", "mean"), lambda row: pages.number(row.earns)),
+            (pages.figure("", "8 of 10 cases"), lambda row: _range(row.low, row.high)),
+            (pages.figure("Earns", "worst fifth"), lambda row: pages.number(row.worst)),
+            (pages.figure("Loses", "share of paths"), lambda row: pages.share(row.loses)),
+        ],
         empty="Nothing is bought.",
-    )  # fmt: skip
+    )
 
 
-def _full(made: Commitments) -> Table:
-    """When pools are full."""
-    return Table(
-        caption="When a pool runs all nodes that it may have, in some hours of a usual week",
-        columns=(text("Pool"), figure("Early", "1 of 10 cases"), figure("Middle"), figure("Late", "9 of 10 cases")),
-        rows=tuple((one.pool, _day(one.early), _day(one.middle), _day(one.late)) for one in made.full),
+def _full(plan: Commitments) -> pages.Table:
+    """Show when pools are full."""
+    return pages.table_of(
+        "When a pool runs all nodes that it may have, in some hours of a usual week",
+        plan.full,
+        [
+            (pages.text("Pool"), lambda row: row.pool),
+            (pages.figure("Early", "1 of 10 cases"), lambda row: _month(row.early)),
+            (pages.figure("Middle"), lambda row: _month(row.middle)),
+            (pages.figure("Late", "9 of 10 cases"), lambda row: _month(row.late)),
+        ],
         empty="No pool may serve what is asked for.",
     )
 
 
-def _day(day: date | None) -> str:
-    """A month, or that it lies beyond."""
+def _month(day: date | None) -> str:
+    """Format a month; None lies beyond the horizon."""
     return "beyond" if day is None else f"{day:%b %Y}"
-
-
-__all__: list[Any] = ["accelerators", "draw", "pools", "write"]

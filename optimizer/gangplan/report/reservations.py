@@ -1,14 +1,11 @@
-# pyright: reportUnknownMemberType=false
-"""Reservations over time: how long each waited, held its slots, and when it was told that it would start."""
+"""Reservations over time: how long each waited and held its slots, and the starts that it was promised."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from matplotlib.axes import Axes
-
-from gangplan.pages import LIGHT, duration, new_axes, style, time_axis, times, to_svg
+from gangplan.pages import LIGHT, Axes, duration, new_axes, style, time_axis, times, to_svg
 from gangplan.types import Reservation
 
 MOST = 30
@@ -17,15 +14,15 @@ _BAR = 0.56
 
 
 def newest_together(reservations: Sequence[Reservation]) -> list[Reservation]:
-    """The newest reservations that lie close enough in time to be seen on one axis, the oldest first.
+    """Return the newest reservations that are near enough in time for one axis, the oldest first.
 
-    Going back in time, it stops at a pause of more than ten minutes and three times the span shown so far.
+    Going back in time, they end at a pause of more than ten minutes and three times the span so far.
     """
-    ordered = sorted(reservations, key=lambda one: one.submitted_at, reverse=True)
+    ordered = sorted(reservations, key=lambda reservation: reservation.submitted_at, reverse=True)
     shown = ordered[:1]
     for earlier in ordered[1:MOST]:
-        first = min(one.submitted_at for one in shown)
-        span = max(last_moment(one) for one in shown) - first
+        first = min(reservation.submitted_at for reservation in shown)
+        span = max(last_moment(reservation) for reservation in shown) - first
         if first - last_moment(earlier) > max(3 * span, _APART):
             break
         shown.append(earlier)
@@ -34,41 +31,49 @@ def newest_together(reservations: Sequence[Reservation]) -> list[Reservation]:
 
 def draw(reservations: Sequence[Reservation]) -> str:
     """Draw the reservations, the oldest at the top."""
-    end = max(last_moment(one) for one in reservations)
+    end = max(last_moment(reservation) for reservation in reservations)
     with style():
         figure, axes = new_axes(11, 0.9 + 0.34 * len(reservations))
-        for row, one in enumerate(reservations):
-            _draw_one(axes, row, one, end)
+        for row, reservation in enumerate(reservations):
+            _draw_one(axes, row, reservation, end)
         _set_axes(axes, reservations)
         return to_svg(figure, "gantt", "Reservations over time", _describe(reservations))
 
 
-def last_moment(one: Reservation) -> datetime:
-    """The last time that is known or foreseen of a reservation."""
-    times = (one.submitted_at, one.granted_at, one.ended_at or one.expires_at, one.first_eta, one.eta)
+def last_moment(reservation: Reservation) -> datetime:
+    """Return the last time that is known or expected of a reservation."""
+    times = (
+        reservation.submitted_at,
+        reservation.granted_at,
+        reservation.ended_at or reservation.expires_at,
+        reservation.first_eta,
+        reservation.eta,
+    )
     return max(time for time in times if time is not None)
 
 
-def _draw_one(axes: Axes, row: int, one: Reservation, end: datetime) -> None:
+def _draw_one(axes: Axes, row: int, reservation: Reservation, end: datetime) -> None:
     """Draw one reservation's wait, hold and ETA."""
-    waited_until = one.granted_at or one.ended_at or one.eta or end
-    if waited_until > one.submitted_at:
-        _bar(axes, row, one.submitted_at, waited_until, "wait", hatch="////")
-    if one.granted_at is not None:
-        until, role = (one.ended_at, "done") if one.ended_at else (one.expires_at or end, "hold")
-        _bar(axes, row, one.granted_at, until, role)
-        if one.ended_at is None:
+    waited_until = reservation.granted_at or reservation.ended_at or reservation.eta or end
+    if waited_until > reservation.submitted_at:
+        _bar(axes, row, reservation.submitted_at, waited_until, "wait", hatch="////")
+    if reservation.granted_at is not None:
+        until, role = (
+            (reservation.ended_at, "done") if reservation.ended_at else (reservation.expires_at or end, "hold")
+        )
+        _bar(axes, row, reservation.granted_at, until, role)
+        if reservation.ended_at is None:
             _note(axes, row, until, "lease ends")
-    elif one.state.final:
-        _note(axes, row, waited_until, one.state.value)
-    if one.first_eta is not None:
-        _mark(axes, row, one.first_eta, filled=False)
-    if one.eta is not None and one.state.waits:
-        _mark(axes, row, one.eta, filled=True)
+    elif reservation.state.final:
+        _note(axes, row, waited_until, reservation.state.value)
+    if reservation.first_eta is not None:
+        _mark(axes, row, reservation.first_eta, filled=False)
+    if reservation.eta is not None and reservation.state.waits:
+        _mark(axes, row, reservation.eta, filled=True)
 
 
 def _bar(axes: Axes, row: int, start: datetime, end: datetime, role: str, hatch: str | None = None) -> None:
-    """Draw a stretch of time; its edge keeps the shortest one visible."""
+    """Draw a span of time; its edge keeps the shortest one visible."""
     left, right = times((start, end))
     axes.barh(
         row,
@@ -83,7 +88,7 @@ def _bar(axes: Axes, row: int, start: datetime, end: datetime, role: str, hatch:
 
 
 def _mark(axes: Axes, row: int, at: datetime, *, filled: bool) -> None:
-    """Mark an ETA: hollow for the first one told, filled for the present one."""
+    """Mark an ETA: hollow for the first one, filled for the present reservation."""
     axes.plot(
         *times([at]),
         row,
@@ -97,7 +102,7 @@ def _mark(axes: Axes, row: int, at: datetime, *, filled: bool) -> None:
 
 
 def _note(axes: Axes, row: int, at: datetime, words: str) -> None:
-    """Write a few words behind a bar."""
+    """Write a few words after a bar."""
     left = times([at])[0]
     axes.annotate(
         words,
@@ -112,19 +117,19 @@ def _note(axes: Axes, row: int, at: datetime, words: str) -> None:
 
 
 def _days(first: datetime, last: datetime) -> str:
-    """The date or dates on the axis."""
+    """Format the date or dates on the axis."""
     days = dict.fromkeys(f"{at:%a %d %b %Y}" for at in (first, last))
     return f"{' to '.join(days)}, UTC"
 
 
 def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
     """Name the rows, and keep the time axis from collapsing."""
-    axes.set_yticks(range(len(reservations)), [_label(one) for one in reservations])
+    axes.set_yticks(range(len(reservations)), [_label(reservation) for reservation in reservations])
     axes.set_ylim(len(reservations) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
     axes.grid(visible=False, axis="y")
-    first = min(one.submitted_at for one in reservations)
-    last = max(last_moment(one) for one in reservations)
+    first = min(reservation.submitted_at for reservation in reservations)
+    last = max(last_moment(reservation) for reservation in reservations)
     room = max((last - first) * 0.03, timedelta(seconds=1))
     time_axis(axes, ticks=9)
     left, right = times((first - room, last + 4 * room))
@@ -132,16 +137,16 @@ def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
     axes.set_xlabel(_days(first, last))
 
 
-def _label(one: Reservation) -> str:
-    """A row's name: who, and how many GPUs."""
-    return f"{one.request.tenant} · {one.request.gpus} GPUs · {one.id[-6:]}"
+def _label(reservation: Reservation) -> str:
+    """Return a row's name: tenant, GPUs and the end of the id."""
+    return f"{reservation.request.tenant} · {reservation.request.gpus} GPUs · {reservation.id[-6:]}"
 
 
 def _describe(reservations: Sequence[Reservation]) -> str:
-    """Say in words what the picture shows."""
-    said = [
-        f"{one.request.tenant}, {one.request.gpus} GPUs: {one.state.value}"
-        + (f" after {duration(one.waited)}" if one.waited else "")
-        for one in reservations
+    """Describe the picture in words."""
+    states = [
+        f"{reservation.request.tenant}, {reservation.request.gpus} GPUs: {reservation.state.value}"
+        + (f" after {duration(reservation.waited)}" if reservation.waited else "")
+        for reservation in reservations
     ]
-    return "; ".join(said) + "."
+    return "; ".join(states) + "."

@@ -1,21 +1,38 @@
-"""The page's tables: back-test, pools, shortages, limits, reservations, what feedback changed."""
+"""The tables of the report: back-test, pools, shortages, limits, reservations, what feedback changed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
-from gangplan.pages import NOTHING, Column, Table, duration, factor, figure, moment, number, second, share, text
-from gangplan.report.carbon import emission
+from gangplan.pages import (
+    NOTHING,
+    Cells,
+    Table,
+    duration,
+    factor,
+    figure,
+    moment,
+    number,
+    second,
+    share,
+    table_of,
+    text,
+)
 from gangplan.tables import CORRECTIONS, QUANTILE_COLUMNS, empty
 from gangplan.types import QUANTILES, SERIES, Beliefs, Plan, Reservation, Score
 
-_SERIES = (text("Tenant"), text("Class"), text("Accelerator"))
+Row = dict[str, Any]
+_SERIES: Cells = [
+    (text("Tenant"), lambda row: row["tenant"]),
+    (text("Class"), lambda row: row["workload_class"]),
+    (text("Accelerator"), lambda row: row["accelerator"]),
+]
 _NONE = 1e-6
-# How the page calls a family of limits, the unit of its amount, and whether the plan kept it or had to bend it.
+# For each family of limits: its name, the unit of its amount, and whether the plan kept it or had to bend it.
 _FAMILIES = {
     "demand": ("Demand not served", "GPU-hours", "bent"),
     "no_pool": ("No pool may serve it", "GPU-hours", "bent"),
@@ -28,10 +45,11 @@ _FAMILIES = {
     "carbon_cap": ("Carbon cap exceeded", "kg", "bent"),
     "minimum_nodes": ("Below the minimum of nodes", "node-hours", "bent"),
 }
+_EFFECTS = {"bent": "were lacking, priced at", "kept": "more would save"}
 
 
 def backtest(table: pl.DataFrame) -> Table:
-    """How the model did by series beside seasonal naive's point forecast."""
+    """Compare the model by series with the seasonal naive point forecast."""
     gpus, middle = pl.col("gpus"), pl.col("q0.5")
     losses = [
         pl.max_horizontal(level * (gpus - pl.col(name)), (level - 1) * (gpus - pl.col(name)))
@@ -50,78 +68,74 @@ def backtest(table: pl.DataFrame) -> Table:
         )
         .sort("mean", *SERIES, descending=[True, False, False, False])
     )
-    return Table(
-        caption="Back-test by series, on hours that the model had not seen",
-        columns=(
+    return table_of(
+        "Back-test by series, on hours that the model had not seen",
+        rows.to_dicts(),
+        [
             *_SERIES,
-            figure("Mean demand", "GPUs"),
-            figure("WQL", "% of demand"),
-            figure("Error of the median", "GPUs"),
-            figure("Error of naive", "GPUs"),
-            figure("Better than naive by"),
-            figure("Within 80 % band"),
-            figure("Below 0.95"),
-        ),
-        rows=tuple(
-            (
-                *(row[name] for name in SERIES),
-                number(row["mean"], 1),
-                number(row["wql"], 1),
-                number(row["error"], 2),
-                number(row["naive"], 2),
-                share(1 - row["error"] / row["naive"]) if row["naive"] else NOTHING,
-                share(row["coverage"]),
-                share(row["below"]),
-            )
-            for row in rows.to_dicts()
-        ),
+            (figure("Mean demand", "GPUs"), lambda row: number(row["mean"], 1)),
+            (figure("WQL", "% of demand"), lambda row: number(row["wql"], 1)),
+            (figure("Error of the median", "GPUs"), lambda row: number(row["error"], 2)),
+            (figure("Error of naive", "GPUs"), lambda row: number(row["naive"], 2)),
+            (figure("Better than naive by"), lambda row: share(_gain(row["error"], row["naive"]))),
+            (figure("Within 80 % band"), lambda row: share(row["coverage"])),
+            (figure("Below 0.95"), lambda row: share(row["below"])),
+        ],
         empty="The back-test has no hour with known demand.",
     )
 
 
+def _gain(error: float, naive: float | None) -> float | None:
+    """Return the share by which an error is smaller than naive's."""
+    return 1 - error / naive if naive else None
+
+
 def pools(plan: Plan) -> Table:
-    """What each pool runs and costs."""
+    """Show what each pool runs and costs, and emits where the fleet file has power and carbon intensity."""
     spans = plan.nodes.group_by("pool", maintain_order=True).agg(
         pl.col("nodes").min().alias("least"), pl.col("nodes").max().alias("most")
     )
     rows = plan.cost.join(spans, on="pool", how="left").sort("cost", "pool", descending=[True, False])
-    shapes = {pool.name: pool for pool in plan.fleet.pools}
+    pool_of = {pool.name: pool for pool in plan.fleet.pools}
     total, emitted = plan.total_cost, emission(plan)
-    return Table(
-        caption="Pools",
-        columns=(
-            text("Pool"),
-            text("Accelerator"),
-            text("Kind"),
-            figure("Nodes", "least to most"),
-            figure("GPUs", "at most"),
-            figure("Node-hours"),
-            figure("Price", "per node-hour"),
-            figure("Cost"),
-            figure("Share of cost"),
-            *((figure("Carbon", "kg CO2"),) if emitted else ()),
-        ),
-        rows=tuple(
-            (
-                row["pool"],
-                shapes[row["pool"]].accelerator,
-                shapes[row["pool"]].kind.value.replace("_", " "),
-                f"{number(row['least'])} to {number(row['most'])}",
-                number((row["most"] or 0) * shapes[row["pool"]].gpus_per_node),
-                number(row["node_hours"]),
-                number(shapes[row["pool"]].price_per_node_hour, 2),
-                number(row["cost"]),
-                share(row["cost"] / total) if total else NOTHING,
-                *((number(emitted.get(row["pool"])),) if emitted else ()),
-            )
-            for row in rows.to_dicts()
-        ),
+    carbon: Cells = [(figure("Carbon", "kg CO2"), lambda row: number(emitted.get(row["pool"])))] if emitted else []
+    return table_of(
+        "Pools",
+        rows.to_dicts(),
+        [
+            (text("Pool"), lambda row: row["pool"]),
+            (text("Accelerator"), lambda row: pool_of[row["pool"]].accelerator),
+            (text("Kind"), lambda row: pool_of[row["pool"]].kind.value.replace("_", " ")),
+            (figure("Nodes", "least to most"), lambda row: f"{number(row['least'])} to {number(row['most'])}"),
+            (figure("GPUs", "at most"), lambda row: number((row["most"] or 0) * pool_of[row["pool"]].gpus_per_node)),
+            (figure("Node-hours"), lambda row: number(row["node_hours"])),
+            (figure("Price", "per node-hour"), lambda row: number(pool_of[row["pool"]].price_per_node_hour, 2)),
+            (figure("Cost"), lambda row: number(row["cost"])),
+            (figure("Share of cost"), lambda row: share(row["cost"] / total) if total else NOTHING),
+            *carbon,
+        ],
         empty="The plan runs no pool.",
     )
 
 
+def emission(plan: Plan) -> dict[str, float]:
+    """Return kilograms of carbon dioxide by pool; empty where the fleet file has no power or no carbon intensity."""
+    hourly = {
+        pool.name: [
+            pool.power_kw_per_node * pool.carbon_g_per_kwh / 1000 * factor
+            for factor in (pool.carbon_factors or (1.0,) * 24)
+        ]
+        for pool in plan.fleet.pools
+    }
+    emitted = {name: 0.0 for name, by_hour in hourly.items() if any(by_hour)}
+    for hour, pool, nodes in plan.nodes.select("hour", "pool", "nodes").iter_rows():
+        if pool in emitted:
+            emitted[pool] += nodes * hourly[pool][hour.hour]
+    return emitted
+
+
 def shortages(plan: Plan) -> Table:
-    """Who is short, when it is worst, and how likely."""
+    """Show which series are short, when it is worst, and how likely."""
     short = plan.shortage.filter(pl.max_horizontal("expected_gpus", "p95_gpus") > _NONE)
     worst = pl.col("hour").sort_by("p95_gpus", "expected_gpus", descending=True).first()
     rows = (
@@ -135,141 +149,123 @@ def shortages(plan: Plan) -> Table:
         )
         .sort("expected", "p95", *SERIES, descending=[True, True, False, False, False])
     )
-    return Table(
-        caption="Shortage by series",
-        columns=(
+    return table_of(
+        "Shortage by series",
+        rows.to_dicts(),
+        [
             *_SERIES,
-            figure("Expected", "GPU-hours"),
-            figure("Hours with any"),
-            figure("Worst 0.95", "GPUs"),
-            figure("Worst hour", "UTC"),
-            figure("Highest probability"),
-        ),
-        rows=tuple(
-            (
-                *(row[name] for name in SERIES),
-                number(row["expected"], 1),
-                number(row["hours"]),
-                number(row["p95"], 1),
-                moment(row["worst"]),
-                share(row["probability"]),
-            )
-            for row in rows.to_dicts()
-        ),
+            (figure("Expected", "GPU-hours"), lambda row: number(row["expected"], 1)),
+            (figure("Hours with any"), lambda row: number(row["hours"])),
+            (figure("Worst 0.95", "GPUs"), lambda row: number(row["p95"], 1)),
+            (figure("Worst hour", "UTC"), lambda row: moment(row["worst"])),
+            (figure("Highest probability"), lambda row: share(row["probability"])),
+        ],
         empty="Nobody is short in any hour on any demand path that the plan was made for.",
     )
 
 
 def limits(plan: Plan) -> Table:
-    """What binds."""
-    return Table(
-        caption="Limits that bind",
-        columns=(text("Limit"), text("Where"), figure("Hours"), figure("By"), text("Which"), figure("Money")),
-        rows=tuple(_limit(row) for row in plan.limits.to_dicts()),
+    """Show the limits that bind."""
+    return table_of(
+        "Limits that bind",
+        plan.limits.to_dicts(),
+        [
+            (text("Limit"), lambda row: _family(row)[0]),
+            (text("Where"), lambda row: row["name"]),
+            (figure("Hours"), lambda row: number(row["hours"])),
+            (figure("By"), _amount),
+            (text("Which"), lambda row: _EFFECTS.get(_family(row)[2], "")),
+            (figure("Money"), lambda row: number(row["cost"])),
+        ],
         empty="No limit binds: the plan is as cheap as demand allows.",
     )
 
 
-def _limit(row: dict[str, Any]) -> tuple[str, ...]:
-    """One limit's row: a bent one has a price, a kept one would save money if it were wider."""
-    family = str(row["family"])
-    words, unit, how = _FAMILIES.get(family, (family.replace("_", " "), "", ""))
-    effect = {"bent": "were lacking, priced at", "kept": "more would save"}.get(how, "")
-    amount = f"{number(row['amount'], 0 if float(row['amount']).is_integer() else 1)} {unit}".rstrip()
-    amount = amount.removesuffix("s") if row["amount"] == 1 else amount
-    return words, row["name"], number(row["hours"]), amount, effect, number(row["cost"])
+def _family(row: Row) -> tuple[str, str, str]:
+    """Return a limit's name, unit, and whether it was kept or bent."""
+    return _FAMILIES.get(row["family"], (row["family"].replace("_", " "), "", ""))
 
 
-def reservations(lived: Sequence[Reservation], most: int = 60) -> Table:
-    """The newest reservations, with the reason of each that waits."""
-    newest = sorted(lived, key=lambda one: one.submitted_at, reverse=True)[:most]
-    cut = f" (the newest {most} of {len(lived)})" if len(lived) > most else ""
-    return Table(
-        caption=f"Reservations, the newest first{cut}",
-        columns=(
-            text("Reservation"),
-            text("Tenant"),
-            text("Gang"),
-            text("State"),
-            figure("Submitted", "UTC"),
-            figure("Waited"),
-            figure("First ETA was off by"),
-            figure("ETA", "UTC"),
-            figure("Held"),
-            text("Where, or why it waits"),
-        ),
-        rows=tuple(_reservation(one) for one in newest),
+def _amount(row: Row) -> str:
+    """Format by how much a limit was bent or widened, with its unit."""
+    amount = f"{number(row['amount'], 0 if float(row['amount']).is_integer() else 1)} {_family(row)[1]}".rstrip()
+    return amount.removesuffix("s") if row["amount"] == 1 else amount
+
+
+def reservations(history: Sequence[Reservation], most: int = 60) -> Table:
+    """Show the newest reservations, with the reason of each that waits."""
+    newest = sorted(history, key=lambda reservation: reservation.submitted_at, reverse=True)[:most]
+    cut = f" (the newest {most} of {len(history)})" if len(history) > most else ""
+    return table_of(
+        f"Reservations, the newest first{cut}",
+        newest,
+        [
+            (text("Reservation"), lambda row: f"{row.request.request_key} ({row.id})"),
+            (text("Tenant"), lambda row: row.request.tenant),
+            (text("Gang"), _gang),
+            (text("State"), lambda row: row.state.value),
+            (figure("Submitted", "UTC"), lambda row: second(row.submitted_at)),
+            (figure("Waited"), lambda row: duration(row.waited)),
+            (figure("First ETA was off by"), lambda row: _early_or_late(row.granted_at, row.first_eta)),
+            (figure("ETA", "UTC"), lambda row: second(row.eta) if _is_waiting(row) else NOTHING),
+            (figure("Held"), lambda row: duration(_between(row.granted_at, row.ended_at))),
+            (text("Where, or why it waits"), _where_or_why),
+        ],
         empty="No reservation has been made yet.",
     )
 
 
-def _reservation(one: Reservation) -> tuple[str, ...]:
-    """One reservation's row."""
-    off = None if one.granted_at is None or one.first_eta is None else one.granted_at - one.first_eta
-    held = None if one.granted_at is None or one.ended_at is None else one.ended_at - one.granted_at
-    return (
-        f"{one.request.request_key} ({one.id})",
-        one.request.tenant,
-        " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in one.request.pod_sets),
-        one.state.value,
-        second(one.submitted_at),
-        duration(one.waited),
-        _early_or_late(off),
-        second(one.eta) if not one.state.final and one.granted_at is None else NOTHING,
-        duration(held),
-        _where_or_why(one),
-    )
+def _gang(reservation: Reservation) -> str:
+    """Format the pod sets of a gang."""
+    return " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in reservation.request.pod_sets)
 
 
-def _early_or_late(off: timedelta | None) -> str:
-    """How far the grant was from its first ETA."""
-    if off is None or not round(off.total_seconds()):
-        return NOTHING if off is None else "0 s"
-    return f"{duration(abs(off))} {'early' if off < timedelta() else 'late'}"
+def _is_waiting(reservation: Reservation) -> bool:
+    """Whether a reservation may still be granted."""
+    return not reservation.state.final and reservation.granted_at is None
 
 
-def _where_or_why(one: Reservation) -> str:
-    """The nodes of a grant, or the reason and what helps."""
-    if one.placements:
-        return ", ".join(f"{place.node} ({place.gpus} GPUs)" for place in one.placements)
-    if one.reason is None:
+def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
+    """Return the time between two moments, if both are known."""
+    return None if start is None or end is None else end - start
+
+
+def _early_or_late(granted_at: datetime | None, eta: datetime | None) -> str:
+    """Format how far a grant was from its first ETA."""
+    late = _between(eta, granted_at)
+    if late is None or not round(late.total_seconds()):
+        return NOTHING if late is None else "0 s"
+    return f"{duration(abs(late))} {'early' if late < timedelta() else 'late'}"
+
+
+def _where_or_why(reservation: Reservation) -> str:
+    """Format the nodes of a grant, or the reason for a wait and what helps."""
+    if reservation.placements:
+        return ", ".join(f"{place.node} ({place.gpus} GPUs)" for place in reservation.placements)
+    reason = reservation.reason
+    if reason is None:
         return NOTHING
-    helps = f" What helps: {'; '.join(one.reason.helps)}." if one.reason.helps else ""
-    return f"{one.reason.message.rstrip('.')}.{helps}"
+    helps = f" What helps: {'; '.join(reason.helps)}." if reason.helps else ""
+    return f"{reason.message.rstrip('.')}.{helps}"
 
 
 def learned(score: Score, beliefs: Beliefs | None) -> Table:
-    """What happened by series, and how the next forecast is changed by it."""
+    """Show what happened by series, and how that changes the next forecast."""
     corrections = empty(CORRECTIONS) if beliefs is None else beliefs.corrections
     joined = score.by_series.join(corrections.select(*SERIES, "level", changed="width"), on=SERIES, how="left")
-    rows = joined.sort("mean_gpus", *SERIES, descending=[True, False, False, False]).to_dicts()
-    return Table(
-        caption="What happened, and what it changes in the next forecast",
-        columns=(
+    rows = joined.sort("mean_gpus", *SERIES, descending=[True, False, False, False])
+    return table_of(
+        "What happened, and what it changes in the next forecast",
+        rows.to_dicts(),
+        [
             *_SERIES,
-            figure("Hours"),
-            figure("Happened", "mean GPUs"),
-            figure("Forecast", "mean GPUs"),
-            figure("WQL", "% of demand"),
-            figure("Within 80 % band"),
-            figure("Level changed by"),
-            figure("Width changed by"),
-        ),
-        rows=tuple(
-            (
-                *(row[name] for name in SERIES),
-                number(row["hours"]),
-                number(row["mean_gpus"], 1),
-                number(row["mean_gpus"] + row["bias"], 1),
-                number(row["wql"], 1),
-                share(row["coverage_80"]),
-                factor(row["level"]),
-                factor(row["changed"]),
-            )
-            for row in rows
-        ),
+            (figure("Hours"), lambda row: number(row["hours"])),
+            (figure("Happened", "mean GPUs"), lambda row: number(row["mean_gpus"], 1)),
+            (figure("Forecast", "mean GPUs"), lambda row: number(row["mean_gpus"] + row["bias"], 1)),
+            (figure("WQL", "% of demand"), lambda row: number(row["wql"], 1)),
+            (figure("Within 80 % band"), lambda row: share(row["coverage_80"])),
+            (figure("Level changed by"), lambda row: factor(row["level"])),
+            (figure("Width changed by"), lambda row: factor(row["changed"])),
+        ],
         empty="No series was scored.",
     )
-
-
-__all__ = ["Column", "Table", "backtest", "learned", "limits", "pools", "reservations", "shortages"]

@@ -9,10 +9,12 @@ from .checks import (
     require_whole as require_whole,
 )
 from .demand import (
+    ANY as ANY,
     CLASS_RULES as CLASS_RULES,
     QUANTILES as QUANTILES,
     SERIES as SERIES,
     Beliefs as Beliefs,
+    ClassRule as ClassRule,
     Forecast as Forecast,
     Training as Training,
     Usage as Usage,
@@ -30,10 +32,10 @@ from .plan import (
 )
 from .purchases import (
     Commitments as Commitments,
-    Earning as Earning,
     PoolFull as PoolFull,
     Purchase as Purchase,
-    Way as Way,
+    PurchaseBenefit as PurchaseBenefit,
+    PurchaseStrategy as PurchaseStrategy,
 )
 from .reservation import (
     FreeCapacity as FreeCapacity,

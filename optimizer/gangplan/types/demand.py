@@ -16,6 +16,9 @@ QUANTILES = (0.1, 0.5, 0.9, 0.95, 0.99)
 SERIES = ("tenant", "workload_class", "accelerator")
 """The columns that name a demand series."""
 
+ANY = "any"
+"""The accelerator of demand that any pool may serve."""
+
 
 class WorkloadClass(StrEnum):
     """What limits a workload, and so how it may be served."""
@@ -26,24 +29,23 @@ class WorkloadClass(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassRules:
-    """How work of a class is served: how long it may wait, where it may run, and what leaving it unserved costs.
+class ClassRule:
+    """How work of a class is served: by default in the plan, and always when a plan is scored.
 
-    `spot` tells whether it may run on nodes that can be taken away; `shortage_factor` is a factor on the setting
-    `shortage_price`, the money per GPU-hour that is not served.
+    `defer_hours` is how long it may wait, `spot` whether it may run on nodes that can be taken away, `shortage_factor`
+    a factor on the setting `shortage_price`, the money per GPU-hour that is not served.
     """
 
-    defer_hours: int = 0
-    spot: bool = True
-    shortage_factor: float = 1.0
+    defer_hours: int
+    spot: bool
+    shortage_factor: float
 
 
 CLASS_RULES = {
-    WorkloadClass.LATENCY: ClassRules(spot=False, shortage_factor=3.0),
-    WorkloadClass.THROUGHPUT: ClassRules(defer_hours=12),
-    WorkloadClass.COST: ClassRules(defer_hours=24, shortage_factor=0.5),
+    WorkloadClass.LATENCY: ClassRule(defer_hours=0, spot=False, shortage_factor=3.0),
+    WorkloadClass.THROUGHPUT: ClassRule(defer_hours=12, spot=True, shortage_factor=1.0),
+    WorkloadClass.COST: ClassRule(defer_hours=24, spot=True, shortage_factor=0.5),
 }
-"""The default rules of each class, by which the plan serves demand and feedback judges the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)

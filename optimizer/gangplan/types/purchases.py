@@ -24,7 +24,7 @@ class Purchase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class PurchaseStrategy:
     """What one way to buy costs over the horizon, with shortage and delay at their prices.
 
     `expected` is the mean over the demand paths, `worst` the mean of the most expensive fifth of them. `more` is the
@@ -46,7 +46,7 @@ class Way:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earning:
+class PurchaseBenefit:
     """What the purchase of an offer saves, compared with a plan without it (no months: without any offer of the pool).
 
     `earns` is the mean over the demand paths, `low` and `high` are the 10 % and 90 % quantiles, `worst` is the
@@ -87,8 +87,8 @@ class Commitments:
     start: date
     end: date
     purchases: tuple[Purchase, ...]
-    ways: tuple[Way, ...]
-    earnings: tuple[Earning, ...]
+    ways: tuple[PurchaseStrategy, ...]
+    earnings: tuple[PurchaseBenefit, ...]
     full: tuple[PoolFull, ...]
     standing: pl.DataFrame
     demand: pl.DataFrame

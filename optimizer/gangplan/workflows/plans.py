@@ -10,7 +10,7 @@ from gangplan import plan
 from gangplan.clock import HOUR, Clock, system_clock
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
-from gangplan.plan import Answer, PlanPolicy, Share, TenantQuota, WhatIf
+from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import ALL, Ledger, Policy
 from gangplan.tracking import Store
@@ -100,7 +100,7 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
     quotas: dict[str, TenantQuota] = {}
     for name, tenant in rules.tenants.items():
         shares = {
-            accelerator: Share(nominal=min(float(quota.nominal), gpus), borrow=quota.borrow)
+            accelerator: QuotaShare(nominal=min(float(quota.nominal), gpus), borrow=quota.borrow)
             for accelerator, gpus in fleet.most_gpus().items()
             if (quota := tenant.quotas.get(accelerator, tenant.quotas.get(ALL))) is not None
         }
@@ -116,10 +116,9 @@ def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = sy
 
 def ask(
     store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 0.4
-) -> tuple[Answer, Answer]:
-    """Solve a plan as it is and with the changes of a question, within `seconds`; return both answers."""
-    solved = plan.warm_up(*_posed(store, settings, plan_id))
-    return solved.answer, solved.ask(question, seconds)
+) -> tuple[WhatIfResult, WhatIfResult]:
+    """Solve a plan as it is and with the changes of a question, within `seconds`; return both results."""
+    return plan.ask(*_posed(store, settings, plan_id), question, seconds)
 
 
 def compare(
@@ -137,7 +136,7 @@ def _posed(store: Store, settings: Settings, plan_id: PlanId | None) -> tuple[Pl
     planned, ahead = plan.read_plan(store, plan_id)
     earlier = planned.inputs.get("previous")
     previous = plan.read_plan(store, PlanId(earlier))[0] if earlier else None
-    return planned, plan.pose_again(planned, ahead, previous, settings)
+    return planned, plan.rebuild_problem(planned, ahead, previous, settings)
 
 
 def _hours(planned: Plan, reservations: Iterable[Reservation], now: datetime) -> int:

@@ -1,7 +1,6 @@
-from .calendar import to_calendar as to_calendar
+from .explanation import explain as explain
 from .limits import Binding as Binding, bent_limits as bent_limits
 from .marginal import kept_limits as kept_limits
-from .ordering import Order as Order, order_text as order_text, orders as orders
 from .result import inputs_of as inputs_of, to_plan as to_plan
+from .schedule import order_text as order_text, orders as orders, to_calendar as to_calendar
 from .solution import Solution as Solution, read_solution as read_solution
-from .words import explain as explain

@@ -1,189 +1,165 @@
-"""What one more unit of each limit that was reached would bring: from a re-solve, never from a dual.
+"""What one more unit of each limit that was reached would bring: from solving again, never from a dual.
 
-A dual holds only where it was taken; measured, duals of this model were wrong by factors. So each limit that is reached
-is moved by one unit and the relaxed problem is solved again, warm: as one linear program while that is quick, by cuts
-when it is large. The relaxation is used on both sides, so that the whole-node search's gap does not drown the
-difference.
+A dual holds only near the point where it was taken; in measurements, this model's duals were wrong by factors. So each
+limit that was reached is widened by one unit and the relaxed problem is solved again with a warm start: as one linear
+program while that is fast, by cuts when it is large. Both sides of the comparison are relaxed, because the gap of the
+whole-node search is larger than the difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Protocol
 
 import numpy as np
 
 from gangplan.plan.answer.limits import NEARLY, Binding
 from gangplan.plan.answer.solution import Solution
-from gangplan.plan.solver import Answer, Array, Engine, Ints, Point, Search, StandardForm
+from gangplan.plan.model import Ints
+from gangplan.plan.solver import Candidate, Engine, FleetProgram, Search, SolverResult
 
 WHOLE_COLUMNS = 60_000
-"""Up to so many columns the relaxed problem is solved again as one linear program."""
+"""Up to this many columns the relaxed problem is solved again as one linear program."""
 
 BUDGET_STEP = 0.01
-"""The share of the budget that counts as one more unit of it."""
+"""The share of the budget by which it is widened."""
 
 TIGHT = 1e-4
-"""The gap to which the relaxed problems that are compared are solved; nearer takes far longer than it tells."""
+"""The gap at which the compared relaxed problems count as solved. Lowered: much slower, hardly more exact."""
 
 EXPLAIN_SHARE = 0.25
-"""The share of the time left that the explanation may take (and a second in any case)."""
-
-
-class Stated(Protocol):
-    """The fleet's part of a model, as it was said, as it was handed over, and where it is solved."""
-
-    @property
-    def model(self) -> Any:
-        """The Pyomo model."""
-        ...
-
-    @property
-    def form(self) -> StandardForm:
-        """Its standard form."""
-        ...
-
-    @property
-    def nodes(self) -> Ints:
-        """The columns of the fleet, shape (pools, periods)."""
-        ...
-
-    @property
-    def engine(self) -> Engine:
-        """Where its bounds are changed."""
-        ...
+"""The share of the remaining time that the explanation may take (and a second in any case)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Move:
-    """A limit that is to be moved by a unit: how the bounds of its columns or its row change, and back."""
+class LimitChange:
+    """A limit to be widened by a unit: how the bounds of its columns or its row change, and how to take that back."""
 
     binding: Binding
     change: Callable[[Engine], None]
     undo: Callable[[Engine], None]
 
-    def brought(self, saving: float, relief: float) -> Binding:
-        """Return the limit with what the unit brings: money, GPU-hours of shortage."""
+    def bringing(self, saving: float, relief: float) -> Binding:
+        """Return the limit with what the unit brings: money, and GPU-hours of shortage that are served."""
         return replace(self.binding, cost=saving, relief=relief)
 
 
 def kept_limits(solution: Solution, search: Search) -> list[Binding]:
-    """List the limits that were reached and kept, each with what one more unit would bring, from a re-solve.
+    """List the limits that were reached and kept, each with what one more unit would bring.
 
-    What the time does not reach is left out; a large problem asks first for what could bring most.
+    Limits for which there is no time are left out; for a large problem, those come first that could bring most.
     """
-    if solution.found.bound == -np.inf:
+    if solution.result.bound == -np.inf:
         return []
     until = perf_counter() + max(1.0, EXPLAIN_SHARE * search.seconds_left)
-    whole = search.columns <= WHOLE_COLUMNS
-    least, found = (_at_once if whole else _by_cuts)(solution, search, until)
-    return [one for one in found if one.cost > least]
+    small = search.columns <= WHOLE_COLUMNS
+    least, limits = (_at_once if small else _by_cuts)(solution, search, until)
+    return [limit for limit in limits if limit.cost > least]
 
 
-def _at_once(solution: Solution, search: Search, until: float) -> tuple[float, Iterable[Binding]]:
-    """Solve one linear program again for each move; give the least saving that is one, and what the moves bring."""
-    whole = search.whole
-    base = whole.engine.run(until - perf_counter())
+def _at_once(solution: Solution, search: Search, until: float) -> tuple[float, list[Binding]]:
+    """Solve one linear program again for each change; return the least saving that counts, and the limits."""
+    program = search.extensive
+    base = program.engine.run(until - perf_counter())
     if base.values is None:
         return 0.0, []
-    short = whole.short_gpu_hours(base.values)
-
-    def again(move: Move) -> Answer:
-        move.change(whole.engine)
-        answer = whole.engine.run(until - perf_counter())
-        move.undo(whole.engine)
-        return answer
-
-    asked = ((move, again(move)) for move in _moves(solution, whole) if perf_counter() < until)
-    return _least(base.objective), [
-        move.brought(base.objective - answer.objective, short - whole.short_gpu_hours(answer.values))
-        for move, answer in asked
-        if answer.values is not None
-    ]
+    short = program.short_gpu_hours(base.values)
+    limits: list[Binding] = []
+    for change in _changes(solution, program):
+        if perf_counter() >= until:
+            break
+        result = _solve_changed(change, program.engine, until)
+        if result.values is not None:
+            relief = short - program.short_gpu_hours(result.values)
+            limits.append(change.bringing(base.objective - result.objective, relief))
+    return _least(base.objective), limits
 
 
-def _by_cuts(solution: Solution, search: Search, until: float) -> tuple[float, Iterable[Binding]]:
-    """Go on with the search's cuts, for those moves first of which the cuts say so far that they could bring most."""
+def _by_cuts(solution: Solution, search: Search, until: float) -> tuple[float, list[Binding]]:
+    """Continue the search's decomposition for each change, those first that could bring most by the present cuts."""
     decomposition, master = search.decomposition, search.decomposition.master
-    decomposition.run(TIGHT, until, lambda _low, _high: None)
+    decomposition.run(TIGHT, until)
     base = decomposition.best
     if base is None:
         return 0.0, []
-    least = _least(base.objective)
+    least, short = _least(base.objective), search.short_gpu_hours(base)
+    changes = list(_changes(solution, master))
+    promises = [base.objective - _solve_changed(change, master.engine, np.inf).objective for change in changes]
+    limits: list[Binding] = []
+    for promise, change in sorted(zip(promises, changes, strict=True), key=lambda pair: -pair[0]):
+        if promise <= least or perf_counter() >= until:
+            break
+        candidate = _continued(change, search, until)
+        if candidate is not None:
+            relief = short - search.short_gpu_hours(candidate)
+            limits.append(change.bringing(base.objective - candidate.objective, relief))
+    return least, limits
 
-    def promise(move: Move) -> float:
-        move.change(master.engine)
-        answer = master.engine.run(np.inf)
-        move.undo(master.engine)
-        return base.objective - answer.objective
 
-    def again(move: Move) -> Point | None:
-        point = decomposition.loosened(move.change, TIGHT, until)
-        move.undo(master.engine)
-        return point
+def _solve_changed(change: LimitChange, engine: Engine, until: float) -> SolverResult:
+    """Solve a linear program with a limit widened, and take that back."""
+    change.change(engine)
+    result = engine.run(until - perf_counter())
+    change.undo(engine)
+    return result
 
-    promises = [(promise(move), move) for move in _moves(solution, master)]
-    ranked = sorted((one for one in promises if one[0] > least), key=lambda one: -one[0])
-    asked = ((move, again(move)) for _, move in ranked if perf_counter() < until)
-    short = search.short_gpu_hours(base)
-    return least, [
-        move.brought(base.objective - point.objective, short - search.short_gpu_hours(point))
-        for move, point in asked
-        if point is not None
-    ]
+
+def _continued(change: LimitChange, search: Search, until: float) -> Candidate | None:
+    """Continue the decomposition with a limit widened, and take that back."""
+    candidate = search.decomposition.run_loosened(change.change, TIGHT, until)
+    change.undo(search.decomposition.master.engine)
+    return candidate
 
 
 def _least(objective: float) -> float:
-    """Return the least saving that is not the solver's tolerance."""
+    """Return the least saving that is more than the solver's tolerance."""
     return 2 * TIGHT * max(1.0, abs(objective))
 
 
-def _moves(solution: Solution, stated: Stated) -> Iterator[Move]:
-    """One more node of each pool that runs all it may, nodes at once of each that has to wait for them, the budget."""
-    problem, model, form = solution.problem, stated.model, stated.form
+def _changes(solution: Solution, program: FleetProgram) -> Iterator[LimitChange]:
+    """Widen each limit that was reached: one node more in full pools, no lead time, a larger budget."""
+    problem, model = solution.problem, program.model
     for p, pool in enumerate(problem.pools):
-        at_most = solution.nodes[p] >= pool.max_nodes
-        if at_most.any():
-            hours = int(np.array(problem.periods.lengths)[at_most].sum())
-            columns = stated.nodes[p]
+        full = solution.nodes[p] >= pool.max_nodes
+        if full.any():
+            hours = int(np.array(problem.periods.lengths)[full].sum())
+            columns = program.nodes[p]
             if p in problem.committed:
-                columns = np.append(columns, form.columns_of([model.committed[p]]))
-            more = np.full(len(columns), pool.max_nodes + 1.0)
-            yield _widened(_unit("maximum_nodes", pool.name, hours, 1.0), columns, more, form)
+                columns = np.append(columns, program.form.columns_of([model.committed[p]]))
+            yield _widened(_unit("maximum_nodes", pool.name, hours, 1.0), columns, pool.max_nodes + 1.0, program)
         waiting = problem.periods.first_after(pool.lead_time_hours)
         if waiting and pool.max_nodes > problem.now[p]:
-            columns = form.columns_of([model.start[p, t] for t in range(waiting)])
-            lead = pool.lead_time_hours
-            yield _widened(_unit("lead_time", pool.name, lead, float(lead)), columns, np.full(waiting, np.inf), form)
-    yield from _budget(solution, stated)
+            columns = program.form.columns_of([model.start[p, t] for t in range(waiting)])
+            hours = pool.lead_time_hours
+            yield _widened(_unit("lead_time", pool.name, hours, float(hours)), columns, np.inf, program)
+    yield from _budget(solution, program)
 
 
 def _unit(family: str, name: str, hours: int, amount: float) -> Binding:
-    """Name a limit and the unit that it is moved by; what that brings is not known yet."""
+    """Name a limit and the unit by which it is widened; what that brings is not known yet."""
     return Binding(family=family, name=name, hours=hours, amount=amount, cost=0.0)
 
 
-def _widened(binding: Binding, columns: Ints, upper: Array, form: StandardForm) -> Move:
-    """Widen columns to other upper bounds."""
-    lower = form.lower[columns]
-    return Move(
+def _widened(binding: Binding, columns: Ints, bound: float, program: FleetProgram) -> LimitChange:
+    """Widen columns to another upper bound."""
+    lower, upper = program.form.lower[columns], program.form.upper[columns]
+    return LimitChange(
         binding=binding,
-        change=lambda engine: engine.bound_columns(columns, lower, upper),
-        undo=lambda engine: engine.bound_columns(columns, lower, form.upper[columns]),
+        change=lambda engine: engine.bound_columns(columns, lower, np.full(len(columns), bound)),
+        undo=lambda engine: engine.bound_columns(columns, lower, upper),
     )
 
 
-def _budget(solution: Solution, stated: Stated) -> Iterator[Move]:
-    """One per cent more budget when it is nearly spent."""
+def _budget(solution: Solution, program: FleetProgram) -> Iterator[LimitChange]:
+    """Widen the budget when it is nearly spent."""
     problem, limit = solution.problem, solution.problem.budget
     if limit is None or float(solution.cost.sum()) < NEARLY * limit:
         return
-    row = np.array([stated.form.row[id(stated.model.budget)]], dtype=np.int32)
-    free, upper = np.array([-np.inf]), stated.form.row_upper[row]
+    row = program.form.rows_of([program.model.budget])
+    free, upper = np.array([-np.inf]), program.form.row_upper[row]
     more = limit * BUDGET_STEP
-    yield Move(
+    yield LimitChange(
         binding=_unit("budget", "budget", problem.periods.hours, more),
         change=lambda engine: engine.bound_rows(row, free, upper + more),
         undo=lambda engine: engine.bound_rows(row, free, upper),

@@ -1,4 +1,4 @@
-"""From a solution to the plan that other stages read: tables by hour, money, limits, words."""
+"""From a solution to the plan that other stages read: tables by hour, money, limits, explanation."""
 
 from __future__ import annotations
 
@@ -12,48 +12,41 @@ import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
+from gangplan.plan.answer.explanation import sentences
 from gangplan.plan.answer.limits import Binding, to_table
 from gangplan.plan.answer.solution import TOLERANCE, Solution
-from gangplan.plan.answer.words import in_words
 from gangplan.plan.problem import Array, PlanPolicy, policy_body
 from gangplan.tables import PLAN_COST, PLAN_NODES, PLAN_SHORTAGE, conform
 from gangplan.tracking import table_sha256
 from gangplan.types import SERIES, Forecast, Plan, PlanId
 
-SOLVED_WITH = (
-    "horizon_hours",
-    "scenarios",
-    "shortage_price",
-    "budget",
-    "mip_gap",
-    "time_limit_s",
-)
+SOLVED_WITH = ("horizon_hours", "scenarios", "shortage_price", "budget", "mip_gap", "time_limit_s")
 """The settings that a plan depends on, beside its seed."""
 
 
 def inputs_of(policy: PlanPolicy, previous: Plan | None, held: Mapping[str, Sequence[int]] | None) -> dict[str, Any]:
-    """Name what else a plan was solved from, in plain values: it can be solved again from them."""
-    standing = {pool: list(nodes) for pool, nodes in (held or {}).items() if any(nodes)}
-    return {"policy": policy_body(policy), "previous": previous.plan_id if previous else None, "held": standing}
+    """Return what else a plan was solved from, as plain values: it can be solved again from them."""
+    used = {pool: list(nodes) for pool, nodes in (held or {}).items() if any(nodes)}
+    return {"policy": policy_body(policy), "previous": previous.plan_id if previous else None, "held": used}
 
 
 def to_plan(
     forecast: Forecast, solution: Solution, bindings: list[Binding], inputs: dict[str, Any] | None = None
 ) -> Plan:
-    """Put the plan together."""
+    """Make the plan of a solution."""
     inputs = inputs or {}
     problem, cost = solution.problem, _cost(solution)
     return Plan(
         plan_id=_plan_id(forecast, solution, inputs),
         issued_at=problem.start,
-        status=solution.found.status,
-        gap=solution.found.gap,
+        status=solution.result.status,
+        gap=solution.result.gap,
         total_cost=float(cost["cost"].sum()),
         nodes=_nodes(solution),
         cost=cost,
         shortage=_shortage(solution),
         limits=to_table(bindings),
-        explanation=in_words(solution, bindings),
+        explanation=sentences(solution, bindings),
         seed=problem.settings.seed,
         fleet=problem.fleet,
         forecast_model=forecast.model,
@@ -68,7 +61,7 @@ def solved_with(settings: Settings) -> dict[str, float | None]:
 
 
 def _plan_id(forecast: Forecast, solution: Solution, given: dict[str, Any]) -> PlanId:
-    """Name a plan by its first hour and a digest of all that it was solved from: same inputs, same name."""
+    """Name a plan by its first hour and a digest of its inputs: the same inputs give the same name."""
     problem = solution.problem
     inputs = (
         table_sha256(forecast.quantiles),
@@ -88,7 +81,7 @@ def _hours(solution: Solution) -> list[datetime]:
 
 
 def _nodes(solution: Solution) -> pl.DataFrame:
-    """Give nodes by pool and hour."""
+    """Return nodes by pool and hour."""
     hours, hourly = _hours(solution), solution.problem.periods.hourly(solution.nodes.astype(float))
     frames = [
         pl.DataFrame({"hour": hours, "nodes": hourly[p]}).with_columns(pool=pl.lit(pool.name))
@@ -98,14 +91,14 @@ def _nodes(solution: Solution) -> pl.DataFrame:
 
 
 def _cost(solution: Solution) -> pl.DataFrame:
-    """Give node-hours and money by pool."""
+    """Return node-hours and money by pool."""
     names = [pool.name for pool in solution.problem.pools]
     frame = pl.DataFrame({"pool": names, "node_hours": solution.node_hours, "cost": solution.cost})
     return conform("cost", frame, PLAN_COST)
 
 
 def _shortage(solution: Solution) -> pl.DataFrame:
-    """Give expected and worst 5 % GPUs short, and how likely any shortage is, by series and hour."""
+    """Return GPUs short, expected and at the worst 5 %, and the probability of any, by series and hour."""
     short = solution.series_short()
     short = np.where(short > TOLERANCE, short, 0.0)
     columns: dict[str, Array] = {

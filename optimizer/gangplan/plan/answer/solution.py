@@ -1,6 +1,4 @@
-"""A solved problem in arrays: what runs, who is served where, what waits, what is short."""
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""A solved problem as arrays: what runs, what is served where, what waits, what is short."""
 
 from __future__ import annotations
 
@@ -10,26 +8,30 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # who reads plans needs no solver
-    from gangplan.plan.problem import Problem
-    from gangplan.plan.solver import Array, Decomposition, Found
+if TYPE_CHECKING:  # reading a plan needs no solver
+    from gangplan.plan.problem import Array, Counts, Problem
+    from gangplan.plan.solver import Decomposition, SearchResult
 
 TOLERANCE = 0.01
-"""GPUs below which a shortage is the solver's arithmetic."""
+"""A shortage of fewer GPUs is the solver's rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Solution:
-    """The found plan; scenario arrays have shape (scenarios, ..., periods).
+    """A search's result as arrays.
 
-    `short` and `backlog` are by workload, in GPUs and GPU-hours; `serve` maps (workload, group) to GPUs;
-    `reserve_gap` and `zone_gap` map accelerators to GPUs, `below_minimum` pools to nodes, both by period.
+    Attributes
+    ----------
+    short : GPUs, shape (scenarios, workloads, periods)
+    backlog : GPU-hours that wait, in the same shape
+    serve : GPUs by (workload, group), each of shape (scenarios, periods)
+    reserve_gap, zone_gap : GPUs that the reserves lack, by accelerator, each of shape (periods,)
+    below_minimum : nodes that a pool lacks, by its index, each of shape (periods,)
     """
 
     problem: Problem
-    found: Found
+    result: SearchResult
     short: Array
     backlog: Array
     serve: dict[tuple[int, int], Array]
@@ -38,9 +40,9 @@ class Solution:
     below_minimum: dict[int, Array]
 
     @property
-    def nodes(self) -> NDArray[np.int64]:
+    def nodes(self) -> Counts:
         """Nodes by pool and period."""
-        return self.found.nodes
+        return self.result.nodes
 
     @cached_property
     def node_hours(self) -> Array:
@@ -59,7 +61,7 @@ class Solution:
 
     @cached_property
     def egress(self) -> float:
-        """Money for data that leaves its region, in the mean."""
+        """Expected money for data that leaves its region."""
         lengths = np.array(self.problem.periods.lengths, dtype=float)
         return sum(
             self.problem.egress(*route) * float(gpus.mean(axis=0) @ lengths) for route, gpus in self.serve.items()
@@ -67,7 +69,7 @@ class Solution:
 
     @cached_property
     def expected_short(self) -> Array:
-        """GPUs short in the mean, by workload and period; the solver's arithmetic is taken off."""
+        """Expected GPUs short by workload and period, without the solver's rounding."""
         mean = self.short.mean(axis=0)
         return np.where(mean > TOLERANCE, mean, 0.0)
 
@@ -77,41 +79,41 @@ class Solution:
         return self.expected_short @ np.array(self.problem.periods.lengths)
 
     def series_short(self) -> Array:
-        """GPUs short by scenario, series and period: each workload's shortage, shared by its series' recent demand."""
+        """Divide workloads' shortage among their series by recent demand: GPUs, shape (scenarios, series, periods)."""
         problem = self.problem
-        result = np.zeros_like(problem.paths)
+        by_series = np.zeros_like(problem.paths)
         amounts = problem.paths * np.array(problem.periods.lengths)
         for w, rule in enumerate(problem.class_policies):
-            members = [s for s, home in enumerate(problem.workload_of) if home == w]
+            members = [s for s, workload in enumerate(problem.workload_of) if workload == w]
             longest = max(rule.defer_hours, max(problem.periods.lengths))
             recent = problem.periods.window_sums(amounts[:, members], longest)
             total = recent.sum(axis=1, keepdims=True)
             share = np.divide(recent, total, out=np.zeros_like(recent), where=total > 0)
-            result[:, members] = share * self.short[:, [w]]
-        return result
+            by_series[:, members] = share * self.short[:, [w]]
+        return by_series
 
 
-def read_solution(problem: Problem, decomposition: Decomposition, found: Found) -> Solution:
-    """Read the columns of a found plan into arrays."""
-    master, paths, point = decomposition.master, decomposition.paths, found.point
-    by_path = np.maximum(np.stack(point.priced.values), 0.0)
+def read_solution(problem: Problem, decomposition: Decomposition, result: SearchResult) -> Solution:
+    """Read the values of a search's columns into arrays."""
+    master, programs, values = decomposition.master, decomposition.programs, result.candidate.values
+    by_path = np.maximum(np.stack(result.candidate.recourse.values), 0.0)
 
     def of_fleet(variables: Iterable[Any]) -> Array:
-        return np.maximum(point.values[master.form.columns_of(list(variables))], 0.0)
+        return np.maximum(values[master.form.columns_of(list(variables))], 0.0)
 
     def of_path(component: Any, *first: int) -> Array:
-        return by_path[:, paths.columns_of([component[(*first, t, 0)] for t in paths.model.T])]
+        return by_path[:, programs.columns_of([component[(*first, t, 0)] for t in path.T])]
 
+    fleet, path = master.model, programs.model
     backlog = np.zeros(problem.demand.shape)
-    for w in paths.model.waiting:
-        backlog[:, w] = of_path(paths.model.backlog, w)
-    fleet = master.model
+    for w in path.waiting:
+        backlog[:, w] = of_path(path.backlog, w)
     return Solution(
         problem=problem,
-        found=found,
-        short=np.stack([of_path(paths.model.short, w) for w in paths.model.W], axis=1),
+        result=result,
+        short=np.maximum(programs.short_gpus(result.candidate.recourse), 0.0),
         backlog=backlog,
-        serve={route: of_path(paths.model.serve, *route) for route in paths.model.routes},
+        serve={route: of_path(path.serve, *route) for route in path.routes},
         reserve_gap={a: of_fleet(fleet.reserve_gap[a, t] for t in fleet.T) for a in fleet.reserved},
         zone_gap={a: of_fleet(fleet.zone_gap[a, t] for t in fleet.T) for a in fleet.zoned},
         below_minimum={p: of_fleet(fleet.below_minimum[p, t] for t in fleet.T) for p in fleet.minimum_pools},

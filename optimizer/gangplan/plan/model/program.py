@@ -1,41 +1,34 @@
-"""The capacity plan as a Pyomo model: two stages of `define_*` families, put together in three ways.
+"""The capacity plan as a two-stage stochastic program in Pyomo, put together in three ways.
 
-`build` says the whole problem, all paths at once. For decomposition the same families say it in two parts:
-`build_master` the fleet, with a path's cost as a variable that cuts will bound, `build_recourse` one path under a given
-fleet. Each business limit has a slack with a price, so that every one of them always has a solution.
+`build` states the extensive form: both stages, all paths at once. For decomposition the same constraint families state
+two parts: `build_master` the first stage, in which each path's cost is a variable that cuts will bound, and
+`build_recourse` one path under a given fleet. Business limits have a slack with a price: there is always a solution.
 """
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportOperatorIssue=false, reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import pyomo.environ as pyo  # pyright: ignore[reportMissingTypeStubs]
-from pyomo.common.gc_manager import PauseGC  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.plan.model import first_stage, recourse
-from gangplan.plan.model.first_stage import Model
+from gangplan.plan.model.algebra import Expression, Model, PauseGC, constraint, minimize, new_model, variable
 from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Problem
 
 
 def build(problem: Problem) -> Model:
-    """Build the whole model: the fleet, each path under it, then the price of it all."""
-    with PauseGC():  # Pyomo makes objects by the hundred thousand and drops none: the collector would only look on
+    """Build the extensive form: the fleet, and each path under it."""
+    with PauseGC():
         model = build_master(problem)
         define_paths(model, problem)
-        model.path_cost_is = pyo.Constraint(
+        model.path_cost_is = constraint(
             model.K, rule=lambda m, k: m.path_cost[k] - recourse.path_cost(m, problem, k) == 0
         )
     return model
 
 
 def build_master(problem: Problem) -> Model:
-    """Build the fleet's part, in which each path has a cost and nothing says yet how high."""
+    """Build the first stage; nothing bounds the paths' costs from below yet."""
     with PauseGC():
-        model = pyo.ConcreteModel("gangplan")
+        model = new_model("gangplan")
         define_sets(model, problem, range(len(problem.paths)))
         first_stage.define_fleet(model, problem)
         first_stage.define_node_balance(model, problem)
@@ -53,18 +46,18 @@ def build_master(problem: Problem) -> Model:
 
 
 def build_recourse(problem: Problem, k: int) -> Model:
-    """Build one path's part, with the fleet's nodes as variables that are to be fixed."""
+    """Build the second stage of one path, with the fleet's nodes as variables to be fixed."""
     with PauseGC():
-        model = pyo.ConcreteModel("gangplan-path")
+        model = new_model("gangplan-path")
         define_sets(model, problem, [k])
         first_stage.define_fleet(model, problem)
         define_paths(model, problem)
-        model.total = pyo.Objective(expr=recourse.path_cost(model, problem, k), sense=pyo.minimize)
+        model.total = minimize(recourse.path_cost(model, problem, k))
     return model
 
 
 def define_sets(model: Model, problem: Problem, paths: Sequence[int]) -> None:
-    """Index sets; `routes` are the (workload, group) pairs that may serve."""
+    """Define the index sets; `routes` are the pairs (workload, group) that may serve."""
     model.P = range(len(problem.pools))
     model.T = range(len(problem.periods))
     model.K = paths
@@ -75,7 +68,7 @@ def define_sets(model: Model, problem: Problem, paths: Sequence[int]) -> None:
 
 
 def define_paths(model: Model, problem: Problem) -> None:
-    """Everything that is decided once demand is known."""
+    """Define everything that is decided once demand is known."""
     recourse.define_service(model, problem)
     recourse.define_hire(model, problem)
     recourse.define_capacity(model, problem)
@@ -84,21 +77,20 @@ def define_paths(model: Model, problem: Problem) -> None:
 
 
 def define_risk(model: Model) -> None:
-    """CVaR after Rockafellar and Uryasev: a level, and what each path exceeds it by."""
-    model.path_cost = pyo.Var(model.K, bounds=(0, None))
-    model.tail_level = pyo.Var(bounds=(0, None))
-    model.tail_excess = pyo.Var(model.K, bounds=(0, None))
-    model.cvar = pyo.Constraint(model.K, rule=lambda m, k: m.tail_excess[k] + m.tail_level - m.path_cost[k] >= 0)
+    """Define CVaR (Rockafellar and Uryasev 2000): a level, and by how much each path's cost exceeds it."""
+    model.path_cost = variable(model.K)
+    model.tail_level = variable()
+    model.tail_excess = variable(model.K)
+    model.cvar = constraint(model.K, rule=lambda m, k: m.tail_excess[k] + m.tail_level - m.path_cost[k] >= 0)
 
 
 def define_objective(model: Model, problem: Problem) -> None:
-    """The fleet's cost, and the paths': their mean, and their worst tail by the risk weight."""
-    cost = first_stage.first_stage_cost(model, problem) + risk_cost(model)
-    model.total = pyo.Objective(expr=cost, sense=pyo.minimize)
+    """Minimise the fleet's cost and the paths' cost with its risk."""
+    model.total = minimize(first_stage.first_stage_cost(model, problem) + risk_cost(model))
 
 
-def risk_cost(model: Model) -> Any:
-    """The paths' mean cost, and their worst tail by the risk weight."""
+def risk_cost(model: Model) -> Expression:
+    """Return the paths' mean cost and the mean of the worst ones (CVaR), weighed by the risk weight."""
     count = len(model.K)
     mean = sum(model.path_cost[k] for k in model.K) / count
     tail = model.tail_level + sum(model.tail_excess[k] for k in model.K) / (RISK_TAIL * count)

@@ -1,3 +1,4 @@
+from .builder import build_problem as build_problem, nodes_of as nodes_of, workload_of as workload_of
 from .catalogue import (
     AcceleratorKind as AcceleratorKind,
     Catalogue as Catalogue,
@@ -5,19 +6,19 @@ from .catalogue import (
     Price as Price,
     read_catalogue as read_catalogue,
 )
-from .forecast_table import Array as Array, Series as Series
-from .periods import Blocks as Blocks, Periods as Periods
+from .periods import Array as Array, Blocks as Blocks, Counts as Counts, Periods as Periods
 from .policy import (
-    ANY as ANY,
     BELOW_MINIMUM_FACTOR as BELOW_MINIMUM_FACTOR,
     OVER_BUDGET_PRICE as OVER_BUDGET_PRICE,
     RESERVE_FACTOR as RESERVE_FACTOR,
     RISK_TAIL as RISK_TAIL,
     RISK_WEIGHT as RISK_WEIGHT,
     PlanPolicy as PlanPolicy,
-    Share as Share,
+    QuotaShare as QuotaShare,
     TenantQuota as TenantQuota,
+    policy_body as policy_body,
+    policy_from as policy_from,
+    read_plan_policy as read_plan_policy,
 )
-from .policy_file import policy_body as policy_body, policy_from as policy_from, read_plan_policy as read_plan_policy
-from .problem import Counts as Counts, Problem as Problem, pose as pose, workload_of as workload_of
+from .problem import Problem as Problem, Series as Series
 from .startup import arrivals as arrivals

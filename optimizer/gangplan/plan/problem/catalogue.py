@@ -1,6 +1,6 @@
-"""The accelerators that there are: what they can do and what they cost, as data with a schema.
+"""The catalogue of accelerators: what each can do and what it costs.
 
-The package brings a small catalogue with a date; `accelerators.yaml` in the home folder adds to it and wins.
+The package has a small catalogue with a date. `accelerators.yaml` in the home folder adds to it and takes precedence.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
 from gangplan.types import PoolKind, require_at_least, require_name, require_positive, require_slot
+from gangplan.yaml_files import parse_yaml, read_yaml
 
 _STRICT: dict[str, str] = {"extra": "forbid"}  # a misspelt field is refused
 
@@ -98,10 +98,10 @@ class Need:
     def __post_init__(self) -> None:
         require_at_least("needs.memory_gb", self.memory_gb, 0)
 
-    def met_by(self, one: Accelerator) -> bool:
+    def met_by(self, accelerator: Accelerator) -> bool:
         """Whether an accelerator can do the work."""
-        kind = not self.kinds or one.kind in self.kinds
-        return kind and set(self.features) <= set(one.features) and one.memory_gb >= self.memory_gb
+        kind = not self.kinds or accelerator.kind in self.kinds
+        return kind and set(self.features) <= set(accelerator.features) and accelerator.memory_gb >= self.memory_gb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +121,9 @@ class Catalogue:
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
-        for name, one in self.accelerators.items():
+        for name, accelerator in self.accelerators.items():
             require_name("catalogue.accelerators", name)
-            for feature in one.features:
+            for feature in accelerator.features:
                 require_known(f"catalogue.accelerators[{name}].features", feature, self.features)
 
     def price(self, accelerator: str) -> Price:
@@ -146,12 +146,12 @@ class Catalogue:
         for feature in need.features:
             require_known(f"needs[{name}].features", feature, self.features)
         base = self.find(f"needs[{name}].like", need.like).bf16_tflops if need.like else 0.0
-        able = {other: one for other, one in self.accelerators.items() if need.met_by(one)}
-        speeds = {other: one.bf16_tflops / base if base else 1.0 for other, one in able.items()}
-        found = {other: round(speed, 4) for other, speed in speeds.items() if speed > 0}
-        if not found:
+        able = {other: kind for other, kind in self.accelerators.items() if need.met_by(kind)}
+        ratios = {other: kind.bf16_tflops / base if base else 1.0 for other, kind in able.items()}
+        speeds = {other: round(ratio, 4) for other, ratio in ratios.items() if ratio > 0}
+        if not speeds:
             raise InputError(f"needs[{name}]", need, "is met by no accelerator of the catalogue: ask for less")
-        return found
+        return speeds
 
 
 def require_known(where: str, name: str, known: dict[str, Any]) -> None:
@@ -169,7 +169,7 @@ _CATALOGUE, _ENTRIES = TypeAdapter(Catalogue), TypeAdapter(dict[str, Accelerator
 def _packaged() -> Catalogue:
     """Read the catalogue that comes with the package."""
     text = resources.files("gangplan.plan.problem").joinpath("catalogue.yaml").read_text()
-    return _CATALOGUE.validate_python(yaml.safe_load(text))
+    return _CATALOGUE.validate_python(parse_yaml(text, "catalogue", "catalogue.yaml").body)
 
 
 def read_catalogue(path: Path | None = None) -> Catalogue:
@@ -183,12 +183,6 @@ def read_catalogue(path: Path | None = None) -> Catalogue:
     base = _packaged()
     if path is None or not path.exists():
         return base
-    try:
-        own = _ENTRIES.validate_python(yaml.safe_load(path.read_text()) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("accelerators", path, f"cannot be read ({error}): mend the file") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["accelerators", *map(str, first["loc"])])
-        raise InputError(where, first["input"], f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+    document = read_yaml(path, "accelerators")
+    own = {} if document.body is None else document.read_as(_ENTRIES, "accelerators")
     return replace(base, accelerators={**base.accelerators, **own})

@@ -1,21 +1,24 @@
-"""What the plan may do with each workload class, and the prices of bending a limit: data, not code.
+"""The plan's policy: what it may do with each workload class, and what it costs to bend a limit.
 
-Money is the fleet file's currency. Prices given as a factor are multiples of `settings.shortage_price`, the money per
-GPU-hour of throughput work that could not be served. A policy file (`plan.yaml` in the home folder) changes any of it.
+Money is in the fleet file's currency. A price given as a factor is a multiple of `settings.shortage_price`, the money
+per GPU-hour of throughput work that could not be served. A file, `plan.yaml` in the home folder, changes any of it;
+what it leaves out keeps its default.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
-from gangplan.plan.problem.catalogue import Need
-from gangplan.types import WorkloadClass, require_at_least, require_name, require_positive
+from gangplan.plan.problem.catalogue import Catalogue, Need, read_catalogue
+from gangplan.types import ANY, CLASS_RULES, WorkloadClass, require_at_least, require_name, require_positive
+from gangplan.yaml_files import read_yaml, validated
 
-ANY = "any"
-"""The accelerator of a series that any pool may serve; as a quota's accelerator: all of them together."""
-
+OWN_CATALOGUE = "accelerators.yaml"
 _STRICT: dict[str, str] = {"extra": "forbid"}  # a misspelt field of the policy file is refused
 
 
@@ -23,10 +26,10 @@ _STRICT: dict[str, str] = {"extra": "forbid"}  # a misspelt field of the policy 
 class ClassPolicy:
     """How a workload class may be served.
 
-    `shortage_factor` prices a GPU-hour that is not served, `delay_factor` a GPU-hour that waits one hour; work may wait
-    `defer_hours`; `reserve` is the share of its expected demand kept on top on capacity that is not interrupted;
-    `zone_reserve` the share of it that must still run when any one zone is lost (where pools stand in several). Its
-    data stands in `data_region`: a GPU-hour elsewhere moves `data_gb_per_gpu_hour` at the region's egress price.
+    `shortage_factor` prices a GPU-hour that is not served, `delay_factor` a GPU-hour that waits one hour. Work may wait
+    `defer_hours`. `reserve` is the share of its expected demand that is kept free in addition, on capacity that is not
+    interrupted; `zone_reserve` is the share that must still run when any one zone is lost (where pools are in several).
+    Its data is in `data_region`: a GPU-hour elsewhere moves `data_gb_per_gpu_hour` at that region's egress price.
     """
 
     shortage_factor: float = 1.0
@@ -47,15 +50,15 @@ class ClassPolicy:
 
 
 CLASS_POLICY: dict[WorkloadClass, ClassPolicy] = {
-    WorkloadClass.LATENCY: ClassPolicy(shortage_factor=3.0, spot=False, reserve=0.1, zone_reserve=1.0),
-    WorkloadClass.THROUGHPUT: ClassPolicy(shortage_factor=1.0, defer_hours=12, delay_factor=0.01),
-    WorkloadClass.COST: ClassPolicy(shortage_factor=0.5, defer_hours=24, delay_factor=0.002),
+    WorkloadClass.LATENCY: ClassPolicy(**vars(CLASS_RULES[WorkloadClass.LATENCY]), reserve=0.1, zone_reserve=1.0),
+    WorkloadClass.THROUGHPUT: ClassPolicy(**vars(CLASS_RULES[WorkloadClass.THROUGHPUT]), delay_factor=0.01),
+    WorkloadClass.COST: ClassPolicy(**vars(CLASS_RULES[WorkloadClass.COST]), delay_factor=0.002),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """GPUs of one accelerator that a tenant may hold: its own, and what it may borrow (None: what its cohort has)."""
+class QuotaShare:
+    """GPUs of one accelerator that a tenant may use: its own, and what it may borrow (None: all of its cohort)."""
 
     nominal: float
     borrow: float | None = None
@@ -71,7 +74,7 @@ class Share:
 class TenantQuota:
     """A tenant's shares by accelerator (`any`: of all together), and the cohort that it borrows from."""
 
-    shares: dict[str, Share] = field(default_factory=dict[str, Share])
+    shares: dict[str, QuotaShare] = field(default_factory=dict[str, QuotaShare])
     cohort: str = ""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -79,7 +82,7 @@ class TenantQuota:
 
 @dataclass(frozen=True, kw_only=True)
 class SupplyRisk:
-    """What may happen to capacity: on a share of the paths, for some hours, only a part of it is left."""
+    """A failure of capacity: on `share_of_paths` of the paths, for `hours`, only the share `left` of it works."""
 
     share_of_paths: float = 0.0
     hours: int = 12
@@ -137,7 +140,7 @@ class PlanPolicy:
             require_at_least(f"egress_per_gb[{region}]", price, 0)
 
     def of(self, kind: WorkloadClass) -> ClassPolicy:
-        """Return a class's rules."""
+        """Return the policy of a class."""
         return self.classes.get(kind, CLASS_POLICY[kind])
 
     def egress(self, kind: WorkloadClass, region: str) -> float:
@@ -153,28 +156,57 @@ class PlanPolicy:
 
 
 START_HOURS = 0.5
-"""Node-hours that one start is worth avoiding, so that plans do not flutter; a preference, not money paid."""
+"""Node-hours that avoiding one start is worth: a preference, not money paid. Raised: plans change less often."""
 
 LOST_HOURS_PER_INTERRUPTION = 1.0
-"""Node-hours of work and waiting that one spot interruption costs: a rate r derates the pool to 1 - r * this."""
+"""Node-hours of work and waiting that a spot interruption costs: at a rate r per hour, 1 - r * this is usable."""
 
 RESERVE_FACTOR = 0.25
-"""Price factor per GPU-hour that the latency reserve, or the reserve for a lost zone, lacks."""
+"""Price factor per GPU-hour that the reserves for latency or for a lost zone lack. Raised: more idle nodes."""
 
 BELOW_MINIMUM_FACTOR = 2.0
 """Price factor per GPU-hour that a pool runs below its minimum (before its lead time is over)."""
 
 OVER_BUDGET_PRICE = 100.0
-"""Money per money spent over the budget: dear enough that demand gives way first."""
+"""Money per unit of money spent over the budget: so high that demand goes unserved first."""
 
 RISK_WEIGHT = 0.2
-"""Share of the objective that looks at the worst scenarios (CVaR) instead of the mean."""
+"""Share of the objective on the worst scenarios (CVaR) instead of the mean. Raised: more nodes for rare peaks."""
 
 RISK_TAIL = 0.2
 """Share of the scenarios that count as the worst."""
 
 HOUR_CORRELATION = 0.9
-"""How much of one hour's forecast error goes on in the next (AR(1))."""
+"""The share of one hour's forecast error that continues in the next (AR(1)). Raised: longer peaks on a path."""
 
 SERIES_CORRELATION = 0.3
-"""How much of the forecast error all series have in common."""
+"""The share of the forecast error that all series have in common. Raised: peaks of all series coincide more often."""
+
+_POLICY = TypeAdapter(PlanPolicy)
+
+
+def read_plan_policy(path: Path) -> PlanPolicy:
+    """Read a policy file; without one the default holds. Needs are looked up in the catalogue beside it."""
+    if not path.exists():
+        return PlanPolicy()
+    document = read_yaml(path, "plan policy")
+    with document.naming_lines():
+        return with_needs(policy_from(document.body or {}), read_catalogue(path.with_name(OWN_CATALOGUE)))
+
+
+def with_needs(policy: PlanPolicy, catalogue: Catalogue) -> PlanPolicy:
+    """Write into `speeds` which accelerators of the catalogue meet each need; speeds that the policy names stay."""
+    speeds = {name: catalogue.speeds(name, need) | policy.speeds.get(name, {}) for name, need in policy.needs.items()}
+    return replace(policy, speeds={**policy.speeds, **speeds})
+
+
+def policy_from(body: Any) -> PlanPolicy:
+    """Read a policy from plain values; a mistake is named by its path."""
+    return validated(_POLICY, body, "plan policy")
+
+
+def policy_body(policy: PlanPolicy) -> dict[str, Any]:
+    """Return a policy as plain values, from which `policy_from` reads the same policy."""
+    body = asdict(policy)
+    body["classes"] = {kind.value: rules for kind, rules in body["classes"].items()}
+    return body

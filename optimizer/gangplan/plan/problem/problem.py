@@ -1,37 +1,34 @@
-"""The plan's problem in numbers: pools, workloads, periods and demand paths, checked before anything is solved.
+"""The plan's problem in numbers: pools, workloads, periods, and the scenarios of demand and capacity.
 
-Two exact merges keep it small. Pools with one accelerator and one rule of use serve as one group. Series of one class
-and one accelerator have one price and one window, so they are planned as one workload, unless their tenant has a quota;
-what a workload lacks is shared out to its series by their demand.
+Two merges keep it small and lose nothing. Pools with the same accelerator and the same rule of use serve as one group.
+Series with the same class and accelerator have the same price and the same time to wait, so they are planned as one
+workload, unless their tenant has a quota. A workload's shortage is divided among its series by their demand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gangplan.config import Settings
-from gangplan.errors import InputError
-from gangplan.plan.problem.forecast_table import Array, Series, read_quantiles
-from gangplan.plan.problem.periods import BLOCKS, Blocks, Periods
-from gangplan.plan.problem.policy import ANY, LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
+from gangplan.plan.problem.periods import Array, Counts, Periods
+from gangplan.plan.problem.policy import LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
 from gangplan.plan.problem.quotas import Ceiling, ceilings
-from gangplan.plan.problem.scenarios import draw_paths
+from gangplan.plan.problem.scenarios import draw_paths, draw_supply
 from gangplan.plan.problem.startup import early_hours
-from gangplan.plan.problem.supply import draw_supply
-from gangplan.types import QUANTILES, Fleet, Forecast, Plan, Pool, PoolKind, WorkloadClass
+from gangplan.types import ANY, QUANTILES, Fleet, Pool, PoolKind, WorkloadClass
 
-Counts = NDArray[np.int64]
+Series = tuple[str, str, str]
+"""A demand series: tenant, workload class, accelerator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """All series of one class and accelerator (and tenant, where it has a quota): one price, one window, one limit."""
+    """All series of one class and accelerator (and of one tenant, where it has a quota), planned together."""
 
     workload_class: WorkloadClass
     accelerator: str
@@ -39,14 +36,14 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """How limits and explanations call it."""
+        """Its name in limits and explanations."""
         parts = (self.tenant, self.workload_class, self.accelerator)
         return "/".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Pools that serve alike: one accelerator, interrupted or not, in one region where data would have to move."""
+    """Pools that serve in the same way: one accelerator, all spot or none, one region (where moving data costs)."""
 
     accelerator: str
     spot: bool
@@ -58,11 +55,16 @@ class Group:
 class Problem:
     """What the model is built from.
 
-    `quantiles` are the forecast's, shape (series, hours, levels), `paths` GPUs asked for, shape (scenarios, series,
-    periods); `workload_of` maps each series to its workload.
-    `supply` is the share of each pool's nodes that works, shape (scenarios, pools, periods). `held` are the nodes that
-    reservations stand on, `previous` those of the last plan (negative: unknown), both of shape (pools, periods).
-    `hired` are the pools whose nodes each path takes for itself (months ahead); in a plan of hours there are none.
+    Attributes
+    ----------
+    start : the first hour
+    workload_of : the workload of each series, by its place in `workloads`
+    quantiles : the forecast's, in GPUs, shape (series, hours, levels)
+    paths : GPUs asked for, shape (scenarios, series, periods)
+    supply : the share of each pool's nodes that works, shape (scenarios, pools, periods)
+    held : nodes that reservations use, shape (pools, periods)
+    previous : nodes of the last plan, negative where it has none, shape (pools, periods)
+    hired : pools whose nodes each path takes as it needs them (plans of months); none in a plan of hours
     """
 
     fleet: Fleet
@@ -82,11 +84,11 @@ class Problem:
 
     @property
     def pools(self) -> tuple[Pool, ...]:
-        """The fleet's pools, by whose place arrays are indexed."""
+        """The fleet's pools, in the order in which arrays have them."""
         return self.fleet.pools
 
-    def drawn_again(self, count: int, seed: int) -> Problem:
-        """Return the same problem over fresh paths."""
+    def with_fresh_paths(self, count: int, seed: int) -> Problem:
+        """Return the same problem with newly drawn scenarios."""
         return replace(
             self,
             settings=self.settings.model_copy(update={"scenarios": count, "seed": seed}),
@@ -108,8 +110,8 @@ class Problem:
             key = (pool.accelerator, pool.kind == PoolKind.SPOT, pool.region if moves else "")
             members.setdefault(key, []).append(index)
         return tuple(
-            Group(accelerator=a, spot=spot, pools=tuple(found), region=region)
-            for (a, spot, region), found in members.items()
+            Group(accelerator=accelerator, spot=spot, pools=tuple(pools), region=region)
+            for (accelerator, spot, region), pools in members.items()
         )
 
     @cached_property
@@ -120,19 +122,19 @@ class Problem:
 
     @cached_property
     def class_policies(self) -> tuple[ClassPolicy, ...]:
-        """What each workload's class allows."""
+        """The policy of each workload's class."""
         return tuple(self.policy.of(load.workload_class) for load in self.workloads)
 
     @cached_property
     def served_by(self) -> tuple[tuple[int, ...], ...]:
         """The groups that may serve each workload."""
         return tuple(
-            tuple(g for g, one in enumerate(self.groups) if self.speed(w, g) > 0 and (rule.spot or not one.spot))
+            tuple(g for g, group in enumerate(self.groups) if self.speed(w, g) > 0 and (rule.spot or not group.spot))
             for w, rule in enumerate(self.class_policies)
         )
 
     def speed(self, w: int, g: int) -> float:
-        """Return how much of a workload one GPU of a group does, against the accelerator that was asked for."""
+        """Return how fast a GPU of a group does a workload, relative to the accelerator that was asked for."""
         return self.policy.speed(self.workloads[w].accelerator, self.groups[g].accelerator)
 
     def egress(self, w: int, g: int) -> float:
@@ -141,7 +143,7 @@ class Problem:
 
     @cached_property
     def ceilings(self) -> tuple[Ceiling, ...]:
-        """What tenants and cohorts may hold together."""
+        """What tenants and cohorts may use at a time."""
         tenants = [load.tenant for load in self.workloads]
         most = {
             name: float(sum(p.gpus_per_node * p.max_nodes for p in self.pools if name in (ANY, p.accelerator)))
@@ -151,12 +153,13 @@ class Problem:
 
     @cached_property
     def usable_gpus(self) -> Array:
-        """GPUs that one node of each pool brings, interruptions taken off."""
-        return np.array([pool.gpus_per_node * derating(pool) for pool in self.pools])
+        """GPUs that one node of each pool provides on average, less what interruptions cost."""
+        lost = [pool.interruption_per_hour * LOST_HOURS_PER_INTERRUPTION for pool in self.pools]
+        return np.array([pool.gpus_per_node for pool in self.pools]) * np.maximum(0.0, 1.0 - np.array(lost))
 
     @cached_property
     def prices(self) -> Array:
-        """Money per node-hour by pool and period; time of use counted in."""
+        """Money per node-hour by pool and period, including the factors for the time of day."""
         base = np.array([[pool.price_per_node_hour] for pool in self.pools])
         return base * self._by_hour_of_day([pool.price_factors for pool in self.pools])
 
@@ -173,17 +176,17 @@ class Problem:
 
     @cached_property
     def start_hours(self) -> Array:
-        """Node-hours that a start of each pool counts: a preference, and what comes early waits for its work."""
+        """Node-hours that a start costs, by pool: a preference, plus the mean time that a new node waits for work."""
         return np.array([START_HOURS + early_hours(pool) for pool in self.pools])
 
     @cached_property
     def committed(self) -> tuple[int, ...]:
-        """The pools whose nodes, once taken, are paid for through the whole horizon."""
+        """The pools whose nodes, once used, are paid for over the whole horizon."""
         return tuple(p for p, pool in enumerate(self.pools) if pool.kind == PoolKind.COMMITTED)
 
     @cached_property
     def deferrable(self) -> Array:
-        """GPU-hours that each workload may have waiting at the end of each period; none is left at the horizon's."""
+        """GPU-hours that each workload may have waiting at the end of each period; none at the end of the horizon."""
         amounts = self.demand * np.array(self.periods.lengths)
         bound = np.stack(
             [self.periods.window_sums(amounts[:, w], rule.defer_hours) for w, rule in enumerate(self.class_policies)],
@@ -194,12 +197,12 @@ class Problem:
 
     @cached_property
     def least(self) -> Counts:
-        """Nodes that each pool is to run in each period: its minimum, and what reservations stand on."""
+        """Nodes that each pool is to run in each period: its minimum, and those that reservations use."""
         return np.maximum(self.held, np.array([[pool.min_nodes] for pool in self.pools]))
 
     @cached_property
     def floor(self) -> Counts:
-        """Nodes that each pool must run in each period: the least, as far as its lead time lets it get there."""
+        """Nodes that each pool must run in each period: the least, as far as its lead time allows."""
         floor = self.least.copy()
         for p, pool in enumerate(self.pools):
             upto = self.periods.first_after(pool.lead_time_hours)
@@ -208,7 +211,7 @@ class Problem:
         return floor
 
     def money(self, nodes: Counts) -> Array:
-        """Return the money that nodes cost by pool; committed ones are paid for through the whole horizon."""
+        """Return the money that nodes cost by pool; committed ones are paid for over the whole horizon."""
         paid = nodes.copy()
         for p in self.committed:
             paid[p] = max(int(nodes[p].max()), min(self.now[p], self.pools[p].max_nodes))
@@ -216,97 +219,15 @@ class Problem:
 
     @cached_property
     def unavoidable_cost(self) -> float:
-        """Money that the minimum nodes cost, whatever is decided."""
+        """Money that the nodes of `floor` cost, whatever is decided."""
         return float(self.money(self.floor).sum())
 
     @property
     def budget(self) -> float | None:
-        """The budget that can be held: never less than what the minimum nodes cost."""
+        """The budget that can be kept: never less than what the minimum nodes cost."""
         return None if self.settings.budget is None else max(self.settings.budget, self.unavoidable_cost)
 
 
 def derating(pool: Pool) -> float:
     """Return the share of a pool's time that interruptions leave it."""
     return max(0.0, 1.0 - pool.interruption_per_hour * LOST_HOURS_PER_INTERRUPTION)
-
-
-def pose(
-    forecast: Forecast,
-    fleet: Fleet,
-    settings: Settings,
-    *,
-    policy: PlanPolicy | None = None,
-    previous: Plan | None = None,
-    held: Mapping[str, Sequence[int]] | None = None,
-    blocks: Blocks = BLOCKS,
-) -> Problem:
-    """Draw the demand paths and put the problem together; refuse what cannot be planned.
-
-    `held` are nodes that reservations stand on, by pool and hour; `previous` is the plan that this one follows.
-    """
-    policy = policy or PlanPolicy()
-    start, series, quantiles = read_quantiles(forecast, settings.horizon_hours)
-    _check_lead_times(fleet, quantiles.shape[1])
-    periods = Periods.from_horizon(quantiles.shape[1], blocks)
-    kinds = [workload_of(one, policy) for one in series]
-    workloads = tuple(dict.fromkeys(kinds))
-    return Problem(
-        fleet=fleet,
-        settings=settings,
-        policy=policy,
-        start=start,
-        periods=periods,
-        series=series,
-        workloads=workloads,
-        workload_of=tuple(workloads.index(kind) for kind in kinds),
-        quantiles=quantiles,
-        paths=periods.means(draw_paths(quantiles, QUANTILES, settings.scenarios, settings.seed)),
-        supply=draw_supply(fleet.pools, policy, periods, settings.scenarios, settings.seed),
-        held=_held(held, fleet, periods),
-        previous=_previous(previous, fleet, start, periods),
-    )
-
-
-def _held(held: Mapping[str, Sequence[int]] | None, fleet: Fleet, periods: Periods) -> Counts:
-    """Give the most nodes that reservations stand on in each period; beyond what is said there are none."""
-    hourly = np.zeros((len(fleet.pools), periods.hours), dtype=np.int64)
-    for p, pool in enumerate(fleet.pools):
-        given = list((held or {}).get(pool.name, ()))[: periods.hours]
-        hourly[p, : len(given)] = given
-    return np.maximum.reduceat(hourly, periods.starts, axis=1)
-
-
-def _previous(plan: Plan | None, fleet: Fleet, start: datetime, periods: Periods) -> Counts:
-    """Give the last plan's nodes at the beginning of each period; -1 where it has none."""
-    known = np.full((len(fleet.pools), len(periods)), -1, dtype=np.int64)
-    place = {pool.name: p for p, pool in enumerate(fleet.pools)}
-    period = {int(hour): t for t, hour in enumerate(periods.starts)}
-    for hour, pool, nodes in plan.nodes.iter_rows() if plan else ():
-        t = period.get(round((hour - start).total_seconds() / 3600))
-        if t is not None and pool in place:
-            known[place[pool], t] = nodes
-    return known
-
-
-def _check_lead_times(fleet: Fleet, hours: int) -> None:
-    """Refuse a pool that is meant to grow and cannot within the horizon."""
-    for pool in fleet.pools:
-        now = fleet.nodes.get(pool.name, 0)
-        if pool.lead_time_hours >= hours and pool.max_nodes > now:
-            raise InputError(
-                f"pools[{pool.name}].lead_time_hours",
-                pool.lead_time_hours,
-                f"is not shorter than the horizon of {hours} h, so the pool cannot grow in it: set max_nodes to the "
-                f"{now} nodes that run now, or plan further ahead (horizon_hours)",
-            )
-
-
-def workload_of(series: Series, policy: PlanPolicy) -> Workload:
-    """Tell which workload a series belongs to."""
-    tenant, kind, accelerator = series
-    try:
-        known = WorkloadClass(kind)
-    except ValueError:
-        names = ", ".join(WorkloadClass)
-        raise InputError("forecast.workload_class", kind, f"is not a workload class: use one of {names}") from None
-    return Workload(workload_class=known, accelerator=accelerator, tenant=tenant if tenant in policy.quotas else "")

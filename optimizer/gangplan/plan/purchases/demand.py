@@ -1,13 +1,14 @@
-"""Demand of months to come: typical weeks, and paths of growth that multiply them.
+"""Demand of months ahead: typical weeks, and paths of growth that multiply them.
 
-A typical week is one that happened (the middle one of its kind, by k-medoids): hours and series keep what they have in
-common, which a mean week would lose. How often each kind came is its weight. A path says how large each month is.
+A typical week is a real one (the medoid of its kind, by k-medoids), so that hours and series keep their correlations,
+which a mean week would lose. Its weight is how often its kind occurred. A path says how large the demand of each month
+is.
 """
 
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import combinations, pairwise
@@ -17,19 +18,57 @@ import numpy as np
 from gangplan.errors import InputError
 from gangplan.plan.problem import Array, Series
 
-WEEK = 168
+WEEK = 168  # hours
 KEPT_WEEKS = 12
-"""So many of the last weeks are looked at for typical ones."""
+"""How many of the last weeks may be typical ones. Raised: slower, and older weeks count."""
 
-_GRAIN = 6  # hours that are put together where weeks are compared: their shape counts, not single hours
+BEYOND = 0.1
+"""The share of money bound after the horizon that counts as lost: without it long terms would seem free at its end."""
+
+_GRAIN = 6  # hours that are added up before weeks are compared: their shape counts, not single hours
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurchaseHorizon:
+    """How to plan purchases: so many `months`, equally likely `paths` of growth, and typical `weeks`.
+
+    `beyond` is the share of money bound after the last month that counts as lost.
+    """
+
+    months: int = 12
+    paths: int = 10
+    weeks: int = 2
+    beyond: float = BEYOND
+
+    def days_from(self, start: date) -> int:
+        """Return how many days the months have."""
+        return (add_months(start, self.months) - start) // timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class History:
+    """What was asked for: hourly GPUs of shape (series, hours) from `start` on, NaN where unknown."""
+
+    series: tuple[Series, ...]
+    values: Array
+    start: datetime
+
+    @property
+    def end(self) -> date:
+        """The day on which it ends: the first day of the months ahead."""
+        return (self.start + timedelta(hours=self.values.shape[1])).date()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LongDemand:
     """GPUs asked for, month by month: `means` times a typical week.
 
-    start : the first day. weeks : shape (typical weeks, series, 168), from Monday 00:00 UTC, in GPUs for each GPU of
-    `means`. weights : the share of all weeks that are like each. means : GPUs, shape (paths, series, months).
+    Attributes
+    ----------
+    start : the first day
+    weeks : from Monday 00:00 UTC, as multiples of `means`, shape (typical weeks, series, 168)
+    weights : the share of all weeks that each typical week stands for
+    means : GPUs, shape (paths, series, months)
     """
 
     start: date
@@ -42,11 +81,11 @@ class LongDemand:
         for name in ("weeks", "weights", "means"):
             values = getattr(self, name)
             if not np.isfinite(values).all() or (values < 0).any():
-                raise InputError(f"demand.{name}", "", "must be finite numbers of at least 0: mend the demand")
+                raise InputError(f"demand.{name}", "", "must be finite numbers of at least 0: correct the demand")
 
     @property
     def months(self) -> int:
-        """How many months it looks ahead."""
+        """The number of months."""
         return self.means.shape[2]
 
     @property
@@ -62,14 +101,14 @@ class LongDemand:
 
 
 def add_months(day: date, months: int) -> date:
-    """Return the same day so many months later, or that month's last."""
+    """Return the same day so many months later, or the last one of that month."""
     years, month = divmod(day.month - 1 + months, 12)
     year = day.year + years
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
 def typical_weeks(values: Array, start: datetime, groups: Sequence[int], count: int) -> tuple[Array, Array]:
-    """Find the weeks that stand best for the last ones, and the share of weeks that each stands for.
+    """Find the weeks that represent the last ones best, and the share of weeks that each represents.
 
     Parameters
     ----------
@@ -87,16 +126,17 @@ def typical_weeks(values: Array, start: datetime, groups: Sequence[int], count: 
     scale = np.divide(1.0, level, out=np.zeros_like(level), where=level > 0)
     scaled = weeks * scale[:, list(groups), None]
     shape = np.einsum("wsh,sg->wgh", scaled, member.astype(float)).reshape(len(weeks), -1, WEEK // _GRAIN, _GRAIN)
-    apart = np.abs(shape.mean(axis=-1)[:, None] - shape.mean(axis=-1)[None]).sum(axis=(2, 3))
+    distance = np.abs(shape.mean(axis=-1)[:, None] - shape.mean(axis=-1)[None]).sum(axis=(2, 3))
     chosen = min(
-        combinations(range(len(weeks)), min(count, len(weeks))), key=lambda some: apart[:, list(some)].min(axis=1).sum()
+        combinations(range(len(weeks)), min(count, len(weeks))),
+        key=lambda some: distance[:, list(some)].min(axis=1).sum(),
     )
-    nearest = apart[:, list(chosen)].argmin(axis=1)
+    nearest = distance[:, list(chosen)].argmin(axis=1)
     return scaled[list(chosen)], np.bincount(nearest, minlength=len(chosen)) / len(weeks)
 
 
 def _whole_weeks(values: Array, start: datetime) -> Array:
-    """Cut the last whole weeks, Monday to Sunday; an unknown hour is what the same hour of other weeks was."""
+    """Cut out the last whole weeks, Monday to Sunday; an unknown hour gets that hour's mean in other weeks."""
     first = (7 - start.weekday()) % 7 * 24 - start.hour
     first += WEEK if first < 0 else 0
     count = min(KEPT_WEEKS, (values.shape[1] - first) // WEEK)
@@ -112,7 +152,7 @@ def _whole_weeks(values: Array, start: datetime) -> Array:
 
 
 def monthly_paths(daily: Array, start: date, months: int, count: int) -> Array:
-    """Turn drawn days into equally likely paths of months: those draws that stand evenly from low to high growth.
+    """Turn drawn days into equally likely paths of months: the draws at evenly spaced ranks from low to high growth.
 
     Parameters
     ----------
@@ -130,6 +170,14 @@ def monthly_paths(daily: Array, start: date, months: int, count: int) -> Array:
     return means[order[[int((place + 0.5) / count * len(order)) for place in range(count)]]]
 
 
-def days_of(start: date, months: int) -> int:
-    """How many days so many months have."""
-    return (add_months(start, months) - start) // timedelta(days=1)
+def demand_from_growth(history: History, growth: Mapping[str, Array], horizon: PurchaseHorizon) -> LongDemand:
+    """Multiply typical weeks of the history by the growth of each accelerator's demand.
+
+    `growth` has drawn daily GPUs of each accelerator from the end of the history on, shape (draws, days).
+    """
+    group_of = {name: index for index, name in enumerate(growth)}
+    groups = [group_of[key[2]] for key in history.series]
+    weeks, weights = typical_weeks(history.values, history.start, groups, horizon.weeks)
+    daily = np.stack(list(growth.values()), axis=1)
+    means = monthly_paths(daily, history.end, horizon.months, horizon.paths)[:, groups]
+    return LongDemand(start=history.end, series=history.series, weeks=weeks, weights=weights, means=means)

@@ -1,8 +1,7 @@
-"""Demand of months to come as people know it: a table by month instead of the trend."""
+"""Demand of months ahead from a table by month, instead of the trend."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from statistics import NormalDist
@@ -12,7 +11,7 @@ import polars as pl
 
 from gangplan.errors import InputError
 from gangplan.plan.problem import Array, Series
-from gangplan.plan.purchases.demand import WEEK, LongDemand, add_months
+from gangplan.plan.purchases.demand import WEEK, History, LongDemand, PurchaseHorizon, add_months, typical_weeks
 from gangplan.types import SERIES
 
 COLUMNS = ("month", *SERIES, "gpus")
@@ -20,9 +19,9 @@ _EIGHT_OF_TEN = NormalDist().inv_cdf(0.9)
 
 
 def read_demand_table(path: Path) -> pl.DataFrame:
-    """Read a CSV file: month (2026-05), tenant, workload_class, accelerator, gpus, and perhaps low and high.
+    """Read a CSV file with month (2026-05), tenant, workload_class, accelerator, gpus, and optionally low and high.
 
-    `gpus` is the month's mean, `low` and `high` bound it in 8 of 10 cases.
+    `gpus` is the month's mean; `low` and `high` are its bounds in 8 of 10 cases.
 
     Raises
     ------
@@ -32,7 +31,7 @@ def read_demand_table(path: Path) -> pl.DataFrame:
     try:
         table = pl.read_csv(path, schema_overrides={"month": pl.String})
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError("demand", path, f"cannot be read as CSV ({error}): mend the file") from None
+        raise InputError("demand", path, f"cannot be read as CSV ({error}): correct the file") from None
     for column in COLUMNS:
         if column not in table.columns:
             raise InputError(f"demand.{column}", path, f"is missing: give the columns {', '.join(COLUMNS)}")
@@ -42,12 +41,12 @@ def read_demand_table(path: Path) -> pl.DataFrame:
 
 
 def _numbers(table: pl.DataFrame) -> list[str]:
-    """The columns that are numbers."""
+    """Return the columns that have numbers."""
     return [name for name in ("gpus", "low", "high") if name in table.columns]
 
 
 def _checked(table: pl.DataFrame) -> pl.DataFrame:
-    """Refuse what is no month and no number, and a series that lacks a month."""
+    """Refuse a value that is no month or no number, and a series that lacks a month."""
     for row, values in enumerate(table.iter_rows(named=True), start=2):
         if values["month"] is None:
             raise InputError(f"demand line {row}: month", None, "is no month: write 2026-05")
@@ -56,9 +55,9 @@ def _checked(table: pl.DataFrame) -> pl.DataFrame:
             if value is None or not np.isfinite(value) or value < 0:
                 raise InputError(f"demand line {row}: {name}", value, "must be a number of at least 0")
     months = table["month"].unique().sort().to_list()
-    wanted = [add_months(months[0], place) for place in range(len(months))]
+    expected = [add_months(months[0], place) for place in range(len(months))]
     for name, rows in table.group_by(SERIES, maintain_order=True):
-        if rows["month"].sort().to_list() != wanted:
+        if rows["month"].sort().to_list() != expected:
             label = "/".join(str(part) for part in name)
             raise InputError(
                 f"demand[{label}]", f"{rows.height} rows", f"must have each month from {months[0]:%Y-%m} once"
@@ -66,12 +65,20 @@ def _checked(table: pl.DataFrame) -> pl.DataFrame:
     return table.sort(*SERIES, "month")
 
 
-def from_table(table: pl.DataFrame, paths: int, shapes: Mapping[Series, Array], weights: Array) -> LongDemand:
-    """Make demand of a table: paths stand at evenly spaced probabilities, high in all months and series or in none.
+def demand_from_table(path: Path, history: History | None, horizon: PurchaseHorizon) -> LongDemand:
+    """Multiply the typical weeks of the history by a table's months; without a history each week is flat."""
+    table = read_demand_table(path)
+    if history is None:
+        return _from_table(table, horizon.paths, {}, np.ones(1))
+    weeks, weights = typical_weeks(history.values, history.start, range(len(history.series)), horizon.weeks)
+    shapes = {key: weeks[:, s] for s, key in enumerate(history.series) if weeks[:, s].any()}
+    return _from_table(table, horizon.paths, shapes, weights)
 
-    Parameters
-    ----------
-    shapes : the typical weeks of series that telemetry knows, shape (typical weeks, 168), of mean 1; others are flat
+
+def _from_table(table: pl.DataFrame, paths: int, shapes: dict[Series, Array], weights: Array) -> LongDemand:
+    """Make paths at evenly spaced probabilities; a path is high, or low, in all months and series.
+
+    `shapes` are the typical weeks of the series that the history has, shape (typical weeks, 168); others are flat.
     """
     series: tuple[Series, ...] = tuple(table.select(SERIES).unique(maintain_order=True).iter_rows())
     scores = np.array([NormalDist().inv_cdf((place + 0.5) / paths) for place in range(paths)]) / _EIGHT_OF_TEN
@@ -84,7 +91,7 @@ def from_table(table: pl.DataFrame, paths: int, shapes: Mapping[Series, Array], 
     return LongDemand(
         start=start,
         series=series,
-        weeks=np.stack([shapes.get(one, flat) for one in series], axis=1),
+        weeks=np.stack([shapes.get(key, flat) for key in series], axis=1),
         weights=weights,
         means=np.maximum(0.0, middle + scores[:, None, None] * spread),
     )

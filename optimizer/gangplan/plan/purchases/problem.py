@@ -1,4 +1,7 @@
-"""The question of months in numbers: offers, what stands anyway, and one path of the plan's model for each week."""
+"""The purchase problem in numbers: offers, nodes that run anyway, and one path of the plan's model for each week.
+
+Below, nodes of a pool "stand" in a month when they run for a term: bought before, or in a term that is bought now.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,37 @@ import numpy as np
 
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.plan.problem import Array, Blocks, Counts, Periods, PlanPolicy, Problem, workload_of
-from gangplan.plan.purchases.demand import WEEK, LongDemand
-from gangplan.types import Fleet, PoolKind, Term
+from gangplan.plan.problem import (
+    Array,
+    Blocks,
+    Catalogue,
+    Counts,
+    Periods,
+    PlanPolicy,
+    Problem,
+    read_catalogue,
+    workload_of,
+)
+from gangplan.plan.purchases.demand import BEYOND, WEEK, LongDemand
+from gangplan.types import Fleet, Pool, PoolKind, Term
 
 WEEK_BLOCKS: Blocks = ((WEEK, 4),)
-"""A typical week is seen in blocks of four hours."""
+"""A typical week is planned in periods of four hours."""
 
-BEYOND = 0.1
-"""The share of money bound after the horizon that counts as lost: without it long terms would look free at its end."""
+YEAR = 12
+"""Months: the term of a committed pool that has none in the fleet file."""
 
-_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)  # where typical weeks begin: prices by hour of the day are read from there
+_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)  # the start of typical weeks, for prices by hour of the day
 _MONTH = 730.5  # hours
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class HorizonProblem:
-    """What is decided: nodes bought of each offer in each month, for all paths at once.
+class PurchaseProblem:
+    """How many nodes of each offer to buy in each month, for all paths at once.
 
-    `weeks` is a plan's problem whose path (path * months + month) * typical weeks + week is one typical week; the
-    pools without a term take nodes there as demand asks. `base` are nodes that stand without buying, (pools, months).
-    `beyond` is the share of money bound after the last month that counts.
+    `weeks` is a plan's problem in which each path is one typical week: number (path * months + month) * typical weeks +
+    week. There, pools without a term take nodes as demand needs them. `base` are nodes that run without buying, shape
+    (pools, months). `beyond` is the share of money bound after the last month that counts.
     """
 
     demand: LongDemand
@@ -42,17 +55,17 @@ class HorizonProblem:
 
     @property
     def offers(self) -> tuple[Term, ...]:
-        """What may be bought."""
+        """The offers: what may be bought."""
         return self.fleet.terms
 
     @property
     def months(self) -> range:
-        """The months by number."""
+        """The numbers of the months."""
         return range(self.demand.months)
 
     @property
     def paths(self) -> range:
-        """The paths by number."""
+        """The numbers of the paths."""
         return range(len(self.demand.means))
 
     @cached_property
@@ -68,32 +81,32 @@ class HorizonProblem:
 
     @cached_property
     def times(self) -> Array:
-        """How often each typical week of each path happens in its month."""
+        """How often each typical week of each path occurs in its month."""
         each = np.outer(self.demand.hours / WEEK, self.demand.weights).ravel()
         return np.tile(each, len(self.paths))
 
     def first_month(self, o: int) -> int:
-        """The month in which what is ordered at once stands: new nodes take their lead time."""
+        """Return the month from which nodes run that are ordered now: new nodes take their lead time."""
         return math.ceil(self.fleet.pools[self.pool_of[o]].lead_time_hours / _MONTH)
 
     def paid(self, o: int, month: int) -> range:
-        """The months of the horizon in which a node that begins then stands and is paid for."""
+        """Return the months of the horizon in which a node runs, and is paid for, whose term begins in `month`."""
         return range(month, min(month + self.offers[o].months, len(self.months)))
 
     def money(self, o: int, month: int) -> float:
-        """Money within the horizon for a node of an offer that begins in a month."""
+        """Return the money within the horizon for a node whose term begins in `month`."""
         return self.offers[o].price_per_node_hour * float(self.demand.hours[list(self.paid(o, month))].sum())
 
     def bound_beyond(self, o: int, month: int) -> float:
-        """Money that such a node costs after the horizon, where nothing says yet whether it is of use."""
+        """Return the money for that node after the horizon, where its use is not known."""
         return self.offers[o].price_per_node_hour * _MONTH * max(0, month + self.offers[o].months - len(self.months))
 
     def price(self, o: int, month: int) -> float:
-        """What such a node counts: its money, and a share of what is bound beyond the horizon."""
+        """Return what that node counts: its money, and a share of the money bound beyond the horizon."""
         return self.money(o, month) + self.beyond * self.bound_beyond(o, month)
 
     def standing(self, buy: Counts) -> Counts:
-        """The nodes that stand in each month, (pools, months), when so many of each offer begin in each month."""
+        """Return the nodes that stand, shape (pools, months), when `buy`, shape (offers, months), is bought."""
         nodes = self.base.copy()
         for o, p in enumerate(self.pool_of):
             for month in self.months:
@@ -102,23 +115,66 @@ class HorizonProblem:
 
     @cached_property
     def base_money(self) -> float:
-        """Money for what stands without buying: no choice, and the same in every alternative."""
+        """Money for the nodes that run without buying: the same whatever is decided."""
         prices = np.array([pool.price_per_node_hour for pool in self.fleet.pools])
         return float(prices @ self.base @ self.demand.hours)
 
 
-def pose_horizon(
-    demand: LongDemand, fleet: Fleet, *, settings: Settings, policy: PlanPolicy | None = None, beyond: float = BEYOND
-) -> HorizonProblem:
-    """Put the question together; refuse what cannot be asked.
+def with_offers(fleet: Fleet, catalogue: Catalogue | None = None) -> tuple[Fleet, str]:
+    """Return the fleet with its offers, and a sentence about their origin.
 
-    Owned nodes stand as they run now, committed ones until their term ends; on demand and spot are taken by the hour,
-    as each path asks. Demand of a class with a reserve counts with it.
+    A fleet without terms gets a year of its committed pools at their price. One without committed pools gets each
+    on-demand pool's nodes at the catalogue's shares of their price.
+    """
+    if fleet.terms:
+        return fleet, ""
+    committed = [pool for pool in fleet.pools if pool.kind == PoolKind.COMMITTED]
+    if committed:
+        terms = tuple(
+            Term(pool=pool.name, months=YEAR, price_per_node_hour=pool.price_per_node_hour) for pool in committed
+        )
+        return replace(fleet, terms=terms), f"The fleet file names no terms: its committed pools for {YEAR} months."
+    catalogue = catalogue or read_catalogue()
+    pools = tuple(_committed(pool) for pool in fleet.pools if pool.kind == PoolKind.ON_DEMAND)
+    terms = tuple(
+        Term(pool=pool.name, months=months, price_per_node_hour=round(share * pool.price_per_node_hour, 2))
+        for pool in pools
+        for months, share in catalogue.terms.items()
+    )
+    offered = replace(fleet, pools=(*fleet.pools, *pools), terms=terms)
+    shares = " and ".join(f"{months} months at {share:.0%}" for months, share in catalogue.terms.items())
+    return offered, (
+        f"The fleet file has no committed pool: looked at {shares} of the price on demand, estimates of "
+        f"{catalogue.as_of}. Write your own offers under `terms`."
+    )
+
+
+def _committed(pool: Pool) -> Pool:
+    """Return the committed pool that stands for an on-demand one."""
+    name = f"{pool.name.removesuffix('-on-demand')}-committed"
+    return replace(
+        pool,
+        name=name,
+        kind=PoolKind.COMMITTED,
+        min_nodes=0,
+        price_factors=(),
+        startup_minutes_p50=0,
+        startup_minutes_p95=0,
+    )
+
+
+def build_purchase_problem(
+    demand: LongDemand, fleet: Fleet, *, settings: Settings, policy: PlanPolicy | None = None, beyond: float = BEYOND
+) -> PurchaseProblem:
+    """Build the problem; refuse what cannot be planned.
+
+    Owned nodes continue to run, committed ones until their term ends. On-demand and spot nodes are taken by the hour as
+    each path needs them. Demand of a class with a reserve counts with that reserve.
 
     Raises
     ------
     InputError
-        The fleet offers no term, a series is of no known class, or a quota is more than the fleet has.
+        The fleet has no offer, a series has no known class, or a quota is more than the fleet has.
     """
     policy = policy or PlanPolicy()
     if not fleet.terms:
@@ -127,12 +183,12 @@ def pose_horizon(
     weeks = _weeks(demand, _with_room(fleet, base), settings, policy)
     useful = {p for w in range(len(weeks.workloads)) for g in weeks.served_by[w] for p in weeks.groups[g].pools}
     hired = tuple(p for p in sorted(useful) if fleet.pools[p].kind in (PoolKind.ON_DEMAND, PoolKind.SPOT))
-    return HorizonProblem(demand=demand, fleet=fleet, weeks=replace(weeks, hired=hired), base=base, beyond=beyond)
+    return PurchaseProblem(demand=demand, fleet=fleet, weeks=replace(weeks, hired=hired), base=base, beyond=beyond)
 
 
 def _weeks(demand: LongDemand, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> Problem:
-    """Put every typical week of every month and path into one plan's problem, each as a path of its own."""
-    kinds = [workload_of(one, policy) for one in demand.series]
+    """Make one plan's problem of every typical week of every month and path, each as a path of its own."""
+    kinds = [workload_of(series, policy) for series in demand.series]
     workloads, periods = tuple(dict.fromkeys(kinds)), Periods.from_horizon(WEEK, WEEK_BLOCKS)
     reserve = np.array([1 + policy.of(kind.workload_class).reserve for kind in kinds])
     paths = np.einsum("ksm,wsh->kmwsh", demand.means * reserve[:, None], periods.means(demand.weeks))
@@ -156,7 +212,7 @@ def _weeks(demand: LongDemand, fleet: Fleet, settings: Settings, policy: PlanPol
 
 
 def _base(fleet: Fleet, demand: LongDemand) -> Counts:
-    """Nodes that stand without buying: owned ones always, committed ones up to the month in which their term ends."""
+    """Return the nodes that run without buying: owned ones always, committed ones while their term lasts."""
     nodes = np.zeros((len(fleet.pools), demand.months), dtype=np.int64)
     for p, pool in enumerate(fleet.pools):
         now = fleet.nodes.get(pool.name, 0)
@@ -169,6 +225,7 @@ def _base(fleet: Fleet, demand: LongDemand) -> Counts:
 
 
 def _with_room(fleet: Fleet, base: Counts) -> Fleet:
-    """Let no quota be measured by less than what stands already."""
+    """Raise each pool's maximum to what runs already, so that quotas are not measured by less."""
     most = [max(pool.max_nodes, int(row.max(initial=0))) for pool, row in zip(fleet.pools, base, strict=True)]
-    return replace(fleet, pools=tuple(replace(one, max_nodes=m) for one, m in zip(fleet.pools, most, strict=True)))
+    pools = (replace(pool, max_nodes=nodes) for pool, nodes in zip(fleet.pools, most, strict=True))
+    return replace(fleet, pools=tuple(pools))

@@ -1,4 +1,7 @@
-"""Months ahead: solve, price the other ways on the same paths, ask what each purchase earns, say what is full when."""
+"""Plan purchases: solve, price other strategies on the same paths, and find what each purchase earns.
+
+What a purchase earns comes from solving again without it. A pool is full when it runs all nodes that it may have.
+"""
 
 from __future__ import annotations
 
@@ -10,51 +13,73 @@ from math import ceil
 import numpy as np
 import polars as pl
 
-from gangplan.plan.problem import Counts
-from gangplan.plan.purchases.demand import add_months
-from gangplan.plan.purchases.problem import HorizonProblem
-from gangplan.plan.purchases.search import HorizonSearch, Outcome
-from gangplan.plan.purchases.words import in_words
-from gangplan.plan.solver import Array
+from gangplan.config import Settings
+from gangplan.plan.problem import Array, Catalogue, Counts, PlanPolicy
+from gangplan.plan.purchases.demand import LongDemand, PurchaseHorizon, add_months
+from gangplan.plan.purchases.explanation import sentences
+from gangplan.plan.purchases.problem import PurchaseProblem, build_purchase_problem, with_offers
+from gangplan.plan.purchases.search import PurchaseResult, PurchaseSearch
 from gangplan.progress import Progress, no_progress
-from gangplan.types import Commitments, Earning, PoolFull, PoolKind, Purchase, Way
+from gangplan.types import Commitments, Fleet, PoolFull, PoolKind, Purchase, PurchaseBenefit, PurchaseStrategy
 
 PLAN, NONE, PEAK = "this plan", "nothing for a term", "the busiest hour for a term"
 _BAND = (0.1, 0.5, 0.9)
 _FULL = 0.999  # of the nodes that a pool may have
 
 
-def buy_ahead(problem: HorizonProblem, progress: Progress = no_progress) -> Commitments:
-    """Find what to buy, and say what that comes to.
+def plan_purchases(
+    demand: LongDemand,
+    fleet: Fleet,
+    horizon: PurchaseHorizon,
+    settings: Settings,
+    *,
+    policy: PlanPolicy | None = None,
+    catalogue: Catalogue | None = None,
+    progress: Progress = no_progress,
+) -> Commitments:
+    """Find how many nodes of which offer to buy when.
 
-    The plan comes back proven within `mip_gap`, or after a bounded number of rounds with the gap that is proven.
+    A fleet without offers gets those of the `catalogue`, and the explanation says so.
+
+    Raises
+    ------
+    InputError
+        There is nothing to buy, a series has no known class, or a quota is more than the fleet has.
     """
-    search = HorizonSearch(problem)
-    found = search.run(progress)
+    offered, origin = with_offers(fleet, catalogue)
+    problem = build_purchase_problem(demand, offered, settings=settings, policy=policy, beyond=horizon.beyond)
+    plan = buy_ahead(problem, progress)
+    return replace(plan, explanation=(*plan.explanation, *([origin] if origin else [])))
+
+
+def buy_ahead(problem: PurchaseProblem, progress: Progress = no_progress) -> Commitments:
+    """Solve the problem and describe the result.
+
+    It is proven within `mip_gap`, or after a bounded number of rounds within the gap that it states.
+    """
+    search = PurchaseSearch(problem)
+    best = search.run(progress)
     progress(0.9, 1, "solving again without each purchase")
-    ways = tuple(_ways(search, found))
-    earnings = tuple(_earnings(search, found))
-    full = tuple(_full(search, found))
-    made = Commitments(
+    plan = Commitments(
         start=problem.demand.start,
         end=problem.demand.edges[-1],
-        purchases=tuple(_purchases(problem, found.buy)),
-        ways=ways,
-        earnings=earnings,
-        full=full,
-        standing=_standing(problem, found.standing),
+        purchases=tuple(_purchases(problem, best.buy)),
+        ways=tuple(_strategies(search, best)),
+        earnings=tuple(_benefits(search, best)),
+        full=tuple(_full(search, best)),
+        standing=_standing(problem, best.standing),
         demand=_demand(problem),
-        gap=found.gap,
-        bound_beyond=found.bound_beyond,
+        gap=best.gap,
+        bound_beyond=best.bound_beyond,
         paths=len(problem.paths),
         typical_weeks=len(problem.demand.weights),
         explanation=(),
     )
-    return replace(made, explanation=in_words(made))
+    return replace(plan, explanation=sentences(plan))
 
 
-def peak_purchases(problem: HorizonProblem) -> Counts:
-    """Buy for the busiest hour of the mean demand in each month, each pool by its cheapest offer."""
+def peak_purchases(problem: PurchaseProblem) -> Counts:
+    """Return purchases that cover each month's busiest hour on the median path, by each pool's cheapest offer."""
     buy = np.zeros((len(problem.offers), len(problem.months)), dtype=np.int64)
     needs = _peak_gpus(problem, 0.5)
     cheapest = sorted(range(len(problem.offers)), key=lambda o: problem.offers[o].price_per_node_hour)
@@ -63,87 +88,100 @@ def peak_purchases(problem: HorizonProblem) -> Counts:
         pool = problem.fleet.pools[problem.pool_of[o]]
         for m in range(problem.first_month(o), len(problem.months)):
             standing = problem.standing(buy)
-            kin = [p for p, one in enumerate(problem.fleet.pools) if one.accelerator == pool.accelerator]
-            has = float(problem.weeks.usable_gpus[kin] @ standing[kin, m])
-            lacks = ceil(max(0.0, needs.get(pool.accelerator, np.zeros(m + 1))[m] - has) / pool.gpus_per_node)
-            buy[o, m] = min(lacks, pool.max_nodes - int(standing[problem.pool_of[o], m]))
+            alike = [p for p, other in enumerate(problem.fleet.pools) if other.accelerator == pool.accelerator]
+            present = float(problem.weeks.usable_gpus[alike] @ standing[alike, m])
+            needed = needs[pool.accelerator][m] if pool.accelerator in needs else 0.0
+            missing = ceil(max(0.0, needed - present) / pool.gpus_per_node)
+            buy[o, m] = min(missing, pool.max_nodes - int(standing[problem.pool_of[o], m]))
     return buy
 
 
-def _peak_gpus(problem: HorizonProblem, level: float) -> dict[str, Array]:
-    """GPUs of each accelerator in the busiest hours of each month, at a level of the paths."""
+def _peak_gpus(problem: PurchaseProblem, level: float) -> dict[str, Array]:
+    """Return the GPUs of each accelerator in the busiest hour of each month, at a quantile of the paths."""
     paths = problem.weeks.paths.reshape(len(problem.paths), len(problem.months), -1, *problem.weeks.paths.shape[1:])
-    found: dict[str, Array] = {}
-    for name in dict.fromkeys(one[2] for one in problem.demand.series):
-        mine = [s for s, one in enumerate(problem.demand.series) if one[2] == name]
-        found[name] = np.quantile(paths[:, :, :, mine].sum(axis=3).max(axis=(2, 3)), level, axis=0)
-    return found
+    peaks: dict[str, Array] = {}
+    for name, members in _series_of(problem).items():
+        peaks[name] = np.quantile(paths[:, :, :, members].sum(axis=3).max(axis=(2, 3)), level, axis=0)
+    return peaks
 
 
-def _ways(search: HorizonSearch, found: Outcome) -> Iterator[Way]:
+def _series_of(problem: PurchaseProblem) -> dict[str, list[int]]:
+    """Return the series of each accelerator, by their indices."""
+    members: dict[str, list[int]] = {}
+    for s, (_, _, accelerator) in enumerate(problem.demand.series):
+        members.setdefault(accelerator, []).append(s)
+    return members
+
+
+def _strategies(search: PurchaseSearch, best: PurchaseResult) -> Iterator[PurchaseStrategy]:
     """Price the plan, buying nothing, and buying for the busiest hour, on the same paths."""
-    problem = search.problem
-    yield _way(PLAN, search, found, found)
-    yield _way(NONE, search, search.outcome(np.zeros_like(found.buy)), found)
-    yield _way(PEAK, search, search.outcome(peak_purchases(problem)), found)
+    yield _strategy(PLAN, search, best, best)
+    yield _strategy(NONE, search, search.price(np.zeros_like(best.buy)), best)
+    yield _strategy(PEAK, search, search.price(peak_purchases(search.problem)), best)
 
 
-def _way(name: str, search: HorizonSearch, one: Outcome, plan: Outcome) -> Way:
-    """Sum up one way."""
+def _strategy(name: str, search: PurchaseSearch, result: PurchaseResult, best: PurchaseResult) -> PurchaseStrategy:
+    """Sum up a strategy."""
     problem, weeks = search.problem, search.problem.weeks
-    values = np.stack(one.priced.values)
     lengths, often = np.array(weeks.periods.lengths, dtype=float), problem.times / len(problem.paths)
-    short = values[:, search.paths.short].reshape(weeks.demand.shape) @ lengths
-    hire = values[:, search.paths.hire].reshape(len(values), len(weeks.hired), len(lengths))
-    taken = (hire * weeks.prices[list(weeks.hired)] * lengths).sum(axis=(1, 2))
-    more = one.counted - plan.counted
+    short = search.programs.short_gpus(result.recourse) @ lengths
+    taken = (_hired(search, result) * weeks.prices[list(weeks.hired)] * lengths).sum(axis=(1, 2))
+    more = result.counted - best.counted
     low, _, high = np.quantile(more, _BAND)
     base = problem.base_money
-    return Way(
+    return PurchaseStrategy(
         name=name,
-        expected=base + one.expected,
-        worst=base + one.worst,
+        expected=base + result.expected,
+        worst=base + result.worst,
         more=float(more.mean()),
         more_low=float(low),
         more_high=float(high),
-        terms=one.spend,
-        bound=one.bound_price,
+        terms=result.spend,
+        bound=result.bound_price,
         taken=float(taken @ often),
         short_gpu_hours=float(short.sum(axis=1) @ often),
     )
 
 
-def _earnings(search: HorizonSearch, found: Outcome) -> Iterator[Earning]:
+def _hired(search: PurchaseSearch, result: PurchaseResult) -> Array:
+    """Return the nodes taken by the hour, shape (weeks, pools taken by the hour, periods)."""
+    values = np.stack(result.recourse.values)[:, search.programs.hire]
+    return values.reshape(len(values), len(search.problem.weeks.hired), len(search.problem.weeks.periods))
+
+
+def _benefits(search: PurchaseSearch, best: PurchaseResult) -> Iterator[PurchaseBenefit]:
     """Solve again without each pool's offers, and without each offer where a pool has several that are bought."""
     problem = search.problem
-    bought = [o for o in range(len(problem.offers)) if found.buy[o].any()]
+    bought = [o for o in range(len(problem.offers)) if best.buy[o].any()]
     for p in dict.fromkeys(problem.pool_of[o] for o in bought):
-        mine = [o for o, home in enumerate(problem.pool_of) if home == p]
-        yield _earning(search, found, p, mine, None)
-        several = [o for o in bought if o in mine]
+        offers = [o for o, pool in enumerate(problem.pool_of) if pool == p]
+        yield _benefit(search, best, p, offers, None)
+        several = [o for o in bought if o in offers]
         for o in several if len(several) > 1 else ():
-            yield _earning(search, found, p, [o], problem.offers[o].months)
+            yield _benefit(search, best, p, [o], problem.offers[o].months)
 
 
-def _earning(search: HorizonSearch, found: Outcome, p: int, banned: list[int], months: int | None) -> Earning:
-    """Compare with the best that is left when offers are banned."""
+def _benefit(
+    search: PurchaseSearch, best: PurchaseResult, p: int, banned: list[int], months: int | None
+) -> PurchaseBenefit:
+    """Compare with the best purchases without some offers of a pool."""
     without = search.run(banned=banned)
-    earns = without.counted - found.counted
+    earns = without.counted - best.counted
     low, _, high = np.quantile(earns, _BAND)
-    return Earning(
+    return PurchaseBenefit(
         pool=search.problem.fleet.pools[p].name,
         months=months,
-        nodes=int(found.buy[banned].sum()),
+        nodes=int(best.buy[banned].sum()),
         earns=float(earns.mean()),
         low=float(low),
         high=float(high),
-        worst=without.worst - found.worst,
+        worst=without.worst - best.worst,
         loses=float((earns < 0).mean()),
     )
 
 
-def _purchases(problem: HorizonProblem, buy: Counts) -> Iterator[Purchase]:
-    """Name what is bought, the first to begin first."""
+def _purchases(problem: PurchaseProblem, buy: Counts) -> Iterator[Purchase]:
+    """List what is bought, by the month in which it begins."""
     edges = problem.demand.edges
     for m, o in ((m, o) for m in problem.months for o in range(len(problem.offers)) if buy[o, m]):
         offer, pool = problem.offers[o], problem.fleet.pools[problem.pool_of[o]]
@@ -158,48 +196,47 @@ def _purchases(problem: HorizonProblem, buy: Counts) -> Iterator[Purchase]:
         )
 
 
-def _full(search: HorizonSearch, found: Outcome) -> Iterator[PoolFull]:
-    """Say from which month on each pool runs all that it may have, in some hours."""
+def _full(search: PurchaseSearch, best: PurchaseResult) -> Iterator[PoolFull]:
+    """Find from which month on each pool runs all nodes that it may have, in some hours."""
     problem, shape = search.problem, (len(search.problem.paths), len(search.problem.months), -1)
     for p, pool in enumerate(problem.fleet.pools):
-        used = _used_up(search, found, p)
-        if used is None:
+        full = _full_weeks(search, best, p)
+        if full is None:
             continue
-        reached = used.reshape(shape).any(axis=-1)
+        reached = full.reshape(shape).any(axis=-1)
         first = np.where(reached.any(axis=-1), reached.argmax(axis=-1).astype(float), np.inf)
-        days = [float(np.quantile(first, level, method="inverted_cdf")) for level in _BAND]
-        early, middle, late = (_edge(problem, day) for day in days)
+        months = [float(np.quantile(first, level, method="inverted_cdf")) for level in _BAND]
+        early, middle, late = (_first_day(problem, month) for month in months)
         yield PoolFull(pool=pool.name, early=early, middle=middle, late=late)
 
 
-def _edge(problem: HorizonProblem, month: float) -> date | None:
-    """The first day of a month; none beyond the horizon."""
+def _first_day(problem: PurchaseProblem, month: float) -> date | None:
+    """Return the first day of a month; None beyond the horizon."""
     return problem.demand.edges[int(month)] if np.isfinite(month) else None
 
 
-def _used_up(search: HorizonSearch, found: Outcome, p: int) -> Array | None:
-    """Tell in which weeks a pool runs all that it may have; none where nobody may use it."""
-    problem, weeks = search.problem, search.problem.weeks
-    values = np.stack(found.priced.values)
+def _full_weeks(search: PurchaseSearch, best: PurchaseResult, p: int) -> Array | None:
+    """Return in which weeks a pool runs all nodes that it may have; None if no workload may use it."""
+    problem, weeks, programs = search.problem, search.problem.weeks, search.programs
     most = problem.fleet.pools[p].max_nodes
     if p in weeks.hired:
-        hire = values[:, search.paths.hire].reshape(len(values), len(weeks.hired), -1)
-        return hire[:, weeks.hired.index(p)].max(axis=1) >= _FULL * most
+        return _hired(search, best)[:, weeks.hired.index(p)].max(axis=1) >= _FULL * most
     g = next(g for g, group in enumerate(weeks.groups) if p in group.pools)
-    routes = [route for route in search.paths.model.routes if route[1] == g]
+    routes = [route for route in programs.model.routes if route[1] == g]
     if not routes:
         return None
-    variables = [[search.paths.model.serve[(*route, t, 0)] for t in search.paths.model.T] for route in routes]
-    served = sum(values[:, search.paths.columns_of(row)] for row in variables)
-    firm = [q for q in weeks.groups[g].pools if q not in weeks.hired]
-    room = (weeks.usable_gpus[firm] @ found.standing[firm])[problem.month_of]
-    whole = problem.fleet.pools[p].kind == PoolKind.OWNED
-    at_most = whole | (found.standing[p][problem.month_of] >= most)
-    return at_most & (room > 0) & (np.max(served, axis=1) >= _FULL * room)
+    values = np.stack(best.recourse.values)
+    variables = [[programs.model.serve[(*route, t, 0)] for t in programs.model.T] for route in routes]
+    served = sum(values[:, programs.columns_of(row)] for row in variables)
+    with_term = [q for q in weeks.groups[g].pools if q not in weeks.hired]
+    capacity = (weeks.usable_gpus[with_term] @ best.standing[with_term])[problem.month_of]
+    owned = problem.fleet.pools[p].kind == PoolKind.OWNED
+    at_most = owned | (best.standing[p][problem.month_of] >= most)
+    return at_most & (capacity > 0) & (np.max(served, axis=1) >= _FULL * capacity)
 
 
-def _standing(problem: HorizonProblem, standing: Counts) -> pl.DataFrame:
-    """GPUs that stand, by month and pool."""
+def _standing(problem: PurchaseProblem, standing: Counts) -> pl.DataFrame:
+    """Return the GPUs that stand, by month and pool."""
     rows = [
         {"month": edge, "pool": pool.name, "kind": pool.kind.value, "gpus": int(standing[p, m]) * pool.gpus_per_node}
         for p, pool in enumerate(problem.fleet.pools)
@@ -210,14 +247,13 @@ def _standing(problem: HorizonProblem, standing: Counts) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def _demand(problem: HorizonProblem) -> pl.DataFrame:
-    """GPUs asked for, by month and accelerator, and of all."""
+def _demand(problem: PurchaseProblem) -> pl.DataFrame:
+    """Return the GPUs asked for by month and accelerator: quantiles of the month's mean and of its busiest hour."""
     middle, high = _peak_gpus(problem, 0.5), _peak_gpus(problem, 0.9)
     frames: list[pl.DataFrame] = []
     shares = np.einsum("w,wsh->s", problem.demand.weights, problem.demand.weeks) / problem.demand.weeks.shape[2]
-    for name in middle:
-        mine = [s for s, one in enumerate(problem.demand.series) if one[2] == name]
-        mean = (problem.demand.means[:, mine] * shares[mine][:, None]).sum(axis=1)
+    for name, members in _series_of(problem).items():
+        mean = (problem.demand.means[:, members] * shares[members][:, None]).sum(axis=1)
         bands = {f"q{level:g}": np.quantile(mean, level, axis=0) for level in _BAND}
         columns = {"month": list(problem.demand.edges[:-1]), **bands, "peak0.5": middle[name], "peak0.9": high[name]}
         frames.append(pl.DataFrame(columns).with_columns(accelerator=pl.lit(name)))

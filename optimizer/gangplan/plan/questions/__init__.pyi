@@ -1,2 +1,2 @@
 from .alternatives import Alternative as Alternative, compare as compare
-from .whatif import Answer as Answer, Solved as Solved, WhatIf as WhatIf, side_by_side as side_by_side
+from .whatif import WhatIf as WhatIf, WhatIfResult as WhatIfResult, ask as ask, side_by_side as side_by_side

@@ -1,9 +1,8 @@
-"""The plan beside the rules that people use instead, on fresh demand paths: fleets fixed, the same recourse for all.
+"""The plan compared with simpler rules on new scenarios: each rule's fleet is fixed, the second stage is the same.
 
-Counted is what is paid and what is missed: money for nodes, and shortage and delay at their prices. The prices of
-reserves and of starts are left out. Minimum nodes run, and lead times hold, under every rule. Where the fleet file
-gives start-up times as a distribution, each start of every rule draws its own: late nodes serve later, early ones are
-paid.
+What counts is the money for nodes, and shortage and delay at their prices; the prices of reserves and of starts do not
+count. Every rule runs the minimum nodes and keeps lead times. Where the fleet file has start-up times, each start draws
+its own: late nodes serve later, early nodes are paid for.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gangplan.plan.problem import Counts, Problem, arrivals
-from gangplan.plan.solver import Array, Paths, Priced, Search, mend
+from gangplan.plan.problem import Array, Counts, Problem, arrivals
+from gangplan.plan.solver import RecoursePrograms, RecourseResult, Search, repair
 from gangplan.progress import Progress, no_progress
 from gangplan.types import WorkloadClass
 
@@ -32,10 +31,10 @@ PLAN, MEAN, GREEDY, REACTIVE, PEAK, PEAK_95 = (
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """What a way to run the fleet costs on fresh paths: the mean, the 5 % best and 95 % worst, and who goes unserved.
+    """What a rule for running the fleet costs on new scenarios, and the shares of demand that it leaves unserved.
 
-    `difference` is its mean cost less the plan's on the same paths, `range` the half width of that at 95 %. `carbon_kg`
-    is what its nodes emit in the mean.
+    `best` and `worst` are the 5 % and 95 % quantiles of its cost. `difference` is its mean cost minus the plan's on the
+    same paths, `range` the half width of the 95 % interval of that. `carbon_kg` is what its nodes emit on average.
     """
 
     name: str
@@ -50,9 +49,9 @@ class Alternative:
 
 
 def compare(problem: Problem, nodes: Counts, progress: Progress = no_progress) -> tuple[Alternative, ...]:
-    """Run the plan and its alternatives over fresh paths."""
-    fresh = problem.drawn_again(FRESH_PATHS, problem.settings.seed + FRESH_SEED)
-    paths = Paths(fresh)
+    """Evaluate a plan, by its nodes, and its alternatives on the same new scenarios."""
+    fresh = problem.with_fresh_paths(FRESH_PATHS, problem.settings.seed + FRESH_SEED)
+    programs = RecoursePrograms(fresh)
     fleets = {
         PLAN: lambda: nodes,
         MEAN: lambda: mean_plan(problem),
@@ -61,17 +60,18 @@ def compare(problem: Problem, nodes: Counts, progress: Progress = no_progress) -
         PEAK: lambda: static_peak(problem, problem.demand.mean(axis=0)),
         PEAK_95: lambda: static_peak(problem, np.quantile(fresh.demand, 0.95, axis=0)),
     }
-    costs: dict[str, Array] = {}
-    found: list[Alternative] = []
-    for at, (name, fleet) in enumerate(fleets.items()):
-        progress(at / len(fleets), 1, f"beside the plan on {FRESH_PATHS} fresh paths: {name}")
-        run = fleet()
-        arrived, early = arrivals(fresh.pools, fresh.now, run, fresh.periods, fresh.prices, seed=FRESH_SEED)
-        priced = paths.price(arrived)
-        assert priced is not None  # noqa: S101 - there is no time limit
-        costs[name] = priced.costs + _money(fresh, run) + early
-        found.append(_alternative(name, costs[name], costs[PLAN], paths, priced, _carbon(fresh, run)))
-    return tuple(found)
+    alternatives: list[Alternative] = []
+    plan_costs = np.zeros(FRESH_PATHS)
+    for index, (name, make_fleet) in enumerate(fleets.items()):
+        progress(index / len(fleets), 1, f"beside the plan on {FRESH_PATHS} fresh paths: {name}")
+        ordered = make_fleet()
+        running, early = arrivals(fresh.pools, fresh.now, ordered, fresh.periods, fresh.prices, seed=FRESH_SEED)
+        recourse = programs.price(running)
+        assert recourse is not None  # noqa: S101 - there is no time limit
+        costs = recourse.costs + _money(fresh, ordered) + early
+        plan_costs = costs if name == PLAN else plan_costs
+        alternatives.append(_alternative(name, costs, plan_costs, programs, recourse, _carbon(fresh, ordered)))
+    return tuple(alternatives)
 
 
 def mean_plan(problem: Problem) -> Counts:
@@ -82,55 +82,57 @@ def mean_plan(problem: Problem) -> Counts:
 
 
 def greedy(problem: Problem, demand: Array) -> Counts:
-    """Serve each period's demand with the cheapest nodes, latency work first; lead times aside from the start."""
-    usable, room = problem.usable_gpus, problem.usable_gpus[:, None] * np.ones(len(problem.periods))
-    room = room * np.array([[pool.max_nodes] for pool in problem.pools])
+    """Serve each period's demand with the cheapest nodes, latency work first; the result keeps lead times."""
+    usable = problem.usable_gpus
+    room = usable[:, None] * np.ones(len(problem.periods)) * np.array([[pool.max_nodes] for pool in problem.pools])
     used = np.zeros_like(room)
     rank = list(WorkloadClass)
     price = problem.prices.mean(axis=1) / np.maximum(usable, 1e-9)
     for w in sorted(range(len(problem.workloads)), key=lambda w: rank.index(problem.workloads[w].workload_class)):
         left = demand[w].copy()
-        homes = [(p, problem.speed(w, g)) for g in problem.served_by[w] for p in problem.groups[g].pools]
-        for p, speed in sorted(homes, key=lambda home: price[home[0]] / home[1]):
+        able = [(p, problem.speed(w, g)) for g in problem.served_by[w] for p in problem.groups[g].pools]
+        for p, speed in sorted(able, key=lambda pair: price[pair[0]] / pair[1]):
             taken = np.minimum(left / speed, room[p] - used[p])
             used[p] += taken
             left -= taken * speed
-    return mend(problem, np.ceil(used / np.maximum(usable[:, None], 1e-9) - 1e-9).astype(np.int64))
+    return repair(problem, np.ceil(used / np.maximum(usable[:, None], 1e-9) - 1e-9).astype(np.int64))
 
 
 def reactive(problem: Problem, path: Array) -> Counts:
-    """Run what the last period asked for and a tenth more, each pool's nodes coming after its lead time."""
+    """Run what the last period needed and 10 % more; each pool's nodes come after its lead time."""
     wanted = greedy(problem, REACTIVE_MARGIN * path)
     nodes = wanted.copy()
     for p, pool in enumerate(problem.pools):
         seen = [problem.periods.first_after(max(0, int(s) - pool.lead_time_hours)) - 1 for s in problem.periods.starts]
         nodes[p] = [wanted[p, t] if t >= 0 else problem.now[p] for t in seen]
-    return mend(problem, nodes)
+    return repair(problem, nodes)
 
 
 def static_peak(problem: Problem, demand: Array) -> Counts:
-    """Run through the whole horizon what the peak of a demand asks for."""
+    """Run over the whole horizon what the peak of a demand needs."""
     peak = greedy(problem, np.repeat(demand.max(axis=1, keepdims=True), demand.shape[1], axis=1))
-    return mend(problem, np.repeat(peak.max(axis=1, keepdims=True), peak.shape[1], axis=1))
+    return repair(problem, np.repeat(peak.max(axis=1, keepdims=True), peak.shape[1], axis=1))
 
 
 def _money(problem: Problem, run: Counts) -> Array:
-    """Money for the nodes, for all paths or for each."""
+    """Return the money for nodes, for all paths together or for each."""
     fleets = run if run.ndim == 3 else run[None]
     return np.array([problem.money(fleet).sum() for fleet in fleets])
 
 
 def _carbon(problem: Problem, run: Counts) -> float:
-    """Kilograms that the nodes emit, in the mean where they differ by path."""
+    """Return the kilograms of carbon dioxide that nodes emit, on average over the paths."""
     return float((run * problem.carbon @ np.array(problem.periods.lengths, dtype=float)).sum(axis=-1).mean())
 
 
-def _alternative(name: str, costs: Array, plan: Array, paths: Paths, priced: Priced, carbon: float) -> Alternative:
-    """Sum up what it cost and whom it left unserved."""
-    problem = paths.problem
+def _alternative(
+    name: str, costs: Array, plan: Array, programs: RecoursePrograms, recourse: RecourseResult, carbon: float
+) -> Alternative:
+    """Sum up what a rule cost and what it left unserved."""
+    problem = programs.problem
     lengths = np.array(problem.periods.lengths, dtype=float)
-    short = np.stack(priced.values)[:, paths.short].reshape(problem.demand.shape) @ lengths
-    asked = problem.demand @ lengths
+    short = programs.short_gpus(recourse) @ lengths
+    demand = problem.demand @ lengths
     latency = [w for w, load in enumerate(problem.workloads) if load.workload_class is WorkloadClass.LATENCY]
     difference = costs - plan
     return Alternative(
@@ -140,12 +142,12 @@ def _alternative(name: str, costs: Array, plan: Array, paths: Paths, priced: Pri
         worst=float(np.quantile(costs, 0.95)),
         difference=float(difference.mean()),
         range=float(1.96 * difference.std(ddof=1) / np.sqrt(len(difference))),
-        unserved=_share(short.sum(), asked.sum()),
-        latency_unserved=_share(short[:, latency].sum(), asked[:, latency].sum()),
+        unserved=_share(short.sum(), demand.sum()),
+        latency_unserved=_share(short[:, latency].sum(), demand[:, latency].sum()),
         carbon_kg=carbon,
     )
 
 
 def _share(part: float, whole: float) -> float:
-    """Return a part of a whole; none of nothing."""
+    """Return a part's share of the whole; 0 if there is no whole."""
     return float(part / whole) if whole > 0 else 0.0

@@ -1,13 +1,13 @@
-from .decomposition import TOWARDS_MASTER as TOWARDS_MASTER, Decomposition as Decomposition, Point as Point
-from .highs import (
-    Answer as Answer,
-    Array as Array,
-    Engine as Engine,
-    Ints as Ints,
-    StandardForm as StandardForm,
-    compile_model as compile_model,
+from .decomposition import TOWARDS_MASTER as TOWARDS_MASTER, Candidate as Candidate, Decomposition as Decomposition
+from .fleet_programs import FleetProgram as FleetProgram
+from .highs import Engine as Engine, SolverResult as SolverResult
+from .recourse import (
+    Cut as Cut,
+    RecoursePrograms as RecoursePrograms,
+    RecourseResult as RecourseResult,
+    cuts_from_bytes as cuts_from_bytes,
+    cuts_to_bytes as cuts_to_bytes,
+    risk as risk,
 )
-from .paths import Cut as Cut, Paths as Paths, Priced as Priced, risk as risk
-from .rounding import afford as afford, mend as mend, round_at as round_at
-from .search import Found as Found, Search as Search
-from .warm_start import from_bytes as from_bytes, near_cuts as near_cuts, to_bytes as to_bytes
+from .rounding import fit_budget as fit_budget, repair as repair, round_at as round_at
+from .search import Search as Search, SearchResult as SearchResult

@@ -1,26 +1,23 @@
-"""From the Pyomo model to HiGHS and back, by standard form and arrays: no file, no rows rebuilt in Python.
+"""HiGHS with types: one solver on one standard form, changed and solved again through arrays.
 
-What HiGHS says comes back as a value. The status is always read, since a run that fails leaves old numbers behind; and
-the scheduler is made anew first, since HiGHS refuses to run when another part of the process used other threads.
+The result of a run is a value. Its status is always read, because a run that fails leaves old numbers behind. The
+scheduler is reset first, because HiGHS refuses to run when another part of the process used other threads.
 """
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import highspy
 import numpy as np
 from numpy.typing import NDArray
-from pyomo.common.gc_manager import PauseGC
-from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
+from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
-Array = NDArray[np.float64]
-Ints = NDArray[np.int32]
+from gangplan.plan.model import Ints, StandardForm
+from gangplan.plan.problem import Array
+
+Integers = NDArray[np.integer[Any]]
 
 _STATUS = {
     highspy.HighsModelStatus.kOptimal: "optimal",
@@ -32,30 +29,11 @@ _STATUS = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StandardForm:
-    """min cost x + offset, row_lower <= matrix x <= row_upper, lower <= x <= upper, some x whole."""
-
-    cost: Array
-    offset: float
-    matrix: Any  # scipy.sparse.csc_array
-    row_lower: Array
-    row_upper: Array
-    lower: Array
-    upper: Array
-    whole: NDArray[np.bool_]
-    column: dict[int, int]
-    row: dict[int, int]
-
-    def columns_of(self, variables: Sequence[Any]) -> Ints:
-        """Return the columns of Pyomo variables."""
-        return np.array([self.column[id(variable)] for variable in variables], dtype=np.int32)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
+class SolverResult:
     """What a run gave: how it ended, its objective, a proven bound below, and values if it has a feasible point.
 
-    A relaxed run that ended has duals too: what the objective gains for each unit of a row's or a column's bound.
+    A linear program that was solved has duals too: what the objective gains for each unit of a row's or a column's
+    bound.
     """
 
     status: str
@@ -64,32 +42,6 @@ class Answer:
     values: Array | None
     row_duals: Array | None = None
     column_duals: Array | None = None
-
-
-def compile_model(model: Any) -> StandardForm:
-    """Write the model in standard form; the collector would only look on."""
-    with PauseGC():
-        return _compile(model)
-
-
-def _compile(model: Any) -> StandardForm:
-    """Read matrix, bounds and the places of variables and constraints."""
-    form = LinearStandardFormCompiler().write(model, mixed_form=True)
-    rhs = np.asarray(form.rhs, dtype=float)
-    sign = np.array([entry.bound_type for entry in form.rows])
-    bounds = [variable.bounds for variable in form.columns]
-    return StandardForm(
-        cost=form.c.toarray()[0],
-        offset=float(form.c_offset[0]),
-        matrix=form.A,
-        row_lower=np.where(sign <= 0, rhs, -np.inf),
-        row_upper=np.where(sign >= 0, rhs, np.inf),
-        lower=np.array([-np.inf if low is None else low for low, _ in bounds], dtype=float),
-        upper=np.array([np.inf if high is None else high for _, high in bounds], dtype=float),
-        whole=np.array([variable.is_integer() for variable in form.columns]),
-        column={id(variable): index for index, variable in enumerate(form.columns)},
-        row={id(entry.constraint): index for index, entry in enumerate(form.rows)},
-    )
 
 
 class _QuietHighs(highspy.Highs):
@@ -101,20 +53,22 @@ class _QuietHighs(highspy.Highs):
 
 
 class Engine:
-    """One HiGHS instance on one standard form; changes of bounds keep its basis, so that the next run is warm."""
+    """One HiGHS instance on one standard form. Changes of bounds keep its basis, so the next run has a warm start.
+
+    A `relaxed` one takes all columns as continuous. `gap` is the relative gap at which branch and bound may stop.
+    """
 
     def __init__(self, form: StandardForm, *, relaxed: bool, seed: int, gap: float = 0.0) -> None:
         highspy.Highs.resetGlobalScheduler(True)
         self.form = form
-        self._mip = not relaxed
-        self._highs = _QuietHighs()
+        self._relaxed = relaxed
+        self._highs: Any = _QuietHighs()  # its stub lacks calls and does not type others
         for option, value in {"threads": 1, "random_seed": seed, "mip_rel_gap": gap, "mip_abs_gap": 1e-6}.items():
             _check(self._highs.setOptionValue(option, value), option)
         self._load(form)
 
     def _load(self, form: StandardForm) -> None:
         """Pass the whole problem as arrays."""
-        whole = form.whole if self._mip else np.zeros_like(form.whole)
         status = self._highs.passModel(
             len(form.cost),
             len(form.row_lower),
@@ -130,7 +84,7 @@ class Engine:
             form.matrix.indptr.astype(np.int32),
             form.matrix.indices.astype(np.int32),
             form.matrix.data,
-            whole.astype(np.int32),
+            (form.whole & (not self._relaxed)).astype(np.int32),
         )
         _check(status, "passModel")
 
@@ -139,21 +93,14 @@ class Engine:
         status = self._highs.changeColsBounds(len(columns), columns, lower.astype(float), upper.astype(float))
         _check(status, "changeColsBounds")
 
-    def restore_columns(self, columns: Ints) -> None:
-        """Give columns the bounds of the model again."""
-        self.bound_columns(columns, self.form.lower[columns], self.form.upper[columns])
-
-    def bound_row(self, row: int, upper: float) -> None:
-        """Give a row another upper bound."""
-        _check(self._highs.changeRowBounds(row, float(self.form.row_lower[row]), upper), "changeRowBounds")
-
     def bound_rows(self, rows: Ints, lower: Array, upper: Array) -> None:
         """Give rows other bounds."""
-        highs: Any = self._highs  # its type stub lacks this call
-        _check(highs.changeRowsBounds(len(rows), rows, lower, upper), "changeRowsBounds")
+        _check(self._highs.changeRowsBounds(len(rows), rows, lower, upper), "changeRowsBounds")
 
-    def add_rows(self, lower: Array, matrix: Any) -> None:
-        """Add rows `matrix x >= lower`; the matrix is sparse, by rows."""
+    def add_rows(self, lower: Array, rows: Integers, columns: Integers, values: Array) -> None:
+        """Add rows with lower bounds; each of the values stands in the row and column beside it."""
+        entries = (values, (rows, columns))
+        matrix: Any = csr_array(entries, shape=(len(lower), len(self.form.cost)))
         status = self._highs.addRows(
             len(lower),
             lower,
@@ -167,41 +114,41 @@ class Engine:
 
     @property
     def basis(self) -> Any:
-        """Where the last run ended, for an engine of the same shape to begin there."""
+        """Where the last run ended: another engine of the same shape can start there."""
         return self._highs.getBasis()
 
     @basis.setter
     def basis(self, basis: Any) -> None:
         _check(self._highs.setBasis(basis), "setBasis")
 
-    def run(self, seconds: float) -> Answer:
-        """Solve within that time (its set-up is outside it)."""
+    def run(self, seconds: float = np.inf) -> SolverResult:
+        """Solve within that time; HiGHS's own set-up is outside it."""
         _check(self._highs.setOptionValue("time_limit", self._highs.getRunTime() + max(seconds, 0.0)), "time_limit")
         if self._highs.run() == highspy.HighsStatus.kError:
-            return Answer(status="error", objective=np.inf, bound=-np.inf, values=None)
-        info = self._highs.getInfo()
+            return SolverResult(status="error", objective=np.inf, bound=-np.inf, values=None)
+        info, solution = self._highs.getInfo(), self._highs.getSolution()
         status = _STATUS.get(self._highs.getModelStatus(), "stopped")
         feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        usable = feasible and (self._mip or status == "optimal")
-        solution = self._highs.getSolution()
-        dual = usable and not self._mip
-        return Answer(
+        usable = feasible and (not self._relaxed or status == "optimal")
+        has_duals = usable and self._relaxed
+        objective = float(info.objective_function_value)
+        return SolverResult(
             status=status,
-            objective=info.objective_function_value if usable else np.inf,
+            objective=objective if usable else np.inf,
             bound=self._bound(status, info),
             values=np.array(solution.col_value) if usable else None,
-            row_duals=np.array(solution.row_dual) if dual else None,
-            column_duals=np.array(solution.col_dual) if dual else None,
+            row_duals=np.array(solution.row_dual) if has_duals else None,
+            column_duals=np.array(solution.col_dual) if has_duals else None,
         )
 
     def _bound(self, status: str, info: Any) -> float:
         """Return what is proven about the optimum from below."""
-        if self._mip:
+        if not self._relaxed:
             return float(info.mip_dual_bound)
         return float(info.objective_function_value) if status == "optimal" else -np.inf
 
 
-def _check(status: Any, what: str) -> None:
-    """Refuse to go on after a call that HiGHS refused: that is a fault of ours, not of the input."""
+def _check(status: Any, call: str) -> None:
+    """Stop after a call that HiGHS refused: that is a fault of ours, not of the input."""
     if status == highspy.HighsStatus.kError:
-        raise RuntimeError(f"HiGHS refused {what}")
+        raise RuntimeError(f"HiGHS refused {call}")

@@ -1,10 +1,10 @@
-"""Find the fleet: one whole-number program when small; cuts, rounding and a proof when large; always a plan.
+"""The search for the cheapest fleet: one whole-number program when small; cuts, rounding and a proof when large.
 
-Small problems go to HiGHS as they are. Large ones are decomposed: the relaxed problem (solved at once if that is quick,
-by cuts otherwise) gives a bound below the best plan's price, its fleet is rounded, and each rounded fleet is priced by
-the warm paths. When the best of them is within the gap asked for, it is proven good and returned; otherwise HiGHS
-branches from it with the time that is left. When there was no time for any of it, the last plan, or else the fleet that
-runs now, is kept and priced, and the plan says so.
+Small problems go to branch and bound as they are. Large ones are decomposed: the relaxed problem (solved at once if
+that is fast, by cuts otherwise) gives a bound below the best plan's price, its fleet is rounded, and each rounded fleet
+is priced on all paths. When the best of them is within the gap asked for, it is proven and returned; otherwise branch
+and bound uses the time that is left. When there was no time for any of it, the last plan, or else the fleet that runs
+now, is kept and priced, and the plan says so. So there always is a plan.
 """
 
 from __future__ import annotations
@@ -15,58 +15,64 @@ from time import perf_counter
 
 import numpy as np
 
-from gangplan.plan.problem import Counts, Problem
-from gangplan.plan.solver.decomposition import Decomposition, Point
-from gangplan.plan.solver.highs import Array, Engine
-from gangplan.plan.solver.paths import Cut
-from gangplan.plan.solver.rounding import THRESHOLDS, afford, mend, round_at
-from gangplan.plan.solver.whole_program import Whole
+from gangplan.plan.problem import Array, Counts, Problem
+from gangplan.plan.solver.decomposition import Candidate, Decomposition
+from gangplan.plan.solver.fleet_programs import ExtensiveForm
+from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.recourse import Cut
+from gangplan.plan.solver.rounding import THRESHOLDS, fit_budget, repair, round_at
 from gangplan.progress import Progress
 
 WHOLE_COLUMNS = 1_000
-"""Up to so many columns the problem is solved as one whole-number program."""
+"""Up to this many columns the problem is solved as one whole-number program."""
 
 RELAXED_WHOLE_COLUMNS = 20_000
-"""Up to so many columns the relaxed problem is solved at once; with more, cuts are the quicker."""
+"""Up to this many columns the relaxed problem is solved at once; with more, cuts are faster."""
 
 RELAXED_SHARE = (0.25, 0.05)
 """The relaxed problem's gap, as shares of the one asked for: first, and when rounding from there was not enough."""
 
 BRANCHED_COLUMNS_PER_SECOND = 5_000
-"""A problem with more columns for each second left is not given to branch and bound: it would not be built in time."""
+"""A problem with more columns for each second left is not given to branch and bound: building it takes too long."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """The best fleet found, all that goes with it, what is proven, the gap asked for, and how it was found."""
+class SearchResult:
+    """The best fleet of a search: whole nodes, its price and its paths, the proven bound, the gap asked for, how.
+
+    `nodes` has shape (pools, periods).
+    """
 
     nodes: Counts
-    point: Point
+    candidate: Candidate
     bound: float
-    asked: float
+    asked_gap: float
     method: str
 
     @property
     def objective(self) -> float:
-        """Its price."""
-        return self.point.objective
+        """Its price: money, and shortage, delay and risk at their prices."""
+        return self.candidate.objective
 
     @property
     def status(self) -> str:
-        """Whether it is proven as good as asked ("optimal"), or the time ended the search ("time_limit")."""
+        """Whether it is "optimal": proven within the gap asked for, or "time_limit": the time was over first."""
         slack = self.objective - max(self.bound, 0.0)
-        near = slack <= self.asked * abs(self.objective) + 1e-6 * max(1.0, abs(self.objective))
+        near = slack <= self.asked_gap * abs(self.objective) + 1e-6 * max(1.0, abs(self.objective))
         return "optimal" if near else "time_limit"
 
     @property
     def gap(self) -> float:
-        """How much dearer than the best plan it may be, relative to its own price."""
+        """How much cheaper the best plan may be, relative to the price of this one."""
         slack = self.objective - max(self.bound, 0.0)
         return 0.0 if slack <= 1e-6 * max(1.0, abs(self.objective)) else slack / abs(self.objective)
 
 
 class Search:
-    """One search; its decomposition stays warm for what-ifs."""
+    """One search; its decomposition has a warm start for questions that follow.
+
+    `cuts` and `start`, a fleet of shape (pools, periods), come from an earlier plan.
+    """
 
     def __init__(self, problem: Problem, *, cuts: tuple[Cut, ...] = (), start: Array | None = None) -> None:
         self.problem = problem
@@ -75,9 +81,9 @@ class Search:
         self._start = start
 
     @cached_property
-    def whole(self) -> Whole:
+    def extensive(self) -> ExtensiveForm:
         """The relaxed problem as one linear program."""
-        return Whole(self.problem)
+        return ExtensiveForm(self.problem)
 
     @property
     def seconds_left(self) -> float:
@@ -86,44 +92,43 @@ class Search:
 
     @property
     def columns(self) -> int:
-        """How many columns the whole problem has."""
-        return len(self.decomposition.paths.form.cost) * len(self.problem.paths)
+        """How many columns the second stage of all paths has."""
+        return len(self.decomposition.programs.form.cost) * len(self.problem.paths)
 
-    def short_gpu_hours(self, point: Point) -> float:
-        """Return the expected GPU-hours short at a point."""
-        paths, problem = self.decomposition.paths, self.problem
-        short = np.stack(point.priced.values)[:, paths.short].reshape(problem.demand.shape)
-        return float(short.mean(axis=0).sum(axis=0) @ np.array(problem.periods.lengths))
+    def short_gpu_hours(self, candidate: Candidate) -> float:
+        """Return the expected GPU-hours short with a fleet."""
+        short = self.decomposition.programs.short_gpus(candidate.recourse)
+        return float(short.mean(axis=0).sum(axis=0) @ np.array(self.problem.periods.lengths))
 
-    def run(self, progress: Progress) -> Found:
-        """Find a plan, the way that its size asks for."""
+    def run(self, progress: Progress) -> SearchResult:
+        """Find a plan, in the way that its size asks for."""
         if self._start is not None and self.seconds_left > 0:
-            self.decomposition.visit(self.decomposition.master.complete(self._start), self._until)
-        return self._whole(progress) if self.columns <= WHOLE_COLUMNS else self._decomposed(progress)
+            self.decomposition.add_candidate(self.decomposition.master.complete(self._start), self._until)
+        return self._solve_whole(progress) if self.columns <= WHOLE_COLUMNS else self._solve_by_cuts(progress)
 
-    def _whole(self, progress: Progress) -> Found:
+    def _solve_whole(self, progress: Progress) -> SearchResult:
         """Solve the whole problem at once."""
         progress(0.2, 1, f"{self.columns:,} columns: solved as one whole-number program")
-        found = self._branch(self._kept("one whole-number program"))
-        progress(0.8, 1, f"plan {found.objective:,.0f}, bound {found.bound:,.0f}, gap {found.gap:.2%}")
-        return found
+        best = self._branch(self._previous_fleet("one whole-number program"))
+        progress(0.8, 1, f"plan {best.objective:,.0f}, bound {best.bound:,.0f}, gap {best.gap:.2%}")
+        return best
 
-    def _decomposed(self, progress: Progress) -> Found:
-        """Solve the relaxed problem by cuts, round, prove; nearer, and pool by pool, when that was not enough."""
+    def _solve_by_cuts(self, progress: Progress) -> SearchResult:
+        """Solve the relaxed problem by cuts, round, prove; if that is not enough, more exactly, then pool by pool."""
         progress(0.2, 1, f"{self.columns:,} columns: solved by cuts, one program for each demand path")
-        best, asked = None, self.problem.settings.mip_gap
+        best, asked_gap = None, self.problem.settings.mip_gap
         if self.columns <= RELAXED_WHOLE_COLUMNS:
             self._relax()
         for step, share in enumerate(RELAXED_SHARE):
-            said = 0.3 + 0.2 * step
-            self.decomposition.run(share * asked, self._until, partial(_say, progress, said))
+            done = 0.3 + 0.2 * step
+            self.decomposition.run(share * asked_gap, self._until, partial(_report, progress, done))
             best = self._round(best)
             if best is None:
-                return self._kept("no search: the time limit was over first")
-            progress(said + 0.1, 1, f"bound {best.bound:,.0f}, plan {best.objective:,.0f}, gap {best.gap:.2%}")
+                return self._previous_fleet("no search: the time limit was over first")
+            progress(done + 0.1, 1, f"bound {best.bound:,.0f}, plan {best.objective:,.0f}, gap {best.gap:.2%}")
             if best.status == "optimal" or self.seconds_left <= 0:
                 return best
-        assert best is not None  # noqa: S101 - two rounds were made
+        assert best is not None  # noqa: S101 - it was rounded twice
         best = self._round_pools(best)
         if best.status == "optimal" or self.columns > BRANCHED_COLUMNS_PER_SECOND * self.seconds_left:
             return best
@@ -131,77 +136,80 @@ class Search:
         return self._branch(best)
 
     def _relax(self) -> None:
-        """Solve the relaxed problem at once, and start the cuts where it ends."""
-        answer = self.whole.engine.run(self.seconds_left)
-        if answer.values is not None:
-            self.decomposition.take(self.whole.cuts(answer, self.decomposition.paths))
-            nodes = np.maximum(answer.values[self.whole.nodes], 0.0)
-            self.decomposition.visit(self.decomposition.master.complete(nodes), self._until)
+        """Solve the relaxed problem at once, so that the cuts begin at its optimum."""
+        result = self.extensive.engine.run(self.seconds_left)
+        if result.values is not None:
+            self.decomposition.add_cuts(self.extensive.cuts(result, self.decomposition.programs))
+            nodes = np.maximum(result.values[self.extensive.nodes], 0.0)
+            self.decomposition.add_candidate(self.decomposition.master.complete(nodes), self._until)
 
-    def _round(self, best: Found | None) -> Found | None:
+    def _round(self, best: SearchResult | None) -> SearchResult | None:
         """Round the relaxed fleet at several thresholds and keep the cheapest."""
-        base = self.decomposition.best
-        if base is None:
+        relaxed = self.decomposition.best
+        if relaxed is None:
             return None
-        for nodes in round_at(base.nodes):
+        for nodes in round_at(relaxed.nodes):
             if best is None or self.seconds_left > 0:
-                best = self._better(best, afford(self.problem, mend(self.problem, nodes), base.nodes))
+                best = self._cheaper(best, fit_budget(self.problem, repair(self.problem, nodes), relaxed.nodes))
         return replace(best, bound=self.decomposition.bound) if best else None
 
-    def _round_pools(self, best: Found) -> Found:
-        """Try each pool at other thresholds while the others stay."""
-        base = self.decomposition.best
-        assert base is not None  # noqa: S101 - it was rounded before
+    def _round_pools(self, best: SearchResult) -> SearchResult:
+        """Round one pool after the other at other thresholds while the others stay."""
+        relaxed = self.decomposition.best
+        assert relaxed is not None  # noqa: S101 - it was rounded before
         for p in range(len(self.problem.pools)):
-            for row in round_at(base.nodes[p], THRESHOLDS):
+            for row in round_at(relaxed.nodes[p], THRESHOLDS):
                 if self.seconds_left <= 0 or best.status == "optimal":
                     return best
                 nodes = best.nodes.copy()
                 nodes[p] = row
-                best = self._better(best, mend(self.problem, nodes))
+                best = self._cheaper(best, repair(self.problem, nodes))
         return best
 
-    def _better(self, best: Found | None, nodes: Counts) -> Found:
-        """Price a fleet and return the cheaper."""
+    def _cheaper(self, best: SearchResult | None, nodes: Counts) -> SearchResult:
+        """Price a fleet and return the cheaper of the two."""
         if best is not None and np.array_equal(nodes, best.nodes):
             return best
-        found = self._priced(nodes, "cuts between fleet and demand paths, then rounding")
-        return found if best is None or found.objective < best.objective else best
+        other = self._priced(nodes, "cuts between fleet and demand paths, then rounding")
+        return other if best is None or other.objective < best.objective else best
 
-    def _branch(self, best: Found) -> Found:
-        """Let HiGHS branch on the whole problem; the best fleet so far stays if it finds none that is cheaper.
+    def _branch(self, best: SearchResult) -> SearchResult:
+        """Let HiGHS branch on the whole problem; the best fleet so far stays if none is cheaper.
 
-        It is not told of that fleet: a start saved no time, and given in part it once came back as the answer.
+        HiGHS is not told of that fleet: a start saved no time, and given in part it once came back as the answer.
         """
-        settings = self.problem.settings
-        engine = Engine(self.whole.form, relaxed=False, seed=settings.seed, gap=settings.mip_gap)
-        answer = engine.run(self.seconds_left)
-        best = replace(best, bound=max(best.bound, answer.bound))
-        if answer.values is None or answer.objective >= best.objective:
+        settings, program = self.problem.settings, self.extensive
+        result = Engine(program.form, relaxed=False, seed=settings.seed, gap=settings.mip_gap).run(self.seconds_left)
+        best = replace(best, bound=max(best.bound, result.bound))
+        if result.values is None or result.objective >= best.objective:
             return best
-        nodes = np.rint(answer.values[self.whole.nodes]).astype(np.int64)
+        nodes = np.rint(result.values[program.nodes]).astype(np.int64)
         return replace(self._priced(nodes, best.method), bound=best.bound)
 
-    def _kept(self, method: str) -> Found:
+    def _previous_fleet(self, method: str) -> SearchResult:
         """Return the last plan's nodes, or else those that run now, brought within each pool's limits."""
         now = np.array(self.problem.now)[:, None]
         wanted = np.where(self.problem.previous >= 0, self.problem.previous, now)
-        return self._priced(mend(self.problem, wanted), method)
+        return self._priced(repair(self.problem, wanted), method)
 
-    def _priced(self, nodes: Counts, method: str) -> Found:
-        """Price a whole fleet and put it into a result."""
-        point = self.price(nodes)
-        bound, asked = self.decomposition.bound, self.problem.settings.mip_gap
-        return Found(nodes=nodes, point=point, bound=bound, asked=asked, method=method)
+    def _priced(self, nodes: Counts, method: str) -> SearchResult:
+        """Price a whole fleet as a result."""
+        return SearchResult(
+            nodes=nodes,
+            candidate=self.price(nodes),
+            bound=self.decomposition.bound,
+            asked_gap=self.problem.settings.mip_gap,
+            method=method,
+        )
 
-    def price(self, nodes: Counts) -> Point:
+    def price(self, nodes: Counts) -> Candidate:
         """Price a fleet: the best that can be served with it on each path."""
-        point = self.decomposition.look(self.decomposition.master.complete(nodes))
-        if point is None:
+        candidate = self.decomposition.evaluate(self.decomposition.master.complete(nodes))
+        if candidate is None:
             raise RuntimeError("HiGHS could not price a fixed fleet")
-        return point
+        return candidate
 
 
-def _say(progress: Progress, at: float, low: float, high: float) -> None:
-    """Tell how far the relaxed problem is."""
-    progress(at, 1, f"bound {low:,.0f}, relaxed {high:,.0f}, gap {1 - low / max(high, 1e-9):.2%}")
+def _report(progress: Progress, done: float, bound: float, price: float) -> None:
+    """Say how near the relaxed problem is to its optimum."""
+    progress(done, 1, f"bound {bound:,.0f}, relaxed {price:,.0f}, gap {1 - bound / max(price, 1e-9):.2%}")

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from gangplan.clock import DURATION, parse_span
 from gangplan.errors import InputError
 from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
+from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml, refused_field
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -37,30 +38,21 @@ _COMMENTS = {
 
 def read_policy(path: Path) -> Policy:
     """Read a policy file, or refuse it with the path of the field that is wrong, its value and the remedy."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise InputError(
-            "policy", path, "is not there: `gangplan policy show --yaml` prints one to begin with"
-        ) from None
-    except OSError as error:
-        raise InputError("policy", path, f"cannot be read ({error.strerror}): check the path and its rights") from None
-    except UnicodeDecodeError:
-        raise InputError("policy", path, "is not text in UTF-8: save it as such") from None
-    return policy_from_yaml(text, str(path))
+    document = read_yaml(path, "policy", missing="is not there: `gangplan policy show --yaml` prints one to begin with")
+    return _from_document(document)
 
 
 def policy_from_yaml(text: str, source: str = "policy") -> Policy:
-    """Read a policy from the text of a file; `source` names it where the text is no YAML."""
-    try:
-        body = yaml.load(text, Loader=_Strict)  # noqa: S506 - a SafeLoader that refuses repeated keys
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the last three: of a wrong !!tag
-        raise InputError("policy", f"{source} {_place(error)}", f"is not YAML ({_problem(error)}): mend it") from None
-    except RecursionError:
-        raise InputError("policy", source, "is nested too deeply: a policy has five levels") from None
-    if body is None:
-        raise InputError("policy", source, "is empty: write {} for the default policy")
-    return _policy("", body)
+    """Read a policy from the text of a file; `source` names it in errors."""
+    return _from_document(parse_yaml(text, "policy", source))
+
+
+def _from_document(document: YamlDocument) -> Policy:
+    """Check what a file says."""
+    if document.body is None:
+        raise InputError("policy", document.source, "is empty: write {} for the default policy")
+    with document.naming_lines():
+        return _policy("", document.body)
 
 
 def policy_yaml(policy: Policy) -> str:
@@ -166,11 +158,8 @@ def _scalar(kind: type, name: str) -> Callable[[str, object], Any]:
         try:
             return adapter.validate_python(value, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = path + "".join(f"[{part}]" for part in first["loc"])
-            raise InputError(
-                where, first["input"], f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}"
-            ) from None
+            where = path + "".join(f"[{part}]" for part in error.errors()[0]["loc"])
+            raise refused_field(error, where) from None
 
     return read
 
@@ -214,30 +203,3 @@ def _own(field: str) -> str:
 
 def _plain(value: object) -> Any:
     return span_text(value) if isinstance(value, timedelta) else value
-
-
-# ---------------------------------------------------------------- YAML
-
-
-class _Strict(yaml.SafeLoader):
-    """Reads plain values, and refuses a key that stands twice: PyYAML would keep the last in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping whose keys all differ."""
-        seen: set[str] = set()
-        for name, line in (
-            (key.value, key.start_mark.line) for key, _ in node.value if isinstance(key, yaml.ScalarNode)
-        ):
-            if name in seen:
-                raise InputError(name, f"line {line + 1}", "stands twice: leave one of them out")
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def _place(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f"line {mark.line + 1}" if mark is not None else "content"
-
-
-def _problem(error: Exception) -> str:
-    return str(getattr(error, "problem", None) or "a value of it is unreadable")

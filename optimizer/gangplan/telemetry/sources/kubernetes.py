@@ -16,10 +16,10 @@ from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError
 from gangplan.kube import Gang, connect, read_gangs
 from gangplan.progress import Progress, no_progress
-from gangplan.tables import ANY, JOBS, QUEUE, conform
+from gangplan.tables import JOBS, QUEUE, conform
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.values import Telemetry
-from gangplan.types import WorkloadClass
+from gangplan.types import ANY, WorkloadClass
 
 PREFIX = "kubernetes+"
 _KEPT = timedelta(days=400)

@@ -18,13 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import Progress, no_progress
-from gangplan.tables import ANY, NODES, conform, empty
+from gangplan.tables import NODES, conform, empty
 from gangplan.telemetry.rows import FAULT, LINE, PLACE
 from gangplan.telemetry.sources import mlflow_history
 from gangplan.telemetry.sources.folder import from_rows
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
 from gangplan.tracking import Store
-from gangplan.types import WorkloadClass
+from gangplan.types import ANY, WorkloadClass
 
 BUSY_PERCENT = 1.0
 """A GPU whose utilisation never exceeds this does not count as the run's."""

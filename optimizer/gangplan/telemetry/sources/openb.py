@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from gangplan.errors import InputError
-from gangplan.tables import ANY, JOBS, conform
+from gangplan.tables import JOBS, conform
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.rows import Field, check, not_before, number, one_of, text
 from gangplan.telemetry.values import Telemetry
-from gangplan.types import WorkloadClass
+from gangplan.types import ANY, WorkloadClass
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """The time of the trace's second 0 before `align` moves it; the trace has no calendar."""

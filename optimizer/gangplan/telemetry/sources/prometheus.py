@@ -22,10 +22,10 @@ from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError, UnavailableError
 from gangplan.kube import GPU_RESOURCES, short_name
 from gangplan.progress import Progress, no_progress
-from gangplan.tables import ANY, DEMAND, NODES, QUEUE, UTC_TIME, conform
+from gangplan.tables import DEMAND, NODES, QUEUE, UTC_TIME, conform
 from gangplan.telemetry.demand import fill_grid
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
-from gangplan.types import SERIES, WorkloadClass
+from gangplan.types import ANY, SERIES, WorkloadClass
 
 CHUNK = timedelta(days=7)
 DEFAULT_DAYS = 30

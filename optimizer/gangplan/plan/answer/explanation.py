@@ -1,4 +1,4 @@
-"""The plan in words: what it costs, what changes, who is short when and why, what one more unit would bring."""
+"""The plan in sentences: what it costs, what changes, who is short when and why, what one more unit would bring."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from gangplan.plan.answer.limits import NEARLY, Binding
-from gangplan.plan.answer.ordering import order, order_text
+from gangplan.plan.answer.schedule import order_of, order_text
 from gangplan.plan.answer.solution import TOLERANCE, Solution
-from gangplan.types import SERIES, Plan, Pool, WorkloadClass
+from gangplan.types import ANY, SERIES, Plan, Pool, WorkloadClass
 
-_SOON = 24  # hours that "what changes" looks ahead
-_MOST_ORDERS = 5  # so many are said; `gangplan plan orders` lists all
+_SOON = 24  # hours for which changes and orders are listed
+_MOST_ORDERS = 5  # `gangplan plan orders` lists all
 
 
-def in_words(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
-    """Say the plan in sentences, the most important first."""
+def sentences(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
+    """Explain a plan in sentences, the most important first."""
     return (
         _summary(solution),
         _proof(solution),
@@ -24,13 +24,13 @@ def in_words(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
         *_orders(solution),
         *_egress(solution),
         *_shortages(solution),
-        *(_bent(one, solution) for one in bindings if one.family in _BENT),
-        *(_kept(one, solution) for one in _dearest(bindings)),
+        *(_bent(limit, solution) for limit in bindings if limit.family in _BENT),
+        *(_kept(limit, solution) for limit in _dearest(bindings)),
     )
 
 
 def explain(plan: Plan) -> str:
-    """Return the plan's explanation as lines of text: the sentences, then who is short by series."""
+    """Return a plan's explanation as lines of text: the sentences, then the shortage of each series."""
     lines = [f"Plan {plan.plan_id}", *plan.explanation]
     short = plan.shortage.filter(plan.shortage["expected_gpus"] > TOLERANCE)
     if not short.is_empty():
@@ -45,37 +45,34 @@ def explain(plan: Plan) -> str:
 
 
 def _summary(solution: Solution) -> str:
-    """Say the money and where it goes."""
+    """Return the cost, by pool."""
     problem, total = solution.problem, float(solution.cost.sum())
-    parts = [
-        f"{pool.name} {cost:,.0f}"
-        for pool, cost in sorted(zip(problem.pools, solution.cost, strict=True), key=lambda one: -one[1])
-        if cost > 0
-    ]
-    where = f" ({', '.join(parts)})" if parts else ""
-    budget = problem.settings.budget
-    held = "" if budget is None else f", of a budget of {budget:,.0f}"
-    return f"The fleet costs {total:,.0f}{where} over {problem.periods.hours} h from {_at(problem.start)}{held}."
+    by_cost = sorted(zip(solution.cost.tolist(), problem.pools, strict=True), key=lambda pair: -pair[0])
+    parts = ", ".join(f"{pool.name} {cost:,.0f}" for cost, pool in by_cost if cost > 0)
+    where = f" ({parts})" if parts else ""
+    limit = problem.settings.budget
+    budget = "" if limit is None else f", of a budget of {limit:,.0f}"
+    return f"The fleet costs {total:,.0f}{where} over {problem.periods.hours} h from {_at(problem.start)}{budget}."
 
 
 def _proof(solution: Solution) -> str:
-    """Say how good the plan is known to be."""
-    found, settings = solution.found, solution.problem.settings
-    base = f"{settings.scenarios} demand paths, seed {settings.seed}, by {found.method}"
-    if found.status == "optimal":
-        return f"Proven within {found.gap:.2%} of the cheapest plan for {base}."
+    """Return how good the plan is proven to be."""
+    result, settings = solution.result, solution.problem.settings
+    base = f"{settings.scenarios} demand paths, seed {settings.seed}, by {result.method}"
+    if result.status == "optimal":
+        return f"Proven within {result.gap:.2%} of the cheapest plan for {base}."
     kept = ""
-    if found.bound == -np.inf:
+    if result.bound == -np.inf:
         last = (solution.problem.previous >= 0).any()
         kept = " The last plan goes on, within today's limits." if last else " The nodes that run now are kept."
     return (
         f"The time limit of {settings.time_limit_s:g} s ended the search; "
-        f"a plan up to {found.gap:.1%} cheaper may exist for {base}.{kept} Raise time_limit_s to search on."
+        f"a plan up to {result.gap:.1%} cheaper may exist for {base}.{kept} Raise time_limit_s to search on."
     )
 
 
 def _changes(solution: Solution) -> list[str]:
-    """Say what changes against the nodes that run now, in the first hour and in the next day."""
+    """Return what changes against the nodes that run now, in the first hour and in the next day."""
     problem = solution.problem
     first = [
         f"{pool.name} {now} -> {nodes}"
@@ -88,49 +85,49 @@ def _changes(solution: Solution) -> list[str]:
         for pool, low, high in zip(problem.pools, soon.min(axis=1).tolist(), soon.max(axis=1).tolist(), strict=True)
         if low != high
     ]
-    said = [f"Now: {', '.join(first)} nodes; the other pools stay." if first else "Now: every pool stays as it is."]
-    return [*said, f"In the next {_SOON} h: {', '.join(later)} nodes."] if later else said
+    now = f"Now: {', '.join(first)} nodes; the other pools stay." if first else "Now: every pool stays as it is."
+    return [now, f"In the next {_SOON} h: {', '.join(later)} nodes."] if later else [now]
 
 
 def _orders(solution: Solution) -> list[str]:
-    """Say which starts are to be ordered ahead in the next day, and when, the first first."""
+    """Return which starts of the next day must be ordered ahead, and when, by time."""
     problem = solution.problem
     ahead = problem.periods.first_after(_SOON)
     steps = np.diff(solution.nodes, axis=1, prepend=np.array(problem.now)[:, None])[:, :ahead]
-    found = [
-        order(pool, int(steps[p, t]), problem.start + timedelta(hours=int(problem.periods.starts[t])))
+    orders = [
+        order_of(pool, int(steps[p, t]), problem.start + timedelta(hours=int(problem.periods.starts[t])))
         for p, pool in enumerate(problem.pools)
         for t in range(ahead)
         if pool.lead_time_hours and steps[p, t] > 0
     ]
-    ranked = sorted(found, key=lambda one: (one.order_at, one.pool))
-    more = [f"{len(ranked) - _MOST_ORDERS} more starts: `gangplan plan orders`."] if len(ranked) > _MOST_ORDERS else []
-    return [*(order_text(one) for one in ranked[:_MOST_ORDERS]), *more]
+    orders.sort(key=lambda order: (order.order_at, order.pool))
+    more = [f"{len(orders) - _MOST_ORDERS} more starts: `gangplan plan orders`."] if len(orders) > _MOST_ORDERS else []
+    return [*map(order_text, orders[:_MOST_ORDERS]), *more]
 
 
 def _egress(solution: Solution) -> list[str]:
-    """Say what moving data costs."""
+    """Return what moving data costs."""
     if solution.egress < 0.5:
         return []
     return [f"Data that leaves its region costs {solution.egress:,.0f} in the mean, beside the nodes."]
 
 
 def _shortages(solution: Solution) -> list[str]:
-    """Say who is short, when and why, the longest shortage first; or that nobody is."""
-    order = np.argsort(-solution.short_gpu_hours)
-    said = [_shortage(solution, int(w)) for w in order if solution.short_gpu_hours[w] > TOLERANCE]
-    return said or ["Nobody is short on any of the demand paths."]
+    """Return who is short, when and why, the largest shortage first; or that nobody is."""
+    largest = np.argsort(-solution.short_gpu_hours)
+    short = [_shortage(solution, int(w)) for w in largest if solution.short_gpu_hours[w] > TOLERANCE]
+    return short or ["Nobody is short on any of the demand paths."]
 
 
 def _shortage(solution: Solution, w: int) -> str:
-    """Say one workload's shortage: tenants, class, accelerator, how much, when, why."""
+    """Describe one workload's shortage: tenants, class, accelerator, how much, when, why."""
     problem, periods = solution.problem, solution.problem.periods
     workload, lengths = problem.workloads[w], np.array(periods.lengths)
     short = solution.expected_short[w]
     hours, amount = int(lengths[short > 0].sum()), float(short @ lengths)
     share = amount / float(problem.demand[:, w].mean(axis=0) @ lengths)
     worst = int(solution.short[:, w].max(axis=0).argmax())
-    tenants = sorted({s[0] for s, home in zip(problem.series, problem.workload_of, strict=True) if home == w})
+    tenants = sorted({series[0] for series, home in zip(problem.series, problem.workload_of, strict=True) if home == w})
     return (
         f"Short: {workload.workload_class} work of {', '.join(tenants)} on {workload.accelerator} lacks "
         f"{amount:,.1f} GPU-hours in the mean ({_share(share)} of its demand), in {hours} of {periods.hours} h; "
@@ -139,26 +136,26 @@ def _shortage(solution: Solution, w: int) -> str:
 
 
 def _share(share: float) -> str:
-    """Say a small share without rounding it away."""
+    """Format a share; a small one is not rounded to nothing."""
     return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
 
 
 def _reasons(solution: Solution, w: int) -> str:
-    """Say why a workload is short, each reason with its share of the GPU-hours, the largest first."""
+    """Return why a workload is short, each reason with its share of the GPU-hours, the largest first."""
     lengths = np.array(solution.problem.periods.lengths)
     short = solution.expected_short[w] * lengths
     weight: dict[str, float] = {}
     for t in np.flatnonzero(short):
         reason = _reason(solution, w, int(t))
         weight[reason] = weight.get(reason, 0.0) + float(short[t])
-    ranked = sorted(weight.items(), key=lambda one: -one[1])[:3]
+    ranked = sorted(weight.items(), key=lambda pair: -pair[1])[:3]
     return "; ".join(
         f"{reason} ({amount / short.sum():.0%})" if len(weight) > 1 else reason for reason, amount in ranked
     )
 
 
 def _reason(solution: Solution, w: int, t: int) -> str:
-    """Say why a workload is short in one period."""
+    """Return why a workload is short in one period."""
     problem = solution.problem
     able = [p for g in problem.served_by[w] for p in problem.groups[g].pools]
     if not able:
@@ -173,25 +170,25 @@ def _reason(solution: Solution, w: int, t: int) -> str:
         return ceiling
     if len(at_most) + len(coming) == len(able):
         return " and ".join(part for part in (_at_most(at_most), _coming(coming)) if part)
-    return _dear(solution, w)
+    return _too_expensive(solution, w)
 
 
 def _quota(solution: Solution, w: int, t: int) -> str:
-    """Say that a quota is used up on some path on which it is short."""
+    """Return that a quota is used up, if it is on a path on which the workload is short."""
     short = solution.short[:, w, t] > TOLERANCE
     for ceiling in solution.problem.ceilings:
         if w in ceiling.workloads and set(ceiling.groups) & set(solution.problem.served_by[w]):
             routes = [(v, g) for v in ceiling.workloads for g in ceiling.groups if (v, g) in solution.serve]
-            held = sum((solution.serve[route][:, t] for route in routes), np.zeros(short.size))
-            if (held[short] >= NEARLY * ceiling.gpus).any():
+            used = sum((solution.serve[route][:, t] for route in routes), np.zeros(short.size))
+            if (used[short] >= NEARLY * ceiling.gpus).any():
                 return f"the quota {ceiling.name} of {ceiling.gpus:g} GPUs is used up"
     return ""
 
 
 def _no_pool(solution: Solution, w: int) -> str:
-    """Say that nothing may serve it, and what would."""
+    """Return that no pool may serve a workload, and what would help."""
     workload, problem = solution.problem.workloads[w], solution.problem
-    spot = [g.accelerator for g in problem.groups if g.spot and workload.accelerator in ("any", g.accelerator)]
+    spot = [g.accelerator for g in problem.groups if g.spot and workload.accelerator in (ANY, g.accelerator)]
     if spot and workload.workload_class is WorkloadClass.LATENCY:
         return "only spot pools have that accelerator, and latency work may not be interrupted: add a firm pool"
     if workload.accelerator in problem.policy.needs:
@@ -201,23 +198,23 @@ def _no_pool(solution: Solution, w: int) -> str:
 
 
 def _at_most(pools: list[Pool]) -> str:
-    """Say that pools run all the nodes that they may."""
+    """Return that pools run all the nodes that they may."""
     named = ", ".join(f"{pool.name} (max_nodes {pool.max_nodes})" for pool in pools)
     return f"{named} {'runs' if len(pools) == 1 else 'run'} all the nodes allowed" if pools else ""
 
 
 def _coming(pools: list[Pool]) -> str:
-    """Say that new nodes are still on their way."""
+    """Return that new nodes are still on their way."""
     named = ", ".join(f"{pool.name} (lead time {pool.lead_time_hours} h)" for pool in pools)
     return f"new nodes are still on their way for {named}" if pools else ""
 
 
-def _dear(solution: Solution, w: int) -> str:
-    """Say that money is the reason: the budget, or a peak too rare to be worth its nodes."""
+def _too_expensive(solution: Solution, w: int) -> str:
+    """Return that money is the reason: the budget, or a peak too rare to be worth its nodes."""
     problem, spent = solution.problem, float(solution.cost.sum())
     if problem.budget is not None and spent >= NEARLY * problem.budget:
         return f"the budget of {problem.settings.budget:,.0f} is spent"
-    if solution.found.status != "optimal":
+    if solution.result.status != "optimal":
         return "the time limit ended the search before nodes for it were planned"
     price = problem.settings.shortage_price * problem.class_policies[w].shortage_factor
     return f"peaks this rare cost less at the shortage price of {price:g} per GPU-hour than the nodes to cover them"
@@ -227,51 +224,51 @@ _BENT = ("over_budget", "carbon_cap", "latency_reserve", "zone_reserve", "minimu
 _KEPT = ("maximum_nodes", "lead_time", "budget")
 
 
-def _bent(one: Binding, solution: Solution) -> str:
-    """Say one limit that was bent."""
-    if one.family == "over_budget":
+def _bent(limit: Binding, solution: Solution) -> str:
+    """Describe a limit that was bent."""
+    amount, where, hours = limit.amount, limit.name, limit.hours
+    if limit.family == "over_budget":
         least = solution.problem.unavoidable_cost
         why = f" (the minimum nodes alone cost {least:,.0f})" if least > (solution.problem.settings.budget or 0) else ""
-        return f"The plan spends {one.amount:,.0f} over the budget{why}."
-    if one.family == "carbon_cap":
+        return f"The plan spends {amount:,.0f} over the budget{why}."
+    if limit.family == "carbon_cap":
         cap = solution.problem.policy.carbon_cap_kg or 0.0
-        return f"The plan emits {one.amount:,.0f} kg of CO2 over the carbon cap of {cap:,.0f} kg."
-    if one.family == "zone_reserve":
-        return (
-            f"Were a zone lost, {one.name} would lack {one.amount:,.0f} GPU-hours for latency work, in {one.hours} h."
-        )
-    if one.family == "latency_reserve":
-        return f"The latency reserve on {one.name} lacks {one.amount:,.1f} GPU-hours, in {one.hours} h."
-    return f"{one.name} is {one.amount:,.0f} node-hours below its minimum, in {one.hours} h: its lead time is not over."
+        return f"The plan emits {amount:,.0f} kg of CO2 over the carbon cap of {cap:,.0f} kg."
+    if limit.family == "zone_reserve":
+        return f"Were a zone lost, {where} would lack {amount:,.0f} GPU-hours for latency work, in {hours} h."
+    if limit.family == "latency_reserve":
+        return f"The latency reserve on {where} lacks {amount:,.1f} GPU-hours, in {hours} h."
+    return f"{where} is {amount:,.0f} node-hours below its minimum, in {hours} h: its lead time is not over."
 
 
 def _dearest(bindings: list[Binding]) -> list[Binding]:
-    """Pick the kept limits whose next unit would bring most."""
-    return sorted((one for one in bindings if one.family in _KEPT), key=lambda one: -one.cost)[:5]
+    """Return the kept limits of which one more unit would bring most."""
+    kept = (limit for limit in bindings if limit.family in _KEPT)
+    return sorted(kept, key=lambda limit: -limit.cost)[:5]
 
 
-def _kept(one: Binding, solution: Solution) -> str:
-    """Say what one more unit of a limit would bring."""
-    served = f", and serve {one.relief:,.1f} GPU-hours more" if one.relief >= 0.05 else ""
-    effect = f"would save {one.cost:,.0f}, shortage prices included{served} (re-solved)"
-    if one.family == "maximum_nodes":
-        most = solution.problem.fleet.pool(one.name).max_nodes
-        return f"{one.name} runs all its {most} nodes in {one.hours} h: one more {effect}."
-    if one.family == "lead_time":
-        return f"{one.name} takes {one.hours} h for new nodes: having them at once {effect}."
-    return f"The budget holds the plan back: {one.amount:,.0f} more {effect}."
+def _kept(limit: Binding, solution: Solution) -> str:
+    """Describe what one more unit of a limit would bring."""
+    served = f", and serve {limit.relief:,.1f} GPU-hours more" if limit.relief >= 0.05 else ""
+    effect = f"would save {limit.cost:,.0f}, shortage prices included{served} (re-solved)"
+    if limit.family == "maximum_nodes":
+        most = solution.problem.fleet.pool(limit.name).max_nodes
+        return f"{limit.name} runs all its {most} nodes in {limit.hours} h: one more {effect}."
+    if limit.family == "lead_time":
+        return f"{limit.name} takes {limit.hours} h for new nodes: having them at once {effect}."
+    return f"The budget holds the plan back: {limit.amount:,.0f} more {effect}."
 
 
 def _hour(solution: Solution, t: int) -> str:
-    """Say when a period begins."""
+    """Format the time at which a period begins."""
     return _at(solution.problem.start + timedelta(hours=int(solution.problem.periods.starts[t])))
 
 
 def _at(moment: datetime) -> str:
-    """Say an hour as people do."""
+    """Format a time to the minute."""
     return f"{moment:%a %d %b %H:%M} UTC"
 
 
 def _gpus(count: float) -> str:
-    """Say a count of GPUs."""
+    """Format a count of GPUs."""
     return f"{count:,.0f} {'GPU' if round(count) == 1 else 'GPUs'}"

@@ -1,37 +1,43 @@
-"""Numbers, times and durations as people read them."""
+"""HTML templates, and how they write numbers, times and durations."""
 
 from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+_SHARED = Path(__file__).parent  # parts.html.j2 is here, and every page may use it
 
 NOTHING = "–"  # noqa: RUF001  the typographer's dash for an empty cell
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A number with thousands marked; a dash for none."""
+    """Format a number with thousands separators; None is a dash."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return f"{value:z,.{digits}f}"  # z: a rounded -0 is 0
 
 
 def share(value: float | None, digits: int = 0) -> str:
-    """A share as per cent."""
+    """Format a share in per cent."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}%}".replace("%", " %")
 
 
 def moment(value: datetime | None) -> str:
-    """A time to the minute; the page says once that all are UTC."""
+    """Format a time to the minute; the page says once that all are UTC."""
     return NOTHING if value is None else f"{value:%a %d %b %H:%M}"
 
 
 def second(value: datetime | None) -> str:
-    """A time to the second."""
+    """Format a time to the second."""
     return NOTHING if value is None else f"{value:%d %b %H:%M:%S}"
 
 
 def duration(value: timedelta | float | None) -> str:
-    """A duration in its two largest units."""
+    """Format a duration, or seconds, in its two largest units."""
     if value is None:
         return NOTHING
     total = round(value.total_seconds() if isinstance(value, timedelta) else value)
@@ -43,8 +49,27 @@ def duration(value: timedelta | float | None) -> str:
 
 
 def factor(value: float | None) -> str:
-    """A factor as a change in per cent."""
+    """Format a factor as a change in per cent."""
     if value is None or not math.isfinite(value):
         return NOTHING
     change = round((value - 1) * 100)
     return "none" if change == 0 else f"{change:+d} %"
+
+
+def templates(folder: Path) -> jinja2.Environment:
+    """Return a folder's templates: every value is escaped, and a name without a value is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, _SHARED]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = {"moment": moment, "number": number, "share": share, "duration": duration, "breakable": _breakable}
+    environment.filters.update(filters)  # pyright: ignore[reportUnknownMemberType]
+    return environment
+
+
+def _breakable(cell: str) -> Markup:
+    """Let a long key break after its slashes, and escape the rest."""
+    return escape(cell).replace("/", Markup("/<wbr>"))
