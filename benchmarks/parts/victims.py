@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gangplan.reserve.admission.victims import BUDGET, Candidate, Choice, choose
-from gangplan.reserve.space.board import Board, Steps
+from gangplan.reserve.space.board import Board
 from gangplan.reserve.space.packing import Shape, Slot
+from gangplan.reserve.space.steps import Steps
 from gangplan.testing import a_pool
 from gangplan.types import Level
 

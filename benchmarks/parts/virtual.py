@@ -17,9 +17,8 @@ from benchmarks.parts.floor import SECOND, Course
 from benchmarks.parts.kueue_load import SEED, Gang, Load
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
-from gangplan.reserve.codec import calendar_text, id_of, policy_text, request_text
-from gangplan.reserve.commands.dispatch import run_batch
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.codec import id_of
+from gangplan.reserve.commands import Command, Publish, Release, SetPolicy, Submit, run_batch
 from gangplan.reserve.moments import to_us
 from gangplan.testing import a_calendar
 from gangplan.types import ReservationId, ReservationState
@@ -34,9 +33,8 @@ class Desk:
         self._book = Book()
         self._rows: dict[ReservationId, Entry] = {}
         self._granted: set[ReservationId] = set()
-        calendar = calendar_text(a_calendar([pool_of(load)], start=START - timedelta(hours=1)))
-        policy = {"body": policy_text(policy_of(load)), "by": "benchmark", "why": load.name}
-        self.serve([Command("publish", None, {"body": calendar}), Command("set_policy", None, policy)], 0)
+        calendar = a_calendar([pool_of(load)], start=START - timedelta(hours=1))
+        self.serve([Publish(calendar), SetPolicy(policy_of(load), "benchmark", load.name)], 0)
 
     def serve(self, batch: list[Command], at: int) -> list[Entry]:
         """Run a batch; return what was granted by it."""
@@ -58,7 +56,7 @@ def virtual_course(load: Load, gangs: Sequence[Gang], *, late: int = 0) -> Cours
     desk, dice = Desk(load), Random(SEED)
     by_id = {id_of(gang.key): gang for gang in gangs}
     waits: dict[str, list[float]] = {}
-    events = [(gang.arrival, number, _submit(gang)) for number, gang in enumerate(gangs)]
+    events = [(gang.arrival, number, Submit(request_of(gang))) for number, gang in enumerate(gangs)]
     heapify(events)
     now = 0
     while events:
@@ -68,12 +66,7 @@ def virtual_course(load: Load, gangs: Sequence[Gang], *, late: int = 0) -> Cours
         for entry in desk.serve(batch, now):
             gang = by_id[entry.id]
             waits.setdefault(gang.size, []).append((now - gang.arrival) / SECOND)
-            release = Command("release", entry.id, {"token": entry.token})
+            assert entry.token is not None
+            release = Release(entry.id, entry.token)
             heappush(events, (now + gang.run + dice.randint(0, late), len(by_id) + (entry.token or 0), release))
     return Course(makespan=now / SECOND, waits={size: fmean(each) for size, each in waits.items()})
-
-
-def _submit(gang: Gang) -> Command:
-    """Return the command by which a gang asks."""
-    request = request_of(gang)
-    return Command("submit", id_of(gang.key), {"body": request_text(request)}, request)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gangplan.reserve import Ledger, open_ledger
+from gangplan.reserve import OperableLedger, open_ledger
 from gangplan.types import CapacityCalendar, CapacityInterval, GangRequest, PlanId, PodSet, Pool, PoolKind
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -74,7 +74,7 @@ def a_calendar(
     return CapacityCalendar(plan_id=PlanId("test-plan"), pools=pools, intervals=intervals)
 
 
-def memory_ledger(clock: FakeClock | None = None, calendar: CapacityCalendar | None = None) -> Ledger:
+def memory_ledger(clock: FakeClock | None = None, calendar: CapacityCalendar | None = None) -> OperableLedger:
     """Return a ledger in memory, with a calendar (default: `a_calendar`) published."""
     ledger = open_ledger("memory://", clock=clock or FakeClock())
     ledger.publish(calendar or a_calendar())

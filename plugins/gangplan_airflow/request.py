@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
-
 from gangplan.clock import parse_span
 from gangplan.errors import InputError
-from gangplan.types import GangRequest, Topology
+from gangplan.types import GangRequest, request_from
 
 Span: TypeAlias = timedelta | float | str
 
-_REQUEST = TypeAdapter(GangRequest)
-_FIELDS = tuple(field.name for field in fields(GangRequest))
-_SPANS = ("duration", "walltime", "checkpoint")
-_WISHED = ("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline")
+WISHED = ("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline")
+"""The fields of a request that a task may name itself; its `options` take the others."""
 
 
 class Asks(Protocol):
@@ -51,31 +46,20 @@ def read_request(task: Asks) -> GangRequest:
     """Make a task's request; templates give text, so numbers and times may come as text."""
     values = _named(task)
     for name, value in (task.options or {}).items():
-        if name not in _FIELDS:
-            raise InputError("options", name, f"is no field of a request: use one of {', '.join(_FIELDS)}")
         if name in values and name != "pod_sets":
             raise InputError(f"options[{name}]", value, f"is given twice: {name} is an argument of its own")
         values[name] = value
-    values |= {name: read_span(name, values[name]) for name in _SPANS if values.get(name) is not None}
-    if isinstance(wish := values.get("topology"), str):
-        values["topology"] = Topology.from_text(wish)
-    try:
-        return _REQUEST.validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(".".join(map(str, first["loc"])), first["input"], f"is refused: {first['msg']}") from None
+    return request_from(values, called={"request": "options"})
 
 
 def _named(task: Asks) -> dict[str, Any]:
     """Return the request's fields that are arguments of their own, those that were given."""
+    pods = {"count": task.pods, "gpus_per_pod": task.gpus_per_pod}
     bounds = {"min_count": task.min_pods, "max_count": task.max_pods}
-    wished = {name: getattr(task, name) for name in _WISHED}
+    wished = {name: getattr(task, name) for name in WISHED}
     return {
-        "request_key": task.request_key,
-        "tenant": task.tenant,
-        "pod_sets": [{"count": task.pods, "gpus_per_pod": task.gpus_per_pod, **bounds}],
-        "accelerators": task.accelerators,
-        "duration": task.duration,
+        **{name: getattr(task, name) for name in ("request_key", "tenant", "accelerators", "duration")},
+        "pod_sets": [pods | bounds],
         **{name: value for name, value in wished.items() if value not in (None, "", False)},
     }
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from gangplan.clock import system_clock
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
 from gangplan.testing import a_request
-from gangplan.types import Level, NodeState, PodSet, Reservation, ReservationState, Topology, WorkloadClass
+from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology, WorkloadClass
 from gangplan_airflow import news
 from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
+from gangplan_airflow.request import WISHED
 from gangplan_airflow.trigger import GangGrantedTrigger
 
 pytestmark = pytest.mark.usefixtures("metadata")
@@ -161,6 +163,16 @@ def test_a_wrong_argument_is_named_and_nothing_is_reserved(ledger: Ledger, given
     with pytest.raises(InputError, match=named):
         an_operator(**given).execute({})  # type: ignore[typeddict-item]
     assert ledger.list() == ()
+
+
+def test_each_argument_is_a_field_of_a_request_and_the_rest_are_options() -> None:
+    """The operator's arguments about the gang are the request's fields by their own names."""
+    own = {"wait_timeout", "options", "gangplan_conn_id", "self", "kwargs"}
+    pods = {"pods", "gpus_per_pod", "min_pods", "max_pods"}
+    asked = set(signature(ReserveGangOperator.__init__).parameters) - own
+    assert pods < asked
+    assert asked - pods < set(GangRequest.__dataclass_fields__)
+    assert asked - pods == {"request_key", "tenant", "accelerators", "duration", *WISHED}
 
 
 def test_every_wish_reaches_the_ledger(ledger: Ledger) -> None:

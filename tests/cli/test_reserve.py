@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from tests.command import Call, caller
 
 from gangplan.cli import terminal
+from gangplan.cli.reserve import _request
 from gangplan.clock import system_clock
 from gangplan.config import load_settings
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
+from gangplan.types import GangRequest
 
 TWO = ("--tenant", "vision", "--pods", "2", "--gpus", "4", "--accelerator", "h100-lab", "--duration", "1h")
 ONE = (*TWO[:3], "1", *TWO[4:])
@@ -152,3 +155,11 @@ def test_eta_errors_are_shown_once_somebody_waited(call: Call) -> None:
     out = call("status").out
     assert "first ETAs of 1 that waited: off by 60 min" in out
     assert "100% started no later than told" in out
+
+
+def test_each_field_of_a_request_is_an_option() -> None:
+    """The options are the request's fields, but for labels, which programs give."""
+    spelled = {"key": "request_key", "accelerator": "accelerators", "earliest": "earliest_start"}
+    spelled |= {"latest": "latest_start"} | dict.fromkeys(("pods", "gpus", "min_pods", "max_pods"), "pod_sets")
+    options = {spelled.get(name, name) for name in signature(_request).parameters}
+    assert options == set(GangRequest.__dataclass_fields__) - {"labels"}

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from gangplan.errors import GangplanError, KeyConflictError, UnavailableError
 from gangplan.reserve import open_ledger
-from gangplan.reserve.codec import id_of, request_text
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.commands import Command, Release, Submit, batch
 from gangplan.reserve.opening import open_store
-from gangplan.reserve.stores.sql.leading import DEAD_AFTER, LINGER
+from gangplan.reserve.stores.sql.leadership import DEAD_AFTER, LINGER
 from gangplan.reserve.stores.sql.store import PENDING, SqlStore
 from gangplan.testing import FakeClock, a_calendar, a_request
 from gangplan.types import Reservation
@@ -48,10 +48,27 @@ def stage(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> Iter
         store.close()
 
 
-def submit(key: str, **changes: object) -> Command:
+@dataclass(frozen=True)
+class Brew(Command):
+    """A command that no leader knows, or that fails in it."""
+
+    name: ClassVar[str] = "brew"
+
+    def run(self, book: object, lookup: object, now: int) -> None:
+        """Fail."""
+        raise KeyError("beans")
+
+
+class Empty(Brew):
+    """A submit without its arguments, which no client of ours writes."""
+
+    name = "submit"
+
+
+def submit(key: str, **changes: object) -> Submit:
     """Return the command that submits a request."""
     request = a_request(key, **changes)
-    return Command("submit", id_of(key), {"body": request_text(request)})
+    return Submit(request)
 
 
 def test_a_posted_command_is_run_once_by_the_leader_and_answered(stage: Stage) -> None:
@@ -66,7 +83,7 @@ def test_a_posted_command_is_run_once_by_the_leader_and_answered(stage: Stage) -
     assert isinstance(answer, Reservation)
     assert answer == client.get(answer.id)[0].reservation()  # pyright: ignore[reportOptionalMemberAccess]
     assert answer.token == 1
-    assert (leader.status().inbox, leader.status().leader) == (0, leader.seat.name)
+    assert (leader.status().inbox, leader.status().leader) == (0, leader.leadership.name)
     leader.step(lead=True)
     assert len(client.select(since=None, state=None)) == 1
 
@@ -76,7 +93,7 @@ def test_refusals_travel_as_themselves(stage: Stage) -> None:
     client, leader = stage.open(), stage.open()
     leader.step(lead=True)
     calls = [client.post(submit("a")), client.post(submit("a", priority=9)), client.post(submit("b"))]
-    calls.append(client.post(Command("brew")))
+    calls.append(client.post(Brew()))
     leader.step(lead=True)
     first, conflict, second, unknown = (client.answer(call) for call in calls)
     assert isinstance(first, Reservation)
@@ -87,15 +104,19 @@ def test_refusals_travel_as_themselves(stage: Stage) -> None:
     assert "brew" in str(unknown)
 
 
-def test_a_command_that_breaks_the_leader_is_refused_and_the_rest_go_on(stage: Stage) -> None:
-    """A letter without its arguments, which no client of ours writes, ends as an error of its own."""
+def test_a_command_that_breaks_the_leader_is_refused_and_the_rest_go_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command whose run fails, or whose text has no arguments, ends as an error of its own."""
+    monkeypatch.setitem(batch.COMMANDS, "brew", Brew)
     client, leader = stage.open(), stage.open()
     leader.step(lead=True)
-    good, bad, later = (client.post(c) for c in (submit("a"), Command("submit", id_of("x"), {}), submit("b")))
+    good, bad, empty, later = (client.post(c) for c in (submit("a"), Brew(), Empty(), submit("b")))
     for _ in range(3):
         leader.step(lead=True)
     assert isinstance(client.answer(good), Reservation)
     assert "failed in its leader" in str(client.answer(bad))
+    assert "failed in its leader" in str(client.answer(empty))
     assert isinstance(client.answer(later), Reservation)
 
 
@@ -112,7 +133,7 @@ def test_a_leader_that_stands_still_is_replaced_after_two_seconds_and_not_before
     stage.seconds += 0.2
     client.step()
     assert isinstance(client.answer(call), Reservation)
-    assert (client.status().leader, client.status().term) == (client.seat.name, term + 1)
+    assert (client.status().leader, client.status().term) == (client.leadership.name, term + 1)
 
 
 def test_a_beating_leader_is_not_replaced(stage: Stage) -> None:
@@ -122,7 +143,7 @@ def test_a_beating_leader_is_not_replaced(stage: Stage) -> None:
         leader.step(lead=True)
         other.step(lead=True)
         stage.seconds += DEAD_AFTER / 2
-    assert other.status().leader == leader.seat.name
+    assert other.status().leader == leader.leadership.name
 
 
 def test_a_deposed_leader_changes_nothing(stage: Stage) -> None:
@@ -135,10 +156,10 @@ def test_a_deposed_leader_changes_nothing(stage: Stage) -> None:
     assert new.status().leads
     with pytest.raises(UnavailableError, match="leads it"):
         old.change(submit("a"))
-    assert not old.seat.leads
+    assert not old.leadership.leads
     assert new.select(since=None, state=None) == []
     old.step(lead=True)
-    assert new.status().leader == new.seat.name
+    assert new.status().leader == new.leadership.name
 
 
 def test_closing_resigns_at_once(stage: Stage) -> None:
@@ -176,7 +197,7 @@ def test_with_no_leader_calls_are_committed_directly(stage: Stage) -> None:
     assert first is not None
     assert second is not None
     assert (first.state.value, second.state.value) == ("granted", "waiting")
-    one.change(Command("release", first.id, {"token": first.token}))
+    one.change(Release(first.id, first.token))
     assert two.get(second.id)[0].state.value == "granted"  # pyright: ignore[reportOptionalMemberAccess]
     assert one.status().leader is None
 

@@ -12,7 +12,7 @@ import pytest
 
 from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError, WaitTimeoutError
 from gangplan.reserve import Ledger
-from gangplan.reserve.admission.expected.starts import estimate
+from gangplan.reserve.admission.expected import estimate
 from gangplan.reserve.policy.rules import Policy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import Level, Limit, PodSet, Reservation, ReservationId, ReservationState, Token, Topology

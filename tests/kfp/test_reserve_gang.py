@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,15 @@ def test_wrong_parameter_is_named(wish: Wish, field: str, value: object) -> None
     with pytest.raises(InputError) as refused:
         holding.request_from(**{"run_id": "run-7", **wish, field.partition("[")[0]: value})
     assert refused.value.field == field
+
+
+def test_each_field_of_a_request_is_a_parameter() -> None:
+    """The component's parameters about the gang are the request's fields, but for what a run's step has no use for."""
+    key, pods = {"run_id", "name"}, {"pods", "gpus_per_pod", "min_pods", "max_pods"}
+    left_out = {"earliest_start", "latest_start", "labels"}
+    asked = set(signature(holding.request_from).parameters)
+    assert asked - key - pods == set(GangRequest.__dataclass_fields__) - {"request_key", "pod_sets"} - left_out
+    assert asked <= set(signature(reserve_gang.python_func).parameters)
 
 
 def test_every_wish_is_read(wish: Wish) -> None:

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, event, example, given, settings, strategies 
 from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.entry import shape_of
-from gangplan.reserve.space.board import Board, Steps
+from gangplan.reserve.space.board import Board
 from gangplan.reserve.space.packing import Shape, Slot, Slots, ever_fits
+from gangplan.reserve.space.steps import Steps
 from gangplan.testing import a_pool, a_request
 from gangplan.types import Level, PodSet, Pool, Topology
 

@@ -40,7 +40,7 @@ def test_a_request_reads_back_as_it_was_and_every_field_is_in_its_text() -> None
     """The same body has the same text, every changed field another, and each text gives its request back."""
     requests = [a_request(), *(a_request(**other) for other in OTHERS)]
     assert len({codec.request_text(request) for request in requests}) == len(OTHERS) + 1
-    assert [codec.request_from(codec.request_text(request)) for request in requests] == requests
+    assert [codec.request_from_text(codec.request_text(request)) for request in requests] == requests
     assert {name for other in OTHERS for name in other} == set(GangRequest.__dataclass_fields__)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from gangplan.feedback import scoring
 from gangplan.reserve import Ledger
 from gangplan.reserve.admission.book import Book
-from gangplan.reserve.admission.expected.starts import estimate, eta_errors, learned_ratio, waited
+from gangplan.reserve.admission.expected import estimate, eta_errors, learned_ratio, waited
 from gangplan.reserve.moments import from_us, to_us
 from gangplan.reserve.policy.rules import Policy, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request, memory_ledger
@@ -169,9 +169,9 @@ def test_ranges_are_ordered_and_identical_requests_start_in_turn(seed: int, rati
     for entry in book_of(play.ledger).in_order():
         first, end = found[entry.id]
         assert play.clock() <= first <= end
-        assert entry.plan is None or end == from_us(entry.plan.start)
-        alike = (entry.request.pod_sets, entry.limit, entry.plan is None)
-        if entry.plan is None:
+        assert entry.promise is None or end == from_us(entry.promise.start)
+        alike = (entry.request.pod_sets, entry.limit, entry.promise is None)
+        if entry.promise is None:
             assert alike not in last or (first >= last[alike][0] and end >= last[alike][1])
             last[alike] = first, end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gangplan.reserve.admission.expected.flow import Flow
+from gangplan.reserve.admission.flow import Flow
 
 
 def test_a_gang_that_never_fits_takes_nothing_from_those_behind_it() -> None:

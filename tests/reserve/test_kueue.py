@@ -11,13 +11,13 @@ from gangplan.errors import InputError
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, pod_from, usage_of
 from gangplan.kube.vendors import short_name
+from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.annotation import annotation_of, request_of
 from gangplan.reserve.kueue.objects.claim import Claim, claim_from
 from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
 from gangplan.reserve.kueue.objects.view import picture, state_of
-from gangplan.reserve.kueue.objects.workload import refuse, workload_of
+from gangplan.reserve.kueue.objects.workload import Place, refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
 from gangplan.reserve.moments import FOREVER, SECOND, to_us
 from gangplan.testing import NOW, a_request
@@ -46,9 +46,7 @@ def a_view(mine: Queue | None = None, *others: Queue) -> View:
 
 def a_workload(**status: Any) -> dict[str, Any]:
     """Return the Workload of a request as the cluster would have it, with this status."""
-    made = workload_of(
-        a_request("a"), [H100], classes={}, namespace="ns", queue="queue", now=NOW, ahead=timedelta(minutes=5)
-    )
+    made = workload_of(a_request("a"), Place(namespace="ns", queue="queue"), NOW, flavors=[H100], classes={})
     made["metadata"] |= {"uid": "u1", "resourceVersion": "7", "creationTimestamp": "2026-03-02T09:00:00Z"}
     return {**made, "status": status}
 

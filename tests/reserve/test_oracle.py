@@ -178,7 +178,7 @@ def state_of(ledger: Ledger) -> State:
         if entry.state is ReservationState.GRANTED:
             state.running[key] = _seat(entry.pool, entry.slots, entry.granted, entry.hard_end)
         else:
-            plan = entry.plan
+            plan = entry.promise
             state.waiting[key] = plan and _seat(plan.pool, plan.slots, plan.start, plan.end, firm=plan.firm)
     return state
 

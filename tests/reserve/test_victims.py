@@ -12,8 +12,9 @@ from hypothesis import event, given, settings, strategies as st
 from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.victims import Candidate, Choice, choose
-from gangplan.reserve.space.board import Board, Steps
+from gangplan.reserve.space.board import Board
 from gangplan.reserve.space.packing import Shape, Slot, Slots
+from gangplan.reserve.space.steps import Steps
 from gangplan.testing import a_pool
 from gangplan.types import Level, Pool
 

@@ -7,25 +7,30 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gangplan import client
-from gangplan.clock import Clock, parse_factors, parse_span, parse_utc, system_clock
+from gangplan.clock import Clock, system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
     WHOLE_GPU,
     GangRequest,
-    PodSet,
     Reservation,
     ReservationState,
-    Topology,
-    WorkloadClass,
+    request_from as gang_request_from,
     require_at_least,
     require_name,
-    require_whole,
 )
 from gangplan_kfp.support.settings import say, settings_from
 
 LOOK_EVERY = timedelta(seconds=5)
 """How often a waiting step looks for a changed ETA or reason."""
+
+_CALLED = {
+    "pod_sets.count": "pods",
+    "pod_sets.gpus_per_pod": "gpus_per_pod",
+    "pod_sets.min_count": "min_pods",
+    "pod_sets.max_count": "max_pods",
+}
+"""Parameters that are named otherwise than the request's fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,31 +82,24 @@ def request_from(
 
     Nought pods and empty texts are what was not given.
     """
-    require_whole("pods", pods, 1)
-    require_whole("gpus_per_pod", gpus_per_pod, 1)
-    require_whole("min_pods", min_pods, 0, pods)
-    require_whole("max_pods", max_pods or pods, pods)
-    if workload_class not in list(WorkloadClass):
-        raise InputError("workload_class", workload_class, f"is unknown: use one of {', '.join(WorkloadClass)}")
-    return GangRequest(
-        request_key=request_key(run_id, name),
-        tenant=tenant,
-        pod_sets=(
-            PodSet(count=pods, gpus_per_pod=gpus_per_pod, min_count=min_pods or None, max_count=max_pods or None),
-        ),
-        accelerators=tuple(accelerators),
-        duration=parse_span("duration", duration),
-        walltime=parse_span("walltime", walltime) if walltime else None,
-        priority=priority,
-        priority_class=priority_class,
-        workload_class=WorkloadClass(workload_class),
-        topology=Topology.from_text(topology),
-        speed=parse_factors("speed", speed.split(",")) if speed else {},
-        slot=slot,
-        deadline=parse_utc("deadline", deadline) if deadline else None,
-        preemptible=preemptible,
-        checkpoint=parse_span("checkpoint", checkpoint) if checkpoint else None,
-    )
+    given = {
+        "request_key": request_key(run_id, name),
+        "tenant": tenant,
+        "pod_sets": [(pods, gpus_per_pod, min_pods or None, max_pods or None)],
+        "accelerators": accelerators,
+        "duration": duration,
+        "walltime": walltime or None,
+        "priority": priority,
+        "priority_class": priority_class,
+        "workload_class": workload_class,
+        "topology": topology,
+        "speed": speed or None,
+        "slot": slot,
+        "deadline": deadline or None,
+        "preemptible": preemptible,
+        "checkpoint": checkpoint or None,
+    }
+    return gang_request_from(given, called=_CALLED)
 
 
 def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, clock: Clock = system_clock) -> Taken:

@@ -40,7 +40,7 @@ def serve(
         return
     with _stopped() as stop, _store() as store:
         store.lead()
-        print(f"leads {store.shown} as {store.seat.name} as soon as nobody else does; Ctrl-C ends it", flush=True)
+        print(f"leads {store.shown} as {store.leadership.name} as soon as nobody else does; Ctrl-C ends it", flush=True)
         last = store.status()
         while not stop.wait(pause):
             now = store.status()

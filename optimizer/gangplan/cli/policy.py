@@ -113,7 +113,7 @@ def policy_diff(
     emit(as_json, {"changes": changes}, lambda _: _changes_table(changes, "Differences", ("A", "B")))
 
 
-def _versions(ledger: reserve.Ledger) -> list[Version]:
+def _versions(ledger: reserve.LedgerOperations) -> list[Version]:
     """Return the default policy and all that were set since; the last one is in force."""
     later = (
         Version(number=number, policy=change.policy, at=change.at, by=change.by, why=change.why)
@@ -145,7 +145,7 @@ def _numbered(which: str, number: int, versions: list[Version]) -> Version:
     return versions[number]
 
 
-def _review(ledger: reserve.Ledger, policy: reserve.Policy) -> dict[str, Any]:
+def _review(ledger: reserve.OperableLedger, policy: reserve.Policy) -> dict[str, Any]:
     """Return what a policy changes, what in it may be a mistake, and its effects on those who hold and wait."""
     pools = _pools()
     return {

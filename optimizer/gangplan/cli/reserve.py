@@ -14,18 +14,17 @@ import typer
 from gangplan import summaries
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here
-from gangplan.clock import DURATION, parse_factors, parse_span, parse_utc
+from gangplan.clock import DURATION, parse_span
 from gangplan.errors import InputError, StaleTokenError, WaitTimeoutError
 from gangplan.types import (
     WHOLE_GPU,
     GangRequest,
-    PodSet,
     Reservation,
     ReservationId,
     ReservationState,
     Token,
-    Topology,
     WorkloadClass,
+    request_from,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +35,13 @@ reserve_app = typer.Typer()
 Id = Annotated[str | None, typer.Argument(help="The reservation; or give --key.")]
 Key = Annotated[str | None, typer.Option(help="The request key it was made with.")]
 GivenToken = Annotated[int | None, typer.Option(help="Its fencing token; default: the present one.")]
+
+_CALLED = {
+    **{name: f"--{name}" for name in ("duration", "walltime", "speed", "checkpoint", "deadline")},
+    "earliest_start": "--earliest",
+    "latest_start": "--latest",
+}
+"""How errors call the fields of a request that are options with another name."""
 
 
 def _request(
@@ -67,37 +73,35 @@ def _request(
     topology: Annotated[str, typer.Option(help="All pods in one node, nvlink or rack (:preferred).")] = "",
 ) -> GangRequest:
     """Make a request from the options of a command."""
-    return GangRequest(
-        request_key=key or str(uuid.uuid4()),
-        tenant=tenant,
-        pod_sets=_pod_sets(pods, gpus, min_pods or [], max_pods or []),
-        accelerators=tuple(accelerator),
-        duration=parse_span("--duration", duration),
-        walltime=None if walltime is None else parse_span("--walltime", walltime),
-        speed=parse_factors("--speed", speed or []),
-        slot=slot,
-        priority=priority,
-        priority_class=priority_class,
-        preemptible=preemptible,
-        checkpoint=None if checkpoint is None else parse_span("--checkpoint", checkpoint),
-        workload_class=workload_class,
-        earliest_start=None if earliest is None else parse_utc("--earliest", earliest),
-        latest_start=None if latest is None else parse_utc("--latest", latest),
-        deadline=None if deadline is None else parse_utc("--deadline", deadline),
-        topology=Topology.from_text(topology),
-    )
+    given = {
+        "request_key": key or str(uuid.uuid4()),
+        "tenant": tenant,
+        "pod_sets": _pod_sets(pods, gpus, min_pods or [], max_pods or []),
+        "accelerators": accelerator,
+        "duration": duration,
+        "walltime": walltime,
+        "speed": speed,
+        "slot": slot,
+        "priority": priority,
+        "priority_class": priority_class,
+        "preemptible": preemptible,
+        "checkpoint": checkpoint,
+        "workload_class": workload_class,
+        "earliest_start": earliest,
+        "latest_start": latest,
+        "deadline": deadline,
+        "topology": topology,
+    }
+    return request_from(given, called=_CALLED)
 
 
-def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int]) -> tuple[PodSet, ...]:
-    """Make the pod sets from options that are given once for each --pods."""
+def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int]) -> list[tuple[int | None, ...]]:
+    """Return count, GPUs, least and most pods of each pod set; each option is given once for each --pods."""
     for name, given in (("--gpus", gpus), ("--min-pods", least), ("--max-pods", most)):
         if len(given) != len(pods) and (given or name == "--gpus"):
             raise InputError(name, given, f"must be given once for each --pods ({len(pods)})")
-    none = [None] * len(pods)
-    return tuple(
-        PodSet(count=count, gpus_per_pod=per_pod, min_count=low, max_count=high)
-        for count, per_pod, low, high in zip(pods, gpus, least or none, most or none, strict=True)
-    )
+    unbounded = [None] * len(pods)
+    return list(zip(pods, gpus, least or unbounded, most or unbounded, strict=True))
 
 
 def _asking(command: Callable[..., None]) -> Callable[..., None]:

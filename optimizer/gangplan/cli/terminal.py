@@ -13,7 +13,7 @@ from rich.console import Console
 from gangplan.config import Settings, load_settings
 
 if TYPE_CHECKING:
-    from gangplan.reserve import Ledger
+    from gangplan.reserve import OperableLedger
     from gangplan.tracking import Store
 
 console = Console()
@@ -33,7 +33,7 @@ def settings_here(**given: Any) -> Settings:
     return load_settings(home=_state["home"], **given)
 
 
-def open_ledger_here() -> Ledger:
+def open_ledger_here() -> OperableLedger:
     """Open the ledger of the settings."""
     from gangplan.reserve import open_ledger
 

@@ -13,7 +13,7 @@ _MAKERS = {"nvidia", "tesla", "geforce", "quadro", "amd", "instinct", "radeon", 
 
 def is_accelerator(resource: str) -> bool:
     """Return whether a resource of a node or a container counts accelerators: GPUs, MIG slices, TPUs."""
-    return resource.startswith(_PREFIXES)
+    return resource.startswith(_PREFIXES) or resource.partition("/")[2].startswith(("gpu", "mig-", "tpu"))
 
 
 def short_name(product: str) -> str:

@@ -1,6 +1,6 @@
 from .admission import EtaErrors as EtaErrors, eta_errors as eta_errors, waited as waited
 from .audit import AuditEvent as AuditEvent
-from .contract import Ledger as Ledger
+from .contract import Ledger as Ledger, LedgerOperations as LedgerOperations, OperableLedger as OperableLedger
 from .kueue import (
     BAD as BAD,
     KueueLedger as KueueLedger,

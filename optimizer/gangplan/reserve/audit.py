@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gangplan.reserve.commands import Command
+from gangplan.reserve.codec import Row
 from gangplan.reserve.moments import from_us
-from gangplan.reserve.rows import Row
 from gangplan.types import ReservationId
 
 
@@ -73,9 +72,11 @@ def held_against(events: Sequence[AuditEvent], rows: Mapping[ReservationId, Row]
     return Replay(changes=len(events), reservations=len(rows), different=different)
 
 
-def text_of(commands: Sequence[Command], rows: Mapping[ReservationId, Row], *, base: bool = False) -> str:
+def text_of(
+    commands: Iterable[tuple[str, ReservationId | None]], rows: Mapping[ReservationId, Row], *, base: bool = False
+) -> str:
     """Return the text of an audit row."""
-    body: dict[str, Any] = {"commands": [[one.name, one.id] for one in commands], "rows": rows}
+    body: dict[str, Any] = {"commands": list(commands), "rows": rows}
     return json.dumps({"base": True, **body} if base else body)
 
 

@@ -1,17 +1,22 @@
-"""Requests, slots, plans, reasons and calendars as JSON text, as the SQL ledgers keep them."""
+"""Reservations as rows of a table, and what their columns and the documents hold as JSON text.
+
+The SQL ledgers keep these rows, the audit log tells of them, and a leader answers with them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from gangplan.reserve.admission import Entry, Leave, Plan
-from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
+from gangplan.reserve.admission import Entry, Leave, Promise
+from gangplan.reserve.moments import MICROSECOND, from_us, to_us
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import Slot, Slots
 from gangplan.types import (
@@ -21,14 +26,14 @@ from gangplan.types import (
     Limit,
     NodeState,
     PlanId,
-    PodSet,
     Pool,
     PoolKind,
     Reason,
     ReservationId,
     ReservationState,
-    Topology,
-    WorkloadClass,
+    Token,
+    request_fields,
+    request_from,
 )
 
 
@@ -39,55 +44,23 @@ def id_of(request_key: str) -> ReservationId:
 
 def request_text(request: GangRequest) -> str:
     """Return the one text of a request; two requests are the same when their texts are."""
-    body: dict[str, Any] = {
-        "request_key": request.request_key,
-        "tenant": request.tenant,
-        "pod_sets": [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in request.pod_sets],
-        "accelerators": request.accelerators,
-        "duration": span_us(request.duration),
-        "walltime": _or_none_span(request.walltime),
-        "speed": dict(sorted(request.speed.items())),
-        "slot": request.slot,
-        "priority": request.priority,
-        "priority_class": request.priority_class,
-        "workload_class": request.workload_class.value,
-        "earliest_start": or_none_us(request.earliest_start),
-        "latest_start": or_none_us(request.latest_start),
-        "deadline": or_none_us(request.deadline),
-        "topology": None if request.topology is None else str(request.topology),
-        "preemptible": request.preemptible,
-        "checkpoint": _or_none_span(request.checkpoint),
-        "labels": dict(sorted(request.labels.items())),
-    }
-    return json.dumps(body)
+    return json.dumps(request_fields(request))
 
 
-def request_from(text: str) -> GangRequest:
+def request_from_text(text: str) -> GangRequest:
     """Read a request back."""
-    body = json.loads(text)
-    return GangRequest(
-        request_key=body["request_key"],
-        tenant=body["tenant"],
-        pod_sets=tuple(
-            PodSet(count=count, gpus_per_pod=gpus, min_count=least, max_count=most)
-            for count, gpus, least, most in body["pod_sets"]
-        ),
-        accelerators=tuple(body["accelerators"]),
-        duration=timedelta(microseconds=body["duration"]),
-        walltime=_or_none_delta(body["walltime"]),
-        speed=body["speed"],
-        slot=body["slot"],
-        priority=body["priority"],
-        priority_class=body["priority_class"],
-        workload_class=WorkloadClass(body["workload_class"]),
-        earliest_start=or_none_at(body["earliest_start"]),
-        latest_start=or_none_at(body["latest_start"]),
-        deadline=or_none_at(body["deadline"]),
-        topology=Topology.from_text(body["topology"] or ""),
-        preemptible=body["preemptible"],
-        checkpoint=_or_none_delta(body["checkpoint"]),
-        labels=body["labels"],
-    )
+    return request_from(json.loads(text), unit=MICROSECOND)
+
+
+def annotation_of(request: GangRequest) -> str:
+    """Return the text of a request without the fields at their default, as Kueue's Workloads carry it."""
+    return json.dumps(request_fields(request, defaults=False), separators=(",", ":"))
+
+
+@lru_cache(maxsize=8192)
+def request_of(annotation: str) -> GangRequest:
+    """Read the request of an annotation; of many Workloads the same text is read again and again."""
+    return request_from_text(annotation)
 
 
 def slots_text(slots: Slots) -> str | None:
@@ -100,20 +73,20 @@ def slots_from(text: str | None) -> Slots:
     return tuple(Slot(*parts) for parts in json.loads(text)) if text else ()
 
 
-def plan_text(plan: Plan | None) -> str | None:
+def plan_text(promise: Promise | None) -> str | None:
     """Return a promise as JSON."""
-    if plan is None:
+    if promise is None:
         return None
-    return json.dumps([plan.pool, plan.slots, plan.start, plan.end, plan.firm, plan.rank])
+    return json.dumps([promise.pool, promise.slots, promise.start, promise.end, promise.firm, promise.rank])
 
 
-def plan_from(text: str | None) -> Plan | None:
+def plan_from(text: str | None) -> Promise | None:
     """Read a promise back."""
     if text is None:
         return None
     pool, slots, start, end, firm, *rank = json.loads(text)
     slots = tuple(Slot(*parts) for parts in slots)
-    return Plan(
+    return Promise(
         pool=pool, slots=slots, start=start, end=end, firm=firm, rank=tuple(rank[0]) if rank and rank[0] else None
     )
 
@@ -199,14 +172,6 @@ def calendar_from(text: str) -> CapacityCalendar:
     )
 
 
-def _or_none_span(span: timedelta | None) -> int | None:
-    return None if span is None else span_us(span)
-
-
-def _or_none_delta(us: int | None) -> timedelta | None:
-    return None if us is None else timedelta(microseconds=us)
-
-
 def _pool_from(body: dict[str, Any]) -> Pool:
     by_hour = {name: tuple(body.get(name, ())) for name in ("price_factors", "carbon_factors")}
     fields: dict[str, Any] = {**body, **by_hour, "kind": PoolKind(body["kind"])}
@@ -217,3 +182,70 @@ def _plain(value: object) -> Any:
     if isinstance(value, datetime):
         return to_us(value)
     raise TypeError(type(value).__name__)
+
+
+# ---------------------------------------------------------------- reservations as rows
+
+Row = dict[str, Any]
+"""A reservation's columns, but for the number of its last change."""
+
+COLUMNS = (
+    *("id", "request_key", "tenant", "body", "arrival", "submitted", "state", "token", "pool", "slots", "granted"),
+    *("hard_end", "expires", "ended", "first_eta", "plan", "reason", "more"),
+)
+
+
+def changes(before: tuple[Any, ...] | None, after: Row) -> Row:
+    """Return the columns that differ from those before; all, where there were none."""
+    if before is None:
+        return after
+    return {name: value for old, (name, value) in zip(before, after.items(), strict=True) if old != value}
+
+
+def row_of(entry: Entry) -> Row:
+    """Return an entry as its row."""
+    return {
+        "id": entry.id,
+        "request_key": entry.request.request_key,
+        "tenant": entry.request.tenant,
+        "body": entry.body,
+        "arrival": entry.arrival,
+        "submitted": entry.submitted,
+        "state": entry.state.value,
+        "token": entry.token,
+        "pool": entry.pool,
+        "slots": slots_text(entry.slots),
+        "granted": entry.granted,
+        "hard_end": entry.hard_end,
+        "expires": entry.expires,
+        "ended": entry.ended,
+        "first_eta": entry.first_eta,
+        "plan": plan_text(entry.promise),
+        "reason": reason_text(entry.reason),
+        "more": more_text(entry),
+    }
+
+
+def entry_of(row: Mapping[Any, Any]) -> Entry:
+    """Return a row as an entry."""
+    entry = Entry(
+        id=ReservationId(row["id"]),
+        request=request_from_text(row["body"]),
+        body=row["body"],
+        arrival=row["arrival"],
+        submitted=row["submitted"],
+        state=ReservationState(row["state"]),
+        token=None if row["token"] is None else Token(row["token"]),
+        pool=row["pool"],
+        slots=slots_from(row["slots"]),
+        granted=row["granted"],
+        hard_end=row["hard_end"],
+        expires=row["expires"],
+        ended=row["ended"],
+        first_eta=row["first_eta"],
+        promise=plan_from(row["plan"]),
+        reason=reason_from(row["reason"]),
+        stored=True,
+    )
+    take_more(entry, row["more"])
+    return entry

@@ -40,7 +40,7 @@ class PolicyChange:
 
 
 class Ledger(Protocol):
-    """Whole gangs of GPU slots, promised now or for a window to come.
+    """Whole gangs of GPU slots, promised now or for a window to come: the calls of those who reserve.
 
     Every call may raise `UnavailableError` when the store cannot be reached or stays locked.
     """
@@ -69,10 +69,6 @@ class Ledger(Protocol):
         """End a reservation that waits or holds slots; on an ended one, answer with what stands."""
         ...
 
-    def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
-        """Give a running gang another number of pods in each of its pod sets, within their least and most."""
-        ...
-
     def wait(
         self, id: ReservationId, *, timeout: timedelta, poll: timedelta = POLL, sleep: Sleep = time.sleep
     ) -> Reservation:
@@ -89,6 +85,46 @@ class Ledger(Protocol):
         It is called from one thread that serves all of a process's waits, and must return at once: hand the reservation
         on (`loop.call_soon_threadsafe(...)` in asyncio). What is returned ends it.
         """
+        ...
+
+    def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
+        """Return each pool's planned and held GPUs from `start` to `end`, in stretches in which nothing changes."""
+        ...
+
+    def explain(self, id: ReservationId) -> Reason | None:
+        """Say why a reservation waits as things stand now; None when it does not wait."""
+        ...
+
+    def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
+        """Return when a request would start if it were submitted now, and why not at once. Nothing is written."""
+        ...
+
+    def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
+        """Return all reservations that were not final before `since`, in order of arrival."""
+        ...
+
+    def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
+        """Return the reservations in one state, or all, in order of arrival."""
+        ...
+
+    def tick(self) -> None:
+        """Expire what is over and grant what can start: what every writing call does too."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; the ledger cannot be used any more."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *raised: object) -> None: ...
+
+
+class LedgerOperations(Protocol):
+    """The calls of those who operate a ledger: its capacity, its nodes, its rules and its past, a gang's size."""
+
+    def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
+        """Give a running gang another number of pods in each of its pod sets, within their least and most."""
         ...
 
     def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
@@ -119,26 +155,6 @@ class Ledger(Protocol):
         """Return all rules that were ever set, oldest first."""
         ...
 
-    def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
-        """Return each pool's planned and held GPUs from `start` to `end`, in stretches in which nothing changes."""
-        ...
-
-    def explain(self, id: ReservationId) -> Reason | None:
-        """Say why a reservation waits as things stand now; None when it does not wait."""
-        ...
-
-    def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
-        """Return when a request would start if it were submitted now, and why not at once. Nothing is written."""
-        ...
-
-    def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
-        """Return all reservations that were not final before `since`, in order of arrival."""
-        ...
-
-    def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
-        """Return the reservations in one state, or all, in order of arrival."""
-        ...
-
     def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
         """Yield the audit log, oldest first: all, or what was written since a moment, or what is about one."""
         ...
@@ -151,14 +167,6 @@ class Ledger(Protocol):
         """Delete the reservations that ended before a moment, and fold the audit log up to it into one base."""
         ...
 
-    def tick(self) -> None:
-        """Expire what is over and grant what can start: what every writing call does too."""
-        ...
 
-    def close(self) -> None:
-        """Let go of connections; the ledger cannot be used any more."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *raised: object) -> None: ...
+class OperableLedger(Ledger, LedgerOperations, Protocol):
+    """A ledger as `open_ledger` returns it; a call that its kind has nothing for raises `UnsupportedError`."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
 from gangplan.reserve import admission, commands
-from gangplan.reserve.admission import Book, Document, Entry, admit, check_calendar, estimate, learned_ratio
+from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.codec import calendar_text, id_of, policy_from, policy_text, request_text
+from gangplan.reserve.codec import id_of, policy_from
 from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import free_capacity
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
@@ -31,15 +30,9 @@ from gangplan.types import (
     ReservationId,
     ReservationState,
     Token,
-    require_items,
-    require_positive,
     require_text,
     require_type,
-    require_whole,
 )
-
-T = TypeVar("T")
-Work = Callable[[Book, commands.Lookup], T]
 
 _LEARNED_FROM = timedelta(days=1)
 """What ended in that time says how long gangs last against their walltimes."""
@@ -54,15 +47,15 @@ _KEPT = 10
 """What took longer is used again for so many times as long as it took."""
 
 
-class Store(Protocol):
+class LedgerStore(Protocol):
     """Keeps a book: one change at a time, each whole or not at all."""
 
     def change(self, command: commands.Command) -> Reservation | None:
         """Run a command on the present book, alone or with others, and keep what it changed before answering."""
         ...
 
-    def look(self, work: Work[T]) -> T:
-        """Let `work` read the present book."""
+    def query(self, query: commands.BookQuery[commands.T]) -> commands.T:
+        """Return what a query reads from the present book."""
         ...
 
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
@@ -105,7 +98,7 @@ class Store(Protocol):
 class StoreLedger(WaitingLedger):
     """A `Ledger` over a store."""
 
-    def __init__(self, store: Store, *, clock: Clock) -> None:
+    def __init__(self, store: LedgerStore, *, clock: Clock) -> None:
         super().__init__(clock)
         self._store = store
         self._looking = Lock()  # one look at a long line serves all who ask meanwhile
@@ -115,79 +108,58 @@ class StoreLedger(WaitingLedger):
     def _now(self) -> int:
         return to_us(self._clock())
 
-    def _change(
-        self, name: str, id: ReservationId, args: dict[str, Any], request: GangRequest | None = None
-    ) -> Reservation:
+    def _change(self, command: commands.Command) -> Reservation:
         """Run one command on a reservation."""
-        answer = self._store.change(commands.Command(name, id, args, request))
-        assert answer is not None  # noqa: S101
-        return answer
+        reservation = self._store.change(command)
+        assert reservation is not None  # noqa: S101
+        return reservation
 
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
-        require_type("request", request, GangRequest, "a GangRequest")
-        return self._change("submit", id_of(request.request_key), {"body": request_text(request)}, request)
+        return self._change(commands.Submit(request))
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
-        _require_lease(id, token)
-        if ttl is not None:
-            require_type("ttl", ttl, timedelta, "a timedelta")
-            require_positive("ttl", ttl.total_seconds())
-        return self._change("renew", id, {"token": token, "ttl": None if ttl is None else span_us(ttl)})
+        return self._change(commands.Renew(id, token, ttl))
 
     def release(self, id: ReservationId, token: Token) -> Reservation:
         """See `Ledger.release`."""
-        _require_lease(id, token)
-        return self._change("release", id, {"token": token})
+        return self._change(commands.Release(id, token))
 
     def cancel(self, id: ReservationId) -> Reservation:
         """See `Ledger.cancel`."""
-        require_text("id", id)
-        return self._change("cancel", id, {})
+        return self._change(commands.Cancel(id))
 
     def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
         """See `Ledger.resize`."""
-        _require_lease(id, token)
-        require_items("pods", pods, int, "whole numbers")
-        for count in pods:
-            require_whole("pods", count, 1)
-        return self._change("resize", id, {"token": token, "pods": pods})
+        return self._change(commands.Resize(id, token, pods))
 
     def tick(self) -> None:
         """See `Ledger.tick`."""
-        self._store.change(commands.Command("tick"))
+        self._store.change(commands.Tick())
 
     def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
-        """See `Ledger.publish`."""
-        require_type("calendar", calendar, CapacityCalendar, "a CapacityCalendar")
-        check_calendar(calendar)
-        self._store.change(commands.Command("publish", None, {"body": calendar_text(calendar), "keep": keep}))
+        """See `LedgerOperations.publish`."""
+        self._store.change(commands.Publish(calendar, keep))
 
     def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
-        """See `Ledger.mark_node`."""
-        require_text("node", node, 1)
-        require_type("state", state, NodeState, "a NodeState")
-        require_text("why", why)
-        self._store.change(commands.Command("mark_node", None, {"node": node, "state": state.value, "why": why}))
+        """See `LedgerOperations.mark_node`."""
+        self._store.change(commands.MarkNode(node, state, why))
 
     def nodes(self) -> dict[str, NodeState]:
-        """See `Ledger.nodes`."""
-        return self._store.look(lambda book, _: dict(book.nodes))
+        """See `LedgerOperations.nodes`."""
+        return self._store.query(lambda book, _: dict(book.nodes))
 
     def policy(self) -> Policy:
-        """See `Ledger.policy`."""
-        return self._store.look(lambda book, _: book.policy)
+        """See `LedgerOperations.policy`."""
+        return self._store.query(lambda book, _: book.policy)
 
     def set_policy(self, policy: Policy, *, by: str, why: str) -> None:
-        """See `Ledger.set_policy`."""
-        require_type("policy", policy, Policy, "a Policy")
-        require_text("by", by, 1)
-        require_text("why", why, 1)
-        self._store.change(commands.Command("set_policy", None, {"body": policy_text(policy), "by": by, "why": why}))
+        """See `LedgerOperations.set_policy`."""
+        self._store.change(commands.SetPolicy(policy, by, why))
 
     def policies(self) -> tuple[PolicyChange, ...]:
-        """See `Ledger.policies`."""
+        """See `LedgerOperations.policies`."""
         return tuple(
             PolicyChange(at=from_us(at), by=document.by, why=document.why, policy=policy_from(document.body))
             for at, document in self._store.documents("policy")
@@ -204,11 +176,11 @@ class StoreLedger(WaitingLedger):
         if due is not None and due <= self._now():
             self.tick()
             entry, _ = self._store.get(id)
-        return commands.found(lambda _: entry, id)
+        return commands.require_entry(entry, id)
 
     def _foreseen(self, entries: list[Entry]) -> list[Entry]:
         """Give those that wait without a promise the range in which they are expected to start."""
-        unsure = [entry for entry in entries if entry.state.waits and entry.plan is None]
+        unsure = [entry for entry in entries if entry.state.waits and entry.promise is None]
         if unsure:
             ranges = self._ranges()
             for entry in unsure:
@@ -225,7 +197,7 @@ class StoreLedger(WaitingLedger):
             start = time.monotonic()
             if start >= until:
                 now, ratio = self._now(), self._ratio()
-                ranges = self._store.look(lambda book, _: estimate(book, now, ratio=ratio))
+                ranges = self._store.query(lambda book, _: estimate(book, now, ratio=ratio))
                 done = time.monotonic()
                 kept = _KEPT * (done - start) if done - start > _QUICK_S else 0.0
                 self._expected = ranges, done + kept
@@ -254,7 +226,7 @@ class StoreLedger(WaitingLedger):
         """See `Ledger.subscribe`."""
         require_text("id", id)
         if not self._store.knows(id):
-            commands.found(lambda _: None, id)
+            commands.require_entry(None, id)
         return self._store.subscribe(id, callback)
 
     def calendar(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
@@ -262,9 +234,7 @@ class StoreLedger(WaitingLedger):
         since, until = to_us(require_utc("start", start)), to_us(require_utc("end", end))
         if until <= since:
             raise InputError("end", end.isoformat(), f"must be later than start {start.isoformat()}")
-        return self._store.look(
-            lambda book, _: tuple(c for board in book.boards.values() for c in free_capacity(board, since, until))
-        )
+        return self._store.query(lambda book, _: tuple(book.occupancy.free_capacity(since, until)))
 
     def explain(self, id: ReservationId) -> Reason | None:
         """See `Ledger.explain`."""
@@ -272,25 +242,24 @@ class StoreLedger(WaitingLedger):
         now = self._now()
 
         def work(book: Book, lookup: commands.Lookup) -> Reason | None:
-            entry = commands.found(lookup, id)
+            entry = commands.require_entry(lookup(id), id)
             return admission.explain(book, entry, now) if entry.state.waits else None
 
-        return self._store.look(work)
+        return self._store.query(work)
 
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
         """See `Ledger.what_if`."""
-        require_type("request", request, GangRequest, "a GangRequest")
-        now, ratio = self._now(), self._ratio()
+        submit, now, ratio = commands.Submit(request), self._now(), self._ratio()
 
         def work(book: Book, lookup: commands.Lookup) -> Reservation:
             trial = book.copy()
-            entry = commands.submit(trial, lambda _: None, request, request_text(request), now)
+            entry = submit.run(trial, lambda _: None, now)
             admit(trial, now)
-            if entry.state.waits and entry.plan is None:
+            if entry.state.waits and entry.promise is None:
                 entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)
             return entry.reservation()
 
-        seen = self._store.look(work)
+        seen = self._store.query(work)
         return seen.granted_at or seen.eta, seen.reason
 
     def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
@@ -305,7 +274,7 @@ class StoreLedger(WaitingLedger):
         return tuple(entry.reservation() for entry in self._foreseen(entries))
 
     def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
-        """See `Ledger.audit`."""
+        """See `LedgerOperations.audit`."""
         begin = None if since is None else require_utc("since", since)
         if id is not None:
             require_text("id", id, 1)
@@ -314,19 +283,13 @@ class StoreLedger(WaitingLedger):
                 yield event if id is None else event.of(id)
 
     def replay(self) -> Replay:
-        """See `Ledger.replay`."""
+        """See `LedgerOperations.replay`."""
         return self._store.replay()
 
     def compact(self, before: datetime) -> Compacted:
-        """See `Ledger.compact`."""
+        """See `LedgerOperations.compact`."""
         return self._store.compact(to_us(require_utc("before", before)))
 
     def close(self) -> None:
         """See `Ledger.close`."""
         self._store.close()
-
-
-def _require_lease(id: ReservationId, token: Token) -> None:
-    """Refuse what can be no id and what can be no token, though it be equal to one (True, 1.0)."""
-    require_text("id", id)
-    require_type("token", token, int, "a whole number")

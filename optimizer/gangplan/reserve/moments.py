@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 FOREVER = 2**62
 """Later than every moment."""
@@ -15,7 +15,7 @@ SECOND = 1_000_000
 
 def to_us(moment: datetime) -> int:
     """Return the microseconds from 1970 to `moment`."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - _EPOCH) // MICROSECOND
 
 
 def from_us(us: int) -> datetime:
@@ -25,7 +25,7 @@ def from_us(us: int) -> datetime:
 
 def span_us(span: timedelta) -> int:
     """Return a duration in microseconds."""
-    return span // _MICROSECOND
+    return span // MICROSECOND
 
 
 def or_none_us(moment: datetime | None) -> int | None:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gangplan.clock import Clock, system_clock
 from gangplan.errors import InputError, MissingExtraError, UnavailableError
-from gangplan.reserve.contract import Ledger
+from gangplan.reserve.contract import OperableLedger
 from gangplan.reserve.kueue import open_kueue
 from gangplan.reserve.ledger import StoreLedger
-from gangplan.reserve.stores import Database, MemoryStore, Monotonic, PlainWake, PostgresWake, SqliteWake, SqlStore
+from gangplan.reserve.stores import (
+    Database,
+    LocalWakeup,
+    MemoryStore,
+    Monotonic,
+    PostgresWakeup,
+    SqliteWakeup,
+    SqlStore,
+)
 
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""
@@ -23,17 +31,15 @@ _BUSY_S = 30.0
 _WRITE_LOCK = 0x67616E67  # "gang": the number of our advisory lock
 
 
-def open_ledger(url: str, *, clock: Clock = system_clock) -> Ledger:
+def open_ledger(url: str, *, clock: Clock = system_clock) -> OperableLedger:
     """Open the ledger at a URL, and bring its schema up to date.
 
     `sqlite:///path/to/ledger.db` keeps it in a file, `postgresql://user@host/database` on a server,
     `memory://` in this process alone, `kueue://<context>/<namespace>/<LocalQueue>` on a cluster's queue.
     """
     if url.startswith("kueue:"):
-        return open_kueue(url, clock=clock)
-    parsed = _parse(url)
-    kind = parsed.get_backend_name()
-    if kind == "memory":
+        return cast("OperableLedger", open_kueue(url, clock=clock))  # it refuses what Kueue has nothing for
+    if _parse(url).get_backend_name() == "memory":
         return StoreLedger(MemoryStore(clock), clock=clock)
     return StoreLedger(open_store(url, clock=clock), clock=clock)
 
@@ -82,7 +88,7 @@ def _sqlite(url: URL) -> Database:
         writer=_sqlite_engine(plain, timeout, "BEGIN IMMEDIATE"),
         reader=_sqlite_engine(plain, timeout, "BEGIN"),
         poster=_sqlite_engine(plain, timeout, "BEGIN IMMEDIATE", synchronous="NORMAL"),
-        wake=SqliteWake(str(path)),
+        wakeup=SqliteWakeup(str(path)),
         shown=f"sqlite:///{path}",
         patience=timeout,
     )
@@ -144,7 +150,7 @@ def _postgresql(url: URL) -> Database:
         writer=writer,
         reader=reader,
         poster=poster,
-        wake=PostgresWake(conninfo) if listens else PlainWake(looks=True),
+        wakeup=PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True),
         shown=url.render_as_string(hide_password=True),
         notifies=listens,
         patience=timeout,

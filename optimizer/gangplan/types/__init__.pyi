@@ -37,6 +37,7 @@ from .purchases import (
     PurchaseBenefit as PurchaseBenefit,
     PurchaseStrategy as PurchaseStrategy,
 )
+from .request_reader import request_fields as request_fields, request_from as request_from
 from .reservation import (
     FreeCapacity as FreeCapacity,
     Limit as Limit,

@@ -12,7 +12,7 @@ from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
 from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
 from gangplan.progress import Progress, no_progress
-from gangplan.reserve import ALL, Ledger, Policy
+from gangplan.reserve import ALL, OperableLedger, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
 from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, reserved_nodes
@@ -34,7 +34,7 @@ class Planning:
     """Makes and publishes plans with one store, one ledger and one set of settings."""
 
     store: Store
-    ledger: Ledger
+    ledger: OperableLedger
     settings: Settings
     clock: Clock = system_clock
 

@@ -8,11 +8,21 @@ from datetime import datetime, timedelta
 
 from tests.reserve.support.mirror import Mirror
 
-from gangplan.reserve.codec import calendar_text, id_of, policy_text, request_text
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.commands import (
+    Cancel,
+    Command,
+    MarkNode,
+    Publish,
+    Release,
+    Renew,
+    Resize,
+    SetPolicy,
+    Submit,
+    Tick,
+)
 from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import a_calendar, a_pool, a_request
-from gangplan.types import Level, NodeState, PodSet, ReservationId, Topology
+from gangplan.types import Level, NodeState, PodSet, ReservationId, Token, Topology
 
 MINUTE = timedelta(minutes=1)
 POOLS = (
@@ -45,7 +55,7 @@ class Draws:
         if not self._mirror.live or which < (0.5 if len(self._mirror.live) < LINE else 0.15):
             return self.submit()
         if which < 0.53:
-            return Command("tick")
+            return Tick()
         return self.operator() if which < 0.6 else self.of_holder()
 
     def of_holder(self) -> Command:
@@ -55,12 +65,12 @@ class Draws:
         token = (self._mirror.live[id]["token"] or 1) + (draw.choice((-1, 1, 7)) if draw.random() < 0.1 else 0)
         which = draw.random()
         if which < 0.3:
-            ttl = draw.choice([None, draw.randrange(1, 200) * 60_000_000])
-            return Command("renew", id, {"token": token, "ttl": ttl})
+            ttl = draw.choice([None, draw.randrange(1, 200) * MINUTE])
+            return Renew(id, Token(token), ttl)
         if which < 0.45:
-            pods = [draw.randint(1, 4) for _ in range(draw.randint(1, 2))]
-            return Command("resize", id, {"token": token, "pods": pods})
-        return Command("release", id, {"token": token}) if which < 0.75 else Command("cancel", id)
+            pods = tuple(draw.randint(1, 4) for _ in range(draw.randint(1, 2)))
+            return Resize(id, Token(token), pods)
+        return Release(id, Token(token)) if which < 0.75 else Cancel(id)
 
     def submit(self) -> Command:
         """Return a new request."""
@@ -82,7 +92,7 @@ class Draws:
             latest_start=self._now() + window[1] * MINUTE if window else None,
             topology=Topology(level=Level.RACK) if draw.random() < 0.2 else None,
         )
-        return Command("submit", id_of(request.request_key), {"body": request_text(request)})
+        return Submit(request)
 
     def operator(self) -> Command:
         """Return what an operator does."""
@@ -90,16 +100,15 @@ class Draws:
         if draw.random() < 0.3:
             return self.publish([draw.randint(1, 4) for _ in range(draw.randint(1, 3))])
         if draw.random() < 0.25:
-            return Command("set_policy", None, {"body": policy_text(self.policy()), "by": "sim", "why": "any"})
+            return SetPolicy(self.policy(), "sim", "any")
         out = list(self._mirror.documents["nodes"])
         node = draw.choice(out) if len(out) > 1 else draw.choice(NODES)
         state = NodeState.READY if node in out and draw.random() < 0.8 else draw.choice(list(NodeState))
-        return Command("mark_node", None, {"node": node, "state": state.value, "why": ""})
+        return MarkNode(node, state)
 
     def publish(self, hours: list[int]) -> Command:
         """Return a calendar from now on; after its hours all nodes are there."""
-        calendar = a_calendar(POOLS, start=self._now() - 60 * MINUTE, hours=[*hours, 4])
-        return Command("publish", None, {"body": calendar_text(calendar)})
+        return Publish(a_calendar(POOLS, start=self._now() - 60 * MINUTE, hours=[*hours, 4]))
 
     def policy(self) -> Policy:
         """Return any policy."""

@@ -26,7 +26,7 @@ from tests.reserve.support.checks import (
     parsed,
 )
 
-from gangplan.reserve.stores.sql.leading import DEAD_AFTER
+from gangplan.reserve.stores.sql.leadership import DEAD_AFTER
 from gangplan.types import Reservation
 
 

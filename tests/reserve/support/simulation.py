@@ -26,15 +26,13 @@ from tests.reserve.support.world import Peer, World
 
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission.book import Book
-from gangplan.reserve.codec import policy_text
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.commands import Command, MarkNode, Release, SetPolicy
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.policy.rules import Policy
-from gangplan.reserve.space.free import free_capacity
-from gangplan.reserve.stores.sql.leading import LedElsewhere
+from gangplan.reserve.stores.sql.leadership import LedElsewhere
 from gangplan.reserve.stores.sql.store import PENDING, SqlStore
-from gangplan.types import Reservation
+from gangplan.types import NodeState, Reservation
 
 KEPT = 9.9  # seconds for which an answer is kept at least
 LOOKS = 2_000  # steps between two looks at everything
@@ -125,17 +123,17 @@ class Simulation(World):
         self._issue(command)
 
         def work(store: SqlStore) -> None:
-            since = len(self.mirror.versions.get(str(command.id), ()))
+            since = len(self.mirror.versions.get(str(command.subject), ()))
             peer.calls[store.post(command)] = command, since, self.seconds
 
-        self.act(peer, f"posts {command.name} {command.id} {command.args.get('token', '')}", work)
+        self.act(peer, f"posts {command.name} {command.subject} {getattr(command, 'token', '')}", work)
 
     def direct(self, peer: Peer, command: Command) -> None:
         """Run a command as a process with no leader about does; a leader, or another's, may be in the way."""
         self._issue(command)
 
         def work(store: SqlStore) -> None:
-            since = len(self.mirror.versions.get(str(command.id), ()))
+            since = len(self.mirror.versions.get(str(command.subject), ()))
             try:
                 said = store.change(command)
             except LedElsewhere:
@@ -145,13 +143,13 @@ class Simulation(World):
                 said = refusal
             self.check_answer(command, said, since)
 
-        self.act(peer, f"runs {command.name} {command.id} {command.args.get('token', '')}", work)
+        self.act(peer, f"runs {command.name} {command.subject} {getattr(command, 'token', '')}", work)
 
     def _issue(self, command: Command) -> None:
         """Note that a command was given: it may be run from now on, once for each time."""
-        self.mirror.issued[command.name, command.id] += 1
-        if command.name == "release":
-            self.mirror.released.add((str(command.id), command.args["token"]))
+        self.mirror.issued[command.name, command.subject] += 1
+        if isinstance(command, Release):
+            self.mirror.released.add((command.id, command.token))
 
     def look(self, peer: Peer) -> None:
         """Let a process look, and serve if it is for it to."""
@@ -165,7 +163,9 @@ class Simulation(World):
                 said = store.answer(call)
                 if said is PENDING:
                     lost = self.seconds - posted < KEPT and not self.mirror.is_under_way(call)
-                    assert not lost, f"{peer.name}: {command.name} of {command.id} is neither to be run nor answered"
+                    assert not lost, (
+                        f"{peer.name}: {command.name} of {command.subject} is neither to be run nor answered"
+                    )
                     return
                 del peer.calls[call]
                 self.did["answers"] += 1
@@ -243,9 +243,9 @@ class Simulation(World):
         books: dict[str, dict[str, Any]] = {}
         for peer in self.peers:
             self.looked_at = peer
-            books[peer.name] = peer.up.look(self._picture)
+            books[peer.name] = peer.up.query(self._picture)
         self.looked_at = None
-        anew = fresh.look(self._picture)
+        anew = fresh.query(self._picture)
         for name, picture in books.items():
             parts = [part for part, seen in picture.items() if seen != anew[part]]
             assert not parts, f"{name}: {parts[0]}: {picture[parts[0]]} and anew {anew[parts[0]]}"
@@ -256,10 +256,10 @@ class Simulation(World):
         start = to_us(self.now)
         rows = sorted((e.id, e.state, e.token or 0, e.slots, e.hard_end, e.expires) for e in book.live.values())
         return {
-            "free capacity": [free_capacity(board, start, start + 10**11) for board in book.boards.values()],
+            "free capacity": list(book.occupancy.free_capacity(start, start + 10**11)),
             "reservations": rows,
             "line": [entry.id for entry in book.in_order()],
-            "promises": sorted(book.planned),
+            "promises": sorted(book.promised),
             "leaving": sorted(book.leaving),
         }
 
@@ -295,8 +295,8 @@ class Simulation(World):
         """With all nodes there and no quotas each request is served, or ends, in time."""
         leader = self.peers[-1]
         for node in NODES:
-            self.post(leader, Command("mark_node", None, {"node": node, "state": "ready", "why": ""}))
-        self.post(leader, Command("set_policy", None, {"body": policy_text(Policy()), "by": "sim", "why": "the end"}))
+            self.post(leader, MarkNode(node, NodeState.READY))
+        self.post(leader, SetPolicy(Policy(), "sim", "the end"))
         self.post(leader, self.draws.publish([4]))
         for _ in range(600):
             self.pass_time(0.6, 20 * MINUTE)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.exc import OperationalError
 
 from gangplan.errors import UnavailableError
-from gangplan.reserve.commands.gang import Command
+from gangplan.reserve.commands import Command
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.stores.sql.store import SqlStore
 from gangplan.testing import NOW
@@ -133,7 +133,7 @@ class World:
         for connection in peer.connections:
             connection.close()  # rolls back
         self.did["deaths"] += 1
-        self.did["deaths of leaders"] += peer.up.seat.leads
+        self.did["deaths of leaders"] += peer.up.leadership.leads
         self.trace.append((peer.name, "dies"))
         self.open(peer)
 

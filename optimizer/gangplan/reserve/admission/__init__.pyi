@@ -1,5 +1,5 @@
-from .book import Book as Book, Document as Document, check_calendar as check_calendar, most_nodes as most_nodes
-from .entry import Entry as Entry, Leave as Leave, Plan as Plan
+from .book import Book as Book, Document as Document
+from .entry import Entry as Entry, Leave as Leave, Promise as Promise
 from .expected import (
     EtaErrors as EtaErrors,
     estimate as estimate,

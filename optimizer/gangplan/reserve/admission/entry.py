@@ -1,9 +1,10 @@
-"""One reservation as the ledger works on it: mutable, in whole microseconds; `Reservation` is its frozen picture."""
+"""One reservation as the ledger works on it, with times in whole microseconds; `Reservation` is its frozen picture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
 from gangplan.reserve.space import Shape, Slots
@@ -23,8 +24,8 @@ Rank: TypeAlias = tuple[int, float, int]
 """Place in the line, the lowest first: priority with age, dominant share over weight, arrival."""
 
 
-@dataclass(slots=True, eq=False)
-class Plan:
+@dataclass(frozen=True, slots=True)
+class Promise:
     """A promised start: where and when, and whether it is an accepted window, which nobody displaces."""
 
     pool: str
@@ -35,9 +36,9 @@ class Plan:
     rank: Rank | None = None  # the place in the line that it was made at, and is kept at
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Leave:
-    """Word to a holder that its slots are taken at `until`; with what its lease had before, should it be taken back."""
+    """Notice to a holder that its slots are taken at `until`; the lease's former ends come back if it is withdrawn."""
 
     until: int
     why: str
@@ -47,9 +48,19 @@ class Leave:
     hard_end: int
 
 
+Version: TypeAlias = tuple[Any, ...]
+"""What of an entry may change, as it is at one time; to be given back to the entry, not to be read."""
+
+_CHANGING = (
+    *("state", "token", "pool", "slots", "granted", "hard_end", "expires", "ended", "first_eta"),
+    *("promise", "reason", "leave", "moves", "guess", "retry", "points"),
+)
+_VERSION_OF = attrgetter(*_CHANGING)
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A request, what became of it, and what admission needs of it at hand."""
+    """A request and what became of it, as a book keeps it."""
 
     id: ReservationId
     request: GangRequest
@@ -61,27 +72,26 @@ class Entry:
     pool: str | None = None
     slots: Slots = ()
     granted: int | None = None
-    hard_end: int | None = None  # no renewal can pass it; plans of others rely on it
+    hard_end: int | None = None  # no renewal can pass it; promises to others rely on it
     expires: int | None = None
     ended: int | None = None
     first_eta: int | None = None
-    plan: Plan | None = None
+    promise: Promise | None = None
     reason: Reason | None = None
     leave: Leave | None = None
-    moves: int = 0  # so often its nodes went away
+    moves: int = 0  # how often its nodes went away
     guess: tuple[int, int] | None = None  # from when to when it is expected to start
-    stored: bool = False  # it has a row already
+    retry: int | None = None  # when a gang that it may preempt is no longer safe
+    stored: bool = False  # whether it has a row already
     kind: int = -1  # the book's number for its shape and accelerators
-    # drawn from the request once
+    # worked out from the request once
     shape: Shape = field(init=False)
     duration: int = field(init=False)
     limit: int = field(init=False)
     earliest: int = field(init=False)
-    last_start: int | None = field(init=False)  # that keeps window and deadline, on the fastest accelerator
+    last_start: int | None = field(init=False)  # within window and deadline, on the fastest accelerator
     priority: int = field(init=False)  # of its class, where it names one
     points: int = field(init=False)  # place in the line before shares and arrival: the lowest first
-    rank: Rank = field(init=False)
-    retry: int | None = None  # when a gang that it may preempt is no longer safe
 
     def __post_init__(self) -> None:
         request = self.request
@@ -89,32 +99,42 @@ class Entry:
         self.duration = span_us(request.duration)
         self.limit = span_us(request.limit)
         self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
-        self.last_start = self._last_start(request)
+        self.last_start = self._start_by(min(self.limit_on(name) for name in request.accelerators))
         self.priority = request.priority
         self.points = -self.priority
-        self.rank = (self.points, 0.0, self.arrival)
+
+    @property
+    def rank(self) -> Rank:
+        """The rank that its promise was made at."""
+        return (self.promise and self.promise.rank) or (self.points, 0.0, self.arrival)
 
     @property
     def firm(self) -> bool:
         """Whether its promise, if it has one, is an accepted window, which nobody displaces."""
-        return self.plan is not None and self.plan.firm
+        return self.promise is not None and self.promise.firm
 
     @property
     def displaceable(self) -> bool:
         """Whether it has a promise that a higher rank may displace."""
-        return self.plan is not None and not self.plan.firm
+        return self.promise is not None and not self.promise.firm
 
     @property
     def latest(self) -> int | None:
-        """The last start that will do; a gang whose nodes went away was in time, and may start anew at any time."""
+        """The last start in time; a gang whose nodes went away was in time once, and may start again at any time."""
         return None if self.moves else self.last_start
 
-    def _last_start(self, request: GangRequest) -> int | None:
-        """Return the last start that keeps both the window and the deadline, on the fastest accelerator."""
-        latest = or_none_us(request.latest_start)
-        if request.deadline is None:
+    def until_on(self, accelerator: str) -> int | None:
+        """Return the last start in time on an accelerator; None: any start is."""
+        if self.request.deadline is None or self.moves:
+            return self.latest
+        return self._start_by(self.limit_on(accelerator))
+
+    def _start_by(self, limit: int) -> int | None:
+        """Return the last start that keeps both the window and, with this walltime, the deadline."""
+        latest, deadline = or_none_us(self.request.latest_start), self.request.deadline
+        if deadline is None:
             return latest
-        in_time = to_us(request.deadline) - min(self.limit_on(name) for name in request.accelerators)
+        in_time = to_us(deadline) - limit
         return in_time if latest is None else min(latest, in_time)
 
     def limit_on(self, accelerator: str) -> int:
@@ -129,17 +149,18 @@ class Entry:
         speed = self.request.speed
         return span if not speed else max(1, round(span / speed.get(accelerator, 1.0)))
 
-    def until_on(self, accelerator: str) -> int | None:
-        """Return the last start on an accelerator; none: any."""
-        if self.request.deadline is None or self.moves:
-            return self.latest
-        in_time = to_us(self.request.deadline) - self.limit_on(accelerator)
-        latest = or_none_us(self.request.latest_start)
-        return in_time if latest is None else min(latest, in_time)
+    def version(self) -> Version:
+        """Return all that changes in the course of a reservation."""
+        return _VERSION_OF(self)
+
+    def become(self, version: Version) -> None:
+        """Be as in another version."""
+        for name, value in zip(_CHANGING, version, strict=True):
+            setattr(self, name, value)
 
     def holds(self) -> int:
         """Return the slots that it holds or is promised."""
-        slots = self.plan.slots if self.plan is not None else self.slots
+        slots = self.promise.slots if self.promise is not None else self.slots
         return sum(slot.gpus for slot in slots)
 
     def dues(self) -> list[int]:
@@ -148,7 +169,7 @@ class Entry:
             return [] if self.state.final else [self.expires]
         if not self.state.waits:
             return []
-        dues = [self.plan.start if self.plan is not None else self.earliest]
+        dues = [self.promise.start if self.promise is not None else self.earliest]
         if self.latest is not None:
             dues.append(self.latest + 1)
         if self.retry is not None:
@@ -181,9 +202,9 @@ class Entry:
             expires_at=or_none_at(self.expires),
             ended_at=or_none_at(self.ended),
             first_eta=or_none_at(self.first_eta),
-            eta=from_us(self.plan.start) if self.plan and waiting else or_none_at(guess[1] if guess else None),
+            eta=from_us(self.promise.start) if self.promise and waiting else or_none_at(guess[1] if guess else None),
             eta_range=(from_us(guess[0]), from_us(guess[1])) if guess else None,
-            promised=self.plan is not None and waiting,
+            promised=self.promise is not None and waiting,
             reason=self.reason if waiting else None,
             notice=Notice(until=from_us(leave.until), why=leave.why, beneficiary=leave.beneficiary) if leave else None,
             interruptions=self.moves,
@@ -191,7 +212,7 @@ class Entry:
 
 
 def shape_of(request: GangRequest) -> Shape:
-    """Return what of a request decides where it fits."""
+    """Return the part of a request that decides where it fits."""
     pods = sorted(
         ((pods.gpus_per_pod, pods.count, index) for index, pods in enumerate(request.pod_sets)),
         key=lambda pod: (-pod[0], pod[2]),

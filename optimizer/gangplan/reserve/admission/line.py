@@ -14,6 +14,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import TypeAlias
 
 from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission.occupancy import Occupancy
 
 Alike: TypeAlias = tuple[int, int]
 """What the gangs of one tenant, alike but for their arrival, have in common: kind and walltime."""
@@ -52,7 +53,7 @@ class Line:
             del self._points[bisect_left(self._points, entry.points)]
 
     def levels(self) -> Iterator[Level]:
-        """Yield each level of points, the first first; it is the line's own, and follows its changes."""
+        """Yield each level of points, the first to be served first; not a copy, so it follows the line's changes."""
         for points in list(self._points):
             if points in self._levels:
                 yield self._levels[points]
@@ -65,20 +66,13 @@ def _alike(entry: Entry) -> Alike:
 class Walk:
     """One walk along a line: each entry is served before the next is chosen; entries may leave the line meanwhile.
 
-    `share` gives a tenant's share at the start, and `part` what one more of its gangs adds to it; `counts` tells, when
-    an entry was served, whether it adds its part.
+    A tenant starts with the share that it holds in `occupancy`. `counts` tells, after an entry was served, whether it
+    adds its part to its tenant's share.
     """
 
-    def __init__(
-        self,
-        line: Line,
-        share: Callable[[str], float],
-        part: Callable[[Entry], float],
-        counts: Callable[[Entry], bool],
-    ) -> None:
+    def __init__(self, line: Line, occupancy: Occupancy, counts: Callable[[Entry], bool]) -> None:
         self._line = line
-        self._share = share
-        self._part = part
+        self._occupancy = occupancy
         self._counts = counts
         self._shares: dict[str, float] = {}
         self._passed: set[tuple[int, str, Alike]] = set()
@@ -89,11 +83,11 @@ class Walk:
             yield from self._level(level)
 
     def pass_over(self, entry: Entry) -> None:
-        """Pass over all that come behind an entry and are like it."""
+        """Skip all that come behind an entry and are like it."""
         self._passed.add((entry.points, entry.request.tenant, _alike(entry)))
 
     def _level(self, level: Level) -> Iterator[tuple[Entry, float]]:
-        """Yield the entries of one level: of the tenant with the least share, what came first."""
+        """Yield the entries of one level: always the oldest of the tenant with the least share."""
         heads = {tenant: [(group[0][0], alike) for alike, group in groups.items()] for tenant, groups in level.items()}
         for heap in heads.values():
             heapify(heap)
@@ -109,7 +103,7 @@ class Walk:
                 entry = group[at][1]
                 yield entry, share
                 if self._counts(entry):
-                    self._shares[tenant] = share + self._part(entry)
+                    self._shares[tenant] = share + self._occupancy.part(entry)
                 at = bisect_left(group, (arrival + 1,))
             if at < len(group) and (group[at][1].points, tenant, alike) not in self._passed:
                 heapreplace(heap, (group[at][0], alike))
@@ -120,5 +114,5 @@ class Walk:
 
     def _of(self, tenant: str) -> float:
         if tenant not in self._shares:
-            self._shares[tenant] = self._share(tenant)
+            self._shares[tenant] = self._occupancy.share(tenant)
         return self._shares[tenant]

@@ -1,4 +1,4 @@
-"""Taking slots back for those who are entitled to them: whole gangs, after notice, never the same one soon again.
+"""Taking slots back for those who are entitled to them: whole gangs, after notice, none within its time of grace.
 
 By priority: from preemptible gangs of lower priority. By reclaim: a tenant within its own nominal quota, from
 preemptible gangs of its cohort that borrow. The victims keep their slots until their notice ends; from then on these
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from gangplan.reserve.admission.book import Book
-from gangplan.reserve.admission.entry import Entry, Plan
+from gangplan.reserve.admission.entry import Entry, Promise, Rank
 from gangplan.reserve.admission.victims import Candidate, Choice, choose
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.moments import FOREVER, SECOND, span_us
@@ -18,10 +18,10 @@ from gangplan.reserve.space import Board
 from gangplan.types import ReservationId, ReservationState
 
 HELPED = 4
-"""So many gangs weigh victims in one pass at most: the first in line that find any."""
+"""How many searches for victims one pass over the line makes; more reach further back in it, and make a tick slower."""
 
 LOOKED = 32
-"""So many gangs look whether there are any."""
+"""How many gangs, the first in line, look in one pass whether there are any whose slots they may take."""
 
 
 class Preemptor:
@@ -29,31 +29,31 @@ class Preemptor:
 
     def __init__(self, book: Book) -> None:
         self._book = book
+        self._space = book.occupancy
         self._rules = book.policy.preemption
         self._left = HELPED
         self._looks = LOOKED
         self._victims: list[Entry] | None = None
 
-    def help(self, entry: Entry, now: int) -> None:
-        """Give notice to the cheapest set of gangs whose slots an entitled request can start on, if that is sooner."""
+    def help(self, entry: Entry, rank: Rank, now: int) -> None:
+        """Give notice to the cheapest set of gangs on whose slots an entitled request starts sooner."""
         if entry.firm or entry.earliest > now or not self._left or not self._looks or not self._running():
             return
         self._looks -= 1
         safe: list[int] = []
         best: tuple[float, Board, int, Choice] | None = None
-        for board in self._book.pools_for(entry.request):
+        for board in self._space.pools_for(entry.request):
             candidates = self._candidates(entry, board, now, safe)
             if not candidates:
                 continue
             self._left -= 1
-            found = self._on(entry, board, candidates, now)
-            if found is not None and (best is None or found[1].cost < best[0]):
-                best = (found[1].cost, board, *found)
+            choice = self._on(entry, board, candidates, now)
+            if choice is not None and (best is None or choice[1].cost < best[0]):
+                best = (choice[1].cost, board, *choice)
         if best is not None:
-            self._notify(entry, *best[1:], now=now)
-        elif safe and (entry.plan is None or min(safe) < entry.plan.start):
-            entry.retry = min(safe)
-            self._book.touch(entry)
+            self._notify(entry, rank, *best[1:])
+        elif safe and (entry.promise is None or min(safe) < entry.promise.start):
+            self._book.retry(entry, min(safe))
 
     def _running(self) -> list[Entry]:
         """Return what may be preempted at all."""
@@ -64,20 +64,20 @@ class Preemptor:
         return self._victims
 
     def _candidates(self, entry: Entry, board: Board, now: int, safe: list[int]) -> dict[str, Entry]:
-        """Return whom it may take slots from; until when others are still safe is added to `safe`."""
-        grace, found = span_us(self._rules.grace), dict[str, Entry]()
+        """Return the gangs whose slots it may take; the moments up to which others have grace are added to `safe`."""
+        grace, candidates = span_us(self._rules.grace), dict[str, Entry]()
         for victim in self._running():
             if victim.leave is None and victim.pool == board.pool.name and self._entitled(entry, victim, board):
                 until = (victim.granted or 0) + grace
                 if until > now:
                     safe.append(until)
                 else:
-                    found[victim.id] = victim
-        return found
+                    candidates[victim.id] = victim
+        return candidates
 
     def _entitled(self, entry: Entry, victim: Entry, board: Board) -> bool:
         """Tell whether a request may take a holder's slots."""
-        rules, quotas, name = self._rules, self._book.quotas, board.pool.accelerator
+        rules, quotas, name = self._rules, self._space.quotas, board.pool.accelerator
         if rules.by_priority and victim.priority + rules.margin <= entry.priority:
             return True
         tenant, other = entry.request.tenant, victim.request.tenant
@@ -89,9 +89,10 @@ class Preemptor:
     def _on(self, entry: Entry, board: Board, candidates: dict[str, Entry], now: int) -> tuple[int, Choice] | None:
         """Return when and on whose slots it could start in a pool, if that is sooner than it would anyway."""
         name = board.pool.accelerator
-        last = min(entry.until_on(name) or FOREVER, entry.plan.start - 1 if entry.plan is not None else FOREVER)
+        sooner = entry.promise.start - 1 if entry.promise is not None else FOREVER
+        last = min(entry.until_on(name) or FOREVER, sooner)
         notices = {id: self._notice(victim) for id, victim in candidates.items()}
-        self._book.lift(entry)
+        put_back = self._space.lift(entry)
         try:
             for gone in sorted({now + notice for notice in notices.values()}):
                 able = {id: victim for id, victim in candidates.items() if now + notices[id] <= gone <= last}
@@ -99,7 +100,7 @@ class Preemptor:
                 if chosen is not None and chosen.victims:
                     return gone, chosen
         finally:
-            self._book.put_back(entry)
+            put_back()
         return None
 
     def _choose(
@@ -107,7 +108,7 @@ class Preemptor:
     ) -> Choice | None:
         """Return the cheapest victims that free both the slots and the quota."""
         tenant, name, spg = entry.request.tenant, board.pool.accelerator, board.pool.slots_per_gpu
-        quotas = self._book.quotas
+        quotas = self._space.quotas
         own, shared = quotas.lacking(tenant, name, entry.request.gpus / spg, gone, end)
         cohort = quotas.cohort(tenant, name)
         # Where the tenant is at its own limit only its own gangs free quota, and they free the cohort's too.
@@ -121,7 +122,7 @@ class Preemptor:
         checkpoint = victim.request.checkpoint
         return max(span_us(self._rules.notice), 0 if checkpoint is None else span_us(checkpoint))
 
-    def _notify(self, entry: Entry, board: Board, gone: int, choice: Choice, *, now: int) -> None:
+    def _notify(self, entry: Entry, rank: Rank, board: Board, gone: int, choice: Choice) -> None:
         """Give the victims notice, and promise their slots to the beneficiary."""
         book = self._book
         why = f"{entry.request.tenant} {entry.request.request_key} (priority {entry.priority}) needs its slots"
@@ -129,12 +130,11 @@ class Preemptor:
             victim, state = book.live[ReservationId(id)], ReservationState.PREEMPTED
             book.give_notice(victim, gone, why=why, state=state, beneficiary=entry.request.request_key)
         end = gone + entry.limit_on(board.pool.accelerator)
-        name = board.pool.name
-        book.set_plan(entry, Plan(pool=name, slots=choice.slots, start=gone, end=end, firm=True, rank=entry.rank))
+        book.promise(entry, Promise(board.pool.name, choice.slots, gone, end, firm=True, rank=rank))
 
 
 def _candidate(victim: Entry, now: int, group: str) -> Candidate:
-    """Return a holder as what taking it would cost: the GPU-seconds of its work so far."""
+    """Return a holder with the cost of taking its slots: the GPU-seconds of its work so far."""
     ran = (now - (victim.granted or now)) / SECOND
     return Candidate(
         id=victim.id,
@@ -146,10 +146,9 @@ def _candidate(victim: Entry, now: int, group: str) -> Candidate:
     )
 
 
-def settle(book: Book) -> None:
+def spare_victims(book: Book) -> None:
     """Let those stay whose beneficiary left, started, or has no promise any more."""
-    for id in list(book.leaving):
-        entry = book.live[id]
+    for entry in list(book.leaving.values()):
         leave = entry.leave
         if leave is None or leave.state is not ReservationState.PREEMPTED:
             continue

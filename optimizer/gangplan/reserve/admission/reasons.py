@@ -1,4 +1,4 @@
-"""Why a request waits, in fields and in words: the limit, who holds what it needs, what would help and when."""
+"""Why a request waits, as fields and as a sentence: the limit, who holds what it needs, what would help and when."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from datetime import datetime
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
 from gangplan.reserve.moments import from_us
-from gangplan.reserve.space import Board, Shape
-from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationState
+from gangplan.reserve.space import Board
+from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationId, ReservationState
 
 _SHOWN = 3
-"""So many holders are named; more would not be read."""
+"""How many holders are named; a longer list would not be read."""
 
 
-def say_why(book: Book, now: int) -> None:
-    """Tell those for whom it has changed why they wait."""
-    for id in book.unsaid:
-        entry = book.live.get(id)
-        if entry is not None and entry.state.waits:
-            far = entry.plan is None and entry.earliest <= now and len(book.planned) >= book.policy.depth
-            entry.reason = far_back(entry, book.policy.depth) if far else explain(book, entry, now)
-            book.touch(entry)
-    book.unsaid.clear()
+def give_reason(book: Book, entry: Entry, now: int) -> None:
+    """Tell a waiting gang why it waits."""
+    far = entry.promise is None and entry.earliest <= now and len(book.promised) >= book.policy.depth
+    reason = _far_back(entry, book.policy.depth) if far else explain(book, entry, now)
+    book.keep(entry)
+    entry.reason = reason
+    book.touch(entry)
 
 
 def explain(book: Book, entry: Entry, now: int) -> Reason:
-    """Say which limit holds a waiting request now."""
-    boards = book.pools_for(entry.request)
+    """Say which limit a waiting request meets now."""
+    boards = book.occupancy.pools_for(entry.request)
     if book.calendar is None:
         return Reason(
             limit=Limit.CALENDAR,
@@ -51,7 +49,7 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
     )
 
 
-def far_back(entry: Entry, depth: int) -> Reason:
+def _far_back(entry: Entry, depth: int) -> Reason:
     """Say that a request stands too far back in the line for a promise."""
     message = f"{_wish(entry.request)}: {depth} gangs or more are ahead of it; no start is promised yet"
     return Reason(limit=Limit.CAPACITY, message=message)
@@ -60,16 +58,17 @@ def far_back(entry: Entry, depth: int) -> Reason:
 def _window(entry: Entry) -> Reason:
     """Say that the window is still to come, and whether its start is promised."""
     opens = _clock(from_us(entry.earliest))
-    promised = f"its slots are promised for {_clock(from_us(entry.plan.start))}" if entry.plan else "no slots yet"
+    promise = entry.promise
+    promised = f"its slots are promised for {_clock(from_us(promise.start))}" if promise else "no slots yet"
     return Reason(limit=Limit.WINDOW, message=f"{_wish(entry.request)}: the window opens at {opens}; {promised}")
 
 
 def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
-    """Return the limit that holds it, judged on the pool that comes nearest to serving it."""
-    if boards and not any(book.in_quota(entry, board, now) for board in boards):
+    """Return the limit that it meets, judged on the pool that comes nearest to serving it."""
+    if boards and not any(book.occupancy.in_quota(entry, board, now) for board in boards):
         return Limit.QUOTA
     gpus = entry.request.gpus
-    if any(_fits_beside_running(board, entry.shape, now, _end(entry, board, now)) for board in boards):
+    if any(board.fit_now(entry.shape, now, _end(entry, board, now), promises=False) for board in boards):
         return Limit.ORDER
     least = {board.pool.name: board.steps.least(now, _end(entry, board, now)) for board in boards}
     if any(board.free_now(least[board.pool.name]) >= gpus for board in boards):
@@ -83,15 +82,6 @@ def _end(entry: Entry, board: Board, now: int) -> int:
     return now + entry.limit_on(board.pool.accelerator)
 
 
-def _fits_beside_running(board: Board, shape: Shape, now: int, end: int) -> bool:
-    """Tell whether the gang would fit now if nothing were promised to others."""
-    promised, board.planned = board.planned, {}
-    try:
-        return board.fit_now(shape, now, end) is not None
-    finally:
-        board.planned = promised
-
-
 def _holders(book: Book, boards: list[Board], entry: Entry, limit: Limit) -> list[Entry]:
     """Return who holds what it needs: the first to end first; or who was promised it before."""
     if limit is Limit.CALENDAR:
@@ -102,33 +92,33 @@ def _holders(book: Book, boards: list[Board], entry: Entry, limit: Limit) -> lis
     first: dict[str, Entry] = {}
     for board in boards:
         for _, _, _, holder in board.ends if tenants else board.ends[: 16 * _SHOWN]:
-            there = book.live.get(holder)  # pyright: ignore[reportArgumentType] (a board knows ids as texts)
-            if there is not None and (tenants is None or there.request.tenant in tenants):
-                first[holder] = there
+            running = book.live.get(ReservationId(holder))
+            if running is not None and (tenants is None or running.request.tenant in tenants):
+                first[holder] = running
     return sorted(first.values(), key=lambda holder: (holder.expires or 0, holder.arrival))
 
 
 def _sharing(book: Book, boards: list[Board], entry: Entry) -> set[str]:
-    """Return whose returns would free quota: its own tenant where that is at its limit, else the cohort's borrowers."""
-    tenant, gpus = entry.request.tenant, entry.request.gpus
+    """Return the tenants whose releases would free quota: its own where that is at its limit, else its cohort's."""
+    tenant, gpus, quotas = entry.request.tenant, entry.request.gpus, book.occupancy.quotas
     tenants: set[str] = set()
     for board in boards:
         name, spg = board.pool.accelerator, board.pool.slots_per_gpu
-        cohort = book.quotas.cohort(tenant, name)
-        full = book.quotas.held(tenant, name) + gpus / spg > book.quotas.limit(tenant, name)
+        cohort = quotas.cohort(tenant, name)
+        full = quotas.held(tenant, name) + gpus / spg > quotas.limit(tenant, name)
         tenants.update({tenant} if full or cohort is None else set(cohort.members))
     return tenants
 
 
 def _ahead(book: Book, entry: Entry) -> list[Entry]:
     """Return the promised gangs that it must not delay, the first to start first."""
-    names = {board.pool.name for board in book.pools_for(entry.request)}
+    names = {board.pool.name for board in book.occupancy.pools_for(entry.request)}
     ahead = [
-        (other.plan.start, other.arrival, other)
-        for other in book.planned.values()
-        if other is not entry and other.plan is not None and other.plan.pool in names
+        (other.promise.start, other.arrival, other)
+        for other in book.promised.values()
+        if other is not entry and other.promise is not None and other.promise.pool in names
     ]
-    return [other for _, _, other in sorted(ahead, key=lambda one: one[:2])]
+    return [other for _, _, other in sorted(ahead, key=lambda item: item[:2])]
 
 
 def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: int) -> str:
@@ -154,14 +144,14 @@ def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: i
 
 def _quota_words(book: Book, entry: Entry, board: Board) -> str:
     """Say how much of its quota, and of its cohort's, is in use."""
-    tenant, name = entry.request.tenant, board.pool.accelerator
-    quota, cohort = book.quotas.quota(tenant, name), book.quotas.cohort(tenant, name)
+    tenant, name, quotas = entry.request.tenant, board.pool.accelerator, book.occupancy.quotas
+    quota, cohort = quotas.quota(tenant, name), quotas.cohort(tenant, name)
     if quota is None:
         return f"{tenant} has no limit on {name}"
-    words = f"{tenant} holds {book.quotas.held(tenant, name):g} of its {quota.nominal} {name}"
+    words = f"{tenant} holds {quotas.held(tenant, name):g} of its {quota.nominal} {name}"
     if cohort is None:
         return words
-    held = sum(book.quotas.held(member, name) for member in cohort.members)
+    held = sum(quotas.held(member, name) for member in cohort.members)
     borrow = "any" if quota.borrow is None else f"up to {quota.borrow}"
     together = f"its cohort {book.policy.tenant(tenant).cohort} {held:g} of {cohort.nominal}"
     return f"{words} (it may borrow {borrow}), {together}"
@@ -169,7 +159,8 @@ def _quota_words(book: Book, entry: Entry, board: Board) -> str:
 
 def _start(entry: Entry) -> str:
     """Say when it will start."""
-    return f"; it starts by {_clock(from_us(entry.plan.start))}" if entry.plan else "; no start is promised yet"
+    promise = entry.promise
+    return f"; it starts by {_clock(from_us(promise.start))}" if promise else "; no start is promised yet"
 
 
 def _verb(limit: Limit) -> str:
@@ -182,30 +173,30 @@ def _holding(entry: Entry) -> str:
     if entry.state is ReservationState.GRANTED and entry.expires is not None:
         leaves = ", which it was told to leave then" if entry.leave else ""
         return f"{what} until {_clock(from_us(entry.expires))}{leaves})"
-    return f"{what} from {_clock(from_us(entry.plan.start))})" if entry.plan else f"{what})"
+    return f"{what} from {_clock(from_us(entry.promise.start))})" if entry.promise else f"{what})"
 
 
 def _helps(book: Book, entry: Entry, now: int, limit: Limit, holders: list[Entry]) -> tuple[str, ...]:
-    """Say what would let it start now: another accelerator, no rack, a smaller gang; or later: a return, a start."""
+    """Say what would let it start now (another accelerator, looser topology, fewer pods) or later (a release)."""
     helps: list[str] = []
-    for name, boards in book.by_accelerator.items():
+    for name, boards in book.occupancy.by_accelerator.items():
         if name not in entry.request.accelerators and _fits_any(book, boards, entry.request, entry, now):
             helps.append(f"accept {name}: it could start now")
-    own = book.pools_for(entry.request)
+    own = book.occupancy.pools_for(entry.request)
     wish = entry.request.topology
     if wish and wish.required and _fits_any(book, own, replace(entry.request, topology=None), entry, now):
         helps.append(f"prefer one {wish.level} instead of requiring it: it could start now")
     if smaller := _smaller(book, own, entry, now):
         helps.append(f"ask for {_wish(smaller)}: it could start now")
-    if limit in (Limit.CAPACITY, Limit.QUOTA) and (back := _return(entry, holders)):
-        helps.append(back)
-    if entry.latest is not None and entry.plan is None:
+    if limit in (Limit.CAPACITY, Limit.QUOTA) and (release := _release(entry, holders)):
+        helps.append(release)
+    if entry.latest is not None and entry.promise is None:
         helps.append("allow a later start: nothing fits by the last one")
     return tuple(helps)
 
 
-def _return(entry: Entry, holders: list[Entry]) -> str:
-    """Say whose return would free as much as it needs, and by when that is."""
+def _release(entry: Entry, holders: list[Entry]) -> str:
+    """Say whose release would free as much as it needs, and by when that is."""
     gpus = 0
     for holder in holders:
         gpus += holder.holds()
@@ -220,7 +211,7 @@ def _fits_any(book: Book, boards: list[Board], request: GangRequest, entry: Entr
     shape = shape_of(request)
     for board in boards:
         end, name = _end(entry, board, now), board.pool.accelerator
-        within = board.pool.slot == request.slot and book.quotas.allows(
+        within = board.pool.slot == request.slot and book.occupancy.quotas.allows(
             request.tenant, name, request.gpus / board.pool.slots_per_gpu, now, end
         )
         if within and board.fit_now(shape, now, end) is not None:

@@ -1,64 +1,85 @@
-"""Who gets slots, and when: a pure function of a book and a time.
+"""Who gets slots, and when: `decide` on a book as it stands at a time, then `commit`.
 
-    expire leases -> draw plans together -> in the line's order: grant now, or promise the earliest start -> preempt
+    expire leases -> grant what is due -> move promises ahead -> in the line's order: grant now, or promise the earliest
+    start, or preempt -> say why the others wait
 
 A promise (conservative backfill) stands on exact slots of the board, so that whoever comes later and ranks lower fits
 around it. A higher rank displaces lower promises, except accepted windows.
 
 Source: Mu'alem and Feitelson, "Utilization, Predictability, Workloads, and User Runtime Estimates in Scheduling the IBM
-SP2 with Backfilling", IEEE TPDS 2001.
+SP2 with Backfilling", IEEE TPDS 2001; decision and commit as in Kueue's `pkg/scheduler/scheduler.go`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from gangplan.reserve.admission.book import Book
-from gangplan.reserve.admission.entry import Entry, Plan, Rank
-from gangplan.reserve.admission.line import Line
-from gangplan.reserve.admission.placing import LATE_US, draw_together, find_later, find_now, keep_promise, promise
-from gangplan.reserve.admission.preemption import Preemptor, settle
-from gangplan.reserve.admission.reasons import say_why
+from gangplan.reserve.admission.agenda import Agenda
+from gangplan.reserve.admission.book import Book, Outcome
+from gangplan.reserve.admission.entry import Entry, Rank
+from gangplan.reserve.admission.line import Line, Walk
+from gangplan.reserve.admission.occupancy import Undo
+from gangplan.reserve.admission.placing import (
+    DRAWN,
+    LATE_US,
+    TRIES,
+    find_later,
+    find_now,
+    keep_promise,
+    take_start,
+)
+from gangplan.reserve.admission.preemption import Preemptor, spare_victims
+from gangplan.reserve.admission.reasons import give_reason
 from gangplan.reserve.moments import FOREVER
-from gangplan.types import ReservationState
+from gangplan.types import ReservationId, ReservationState
 
 ROUNDS = 8
-"""What a displaced promise leaves is offered again so often at most in one admission; the next goes on."""
+"""How often one admission serves the line again to offer what a displaced promise left; the next one goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What an admission changes: reservations, the last token given, and what the next admission has to look at."""
+
+    outcomes: tuple[Outcome, ...]
+    tokens: int
+    agenda: Agenda
 
 
 def admit(book: Book, now: int) -> None:
-    """Expire what is over, then grant or promise slots in the line's order.
+    """Decide, and commit that at once."""
+    commit(book, decide(book, now))
 
-    Where nothing became free, only the new and those who lost a promise need to be looked at. What a displaced promise
-    leaves is offered again.
+
+def decide(book: Book, now: int) -> Decision:
+    """Return what an admission at `now` changes; the book is as before when this returns.
+
+    The line is served on the book itself, in a trial that is taken back: a copy of a large book would take longer than
+    the admission.
     """
-    expire(book, now)
-    settle(book)  # before others are promised the slots of those who may stay
-    keep_due(book, now)
-    book.rank_promises()
-    for _ in range(ROUNDS):
-        freed, book.freed = book.freed, False
-        if freed:
-            draw_together(book, now)
-        elif not book.unserved:
-            break
-        Pass(book, now).serve(book.line if freed else _line_of_unserved(book))
-    settle(book)
-    book.lost.clear()
-    say_why(book, now)
+    with book.trial():
+        Admission(book, now).run()
+        return Decision(outcomes=book.outcomes(), tokens=book.tokens, agenda=book.agenda)
+
+
+def commit(book: Book, decision: Decision) -> None:
+    """Let a decision hold; the book must not have changed since."""
+    book.apply(decision.outcomes, decision.tokens, decision.agenda)
 
 
 def expire(book: Book, now: int) -> None:
-    """End the leases that ran out and the requests whose last start has passed; mark the others that are due."""
-    while (entry := book.pop_due(now)) is not None:
+    """End the leases that ran out and the requests whose last start has passed; put the others that are due in line."""
+    while (entry := book.agenda.pop_due(book.live, now)) is not None:
         if entry.expires is not None and entry.expires <= now:
             _end_lease(book, entry, entry.expires)
         elif _missed(entry, now):
             book.end(entry, ReservationState.EXPIRED, now)
         else:
-            entry.retry = None
-            book.unserved.add(entry.id)
+            if entry.retry is not None:
+                book.retry(entry, None)
+            book.agenda.unserved.add(entry.id)
 
 
 def _end_lease(book: Book, entry: Entry, at: int) -> None:
@@ -76,123 +97,188 @@ def _missed(entry: Entry, now: int) -> bool:
     """Tell whether a request can no longer start in its window; a promise in it is kept though the tick is late."""
     if entry.latest is None or entry.latest >= now:
         return False
-    return entry.plan is None or now - entry.plan.start > LATE_US
+    return entry.promise is None or now - entry.promise.start > LATE_US
 
 
-def keep_due(book: Book, now: int) -> None:
-    """Grant what is promised for now or before, ahead of all that may have come since; one that lapsed waits anew."""
-    due = [book.live[id] for id in book.unserved]
-    for entry in sorted(due, key=lambda one: one.rank):
-        plan = entry.plan
-        if plan is not None and plan.start <= now:
-            keep_promise(book, entry, plan, now)
+class Admission:
+    """One admission: as many passes along the line as it takes until nothing more becomes free."""
 
+    def __init__(self, book: Book, now: int) -> None:
+        self._book = book
+        self._now = now
+        self._unsaid: dict[ReservationId, Entry] = {}  # those who wait and were not told yet why
 
-def _line_of_unserved(book: Book) -> Line:
-    """Return a line of those that are to be served again, and of the promised, who count in their tenants' shares."""
-    line = Line()
-    for id in book.unserved | book.planned.keys():
-        line.add(book.live[id])
-    return line
+    def run(self) -> None:
+        """Expire what is over, then grant or promise slots in the line's order.
+
+        Where nothing became free, only the new and those who lost a promise are looked at.
+        """
+        book, agenda, now = self._book, self._book.agenda, self._now
+        expire(book, now)
+        spare_victims(book)  # before others are promised the slots of those who may stay
+        self._keep_due()
+        self._rank_promises()
+        for _ in range(ROUNDS):
+            freed, agenda.freed = agenda.freed, False
+            if freed:
+                self._move_ahead()
+            elif not agenda.unserved:
+                break
+            self._unsaid |= Pass(book, now).serve(book.line if freed else self._unserved())
+        spare_victims(book)
+        agenda.lost.clear()
+        agenda.ranks = {id: rank for id, rank in agenda.ranks.items() if id in book.promised}
+        for entry in list((self._unsaid | book.changed).values()):
+            if entry.state.waits and entry.reason is None:
+                give_reason(book, entry, now)
+
+    def _keep_due(self) -> None:
+        """Grant what is promised for now or before, ahead of all that may have come since."""
+        agenda = self._book.agenda
+        due = [self._book.live[id] for id in agenda.unserved]
+        for entry in sorted(due, key=agenda.rank_of):
+            promise = entry.promise
+            if promise is not None and promise.start <= self._now:
+                keep_promise(self._book, entry, promise, self._now)
+
+    def _rank_promises(self) -> None:
+        """Let each promise rank as it did when it was made, or better, where its tenant's share has fallen since."""
+        space, shares = self._book.occupancy, dict[str, float]()
+        promised = filter(_displaceable, self._book.promised.values())
+        for entry in sorted(promised, key=lambda entry: (entry.points, entry.arrival)):
+            tenant = entry.request.tenant
+            share = shares.get(tenant)
+            share = space.share(tenant) if share is None else share
+            shares[tenant] = share + space.part(entry)
+            rank, promise = (entry.points, share, entry.arrival), entry.promise
+            self._book.agenda.ranks[entry.id] = (
+                rank if promise is None or promise.rank is None else min(rank, promise.rank)
+            )
+
+    def _move_ahead(self) -> None:
+        """Start promised gangs now where that became possible, and move the first promises ahead; none moves later."""
+        book, now, drawn = self._book, self._now, 0
+        for entry in sorted(book.promised.values(), key=book.agenda.rank_of):
+            promise, after = entry.promise, max(now, entry.earliest)
+            if promise is None or promise.start <= after:
+                continue
+            put_back = book.occupancy.lift(entry)
+            start = find_now(book.occupancy, entry, now)
+            if start is None and drawn < DRAWN:
+                drawn += 1
+                start = find_later(book.occupancy, entry, after, until=promise.start - 1, tries=TRIES)
+            put_back()
+            if start is not None:
+                take_start(book, entry, start, now, book.agenda.rank_of(entry))
+
+    def _unserved(self) -> Line:
+        """Return a line of the unserved, and of those with promises, which count in their tenants' shares."""
+        line = Line()
+        for id in self._book.agenda.unserved | self._book.promised.keys():
+            line.add(self._book.live[id])
+        return line
 
 
 class Pass:
     """One pass along a line, in the order of ranks, among those with promises.
 
     Where a gang without a promise comes before some who have one, these are lifted off the board, all at once, so that
-    it finds a place as though they had none. Each is put back in its turn, or, its slots gone, served anew.
+    it finds a place as though they had none. Each is put back in its turn, or, its slots gone, served again.
     """
 
     def __init__(self, book: Book, now: int) -> None:
         self._book = book
+        self._space = book.occupancy
         self._now = now
         self._depth = book.policy.depth
-        self._lined = 0  # promises so far
-        self._behind: deque[Entry] = deque()  # those with promises whose turn is still to come
-        self._lifted = False  # these are off the board
+        self._promises = 0  # so far
+        self._behind = deque(self._ranked())  # those with promises whose turn is still to come
+        self._lifted: dict[ReservationId, Undo] | None = None  # how these are put back, once they are lifted
         self._failed: dict[int, int] = {}  # by kind: the shortest walltime that does not fit now
         self._preemptor = Preemptor(book)
 
-    def serve(self, line: Line) -> None:
-        """Serve all in a line; most of a long one is passed over, as not fitting by its kind or quota.
+    def _ranked(self) -> list[tuple[Rank, Entry]]:
+        """Return those whose promise a higher rank may displace, or has just displaced, in the order of ranks."""
+        book, agenda = self._book, self._book.agenda
+        lost = [entry for id in agenda.lost if (entry := book.live.get(id)) and entry.state.waits]
+        entries = [*filter(_displaceable, book.promised.values()), *(entry for entry in lost if not entry.promise)]
+        return sorted(((agenda.rank_of(entry), entry) for entry in entries), key=lambda item: item[0])
 
-        Nobody is unserved after it; those who wait and do not know yet why are told.
+    def serve(self, line: Line) -> dict[ReservationId, Entry]:
+        """Serve all in a line, and return those who wait on and do not know why yet.
+
+        Most of a long line is skipped, as not fitting by its kind or quota. Nobody is unserved after this.
         """
-        book = self._book
-        self._behind.extend(book.promised())
-        walk = book.walk(line, counts=self._counts)
+        agenda = self._book.agenda
+        walk = Walk(line, self._space, counts=self._counts)
         for entry, share in walk:
-            if entry.plan is None and entry.id not in book.lost:
-                entry.rank = (entry.points, share, entry.arrival)
-                self._catch_up(entry.rank)
-                if self._serve(entry):
+            if entry.promise is None and entry.id not in agenda.lost:
+                rank = (entry.points, share, entry.arrival)
+                self._catch_up(rank)
+                if self._serve(entry, rank):
                     walk.pass_over(entry)
         self._catch_up((FOREVER, 0.0, 0))
-        book.unsaid.update(id for id in book.unserved if book.live[id].reason is None)
-        book.unserved.clear()
+        waiting = {id: self._book.live[id] for id in agenda.unserved}
+        agenda.unserved.clear()
+        return {id: entry for id, entry in waiting.items() if entry.reason is None}
 
     def _catch_up(self, rank: Rank) -> None:
         """Let those with promises have their turn, up to a rank."""
-        while self._behind and self._behind[0].rank < rank:
-            self._stand(self._behind.popleft())
+        while self._behind and self._behind[0][0] < rank:
+            own, entry = self._behind.popleft()
+            self._review(entry, own)
 
-    def _stand(self, entry: Entry) -> None:
-        """Keep a promise, in its turn, or serve the gang anew."""
-        book, plan = self._book, entry.plan
-        if plan is None or not self._stands(entry, plan):
-            self._serve(entry)
-        elif self._lined >= self._depth:
-            book.set_plan(entry, None)
-            book.freed = True
-            self._serve(entry)
-        else:
-            self._preemptor.help(entry, self._now)
-            self._lined += entry.displaceable
-
-    def _stands(self, entry: Entry, plan: Plan) -> bool:
-        """Put a lifted promise back; False when its slots went to a higher rank: what it leaves is offered again."""
+    def _review(self, entry: Entry, rank: Rank) -> None:
+        """Keep a promise, in its turn, or serve the gang again."""
         book = self._book
-        if not self._lifted:
-            return True
-        if book.is_free(entry, book.boards[plan.pool], plan.slots, plan.start, plan.end):
-            book.put_back(entry)
-            return True
-        book.forget_plan(entry)
-        book.freed = True
-        return False
+        if entry.promise is not None:
+            if self._stands(entry) and self._promises < self._depth:
+                self._preemptor.help(entry, rank, self._now)
+                self._promises += entry.displaceable
+                return
+            book.withdraw(entry)
+            book.agenda.freed = True
+        self._serve(entry, rank)
 
-    def _serve(self, entry: Entry) -> bool:
+    def _stands(self, entry: Entry) -> bool:
+        """Put a lifted promise back, and tell whether it can be kept: its slots may have gone to a higher rank."""
+        if self._lifted is None:
+            return True
+        kept = self._space.can_keep(entry)
+        self._lifted.pop(entry.id)()
+        return kept
+
+    def _serve(self, entry: Entry, rank: Rank) -> bool:
         """Grant one request, or promise it a start; True when it, and all like it that come later, must wait."""
-        may_plan = self._lined < self._depth
-        hopeless = not may_plan and entry.earliest <= self._now and self._is_hopeless(entry)
+        may_promise = self._promises < self._depth
+        hopeless = not may_promise and entry.earliest <= self._now and self._is_hopeless(entry)
         if not hopeless:
-            self._place(entry, may_plan=may_plan)
+            self._place(entry, rank, may_promise=may_promise)
         return hopeless
 
-    def _place(self, entry: Entry, *, may_plan: bool) -> None:
-        """Find a place, by preemption if it is entitled to it."""
-        book, now = self._book, self._now
-        found = find_now(book, entry, now)
-        if self._behind and (found is None or found[0] is not book.pools_for(entry.request)[0]):
+    def _place(self, entry: Entry, rank: Rank, *, may_promise: bool) -> None:
+        """Find a start, by preemption if it is entitled to it."""
+        now = self._now
+        start = find_now(self._space, entry, now)
+        if self._behind and (start is None or start.board is not self._space.pools_for(entry.request)[0]):
             self._lift()
-            found = find_now(book, entry, now)
-        if found is None:
+            start = find_now(self._space, entry, now)
+        if start is None:
             self._note(entry)
             after = max(now, entry.earliest)
-            if may_plan or after > now:
-                found = find_later(book, entry, after, until=FOREVER if entry.latest is None else entry.latest)
-        if found is not None:
-            promise(book, entry, found, now)
-        if entry.state.waits and may_plan:
-            self._preemptor.help(entry, now)
-        self._lined += entry.displaceable
+            if may_promise or after > now:
+                until = FOREVER if entry.latest is None else entry.latest
+                start = find_later(self._space, entry, after, until=until)
+        if start is not None:
+            take_start(self._book, entry, start, now, rank)
+        if entry.state.waits and may_promise:
+            self._preemptor.help(entry, rank, now)
+        self._promises += entry.displaceable
 
     def _lift(self) -> None:
         """Take the promises of all that rank lower off the board, until their turn."""
-        if not self._lifted:
-            self._lifted = True
-            for other in self._behind:
-                self._book.lift(other)
+        if self._lifted is None:
+            self._lifted = {entry.id: self._space.lift(entry) for _, entry in self._behind}
 
     def _note(self, entry: Entry) -> None:
         """Note that it does not fit now, if it is for want of slots; what is free only shrinks while a pass goes on."""
@@ -205,9 +291,13 @@ class Pass:
 
     def _quota_now(self, entry: Entry, of: Callable[[Iterable[bool]], bool]) -> bool:
         """Tell whether any, or all, of its pools' accelerators are within the tenant's quota now."""
-        book = self._book
-        return of(book.in_quota(entry, board, self._now) for board in book.pools_for(entry.request))
+        pools = self._space.pools_for(entry.request)
+        return of(self._space.in_quota(entry, board, self._now) for board in pools)
 
     def _counts(self, entry: Entry) -> bool:
         """Tell whether a gang counts in its tenant's share: it was granted, or has a promise, or had one till now."""
-        return not entry.state.waits or entry.displaceable or entry.id in self._book.lost
+        return not entry.state.waits or entry.displaceable or entry.id in self._book.agenda.lost
+
+
+def _displaceable(entry: Entry) -> bool:
+    return entry.displaceable

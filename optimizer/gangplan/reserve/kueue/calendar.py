@@ -1,4 +1,4 @@
-"""What of each flavor is held until when, and when a gang will fit: our own calendar, as Kueue has none."""
+"""How long the GPUs of each flavor are held, and when a gang will fit. Kueue has no calendar, so this one is ours."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
-from gangplan.reserve.kueue.objects import Claim, View, lease_of, request_of, state_of
+from gangplan.reserve.codec import request_of
+from gangplan.reserve.kueue.objects import Claim, View, lease_of, state_of
 from gangplan.reserve.moments import FOREVER, SECOND, from_us, span_us, to_us
 from gangplan.types import FreeCapacity
 
 LONGEST_LINE = 500
-"""Of a longer line the rest has no expected start."""
+"""The most waiting gangs that get an expected start. Raised, a look at a long line takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One in the line: where it queues, what it wants of which flavors, for how long, from when."""
+    """A gang that waits: its queue, the flavors that will do, its GPUs, for how long and from when, and its rank."""
 
     name: str
     queue: str
@@ -75,8 +76,8 @@ class Calendar:
 
     def start_of(self, wish: Wish) -> tuple[int, str] | None:
         """Return when, and on which flavor, a gang fits first for its whole run; None: not in sight."""
-        found = [(at, flavor) for flavor in wish.flavors if (at := self._start_on(wish, flavor)) is not None]
-        return min(found, key=lambda one: one[0], default=None)
+        starts = [(at, flavor) for flavor in wish.flavors if (at := self._start_on(wish, flavor)) is not None]
+        return min(starts, key=lambda start: start[0], default=None)
 
     def _start_on(self, wish: Wish, flavor: str) -> int | None:
         begin = max(self.now, wish.earliest)
@@ -90,17 +91,17 @@ class Calendar:
     def take(self, line: Sequence[Wish]) -> dict[str, int]:
         """Let each of a line have the first start that leaves those ahead of it theirs; return the starts by name."""
         starts: dict[str, int] = {}
-        for wish in sorted(line, key=lambda one: one.rank)[:LONGEST_LINE]:
-            found = self.start_of(wish)
-            if found is not None:
-                at, flavor = found
+        for wish in sorted(line, key=lambda wish: wish.rank)[:LONGEST_LINE]:
+            start = self.start_of(wish)
+            if start is not None:
+                at, flavor = start
                 starts[wish.name] = at
                 self.holds.append(Hold(wish.name, wish.queue, flavor, wish.gpus, at, at + wish.span))
         return starts
 
     def spans(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
         """Return each flavor's capacity and what of it is held, in stretches in which nothing changes."""
-        found: list[FreeCapacity] = []
+        spans: list[FreeCapacity] = []
         for flavor in self.view.mine.quotas:
             most = self.view.most(flavor)
             edges = {to_us(start), to_us(end)}
@@ -112,23 +113,23 @@ class Calendar:
                 span = FreeCapacity(
                     pool=flavor, start=from_us(begin), end=from_us(finish), planned_gpus=most, held_gpus=held
                 )
-                if found and found[-1].pool == flavor and found[-1].held_gpus == held:
-                    found[-1] = replace(found[-1], end=span.end)
+                if spans and spans[-1].pool == flavor and spans[-1].held_gpus == held:
+                    spans[-1] = replace(spans[-1], end=span.end)
                 else:
-                    found.append(span)
-        return tuple(found)
+                    spans.append(span)
+        return tuple(spans)
 
 
 def holds_of(claims: Iterable[Claim], now: int) -> list[Hold]:
     """Return what is held now: ours until their hard end, others' until their time limit, or for good."""
-    found: list[Hold] = []
+    holds: list[Hold] = []
     for claim in claims:
         if claim.reserved and not claim.evicted:
             end = _end(claim)
             for share in claim.shares:
                 if share.gpus:
-                    found.append(Hold(claim.key, claim.cluster_queue, share.flavor, share.gpus, 0, max(end, now + 1)))
-    return found
+                    holds.append(Hold(claim.key, claim.cluster_queue, share.flavor, share.gpus, 0, max(end, now + 1)))
+    return holds
 
 
 def _end(claim: Claim) -> int:
@@ -154,7 +155,7 @@ def wish_of(claim: Claim, view: View, queues: dict[str, str]) -> Wish | None:
     """Return what a Workload that waits wants; None for one that does not."""
     local = claim.queue or claim.our_queue
     queue = queues.get(f"{claim.namespace}/{local}")
-    known = {one.name: one for one in (view.mine, *view.cohort)}
+    known = {member.name: member for member in (view.mine, *view.cohort)}
     waits = not claim.on("QuotaReserved") and claim.active and not claim.finished and not claim.deleted
     if queue not in known or not waits or state_of(claim).final:
         return None

@@ -1,4 +1,4 @@
-"""What on a cluster would keep reservations from working, each with its remedy."""
+"""Finds what on a cluster would keep reservations from working, and says what helps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OLDEST = (1, 30)
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at: how it is, in words, and what helps."""
+    """One thing that was looked at: its level, how it is in words, and what helps."""
 
     level: str
     what: str
@@ -29,14 +29,14 @@ class Finding:
 
 def examine(api: Api, place: Place) -> list[Finding]:
     """Look at the cluster, Kueue, our rights, the queue, and the settings that clash; later looks need earlier ones."""
-    found = list(_versions(api))
-    if any(one.level == BAD for one in found):
-        return found
-    found += _rights(api, place.namespace)
+    findings = list(_versions(api))
+    if any(finding.level == BAD for finding in findings):
+        return findings
+    findings += _rights(api, place.namespace)
     remedy = _rights_remedy(place.namespace)
-    found += _guarded("queue", lambda: _queue(api, place), remedy)
-    found += _guarded("Kueue's settings", lambda: _settings(api), remedy)
-    return found
+    findings += _guarded("queue", lambda: _queue(api, place), remedy)
+    findings += _guarded("Kueue's settings", lambda: _settings(api), remedy)
+    return findings
 
 
 def _rights_remedy(namespace: str) -> str:
@@ -70,7 +70,7 @@ def _versions(api: Api) -> Iterator[Finding]:
 
 def _group(api: Api, group: str, version: str, level: str, remedy: str) -> Finding:
     try:
-        served = [one["version"] for one in api.get(f"/apis/{group}")["versions"]]
+        served = [version["version"] for version in api.get(f"/apis/{group}")["versions"]]
     except NotFoundError:
         return Finding(level=level, what=group, said="is not there", remedy=remedy)
     good = version in served
@@ -129,8 +129,8 @@ def _multikueue(api: Api, view: View) -> Iterator[Finding]:
     spec = api.get(f"{objects.API}/clusterqueues/{view.mine.name}")["spec"]
     strategy: Object = spec.get("admissionChecksStrategy") or {}
     for check in strategy.get("admissionChecks", ()):
-        found = api.get(f"{objects.API}/admissionchecks/{check['name']}")
-        if found["spec"]["controllerName"] == "kueue.x-k8s.io/multikueue":
+        details = api.get(f"{objects.API}/admissionchecks/{check['name']}")
+        if details["spec"]["controllerName"] == "kueue.x-k8s.io/multikueue":
             said = f"ClusterQueue {view.mine.name} has the admission check {check['name']}"
             remedy = "MultiKueue rejects reservations: use a queue without it"
             yield Finding(level=BAD, what="hazard 10", said=said, remedy=remedy)
@@ -138,7 +138,7 @@ def _multikueue(api: Api, view: View) -> Iterator[Finding]:
 
 def _default_queue(api: Api, namespace: str) -> Iterator[Finding]:
     """A LocalQueue named default takes in every Job of its namespace."""
-    queues = [one["metadata"]["name"] for one in api.items(f"{objects.API}/namespaces/{namespace}/localqueues")]
+    queues = [queue["metadata"]["name"] for queue in api.items(f"{objects.API}/namespaces/{namespace}/localqueues")]
     if "default" in queues:
         said = f"namespace {namespace} has a LocalQueue named default, which counts pods beside a reservation again"
         yield Finding(level=NOTE, what="hazard 11", said=said, remedy="start steps by adoption only, or rename it")
@@ -146,8 +146,8 @@ def _default_queue(api: Api, namespace: str) -> Iterator[Finding]:
 
 def _settings(api: Api) -> Iterator[Finding]:
     """Kueue's own configuration (hazards 2 and 11, and how long what ended is kept)."""
-    found = api.get("/api/v1/namespaces/kueue-system/configmaps/kueue-manager-config")
-    config: Object = yaml.safe_load(found["data"]["controller_manager_config.yaml"])
+    config_map = api.get("/api/v1/namespaces/kueue-system/configmaps/kueue-manager-config")
+    config: Object = yaml.safe_load(config_map["data"]["controller_manager_config.yaml"])
     waits: Object = config.get("waitForPodsReady") or {}
     if waits.get("blockAdmission"):
         said = "waitForPodsReady blocks all admissions until a reservation's pods are ready, which takes seconds"

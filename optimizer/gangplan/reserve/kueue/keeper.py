@@ -20,8 +20,9 @@ from threading import Condition, Event, Lock, Thread
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, NotFoundError
 from gangplan.kube import Api, ConflictError, Mirror, Object
+from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.objects import Claim, claim_from, request_of
+from gangplan.reserve.kueue.objects import Claim, claim_from
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.moments import SECOND, from_us, to_us
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
@@ -138,7 +139,7 @@ class Keeper:
         with self._news:
             self._closed = True
             self._news.notify_all()
-            for changed in [one for of_name in self._waiting.values() for one in of_name]:
+            for changed in [event for of_name in self._waiting.values() for event in of_name]:
                 changed.set()
         if self._started:
             self._mirror.close()
@@ -182,8 +183,8 @@ class Keeper:
     # ------------------------------------------------------------ the worker's thread
 
     def _work(self) -> None:
-        while (found := self._next()) is not None:
-            name, attend = found
+        while (due := self._next()) is not None:
+            name, attend = due
             try:
                 attend(name)
             except (ConflictError, NotFoundError):

@@ -5,31 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
-from typing import Any
 
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
 from gangplan.kube import Api, ConflictError, Object, RejectedError
 from gangplan.reserve.audit import Compacted
-from gangplan.reserve.codec import id_of
+from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
-from gangplan.reserve.kueue.objects import (
-    Claim,
-    View,
-    adopted_workload,
-    annotation_of,
-    claim_from,
-    read_view,
-    refuse,
-    refuse_late,
-    request_of,
-    workload_of,
-)
+from gangplan.reserve.kueue.objects import Claim, Place, View, claim_from, read_view, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen
@@ -57,17 +45,6 @@ _TRIES = 20
 """A write that others were faster than is decided anew so often at most."""
 
 Act = Callable[[Claim], Claim]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the reservations are, and how the ledger behaves there."""
-
-    namespace: str
-    queue: str
-    resource: str = objects.GPU
-    settle: timedelta = timedelta(seconds=2)  # so long a submit waits for Kueue's first word
-    ahead: timedelta = timedelta(minutes=5)  # so long before its window a gang is queued, to hold its slots until then
 
 
 class KueueLedger(WaitingLedger, Refusals):
@@ -106,32 +83,33 @@ class KueueLedger(WaitingLedger, Refusals):
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
         require_type("request", request, GangRequest, "a GangRequest")
-        view = self.view()
-        flavors = refuse(request, view)
-        chooses = len(flavors) < len(view.mine.quotas)
-        return self._submit(
-            request, lambda where: workload_of(request, flavors, chooses=chooses, classes=view.classes, **where)
-        )
+        return self._submit(request)
 
     def submit_for(self, request: GangRequest, pod_sets: list[Object], notes: Mapping[str, str] = {}) -> Reservation:
         """Ask for a gang whose pods are exactly those of a Job that is to adopt it; Kueue wants notes of some kinds."""
         require_type("request", request, GangRequest, "a GangRequest")
-        view = self.view()
-        refuse(request, view)
+        return self._submit(request, pod_sets, notes)
 
-        def build(where: dict[str, Any]) -> Object:
-            body = adopted_workload(request, pod_sets, classes=view.classes, **where)
-            body["metadata"]["annotations"] |= notes
-            return body
-
-        return self._submit(request, build)
-
-    def _submit(self, request: GangRequest, build: Callable[[dict[str, Any]], Object]) -> Reservation:
-        place, id = self._place, id_of(request.request_key)
+    def _submit(
+        self, request: GangRequest, pod_sets: list[Object] | None = None, notes: Mapping[str, str] = {}
+    ) -> Reservation:
+        view, place, id = self.view(), self._place, id_of(request.request_key)
+        flavors = refuse(request, view)
         self._outlook.forget()
-        where = {"namespace": place.namespace, "queue": place.queue, "now": self._clock(), "ahead": place.ahead}
         self._keeper.start()
-        claim = self._created(request, lambda: build(where))
+        chooses = len(flavors) < len(view.mine.quotas)
+        body = workload_of(
+            request,
+            place,
+            self._clock(),
+            flavors=flavors,
+            classes=view.classes,
+            chooses=chooses,
+            pod_sets=pod_sets,
+        )
+        if notes:
+            body["metadata"]["annotations"] |= notes
+        claim = self._created(request, body)
         if claim is None:
             return self._again(self._read(id), request)
         new = bool(claim.queue) and self._keeper.surely_new(id)
@@ -152,7 +130,7 @@ class KueueLedger(WaitingLedger, Refusals):
             self._pen.forget(made)
             raise
 
-    def _created(self, request: GangRequest, build: Callable[[], Object]) -> Claim | None:
+    def _created(self, request: GangRequest, body: Object) -> Claim | None:
         """Create the Workload of a request; None where its key is known."""
         try:
             refuse_late(request, self._clock())
@@ -162,7 +140,7 @@ class KueueLedger(WaitingLedger, Refusals):
                 return None
             raise
         try:
-            return self._pen.create(build())
+            return self._pen.create(body)
         except RejectedError as error:
             raise InputError("request", request.request_key, f"was not taken: {error}") from error
 
@@ -313,20 +291,19 @@ class KueueLedger(WaitingLedger, Refusals):
         """See `Ledger.history`: what ended stays until it is compacted; what a Job adopted, as long as the Job."""
         until = None if since is None else require_utc("since", since)
         every = (objects.picture(claim, to_us(self._clock())) for claim in self._claims())
-        found = [one for one in every if until is None or one.ended_at is None or one.ended_at >= until]
-        return tuple(found)
+        return tuple(r for r in every if until is None or r.ended_at is None or r.ended_at >= until)
 
     def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
         every = [self._picture(claim) for claim in self._claims()]
-        return tuple(one for one in every if state is None or one.state is state)
+        return tuple(reservation for reservation in every if state is None or reservation.state is state)
 
     def _claims(self) -> list[Claim]:
         """Return all reservations in order of arrival, after what was due: what is told as final has been written."""
         live, over = self._everything()
-        found = {claim.name: self._kept(claim) for claim in live if not revived(claim, over.get(claim.name))}
-        return sorted((over | found).values(), key=lambda claim: claim.submitted)
+        present = {claim.name: self._kept(claim) for claim in live if not revived(claim, over.get(claim.name))}
+        return sorted((over | present).values(), key=lambda claim: claim.submitted)
 
     def _kept(self, claim: Claim) -> Claim:
         """Return a reservation after what was due, or as it was where somebody else was faster."""
@@ -380,7 +357,7 @@ class KueueLedger(WaitingLedger, Refusals):
         """See `Ledger.compact`: delete what ended before a moment; there is no log to fold."""
         limit, now = require_utc("before", before), to_us(self._clock())
         every = {claim.name: (claim, objects.picture(claim, now)) for claim in self._claims()}
-        old = {id for id, (_, one) in every.items() if one.ended_at is not None and one.ended_at < limit}
+        old = {id for id, (_, seen) in every.items() if seen.ended_at is not None and seen.ended_at < limit}
         for id in old:
             self._pen.forget(every[id][0])
         self._pen.records.forget(self._place.queue, old)
@@ -392,12 +369,12 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def nodes(self) -> dict[str, NodeState]:
         """Return the cluster's GPU nodes that take no pods now: not ready, or cordoned."""
-        found: dict[str, NodeState] = {}
+        nodes: dict[str, NodeState] = {}
         for item in self._api.items("/api/v1/nodes"):
             conditions = item.get("status", {}).get("conditions", ())
-            ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+            ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in conditions)
             if not ready:
-                found[item["metadata"]["name"]] = NodeState.LOST
+                nodes[item["metadata"]["name"]] = NodeState.LOST
             elif item.get("spec", {}).get("unschedulable"):
-                found[item["metadata"]["name"]] = NodeState.DRAINING
-        return found
+                nodes[item["metadata"]["name"]] = NodeState.DRAINING
+        return nodes

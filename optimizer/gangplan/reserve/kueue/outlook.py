@@ -1,4 +1,4 @@
-"""What is expected: who waits for whom, when a gang will fit, what is free when; read, never written."""
+"""What is expected of a queue: who waits for whom, when a gang will fit, what is free when. It only reads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from datetime import datetime
 from gangplan.clock import Clock, require_utc
 from gangplan.errors import InputError
 from gangplan.kube import Api
+from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.calendar import Calendar, Wish, holds_of, line_of
-from gangplan.reserve.kueue.objects import Claim, View, claim_from, refuse, request_of
+from gangplan.reserve.kueue.objects import Claim, View, claim_from, refuse
 from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.types import FreeCapacity, GangRequest, Limit, Reason
 
 _LINE_S = 2.0
-"""The line is read anew when it is older, for expected starts."""
+"""Seconds for which expected starts are used before the line is read again."""
 
 
 class Outlook:
@@ -47,10 +48,8 @@ class Outlook:
 
     def _queues(self) -> dict[str, str]:
         """Return the ClusterQueue of every LocalQueue."""
-        found = self._api.items(f"{objects.API}/localqueues")
-        return {
-            f"{one['metadata']['namespace']}/{one['metadata']['name']}": one["spec"]["clusterQueue"] for one in found
-        }
+        items = self._api.items(f"{objects.API}/localqueues")
+        return {f"{q['metadata']['namespace']}/{q['metadata']['name']}": q["spec"]["clusterQueue"] for q in items}
 
     def free(self, start: datetime, end: datetime) -> tuple[FreeCapacity, ...]:
         """Return each flavor's capacity and what of it is held."""
@@ -83,12 +82,12 @@ class Outlook:
             earliest=to_us(request.earliest_start) if request.earliest_start else 0,
             rank=(0, 0),
         )
-        found = calendar.start_of(wish)
-        if found is None:
+        start = calendar.start_of(wish)
+        if start is None:
             most = max(view.most(flavor.name) for flavor in flavors)
             words = f"no start is in sight: the queue may use {most} GPUs of what it asks for {request.gpus} of"
             return None, Reason(limit=Limit.QUOTA if request.gpus > most else Limit.CAPACITY, message=words)
-        at = found[0]
+        at = start[0]
         if at <= calendar.now:
             return from_us(at), None
         return from_us(at), Reason(limit=Limit.CAPACITY, message="the GPUs are held by others until then")

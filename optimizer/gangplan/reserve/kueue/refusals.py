@@ -1,16 +1,11 @@
-"""The calls of a ledger that Kueue has nothing for: each is refused with what to use instead."""
+"""The calls of a ledger that Kueue has nothing for, and what to use instead: the one place that names them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable
 from typing import NoReturn
 
 from gangplan.errors import UnsupportedError
-from gangplan.reserve.audit import AuditEvent, Replay
-from gangplan.reserve.contract import PolicyChange
-from gangplan.reserve.policy import Policy
-from gangplan.types import CapacityCalendar, NodeState, Reservation, ReservationId, Token
 
 REFUSED = {
     "resize": "a gang keeps its size while it is reserved: release it and submit another",
@@ -22,44 +17,18 @@ REFUSED = {
     "audit": "Kueue keeps no log: switch the API server's audit log on",
     "replay": "Kueue keeps no log to replay: its Workloads are the state",
 }
-"""Each such call, and the remedy."""
+"""Each such call, and what to do instead."""
 
 
 class Refusals:
-    """What a ledger on Kueue refuses."""
+    """Refuses each of these calls when it is made."""
 
-    def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
-        """Refused: a Workload's pod sets are frozen while its quota is reserved."""
-        _refuse("resize")
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        """Return what refuses a call; only names that a class does not define itself come here."""
+        if name not in REFUSED:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
-    def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
-        """Refused: capacity is what the ClusterQueues say."""
-        _refuse("publish")
+        def refuse(*arguments: object, **options: object) -> NoReturn:
+            raise UnsupportedError(f"{name}: a ledger on Kueue cannot do that: {REFUSED[name]}")
 
-    def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
-        """Refused: nodes are the cluster's."""
-        _refuse("mark_node")
-
-    def policy(self) -> Policy:
-        """Refused: the rules are the ClusterQueues'."""
-        _refuse("policy")
-
-    def set_policy(self, policy: Policy, *, by: str, why: str) -> None:
-        """Refused: the rules are the ClusterQueues'."""
-        _refuse("set_policy")
-
-    def policies(self) -> tuple[PolicyChange, ...]:
-        """Refused: Kueue keeps no past of its rules."""
-        _refuse("policies")
-
-    def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
-        """Refused: Kueue keeps no log."""
-        _refuse("audit")
-
-    def replay(self) -> Replay:
-        """Refused: Kueue keeps no log."""
-        _refuse("replay")
-
-
-def _refuse(what: str) -> NoReturn:
-    raise UnsupportedError(f"{what}: a ledger on Kueue cannot do that: {REFUSED[what]}")
+        return refuse

@@ -108,7 +108,7 @@ class Pen:
         if item["metadata"]["resourceVersion"] != claim.version:
             raise ConflictError(f"{claim.key}: was written meanwhile")
         lost = {"QuotaReserved": "Pending", "Admitted": "NoReservation"}
-        kept = [one for one in item["status"]["conditions"] if one["type"] not in (*lost, "PodsReady")]
+        kept = [mark for mark in item["status"]["conditions"] if mark["type"] not in (*lost, "PodsReady")]
         message = "gangplan: the eviction is complete, the gang waits again"
         new = [_condition(kind, False, reason, message, now) for kind, reason in lost.items()]
         body = {

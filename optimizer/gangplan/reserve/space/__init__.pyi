@@ -1,5 +1,4 @@
-from .board import Board as Board, Steps as Steps
-from .free import free_capacity as free_capacity
+from .board import Board as Board
 from .packing import (
     Shape as Shape,
     Slot as Slot,
@@ -8,3 +7,4 @@ from .packing import (
     place as place,
     width_of as width_of,
 )
+from .steps import check_calendar as check_calendar, steps_of as steps_of

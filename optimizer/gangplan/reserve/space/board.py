@@ -1,6 +1,6 @@
-"""A pool's capacity over time: what its nodes carry now, what is planned on them, and where a gang fits.
+"""A pool's capacity over time: what its nodes carry now, what is promised on them, and where a gang fits.
 
-Times are whole microseconds (`moments`). A commitment holds GPUs of one node: a running one until its end, a planned
+Times are whole microseconds (`moments`). A commitment holds slots of one node: a running one until its end, a promised
 one from its start to its end. The planned calendar caps which nodes exist: node n is there while the calendar has more
 than n nodes. A node that is out (draining or lost) takes no gang, whatever still stands on it.
 """
@@ -8,45 +8,22 @@ than n nodes. A node that is out (draining or lost) takes no gang, whatever stil
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 from itertools import accumulate
 
-from gangplan.reserve.moments import FOREVER
-from gangplan.reserve.space.packing import (
-    Shape,
-    Slot,
-    Slots,
-    ever_fits,
-    fill,
-    widths_wished,
-)
-from gangplan.reserve.space.sweep import Sweep
-from gangplan.types import Pool
+from gangplan.reserve.moments import FOREVER, from_us
+from gangplan.reserve.space.packing import Shape, Slots, fill, widths_wished
+from gangplan.reserve.space.steps import Steps
+from gangplan.reserve.space.sweep import Sweep, View
+from gangplan.types import FreeCapacity, Pool
 
-
-class Steps:
-    """A pool's planned node count over time, as steps; before the first there is none, after the last it goes on."""
-
-    def __init__(self, steps: Iterable[tuple[int, int]]) -> None:
-        pairs = sorted(steps)
-        self.times = [at for at, _ in pairs]
-        self.nodes = [count for _, count in pairs]
-        self.most = max(self.nodes, default=0)
-
-    def least(self, start: int, end: int) -> int:
-        """Return the fewest nodes that there are at any time from `start` up to `end`."""
-        first = bisect_right(self.times, start) - 1
-        if first < 0:
-            return 0
-        return min(self.nodes[first : max(first + 1, bisect_left(self.times, end))])
-
-    def at(self, moment: int) -> int:
-        """Return the nodes at one moment."""
-        return self.least(moment, moment)
+Stays = Callable[[int], int]
+"""From a node to the slots of it that stay free."""
 
 
 class Domains:
-    """Domains of one width (so many nodes in a row) by the free GPUs of their nodes together."""
+    """The domains of one width (nodes in a row), ordered by the slots that are free on their nodes together."""
 
     def __init__(self, width: int, whole: int) -> None:
         self.width = width
@@ -54,7 +31,7 @@ class Domains:
         self._free: list[int] = []
 
     def add(self, node: int, gpus: int) -> None:
-        """Count free GPUs of a node in or out."""
+        """Add to the free slots of a node's domain; a negative number takes away."""
         domain = node // self.width
         while domain >= len(self._free):
             self.by_free[0].append(len(self._free))
@@ -65,36 +42,41 @@ class Domains:
 
 
 def _shift(lists: list[list[int]], item: int, old: int, new: int) -> None:
-    """Move an item from one of the ascending lists to another."""
+    """Move an item from the list at index `old` to that at `new`; both stay ascending."""
     if old != new:
         del lists[old][bisect_left(lists[old], item)]
         insort(lists[new], item)
 
 
 class Board:
-    """The commitments of one pool, kept so that a full pool says no in constant time."""
+    """The commitments of one pool, indexed so that a full pool is recognised in constant time."""
 
     def __init__(self, pool: Pool, steps: Steps) -> None:
         self.pool = pool
         self.steps = steps
         self.size = 0
         self.whole = pool.slots_per_node
-        self.free: list[int] = []  # GPUs that no running gang holds, by node
+        self.free: list[int] = []  # slots that no running gang holds, by node
         self.out: frozenset[int] = frozenset()  # nodes that take no gang
         self.ready: list[int] = []  # all others, ascending
-        self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # ready nodes with so many free, ascending
-        self.running: list[list[tuple[int, int, str]]] = []  # (end, gpus, holder)
-        self.planned: dict[int, list[tuple[int, int, int, str]]] = {}  # node: (start, end, gpus, holder), ascending
-        self.ends: list[tuple[int, int, int, str]] = []  # (end, node, gpus, holder) of all that runs, ascending
-        self.plan_starts: list[tuple[int, int]] = []  # (start, node) of all that is planned, ascending
-        self.plan_ends: list[tuple[int, int]] = []  # (end, node) of all that is planned, ascending
-        self.longest = 0  # no promise was ever longer
+        self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # ready nodes by free slots, ascending
+        self.running: list[list[tuple[int, int, str]]] = []  # by node: (end, slots, holder)
+        self.planned: dict[int, list[tuple[int, int, int, str]]] = {}  # by node: (start, end, slots, holder), ascending
+        self.ends: list[tuple[int, int, int, str]] = []  # (end, node, slots, holder) of all that runs, ascending
+        self.plan_starts: list[tuple[int, int]] = []  # (start, node) of all that is promised, ascending
+        self.plan_ends: list[tuple[int, int]] = []  # (end, node) of all that is promised, ascending
+        self.longest = 0  # upper bound of the length of any promise
         self._domains = {
             width: Domains(width, self.whole) for width in (pool.nodes_per_nvlink, pool.nodes_per_rack) if width > 1
         }
-        self._lines: dict[int, tuple[list[int], list[int]]] = {}  # what `_line` found out, by node
-        self._sweep: Sweep | None = None  # the last one, while nothing has changed
+        self._profiles: dict[int, tuple[list[int], list[int]]] = {}  # cache of `_profile`, by node
+        self._sweep: Sweep | None = None  # the last one; any change of the board ends it
         self._grow(max(steps.most, 1) - 1)
+
+    @property
+    def most_nodes(self) -> int:
+        """The most nodes that the pool could come to have."""
+        return max(self.pool.max_nodes, self.steps.most)
 
     # ------------------------------------------------------------ commitments
 
@@ -127,9 +109,9 @@ class Board:
     def unplan(self, holder: str, slots: Slots, start: int, end: int) -> None:
         """Take a promise back."""
         for slot in slots:
-            there = self.planned[slot.node]
-            there.remove((start, end, slot.gpus, holder))
-            if not there:
+            promises = self.planned[slot.node]
+            promises.remove((start, end, slot.gpus, holder))
+            if not promises:
                 del self.planned[slot.node]
             del self.plan_starts[bisect_left(self.plan_starts, (start, slot.node))]
             del self.plan_ends[bisect_left(self.plan_ends, (end, slot.node))]
@@ -140,8 +122,8 @@ class Board:
         before, self.out = self.out, frozenset(nodes)
         for node in before ^ self.out:
             if node < self.size and node in self.out:
-                there = self.by_free[max(0, self.free[node])]
-                del there[bisect_left(there, node)]
+                alike = self.by_free[max(0, self.free[node])]
+                del alike[bisect_left(alike, node)]
                 self._count(node, self.free[node], 0)
             elif node < self.size:
                 insort(self.by_free[max(0, self.free[node])], node)
@@ -150,7 +132,7 @@ class Board:
         self._sweep = None
 
     def _grow(self, node: int) -> None:
-        """Make room for a node that the calendar no longer has but a gang still runs on."""
+        """Add nodes up to this number: the calendar's, or one that it no longer has but a gang still runs on."""
         while node >= self.size:
             self.free.append(self.whole)
             self.running.append([])
@@ -161,7 +143,7 @@ class Board:
             self.size += 1
 
     def _move(self, node: int, gpus: int) -> None:
-        """Change a node's free GPUs and keep the lists in step."""
+        """Change a node's free slots, in all indexes."""
         old = self.free[node]
         new = self.free[node] = old + gpus
         if node not in self.out:
@@ -169,30 +151,30 @@ class Board:
             self._count(node, old, new)
 
     def _count(self, node: int, old: int, new: int) -> None:
-        """Let the domains of a node know how many free GPUs it has to give."""
+        """Change the free slots of a node's domains."""
         for domains in self._domains.values():
             domains.add(node, max(0, new) - max(0, old))
 
     def _forget(self, slots: Slots) -> None:
-        """Forget what was found out about nodes that change."""
+        """Drop the cached sweep, and the cached profiles of nodes that change."""
         self._sweep = None
         for slot in slots:
-            self._lines.pop(slot.node, None)
+            self._profiles.pop(slot.node, None)
 
     # ------------------------------------------------------------ what is free
 
     def free_over(self, node: int, start: int, end: int) -> int:
-        """Return the GPUs of a node that stay free from `start` up to `end`, and may be given to a gang."""
+        """Return the slots of a node that stay free from `start` up to `end`; none of a node that is out."""
         if node in self.out:
             return 0
-        times, free = self._line(node)
+        times, free = self._profile(node)
         first = bisect_right(times, start)
         return min(free[first : bisect_left(times, end, first) + 1])
 
-    def _line(self, node: int) -> tuple[list[int], list[int]]:
-        """Return the moments at which a node's free GPUs change, and how many it has before, between and after them."""
-        line = self._lines.get(node)
-        if line is None:
+    def _profile(self, node: int) -> tuple[list[int], list[int]]:
+        """Return when a node's free slots change, and how many are free before the first change and from each on."""
+        profile = self._profiles.get(node)
+        if profile is None:
             changes: dict[int, int] = {}
             for end, gpus, _ in self.running[node]:
                 changes[end] = changes.get(end, 0) + gpus
@@ -200,11 +182,12 @@ class Board:
                 changes[since] = changes.get(since, 0) - gpus
                 changes[until] = changes.get(until, 0) + gpus
             times = sorted(changes)
-            line = self._lines[node] = times, list(accumulate((changes[at] for at in times), initial=self.free[node]))
-        return line
+            free = list(accumulate((changes[at] for at in times), initial=self.free[node]))
+            profile = self._profiles[node] = times, free
+        return profile
 
     def free_now(self, limit: int) -> int:
-        """Return the GPUs that no running gang holds, on nodes below `limit` that are not out."""
+        """Return the slots that no running gang holds, on nodes below `limit` that are not out."""
         return sum(free * bisect_left(nodes, limit) for free, nodes in enumerate(self.by_free))
 
     def is_free(self, slots: Slots, start: int, end: int) -> bool:
@@ -217,83 +200,142 @@ class Board:
 
     # ------------------------------------------------------------ where a gang fits
 
-    def fit_now(self, shape: Shape, now: int, end: int) -> Slots | None:
-        """Return slots that are free from now up to `end`, best-fit, or None."""
+    def fit_now(self, shape: Shape, now: int, end: int, *, promises: bool = True) -> Slots | None:
+        """Return slots that are free from now up to `end`, best-fit, or None; without `promises` these do not count."""
         limit = self.steps.least(now, end)
         if not shape.fits_in([bisect_left(nodes, limit) for nodes in self.by_free]):
             return None
-        anywhere = None if shape.must else fill(self._ascending_now(now, end, limit, shape.least), shape)
+        stays = self._staying(now, end) if promises else self.free.__getitem__
+        anywhere = None if shape.must else fill(self._ascending(stays, limit, shape.least), shape)
         if anywhere is None and not shape.must:
             return None
         for width in widths_wished(self.pool, shape):
-            if slots := self._fit_domain(shape, width, now, end, limit):
+            if slots := self._fit_domain(shape, width, limit, stays):
                 return slots
         return anywhere
 
-    def _ascending_now(self, now: int, end: int, limit: int, least: int) -> Iterator[tuple[int, int]]:
-        """Yield (free GPUs, node) of the nodes that stay free until `end`, the fullest first."""
+    def _staying(self, now: int, end: int) -> Stays:
+        """Return a function from a node to its slots that are free now and stay so up to `end`."""
+        planned, free = self.planned, self.free
+
+        def stays(node: int) -> int:
+            promises = planned.get(node)
+            return self.free_over(node, now, end) if promises and promises[0][0] < end else free[node]
+
+        return stays
+
+    def _ascending(self, stays: Stays, limit: int, least: int) -> Iterator[tuple[int, int]]:
+        """Yield (free slots, node) of the nodes below `limit` with at least so many, the fullest first."""
         for free in range(least, self.whole + 1):
             for node in self.by_free[free]:
                 if node >= limit:
                     break
-                stays = self._stays(node, now, end)
-                if stays >= least:
-                    yield stays, node
+                staying = stays(node)
+                if staying >= least:
+                    yield staying, node
 
-    def _stays(self, node: int, now: int, end: int) -> int:
-        """Return the GPUs of a node that are free now and stay so up to `end`."""
-        plans = self.planned.get(node)
-        return self.free_over(node, now, end) if plans and plans[0][0] < end else self.free[node]
-
-    def _fit_domain(self, shape: Shape, width: int, now: int, end: int, limit: int) -> Slots | None:
+    def _fit_domain(self, shape: Shape, width: int, limit: int, stays: Stays) -> Slots | None:
         """Return slots in the fullest domain of a width that has room for the gang."""
         by_free = self._domains[width].by_free if width > 1 else self.by_free
         for free in range(shape.gpus, len(by_free)):
             for domain in by_free[free]:
                 if domain * width >= limit:
                     break
-                nodes = range(domain * width, min(limit, (domain + 1) * width))
-                if slots := fill(self._members(nodes, now, end), shape):
+                if slots := fill(self._members(domain, width, limit, stays), shape):
                     return slots
         return None
 
-    def _members(self, nodes: Iterable[int], now: int, end: int) -> list[tuple[int, int]]:
-        """Return (free GPUs, node) of the nodes that have something to give, the fullest first."""
-        there = ((self._stays(node, now, end), node) for node in nodes if node not in self.out)
-        return sorted(one for one in there if one[0] > 0)
+    def _members(self, domain: int, width: int, limit: int, stays: Stays) -> list[tuple[int, int]]:
+        """Return (free slots, node) of a domain's nodes that have any, the fullest first."""
+        nodes = range(domain * width, min(limit, (domain + 1) * width))
+        members = ((stays(node), node) for node in nodes if node not in self.out)
+        return sorted(member for member in members if member[0] > 0)
 
     def earliest(
         self, shape: Shape, length: int, after: int, until: int = FOREVER, tries: int = FOREVER
     ) -> tuple[int, Slots] | None:
         """Return the first start from `after` to `until` at which the gang fits for `length`, and its slots.
 
-        Counts rule most moments out; of the others, `tries` are looked at node by node. To ask again for a later start
-        costs only the way from the last answer, while nothing has changed.
+        Counts rule most moments out; of the others, `tries` are looked at node by node. While the board has not
+        changed, asking again for a later start goes on from the last answer.
         """
         if after > until or self.steps.most * self.whole < shape.gpus:
             return None
         sweep = self._sweep
         if sweep is None or sweep.length != length or sweep.moment > after:
-            sweep = self._sweep = Sweep(self, after, length)
+            sweep = self._sweep = Sweep(self._view(), after, length)
         elif sweep.moment < after:
             sweep.advance(after)
         slots = sweep.first(shape, until, tries)
         return None if slots is None else (sweep.moment, slots)
 
+    def _view(self) -> View:
+        """Return the board as a sweep reads it."""
+        return View(
+            pool=self.pool,
+            steps=self.steps,
+            size=self.size,
+            free=self.free,
+            by_free=self.by_free,
+            out=self.out,
+            ready=self.ready,
+            ends=self.ends,
+            planned=self.planned,
+            plan_starts=self.plan_starts,
+            plan_ends=self.plan_ends,
+            longest=self.longest,
+            free_over=self.free_over,
+        )
+
     def fit_more(self, have: Slots, shape: Shape, now: int, end: int) -> Slots | None:
         """Return slots for more pods of a running gang, free from now up to `end`, beside those that it has.
 
-        What must stand together does so in the domain where the gang stands; what should is put there if it fits.
+        Pods that are required to be close to the gang get slots in its own domain; others get them there if they fit.
         """
-        limit = self.steps.least(now, end)
+        limit, stays = self.steps.least(now, end), self._staying(now, end)
         for width in widths_wished(self.pool, shape):
             domains = {slot.node // width for slot in have}
-            if len(domains) == 1:
-                first = domains.pop() * width
-                nodes = range(first, min(limit, first + width))
-                if slots := fill(self._members(nodes, now, end), shape):
-                    return slots
-        return None if shape.must else fill(self._ascending_now(now, end, limit, shape.pods[-1][0]), shape)
+            if len(domains) == 1 and (slots := fill(self._members(domains.pop(), width, limit, stays), shape)):
+                return slots
+        return None if shape.must else fill(self._ascending(stays, limit, shape.pods[-1][0]), shape)
 
+    # ------------------------------------------------------------ free capacity over time
 
-__all__ = ["Board", "Shape", "Slot", "Slots", "Steps", "ever_fits"]
+    def free_capacity(self, start: int, end: int) -> list[FreeCapacity]:
+        """Return planned and held slots from `start` up to `end`, one value for each stretch without a change.
+
+        Nodes that take no gang are left out.
+        """
+        changes = self._held_changes(start, end)
+        for moment in self.steps.times:
+            if start < moment < end:
+                changes[moment] += 0
+        moments = sorted(changes)
+        stretches: list[tuple[int, int, int, int]] = []  # start, end, planned, held
+        held = 0
+        for moment, following in zip(moments, [*moments[1:], end], strict=True):
+            held += changes[moment]
+            planned = bisect_left(self.ready, self.steps.at(moment)) * self.whole
+            same = stretches and stretches[-1][2:] == (planned, held)
+            since = stretches.pop()[0] if same else moment
+            stretches.append((since, following, planned, held))
+        return [
+            FreeCapacity(
+                pool=self.pool.name, start=from_us(since), end=from_us(until), planned_gpus=planned, held_gpus=held
+            )
+            for since, until, planned, held in stretches
+        ]
+
+    def _held_changes(self, start: int, end: int) -> dict[int, int]:
+        """Return by how many slots the held and promised ones change, by moment from `start` on."""
+        changes: dict[int, int] = defaultdict(int, {start: 0})
+        held = [(start, until, gpus) for until, node, gpus, _ in self.ends if until > start and node not in self.out]
+        for node, promises in self.planned.items():
+            if node not in self.out:
+                held += [(max(since, start), until, gpus) for since, until, gpus, _ in promises]
+        for since, until, gpus in held:
+            if since < end and until > start:
+                changes[since] += gpus
+                if until < end:
+                    changes[until] -= gpus
+        return changes

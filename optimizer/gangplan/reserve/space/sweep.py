@@ -1,32 +1,53 @@
-"""The nodes of a board from ever later starts, each as it stays free from the start for a fixed length."""
+"""From ever later starts: what stays free of each node of a board, for a fixed length."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 from heapq import merge
-from typing import TYPE_CHECKING
 
 from gangplan.reserve.moments import FOREVER
 from gangplan.reserve.space.packing import Shape, Slots, place, width_of
+from gangplan.reserve.space.steps import Steps
+from gangplan.types import Pool
 
-if TYPE_CHECKING:
-    from gangplan.reserve.space.board import Board
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A board as a sweep reads it (see `Board` for the fields); any change of the board makes it void."""
+
+    pool: Pool
+    steps: Steps
+    size: int
+    free: Sequence[int]
+    by_free: Sequence[Sequence[int]]
+    out: frozenset[int]
+    ready: Sequence[int]
+    ends: Sequence[tuple[int, int, int, str]]
+    planned: Container[int]
+    plan_starts: Sequence[tuple[int, int]]
+    plan_ends: Sequence[tuple[int, int]]
+    longest: int
+    free_over: Callable[[int, int, int], int]
 
 
 class Sweep:
-    """Goes over the moments at which something changes, and keeps what each node has free from there on.
+    """Goes from one moment at which something changes to the next, and keeps what each node has free from there on.
 
     Most nodes are as at the beginning, so only those that differ are kept (`_stays`); `_nodes_with` counts the nodes by
-    what stays free, which rules most moments out. It holds for the board as it is: any change makes it void.
+    what stays free, which rules most moments out.
     """
 
-    def __init__(self, board: Board, after: int, length: int) -> None:
+    def __init__(self, board: View, after: int, length: int) -> None:
         self.length = length
         self.moment = after
         self._board = board
+        self._whole = board.pool.slots_per_node
         self._over = not board.ends or board.ends[-1][0] <= after  # all that runs now has ended by then
-        self._base = [*([] for _ in range(board.whole)), board.ready] if self._over else board.by_free
+        self._base: Sequence[Sequence[int]] = board.by_free
+        if self._over:
+            self._base = [*(() for _ in range(self._whole)), board.ready]
         self._limit = self._limit_at(after)
         self._nodes_with = [bisect_left(nodes, self._limit) for nodes in self._base]
         self._stays: dict[int, int] = {}
@@ -37,7 +58,7 @@ class Sweep:
         self.advance(after)
 
     def first(self, shape: Shape, until: int, tries: int) -> Slots | None:
-        """Go on to the first moment up to `until` at which the gang fits; from the `tries`-th miss on it does not."""
+        """Go on to the first moment up to `until` at which the gang fits; give up after `tries` looks at the nodes."""
         self._raised = None
         while True:
             if shape.fits_in(self._nodes_with):
@@ -74,7 +95,7 @@ class Sweep:
         return min(self._board.steps.least(moment, moment + self.length), self._board.size)
 
     def _set_limit(self, limit: int) -> None:
-        """Count the nodes below another limit."""
+        """Let another number of nodes count."""
         by = 1 if limit > self._limit else -1
         for node in range(min(limit, self._limit), max(limit, self._limit)):
             if node not in self._board.out:
@@ -98,7 +119,7 @@ class Sweep:
         return again
 
     def _change_plans(self, moment: int) -> Iterator[int]:
-        """Yield the nodes of the promises that begin before the length is over, or are over."""
+        """Yield the nodes of the promises that now begin before the length is over, or have ended."""
         starts, ends = self._board.plan_starts, self._board.plan_ends
         while self._started < len(starts) and starts[self._started][0] < moment + self.length:
             yield starts[self._started][1]
@@ -108,14 +129,14 @@ class Sweep:
             self._plan_ended += 1
 
     def _of(self, node: int) -> int:
-        """Return what stays free of a node."""
+        """Return the slots of a node that stay free."""
         stays = self._stays.get(node)
         if stays is not None:
             return stays
-        return self._board.whole if self._over else self._board.free[node]
+        return self._whole if self._over else self._board.free[node]
 
     def _set(self, node: int, stays: int) -> None:
-        """Note what stays free of a node."""
+        """Set the slots of a node that stay free."""
         old = self._of(node)
         self._stays[node] = stays
         if node < self._limit:
@@ -135,20 +156,21 @@ class Sweep:
         return place(iter(sorted(near)), shape, pool)
 
     def _near(self, nodes: set[int], width: int, least: int) -> Iterator[tuple[int, int]]:
-        """Yield the nodes of the domains of some: a gang that must stand in one did not fit in the others before."""
+        """Yield the nodes of the domains that these nodes are in: in the others the gang did not fit before."""
         for domain in {node // width for node in nodes}:
             for node in range(domain * width, min(self._limit, (domain + 1) * width)):
                 if node not in self._board.out and (stays := self._of(node)) >= least:
                     yield stays, node
 
     def _ascending(self, shape: Shape) -> Iterator[tuple[int, int]]:
-        """Yield (free GPUs, node), the fullest first; of nodes that are alike no more than the gang can use."""
-        differ = [(stays, node) for node, stays in self._stays.items() if stays >= shape.least and node < self._limit]
+        """Yield (free slots, node), the fullest first; of nodes that are alike no more than the gang can use."""
+        least, limit = shape.least, self._limit
+        differ = [(stays, node) for node, stays in self._stays.items() if stays >= least and node < limit]
         most = FOREVER if shape.level else shape.pod_count
-        return merge(self._unchanged(shape.least, most), sorted(differ))
+        return merge(self._unchanged(least, most), sorted(differ))
 
     def _unchanged(self, least: int, most: int) -> Iterator[tuple[int, int]]:
-        """Yield the nodes that are as at the beginning, up to so many with as much free."""
+        """Yield the nodes that are as at the beginning, at most `most` of each number of free slots."""
         for free in range(least, len(self._base)):
             left = most
             for node in self._base[free]:

@@ -1,3 +1,3 @@
 from .memory import MemoryStore as MemoryStore
 from .sql import Database as Database, Monotonic as Monotonic, SqlStore as SqlStore, Status as Status
-from .wakes import PlainWake as PlainWake, PostgresWake as PostgresWake, SqliteWake as SqliteWake
+from .wakeups import LocalWakeup as LocalWakeup, PostgresWakeup as PostgresWakeup, SqliteWakeup as SqliteWakeup

@@ -11,12 +11,11 @@ from gangplan.clock import Clock
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission import Book, Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
-from gangplan.reserve.commands import Command, run_batch
-from gangplan.reserve.ledger import T, Work
+from gangplan.reserve.codec import changes, row_of
+from gangplan.reserve.commands import BookQuery, Command, T, Tick, run_batch
 from gangplan.reserve.moments import SECOND, to_us
-from gangplan.reserve.rows import changes, row_of
 from gangplan.reserve.stores.poller import Poller
-from gangplan.reserve.stores.wakes import PlainWake
+from gangplan.reserve.stores.wakeups import LocalWakeup
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
 from gangplan.types import Reservation, ReservationId, ReservationState
 
@@ -35,51 +34,51 @@ class MemoryStore:
         self._documents: list[tuple[int, Document]] = []
         self._log: list[tuple[int, int, str]] = []  # change, moment, text
         self._change = 0
-        self._news: set[ReservationId] = set()
+        self._changed: set[ReservationId] = set()
         self._subscribers = Subscribers()
-        self._poller = Poller(self, PlainWake(), "gangplan memory")
+        self._poller = Poller(self, LocalWakeup(), "gangplan memory")
         self._lock = RLock()
 
     def change(self, command: Command) -> Reservation | None:
-        """See `Store.change`."""
+        """See `LedgerStore.change`."""
         with self._lock:
             now = to_us(self._clock())
-            (answer,) = run_batch(self._book, self._rows.get, [command], now)
+            (result,) = run_batch(self._book, self._rows.get, [command], now)
             if self._book.changed or self._book.documents:
                 self._note(command, now)
         if len(self._subscribers):
             self._poller.need()
-        if isinstance(answer, GangplanError):
-            raise answer
-        return answer
+        if isinstance(result, GangplanError):
+            raise result
+        return result
 
     def _note(self, command: Command, now: int) -> None:
         """Keep what a command changed, and say so in the log."""
         book, self._change = self._book, self._change + 1
         rows = {entry.id: row_of(entry) for entry in book.changed.values()}
         changed = {id: changes(self._written.get(id), row) for id, row in rows.items()}
-        self._log.append((self._change, now, text_of([command], changed)))
+        self._log.append((self._change, now, text_of([(command.name, command.subject)], changed)))
         self._written.update((id, tuple(row.values())) for id, row in rows.items())
         self._rows.update(book.changed)
         self._documents.extend((now, document) for document in book.documents)
         if len(self._subscribers):
-            self._news.update(rows)
+            self._changed.update(rows)
         book.changed.clear()
         book.documents.clear()
 
-    def look(self, work: Work[T]) -> T:
-        """See `Store.look`."""
+    def query(self, query: BookQuery[T]) -> T:
+        """See `LedgerStore.query`."""
         with self._lock:
-            return work(self._book, self._rows.get)
+            return query(self._book, self._rows.get)
 
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
-        """See `Store.get`."""
+        """See `LedgerStore.get`."""
         with self._lock:
             entry = self._rows.get(id)
             return (None if entry is None else copy(entry)), self._book.next_due()
 
     def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
-        """See `Store.select`."""
+        """See `LedgerStore.select`."""
         with self._lock:
             rows = [
                 copy(entry)
@@ -90,25 +89,25 @@ class MemoryStore:
         return sorted(rows, key=lambda entry: entry.arrival)
 
     def documents(self, kind: str) -> list[tuple[int, Document]]:
-        """See `Store.documents`."""
+        """See `LedgerStore.documents`."""
         with self._lock:
             return [(at, document) for at, document in self._documents if document.kind == kind]
 
     # ------------------------------------------------------------ audit log
 
     def audit(self) -> Iterator[AuditEvent]:
-        """See `Store.audit`."""
+        """See `LedgerStore.audit`."""
         with self._lock:
             log = list(self._log)
         return (event_from(change=change, at=at, term=0, body=body) for change, at, body in log)
 
     def replay(self) -> Replay:
-        """See `Store.replay`."""
+        """See `LedgerStore.replay`."""
         with self._lock:
             return held_against(list(self.audit()), {id: row_of(entry) for id, entry in self._rows.items()})
 
     def compact(self, before: int) -> Compacted:
-        """See `Store.compact`."""
+        """See `LedgerStore.compact`."""
         with self._lock:
             later = next((at for at, (_, moment, _) in enumerate(self._log) if moment >= before), len(self._log))
             old, kept = self._log[:later], self._log[later:]
@@ -121,19 +120,19 @@ class MemoryStore:
             for id in gone:
                 del rows[id], self._rows[id], self._written[id]
             self._change += 1
-            note = (self._change, to_us(self._clock()), text_of([Command("compact")], {}))
+            note = (self._change, to_us(self._clock()), text_of([("compact", None)], {}))
             self._log = [(*old[-1][:2], text_of([], rows, base=True)), *kept, note]
         return Compacted(reservations=len(gone), changes=len([event for event in events if not event.base]))
 
-    # ------------------------------------------------------------ news
+    # ------------------------------------------------------------ subscribers
 
     def knows(self, id: ReservationId) -> bool:
-        """See `Store.knows`."""
+        """See `LedgerStore.knows`."""
         with self._lock:
             return id in self._rows
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
-        """See `Store.subscribe`."""
+        """See `LedgerStore.subscribe`."""
         unsubscribe = self._subscribers.add(id, callback)
         self._poller.need()
         return unsubscribe
@@ -145,21 +144,21 @@ class MemoryStore:
         with self._lock:
             due = self._book.next_due()
         if due is not None and due <= to_us(self._clock()):
-            self.change(Command("tick"))
+            self.change(Tick())
         with self._lock:
-            fresh, changed, self._news = self._subscribers.take_fresh(), self._news, set()
+            fresh, changed, self._changed = self._subscribers.take_fresh(), self._changed, set()
             told = changed | fresh.keys()
-            seen = [self._rows[id].reservation() for id in told if id in self._rows]
+            reservations = [self._rows[id].reservation() for id in told if id in self._rows]
             due = self._book.next_due()
-        for reservation in seen:
+        for reservation in reservations:
             self._subscribers.tell(reservation, None if reservation.id in changed else fresh[reservation.id])
         return _LOOK if due is None else min(_LOOK, max(0.0, (due - to_us(self._clock())) / SECOND))
 
-    def trouble(self, error: BaseException) -> None:
-        """See `Polled.trouble`."""
+    def failed(self, error: BaseException) -> None:
+        """See `Polled.failed`."""
 
     def close(self) -> None:
-        """See `Store.close`."""
+        """See `LedgerStore.close`."""
         self._poller.close()
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.kube import Api, Object
-from gangplan.reserve.codec import id_of
+from gangplan.reserve.codec import id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
 from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
@@ -22,11 +21,10 @@ from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.reserve.kueue.objects import (
     Claim,
     Flavor,
-    gpus_in,
+    gpus_of,
     limit_seconds,
     node_affinity,
     refuse,
-    request_of,
     topology_request,
 )
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
@@ -62,16 +60,16 @@ def pod_sets_of(api: Api, namespace: str, manifest: Object) -> list[Object]:
         parallel, completions = spec.get("parallelism", 1), spec.get("completions")
         count = parallel if completions is None else min(parallel, completions)
         return [{"name": "main", "count": count, "template": _template(spec["template"])}]
-    return [_of_replicated(one) for one in whole["spec"]["replicatedJobs"]]
+    return [_of_replicated(job) for job in whole["spec"]["replicatedJobs"]]
 
 
-def _of_replicated(one: Object) -> Object:
-    spec = one["template"]["spec"]
+def _of_replicated(job: Object) -> Object:
+    spec = job["template"]["spec"]
     parallel, completions = spec.get("parallelism", 1), spec.get("completions")
     each = parallel if completions is None else min(parallel, completions)
     return {
-        "name": one["name"].lower(),
-        "count": one.get("replicas", 1) * each,
+        "name": job["name"].lower(),
+        "count": job.get("replicas", 1) * each,
         "template": _template(spec["template"]),
     }
 
@@ -112,18 +110,13 @@ def path_of(namespace: str, manifest: Object) -> str:
 
 def asked_by(pod_sets: list[Object]) -> tuple[PodSet, ...]:
     """Return the pods with GPUs among pod sets, as a request has them."""
-    found: list[PodSet] = []
-    for one in pod_sets:
-        containers: list[Any] = one["template"]["spec"].get("containers", [])
-        asked = [part.get("resources", {}) for part in containers]
-        gpus = sum(gpus_in(part.get("requests") or part.get("limits") or {}) for part in asked)
-        if gpus:
-            found.append(PodSet(count=one["count"], gpus_per_pod=gpus))
-    if not found:
+    sizes = ((pod_set["count"], gpus_of(pod_set["template"])) for pod_set in pod_sets)
+    asking = tuple(PodSet(count=count, gpus_per_pod=gpus) for count, gpus in sizes if gpus)
+    if not asking:
         raise InputError(
             "manifest", "containers", "ask for no GPUs: give them resources.limits, like nvidia.com/gpu: 8"
         )
-    return tuple(found)
+    return asking
 
 
 def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object) -> Reservation:
@@ -132,23 +125,17 @@ def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object) -> 
     request = replace(request, pod_sets=asked_by(pod_sets))
     flavors = refuse(request, ledger.view())
     notes = {objects.IS_GROUP: "true"} if pods_of(manifest) else {}
-    return ledger.submit_for(request, [_steered(one, request, flavors) for one in pod_sets], notes)
+    return ledger.submit_for(request, [_steered(pod_set, request, flavors) for pod_set in pod_sets], notes)
 
 
 def _steered(pod_set: Object, request: GangRequest, flavors: list[Flavor]) -> Object:
     """Keep a pod set to the flavors and the topology asked for; Kueue does not compare these with the Job."""
-    body = deepcopy(pod_set)
-    asks = any(gpus_in(_limits(part)) for part in body["template"]["spec"].get("containers", []))
+    body, asks = deepcopy(pod_set), gpus_of(pod_set["template"])
     if asks and (chosen := node_affinity(flavors)) and "affinity" not in body["template"]["spec"]:
         body["template"]["spec"]["affinity"] = {"nodeAffinity": chosen}
     if asks and (wish := topology_request(request, flavors)):
         body["topologyRequest"] = wish
     return body
-
-
-def _limits(container: Object) -> Object:
-    resources: Object = container.get("resources", {})
-    return resources.get("requests") or resources.get("limits") or {}
 
 
 def labels_of(request: GangRequest, queue: str, ahead: timedelta) -> dict[str, str]:
@@ -168,9 +155,10 @@ def hand_out(ledger: KueueLedger, id: ReservationId) -> Handout:
     request, place = request_of(claim.request), ledger.place
     flavors = [ledger.view().flavors[share.flavor] for share in claim.shares if share.flavor]
     body = ledger.api.get(f"{objects.workloads(place.namespace)}/{id}")
-    updates = [one for check in body["status"].get("admissionChecks", ()) for one in check.get("podSetUpdates", ())]
+    checks: list[Object] = body["status"].get("admissionChecks", [])
+    updates = [update for check in checks for update in check.get("podSetUpdates", ())]
     selector = {key: value for flavor in flavors for key, value in flavor.labels.items()}
-    tolerations = [one for flavor in flavors for one in flavor.tolerations]
+    tolerations = [toleration for flavor in flavors for toleration in flavor.tolerations]
     for update in updates:
         selector |= update.get("nodeSelector", {})
         tolerations += update.get("tolerations", [])
@@ -179,8 +167,8 @@ def hand_out(ledger: KueueLedger, id: ReservationId) -> Handout:
         labels=labels_of(request, place.queue, place.ahead),
         annotations=_topology_notes(claim, body["spec"]["podSets"]),
         node_selector=selector | _domain(claim),
-        tolerations=tuple(one for index, one in enumerate(tolerations) if one not in tolerations[:index]),
-        pod_sets={one["name"]: one["template"] for one in body["spec"]["podSets"]},
+        tolerations=tuple(each for index, each in enumerate(tolerations) if each not in tolerations[:index]),
+        pod_sets={pod_set["name"]: pod_set["template"] for pod_set in body["spec"]["podSets"]},
     )
 
 
@@ -188,7 +176,7 @@ def _topology_notes(claim: Claim, pod_sets: list[Object]) -> dict[str, str]:
     """Return the annotation by which Kueue lets pods go to the nodes that it chose; none where it chose none."""
     if not any(share.nodes for share in claim.shares):
         return {}
-    wishes: list[Object] = [one["topologyRequest"] for one in pod_sets if one.get("topologyRequest")]
+    wishes: list[Object] = [pod_set["topologyRequest"] for pod_set in pod_sets if pod_set.get("topologyRequest")]
     wish = wishes[0] if wishes else Object()
     for kind in ("required", "preferred"):
         if kind in wish:
@@ -201,7 +189,7 @@ def _templates(body: Object) -> list[Object]:
     spec = body["spec"]
     if body["kind"] == "Job":
         return [spec["template"]]
-    return [one["template"]["spec"]["template"] for one in spec["replicatedJobs"]]
+    return [job["template"]["spec"]["template"] for job in spec["replicatedJobs"]]
 
 
 def _domain(claim: Claim) -> dict[str, str]:

@@ -58,7 +58,8 @@ def run_beside(
     name = ledger.api.create(path, placed(job, handout, left))["metadata"]["name"]
     while True:
         seen = ledger.api.get(f"{path}/{name}")
-        ended = {one["type"]: one for one in seen.get("status", {}).get("conditions", ()) if one["status"] == "True"}
+        conditions = seen.get("status", {}).get("conditions", ())
+        ended = {mark["type"]: mark for mark in conditions if mark["status"] == "True"}
         if "Complete" in ended:
             return seen
         if "Failed" in ended:

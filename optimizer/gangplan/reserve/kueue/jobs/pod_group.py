@@ -24,7 +24,7 @@ def pods_of(manifest: Object) -> list[Object]:
     if manifest.get("kind") != "List":
         return []
     items: list[Object] = manifest.get("items") or []
-    other = next((one.get("kind", "") for one in items if one.get("kind") != "Pod"), None)
+    other = next((item.get("kind", "") for item in items if item.get("kind") != "Pod"), None)
     if other is not None or not items:
         raise InputError("manifest.items", other or "none", "make up no gang: give a List of Pods alone")
     return items
@@ -34,15 +34,15 @@ def pod_sets_of_group(api: Api, namespace: str, pods: list[Object]) -> list[Obje
     """Return the pod sets that Kueue will find in a group of pods: those that are alike are one."""
     tried = [_tried(api, namespace, pod, len(pods)) for pod in pods]
     by_role = sorted(tried, key=_role)
-    found: list[Object] = []
+    pod_sets: list[Object] = []
     for role, alike in groupby(by_role, key=_role):
         same = list(alike)
-        found.append({"name": role, "count": len(same), "template": {"spec": _plain(same[0]["spec"])}})
-    if len(found) > _MOST_ROLES:
+        pod_sets.append({"name": role, "count": len(same), "template": {"spec": _plain(same[0]["spec"])}})
+    if len(pod_sets) > _MOST_ROLES:
         raise InputError(
-            "manifest.items", len(found), f"differ too much: a group has up to {_MOST_ROLES} kinds of pods"
+            "manifest.items", len(pod_sets), f"differ too much: a group has up to {_MOST_ROLES} kinds of pods"
         )
-    return found
+    return pod_sets
 
 
 def _tried(api: Api, namespace: str, pod: Object, total: int) -> Object:
@@ -63,7 +63,7 @@ def _role(pod: Object) -> str:
 def _plain(spec: Object) -> Object:
     """Return a pod's spec without what was added for this one pod."""
     kept = {name: value for name, value in spec.items() if name not in ("schedulingGates", "volumes")}
-    bare = [{k: v for k, v in one.items() if k != "volumeMounts"} for one in spec["containers"]]
+    bare = [{k: v for k, v in part.items() if k != "volumeMounts"} for part in spec["containers"]]
     return kept | {"containers": bare}
 
 

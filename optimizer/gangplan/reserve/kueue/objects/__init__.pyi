@@ -1,5 +1,4 @@
-from .annotation import annotation_of as annotation_of, request_of as request_of
-from .claim import Claim as Claim, claim_from as claim_from, gpus_in as gpus_in
+from .claim import Claim as Claim, claim_from as claim_from, gpus_of as gpus_of
 from .names import (
     API as API,
     END as END,
@@ -37,7 +36,7 @@ from .view import (
     state_of as state_of,
 )
 from .workload import (
-    adopted_workload as adopted_workload,
+    Place as Place,
     limit_seconds as limit_seconds,
     node_affinity as node_affinity,
     refuse as refuse,

@@ -1,13 +1,12 @@
-"""One Workload, ours or another's, as the ledger works on it: frozen, small, in whole microseconds."""
+"""A Workload, ours or another's, as the ledger works on it: a small frozen value, times in microseconds."""
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from gangplan.kube import Object, whole
+from gangplan.kube import Object, is_accelerator, whole
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.types import Token
@@ -38,7 +37,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What of a Workload matters."""
+    """A Workload: what it asks for, what Kueue has said of it, and what we have written on it."""
 
     name: str
     namespace: str
@@ -113,11 +112,11 @@ def claim_from(item: Object) -> Claim:
     """Read a Workload."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
     notes: dict[str, str] = meta.get("annotations", {})
-    submitted, our_queue, request = _said(notes, spec["podSets"][0]["template"].get("metadata", {}))
+    submitted, our_queue, request = _reservation(notes, spec["podSets"][0]["template"].get("metadata", {}))
     owner = next(iter(meta.get("ownerReferences", ())), None)
     admission: Object = status.get("admission") or {}
     stats: Object = status.get("schedulingStats") or {}
-    pod_sets = tuple(_pod_set(one) for one in spec["podSets"])
+    pod_sets = tuple(_pod_set(pod_set) for pod_set in spec["podSets"])
     return Claim(
         name=meta["name"],
         namespace=meta.get("namespace", ""),
@@ -137,14 +136,14 @@ def claim_from(item: Object) -> Claim:
         limit_s=spec.get("maximumExecutionTimeSeconds"),
         gpus=sum(pods * gpus for _, pods, gpus in pod_sets),
         pod_sets=pod_sets,
-        marks={one["type"]: _mark(one) for one in status.get("conditions", ())},
+        marks={condition["type"]: _mark(condition) for condition in status.get("conditions", ())},
         cluster_queue=admission.get("clusterQueue", ""),
-        shares=tuple(_share(one) for one in admission.get("podSetAssignments", ())),
-        evictions=sum(one["count"] for one in stats.get("evictions", ())),
+        shares=tuple(_share(assignment) for assignment in admission.get("podSetAssignments", ())),
+        evictions=sum(eviction["count"] for eviction in stats.get("evictions", ())),
     )
 
 
-def _said(notes: dict[str, str], template: Object) -> tuple[int, str, str]:
+def _reservation(notes: dict[str, str], template: Object) -> tuple[int, str, str]:
     """Return when a reservation was submitted, for which queue, and its request; of what is not ours, nothing."""
     text = notes.get(names.RESERVATION) or template.get("annotations", {}).get(names.RESERVATION, "")
     submitted, _, rest = text.partition(" ")
@@ -162,40 +161,37 @@ def gpus_in(resources: Object) -> int:
     return sum(whole(value) for name, value in resources.items() if is_accelerator(name))
 
 
-def is_accelerator(resource: str) -> bool:
-    """Tell whether a resource is some vendor's accelerator."""
-    vendor, _, kind = resource.partition("/")
-    return kind.startswith(("gpu", "mig-", "tpu")) or vendor in ("nvidia.com", "amd.com", "habana.ai")
+def gpus_of(template: Object) -> int:
+    """Return the accelerators that a pod of a template asks for."""
+    resources: list[Object] = [part.get("resources", {}) for part in template["spec"].get("containers", ())]
+    return sum(gpus_in(part.get("requests") or part.get("limits") or {}) for part in resources)
 
 
-def _pod_set(one: Object) -> tuple[str, int, int]:
-    containers = one["template"]["spec"].get("containers", ())
-    asked: list[Any] = [part.get("resources", {}) for part in containers]
-    gpus = sum(gpus_in(part.get("requests") or part.get("limits") or {}) for part in asked)
-    return one.get("name", "main"), one["count"], gpus
+def _pod_set(item: Object) -> tuple[str, int, int]:
+    return item.get("name", "main"), item["count"], gpus_of(item["template"])
 
 
-def _mark(one: Object) -> Mark:
-    return Mark(one["status"] == "True", us_from(one["lastTransitionTime"]), one["reason"], one.get("message", ""))
+def _mark(item: Object) -> Mark:
+    return Mark(item["status"] == "True", us_from(item["lastTransitionTime"]), item["reason"], item.get("message", ""))
 
 
-def _share(one: Object) -> Share:
-    flavors: dict[str, str] = one.get("flavors", {})
+def _share(item: Object) -> Share:
+    flavors: dict[str, str] = item.get("flavors", {})
     flavor = next((flavor for name, flavor in flavors.items() if is_accelerator(name)), "")
-    gpus = gpus_in(one.get("resourceUsage", {}))
-    return Share(one["name"], flavor, one.get("count", 0), gpus, _nodes(one.get("topologyAssignment")))
+    gpus = gpus_in(item.get("resourceUsage", {}))
+    return Share(item["name"], flavor, item.get("count", 0), gpus, _nodes(item.get("topologyAssignment")))
 
 
 def _nodes(topology: Object | None) -> tuple[tuple[str, int], ...]:
     """Return the lowest domains (nodes, where the topology goes so far) and the pods on each."""
-    found: list[tuple[str, int]] = []
+    nodes: list[tuple[str, int]] = []
     for part in (topology or {}).get("slices", ()):
         count, lowest = part["domainCount"], part["valuesPerLevel"][-1]
         each = lowest.get("individual")
         values = [lowest["universal"]] * count if each is None else _spelled(each)
         pods = part["podCounts"].get("individual") or [part["podCounts"]["universal"]] * count
-        found += zip(values, pods, strict=True)
-    return tuple(found)
+        nodes += zip(values, pods, strict=True)
+    return tuple(nodes)
 
 
 def _spelled(each: Object) -> list[str]:

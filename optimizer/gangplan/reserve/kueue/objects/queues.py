@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gangplan.errors import InputError, NotFoundError
-from gangplan.kube import Api, Object, whole
+from gangplan.kube import Api, Object, short_name, whole
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.claim import is_accelerator
 from gangplan.types import Level
 
 
@@ -86,7 +85,7 @@ class View:
         """Say by which rule Kueue may take a running gang's slots; empty where it never does."""
         if self.mine.preempts_lower:
             return f"ClusterQueue {self.mine.name} preempts within itself"
-        other = next((one.name for one in self.cohort if one.reclaims), None)
+        other = next((queue.name for queue in self.cohort if queue.reclaims), None)
         return f"ClusterQueue {other} of its cohort reclaims what was lent" if other else ""
 
 
@@ -95,22 +94,22 @@ def read_view(api: Api, namespace: str, local: str, resource: str = names.GPU) -
     try:
         queue = api.get(f"{names.API}/namespaces/{namespace}/localqueues/{local}")
     except NotFoundError:
-        there = [one["metadata"]["name"] for one in api.items(f"{names.API}/namespaces/{namespace}/localqueues")]
+        there = [item["metadata"]["name"] for item in api.items(f"{names.API}/namespaces/{namespace}/localqueues")]
         known = f"use one of {', '.join(there)}" if there else f"namespace {namespace} has none: make one"
         raise InputError("ledger", f"{namespace}/{local}", f"is no LocalQueue: {known}") from None
     own = queue["spec"]["clusterQueue"]
-    every = {one["metadata"]["name"]: _queue(one, resource) for one in api.items(f"{names.API}/clusterqueues")}
+    every = {item["metadata"]["name"]: _queue(item, resource) for item in api.items(f"{names.API}/clusterqueues")}
     if own not in every:
         raise InputError("ledger", f"{namespace}/{local}", f"names ClusterQueue {own}, which is not there: make it")
     mine = every.pop(own)
-    others = tuple(one for one in every.values() if mine.cohort and one.cohort == mine.cohort)
+    others = tuple(queue for queue in every.values() if mine.cohort and queue.cohort == mine.cohort)
     return View(
         local=local,
         mine=mine,
         cohort=others,
         cohort_quotas=_cohort_quotas(api, mine.cohort, resource),
         flavors=_flavors(api),
-        classes={one["metadata"]["name"]: one["value"] for one in api.items(f"{names.API}/workloadpriorityclasses")},
+        classes={item["metadata"]["name"]: item["value"] for item in api.items(f"{names.API}/workloadpriorityclasses")},
     )
 
 
@@ -129,16 +128,16 @@ def _queue(item: Object, resource: str) -> Queue:
 
 def _quotas(spec: Object, resource: str) -> list[tuple[str, Quota]]:
     """Return the quotas of the GPUs of each flavor."""
-    found: list[tuple[str, Quota]] = []
+    quotas: list[tuple[str, Quota]] = []
     for group in spec.get("resourceGroups", ()):
         for flavor in group["flavors"]:
-            for one in flavor["resources"]:
-                if one["name"] == resource:
-                    limits = [one.get("borrowingLimit"), one.get("lendingLimit")]
+            for limited in flavor["resources"]:
+                if limited["name"] == resource:
+                    limits = [limited.get("borrowingLimit"), limited.get("lendingLimit")]
                     borrow, lend = (None if limit is None else whole(limit) for limit in limits)
-                    quota = Quota(nominal=whole(one["nominalQuota"]), borrow=borrow, lend=lend)
-                    found.append((flavor["name"], quota))
-    return found
+                    quota = Quota(nominal=whole(limited["nominalQuota"]), borrow=borrow, lend=lend)
+                    quotas.append((flavor["name"], quota))
+    return quotas
 
 
 def _cohort_quotas(api: Api, cohort: str, resource: str) -> dict[str, int]:
@@ -179,17 +178,3 @@ def _accelerators(name: str, labels: Mapping[str, str]) -> set[str]:
     if product:
         called |= {product, short_name(product)}
     return called - {""}
-
-
-def short_name(product: str) -> str:
-    """Return a short name of a GPU product: NVIDIA-H100-80GB-HBM3 is h100, nvidia-tesla-t4 is t4."""
-    words = [
-        word for word in product.lower().replace("_", "-").split("-") if word not in ("nvidia", "tesla", "geforce")
-    ]
-    digits = (word for word in words if any(letter.isdigit() for letter in word) and not word[0].isdigit())
-    return next(digits, "-".join(words))
-
-
-def covers(spec: Object) -> bool:
-    """Tell whether a ClusterQueue has any accelerators at all."""
-    return any(is_accelerator(name) for group in spec.get("resourceGroups", ()) for name in group["coveredResources"])

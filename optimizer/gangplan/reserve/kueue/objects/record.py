@@ -73,8 +73,9 @@ class Records:
 
     def of(self, name: str) -> Claim | None:
         """Return a reservation as it ended, if it is over; None where there is no record."""
-        found = (claim for item in self._api.items(self._path, labelSelector=_label(name)) for claim in claims_of(item))
-        return min((claim for claim in found if claim.name == name), key=_counts, default=None)
+        items = self._api.items(self._path, labelSelector=_label(name))
+        claims = (claim for item in items for claim in claims_of(item) if claim.name == name)
+        return min(claims, key=_counts, default=None)
 
     def names(self, queue: str) -> set[str]:
         """Return the ids of all reservations of a queue that have a record."""
@@ -84,11 +85,11 @@ class Records:
 
     def all(self, queue: str) -> dict[str, Claim]:
         """Return all reservations of a queue that have a record, by id."""
-        found: dict[str, Claim] = {}
+        ended: dict[str, Claim] = {}
         for item in self._items(queue):
             for claim in claims_of(item):
-                found[claim.name] = min(claim, found.get(claim.name, claim), key=_counts)
-        return found
+                ended[claim.name] = min(claim, ended.get(claim.name, claim), key=_counts)
+        return ended
 
     def forget(self, queue: str, gone: set[str]) -> None:
         """Delete the records of which nothing but these ids is left."""

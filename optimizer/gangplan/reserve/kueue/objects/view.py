@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gangplan.reserve.kueue.objects.annotation import request_of
+from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue.objects.claim import Claim, Mark
 from gangplan.reserve.kueue.objects.workload import pod_set_name
 from gangplan.reserve.moments import SECOND, from_us, or_none_at, span_us, to_us
@@ -76,8 +76,8 @@ def preempted(claim: Claim) -> bool:
 def ended_by_time(claim: Claim) -> bool:
     """Tell whether Kueue itself ended it at its walltime: it is inactive at once, and evicted a moment later."""
     marks = [claim.marks.get(condition) for condition in ("DeactivationTarget", "Evicted")]
-    said = [f"{mark.reason}{mark.message}" for mark in marks if mark and mark.holds]
-    return not claim.active and any(_BY_TIME in words for words in said)
+    reasons = [f"{mark.reason}{mark.message}" for mark in marks if mark and mark.holds]
+    return not claim.active and any(_BY_TIME in reason for reason in reasons)
 
 
 def over_by_kueue(claim: Claim) -> bool:
@@ -88,7 +88,7 @@ def over_by_kueue(claim: Claim) -> bool:
 def end_of(claim: Claim) -> str:
     """Return how a reservation ended that is over by itself, as our own ends are written."""
     state = state_of(claim)
-    reason = next(name for name, said in _ENDS.items() if said is state)
+    reason = next(name for name, ended_as in _ENDS.items() if ended_as is state)
     return f"{reason}:{ended(claim, lease_of(claim, request_of(claim.request)))}"
 
 
@@ -148,7 +148,7 @@ def placements(claim: Claim) -> tuple[Placement, ...]:
     """Return the slots: by node where Kueue knows the topology, else by flavor with an empty node."""
     request = request_of(claim.request)
     places = {pod_set_name(index): index for index in range(len(request.pod_sets))}
-    found: list[Placement] = []
+    placements: list[Placement] = []
     order = [name for name, _, gpus in claim.pod_sets if gpus]
     for share in claim.shares:
         if not share.gpus:
@@ -156,8 +156,8 @@ def placements(claim: Claim) -> tuple[Placement, ...]:
         place = places.get(share.pod_set, order.index(share.pod_set) if share.pod_set in order else 0)
         each = share.gpus // max(1, share.pods)
         for node, pods in share.nodes or (("", share.pods),):
-            found.append(Placement(pool=share.flavor, node=node, pods=pods, gpus=pods * each, pod_set=place))
-    return tuple(found)
+            placements.append(Placement(pool=share.flavor, node=node, pods=pods, gpus=pods * each, pod_set=place))
+    return tuple(placements)
 
 
 _LIMITS = (

@@ -1,20 +1,32 @@
-"""A request as the Workload that asks for it; what Kueue cannot keep is refused in words first."""
+"""The Workload that asks for what a request wants; first, what Kueue cannot keep is refused by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
 from gangplan.errors import InputError
 from gangplan.kube import Object
-from gangplan.reserve.codec import id_of
+from gangplan.reserve.codec import annotation_of, id_of
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.annotation import annotation_of
 from gangplan.reserve.kueue.objects.queues import Flavor, View
 from gangplan.reserve.moments import to_us
-from gangplan.types import GangRequest, Level, PodSet
+from gangplan.types import GangRequest, Level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the reservations of a ledger are, and how it behaves there."""
+
+    namespace: str
+    queue: str  # the LocalQueue
+    resource: str = names.GPU
+    settle: timedelta = timedelta(seconds=2)  # how long a submit waits for Kueue's first decision
+    ahead: timedelta = timedelta(minutes=5)  # how long before its window a gang is queued, to hold its slots until then
+
 
 _MOST_POD_SETS = 18
 _PRIORITIES = 2**31
@@ -95,73 +107,33 @@ def _refuse_topology(request: GangRequest, flavors: list[Flavor]) -> None:
 
 def workload_of(
     request: GangRequest,
-    flavors: list[Flavor],
-    *,
-    chooses: bool = True,
-    classes: Mapping[str, int],
-    namespace: str,
-    queue: str,
+    place: Place,
     now: datetime,
-    ahead: timedelta,
+    *,
+    flavors: list[Flavor],
+    classes: Mapping[str, int],
+    chooses: bool = True,
+    pod_sets: list[Object] | None = None,
 ) -> Object:
     """Return the Workload of a request; one whose window is far away is not queued yet.
 
-    Where every flavor of the queue will do (`chooses` is false) nothing need keep Kueue to some of them.
+    Without `pod_sets`, which are those of a Job that is to adopt it, they are made from the request; where every flavor
+    of the queue will do (`chooses` is false) nothing keeps them to `flavors`. What we write of the reservation stands
+    in the first pod template where that is ours: Kueue applies a Workload's own labels and annotations anew with each
+    write of its status, and with any of ours there, a reservation costs the API server a sixth more.
     """
-    pod_sets = [_pod_set(request, index, pods, flavors, chooses) for index, pods in enumerate(request.pod_sets)]
-    pod_sets[0]["template"]["metadata"] = _said(request, queue, now)
-    return _workload(request, pod_sets, {"namespace": namespace}, classes, queue, now, ahead)
-
-
-def adopted_workload(
-    request: GangRequest,
-    pod_sets: list[Object],
-    *,
-    classes: Mapping[str, int],
-    namespace: str,
-    queue: str,
-    now: datetime,
-    ahead: timedelta,
-) -> Object:
-    """Return the Workload of a request whose pods are those of a Job to come, exactly."""
-    meta = {"namespace": namespace, **_said(request, queue, now)}
-    return _workload(request, pod_sets, meta, classes, queue, now, ahead)
-
-
-def _said(request: GangRequest, queue: str, now: datetime) -> Object:
-    """Return what we write of a reservation: in its first template where that is ours, which is cheaper.
-
-    Kueue applies a Workload's own labels and annotations anew with each write of its status (by server-side apply):
-    with any of ours there, a reservation costs the API server a sixth more.
-    """
-    return {"annotations": {names.RESERVATION: f"{to_us(now)} {queue} {annotation_of(request)}"}}
-
-
-def _workload(
-    request: GangRequest,
-    pod_sets: list[Object],
-    meta: Object,
-    classes: Mapping[str, int],
-    queue: str,
-    now: datetime,
-    ahead: timedelta,
-) -> Object:
-    spec: Object = {"podSets": pod_sets, "maximumExecutionTimeSeconds": limit_seconds(request, ahead)}
-    spec |= priority_of(request, classes)
-    opens = queued_at(request, ahead)
-    if opens is None or now >= opens:
-        spec["queueName"] = queue
-    return {
-        "apiVersion": names.VERSION,
-        "kind": "Workload",
-        "metadata": {"name": id_of(request.request_key), **meta},
-        "spec": spec,
-    }
-
-
-def queued_at(request: GangRequest, ahead: timedelta) -> datetime | None:
-    """Return when a request for a window is to be queued; None: at once."""
-    return None if request.earliest_start is None else request.earliest_start - ahead
+    annotations = {names.RESERVATION: f"{to_us(now)} {place.queue} {annotation_of(request)}"}
+    metadata: Object = {"name": id_of(request.request_key), "namespace": place.namespace}
+    if pod_sets is None:
+        pod_sets = [_pod_set(request, index, flavors, chooses) for index in range(len(request.pod_sets))]
+        pod_sets[0]["template"]["metadata"] = {"annotations": annotations}
+    else:
+        metadata["annotations"] = annotations
+    spec: Object = {"podSets": pod_sets, "maximumExecutionTimeSeconds": limit_seconds(request, place.ahead)}
+    spec |= _priority(request, classes)
+    if request.earliest_start is None or now >= request.earliest_start - place.ahead:
+        spec["queueName"] = place.queue
+    return {"apiVersion": names.VERSION, "kind": "Workload", "metadata": metadata, "spec": spec}
 
 
 def limit_seconds(request: GangRequest, ahead: timedelta) -> int:
@@ -170,7 +142,7 @@ def limit_seconds(request: GangRequest, ahead: timedelta) -> int:
     return ceil((request.limit + waits).total_seconds())
 
 
-def priority_of(request: GangRequest, classes: Mapping[str, int]) -> Object:
+def _priority(request: GangRequest, classes: Mapping[str, int]) -> Object:
     """Return a request's priority, by its class where it names one."""
     if not -_PRIORITIES <= request.priority < _PRIORITIES:
         raise InputError("priority", request.priority, "is no priority that Kueue knows: it must fit in 32 bits")
@@ -180,15 +152,16 @@ def priority_of(request: GangRequest, classes: Mapping[str, int]) -> Object:
     return {"priority": classes[request.priority_class], "priorityClassRef": reference}
 
 
-def _pod_set(request: GangRequest, index: int, pods: PodSet, flavors: list[Flavor], chooses: bool) -> Object:
+def _pod_set(request: GangRequest, index: int, flavors: list[Flavor], chooses: bool) -> Object:
+    pods = request.pod_sets[index]
     gpus = {names.resource_of(request.slot): str(pods.gpus_per_pod)}
     spec: Object = {"containers": [{"name": "held", "resources": {"requests": gpus}}]}
     if chooses and (chosen := node_affinity(flavors)):
         spec["affinity"] = {"nodeAffinity": chosen}
-    found: Object = {"name": pod_set_name(index), "count": pods.count, "template": {"spec": spec}}
+    pod_set: Object = {"name": pod_set_name(index), "count": pods.count, "template": {"spec": spec}}
     if wish := topology_request(request, flavors):
-        found["topologyRequest"] = wish
-    return found
+        pod_set["topologyRequest"] = wish
+    return pod_set
 
 
 def pod_set_name(index: int) -> str:

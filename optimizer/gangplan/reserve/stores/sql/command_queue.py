@@ -1,113 +1,101 @@
-"""The inbox and the answers: commands that travel to the leader, and what it says to them.
+"""The queue of commands for the leader, their results, and the calls of this process that wait for theirs.
 
-A command is run exactly once: the transaction that runs it takes it out of the inbox and writes its answer.
+Both are tables that are empty when nobody is at work. A command is run exactly once: the transaction that runs it
+deletes it from the queue and writes its result.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, exists, insert, literal, select
 
 from gangplan import errors
-from gangplan.errors import GangplanError, InputError
-from gangplan.reserve.commands import Answer, Command
-from gangplan.reserve.rows import Row, entry_of
-from gangplan.reserve.stores.sql.schema import answers, inbox
+from gangplan.errors import GangplanError, InputError, UnavailableError
+from gangplan.reserve.codec import Row, entry_of
+from gangplan.reserve.commands import Command, Result, command_from, command_text
+from gangplan.reserve.stores.group_commit import Call
+from gangplan.reserve.stores.sql.database import Database
+from gangplan.reserve.stores.sql.leadership import Monotonic
+from gangplan.reserve.stores.sql.schema import answers, head, inbox
+from gangplan.reserve.stores.wakeups import COMMANDS
 from gangplan.types import ReservationId
 
 AT_ONCE = 500
-"""So many letters go into one transaction at most."""
+"""The most queued commands that one transaction runs."""
+
+_LATE = 10.0
+"""Seconds after its deadline for which a call whose command was run is still kept, so that its result may come."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A command on its way: the call that it is, and who waits for the answer."""
+class QueuedCommand:
+    """A command in the queue, the id of its call, and the client that waits for the result."""
 
     call: str
     client: str
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
-    """What the leader takes out at once, and where it stood."""
-
-    letters: list[Letter] = field(default_factory=list[Letter])
-    seqs: list[int] = field(default_factory=list[int])
-
-
-def post(connection: Connection, letters: Sequence[Letter]) -> None:
-    """Put commands into the inbox."""
-    rows = [{"call": one.call, "client": one.client, "body": _command_text(one.command)} for one in letters]
+def enqueue(connection: Connection, queued: Sequence[QueuedCommand]) -> None:
+    """Put commands into the queue."""
+    rows = [{"call": one.call, "client": one.client, "body": command_text(one.command)} for one in queued]
     connection.execute(insert(inbox), rows)
 
 
-def has_post(connection: Connection) -> bool:
-    """Tell whether somebody asks something."""
+def has_commands(connection: Connection) -> bool:
+    """Tell whether there are commands in the queue."""
     return bool(connection.execute(select(exists(select(literal(1)).select_from(inbox)))).scalar())
 
 
-def take(connection: Connection, most: int = AT_ONCE) -> Post:
-    """Take the oldest commands out of the inbox."""
+def dequeue(connection: Connection, most: int = AT_ONCE) -> list[QueuedCommand]:
+    """Take the oldest commands out of the queue."""
     rows = connection.execute(select(inbox).order_by(inbox.c.seq).limit(most)).all()
-    if not rows:
-        return Post()
-    seqs = [row.seq for row in rows]
-    connection.execute(delete(inbox).where(inbox.c.seq.in_(seqs)))
-    return Post([Letter(row.call, row.client, _command_from(row.body)) for row in rows], seqs)
+    if rows:
+        connection.execute(delete(inbox).where(inbox.c.seq.in_([row.seq for row in rows])))
+    return [QueuedCommand(row.call, row.client, command_from(row.body)) for row in rows]
 
 
 def withdraw(connection: Connection, call: str) -> bool:
-    """Take back a command that nobody has run yet; False when it was run."""
+    """Delete a command that nobody has run yet; False when it was run."""
     return connection.execute(delete(inbox).where(inbox.c.call == call)).rowcount > 0
 
 
-def answer(connection: Connection, change: int, said: Sequence[tuple[Letter, str]]) -> None:
-    """Write answers."""
-    if said:
-        rows = [{"call": to.call, "client": to.client, "change": change, "body": text} for to, text in said]
+def write_results(connection: Connection, change: int, results: Sequence[tuple[QueuedCommand, str]]) -> None:
+    """Write the results of commands that a change has run."""
+    if results:
+        rows = [{"call": to.call, "client": to.client, "change": change, "body": text} for to, text in results]
         connection.execute(insert(answers), rows)
 
 
-def collect(connection: Connection, client: str, after: int) -> list[tuple[str, Answer]]:
-    """Return the answers to a client that were written by changes later than `after`."""
+def read_results(connection: Connection, client: str, after: int) -> list[tuple[str, Result]]:
+    """Return the results for a client, by call, that were written by changes later than `after`."""
     query = select(answers.c.call, answers.c.body).where(answers.c.client == client, answers.c.change > after)
-    return [(row.call, answer_from(row.body)) for row in connection.execute(query)]
+    return [(row.call, _result_from(row.body)) for row in connection.execute(query)]
 
 
-def sweep(connection: Connection, upto: int) -> None:
-    """Throw away the answers of changes up to one: who has not read them by now is gone."""
+def delete_results(connection: Connection, upto: int) -> None:
+    """Delete the results of changes up to one: a client that has not read them by now is gone."""
     connection.execute(delete(answers).where(answers.c.change <= upto))
 
 
-# ---------------------------------------------------------------- as text
+# ---------------------------------------------------------------- results as text
 
 
-def _command_text(command: Command) -> str:
-    return json.dumps([command.name, command.id, command.args])
-
-
-def _command_from(text: str) -> Command:
-    name, id, args = json.loads(text)
-    return Command(name, None if id is None else ReservationId(id), args)
-
-
-def answer_text(said: Answer, rows: Mapping[ReservationId, Row]) -> str:
-    """Return an answer as JSON; `rows` are those of the reservations in answers."""
-    if said is None:
+def result_text(result: Result, rows: Mapping[ReservationId, Row]) -> str:
+    """Return a result as JSON; `rows` holds the row of its reservation."""
+    if result is None:
         return "null"
-    if isinstance(said, InputError):
-        return json.dumps({"error": "InputError", "said": [said.field, _plain(said.value), said.remedy]})
-    if isinstance(said, GangplanError):
-        return json.dumps({"error": type(said).__name__, "said": [str(said)]})
-    return json.dumps(rows[said.id])
+    if isinstance(result, InputError):
+        return json.dumps({"error": "InputError", "said": [result.field, _plain(result.value), result.remedy]})
+    if isinstance(result, GangplanError):
+        return json.dumps({"error": type(result).__name__, "said": [str(result)]})
+    return json.dumps(rows[result.id])
 
 
-def answer_from(text: str) -> Answer:
-    """Read an answer back."""
+def _result_from(text: str) -> Result:
     body = json.loads(text)
     if body is None:
         return None
@@ -119,3 +107,76 @@ def answer_from(text: str) -> Answer:
 
 def _plain(value: object) -> object:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+# ---------------------------------------------------------------- the side of whoever asks
+
+
+class PendingCalls:
+    """What this process has asked the leader and has no result of yet."""
+
+    def __init__(self, database: Database, client: str, monotonic: Monotonic) -> None:
+        self._database = database
+        self._client = client
+        self._monotonic = monotonic
+        self._calls: dict[str, tuple[Call, float]] = {}  # by id; with the deadline of each
+        self._number = 0
+        self._collected = -1  # results of changes up to this one have been read
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def send(self, calls: Sequence[Call]) -> list[str]:
+        """Put calls into the leader's queue, in one transaction; return their ids."""
+        deadline = self._monotonic() + self._database.patience
+        sent = {self._next_id(): call for call in calls}
+        for call in calls:
+            call.posted = True
+        self._calls.update((id, (call, deadline)) for id, call in sent.items())
+        queued = [QueuedCommand(id, self._client, call.command) for id, call in sent.items()]
+        try:
+            with self._database.posting() as connection:
+                enqueue(connection, queued)
+                self._database.notify(connection, COMMANDS)
+        except BaseException:
+            for id, call in sent.items():
+                del self._calls[id]
+                call.posted = False
+            raise
+        return list(sent)
+
+    def _next_id(self) -> str:
+        self._number += 1
+        return f"{self._client[-40:]}#{self._number}"
+
+    def collect(self) -> None:
+        """Finish the calls whose results are there."""
+        with self._database.reading() as connection:
+            newest = connection.execute(select(head.c.change)).scalar_one()
+            results = read_results(connection, self._client, self._collected)
+        self._collected = newest
+        for id, result in results:
+            self._finish(id, result)
+
+    def _finish(self, id: str, result: Result) -> None:
+        """Finish a call that still waits."""
+        if id in self._calls:
+            self._calls.pop(id)[0].finish(result)
+
+    def give_up(self) -> None:
+        """Finish the calls whose deadline is past; commands that nobody has run yet are taken out of the queue."""
+        now = self._monotonic()
+        for id, (_, deadline) in list(self._calls.items()):
+            if now < deadline:
+                continue
+            with self._database.posting() as connection:
+                withdrawn = withdraw(connection, id)
+            if withdrawn or now > deadline + _LATE:
+                self._finish(id, UnavailableError("ledger: its leader gave no answer: try again"))
+
+    def failed(self, error: BaseException) -> None:
+        """Note that a look failed: finish all calls if it failed for good, else those whose deadline is past."""
+        now = self._monotonic()
+        for id, (_, deadline) in list(self._calls.items()):
+            if now >= deadline or not isinstance(error, GangplanError):
+                self._finish(id, UnavailableError(f"ledger: no answer came ({error}): try again"))

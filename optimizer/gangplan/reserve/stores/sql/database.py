@@ -1,4 +1,4 @@
-"""Ways into a ledger's database, and what it says when it cannot be used, in our words."""
+"""The connections to a ledger's database, and its errors as errors of ours."""
 
 from __future__ import annotations
 
@@ -10,55 +10,56 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from gangplan.errors import InputError, UnavailableError
-from gangplan.reserve.stores.wakes import Wake
+from gangplan.reserve.stores.wakeups import Wakeup
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """One database: `writer` begins transactions that hold the write lock, `reader` ones that see one moment.
+    """One database with three kinds of transactions.
 
-    `poster` begins those that put letters into the inbox: they need not outlive the machine's power.
+    Those of `writer` hold the write lock and are durable, those of `reader` see one moment. Those of `poster` put
+    commands into the queue and need not survive a power failure: whoever sent a command waits for its result.
     """
 
     writer: Engine
     reader: Engine
     poster: Engine
-    wake: Wake
+    wakeup: Wakeup
     shown: str  # the URL without its password
-    notifies: bool = False  # the server carries word to those who listen
+    notifies: bool = False  # the server sends notifications to those who listen
     patience: float = 30.0  # seconds that a command waits for its answer
 
     @contextmanager
     def writing(self) -> Generator[Connection]:
         """Begin a transaction that holds the write lock; it is durable when it ends."""
-        with self._reached(), self.writer.begin() as connection:
+        with self._translated(), self.writer.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
         """Begin a transaction that sees one moment."""
-        with self._reached(), self.reader.begin() as connection:
+        with self._translated(), self.reader.begin() as connection:
             yield connection
 
     @contextmanager
     def posting(self) -> Generator[Connection]:
         """Begin a transaction on the inbox."""
-        with self._reached(), self.poster.begin() as connection:
+        with self._translated(), self.poster.begin() as connection:
             yield connection
 
-    def tell(self, connection: Connection, channel: str) -> None:
-        """Let those who listen know once the transaction is committed."""
+    def notify(self, connection: Connection, channel: str) -> None:
+        """Notify those who listen, once the transaction is committed."""
         if self.notifies:
             connection.execute(text(f"NOTIFY {channel}"))
 
     def dispose(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for engine in (self.writer, self.reader, self.poster):
             engine.dispose()
 
     @contextmanager
-    def _reached(self) -> Generator[None]:
-        """Say in our words that the database cannot be used."""
+    def _translated(self) -> Generator[None]:
+        """Turn an error of the database into one of ours."""
         try:
             yield
         except OperationalError as error:

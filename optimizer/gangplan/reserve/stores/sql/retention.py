@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
-from gangplan.reserve.commands import Command
+from gangplan.reserve.codec import COLUMNS
 from gangplan.reserve.moments import to_us
-from gangplan.reserve.rows import COLUMNS
-from gangplan.reserve.stores.sql.book_rows import LIVE
+from gangplan.reserve.stores.sql.queries import LIVE
 from gangplan.reserve.stores.sql.schema import audit, head, reservations
 from gangplan.types import ReservationId
 
@@ -76,6 +75,6 @@ def _note(connection: Connection, now: int) -> None:
     """Write into the log that it was compacted."""
     row = connection.execute(select(head)).one()
     change = row.change + 1
-    body = text_of([Command("compact")], {})
+    body = text_of([("compact", None)], {})
     connection.execute(insert(audit), {"change": change, "at": now, "term": row.term, "body": body})
     connection.execute(update(head).values(change=change))

@@ -1,11 +1,10 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """A ledger in a SQL database: each change is one transaction under the database's write lock.
 
-The store keeps a book in memory and brings it up to date from the rows that others changed since (`change` numbers), so
-that a call reads little. When a commit fails the book is dropped and read anew.
+A process keeps the book in memory and reads only the rows that others have changed since (`book_cache`), so that a
+call reads little. When a commit fails, the book is dropped and read again.
 
-Where several processes are at work one of them leads (`leading`): the others put their commands into its inbox
-(`letters`), and each of its transactions runs what has gathered there with what its own callers ask.
+Where several processes work on a ledger, one of them leads (`leadership`). The others put their commands into its queue
+(`command_queue`), and each of its transactions runs what is in the queue together with the calls of its own process.
 """
 
 from __future__ import annotations
@@ -15,45 +14,51 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from threading import RLock
-from typing import Any
 
-from sqlalchemy import Connection, Row as SqlRow, func, or_, select, update
+from sqlalchemy import Connection, update
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError, UnavailableError
 from gangplan.reserve.admission import Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
-from gangplan.reserve.commands import Answer, Command, run_batch
-from gangplan.reserve.ledger import T, Work
+from gangplan.reserve.commands import BookQuery, Command, Result, T, run_batch
 from gangplan.reserve.moments import SECOND, to_us
-from gangplan.reserve.rows import entry_of
-from gangplan.reserve.stores.calls import Call, Calls
+from gangplan.reserve.stores.group_commit import Call, GroupCommit
 from gangplan.reserve.stores.poller import Poller
-from gangplan.reserve.stores.sql import command_queue, retention
-from gangplan.reserve.stores.sql.book_rows import Pages, read_many
+from gangplan.reserve.stores.sql import command_queue, queries, retention
+from gangplan.reserve.stores.sql.book_cache import BookCache
+from gangplan.reserve.stores.sql.change_feed import ChangeFeed
+from gangplan.reserve.stores.sql.command_queue import PendingCalls, QueuedCommand
 from gangplan.reserve.stores.sql.database import Database
-from gangplan.reserve.stores.sql.leading import BEAT_EVERY, LINGER, Head, LedElsewhere, Monotonic, Seat, Status
-from gangplan.reserve.stores.sql.news import News
-from gangplan.reserve.stores.sql.outbox import Outbox
-from gangplan.reserve.stores.sql.schema import HEAD, documents, head, inbox, migrate, reservations, version_of
-from gangplan.reserve.stores.wakes import NEWS
+from gangplan.reserve.stores.sql.leadership import (
+    BEAT_EVERY,
+    LINGER,
+    Leader,
+    Leadership,
+    LedElsewhere,
+    Monotonic,
+    Status,
+)
+from gangplan.reserve.stores.sql.queries import Head, read_head
+from gangplan.reserve.stores.sql.schema import HEAD, head, migrate, version_of
+from gangplan.reserve.stores.wakeups import CHANGES
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
 from gangplan.types import Reservation, ReservationId, ReservationState
 
 _log = logging.getLogger(__name__)
 
 PENDING = object()
-"""What `answer` returns while there is no answer yet."""
+"""What `SqlStore.answer` returns while there is no result yet."""
 
 _KEEP = 10.0
-"""Seconds after which an answer that nobody has read is thrown away: its client is gone."""
+"""Seconds after which a result that nobody has read is deleted: its client is gone."""
 
 _LOOK = 1.0
-"""Seconds between two looks at most, while somebody waits for news."""
+"""The most seconds between two looks while there are subscribers."""
 
 
 class SqlStore:
-    """Keeps the rows of a ledger.
+    """Keeps the rows of a ledger in a SQL database.
 
     With `threads` off it starts none: commands then go by `post`, `step` and `answer`, one step at a time.
     """
@@ -67,26 +72,27 @@ class SqlStore:
         monotonic: Monotonic = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
         self._database = database
         self._threads = threads
-        self._pages = Pages()
+        self._cache = BookCache()
         self.shown = database.shown  # the URL without its password
-        self.seat = Seat(monotonic)
-        self._calls = Calls(self._serve)
-        self._poller = Poller(self, database.wake, f"gangplan {database.shown}")
-        self._outbox = Outbox(database, self.seat.name, monotonic)
+        self.leadership = Leadership(monotonic)
+        self._group_commit = GroupCommit(self._serve)
+        self._poller = Poller(self, database.wakeup, f"gangplan {database.shown}")
+        self._pending = PendingCalls(database, self.leadership.name, monotonic)
         self._by_hand: dict[str, Call] = {}  # calls made by `post`
         self._subscribers = Subscribers()
-        self._news = News(database, self._subscribers)
+        self._feed = ChangeFeed(database, self._subscribers)
         self._ticked: tuple[int | None, float] = (None, 0.0)  # the due moment last ticked for, and when
-        self._committed = -LINGER  # when a caller's commands were last committed
-        self._marks: deque[tuple[float, int]] = deque()  # changes with answers, and when they were made
-        self._stays = False
+        self._committed = -LINGER  # when a command of this process was last committed
+        self._results: deque[tuple[float, int]] = deque()  # changes with results for others, and when they were made
+        self._leads_for_good = False
         self._lock = RLock()
         self._open()
 
     def _open(self) -> None:
-        """Bring the schema to its head; quick when it is there already."""
+        """Bring the schema to its newest version; quick when it is there already."""
         with self._database.reading() as connection:
             if version_of(connection) == HEAD:
                 return
@@ -97,150 +103,152 @@ class SqlStore:
     # ------------------------------------------------------------ changes
 
     def change(self, command: Command) -> Reservation | None:
-        """See `Store.change`. Calls that come while one is committing are committed together by the next."""
-        answer = self._calls.make(command)
-        assert not isinstance(answer, GangplanError)  # noqa: S101 (`make` raises refusals)
-        return answer
+        """See `LedgerStore.change`. Calls that come while one is committed are committed together by the next."""
+        result = self._group_commit.run(command)
+        assert not isinstance(result, GangplanError)  # noqa: S101 (`run` raises refusals)
+        return result
 
     def _serve(self, calls: Sequence[Call]) -> None:
-        """Run the calls of this process's callers as one transaction, or send them to the leader."""
+        """Run the calls of this process as one transaction, or send them to the leader."""
         with self._lock:
-            if not (self._threads and self.seat.is_led_elsewhere()):
+            if not (self._threads and self.leadership.is_led_elsewhere()):
                 try:
-                    said = self._commit([call.command for call in calls])
+                    results = self._commit([call.command for call in calls])
                 except LedElsewhere:
                     if not self._threads:
                         raise
                 else:
-                    for call, answer in zip(calls, said, strict=True):
-                        call.settle(answer)
+                    for call, result in zip(calls, results, strict=True):
+                        call.finish(result)
                     return
-        self._outbox.send(calls)
+        self._pending.send(calls)
         self._poller.need()
 
-    def _commit(self, batch: list[Command], *, lead: bool = False, most: int = command_queue.AT_ONCE) -> list[Answer]:
-        """Run one transaction: this process's commands and, where it leads, what has come to it."""
+    def _commit(self, batch: list[Command], *, lead: bool = False, most: int = command_queue.AT_ONCE) -> list[Result]:
+        """Run one transaction: this process's commands and, where it leads, up to `most` of those in the queue."""
         with self._database.writing() as connection:
-            was = connection.execute(select(head)).one()
-            will = self.seat.enter(_head(was), lead=lead or self._is_crowded(was, batch))
+            before = read_head(connection)
+            leader = self.leadership.enter(before.leader, lead=lead or self._is_crowded(before, batch))
             try:
-                said, post = self._run(connection, was, will, batch, most)
+                queued = command_queue.dequeue(connection, most) if leader.holder == self.leadership.name else []
+                results = self._run(connection, before, leader, batch, queued)
                 connection.commit()
             except BaseException:
-                self._pages.drop()
+                self._cache.drop()
                 raise
-        if self._pages.change != was.change:
-            self._news.hand(self._pages.change)
-        self._entered(will, batch, post)
-        return said
+        if self._cache.change != before.change:
+            self._feed.committed(self._cache.change)
+        self._note_commit(leader, batch, queued)
+        return results
 
     def _run(
-        self, connection: Connection, was: SqlRow[Any], will: Head, batch: list[Command], most: int
-    ) -> tuple[list[Answer], command_queue.Post]:
+        self, connection: Connection, before: Head, leader: Leader, batch: list[Command], queued: list[QueuedCommand]
+    ) -> list[Result]:
         """Bring the book up to date, run commands on it, and write what that changed."""
-        book = self._pages.fresh(connection, was)
-        post = command_queue.take(connection, most) if will.holder == self.seat.name else command_queue.Post()
-        commands = [*batch, *(letter.command for letter in post.letters)]
-        lookup = self._pages.lookup(connection, book, [command.id for command in commands if command.id])
+        book = self._cache.updated(connection, before)
+        commands = [*batch, *(one.command for one in queued)]
+        lookup = self._cache.lookup(connection, book, commands)
         now = to_us(self._clock())
-        said = run_batch(book, lookup, commands, now)
-        self._news.draft(book.changed.values())
-        theirs = list(zip(post.letters, said[len(batch) :], strict=True))
-        self._pages.write(connection, was, will, commands, theirs, lookup, now)
-        self._sweep(connection, will)
-        if self._pages.change != was.change:
-            self._database.tell(connection, NEWS)
-        return said[: len(batch)], post
+        results = run_batch(book, lookup, commands, now)
+        self._feed.prepare(book.changed.values())
+        for_others = list(zip(queued, results[len(batch) :], strict=True))
+        self._cache.write(connection, before, leader, commands, for_others, lookup, now)
+        self._delete_old_results(connection, leader)
+        if self._cache.change != before.change:
+            self._database.notify(connection, CHANGES)
+        return results[: len(batch)]
 
-    def _is_crowded(self, row: SqlRow[Any], batch: list[Command]) -> bool:
-        """Tell whether others commit as well, just now: then one should lead."""
-        lately = self.seat.monotonic() - self._committed < LINGER
-        return self._threads and bool(batch) and lately and row.change != self._pages.change
+    def _is_crowded(self, now: Head, batch: list[Command]) -> bool:
+        """Tell whether other processes commit as well at the moment: then one should lead."""
+        lately = self._monotonic() - self._committed < LINGER
+        return self._threads and bool(batch) and lately and now.change != self._cache.change
 
-    def _entered(self, will: Head, batch: list[Command], post: command_queue.Post) -> None:
-        """Take in that a transaction was committed."""
-        now = self.seat.monotonic()
-        if self.seat.entered(will) and self._threads:
-            self._poller.need()  # somebody has to look into the inbox from now on
+    def _note_commit(self, leader: Leader, batch: list[Command], queued: list[QueuedCommand]) -> None:
+        """Note that a transaction was committed."""
+        now = self._monotonic()
+        if self.leadership.entered(leader) and self._threads:
+            self._poller.need()  # somebody has to look into the queue from now on
         if batch:
             self._committed = now
-        if post.letters:
-            self.seat.asked = now
-            self._marks.append((now, self._pages.change))
+        if queued:
+            self.leadership.last_asked = now
+            self._results.append((now, self._cache.change))
 
-    def _sweep(self, connection: Connection, will: Head) -> None:
-        """Throw away answers that nobody came for; those of an earlier leader get the same time from now."""
-        now = self.seat.monotonic()
-        if will.holder == self.seat.name and will.term != self.seat.term:
-            self._marks = deque([(now, self._pages.change - 1)])
-        if not self._marks or now - self._marks[0][0] < _KEEP:
+    def _delete_old_results(self, connection: Connection, leader: Leader) -> None:
+        """Delete results that nobody came for; those of an earlier leader are kept as long from now on."""
+        now = self._monotonic()
+        if leader.holder == self.leadership.name and leader.term != self.leadership.term:
+            self._results = deque([(now, self._cache.change - 1)])
+        if not self._results or now - self._results[0][0] < _KEEP:
             return
         upto = 0
-        while self._marks and now - self._marks[0][0] >= _KEEP:
-            _, upto = self._marks.popleft()
-        command_queue.sweep(connection, upto)
+        while self._results and now - self._results[0][0] >= _KEEP:
+            _, upto = self._results.popleft()
+        command_queue.delete_results(connection, upto)
 
     # ------------------------------------------------------------ by hand
 
     def post(self, command: Command) -> str:
-        """Put a command into the inbox, and return the call that `answer` is asked about."""
-        id, call = self._outbox.post(command)
+        """Put a command into the leader's queue; return the id of the call, which `answer` takes."""
+        call = Call(command)
+        (id,) = self._pending.send([call])
         self._by_hand[id] = call
         return id
 
-    def answer(self, call: str) -> Answer | object:
-        """Return the answer to a call that was posted, once, or `PENDING`; a refusal is returned, not raised."""
-        posted = self._by_hand[call]
-        if not posted.done:
-            self._outbox.collect()
-        if not posted.done:
+    def answer(self, id: str) -> Result | object:
+        """Return the result of a call, once, or `PENDING`; a refusal is returned, not raised."""
+        call = self._by_hand[id]
+        if not call.done:
+            self._pending.collect()
+        if not call.done:
             return PENDING
-        return self._by_hand.pop(call).answer
+        return self._by_hand.pop(id).result
 
     # ------------------------------------------------------------ looking
 
     def step(self, *, lead: bool = False) -> float | None:
         """See `Polled.step`: look once; serve where this process leads or should (`lead`: where it may at all)."""
-        row, waits = self._look()
-        if self._should_serve(row, waits, lead or self._stays):
-            self._round(lead=True)
-        elif self._is_due(row) and row.holder is None and len(self._subscribers):
-            self._round(lead=False)
-        elif self._may_leave(waits, lead or self._stays):
+        now, waits = self._look()
+        stays = lead or self._leads_for_good
+        if self._should_serve(now, waits, stays):
+            self._serve_others(lead=True)
+        elif self._is_due(now) and now.holder is None and len(self._subscribers):
+            self._serve_others(lead=False)
+        elif self._may_leave(waits, stays):
             self._resign()
-        if len(self._outbox):
-            self._outbox.collect()
-            self._outbox.give_up()
-        self._news.tell()
-        return self._pause(row)
+        if len(self._pending):
+            self._pending.collect()
+            self._pending.give_up()
+        self._feed.tell()
+        return self._pause(now)
 
-    def _look(self) -> tuple[SqlRow[Any], bool]:
-        """Return the head row, and whether commands wait in the inbox."""
+    def _look(self) -> tuple[Head, bool]:
+        """Return the head row, and whether commands wait in a queue that this process may serve."""
         with self._database.reading() as connection:
-            row = connection.execute(select(head)).one()
-            waits = row.holder in (None, self.seat.name) and command_queue.has_post(connection)
-        self.seat.see(_head(row))
-        return row, waits
+            now = read_head(connection)
+            waits = now.holder in (None, self.leadership.name) and command_queue.has_commands(connection)
+        self.leadership.see(now.leader)
+        return now, waits
 
-    def _should_serve(self, row: SqlRow[Any], waits: bool, stays: bool) -> bool:
-        """Tell whether it is for this process to run what has come, or to say that it is alive."""
-        if self.seat.leads:
-            beat = self.seat.monotonic() - self.seat.beaten >= BEAT_EVERY
-            return waits or beat or self._is_due(row)
-        if not self.seat.may_take(_head(row)):
+    def _should_serve(self, now: Head, waits: bool, stays: bool) -> bool:
+        """Tell whether this process should commit as the leader: for others, for what is due, or as a heartbeat."""
+        if self.leadership.leads:
+            beat = self._monotonic() - self.leadership.last_beat >= BEAT_EVERY
+            return waits or beat or self._is_due(now)
+        if not self.leadership.may_take(now.leader):
             return False
-        gone = row.holder is not None and len(self._subscribers) > 0
-        return stays or len(self._outbox) > 0 or gone
+        gone = now.holder is not None and len(self._subscribers) > 0
+        return stays or len(self._pending) > 0 or gone
 
-    def _is_due(self, row: SqlRow[Any]) -> bool:
-        """Tell whether time has changed something; what a tick left as it was is not ticked for again at once."""
-        if row.due is None or row.due > to_us(self._clock()):
+    def _is_due(self, now: Head) -> bool:
+        """Tell whether time has changed something; after a tick that changed nothing, the next one waits a while."""
+        if now.due is None or now.due > to_us(self._clock()):
             return False
         due, at = self._ticked
-        return row.due != due or self.seat.monotonic() - at > _LOOK
+        return now.due != due or self._monotonic() - at > _LOOK
 
-    def _round(self, *, lead: bool) -> None:
-        """Commit once for others; a command that breaks the leader is found and refused."""
+    def _serve_others(self, *, lead: bool) -> None:
+        """Commit once for others; a command that makes the leader fail is found and refused."""
         with self._lock:
             try:
                 self._commit([], lead=lead)
@@ -248,13 +256,13 @@ class SqlStore:
                 return
             except GangplanError:
                 raise
-            except Exception:  # noqa: BLE001 (a bug of ours must not stop the line)
+            except Exception:  # noqa: BLE001 (an error of ours must not stop the queue)
                 _log.exception("commands failed together and are run one by one")
-                self._one_by_one()
-            self._ticked = (self._pages.due, self.seat.monotonic())
+                self._serve_one_by_one()
+            self._ticked = (self._cache.due, self._monotonic())
 
-    def _one_by_one(self) -> None:
-        """Run what is in the inbox singly; answer the first that fails as an error of ours, so that the rest go on."""
+    def _serve_one_by_one(self) -> None:
+        """Run what is in the queue in transactions of one command; refuse the first command that fails."""
         try:
             for _ in range(command_queue.AT_ONCE):
                 self._commit([], lead=True, most=1)
@@ -265,58 +273,57 @@ class SqlStore:
             self._refuse_first(error)
 
     def _refuse_first(self, error: Exception) -> None:
-        """Take the oldest command out and answer that it failed."""
+        """Take the oldest command out of the queue; its result is that it failed."""
         with self._database.writing() as connection:
-            was = connection.execute(select(head)).one()
-            self.seat.enter(_head(was), lead=False)
-            self._pages.drop()
-            for letter in command_queue.take(connection, 1).letters:
-                said = GangplanError(f"ledger: {letter.command.name} failed in its leader: {error!r}")
-                command_queue.answer(connection, was.change + 1, [(letter, command_queue.answer_text(said, {}))])
-            connection.execute(update(head).values(change=was.change + 1))
+            now = read_head(connection)
+            self.leadership.enter(now.leader, lead=False)
+            self._cache.drop()
+            for queued in command_queue.dequeue(connection, 1):
+                refusal = GangplanError(f"ledger: {queued.command.name} failed in its leader: {error!r}")
+                text = command_queue.result_text(refusal, {})
+                command_queue.write_results(connection, now.change + 1, [(queued, text)])
+            connection.execute(update(head).values(change=now.change + 1))
 
     def _may_leave(self, waits: bool, stays: bool) -> bool:
         """Tell whether nobody needs this leader any more."""
-        return self.seat.leads and not waits and not stays and self.seat.monotonic() - self.seat.asked > LINGER
+        needed = waits or stays or self._monotonic() - self.leadership.last_asked <= LINGER
+        return self.leadership.leads and not needed
 
     def _resign(self) -> None:
-        """Lead no more, so that the next one need not wait for the heartbeat to stand still."""
+        """Stop leading, so that the next leader need not wait until the heartbeat has stopped for long enough."""
         with self._lock, self._database.writing() as connection:
-            was = connection.execute(select(head)).one()
-            if (was.term, was.holder) == (self.seat.term, self.seat.name):
-                connection.execute(update(head).values(holder=None, beat=was.beat + 1))
-                self._database.tell(connection, NEWS)
-        self.seat.left()
+            now = read_head(connection)
+            if (now.term, now.holder) == (self.leadership.term, self.leadership.name):
+                connection.execute(update(head).values(holder=None, beat=now.beat + 1))
+                self._database.notify(connection, CHANGES)
+        self.leadership.left()
 
-    def _pause(self, row: SqlRow[Any]) -> float | None:
+    def _pause(self, now: Head) -> float | None:
         """Return the seconds to the next look; None when nobody waits for anything."""
-        if self.seat.leads:
+        if self.leadership.leads:
             longest = BEAT_EVERY
-        elif len(self._outbox) or self._stays:
+        elif len(self._pending) or self._leads_for_good:
             longest = BEAT_EVERY / 2
         elif len(self._subscribers):
             longest = _LOOK
         else:
             return None
-        if row.due is None or self._ticked[0] == row.due:
+        if now.due is None or self._ticked[0] == now.due:
             return longest
-        return min(longest, max(0.0, (row.due - to_us(self._clock())) / SECOND))
+        return min(longest, max(0.0, (now.due - to_us(self._clock())) / SECOND))
 
-    def trouble(self, error: BaseException) -> None:
-        """See `Polled.trouble`."""
-        self._outbox.trouble(error)
+    def failed(self, error: BaseException) -> None:
+        """See `Polled.failed`."""
+        self._pending.failed(error)
 
-    # ------------------------------------------------------------ news
+    # ------------------------------------------------------------ subscribers
 
     def knows(self, id: ReservationId) -> bool:
-        """See `Store.knows`."""
-        if self._pages.knows(id):
-            return True
-        with self._database.reading() as connection:
-            return bool(read_many(connection, [id]))
+        """See `LedgerStore.knows`."""
+        return self._cache.knows(id) or self.get(id)[0] is not None
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
-        """See `Store.subscribe`."""
+        """See `LedgerStore.subscribe`."""
         unsubscribe = self._subscribers.add(id, callback)
         if self._threads:
             self._poller.need()
@@ -324,38 +331,30 @@ class SqlStore:
 
     # ------------------------------------------------------------ reading
 
-    def look(self, work: Work[T]) -> T:
-        """See `Store.look`."""
+    def query(self, query: BookQuery[T]) -> T:
+        """See `LedgerStore.query`."""
         with self._lock, self._database.reading() as connection:
-            book = self._pages.fresh(connection, connection.execute(select(head)).one())
-            return work(book, self._pages.lookup(connection, book, []))
+            book = self._cache.updated(connection, read_head(connection))
+            return query(book, self._cache.lookup(connection, book))
 
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
-        """See `Store.get`."""
+        """See `LedgerStore.get`."""
         with self._database.reading() as connection:
-            due = connection.execute(select(head.c.due)).scalar()
-            return next(iter(read_many(connection, [id])), None), due
+            due = read_head(connection).due
+            return next(iter(queries.read_entries(connection, [id])), None), due
 
     def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
-        """See `Store.select`."""
-        query = select(reservations).order_by(reservations.c.arrival)
-        if since is not None:
-            query = query.where(or_(reservations.c.ended.is_(None), reservations.c.ended >= since))
-        if state is not None:
-            query = query.where(reservations.c.state == state.value)
+        """See `LedgerStore.select`."""
         with self._database.reading() as connection:
-            return [entry_of(row) for row in connection.execute(query).mappings()]
+            return queries.select_entries(connection, since, state)
 
     def documents(self, kind: str) -> list[tuple[int, Document]]:
-        """See `Store.documents`."""
-        query = select(documents).where(documents.c.kind == kind).order_by(documents.c.change, documents.c.place)
+        """See `LedgerStore.documents`."""
         with self._database.reading() as connection:
-            return [(row.at, Document(kind, row.body, row.by, row.why)) for row in connection.execute(query)]
-
-    # ------------------------------------------------------------ audit log
+            return queries.select_documents(connection, kind)
 
     def audit(self) -> Iterator[AuditEvent]:
-        """See `Store.audit`. Each page is a transaction of its own, so that a slow reader holds nothing up."""
+        """See `LedgerStore.audit`. Each page is a transaction of its own, so that a slow reader holds nothing up."""
         after = -1
         while True:
             with self._database.reading() as connection:
@@ -366,46 +365,45 @@ class SqlStore:
             after = events[-1].change
 
     def replay(self) -> Replay:
-        """See `Store.replay`."""
+        """See `LedgerStore.replay`."""
         with self._database.reading() as connection:
             return retention.check(connection)
 
     def compact(self, before: int) -> Compacted:
-        """See `Store.compact`; whoever leads need not know."""
+        """See `LedgerStore.compact`; any process may do it, whoever leads."""
         with self._lock, self._database.writing() as connection:
             done = retention.compact(connection, before, to_us(self._clock()))
-            self._database.tell(connection, NEWS)
+            self._database.notify(connection, CHANGES)
         return done
 
     # ------------------------------------------------------------ leading for good
 
     def lead(self) -> None:
-        """Lead from now on, until the store is closed, as soon as nobody else does."""
-        self._stays = True
+        """Lead until the store is closed, from when nobody else leads."""
+        self._leads_for_good = True
         self._poller.need()
 
     def status(self) -> Status:
-        """Return how the ledger stands."""
-        counts = select(reservations.c.state, func.count()).group_by(reservations.c.state)
+        """Return the state of the ledger."""
         with self._database.reading() as connection:
-            row = connection.execute(select(head)).one()
-            waits = connection.execute(select(func.count()).select_from(inbox)).scalar_one()
-            states = {str(state): int(count) for state, count in connection.execute(counts).all()}
-        mine = row.holder == self.seat.name
-        return Status(leader=row.holder, leads=mine, term=row.term, change=row.change, inbox=waits, states=states)
+            now = read_head(connection)
+            return Status(
+                leader=now.holder,
+                leads=now.holder == self.leadership.name,
+                term=now.term,
+                change=now.change,
+                inbox=queries.count_queue(connection),
+                states=queries.count_states(connection),
+            )
 
     def close(self) -> None:
-        """See `Store.close`."""
+        """See `LedgerStore.close`."""
         self._poller.close()
         try:
-            if self.seat.leads:
+            if self.leadership.leads:
                 self._resign()
         except UnavailableError:
             _log.info("the ledger could not be told that its leader left: the next one waits for its heartbeat")
         finally:
-            self.trouble(RuntimeError("the ledger was closed"))
+            self.failed(RuntimeError("the ledger was closed"))
             self._database.dispose()
-
-
-def _head(row: SqlRow[Any]) -> Head:
-    return Head(row.term, row.holder, row.beat)

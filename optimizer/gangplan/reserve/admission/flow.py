@@ -1,4 +1,4 @@
-"""Slots that come and go in simulated time: those of one pool, and those that one tenant may hold of an accelerator."""
+"""Slots that come and go in simulated time: those of one pool, or those that one tenant may hold of an accelerator."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from heapq import heapify, heappop, heappush
 from itertools import accumulate
 
 _LOOKED = 64
-"""So many changes of the calendar and the windows are looked at for a gang that does not fit before them."""
+"""How many changes of the calendar and the windows are tried for a gang that does not fit before them."""
 
 
 class Flow:
-    """Free slots behind a line that is served in order: a clock that goes on from one end of a gang to the next.
+    """Free slots for a line that is served in order, with a clock that goes from the end of one gang to the next.
 
-    `there` is how many slots there are, as (moment, change), the first moment being now; `ends` says when so many that
-    are held come free.
+    Parameters
+    ----------
+    there : how many slots exist, as (moment, change); the first moment is now
+    ends : when slots that are held come free, as (moment, slots)
     """
 
     def __init__(self, there: list[tuple[int, int]], ends: Iterable[tuple[int, int]]) -> None:
@@ -26,28 +28,28 @@ class Flow:
         self._held = sum(slots for _, slots in self._coming)
         self._coming.extend((at, 0) for at in self._times[1:])
         heapify(self._coming)
-        self._seen: list[tuple[int, int]] = []  # what `look` took off the heap
-        self._found: tuple[int, int, int] | None = None  # the clock, slots there and held that it came to
+        self._taken: list[tuple[int, int]] = []  # what `look` took off the heap
+        self._reached: tuple[int, int, int] | None = None  # clock, slots that exist and slots held where `look` ended
         self.widest = 0  # slots of the largest gang so far
 
     def look(self, slots: int, length: int, after: int) -> int | None:
         """Return when a gang can start from `after` on, to last up to `length`; None: never."""
-        if self._seen:
+        if self._taken:
             self.leave()
         now, there, held, coming = self._now, self._there, self._held, self._coming
         while there - held < slots:
             if not coming:
                 return None
             now, freed = event = heappop(coming)
-            self._seen.append(event)
+            self._taken.append(event)
             held -= freed
             if not freed:
                 there = self._slots[bisect_right(self._times, now) - 1]
-        self._found = now, there, held
+        self._reached = now, there, held
         return now if after <= now and len(self._times) == 1 else self._beyond(slots, length, max(after, now), held)
 
     def serve(self, slots: int, length: int, after: int, lasts: int) -> int | None:
-        """Look and take at once."""
+        """Look for a start as `look` does, and take it at once."""
         if len(self._times) > 1 or after > self._now:
             start = self.look(slots, length, after)
             if start is None:
@@ -68,7 +70,7 @@ class Flow:
         return self._now
 
     def _beyond(self, slots: int, length: int, after: int, held: int) -> int | None:
-        """Return the first moment from which the calendar and the windows leave room for so long."""
+        """Return the first moment from which the calendar and the windows leave the slots for `length`."""
         times, there = self._times, self._slots
         first = bisect_right(times, after) - 1
         for index in range(first, min(len(times), first + _LOOKED)):
@@ -79,21 +81,21 @@ class Flow:
 
     def leave(self) -> None:
         """Forget what `look` found."""
-        for event in self._seen:
+        for event in self._taken:
             heappush(self._coming, event)
-        self._seen.clear()
-        self._found = None
+        self._taken.clear()
+        self._reached = None
 
     def take(self, start: int, slots: int, lasts: int) -> None:
-        """Let the gang that `look` was last asked for start, and last so long.
+        """Let the gang that `look` was last asked for start, and last for `lasts`.
 
         Where it starts later than it has the slots (its window, the calendar), those behind it do not wait for it.
         """
-        if self._found is not None and start == self._found[0]:
-            self._now, self._there, self._held = self._found
+        if self._reached is not None and start == self._reached[0]:
+            self._now, self._there, self._held = self._reached
             self._held += slots
-            self._seen.clear()
-            self._found = None
+            self._taken.clear()
+            self._reached = None
         else:
             self.leave()
             heappush(self._coming, (start, -slots))

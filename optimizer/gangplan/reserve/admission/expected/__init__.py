@@ -1,5 +1,0 @@
-"""When a waiting gang is expected to start."""
-
-from gangplan.extras import lazy_face
-
-__getattr__, __dir__ = lazy_face(__name__, __file__)

@@ -1,0 +1,164 @@
+"""How a process learns, at little cost, that other processes have committed something.
+
+PostgreSQL sends a notification (LISTEN/NOTIFY), SQLite has a number that changes with each commit. Both are only hints:
+whoever waits also looks from time to time by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sqlite3
+import time
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import psycopg
+
+CHANGES, COMMANDS = "gangplan_news", "gangplan_inbox"
+"""The channels on which PostgreSQL tells of changes, and of commands for the leader."""
+
+BUSY, IDLE = 0.003, 0.1
+"""Seconds between two looks while something goes on, and after a long time without any change."""
+
+CALM = 1.0
+"""Seconds without a change after which the looks become less frequent."""
+
+
+class Wakeup(Protocol):
+    """What a poller waits on between two looks."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait until others may have committed, until `notify` is called, or for so many seconds."""
+        ...
+
+    def notify(self) -> None:
+        """End a wait, and look often for a while: something has happened, or somebody waits for it."""
+        ...
+
+    def close(self) -> None:
+        """Close connections and files."""
+        ...
+
+
+class LocalWakeup:
+    """Waits for `notify` calls of its own process; with `looks` a wait also ends from time to time without one."""
+
+    def __init__(self, *, looks: bool = False) -> None:
+        self._looks = looks
+        self._event = Event()
+        self._last = time.monotonic()  # the last call of `notify`, or the last change
+
+    def wait(self, seconds: float) -> None:
+        """See `Wakeup.wait`."""
+        self._event.wait(min(seconds, self._pause()) if self._looks else seconds)
+        self._event.clear()
+
+    def notify(self) -> None:
+        """See `Wakeup.notify`."""
+        self._last = time.monotonic()
+        self._event.set()
+
+    def close(self) -> None:
+        """See `Wakeup.close`."""
+
+    def _pause(self) -> float:
+        """Return the seconds to the next look: few after a change, more the longer nothing changes."""
+        calm = time.monotonic() - self._last - CALM
+        return BUSY if calm < 0 else min(IDLE, BUSY + calm / 50)
+
+
+class SqliteWakeup(LocalWakeup):
+    """Reads a number that SQLite changes when another connection has committed; that takes a few microseconds."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._version = -1
+
+    def wait(self, seconds: float) -> None:
+        """See `Wakeup.wait`."""
+        deadline = time.monotonic() + seconds
+        while not self._changed():
+            left = deadline - time.monotonic()
+            if left <= 0 or self._event.wait(min(left, self._pause())):
+                break
+        self._event.clear()
+
+    def _changed(self) -> bool:
+        """Tell whether somebody has committed since the last look."""
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        changed, self._version = version != self._version, version
+        if changed:
+            self._last = time.monotonic()
+        return changed
+
+    def close(self) -> None:
+        """See `Wakeup.close`."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class PostgresWakeup:
+    """Listens to the server; while its connection is lost, a wait ends after `IDLE` seconds and connects again."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._connection: psycopg.Connection | None = None
+        self._pipe_lock = Lock()
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def wait(self, seconds: float) -> None:
+        """See `Wakeup.wait`."""
+        import psycopg
+
+        try:
+            listening = self._listen()
+            ready, _, _ = select.select([listening.fileno(), self._read], [], [], seconds)
+            if listening.fileno() in ready:
+                list(listening.notifies(timeout=0))
+        except psycopg.OperationalError:
+            self._disconnect()
+            ready, _, _ = select.select([self._read], [], [], min(seconds, IDLE))
+        if self._read in ready:
+            os.read(self._read, 4096)
+
+    def _listen(self) -> psycopg.Connection:
+        """Return the connection that listens."""
+        import psycopg
+
+        if self._connection is None:
+            self._connection = psycopg.connect(self._conninfo, autocommit=True)
+            self._connection.execute(f"LISTEN {CHANGES}; LISTEN {COMMANDS}".encode())
+        return self._connection
+
+    def _disconnect(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def notify(self) -> None:
+        """See `Wakeup.notify`."""
+        with self._pipe_lock:
+            if self._write >= 0:
+                try:
+                    os.write(self._write, b".")
+                except BlockingIOError:
+                    return  # a full pipe ends the wait as well
+
+    def close(self) -> None:
+        """See `Wakeup.close`."""
+        self._disconnect()
+        with self._pipe_lock:
+            if self._write >= 0:
+                os.close(self._read)
+                os.close(self._write)
+                self._read = self._write = -1

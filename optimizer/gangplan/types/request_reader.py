@@ -1,0 +1,223 @@
+"""A request as plain values by field name, and back: the one reader of what a person, a template or a row says.
+
+The fields are those of `GangRequest`; what is read and written of each follows from its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias, TypeGuard
+
+from gangplan.clock import DURATION, parse_factors, parse_span, parse_utc
+from gangplan.errors import InputError
+from gangplan.types.demand import WorkloadClass
+from gangplan.types.gang import GangRequest, PodSet, Topology
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND, _MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+Read: TypeAlias = Callable[[str, Any, timedelta], Any]
+"""Reads a value of a field; what it cannot read is returned as it is, for `GangRequest` to refuse."""
+
+Write: TypeAlias = Callable[[Any], Any]
+"""Returns a field's value as JSON can hold it."""
+
+
+def request_from(
+    given: Mapping[str, Any], *, called: Mapping[str, str] | None = None, unit: timedelta = _SECOND
+) -> GangRequest:
+    """Read a request.
+
+    Parameters
+    ----------
+    given
+        Values by the names of the request's fields. Each may be of the field's own type, or text as it is written on a
+        command line (`2h`, `2026-03-01T12:00:00Z`, `h100=2`, `rack:preferred`), or as `request_fields` gives it. None
+        is the field's default.
+    called
+        What the caller calls a field (`{"pod_sets.count": "pods"}`), for the errors.
+    unit
+        What a plain number counts in durations, and in moments since 1970.
+
+    Raises
+    ------
+    InputError
+        A field is unknown, missing or wrong.
+    """
+    try:
+        return _request(given, unit)
+    except InputError as error:
+        raise InputError((called or {}).get(error.field, error.field), error.value, error.remedy) from None
+
+
+def _request(given: Mapping[str, Any], unit: timedelta) -> GangRequest:
+    for name in given:
+        if name not in _READ:
+            raise InputError("request", name, f"is no field of a request: use one of {', '.join(_READ)}")
+    for name in _READ:
+        if name not in _DEFAULTS and given.get(name) is None:
+            raise InputError(name, None, "is missing: give it")
+    return GangRequest(**{name: _READ[name](name, value, unit) for name, value in given.items() if value is not None})
+
+
+def request_fields(request: GangRequest, *, defaults: bool = True) -> dict[str, Any]:
+    """Return a request's fields as JSON can hold them, in their order; read them back with a microsecond as unit.
+
+    Durations, and moments since 1970, are in microseconds. With `defaults` off, fields at their default are left out.
+    """
+    plain = {name: write(getattr(request, name)) for name, write in _WRITE.items()}
+    return {name: value for name, value in plain.items() if defaults or value != _DEFAULTS.get(name, MISSING)}
+
+
+# ---------------------------------------------------------------- reading, by type
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _as_it_is(field: str, value: Any, unit: timedelta) -> Any:
+    return value
+
+
+def _span(field: str, value: Any, unit: timedelta) -> Any:
+    if isinstance(value, str):
+        return parse_span(field, value)
+    return _times(field, value, unit)
+
+
+def _moment(field: str, value: Any, unit: timedelta) -> Any:
+    if isinstance(value, str):
+        return parse_utc(field, value)
+    since = _times(field, value, unit)
+    try:
+        return _EPOCH + since if isinstance(since, timedelta) else since
+    except OverflowError:
+        raise InputError(field, value, "is past every year that there is: give an earlier moment") from None
+
+
+def _times(field: str, value: Any, unit: timedelta) -> Any:
+    """Return so many units; what is no number as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        return value * unit
+    except (OverflowError, ValueError):
+        raise InputError(field, value, f"is not a duration: give it {DURATION}") from None
+
+
+def _whole(field: str, value: Any, unit: timedelta) -> Any:
+    try:
+        return int(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _flag(field: str, value: Any, unit: timedelta) -> Any:
+    return _FLAGS.get(str(value).lower(), value)
+
+
+def _names(field: str, value: Any, unit: timedelta) -> Any:
+    return tuple(value) if _is_list(value) else value
+
+
+def _factors(field: str, value: Any, unit: timedelta) -> Any:
+    if isinstance(value, str):
+        return parse_factors(field, value.split(","))
+    if _is_mapping(value):
+        return {name: _factor(f"{field}[{name}]", factor) for name, factor in value.items()}
+    return parse_factors(field, map(str, value)) if _is_list(value) else value
+
+
+def _factor(field: str, value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        raise InputError(field, value, "must be a number") from None
+
+
+def _pod_sets(field: str, value: Any, unit: timedelta) -> Any:
+    return tuple(_pod_set(field, pods) for pods in value) if _is_list(value) else value
+
+
+def _pod_set(field: str, value: Any) -> Any:
+    """Read a pod set from its fields by name, or in their order."""
+    names = [part.name for part in fields(PodSet)]
+    if _is_list(value) and len(value) == len(names):
+        value = dict(zip(names, value, strict=True))
+    if not _is_mapping(value):
+        return value
+    unknown = next((name for name in value if name not in names), None)
+    if unknown is not None:
+        raise InputError(field, unknown, f"is no field of a pod set: use one of {', '.join(names)}")
+    given = {"count": None, "gpus_per_pod": None, **value}
+    return PodSet(**{name: _whole(name, number, _SECOND) for name, number in given.items()})
+
+
+def _workload_class(field: str, value: Any, unit: timedelta) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in list(WorkloadClass):
+        raise InputError(field, value, f"is unknown: use one of {', '.join(WorkloadClass)}")
+    return WorkloadClass(value)
+
+
+def _topology(field: str, value: Any, unit: timedelta) -> Any:
+    return Topology.from_text(value) if isinstance(value, str) else value
+
+
+# ---------------------------------------------------------------- writing, by type
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _in_microseconds(span: timedelta | None) -> Any:
+    return None if span is None else span // _MICROSECOND
+
+
+def _since_1970(moment: datetime | None) -> Any:
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
+
+
+def _lists(pod_sets: tuple[PodSet, ...]) -> Any:
+    return [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in pod_sets]
+
+
+def _sorted(by_name: dict[str, Any]) -> Any:
+    return dict(sorted(by_name.items()))
+
+
+def _text(topology: Topology | None) -> Any:
+    return None if topology is None else str(topology)
+
+
+_BY_TYPE: dict[str, tuple[Read, Write]] = {
+    "str": (_as_it_is, _same),
+    "int": (_whole, _same),
+    "bool": (_flag, _same),
+    "timedelta": (_span, _in_microseconds),
+    "timedelta | None": (_span, _in_microseconds),
+    "datetime | None": (_moment, _since_1970),
+    "tuple[PodSet, ...]": (_pod_sets, _lists),
+    "tuple[str, ...]": (_names, list),
+    "dict[str, float]": (_factors, _sorted),
+    "dict[str, str]": (_as_it_is, _sorted),
+    "WorkloadClass": (_workload_class, str),
+    "Topology | None": (_topology, _text),
+}
+_READ = {field.name: _BY_TYPE[str(field.type)][0] for field in fields(GangRequest)}
+_WRITE = {field.name: _BY_TYPE[str(field.type)][1] for field in fields(GangRequest)}
+_DEFAULTS: dict[str, Any] = {
+    field.name: _WRITE[field.name](field.default if field.default_factory is MISSING else field.default_factory())
+    for field in fields(GangRequest)
+    if field.default is not MISSING or field.default_factory is not MISSING
+}
