@@ -104,6 +104,16 @@ def conform(name: str, frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     return frame.select([pl.col(column).cast(kind) for column, kind in schema.items()])
 
 
+def pinball_loss() -> pl.Expr:
+    """Return each row's loss in GPUs: twice the pinball loss of `gpus` against each quantile, mean over the levels.
+
+    Source: Koenker and Bassett, Regression quantiles, Econometrica 46 (1978).
+    """
+    missed = [pl.col("gpus") - pl.col(column) for column in QUANTILE_COLUMNS]
+    losses = [2 * pl.max_horizontal(q * miss, (q - 1) * miss) for q, miss in zip(QUANTILES, missed, strict=True)]
+    return pl.mean_horizontal(losses)
+
+
 def empty(schema: Schema) -> pl.DataFrame:
     """Return a frame of that schema without rows."""
     return pl.DataFrame(schema=schema)

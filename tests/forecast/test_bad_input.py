@@ -70,9 +70,9 @@ def test_odd_series_is_named_and_the_others_go_on(case: str, alone: np.ndarray) 
     values, word = CASES[case]
     panel = from_usage(a_usage({CHAT: waves(HOURS), ODD: values}))
     fitted = demand.fit(panel, 48, seed=7)
-    made, standings = fitted.quantiles(panel, 48)
-    odd = standings[panel.keys.index(ODD)]
-    assert odd.word.startswith(word) if word else odd.learnable
+    made, status = fitted.quantiles(panel, 48)
+    odd = status[panel.keys.index(ODD)]
+    assert odd.problem.startswith(word) if word else not odd.problem
     assert np.isfinite(made).all()
     assert (made >= 0).all()
     if word:
@@ -152,8 +152,8 @@ def test_clock_change_of_stamps_without_a_zone_is_a_gap_or_a_double_hour() -> No
     double = from_tables(autumn, None, end=END - timedelta(hours=1))
     assert double.notes == ("2 hours stand twice: their mean is taken",)
     for panel in (gap, double):
-        made, standings = demand.fit(panel, 24, seed=7).quantiles(panel, 24)
-        assert all(one.learnable for one in standings)
+        made, status = demand.fit(panel, 24, seed=7).quantiles(panel, 24)
+        assert all(not series.problem for series in status)
         assert np.isfinite(made).all()
 
 

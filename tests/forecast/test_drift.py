@@ -13,12 +13,11 @@ import pytest
 from statsforecast.theta import auto_theta, forecast_theta
 
 from gangplan.forecast.models import demand, naive
-from gangplan.forecast.models.bundle import Bundle, read_bundle, write_bundle
+from gangplan.forecast.models.bundle import Bundle, bundle_bytes, read_bundle
 from gangplan.forecast.models.drift import forecast_held, theta_quantiles
 from gangplan.forecast.models.survival import fit_hazard, survivors
 from gangplan.forecast.series.arrays import Floats, tidy
-from gangplan.forecast.series.jobs import Jobs
-from gangplan.forecast.series.panel import TOTAL, Panel, from_tables
+from gangplan.forecast.series.panel import TOTAL, Jobs, Panel, from_tables
 from gangplan.tables import JOBS
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.types import QUANTILES
@@ -69,7 +68,7 @@ def test_hazard_finds_the_rate_at_which_jobs_end(panel: Panel) -> None:
 
 
 def test_survivors_agree_with_plain_loops(panel: Panel) -> None:
-    """Held later = sum over the jobs held now of GPUs times their chance to live on."""
+    """HeldForecast later = sum over the jobs held now of GPUs times their chance to live on."""
     jobs = jobs_in(panel)
     plain = fit_hazard(jobs, panel.hours)
     ahead = np.array([1, 24])
@@ -220,7 +219,7 @@ def test_total_is_the_sum_and_keeps_its_jobs(panel: Panel) -> None:
 def test_bundle_gives_the_same_forecast_back(panel: Panel, tmp_path: Path) -> None:
     """Hazard, Theta's variants and trees survive the file, and the model answers without job records too."""
     fitted = demand.fit(panel, 24, seed=7)
-    write_bundle(tmp_path / "fits.json", Bundle(steering=fitted, tested=fitted))
+    (tmp_path / "fits.json").write_bytes(bundle_bytes(Bundle(steering=fitted, tested=fitted)))
     read = read_bundle(tmp_path / "fits.json").steering
     assert read.thetas == fitted.thetas != {}
     assert read.gains == fitted.gains

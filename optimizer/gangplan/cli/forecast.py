@@ -19,7 +19,7 @@ from gangplan.errors import InputError
 from gangplan.types import Usage
 
 if TYPE_CHECKING:
-    from gangplan.forecast import Full, Lift, Trend
+    from gangplan.forecast import CapacityDate, Lift, Trend
     from gangplan.telemetry import Announcements
 
 forecast_app = typer.Typer(
@@ -46,9 +46,9 @@ def outlook(
         capacity = read_fleet(settings.fleet_file).most_gpus()
         full = forecast.when_full(panel, capacity, seed=settings.seed)
         return emit(as_json, [_of_full(pool) for pool in full], _full_table)
-    trends = forecast.foresee_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
+    trends = forecast.forecast_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
     if plot is not None:
-        _write(plot, forecast.draw(trends))
+        _write(plot, forecast.draw_growth(trends))
     written = None if plot is None else str(plot)
     summary = {"days": days, "plot": written, "trends": [_of_trend(trend) for trend in trends]}
     return emit(as_json, summary, _growth_table)
@@ -90,7 +90,7 @@ def _of_trend(trend: Trend) -> dict[str, Any]:
         "per_month": {"low": low, "middle": middle, "high": high},
         "until": (trend.today + timedelta(days=trend.paths.shape[1])).isoformat(),
         "gpus_then": {"low": round(ends[0], 1), "middle": round(ends[1], 1), "high": round(ends[2], 1)},
-        "gpus_meant": None if trend.meant is None else round(float(trend.meant[-1]), 1),
+        "gpus_meant": None if trend.target is None else round(float(trend.target[-1]), 1),
     }
 
 
@@ -116,7 +116,7 @@ def _with_range(cases: dict[str, float], form: str) -> str:
     return f"{cases['middle']:{form}} ({cases['low']:{form}} to {cases['high']:{form}})"
 
 
-def _of_full(full: Full) -> dict[str, Any]:
+def _of_full(full: CapacityDate) -> dict[str, Any]:
     """Summarise on which day an accelerator's pools are full."""
     now = {"accelerator": full.name, "capacity": full.capacity, "busiest_now": round(full.busiest_now, 1)}
     days = {"early": full.early, "middle": full.middle, "late": full.late}

@@ -76,8 +76,8 @@ def minutes(
     table = telemetry.fine_gpus(usage, length) if of is Measure.GPUS else telemetry.fine_requests(usage, length)
     with screen.progress(console, not as_json) as progress:
         progress(0, 1, "learning from the last three weeks, unless that was done within a day")
-        asked = forecast.Asked(of=of.value, step=length, ahead=int(timedelta(hours=hours) / length))
-        made = forecast.foresee_minutes(table, asked, usage, store, settings=settings_here())
+        asked = forecast.MinuteRequest(of=of.value, step=length, ahead=int(timedelta(hours=hours) / length))
+        made = forecast.forecast_minutes(table, asked, usage, store, settings=settings_here())
     rows = [{**row, "time": row["time"].isoformat()} for row in made.table.iter_rows(named=True)]
     head = {"of": of.value, "step_minutes": step, "from": usage.end.isoformat()}
     emit(as_json, {**head, "run_id": made.run_id, "learned": made.learned, "rows": rows}, _minutes_table)

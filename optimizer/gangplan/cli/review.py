@@ -28,7 +28,7 @@ SECRET = "GANGPLAN_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable that
 def list_versions(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
     store = open_store_here()
-    forecast.sync(store, system_clock)
+    forecast.record_manual_changes(store, system_clock)
     emit(as_json, summaries.of_versions(forecast.list_versions(store)), screen.versions)
 
 
@@ -41,7 +41,7 @@ def show_version(
 ) -> None:
     """Show one version: how it did, beside naive and champion, and its history."""
     store = open_store_here()
-    forecast.sync(store, system_clock)
+    forecast.record_manual_changes(store, system_clock)
     summary = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
         summary["page"] = str(workflows.write_page(settings_here(), version, out))
@@ -89,7 +89,7 @@ def rollback(
 def history(as_json: AsJson = False) -> None:
     """List every change of an alias, the oldest first: when, what, which version, by whom, why."""
     store = open_store_here()
-    forecast.sync(store, system_clock)
+    forecast.record_manual_changes(store, system_clock)
     emit(as_json, summaries.of_decisions(forecast.history(store)), screen.decisions)
 
 

@@ -10,8 +10,8 @@ import polars as pl
 from gangplan.clock import HOUR
 from gangplan.errors import InputError
 from gangplan.feedback.costs import costs_of
-from gangplan.tables import QUANTILE_COLUMNS, SCORE_BY_SERIES, conform
-from gangplan.types import QUANTILES, SERIES, Forecast, Outcome, Plan, Reservation, Score
+from gangplan.tables import SCORE_BY_SERIES, conform, pinball_loss
+from gangplan.types import SERIES, Forecast, Outcome, Plan, Reservation, Score
 
 _MEDIAN = pl.col("q0.5")
 _GPUS = pl.col("gpus")
@@ -77,14 +77,7 @@ def _by_series(compared: pl.DataFrame) -> pl.DataFrame:
 
 def _wql() -> pl.Expr:
     """Return 100 x 2 x mean pinball loss / mean demand; a total demand below one GPU-hour counts as one."""
-    losses = [_pinball(level, name) for level, name in zip(QUANTILES, QUANTILE_COLUMNS, strict=True)]
-    return 200 * pl.mean_horizontal(losses).sum() / pl.max_horizontal(_GPUS.sum(), pl.lit(1.0))
-
-
-def _pinball(level: float, column: str) -> pl.Expr:
-    """Return the loss of one quantile in one hour, in GPUs (Koenker and Bassett, 1978)."""
-    miss = _GPUS - pl.col(column)
-    return pl.max_horizontal(level * miss, (level - 1) * miss)
+    return 100 * pinball_loss().sum() / pl.max_horizontal(_GPUS.sum(), pl.lit(1.0))
 
 
 def _coverage() -> pl.Expr:

@@ -83,7 +83,7 @@ def handle(store: Store, body: bytes, clock: Clock) -> str:
         raise InputError("body", body[:80].decode(errors="replace"), "is no delivery of MLflow's") from None
     if name != MODEL:
         return f"ignored: {str(name)[:80]!r} is not {MODEL}"
-    change = forecast.sync(store, clock)
+    change = forecast.record_manual_changes(store, clock)
     return "nothing new" if change is None else f"recorded: version {change.version} {change.action} by {change.by}"
 
 

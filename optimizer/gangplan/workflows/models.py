@@ -45,7 +45,7 @@ def drift(settings: Settings, *, days: int = DRIFT_DAYS, clock: Clock = system_c
 def watch(settings: Settings, *, clock: Clock = system_clock) -> Change | None:
     """Record changes made by hand, let the challenger forecast in the shadow, and decide when its days are over."""
     store = open_store(settings)
-    return forecast.settle(store, telemetry.read_usage(store), settings=settings, clock=clock)
+    return forecast.decide_challenger(store, telemetry.read_usage(store), settings=settings, clock=clock)
 
 
 def questions(settings: Settings) -> tuple[str, ...]:

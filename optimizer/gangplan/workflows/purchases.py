@@ -34,7 +34,9 @@ def _from_growth(settings: Settings, horizon: PurchaseHorizon) -> LongDemand:
     """Return the telemetry's demand, multiplied by the growth of each accelerator's demand."""
     panel = _panel(settings)
     days = horizon.days_from(panel.end.date())
-    trends = forecast.foresee_growth(panel, by="accelerator", days=days, seed=settings.seed)[1:]  # the first is the sum
+    trends = forecast.forecast_growth(panel, by="accelerator", days=days, seed=settings.seed)[
+        1:
+    ]  # the first is the sum
     return plan.demand_from_growth(_history(panel), {trend.name: trend.paths for trend in trends}, horizon)
 
 
