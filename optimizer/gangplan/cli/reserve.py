@@ -44,7 +44,7 @@ _CALLED = {
 """How errors call the fields of a request that are options with another name."""
 
 
-def _request(
+def _options(
     tenant: Annotated[str, typer.Option(help="Who asks.")],
     pods: Annotated[list[int], typer.Option(help="Pods in a pod set; repeat for more shapes.")],
     gpus: Annotated[list[int], typer.Option(help="GPUs (or --slot parts) of each pod; one for each --pods.")],
@@ -71,28 +71,20 @@ def _request(
     latest: Annotated[str | None, typer.Option(help="Latest start; not started by then, it expires.")] = None,
     deadline: Annotated[str | None, typer.Option(help="When the walltime must be over; else it expires.")] = None,
     topology: Annotated[str, typer.Option(help="All pods in one node, nvlink or rack (:preferred).")] = "",
-) -> GangRequest:
-    """Make a request from the options of a command."""
-    given = {
-        "request_key": key or str(uuid.uuid4()),
-        "tenant": tenant,
-        "pod_sets": _pod_sets(pods, gpus, min_pods or [], max_pods or []),
-        "accelerators": accelerator,
-        "duration": duration,
-        "walltime": walltime,
-        "speed": speed,
-        "slot": slot,
-        "priority": priority,
-        "priority_class": priority_class,
-        "preemptible": preemptible,
-        "checkpoint": checkpoint,
-        "workload_class": workload_class,
-        "earliest_start": earliest,
-        "latest_start": latest,
-        "deadline": deadline,
-        "topology": topology,
+) -> None:
+    """The options of a request; `_read` makes a request from their values."""
+
+
+def _read(options: dict[str, Any]) -> GangRequest:
+    """Make a request from the values of `_options`; those with the name of a field are taken as they are."""
+    counts: list[list[int]] = [options.pop(name) or [] for name in ("pods", "gpus", "min_pods", "max_pods")]
+    renamed = {
+        "request_key": options.pop("key") or str(uuid.uuid4()),
+        "accelerators": options.pop("accelerator"),
+        "earliest_start": options.pop("earliest"),
+        "latest_start": options.pop("latest"),
     }
-    return request_from(given, called=_CALLED)
+    return request_from({**options, **renamed, "pod_sets": _pod_sets(*counts)}, called=_CALLED)
 
 
 def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int]) -> list[tuple[int | None, ...]]:
@@ -106,14 +98,13 @@ def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int
 
 def _asking(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a request; the command itself gets the request."""
-    asked, own = signature(_request).parameters, signature(command).parameters
+    asked, own = signature(_options).parameters, signature(command).parameters
 
     @wraps(command)
     def run(**given: Any) -> None:
-        request = _request(**{name: given.pop(name) for name in asked})
-        command(request, **given)
+        command(_read({name: given.pop(name) for name in asked}), **given)
 
-    hints = {**get_type_hints(_request, include_extras=True), **get_type_hints(command, include_extras=True)}
+    hints = {**get_type_hints(_options, include_extras=True), **get_type_hints(command, include_extras=True)}
     together = [*asked.values(), *(option for name, option in own.items() if name != "request")]
     options = [option.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[option.name]) for option in together]
     made: Any = run

@@ -75,7 +75,8 @@ def correct(by_series: pl.DataFrame, *, before: pl.DataFrame, age: timedelta, ap
     )
     for row, level, width, old in zip(rows, levels, widths, prior, strict=True):
         faded[_key(row)] = Belief(level=level, width=width, hours=old.hours + row["hours"])
-    return _as_frame(faded)
+    corrections = [(*key, belief.level, belief.width, round(belief.hours)) for key, belief in sorted(faded.items())]
+    return pl.DataFrame(corrections, schema=CORRECTIONS, orient="row")
 
 
 def shrink(deviations: Sequence[float], noise: Sequence[float]) -> list[float]:
@@ -152,9 +153,3 @@ def _as_beliefs(corrections: pl.DataFrame) -> dict[Key, Belief]:
     return {
         _key(row): Belief(level=row["level"], width=row["width"], hours=row["hours"]) for row in corrections.to_dicts()
     }
-
-
-def _as_frame(beliefs: dict[Key, Belief]) -> pl.DataFrame:
-    """Write a table of corrections, sorted by series."""
-    rows = [(*key, belief.level, belief.width, round(belief.hours)) for key, belief in sorted(beliefs.items())]
-    return pl.DataFrame(rows, schema=CORRECTIONS, orient="row")

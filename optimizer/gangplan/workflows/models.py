@@ -69,13 +69,13 @@ def question(settings: Settings, version: str | None = None) -> dict[str, str]:
     """
     store = open_store(settings)
     number = version or forecast.challenger(store)
-    found = forecast.show_version(store, number)
+    shown = forecast.show_version(store, number)
     page = write_page(settings, number)
     body = [
         f"**{forecast.headline(store, number)}**",
-        f"- The gate: {found.gate}. {found.reason}",
-        f"- Trained because: {found.because}. Compared with: version {found.compared_with or 'none'}.",
-        f"- The page with pictures: `{page}`, or `review.html` of the MLflow run `{found.run_id}`.",
+        f"- The gate: {shown.gate}. {shown.reason}",
+        f"- Trained because: {shown.because}. Compared with: version {shown.compared_with or 'none'}.",
+        f"- The page with pictures: `{page}`, or `review.html` of the MLflow run `{shown.run_id}`.",
     ]
     return {"version": number, "subject": f"Demand model: may version {number} steer?", "body": "\n".join(body)}
 

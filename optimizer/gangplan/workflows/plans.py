@@ -75,9 +75,9 @@ class Planning:
                 f"plan: {planned.plan_id} is not approved, and the setting publication asks for a person: "
                 f"gangplan plan approve {planned.plan_id} --by NAME --why REASON"
             )
-        found = self._publish(planned, PUBLISH_TRIES)
+        conflicting = self._publish(planned, PUBLISH_TRIES)
         plan.mark(self.store, planned, "published", self.clock().isoformat())
-        return Published(plan_id=planned.plan_id, conflicts=found)
+        return Published(plan_id=planned.plan_id, conflicts=conflicting)
 
     def _publish(self, planned: Plan, tries: int) -> tuple[Conflict, ...]:
         """Make the calendar with the nodes that reservations need now, and publish it; try again if it is refused."""
@@ -126,9 +126,9 @@ def compare(
 ) -> tuple[plan.Alternative, ...]:
     """Simulate a plan and simple rules on fresh demand paths; the resulting table is kept with the plan."""
     planned, problem = _posed(store, settings, plan_id)
-    found = plan.compare(problem, plan.nodes_of(planned, problem), progress)
-    plan.log_alternatives(store, planned, found)
-    return found
+    alternatives = plan.compare(problem, plan.nodes_of(planned, problem), progress)
+    plan.log_alternatives(store, planned, alternatives)
+    return alternatives
 
 
 def _posed(store: Store, settings: Settings, plan_id: PlanId | None) -> tuple[Plan, plan.Problem]:
