@@ -178,20 +178,15 @@ def _minutes_table(summary: dict[str, Any]) -> RenderableType:
     keys = list(dict.fromkeys(_series(row) for row in rows))
     ahead = len(rows) // len(keys)
     shown = [minute for minute in SHOWN if minute // length <= ahead and minute % length == 0]
+    texts: list[str] = [f"{row['q0.5']:,.1f} ({row['q0.95']:,.1f})" for row in rows]
     cells = [
-        (key, *(_quantiles(rows[place * ahead + minute // length - 1]) for minute in shown))
-        for place, key in enumerate(keys)
+        (key, *(texts[place * ahead + minute // length - 1] for minute in shown)) for place, key in enumerate(keys)
     ]
     unit = "GPUs" if summary["of"] == Measure.GPUS else "requests per second"
     columns = ("series", *(f"{minute} min" for minute in shown))
     trained = "trained just now" if summary["learned"] else "trained within a day"
     table = screen.table(f"{unit} after {summary['from']}: median (q0.95)", columns, cells)
     return Group(table, f"{trained}: MLflow run {summary['run_id']}")
-
-
-def _quantiles(row: dict[str, Any]) -> str:
-    """Return a step's median, with its 95 % quantile in brackets."""
-    return f"{row['q0.5']:,.1f} ({row['q0.95']:,.1f})"
 
 
 def _totals_table(summary: dict[str, Any]) -> RenderableType:

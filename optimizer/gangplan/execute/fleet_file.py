@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gangplan.config import read_fleet, write_fleet
 from gangplan.errors import InputError
-from gangplan.types import Fleet, NodeChange
+from gangplan.types import NodeChange
 
 
 def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChange, ...]:
@@ -22,7 +22,10 @@ def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChan
     """
     fleet = read_fleet(path)
     for change in changes:
-        _check(change, fleet)
+        most = fleet.pool(change.pool).max_nodes
+        if not 0 <= change.target <= most:
+            remedy = f"is not from 0 to the pool's max_nodes of {most}: plan again with the present fleet"
+            raise InputError(f"target[{change.pool}]", change.target, remedy)
     made = tuple(
         replace(change, current=fleet.nodes.get(change.pool, 0))
         for change in changes
@@ -31,14 +34,3 @@ def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChan
     if made:
         write_fleet(path, replace(fleet, nodes={**fleet.nodes, **{change.pool: change.target for change in made}}))
     return made
-
-
-def _check(change: NodeChange, fleet: Fleet) -> None:
-    """Refuse a change that the fleet's pool cannot take."""
-    pool = fleet.pool(change.pool)
-    if not 0 <= change.target <= pool.max_nodes:
-        raise InputError(
-            f"target[{change.pool}]",
-            change.target,
-            f"is not from 0 to the pool's max_nodes of {pool.max_nodes}: plan again with the present fleet",
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from statistics import fmean
 
 import polars as pl
 
@@ -35,6 +36,8 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
         raise _nothing_common(plan, forecast, outcome)
     first, last = _span(compared["hour"])
     money = costs_of(plan, outcome, first, last)
+    waits = [row.waited.total_seconds() for row in outcome.reservations if row.waited is not None]
+    misses = _eta_errors(outcome.reservations)
     overall = compared.select(_wql().alias("wql"), _coverage().alias("coverage")).row(0, named=True)
     return Score(
         start=first,
@@ -45,8 +48,8 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
         realised_cost=money.realised,
         unserved_gpu_hours=money.unserved_gpu_hours,
         idle_gpu_hours=money.idle_gpu_hours,
-        mean_wait_s=_mean([row.waited.total_seconds() for row in outcome.reservations if row.waited is not None]),
-        mean_eta_error_s=_mean(_eta_errors(outcome.reservations)),
+        mean_wait_s=fmean(waits) if waits else None,
+        mean_eta_error_s=fmean(misses) if misses else None,
         by_series=_by_series(compared),
         corrected_by=forecast.corrected_by,
     )
@@ -108,11 +111,6 @@ def _eta_errors(reservations: Iterable[Reservation]) -> list[float]:
     """Return how far each first ETA was from the grant, in seconds; interrupted reservations do not count."""
     pairs = [(row.granted_at, row.first_eta) for row in reservations if not row.interruptions]
     return [abs((granted - eta).total_seconds()) for granted, eta in pairs if granted is not None and eta is not None]
-
-
-def _mean(values: list[float]) -> float | None:
-    """Return the mean; None without values."""
-    return sum(values) / len(values) if values else None
 
 
 def _nothing_common(plan: Plan, forecast: Forecast, outcome: Outcome) -> InputError:

@@ -14,7 +14,7 @@ import polars as pl
 from gangplan.errors import InputError
 from gangplan.tables import JOBS, conform
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.rows import Field, check, not_before, number, one_of, text
+from gangplan.telemetry.rows import check, not_before, number, one_of, text
 from gangplan.telemetry.values import Telemetry
 from gangplan.types import ANY, WorkloadClass
 
@@ -48,7 +48,7 @@ def is_nodes(columns: Sequence[str]) -> bool:
 
 def from_pods(rows: pl.DataFrame, source: str) -> Telemetry:
     """Return the trace's telemetry: a pod asks for num_gpu x gpu_milli/1000 GPUs from its creation to its deletion."""
-    checked = check(rows, _fields(), _RELATIONS, ("name",))
+    checked = check(rows, _FIELDS, _RELATIONS, ("name",))
     jobs = _jobs(checked.frame)
     used = jobs.filter(pl.col("gpus") > 0, pl.col("submitted_at") < END, pl.col("ended_at").fill_null(END) > START)
     if used.is_empty():
@@ -68,20 +68,16 @@ def from_pods(rows: pl.DataFrame, source: str) -> Telemetry:
     )
 
 
-def _fields() -> tuple[Field, ...]:
-    """Return the columns of the trace that are used."""
-    return (
-        text("name"),
-        number("num_gpu", most=1024),
-        number("gpu_milli", most=1000),
-        text("gpu_spec", optional=True),
-        one_of("qos", list(QOS)),
-        number("creation_time", most=_LONGEST),
-        number("deletion_time", most=_LONGEST, optional=True),
-        number("scheduled_time", most=_LONGEST, optional=True),
-    )
-
-
+_FIELDS = (
+    text("name"),
+    number("num_gpu", most=1024),
+    number("gpu_milli", most=1000),
+    text("gpu_spec", optional=True),
+    one_of("qos", list(QOS)),
+    number("creation_time", most=_LONGEST),
+    number("deletion_time", most=_LONGEST, optional=True),
+    number("scheduled_time", most=_LONGEST, optional=True),
+)
 _RELATIONS = tuple(not_before(later, "creation_time") for later in ("deletion_time", "scheduled_time"))
 
 

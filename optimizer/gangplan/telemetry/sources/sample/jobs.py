@@ -21,6 +21,7 @@ _MEAN_HOURS = 5.0
 _SPREAD = 0.8  # standard deviation of the logarithm of a duration
 LONGEST_HOURS = 36.0
 
+_TIMES = ("submitted", "started", "ended")
 Rows = dict[str, Floats]
 """Columns gpus, submitted, started, ended; times are hours from the anchor, NaN where they have not come."""
 
@@ -105,7 +106,8 @@ def jobs_table(rows: dict[SeriesShape, Rows]) -> pl.DataFrame:
     """Return the jobs of all series (JOBS), sorted by submission and numbered."""
     parts = [with_series(pl.DataFrame(columns), shape.key) for shape, columns in rows.items()]
     jobs = pl.concat(parts).sort("submitted", *SERIES)
-    times = [_moment(name).alias(f"{name}_at") for name in ("submitted", "started", "ended")]
+    seconds = {name: (pl.col(name).fill_nan(None) * 3600).round().cast(pl.Int64) for name in _TIMES}
+    times = [(pl.lit(ANCHOR) + pl.duration(seconds=value)).alias(f"{name}_at") for name, value in seconds.items()]
     ids = pl.format("job-{}", pl.int_range(pl.len()).cast(pl.String).str.zfill(6)).alias("job_id")
     return conform("jobs", jobs.with_columns(ids, *times), JOBS)
 
@@ -113,9 +115,3 @@ def jobs_table(rows: dict[SeriesShape, Rows]) -> pl.DataFrame:
 def _at(capacity: Floats, hour: float) -> float:
     """Return the capacity at that time; after the last hour, that of the last hour."""
     return float(capacity[min(int(np.floor(hour)) + WARM_UP, len(capacity) - 1)])
-
-
-def _moment(column: str) -> pl.Expr:
-    """Return hours from the anchor as times to the second; NaN becomes null."""
-    seconds = (pl.col(column).fill_nan(None) * 3600).round().cast(pl.Int64)
-    return pl.lit(ANCHOR) + pl.duration(seconds=seconds)
