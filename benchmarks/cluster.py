@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rich.progress import Progress as Bar
-from tests.cluster.servers import fleet
+from tests.cluster.servers import build, fleet
 from tests.cluster.servers.cluster import Cluster
 
 from benchmarks.parts import cluster_clients as clients
@@ -94,6 +94,7 @@ def main() -> None:
     parts = asked.only.split(",")
     if unknown := set(parts) - set(names):
         parser.error(f"--only: unknown: {', '.join(sorted(unknown))}: use {', '.join(names)}")
+    build.servers()  # built once for all, which is not what is measured
     figures: list[Figure] = []
     with Bar(transient=True) as bar:
         for name in names:

@@ -1,4 +1,4 @@
-"""The capacity plan: built, solved and solved again at the sizes of `_instances`, beside CBC, SCIP and rules of thumb.
+"""The capacity plan at the sizes of `tests/plan/instances.py`: built, solved, and beside CBC, SCIP and rules of thumb.
 
 `--only build,plan,...` runs some parts; each part and each size stands in a process of its own, on one core.
 """
@@ -21,10 +21,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from tests.plan.instances import SIZES, growth, inputs, instance, settings_of
 
 from benchmarks.parts import peers
 from benchmarks.parts.figures import Figure, report
-from benchmarks.parts.instances import SIZES, growth, inputs, instance, settings_of
 from gangplan import plan
 from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.model.program import build

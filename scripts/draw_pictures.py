@@ -18,10 +18,10 @@ LEFT = 110  # where time begins
 
 
 class Sketch:
-    """Boxes, lines and words on a card of a fixed width."""
+    """Boxes, lines and words on a card."""
 
-    def __init__(self, title: str, height: int) -> None:
-        self.title, self.height = title, height
+    def __init__(self, title: str, height: int, width: int = WIDTH) -> None:
+        self.title, self.height, self.width = title, height, width
         self.parts: list[str] = []
 
     def box(self, x: float, y: float, w: float, h: float, colour: str, kind: str = "") -> None:
@@ -41,6 +41,13 @@ class Sketch:
         """Draw a line; `kind` is nothing, `thin`, `arrow` or `stop`."""
         self.parts.append(f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{kind}"/>')
 
+    def curve(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        """Draw an arrow that leaves downwards and arrives from above."""
+        middle = (y1 + y2) / 2
+        self.parts.append(
+            f'<path d="M{x1:g},{y1:g} C{x1:g},{middle:g} {x2:g},{middle:g} {x2:g},{y2:g}" class="arrow curve"/>'
+        )
+
     def moment(self, x: float, y1: float, y2: float, words: str, anchor: str = "middle") -> None:
         """Mark a moment by a dashed line and its name below."""
         self.line(x, y1, x, y2, "thin")
@@ -55,8 +62,8 @@ class Sketch:
 
     def svg(self) -> str:
         """Return the file."""
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" role="img">'
-        card = f'<rect width="{WIDTH}" height="{self.height}" rx="10" class="card"/>'
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" role="img">'
+        card = f'<rect width="{self.width}" height="{self.height}" rx="10" class="card"/>'
         body = "\n".join([head, f"<title>{escape(self.title)}</title>", style(), MARKS, card, *self.parts])
         return body + "\n</svg>\n"
 
@@ -76,7 +83,8 @@ rect{stroke-width:1.5;fill-opacity:.24}
 .card{fill-opacity:1;stroke-width:1}
 .open{fill-opacity:0;stroke-dasharray:4 3}
 .bare{fill-opacity:0}
-line{stroke-width:1.5}
+line,.curve{stroke-width:1.5}
+.curve{fill:none}
 .thin{stroke-dasharray:3 3;stroke-width:1}
 .arrow,.stop{marker-end:url(#head)}"""
     return f"<style>{shape}\n{rules(LIGHT)}\n@media (prefers-color-scheme:dark){{{rules(DARK)}}}\n</style>"
@@ -88,7 +96,9 @@ def rules(palette: dict[str, str]) -> str:
         f".{role}{{fill:{palette[role]};stroke:{palette[role]}}}" for role in ("c0", "c1", "c2", "c3", "done")
     )
     ink, muted = palette["ink"], palette["muted"]
-    plain = f"text,.head{{fill:{ink}}}.small{{fill:{muted}}}line{{stroke:{muted}}}.stop{{stroke:{palette['mark']}}}"
+    plain = (
+        f"text,.head{{fill:{ink}}}.small{{fill:{muted}}}line,.curve{{stroke:{muted}}}.stop{{stroke:{palette['mark']}}}"
+    )
     return f".card{{fill:{palette['surface']};stroke:{palette['grid']}}}{named}{plain}"
 
 

@@ -7,8 +7,10 @@ lock() {
   local name=$1
   shift
   "$uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-    pyproject.toml --extra forecast --extra plan --group build --group test "$@" -o "requirements/$name.txt"
+    pyproject.toml --group build "$@" -o "requirements/$name.txt"
 }
-lock core --group lint --group servers --group peers
-lock airflow --extra airflow --extra kubernetes
-lock kfp --extra kfp --extra kubernetes
+stages=(--extra forecast --extra plan --group test)
+lock core "${stages[@]}" --group lint --group servers --group peers
+lock airflow "${stages[@]}" --extra airflow --extra kubernetes
+lock kfp "${stages[@]}" --extra kfp --extra kubernetes
+lock docs --group docs

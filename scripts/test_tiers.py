@@ -1,17 +1,22 @@
 """Run the test tiers, each in its environment, and name each with its count; a red or skipped one is never hidden.
 
-`python scripts/test_tiers.py [tier ...]` runs all, or those named. Exit code 1 when any tier fails or runs no test.
+`python scripts/test_tiers.py [--long] [tier ...]` runs all, or those named; with `--long` only the tests that search,
+and for long (`tests/effort.py`). Exit code 1 when any tier fails or runs no test.
+The ten slowest tests are named at the end. The servers of the cluster tier are built, when they are not yet, beside
+the other tiers and at a lower priority.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +25,11 @@ sys.path.insert(0, str(ROOT))
 from tests.cluster.servers import build  # noqa: E402 - found by the line above
 
 RESULTS = ROOT / ".run" / "tests"
+SLOWEST = 10
+WORKERS = str(min(8, 1 + (os.cpu_count() or 2)))
+"""One more than there are cores: tests often wait for a process, a lease or a server."""
+
+BUILD = ("nice", "-n", "10", sys.executable, "-m", "tests.cluster.servers", "--build")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +43,7 @@ class Tier:
     environment: str
     arguments: tuple[str, ...]
     missing: Callable[[], str] = lambda: ""
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def no_cluster() -> str:
@@ -44,11 +55,16 @@ TIERS = (
     Tier(
         name="core",
         environment="core",
-        arguments=("tests", *(f"--ignore=tests/{other}" for other in ("airflow", "kfp", "docs", "cluster")), "-n", "2"),
+        arguments=(
+            "tests",
+            *(f"--ignore=tests/{other}" for other in ("airflow", "kfp", "docs", "cluster")),
+            "-n",
+            WORKERS,
+        ),
     ),
-    Tier(name="airflow", environment="airflow", arguments=("tests/airflow", "-n", "2")),
-    Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", "2")),
-    Tier(name="docs", environment="core", arguments=("tests/docs", "-n", "2")),
+    Tier(name="airflow", environment="airflow", arguments=("tests/airflow", "-n", WORKERS)),
+    Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", WORKERS)),
+    Tier(name="docs", environment="core", arguments=("tests/docs", "-n", WORKERS)),
     Tier(
         name="cluster",
         environment="core",
@@ -56,6 +72,14 @@ TIERS = (
         missing=no_cluster,
     ),
 )
+
+
+LONG_TIERS = ["core", "cluster"]
+
+
+def searching(tier: Tier) -> Tier:
+    """Return a tier's tests that search, which then do so for long."""
+    return replace(tier, arguments=(*tier.arguments, "-m", "searches"), environ={"GANGPLAN_TEST_LONG": "1"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +93,7 @@ class Count:
     seconds: float
     code: int
     absent: bool = False
+    slowest: tuple[tuple[float, str], ...] = ()
 
     @property
     def good(self) -> bool:
@@ -79,21 +104,58 @@ class Count:
 def main(wanted: list[str]) -> int:
     """Run the tiers that were asked for and print the table."""
     known = [tier.name for tier in TIERS]
+    long = "--long" in wanted
+    wanted = [name for name in wanted if name != "--long"] or (LONG_TIERS if long else known)
     for name in wanted:
         if name not in known:
             print(f"error: tier: {name!r} is unknown: use one of {', '.join(known)}", file=sys.stderr)
             return 2
     RESULTS.mkdir(parents=True, exist_ok=True)
-    counts = [run(tier) for tier in TIERS if not wanted or tier.name in wanted]
+    tiers = [searching(tier) if long else tier for tier in TIERS if tier.name in wanted]
+    beside = len(tiers) > 1 and any(tier.name == "cluster" for tier in tiers)
+    with building() if beside else nullcontext():
+        counts = [run(tier) for tier in tiers]
     for count in counts:
         mark = "absent" if count.absent else "ok    " if count.good else "FAILED"
         print(f"{mark} tier {count.tier:8} {count.passed} passed, {count.failed} failed, ", end="")
         print(f"{len(count.skipped)} skipped in {count.seconds:.0f} s")
         for name in count.skipped:
             print(f"         did not run: {name}")
+    for seconds, name in sorted((slow for count in counts for slow in count.slowest), reverse=True)[:SLOWEST]:
+        print(f"slowest: {seconds:5.1f} s {name}")
     passed, failed, skipped = (sum(column) for column in zip(*(totals(count) for count in counts), strict=True))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 0 if all(count.good for count in counts) else 1
+
+
+@contextmanager
+def building() -> Generator[None]:
+    """Build the cluster's servers beside what runs in the block, unless there is nothing to build.
+
+    They are built at a lower priority, so that the tests beside them keep their speed. What fails is built again by the
+    cluster tier itself, which then fails with the reason.
+    """
+    if os.environ.get("KUBECONFIG") or build.missing() or build.ready():
+        yield
+        return
+    print("--- the cluster's servers are built beside the tiers (once)", flush=True)
+    with (RESULTS / "build.log").open("w") as log:
+        builder = subprocess.Popen(BUILD, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield
+    finally:
+        if builder.poll() is None:
+            os.killpg(builder.pid, signal.SIGTERM)
+        builder.wait()
+
+
+def wait_for_build() -> None:
+    """Wait until nobody builds the cluster's servers, and say how long."""
+    started = time.monotonic()
+    with build.lock():
+        waited = time.monotonic() - started
+    if waited > 1:
+        print(f"--- waited {waited:.0f} s for the cluster's servers", flush=True)
 
 
 def totals(count: Count) -> tuple[int, int, int]:
@@ -113,8 +175,12 @@ def run(tier: Tier) -> Count:
     results.unlink(missing_ok=True)
     python = ROOT / ".envs" / tier.environment / "bin" / "python"
     command = [str(python), "-m", "pytest", "-q", f"--junitxml={results}", *tier.arguments]
+    if tier.name == "cluster":
+        wait_for_build()
     started = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "0"}, check=False).returncode
+    code = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "0", **tier.environ}, check=False
+    ).returncode
     return read(tier, results, code, time.monotonic() - started)
 
 
@@ -130,14 +196,20 @@ def read(tier: Tier, results: Path, code: int, seconds: float) -> Count:
         skipped=tuple(_skip(case) for case in skipped),
         seconds=seconds,
         code=code,
+        slowest=tuple(sorted((float(case.get("time", 0)), _name(case)) for case in cases)[-SLOWEST:]),
     )
+
+
+def _name(case: ET.Element) -> str:
+    """Name a test by its module and function."""
+    return f"{case.get('classname')}::{case.get('name')}"
 
 
 def _skip(case: ET.Element) -> str:
     """Name a skipped test and why it did not run."""
     found = case.find("skipped")
     why = "" if found is None else str(found.get("message"))
-    return f"{case.get('classname')}::{case.get('name')}: {why}"
+    return f"{_name(case)}: {why}"
 
 
 if __name__ == "__main__":

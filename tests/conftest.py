@@ -1,21 +1,45 @@
-"""What all tiers share: a fixed moment, and an MLflow store of one's own from a migrated template."""
+"""What all tiers share: a fixed moment, and an MLflow store of one's own from a migrated template.
+
+The system's clock stands at `NOW` while a test and its fixtures run, in gangplan and in every command that the test
+starts. A test whose leases have to end by themselves, or that meets another program's clock, uses the present: it is
+marked `present` with the reason.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from filelock import FileLock
+
+from gangplan.testing import NOW
+from tests import effort  # noqa: F401 - it registers the profile
 
 if TYPE_CHECKING:
     from gangplan.tracking import Store
 
-NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)  # a Monday morning
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and Hypothesis's settings."""
+    config.addinivalue_line("markers", "present(why): the test uses the machine's clock, for this reason")
+    config.addinivalue_line("markers", "searches: the test tries far more cases in `make test-long`")
+    hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Set the system's clock before any fixture of the test is made."""
+    marker = item.get_closest_marker("present")
+    assert marker is None or marker.args, f"{item.nodeid}: say why it uses the present"
+    os.environ["GANGPLAN_NOW"] = "" if marker else NOW.isoformat()
 
 
 @pytest.fixture
@@ -28,6 +52,12 @@ def now() -> datetime:
 def clock(now: datetime) -> Callable[[], datetime]:
     """A clock that stands at `now`."""
     return lambda: now
+
+
+@pytest.fixture
+def move_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+    """Moves the system's clock to another moment, for the rest of the test."""
+    return lambda moment: monkeypatch.setenv("GANGPLAN_NOW", moment.isoformat())
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -20,8 +21,9 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def system_clock() -> datetime:
-    """Return the machine's present moment in UTC."""
-    return datetime.now(UTC)
+    """Return the machine's present moment in UTC, or the moment that GANGPLAN_NOW names (`testing.fixed_clock`)."""
+    fixed = os.environ.get("GANGPLAN_NOW", "")
+    return parse_utc("GANGPLAN_NOW", fixed) if fixed else datetime.now(UTC)
 
 
 def require_utc(field: str, value: object) -> datetime:

@@ -1,14 +1,26 @@
-"""For tests of code that reserves: a clock to move, builders with plain defaults, a ledger in memory."""
+"""For tests of code that reserves or plans: clocks, builders with plain defaults, a ledger in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gangplan.reserve import OperableLedger, open_ledger
-from gangplan.types import CapacityCalendar, CapacityInterval, GangRequest, PlanId, PodSet, Pool, PoolKind
+from gangplan.types import (
+    SERIES,
+    CapacityCalendar,
+    CapacityInterval,
+    Forecast,
+    GangRequest,
+    PlanId,
+    PodSet,
+    Pool,
+    PoolKind,
+)
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 """A Monday morning: where a `FakeClock` stands first."""
@@ -32,6 +44,21 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         """Move on instead of sleeping."""
         self.advance(timedelta(seconds=seconds))
+
+
+@contextmanager
+def fixed_clock(now: datetime = NOW) -> Generator[None]:
+    """Let the system's clock stand at `now`, for gangplan in this process and in the commands that it starts.
+
+    It is for what takes no clock of its own: a command, an operator, a pipeline's step. While it stands, no lease ends
+    and no wait times out.
+    """
+    before = os.environ.get("GANGPLAN_NOW", "")
+    os.environ["GANGPLAN_NOW"] = now.isoformat()
+    try:
+        yield
+    finally:
+        os.environ["GANGPLAN_NOW"] = before
 
 
 def a_request(key: str = "job", **changes: Any) -> GangRequest:
@@ -72,6 +99,36 @@ def a_calendar(
         for index, nodes in enumerate(hours or [pool.max_nodes])
     )
     return CapacityCalendar(plan_id=PlanId("test-plan"), pools=pools, intervals=intervals)
+
+
+def a_forecast(
+    medians: Mapping[tuple[str, str, str], Sequence[float]],
+    start: datetime = NOW,
+    spread: Sequence[float] = (0.75, 1.0, 1.3, 1.4, 1.6),
+) -> Forecast:
+    """Return a forecast from `start`; it needs the extra `forecast` or `plan`.
+
+    Parameters
+    ----------
+    medians
+        GPUs hour by hour, by tenant, workload class and accelerator.
+    spread
+        The five quantiles as multiples of the median.
+    """
+    from polars import DataFrame
+
+    from gangplan.tables import QUANTILE_COLUMNS, QUANTILE_TABLE, conform
+
+    rows = [
+        {
+            "hour": start + hour * timedelta(hours=1),
+            **dict(zip(SERIES, series, strict=True)),
+            **{column: median * factor for column, factor in zip(QUANTILE_COLUMNS, spread, strict=True)},
+        }
+        for series, values in medians.items()
+        for hour, median in enumerate(values)
+    ]
+    return Forecast(issued_at=start, model="seasonal", quantiles=conform("quantiles", DataFrame(rows), QUANTILE_TABLE))
 
 
 def memory_ledger(clock: FakeClock | None = None, calendar: CapacityCalendar | None = None) -> OperableLedger:

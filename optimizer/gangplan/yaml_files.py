@@ -25,12 +25,12 @@ _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 class YamlDocument:
     """The plain values of a YAML text, and the line on which each of them stands.
 
-    `places` has the line and the value of each entry by its path, such as `pools.0.name`; `source` names the file.
+    `places` has the line and the text of each entry by its path, such as `pools.0.name`; `source` names the file.
     """
 
     body: Any
     source: str
-    places: dict[str, tuple[int, Any]]
+    places: dict[str, tuple[int, str]]
 
     @contextmanager
     def naming_lines(self) -> Generator[None]:
@@ -53,12 +53,17 @@ class YamlDocument:
         for start in range(len(parts)):
             if place := self.places.get(".".join(parts[start:])):
                 return place[0]
-        for path, (line, value) in self.places.items():
-            same = value == error.value or str(value) == str(error.value)
-            if path.endswith(f".{error.value}") or (same and path.endswith(f".{parts[-1]}")):
+        for path, (line, text) in self.places.items():
+            if path.endswith(f".{error.value}") or (path.endswith(f".{parts[-1]}") and _reads_as(text, error.value)):
                 return line
         ancestors = (".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
         return next((self.places[path][0] for path in ancestors if path in self.places), 0)
+
+
+def _reads_as(text: str, value: object) -> bool:
+    """Whether the text of an entry is read as that value."""
+    read = yaml.safe_load(text)
+    return read == value or str(read) == str(value)
 
 
 def read_yaml(path: Path, name: str, *, missing: str = "is not there: check the path") -> YamlDocument:
@@ -87,7 +92,7 @@ def read_yaml(path: Path, name: str, *, missing: str = "is not there: check the 
 
 def parse_yaml(text: str, name: str, source: str) -> YamlDocument:
     """Read YAML text; `source` is the file that errors name."""
-    places: dict[str, tuple[int, Any]] = {}
+    places: dict[str, tuple[int, str]] = {}
     try:
         loader: Any = yaml.SafeLoader(text)  # its stub leaves types out
         root = loader.get_single_node()
@@ -103,7 +108,7 @@ def parse_yaml(text: str, name: str, source: str) -> YamlDocument:
     return YamlDocument(body=body, source=source, places=places)
 
 
-def _walk(node: Any, path: str, source: str, places: dict[str, tuple[int, Any]], seen: set[int]) -> None:
+def _walk(node: Any, path: str, source: str, places: dict[str, tuple[int, str]], seen: set[int]) -> None:
     """Note where each entry stands, and refuse a repeated key; what an alias repeats is seen once."""
     if id(node) in seen or not isinstance(node, yaml.CollectionNode):
         return
@@ -112,10 +117,10 @@ def _walk(node: Any, path: str, source: str, places: dict[str, tuple[int, Any]],
     pairs = node.value if isinstance(node, yaml.MappingNode) else [(None, item) for item in node.value]
     for index, (key, value) in enumerate(pairs):
         label, line = (str(index), value.start_mark.line + 1) if key is None else (key.value, key.start_mark.line + 1)
-        text = value.value if isinstance(value, yaml.ScalarNode) else None
+        text = value.value if isinstance(value, yaml.ScalarNode) else ""
         if label in first:
             remedy = f"stands twice ({source} line {first[label]} and line {line}): leave one of them out"
-            raise InputError(label, text or "", remedy)
+            raise InputError(label, text, remedy)
         first[label] = line
         here = f"{path}.{label}" if path else label
         places[here] = (line, text)

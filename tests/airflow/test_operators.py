@@ -31,7 +31,10 @@ from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
 from gangplan_airflow.request import WISHED
 from gangplan_airflow.trigger import GangGrantedTrigger
 
-pytestmark = pytest.mark.usefixtures("metadata")
+pytestmark = [
+    pytest.mark.usefixtures("metadata"),
+    pytest.mark.present("tasks wait beside Airflow's own clock, and a wait has to end"),
+]
 Dags = dict[str, DAG]
 TakeAll = Callable[[timedelta], Reservation]
 

@@ -22,10 +22,9 @@ from gangplan import forecast
 from gangplan.config import load_settings
 from gangplan.forecast.registry import model_versions
 from gangplan.tables import EVENTS, JOBS, NODES, QUEUE, REQUESTS, conform, empty
+from gangplan.testing import NOW
 from gangplan.tracking import FORECAST, MODEL, Store, open_store, table_sha256
 from gangplan.types import Usage
-
-from ..conftest import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from benchmarks.parts import instances, traces
+from benchmarks.parts import traces
+from tests.plan import instances
 
 
 @pytest.mark.skipif(not traces.ELSEWHERE.exists(), reason="other series: `make .envs/traces/.ready` unpacks them")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.command import Call, caller
-from tests.plan.conftest import pool
+from tests.plan.builders import pool_of
 
 from gangplan.config import write_fleet
 from gangplan.plan.purchases.demand import add_months
@@ -24,7 +24,7 @@ def home(tmp_path: Path, mlflow_template: Path) -> Path:
     store = tmp_path / "mlflow" / "mlflow.db"
     store.parent.mkdir()
     store.write_bytes(mlflow_template.read_bytes())
-    pools = (pool("term", "h100", PoolKind.COMMITTED, max_nodes=6), pool("free", "h100", max_nodes=6))
+    pools = (pool_of("term", "h100", PoolKind.COMMITTED, max_nodes=6), pool_of("free", "h100", max_nodes=6))
     write_fleet(
         tmp_path / "fleet.yaml",
         Fleet(pools=pools, terms=(Term(pool="term", months=6, price_per_node_hour=11.0),)),
@@ -88,7 +88,7 @@ def test_telemetry_and_its_growth_say_what_to_buy(call: Call, home: Path) -> Non
         rows.append(f"{start + timedelta(hours=hour):%Y-%m-%dT%H:%M:%SZ},search,latency,h100,{gpus:.2f}")
     (home / "usage.csv").write_text("\n".join(rows) + "\n")
     assert call("ingest", str(home / "usage.csv")).code == 0
-    write_fleet(home / "fleet.yaml", Fleet(pools=(pool("h100-on-demand", "h100", max_nodes=12),)))
+    write_fleet(home / "fleet.yaml", Fleet(pools=(pool_of("h100-on-demand", "h100", max_nodes=12),)))
     said = call("plan", "commitments", "--months", "2", "--paths", "3", "--json").json
     assert add_months(date.fromisoformat(said["start"]), 2).isoformat() == said["end"]
     assert len(said["demand"]) == 2

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 from tests.command import Call, caller
-from tests.plan.conftest import forecast_of, pool, wave
+from tests.plan.builders import pool_of, wave
 
 from gangplan import plan
 from gangplan.config import Settings
+from gangplan.testing import a_forecast
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Plan, PoolKind
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 FLEET = Fleet(
     pools=(
-        pool("main", "h100", min_nodes=1, max_nodes=6, lead_time_hours=1),
-        pool("cheap", "h100", PoolKind.SPOT, price_per_node_hour=7, max_nodes=3, interruption_per_hour=0.05),
+        pool_of("main", "h100", min_nodes=1, max_nodes=6, lead_time_hours=1),
+        pool_of("cheap", "h100", PoolKind.SPOT, price_per_node_hour=7, max_nodes=3, interruption_per_hour=0.05),
     ),
     nodes={"main": 2},
 )
@@ -31,7 +32,7 @@ def made(day: int, store: Store, home: Path) -> Plan:
         ("vision", "latency", "h100"): wave(12 + 2 * day, 0.5, 24),
         ("risk", "throughput", "h100"): wave(14, 0.3, 24),
     }
-    ahead = forecast_of(demand, start)
+    ahead = a_forecast(demand, start)
     settings = Settings(home=home, horizon_hours=24, scenarios=3)
     return plan.log_plan(plan.solve(ahead, FLEET, settings=settings), ahead, store)
 

@@ -16,6 +16,7 @@ from gangplan.reserve.policy.rules import Policy, Preemption
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import NodeState, PodSet, Reservation, ReservationState, Token
 
+pytestmark = pytest.mark.present("a thread renews leases of one second")
 LEASE = timedelta(seconds=1)
 PATIENCE_S = 20.0
 

@@ -19,6 +19,7 @@ from gangplan.types import GangRequest, Limit, Placement, Reservation, Reservati
 from tests.cluster import differences
 from tests.cluster.conftest import Space, until
 from tests.contracts.machine import POOLS, LedgerMachine, search
+from tests.effort import effort
 
 GPUS = {pool.accelerator: pool.gpus_per_node * pool.max_nodes for pool in POOLS}
 GRANTED = ReservationState.GRANTED
@@ -87,13 +88,14 @@ class KueueMachine(LedgerMachine):
         return sum(int(one["total"]) for flavor in flavors for one in flavor["resources"] if one["name"] == names.GPU)
 
 
+@pytest.mark.searches
 def test_no_sequence_of_calls_breaks_an_invariant(space: Space) -> None:
     """A small search: each step waits for the real Kueue."""
     flavors = {space.flavor(name, pool=f"{name}-owned"): GPUS[name] for name in ("a100", "h100")}
     space.queue(flavors)
     left_out = dict.fromkeys(differences.PARTS)
     machine = type("Machine", (KueueMachine,), {"space": space, "flavors": flavors, **left_out})
-    search(machine, examples=8, steps=15, shrink=False)
+    search(machine, examples=effort(8, 60), steps=15, shrink=False)
 
 
 @pytest.mark.parametrize("part", differences.PARTS)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings, strategies as st
+from hypothesis import Phase, settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
 from gangplan.errors import InputError, NoRoomError, StaleTokenError
@@ -398,16 +398,12 @@ def moment(reservation: Reservation) -> datetime:
 
 
 def search(machine: type[RuleBasedStateMachine], *, examples: int, steps: int, shrink: bool = True) -> None:
-    """Look for calls that break an invariant: the same ones each time; shrinking takes long on slow ledgers."""
+    """Look for calls that break an invariant; shrinking takes long on slow ledgers."""
     run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            derandomize=True,
-            database=None,
             phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         ),
     )

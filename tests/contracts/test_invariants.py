@@ -6,11 +6,17 @@ from collections.abc import Callable
 
 import pytest
 from tests.contracts.machine import LedgerMachine, search
+from tests.effort import effort
 
 from gangplan.reserve import open_ledger
 
 
-@pytest.mark.parametrize(("kind", "examples", "steps"), [("memory", 170, 60), ("sqlite", 6, 30), ("postgresql", 4, 25)])
+@pytest.mark.searches
+@pytest.mark.parametrize(
+    ("kind", "examples", "steps"),
+    [("memory", effort(60, 3000), 60), ("sqlite", effort(6, 100), 30), ("postgresql", effort(4, 60), 25)],
+    ids=["memory", "sqlite", "postgresql"],
+)
 def test_invariants_hold_under_any_calls(new_url: Callable[[str], str], kind: str, examples: int, steps: int) -> None:
     """No sequence of calls breaks an invariant."""
 

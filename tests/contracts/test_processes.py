@@ -19,6 +19,7 @@ from gangplan.reserve.opening import open_store
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import PodSet, ReservationState
 
+pytestmark = pytest.mark.present("leases end, and a dead leader is replaced, by the clock that all processes share")
 ONE = (PodSet(count=1, gpus_per_pod=1),)
 SOON = timedelta(seconds=20)
 LEADER = """

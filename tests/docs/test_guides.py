@@ -1,4 +1,8 @@
-"""The guides tell the truth: every bash and python block of README.md and docs/ is executed, page by page."""
+"""The guides tell the truth: every bash and python block of README.md and docs/ is executed, page by page.
+
+Pages that bring in the sample and train on it with the same small settings share one home in which that was executed
+once: in their scripts those two lines put its database in place.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 # Blocks for an environment of their own are executed by that environment's tier; `make` by a person and by CI itself.
 ELSEWHERE = {"airflow": "tests/airflow", "kfp": "tests/kfp", "cluster": "tests/cluster", "make": "CI"}
+
+SETTINGS = "export GANGPLAN_HORIZON_HOURS=24 GANGPLAN_BACKTEST_ORIGINS=2"
+SHARED = {"gangplan ingest sample": "ingested.db", "gangplan train": "trained.db"}
+DATABASE = Path(".gangplan") / "mlflow" / "mlflow.db"
 
 
 def blocks(page: Path) -> list[tuple[str, str, int]]:
@@ -39,20 +48,49 @@ def script(page: Path) -> str:
     return "\n".join(parts)
 
 
+def from_home(script: str, home: Path) -> str:
+    """Let a script take what the shared home has, instead of making it anew."""
+    lines = [(line, SHARED.get(line.partition("#")[0].strip())) for line in script.splitlines()]
+    return "\n".join(f"cp '{home / file}' {DATABASE}" if file else line for line, file in lines)
+
+
+def run(script: str, folder: Path) -> None:
+    """Paste a script into a shell that stands in that folder."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, f"{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
+
+
+def start(folder: Path, template: Path) -> None:
+    """Give a folder's home its migrated MLflow database."""
+    (folder / DATABASE).parent.mkdir(parents=True)
+    shutil.copy(template, folder / DATABASE)
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """A folder whose home has the sample and a model trained on it, made once for all workers."""
+    folder = mlflow_template.parent.with_name("guides-home")
+    with FileLock(f"{folder}.lock"):
+        if not (folder / SHARED["gangplan train"]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            start(folder, mlflow_template)
+            keep = (f"{line}\ncp {DATABASE} {file}" for line, file in SHARED.items())
+            run("\n".join(["set -euo pipefail", SETTINGS, *keep]), folder)
+    return folder
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
-def test_guide_runs(page: Path, tmp_path: Path, mlflow_template: Path) -> None:
+def test_guide_runs(page: Path, tmp_path: Path, mlflow_template: Path, request: pytest.FixtureRequest) -> None:
     """A reader who pastes a page's blocks, in order, into a shell gets no error."""
-    home = tmp_path / ".gangplan"
-    (home / "mlflow").mkdir(parents=True)
-    shutil.copy(mlflow_template, home / "mlflow" / "mlflow.db")
+    pasted = script(page)
     shared = ROOT.parent / "shared"
-    if "../shared/data" in script(page) and not shared.is_dir():
+    if "../shared/data" in pasted and not shared.is_dir():
         pytest.skip(f"{page.name} reads public traces that are not at {shared}")
     if shared.is_dir():
         (tmp_path.parent / "shared").unlink(missing_ok=True)
         (tmp_path.parent / "shared").symlink_to(shared)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
-    ran = subprocess.run(
-        ["bash", "-c", script(page)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, f"{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
+    start(tmp_path, mlflow_template)
+    run(from_home(pasted, request.getfixturevalue("trained_home")) if SETTINGS in pasted else pasted, tmp_path)

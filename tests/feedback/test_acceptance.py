@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 import pytest
+from tests.feedback.builders import a_forecast, a_plan, an_outcome
 
 from gangplan import feedback
 from gangplan.clock import Clock
@@ -15,7 +14,6 @@ from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import Store
 from gangplan.types import QUANTILES, SERIES, Beliefs, Forecast, Outcome
 
-Make = Callable[..., Any]
 WEEK = timedelta(days=7)
 
 
@@ -41,27 +39,22 @@ def pinball(quantiles: pl.DataFrame, outcome: Outcome) -> float:
 @pytest.mark.parametrize("shift", [0.7, 1.25, 1.6])
 def test_a_level_shift_is_corrected_on_fresh_data(
     shift: float,
-    make_forecast: Make,
-    make_outcome: Make,
-    make_plan: Make,
     start: datetime,
     mlflow_store: Store,
     clock: Clock,
 ) -> None:
     """After a week at another level, the corrected forecast of the next week has less than two thirds of the loss."""
-    score = feedback.score(make_plan(), make_forecast(), make_outcome(shift=shift))
+    score = feedback.score(a_plan(), a_forecast(), an_outcome(shift=shift))
     beliefs = feedback.learn(score, mlflow_store, clock=clock)
-    fresh = make_outcome(start=start + WEEK, shift=shift, seed=2)
-    ahead = make_forecast(start=start + WEEK)
+    fresh = an_outcome(start=start + WEEK, shift=shift, seed=2)
+    ahead = a_forecast(start=start + WEEK)
     assert pinball(corrected(ahead, beliefs), fresh) < 0.66 * pinball(ahead.quantiles, fresh)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_true_forecast_is_left_alone(
-    seed: int, make_forecast: Make, make_outcome: Make, make_plan: Make, mlflow_store: Store, clock: Clock
-) -> None:
+def test_a_true_forecast_is_left_alone(seed: int, mlflow_store: Store, clock: Clock) -> None:
     """With no error but chance, every level stays within 2 % of 1 and every width within 15 %."""
-    score = feedback.score(make_plan(), make_forecast(), make_outcome(seed=seed))
+    score = feedback.score(a_plan(), a_forecast(), an_outcome(seed=seed))
     corrections = feedback.learn(score, mlflow_store, clock=clock).corrections
     assert corrections["level"].is_between(0.98, 1.02).all(), corrections
     assert corrections["width"].is_between(0.85, 1.15).all(), corrections
@@ -70,44 +63,39 @@ def test_a_true_forecast_is_left_alone(
 @pytest.mark.parametrize("told", [0.5, 2.0])
 def test_a_wrong_width_is_corrected_on_fresh_data(
     told: float,
-    make_forecast: Make,
-    make_outcome: Make,
-    make_plan: Make,
     start: datetime,
     mlflow_store: Store,
     clock: Clock,
 ) -> None:
     """A fan half or twice as wide as the world is brought towards it, and loses less on the next week."""
-    score = feedback.score(make_plan(), make_forecast(spread=0.12 * told), make_outcome())
+    score = feedback.score(a_plan(), a_forecast(spread=0.12 * told), an_outcome())
     beliefs = feedback.learn(score, mlflow_store, clock=clock)
-    fresh, ahead = make_outcome(start=start + WEEK, seed=2), make_forecast(start=start + WEEK, spread=0.12 * told)
+    fresh, ahead = an_outcome(start=start + WEEK, seed=2), a_forecast(start=start + WEEK, spread=0.12 * told)
     assert pinball(corrected(ahead, beliefs), fresh) < pinball(ahead.quantiles, fresh)
 
 
 def test_a_correction_is_kept_when_the_corrected_forecast_is_right(
-    make_forecast: Make, make_outcome: Make, make_plan: Make, start: datetime, mlflow_store: Store, clock: Clock
+    start: datetime, mlflow_store: Store, clock: Clock
 ) -> None:
     """Week after week at 1.4 times the level, the correction stays near 1.4: it neither runs away nor swings back."""
     beliefs: Beliefs | None = None
     for week in range(3):
         monday = start + week * WEEK
-        ahead = make_forecast(start=monday)
+        ahead = a_forecast(start=monday)
         if beliefs is not None:
             ahead = Forecast(
                 issued_at=monday, model="m", quantiles=corrected(ahead, beliefs), corrected_by=beliefs.run_id
             )
-        score = feedback.score(make_plan(start=monday), ahead, make_outcome(start=monday, shift=1.4, seed=week))
+        score = feedback.score(a_plan(start=monday), ahead, an_outcome(start=monday, shift=1.4, seed=week))
         beliefs = feedback.learn(score, mlflow_store, clock=clock)
         assert beliefs.corrections["level"].is_between(1.33, 1.45).all(), (week, beliefs.corrections)
 
 
-def test_a_past_shift_is_forgotten(
-    make_forecast: Make, make_outcome: Make, make_plan: Make, start: datetime, mlflow_store: Store, clock: Clock
-) -> None:
+def test_a_past_shift_is_forgotten(start: datetime, mlflow_store: Store, clock: Clock) -> None:
     """When the level goes back, the next week takes the correction back to within 5 % of 1."""
-    shifted = feedback.score(make_plan(), make_forecast(), make_outcome(shift=1.5))
+    shifted = feedback.score(a_plan(), a_forecast(), an_outcome(shift=1.5))
     feedback.learn(shifted, mlflow_store, clock=clock)
     monday = start + WEEK
-    back = feedback.score(make_plan(start=monday), make_forecast(start=monday), make_outcome(start=monday, seed=3))
+    back = feedback.score(a_plan(start=monday), a_forecast(start=monday), an_outcome(start=monday, seed=3))
     beliefs = feedback.learn(back, mlflow_store, clock=clock)
     assert beliefs.corrections["level"].is_between(0.95, 1.05).all(), beliefs.corrections

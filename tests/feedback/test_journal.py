@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
+from tests.feedback.builders import a_forecast, a_plan, an_outcome
 
 from gangplan import feedback
 from gangplan.clock import Clock
 from gangplan.tracking import FEEDBACK, Store
 from gangplan.types import Score
 
-Make = Callable[..., Any]
 
-
-@pytest.fixture
-def make_score(make_forecast: Make, make_outcome: Make, make_plan: Make) -> Callable[..., Score]:
+def a_score(start: datetime, shift: float = 1.0, count: int = 168) -> Score:
     """Score a span of the small world."""
-
-    def build(start: datetime, shift: float = 1.0, count: int = 168) -> Score:
-        outcome = make_outcome(start=start, shift=shift, count=count)
-        return feedback.score(make_plan(start=start), make_forecast(start=start), outcome)
-
-    return build
+    outcome = an_outcome(start=start, shift=shift, count=count)
+    return feedback.score(a_plan(start=start), a_forecast(start=start), outcome)
 
 
 def test_nothing_learned_reads_as_none(mlflow_store: Store) -> None:
@@ -35,9 +27,9 @@ def test_nothing_learned_reads_as_none(mlflow_store: Store) -> None:
     assert feedback.read_score(mlflow_store) is None
 
 
-def test_what_was_learned_is_read_back(make_score: Make, start: datetime, mlflow_store: Store, clock: Clock) -> None:
+def test_what_was_learned_is_read_back(start: datetime, mlflow_store: Store, clock: Clock) -> None:
     """Score and beliefs come back from MLflow as they were, in another store object, with nothing else at hand."""
-    score = replace(make_score(start, 1.3), mean_wait_s=12.5)
+    score = replace(a_score(start, 1.3), mean_wait_s=12.5)
     beliefs = feedback.learn(score, mlflow_store, clock=clock)
     other = Store(uri=mlflow_store.uri)
     read, believed = feedback.read_score(other), feedback.read_beliefs(other)
@@ -49,19 +41,19 @@ def test_what_was_learned_is_read_back(make_score: Make, start: datetime, mlflow
     assert (believed.run_id, believed.made_at) == (beliefs.run_id, clock())
 
 
-def test_the_same_score_counts_once(make_score: Make, start: datetime, mlflow_store: Store, clock: Clock) -> None:
+def test_the_same_score_counts_once(start: datetime, mlflow_store: Store, clock: Clock) -> None:
     """Learning twice from the same span gives the same run back and logs no second one."""
-    first, second = (feedback.learn(make_score(start, 1.3), mlflow_store, clock=clock) for _ in range(2))
+    first, second = (feedback.learn(a_score(start, 1.3), mlflow_store, clock=clock) for _ in range(2))
     assert first.run_id == second.run_id
     assert_frame_equal(first.corrections, second.corrections)
     assert len(mlflow_store.runs(FEEDBACK, limit=10)) == 1
 
 
-def test_overlapping_spans_count_once(make_score: Make, start: datetime, mlflow_store: Store, clock: Clock) -> None:
+def test_overlapping_spans_count_once(start: datetime, mlflow_store: Store, clock: Clock) -> None:
     """A replay an hour later takes the place of the one before instead of adding to it."""
-    alone = [feedback.learn(make_score(start, 1.3), mlflow_store, clock=clock)]
+    alone = [feedback.learn(a_score(start, 1.3), mlflow_store, clock=clock)]
     alone += [
-        feedback.learn(make_score(start + timedelta(hours=hour), 1.3), mlflow_store, clock=clock) for hour in (1, 2, 3)
+        feedback.learn(a_score(start + timedelta(hours=hour), 1.3), mlflow_store, clock=clock) for hour in (1, 2, 3)
     ]
     levels = [one.corrections["level"].to_list() for one in alone]
     for later in levels[1:]:
@@ -69,19 +61,17 @@ def test_overlapping_spans_count_once(make_score: Make, start: datetime, mlflow_
     assert max(alone[-1].corrections["hours"]) == 168
 
 
-def test_a_later_span_builds_on_the_earlier(
-    make_score: Make, start: datetime, mlflow_store: Store, clock: Clock
-) -> None:
+def test_a_later_span_builds_on_the_earlier(start: datetime, mlflow_store: Store, clock: Clock) -> None:
     """Two weeks stand behind a belief with the hours of both, the older ones faded."""
-    feedback.learn(make_score(start, 1.3), mlflow_store, clock=clock)
-    beliefs = feedback.learn(make_score(start + timedelta(days=7), 1.3), mlflow_store, clock=clock)
+    feedback.learn(a_score(start, 1.3), mlflow_store, clock=clock)
+    beliefs = feedback.learn(a_score(start + timedelta(days=7), 1.3), mlflow_store, clock=clock)
     assert beliefs.corrections["hours"].to_list() == [round(168 + 168 * 0.5**0.5)] * 3
 
 
-def test_a_failed_run_is_not_believed(make_score: Make, start: datetime, mlflow_store: Store, clock: Clock) -> None:
+def test_a_failed_run_is_not_believed(start: datetime, mlflow_store: Store, clock: Clock) -> None:
     """A run that broke off half-way is never read."""
     with pytest.raises(RuntimeError), mlflow_store.run(FEEDBACK, "half", {"kind": "score"}):
         raise RuntimeError
     assert feedback.read_beliefs(mlflow_store) is None
-    feedback.learn(make_score(start), mlflow_store, clock=clock)
+    feedback.learn(a_score(start), mlflow_store, clock=clock)
     assert feedback.read_beliefs(mlflow_store) is not None

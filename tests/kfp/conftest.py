@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfp import local
 
+from gangplan.clock import system_clock
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
     LAB,
@@ -41,7 +42,7 @@ def ledger_url(home: Path) -> str:
     """The URL of the home's ledger, in which the lab's two nodes are on offer from now on."""
     home.mkdir()
     url = f"sqlite:///{home / 'ledger.db'}"
-    start = datetime.now(UTC) - timedelta(hours=1)
+    start = system_clock() - timedelta(hours=1)
     offered = CapacityInterval(pool=LAB.name, start=start, end=start + timedelta(days=2), nodes=2)
     with open_ledger(url) as ledger:
         ledger.publish(CapacityCalendar(plan_id=PlanId("first"), pools=(LAB,), intervals=(offered,)))

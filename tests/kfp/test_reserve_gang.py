@@ -23,6 +23,7 @@ from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, R
 from gangplan_kfp.components import release_gang, reserve_gang
 from gangplan_kfp.support import holding
 
+pytestmark = pytest.mark.present("a step waits in a process of its own, and its wait has to end")
 Opened = Callable[[], Ledger]
 Wish = dict[str, Any]
 Capture = pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from kfp import local
 
 from gangplan import cycle, forecast, plan
 from gangplan.config import load_settings
+from gangplan.testing import NOW
 from gangplan.tracking import open_store
 from gangplan_kfp.components import train_demand_model
 from gangplan_kfp.pipelines.training import reserved_training
@@ -36,9 +37,8 @@ def gangplan(home: Path, *words: str) -> Any:
 
 
 def write_demand(path: Path) -> None:
-    """Write three weeks of one tenant's hourly demand, up to the present hour, with a daily cycle."""
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    hours = [end - timedelta(hours=back) for back in range(DAYS * 24, 0, -1)]
+    """Write three weeks of one tenant's hourly demand, up to now, with a daily cycle."""
+    hours = [NOW - timedelta(hours=back) for back in range(DAYS * 24, 0, -1)]
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["hour", "tenant", "workload_class", "accelerator", "gpus"])

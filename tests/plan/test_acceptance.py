@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
 import pytest
+from tests.plan.builders import settings_of
 
 from gangplan import plan
-from gangplan.config import Settings
 from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan
 
 
 @pytest.fixture(scope="module")
-def planned(sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]) -> Plan:
+def planned(sample_forecast: Forecast, sample_fleet: Fleet) -> Plan:
     """The sample's plan to one per cent."""
     return plan.solve(sample_forecast, sample_fleet, settings=settings_of(horizon_hours=168, mip_gap=0.01))
 

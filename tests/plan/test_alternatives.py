@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.parts.instances import instance
+from tests.plan.builders import settings_of
+from tests.plan.instances import instance
 
-from gangplan.config import Settings
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.problem import Problem
 from gangplan.plan.questions.alternatives import FRESH_PATHS, GREEDY, PEAK, PLAN, compare, greedy, reactive, static_peak
@@ -19,7 +18,7 @@ from gangplan.types import Fleet, Forecast
 
 
 @pytest.fixture(scope="module")
-def problem(sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]) -> Problem:
+def problem(sample_forecast: Forecast, sample_fleet: Fleet) -> Problem:
     """Two days of the sample."""
     return build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=4, mip_gap=0.01))
 

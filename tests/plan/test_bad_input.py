@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
+from tests.plan.builders import pool_of, settings_of
 
 from gangplan import plan
-from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.types import Fleet, Forecast, Pool
+from gangplan.testing import a_forecast
+from gangplan.types import Fleet, Forecast
 
 LOAD = {("ann", "throughput", "h100"): [10.0] * 24}
 
 
 @pytest.fixture
-def forecast(make_forecast: Callable[..., Forecast], now: datetime) -> Forecast:
+def forecast(now: datetime) -> Forecast:
     """A day of one series."""
-    return make_forecast(LOAD, now)
+    return a_forecast(LOAD, now)
 
 
 @pytest.fixture
-def fleet(make_pool: Callable[..., Pool]) -> Fleet:
+def fleet() -> Fleet:
     """One pool."""
-    return Fleet(pools=(make_pool("main", "h100"),), nodes={"main": 2})
+    return Fleet(pools=(pool_of("main", "h100"),), nodes={"main": 2})
 
 
 def changed(forecast: Forecast, quantiles: pl.DataFrame) -> Forecast:
@@ -35,9 +35,7 @@ def changed(forecast: Forecast, quantiles: pl.DataFrame) -> Forecast:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
-def test_a_demand_that_is_no_number_is_refused(
-    value: float | None, forecast: Forecast, fleet: Fleet, settings_of: Callable[..., Settings]
-) -> None:
+def test_a_demand_that_is_no_number_is_refused(value: float | None, forecast: Forecast, fleet: Fleet) -> None:
     """NaN, infinity and null in the forecast are named by series, hour and column."""
     hour = forecast.issued_at + timedelta(hours=3)
     table = forecast.quantiles.with_columns(
@@ -47,9 +45,7 @@ def test_a_demand_that_is_no_number_is_refused(
         plan.solve(changed(forecast, table), fleet, settings=settings_of())
 
 
-def test_a_missing_hour_and_an_empty_table_are_refused(
-    forecast: Forecast, fleet: Fleet, settings_of: Callable[..., Settings]
-) -> None:
+def test_a_missing_hour_and_an_empty_table_are_refused(forecast: Forecast, fleet: Fleet) -> None:
     """A series with a gap and a forecast without rows are named."""
     gap = forecast.quantiles.filter(pl.col("hour") != forecast.issued_at + timedelta(hours=3))
     with pytest.raises(InputError, match=r"ann/throughput/h100.*each of the 24 hours"):
@@ -58,45 +54,39 @@ def test_a_missing_hour_and_an_empty_table_are_refused(
         plan.solve(changed(forecast, forecast.quantiles.head(0)), fleet, settings=settings_of())
 
 
-def test_an_unknown_class_is_refused(forecast: Forecast, fleet: Fleet, settings_of: Callable[..., Settings]) -> None:
+def test_an_unknown_class_is_refused(forecast: Forecast, fleet: Fleet) -> None:
     """A workload class that has no policy is named, with those that have one."""
     table = forecast.quantiles.with_columns(workload_class=pl.lit("bulk"))
     with pytest.raises(InputError, match=r"'bulk'.*latency, throughput, cost"):
         plan.solve(changed(forecast, table), fleet, settings=settings_of())
 
 
-def test_a_lead_time_longer_than_the_horizon_is_refused(
-    forecast: Forecast, make_pool: Callable[..., Pool], settings_of: Callable[..., Settings]
-) -> None:
+def test_a_lead_time_longer_than_the_horizon_is_refused(forecast: Forecast) -> None:
     """A pool that is meant to grow and cannot in time is named; one that need not grow is not."""
-    slow = make_pool("slow", "h100", lead_time_hours=24, max_nodes=4)
+    slow = pool_of("slow", "h100", lead_time_hours=24, max_nodes=4)
     with pytest.raises(InputError, match=re.escape("pools[slow].lead_time_hours: 24")):
         plan.solve(forecast, Fleet(pools=(slow,), nodes={"slow": 3}), settings=settings_of())
     assert plan.solve(forecast, Fleet(pools=(slow,), nodes={"slow": 4}), settings=settings_of()).status == "optimal"
 
 
-def test_a_wrong_pool_or_no_pool_is_refused(make_pool: Callable[..., Pool]) -> None:
+def test_a_wrong_pool_or_no_pool_is_refused() -> None:
     """A negative price and an empty fleet never become a fleet."""
     with pytest.raises(InputError, match="price_per_node_hour: -1"):
-        make_pool("main", "h100", price_per_node_hour=-1)
+        pool_of("main", "h100", price_per_node_hour=-1)
     with pytest.raises(InputError, match="pools"):
         Fleet(pools=())
 
 
-def test_no_demand_stops_what_may_stop(
-    make_forecast: Callable[..., Forecast], fleet: Fleet, now: datetime, settings_of: Callable[..., Settings]
-) -> None:
+def test_no_demand_stops_what_may_stop(fleet: Fleet, now: datetime) -> None:
     """Zero demand is planned as no nodes and no money."""
-    none = plan.solve(make_forecast({("ann", "latency", "h100"): [0.0] * 24}, now), fleet, settings=settings_of())
+    none = plan.solve(a_forecast({("ann", "latency", "h100"): [0.0] * 24}, now), fleet, settings=settings_of())
     assert (none.total_cost, none.gap, none.nodes["nodes"].sum(), none.status) == (0, 0, 0, "optimal")
     assert "Nobody is short" in plan.explain(none)
 
 
-def test_an_accelerator_that_no_pool_has_is_said(
-    make_forecast: Callable[..., Forecast], fleet: Fleet, now: datetime, settings_of: Callable[..., Settings]
-) -> None:
+def test_an_accelerator_that_no_pool_has_is_said(fleet: Fleet, now: datetime) -> None:
     """Demand that nothing can serve is short whole, and the plan names the accelerator."""
-    asked = make_forecast({**LOAD, ("bob", "cost", "h200"): [4.0] * 24}, now)
+    asked = a_forecast({**LOAD, ("bob", "cost", "h200"): [4.0] * 24}, now)
     found = plan.solve(asked, fleet, settings=settings_of())
     bob = found.shortage.filter(pl.col("tenant") == "bob")
     assert bob["probability"].to_list() == [1.0] * 24
@@ -105,19 +95,16 @@ def test_an_accelerator_that_no_pool_has_is_said(
 
 
 def test_any_accelerator_is_served_by_all(
-    make_forecast: Callable[..., Forecast],
-    make_pool: Callable[..., Pool],
     now: datetime,
-    settings_of: Callable[..., Settings],
 ) -> None:
     """A series that takes any accelerator runs on the cheapest and spills over to the other."""
     fleet = Fleet(
         pools=(
-            make_pool("cheap", "a100", max_nodes=1, price_per_node_hour=8),
-            make_pool("dear", "h100", max_nodes=9, price_per_node_hour=30),
+            pool_of("cheap", "a100", max_nodes=1, price_per_node_hour=8),
+            pool_of("dear", "h100", max_nodes=9, price_per_node_hour=30),
         )
     )
-    asked = make_forecast({("ann", "latency", "any"): [14.0] * 24}, now, (1.0,) * 5)
+    asked = a_forecast({("ann", "latency", "any"): [14.0] * 24}, now, (1.0,) * 5)
     found = plan.solve(asked, fleet, settings=settings_of())
     assert found.shortage["expected_gpus"].sum() == 0
     assert found.nodes.group_by("pool").agg(pl.col("nodes").min()).sort("pool").rows() == [("cheap", 1), ("dear", 1)]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from tests.plan.builders import pool_of, settings_of
+
 from gangplan import plan
-from gangplan.config import Settings
-from gangplan.types import Fleet, Forecast, Pool
+from gangplan.testing import a_forecast
+from gangplan.types import Fleet
 
 
 def test_equal_hours_are_one_interval_and_every_pool_is_there(
-    make_forecast: Callable[..., Forecast],
-    make_pool: Callable[..., Pool],
     now: datetime,
-    settings_of: Callable[..., Settings],
 ) -> None:
     """A pool that steps twice has three intervals without gaps; a pool that stays has one."""
     day = [8.0] * 8 + [32.0] * 8 + [8.0] * 8
-    asked = make_forecast({("ann", "latency", "h100"): day}, now, (1.0,) * 5)
+    asked = a_forecast({("ann", "latency", "h100"): day}, now, (1.0,) * 5)
     pools = (
-        make_pool("main", "h100", price_per_node_hour=20),
-        make_pool("lab", "h100-lab", "owned", min_nodes=2, max_nodes=2),
+        pool_of("main", "h100", price_per_node_hour=20),
+        pool_of("lab", "h100-lab", "owned", min_nodes=2, max_nodes=2),
     )
     fleet = Fleet(pools=pools, nodes={"lab": 2})
     calendar = plan.to_calendar(plan.solve(asked, fleet, settings=settings_of()))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from tests.plan.builders import pool_of, settings_of
 
 from gangplan import plan
-from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.catalogue import AcceleratorKind, Need, read_catalogue
 from gangplan.plan.problem.policy import policy_body, policy_from, read_plan_policy
-from gangplan.types import Fleet, Forecast, Pool, PoolKind
+from gangplan.testing import a_forecast
+from gangplan.types import Fleet, PoolKind
 
 OWN = "own-chip: {kind: asic, memory_gb: 64, features: [training, bf16], bf16_tflops: 500, on_demand: 1.5, owned_factor: 0.5, spot_factor: 0.4, gpus_per_node: 8}\n"  # noqa: E501
 
@@ -79,26 +79,24 @@ def test_wrong_names_in_a_need_are_refused(tmp_path: Path) -> None:
 
 def test_work_that_asks_by_capability_runs_on_the_cheapest_that_can(
     tmp_path: Path,
-    make_forecast: Callable[..., Forecast],
-    make_pool: Callable[..., Pool],
     now: datetime,
-    settings_of: Callable[..., Settings],
 ) -> None:
     """A need is written into the policy as speeds, kept with the plan, and chooses by money for the work done."""
     (tmp_path / "plan.yaml").write_text("needs: {big: {features: [training, bf16], memory_gb: 80, like: h100}}\n")
     policy = read_plan_policy(tmp_path / "plan.yaml")
     assert policy_from(policy_body(policy)) == policy
     pools = (
-        make_pool("dear", "h100", price_per_node_hour=30),
-        make_pool("slow", "a100", price_per_node_hour=12),  # a third as fast: 38 for an h100's work
-        make_pool("small", "l4", price_per_node_hour=1),
-        make_pool("other", "trainium2", gpus_per_node=16, price_per_node_hour=36),  # 0.67 as fast: 27
+        pool_of("dear", "h100", price_per_node_hour=30),
+        pool_of("slow", "a100", price_per_node_hour=12),  # a third as fast: 38 for an h100's work
+        pool_of("small", "l4", price_per_node_hour=1),
+        pool_of("other", "trainium2", gpus_per_node=16, price_per_node_hour=36),  # 0.67 as fast: 27
     )
-    asked = make_forecast({("ann", "throughput", "big"): [60.0] * 24}, now, (1.0,) * 5)
-    found = plan.solve(asked, Fleet(pools=pools), settings=settings_of(scenarios=1), policy=policy)
+    asked = a_forecast({("ann", "throughput", "big"): [60.0] * 24}, now, (1.0,) * 5)
+    chosen = settings_of(scenarios=1, mip_gap=0.01)
+    found = plan.solve(asked, Fleet(pools=pools), settings=chosen, policy=policy)
     hours = dict(found.cost.select("pool", "node_hours").iter_rows())
     assert found.shortage["expected_gpus"].sum() == pytest.approx(0, abs=0.5)
     assert hours["other"] > 0
     assert hours["slow"] == hours["small"] == 0
-    none = plan.solve(asked, Fleet(pools=pools[2:3]), settings=settings_of(scenarios=1), policy=policy)
+    none = plan.solve(asked, Fleet(pools=pools[2:3]), settings=chosen, policy=policy)
     assert "no pool meets the need big: add one with b200, h200, h100" in plan.explain(none)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.plan.builders import pool_of, settings_of
 
 from gangplan import plan
-from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
 from gangplan.plan.answer import marginal
 from gangplan.plan.make import decide
 from gangplan.plan.problem.builder import build_problem
+from gangplan.testing import a_forecast
 from gangplan.tracking import Store
-from gangplan.types import Fleet, Forecast, PlanId, Pool
+from gangplan.types import Fleet, Forecast, PlanId
 
 CERTAIN = (1.0,) * 5
 
@@ -27,14 +27,11 @@ def limit(found: plan.Plan, family: str) -> dict[str, object]:
 
 
 def test_an_over_asked_pool_is_named_with_what_one_more_node_brings(
-    make_forecast: Callable[..., Forecast],
-    make_pool: Callable[..., Pool],
     now: datetime,
-    settings_of: Callable[..., Settings],
 ) -> None:
     """Twenty GPUs asked of two nodes of eight: four short each hour; a third node brings that less its own price."""
-    asked = make_forecast({("ann", "latency", "h100"): [20.0] * 24}, now, CERTAIN)
-    fleet = Fleet(pools=(make_pool("main", "h100", max_nodes=2, price_per_node_hour=20),), nodes={"main": 2})
+    asked = a_forecast({("ann", "latency", "h100"): [20.0] * 24}, now, CERTAIN)
+    fleet = Fleet(pools=(pool_of("main", "h100", max_nodes=2, price_per_node_hour=20),), nodes={"main": 2})
     found = plan.solve(asked, fleet, settings=settings_of(shortage_price=10))
     demand = limit(found, "demand")
     assert (demand["name"], demand["hours"], demand["amount"], demand["cost"]) == ("latency/h100", 24, 96.0, 96 * 30.0)
@@ -46,7 +43,7 @@ def test_an_over_asked_pool_is_named_with_what_one_more_node_brings(
 
 
 def test_what_one_more_node_brings_is_the_difference_of_two_solves(
-    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
+    sample_forecast: Forecast, sample_fleet: Fleet
 ) -> None:
     """Planning anew with the larger pool saves what was said, within the gaps of the two plans."""
     chosen = settings_of(horizon_hours=48, scenarios=3, mip_gap=0.004)
@@ -65,7 +62,6 @@ def test_what_one_more_node_brings_is_the_difference_of_two_solves(
 def test_a_large_problem_is_told_the_same(
     sample_forecast: Forecast,
     sample_fleet: Fleet,
-    settings_of: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By cuts, as large ones are solved again, each limit brings what the one linear program says, to their gap."""
@@ -79,23 +75,18 @@ def test_a_large_problem_is_told_the_same(
 
 
 def test_a_lead_time_is_the_reason_until_it_is_over(
-    make_forecast: Callable[..., Forecast],
-    make_pool: Callable[..., Pool],
     now: datetime,
-    settings_of: Callable[..., Settings],
 ) -> None:
     """Nothing runs and nodes take three hours: the first three hours are short, for that reason alone."""
-    asked = make_forecast({("ann", "latency", "h100"): [8.0] * 24}, now, CERTAIN)
-    fleet = Fleet(pools=(make_pool("main", "h100", lead_time_hours=3),))
+    asked = a_forecast({("ann", "latency", "h100"): [8.0] * 24}, now, CERTAIN)
+    fleet = Fleet(pools=(pool_of("main", "h100", lead_time_hours=3),))
     found = plan.solve(asked, fleet, settings=settings_of())
     assert found.shortage.filter(pl.col("expected_gpus") > 0)["hour"].to_list() == found.shortage["hour"].to_list()[:3]
     assert "new nodes are still on their way for main (lead time 3 h)" in plan.explain(found)
     assert limit(found, "lead_time")["cost"] > 0
 
 
-def test_a_budget_is_held_and_named(
-    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
-) -> None:
+def test_a_budget_is_held_and_named(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
     """A budget under the wanted spend is kept, and the plan says that it is the reason and what more of it brings."""
     free = plan.solve(sample_forecast, sample_fleet, settings=settings_of(horizon_hours=48, scenarios=3, mip_gap=0.01))
     budget = round(0.85 * free.total_cost)
@@ -108,14 +99,11 @@ def test_a_budget_is_held_and_named(
 
 
 def test_a_budget_below_the_minimum_nodes_is_overspent_and_said(
-    make_forecast: Callable[..., Forecast],
-    make_pool: Callable[..., Pool],
     now: datetime,
-    settings_of: Callable[..., Settings],
 ) -> None:
     """What the minimum nodes cost cannot be avoided: the plan spends it and says by how much it is over."""
-    asked = make_forecast({("ann", "cost", "h100"): [8.0] * 24}, now, CERTAIN)
-    fleet = Fleet(pools=(make_pool("main", "h100", min_nodes=2, max_nodes=2),), nodes={"main": 2})
+    asked = a_forecast({("ann", "cost", "h100"): [8.0] * 24}, now, CERTAIN)
+    fleet = Fleet(pools=(pool_of("main", "h100", min_nodes=2, max_nodes=2),), nodes={"main": 2})
     found = plan.solve(asked, fleet, settings=settings_of(budget=100.0))
     assert found.total_cost == 2 * 24 * 20
     assert limit(found, "over_budget")["amount"] == pytest.approx(860)
@@ -123,21 +111,17 @@ def test_a_budget_below_the_minimum_nodes_is_overspent_and_said(
 
 
 def test_only_spot_for_latency_work_is_said(
-    make_forecast: Callable[..., Forecast],
-    make_pool: Callable[..., Pool],
     now: datetime,
-    settings_of: Callable[..., Settings],
 ) -> None:
     """Latency work is never put on spot, and the plan says that a firm pool is missing."""
-    asked = make_forecast({("ann", "latency", "h100"): [8.0] * 24}, now, CERTAIN)
-    found = plan.solve(asked, Fleet(pools=(make_pool("main", "h100", "spot"),)), settings=settings_of())
+    asked = a_forecast({("ann", "latency", "h100"): [8.0] * 24}, now, CERTAIN)
+    found = plan.solve(asked, Fleet(pools=(pool_of("main", "h100", "spot"),)), settings=settings_of())
     assert "latency work may not be interrupted: add a firm pool" in plan.explain(found)
 
 
 def test_the_lp_file_is_the_model_and_is_kept_on_request(
     sample_forecast: Forecast,
     sample_fleet: Fleet,
-    settings_of: Callable[..., Settings],
     mlflow_store: Store,
     tmp_path: Path,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import product
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.plan.builders import pool_of, settings_of
 
-from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.policy import ClassPolicy, PlanPolicy
 from gangplan.plan.purchases.demand import LongDemand, add_months, monthly_paths, typical_weeks
@@ -19,7 +18,7 @@ from gangplan.plan.purchases.problem import PurchaseProblem, build_purchase_prob
 from gangplan.plan.purchases.search import PurchaseResult, PurchaseSearch
 from gangplan.plan.purchases.solve import buy_ahead
 from gangplan.plan.solver.recourse import RecoursePrograms, risk
-from gangplan.types import Fleet, Pool, Term, WorkloadClass
+from gangplan.types import Fleet, Term, WorkloadClass
 
 PLAIN = PlanPolicy(classes={WorkloadClass.THROUGHPUT: ClassPolicy(shortage_factor=1.0)})
 SERIES = ("ann", "throughput", "h100")
@@ -31,11 +30,11 @@ def week(low: float, high: float) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def problem(make_pool: Callable[..., Pool], settings_of: Callable[..., Settings]) -> PurchaseProblem:
+def problem() -> PurchaseProblem:
     """Four months, three paths of growth, two kinds of weeks, two terms; on demand there are but three nodes."""
     pools = (
-        make_pool("term", "h100", "committed", max_nodes=3, price_per_node_hour=12.0),
-        make_pool("free", "h100", max_nodes=3, price_per_node_hour=20.0),
+        pool_of("term", "h100", "committed", max_nodes=3, price_per_node_hour=12.0),
+        pool_of("free", "h100", max_nodes=3, price_per_node_hour=20.0),
     )
     terms = (
         Term(pool="term", months=2, price_per_node_hour=14.0),
@@ -141,9 +140,7 @@ def test_it_says_what_buying_earns_and_when_pools_are_full(problem: PurchaseProb
     assert any("Order now" in line or "Order nothing" in line for line in made.explanation)
 
 
-def test_orders_keep_lead_times_and_running_terms_end(
-    problem: PurchaseProblem, settings_of: Callable[..., Settings]
-) -> None:
+def test_orders_keep_lead_times_and_running_terms_end(problem: PurchaseProblem) -> None:
     """Nodes that take six weeks stand from the third month; those that run now stand until their term is over."""
     term = replace(problem.fleet.pools[0], lead_time_hours=42 * 24)
     fleet = replace(
@@ -195,9 +192,7 @@ def test_paths_of_months_stand_evenly_from_low_to_high() -> None:
         ({"terms": (Term(pool="term", months=1, price_per_node_hour=1.0),) * 2}, "stands twice"),
     ],
 )
-def test_offers_that_cannot_be_are_refused(
-    change: dict[str, Any], said: str, problem: PurchaseProblem, settings_of: Callable[..., Settings]
-) -> None:
+def test_offers_that_cannot_be_are_refused(change: dict[str, Any], said: str, problem: PurchaseProblem) -> None:
     """No offer, an offer of what has no term and two prices for one term are named."""
     with pytest.raises(InputError, match=said):
         build_purchase_problem(problem.demand, replace(problem.fleet, **change), settings=settings_of())
@@ -205,9 +200,7 @@ def test_offers_that_cannot_be_are_refused(
         Term(pool="term", months=1, price_per_node_hour=-1.0)
 
 
-def test_cuts_of_weeks_are_exact_and_hold_for_other_nodes(
-    problem: PurchaseProblem, settings_of: Callable[..., Settings]
-) -> None:
+def test_cuts_of_weeks_are_exact_and_hold_for_other_nodes(problem: PurchaseProblem) -> None:
     """Limits of the nodes that a path takes, a least one too, are in the cuts: exact there, never above elsewhere."""
     free = replace(problem.fleet.pools[1], min_nodes=1)
     fleet = replace(problem.fleet, pools=(problem.fleet.pools[0], free))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
+from tests.plan.builders import settings_of
 
-from gangplan.config import Settings
 from gangplan.plan.answer.result import to_plan
 from gangplan.plan.answer.solution import Solution
 from gangplan.plan.make import decide
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.policy import PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
 from gangplan.plan.problem.problem import Problem
+from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
 NEAR = 1e-4
 HOURS = 6
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(solution: Solution) -> None:
@@ -172,16 +172,14 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds())
 def test_every_plan_keeps_every_constraint_and_adds_up(
     world: dict[str, Any],
     now: datetime,
-    make_forecast: Callable[..., Forecast],
-    settings_of: Callable[..., Settings],
 ) -> None:
     """Never infeasible, never negative; constraints hold; tables, money and shortage add up."""
-    forecast = make_forecast(world["medians"], now)
+    forecast = a_forecast(world["medians"], now)
     given_settings = settings_of(scenarios=world["scenarios"], budget=world["budget"], mip_gap=0.005)
     problem = build_problem(forecast, world["fleet"], given_settings, policy=world["policy"])
     solution, bindings = decide(problem)
@@ -205,18 +203,16 @@ def service(problem: Problem) -> tuple[float, float]:
     return solution.result.objective - spent - 100.0 * over, solution.result.objective
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds(), more=st.floats(1.05, 3))
 def test_more_budget_never_costs_service(
     world: dict[str, Any],
     more: float,
     now: datetime,
-    make_forecast: Callable[..., Forecast],
-    settings_of: Callable[..., Settings],
 ) -> None:
     """A larger budget never makes the plan dearer, nor its shortage worse unless both plans cost the same."""
     budget = world["budget"] or 200.0
-    forecast = make_forecast(world["medians"], now)
+    forecast = a_forecast(world["medians"], now)
     tight, wide = (
         service(
             build_problem(
@@ -233,17 +229,15 @@ def test_more_budget_never_costs_service(
     assert wide[0] <= tight[0] + near or wide[1] >= tight[1] - near
 
 
-@EXAMPLES
+@examples(10, 400)
 @given(world=worlds(), extra=pools())
 def test_another_pool_never_makes_the_plan_dearer(
     world: dict[str, Any],
     extra: Pool,
     now: datetime,
-    make_forecast: Callable[..., Forecast],
-    settings_of: Callable[..., Settings],
 ) -> None:
     """A pool that need not run can only help: without it the price is never lower."""
-    forecast, fleet = make_forecast(world["medians"], now), world["fleet"]
+    forecast, fleet = a_forecast(world["medians"], now), world["fleet"]
     optional = replace(extra, name="extra", min_nodes=0)
     calm = replace(world["policy"], spot_drought=SupplyRisk())  # another pool would draw other droughts
     chosen = settings_of(scenarios=world["scenarios"], budget=world["budget"], mip_gap=1e-7)
@@ -252,9 +246,7 @@ def test_another_pool_never_makes_the_plan_dearer(
     assert service(build_problem(forecast, larger, chosen, policy=calm))[1] <= without + 1e-5 * max(1.0, without)
 
 
-def test_the_sample_plan_keeps_every_constraint(
-    sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]
-) -> None:
+def test_the_sample_plan_keeps_every_constraint(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
     """A week with blocks of three hours passes the second statement of the constraints as well."""
     problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168, mip_gap=0.01))
     check(decide(problem)[0])

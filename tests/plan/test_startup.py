@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.plan.builders import pool_of, settings_of
 
 from gangplan import plan
-from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.answer.schedule import order_text, orders
 from gangplan.plan.make import decide
@@ -20,15 +19,16 @@ from gangplan.plan.problem.periods import Periods
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
 from gangplan.plan.problem.startup import arrivals, early_hours, startup_minutes
 from gangplan.plan.questions.alternatives import PLAN, compare
-from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
+from gangplan.testing import a_forecast
+from gangplan.types import Fleet, Pool, WorkloadClass
 
 CERTAIN = (1.0,) * 5
 
 
 @pytest.fixture
-def slow(make_pool: Callable[..., Pool]) -> Pool:
+def slow() -> Pool:
     """Half of its starts take 15 minutes, 95 of 100 up to 40."""
-    return make_pool("slow", "h100", lead_time_hours=1, startup_minutes_p50=15, startup_minutes_p95=40)
+    return pool_of("slow", "h100", lead_time_hours=1, startup_minutes_p50=15, startup_minutes_p95=40)
 
 
 def test_the_distribution_goes_through_its_quantiles(slow: Pool) -> None:
@@ -38,14 +38,14 @@ def test_the_distribution_goes_through_its_quantiles(slow: Pool) -> None:
     assert early_hours(slow) == pytest.approx(np.maximum(0, 40 - drawn).mean() / 60, rel=0.02)
 
 
-def test_late_nodes_are_missing_and_early_ones_are_paid(slow: Pool, make_pool: Callable[..., Pool]) -> None:
+def test_late_nodes_are_missing_and_early_ones_are_paid(slow: Pool) -> None:
     """Missing node-hours are those of the late starts, money that of the early ones; other pools are not touched."""
     periods = Periods.from_horizon(30)  # 24 single hours, two blocks of three
     nodes = np.zeros((2000, 2, len(periods)), dtype=np.int64)
     nodes[:, 0, 10:20] = 4
     nodes[:, 1] = 3
     prices = np.full((2, len(periods)), 20.0)
-    there, paid = arrivals([slow, make_pool("at-once", "h100")], [0, 3], nodes, periods, prices, seed=3)
+    there, paid = arrivals([slow, pool_of("at-once", "h100")], [0, 3], nodes, periods, prices, seed=3)
     assert (there[:, 1] == 3).all()
     assert (there[:, 0, :10] == 0).all()
     assert (there <= nodes).all()
@@ -56,13 +56,11 @@ def test_late_nodes_are_missing_and_early_ones_are_paid(slow: Pool, make_pool: C
     assert paid.mean() == pytest.approx(4 * 20 * early_hours(slow), rel=0.05)
 
 
-def test_fresh_paths_draw_start_up_times(
-    slow: Pool, make_forecast: Callable[..., Forecast], now: datetime, settings_of: Callable[..., Settings]
-) -> None:
+def test_fresh_paths_draw_start_up_times(slow: Pool, now: datetime) -> None:
     """A plan that starts nodes costs more on fresh paths than the same plan on nodes that come in time."""
     load = {("ann", "latency", "h100"): ([8.0] * 4 + [30.0] * 4) * 3}
     punctual = replace(slow, startup_minutes_p50=0.0, startup_minutes_p95=0.0)
-    asked = make_forecast(load, now, CERTAIN)
+    asked = a_forecast(load, now, CERTAIN)
     problems = [
         build_problem(asked, Fleet(pools=(pool,), nodes={"slow": 1}), settings_of(scenarios=2))
         for pool in (punctual, slow)
@@ -75,13 +73,12 @@ def test_fresh_paths_draw_start_up_times(
 
 
 def test_orders_say_when_to_start_what(
-    slow: Pool, make_pool: Callable[..., Pool], make_forecast: Callable[..., Forecast], now: datetime,
-    settings_of: Callable[..., Settings],
+    slow: Pool, now: datetime,
 ) -> None:  # fmt: skip
     """Nodes are ordered their 95 % start-up time, or their lead time, before they serve; stops are at their hour."""
     load = {("ann", "latency", "h100"): [7.0] * 5 + [23.0] * 5 + [7.0] * 14}
     found = plan.solve(
-        make_forecast(load, now, CERTAIN), Fleet(pools=(slow,), nodes={"slow": 1}), settings=settings_of(scenarios=1)
+        a_forecast(load, now, CERTAIN), Fleet(pools=(slow,), nodes={"slow": 1}), settings=settings_of(scenarios=1)
     )
     first, *_, last = orders(found)
     assert first.order_at == first.serve_at - timedelta(minutes=40)
@@ -92,7 +89,7 @@ def test_orders_say_when_to_start_what(
     assert order_text(first).startswith(f"Start {first.nodes} nodes of slow at Mon 02 Mar 13:20 so that they serve at")
     assert any(order_text(first) in line for line in found.explanation)
     firm = plan.orders(
-        replace(found, fleet=Fleet(pools=(make_pool("slow", "h100", lead_time_hours=3),), nodes={"slow": 1}))
+        replace(found, fleet=Fleet(pools=(pool_of("slow", "h100", lead_time_hours=3),), nodes={"slow": 1}))
     )
     assert firm[0].order_at == firm[0].serve_at - timedelta(hours=3)
     assert plan.orders(found, hours=0) == ()
@@ -107,24 +104,21 @@ def test_orders_say_when_to_start_what(
         ({"startup_minutes_p50": float("nan")}, "startup_minutes_p50"),
     ],
 )  # fmt: skip
-def test_a_distribution_that_cannot_be_is_refused(
-    fields: dict[str, Any], said: str, make_pool: Callable[..., Pool]
-) -> None:
+def test_a_distribution_that_cannot_be_is_refused(fields: dict[str, Any], said: str) -> None:
     """Quantiles out of order, half a distribution and a lead time that is too short are named with what helps."""
     with pytest.raises(InputError, match=said):
-        make_pool("main", "h100", **fields)
+        pool_of("main", "h100", **fields)
 
 
 def test_work_stays_with_its_data_unless_moving_pays(
-    make_pool: Callable[..., Pool], make_forecast: Callable[..., Forecast], now: datetime,
-    settings_of: Callable[..., Settings],
+    now: datetime,
 ) -> None:  # fmt: skip
     """A cheaper region is used until its GPU-hour with the data's egress is dearer; what moves is priced and said."""
     pools = (
-        make_pool("home", "h100", price_per_node_hour=20, region="eu", zone="eu-a"),
-        make_pool("away", "h100", price_per_node_hour=12, region="us", zone="us-a"),
+        pool_of("home", "h100", price_per_node_hour=20, region="eu", zone="eu-a"),
+        pool_of("away", "h100", price_per_node_hour=12, region="us", zone="us-a"),
     )
-    asked = make_forecast({("ann", "throughput", "h100"): [7.9] * 24}, now, CERTAIN)
+    asked = a_forecast({("ann", "throughput", "h100"): [7.9] * 24}, now, CERTAIN)
 
     def solved(gigabytes: float) -> tuple[Any, Any]:
         rule = replace(

@@ -6,13 +6,13 @@ added to money per node-hour, hours forgotten in a block) would not move along, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from tests.plan.builders import pool_of, settings_of
 
 from gangplan.config import Settings
 from gangplan.plan.answer.solution import Solution
@@ -21,7 +21,8 @@ from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
 from gangplan.plan.problem.problem import Problem
 from gangplan.tables import QUANTILE_COLUMNS
-from gangplan.types import Fleet, Forecast, Pool, WorkloadClass
+from gangplan.testing import a_forecast
+from gangplan.types import Fleet, Forecast, WorkloadClass
 
 Series = tuple[str, str, str]
 LOAD: dict[Series, float] = {
@@ -37,16 +38,16 @@ def wave(mean: float) -> list[float]:
 
 
 @pytest.fixture
-def fleet(make_pool: Callable[..., Pool]) -> Fleet:
+def fleet() -> Fleet:
     """Every kind of quantity that a pool has."""
     carbon: dict[str, Any] = {"power_kw_per_node": 8.0, "carbon_g_per_kwh": 300.0}
     away = {"region": "us", "zone": "us-a"}
     return Fleet(
         pools=(
-            make_pool("firm", "h100", min_nodes=1, max_nodes=3, price_per_node_hour=18, lead_time_hours=1, **carbon),
-            make_pool("term", "h100", "committed", max_nodes=2, price_per_node_hour=15, **carbon),
-            make_pool("away", "h100", "spot", price_per_node_hour=7, interruption_per_hour=0.1, **carbon, **away),
-            make_pool("old", "a100", max_nodes=4, price_per_node_hour=9, minimum_up_hours=2, **carbon),
+            pool_of("firm", "h100", min_nodes=1, max_nodes=3, price_per_node_hour=18, lead_time_hours=1, **carbon),
+            pool_of("term", "h100", "committed", max_nodes=2, price_per_node_hour=15, **carbon),
+            pool_of("away", "h100", "spot", price_per_node_hour=7, interruption_per_hour=0.1, **carbon, **away),
+            pool_of("old", "a100", max_nodes=4, price_per_node_hour=9, minimum_up_hours=2, **carbon),
         ),
         nodes={"firm": 1, "old": 1},
     )
@@ -69,13 +70,13 @@ def policy() -> PlanPolicy:
 
 
 @pytest.fixture
-def asked(make_forecast: Callable[..., Forecast], now: Any) -> Forecast:
+def asked(now: Any) -> Forecast:
     """A day of three series."""
-    return make_forecast({one: wave(mean) for one, mean in LOAD.items()}, now)
+    return a_forecast({one: wave(mean) for one, mean in LOAD.items()}, now)
 
 
 @pytest.fixture
-def settings(settings_of: Callable[..., Settings]) -> Settings:
+def settings() -> Settings:
     """A budget that binds, solved to the end."""
     return settings_of(scenarios=3, budget=900.0, shortage_price=12.0, mip_gap=1e-7)
 
@@ -124,11 +125,9 @@ def test_carbon_in_grams(asked: Forecast, fleet: Fleet, settings: Settings, poli
     priced_alike(kilograms, build_problem(asked, replace(fleet, pools=pools), settings, policy=grams), 1.0)
 
 
-def test_hours_as_blocks(
-    make_forecast: Callable[..., Forecast], fleet: Fleet, settings: Settings, policy: PlanPolicy, now: Any
-) -> None:
+def test_hours_as_blocks(fleet: Fleet, settings: Settings, policy: PlanPolicy, now: Any) -> None:
     """A block of three hours costs and serves what its three single hours do, where nothing changes within it."""
-    flat = make_forecast({one: wave(mean) for one, mean in LOAD.items()}, now, (1.0,) * 5)
+    flat = a_forecast({one: wave(mean) for one, mean in LOAD.items()}, now, (1.0,) * 5)
     still = replace(policy, spot_drought=SupplyRisk())
     punctual = replace(fleet, pools=tuple(replace(pool, lead_time_hours=0, minimum_up_hours=0) for pool in fleet.pools))
     waits = {kind: replace(rule, defer_hours=0) for kind, rule in CLASS_POLICY.items()}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+from tests.plan.builders import settings_of
 
-from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.questions.whatif import WhatIf, WhatIfSolver, apply_amount, side_by_side
@@ -17,7 +15,7 @@ from gangplan.types import Fleet, Forecast
 
 
 @pytest.fixture(scope="module")
-def solved(sample_forecast: Forecast, sample_fleet: Fleet, settings_of: Callable[..., Settings]) -> WhatIfSolver:
+def solved(sample_forecast: Forecast, sample_fleet: Fleet) -> WhatIfSolver:
     """Two days of the sample, solved."""
     search = Search(
         build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=4, mip_gap=0.01))
@@ -40,7 +38,7 @@ QUESTIONS = {
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_an_answer_is_what_a_new_plan_would_be(name: str, solved: WhatIfSolver) -> None:
     """Asked with time, the answer is within its gap of the plan made anew for the changed problem, and keeps limits."""
-    answer = solved.ask(QUESTIONS[name], seconds=20)
+    answer = solved.ask(QUESTIONS[name], seconds=600)
     anew = Search(QUESTIONS[name].of(solved.problem)).run(no_progress)
     assert answer.gap <= 0.03
     assert anew.bound <= answer.objective * (1 + 1e-6)
@@ -52,10 +50,10 @@ def test_an_answer_is_what_a_new_plan_would_be(name: str, solved: WhatIfSolver) 
 def test_questions_leave_the_plan_as_it_was(solved: WhatIfSolver) -> None:
     """A question asked after others has the answer that it had before them; nothing asked changes nothing."""
     question = QUESTIONS["one tenant more"]
-    first = solved.ask(question, seconds=20)
+    first = solved.ask(question, seconds=600)
     for other in QUESTIONS.values():
         solved.ask(other, seconds=0.01)
-    again = solved.ask(question, seconds=20)
+    again = solved.ask(question, seconds=600)
     assert again.objective == pytest.approx(first.objective, rel=0.01)
     table = side_by_side(solved.answer, again)
     assert table["cost"].sum() == pytest.approx(solved.answer.cost)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, example, given, settings, strategies as st
+from hypothesis import event, example, given, strategies as st
+from tests.effort import examples
 from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.entry import shape_of
@@ -286,7 +287,7 @@ def filled(pool: Pool, *free: int, end: int = 10) -> Pair:
     return pair
 
 
-@settings(max_examples=2000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@examples(250, 10_000)
 @given(cases)
 @example((a_pool(gpus_per_node=7), ((0, 2),), [], [("fit_now", a_shape((2, 3), (4, 2)), 1)]))
 def test_a_board_answers_as_brute_force_does(case: Any) -> None:
@@ -297,7 +298,7 @@ def test_a_board_answers_as_brute_force_does(case: Any) -> None:
         getattr(pair, name)(*values)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@examples(100, 2000)
 @given(pools, st.integers(0, NODES), shapes)
 def test_what_can_ever_be_served_is_what_fits_on_empty_nodes(pool: Pool, nodes: int, shape: Shape) -> None:
     """`ever_fits` says what brute force says of an empty board."""

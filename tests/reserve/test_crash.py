@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.effort import effort
 
+pytestmark = pytest.mark.present("what the killed held ends by itself")
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.searches
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_kill_9_loses_and_doubles_nothing(tmp_path: Path, database: str) -> None:
-    """After 40 kills (GANGPLAN_KILLS for more): all that was acknowledged stands, leases ended, the log replays."""
-    kills = os.environ.get("GANGPLAN_KILLS", "40")
+    """After many kills all that was acknowledged stands, leases ended, and the log replays."""
+    kills = str(effort(20, 300))
     command = [sys.executable, "-m", "tests.reserve.support.crash", "--kills", kills, "--seed", "7", "--pace", "0.08"]
     command += ["--folder", str(tmp_path), "--database", database]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90 + 4 * int(kills), check=False)

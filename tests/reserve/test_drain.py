@@ -8,7 +8,8 @@ from heapq import heappop, heappush
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import effort, examples
 
 from gangplan.feedback import scoring
 from gangplan.reserve import Ledger
@@ -107,13 +108,14 @@ def coverage(seed: int, *, nodes: int, gangs: int, later: int) -> list[tuple[boo
 
 
 @pytest.mark.parametrize(("nodes", "gangs", "later"), [(1, 20, 0), (2, 20, 0), (4, 40, 0), (4, 40, 20), (16, 120, 40)])
+@pytest.mark.searches
 def test_most_starts_lie_in_the_range(nodes: int, gangs: int, later: int) -> None:
     """Of all that waited, at least 80 in 100 start within the range, and at most 2 in 100 later.
 
     Measured, with gangs of 1 to 16 GPUs that use 10 to 100 in 100 of their walltime, in the order of the parameters:
     84, 88, 90, 89 and 88 in 100 inside; the rest earlier, since a small gang slipped through; none later.
     """
-    seen = [one for seed in range(8) for one in coverage(seed, nodes=nodes, gangs=gangs, later=later)]
+    seen = [one for seed in range(effort(8, 40)) for one in coverage(seed, nodes=nodes, gangs=gangs, later=later)]
     early, late = (sum(not one[side] for one in seen) / len(seen) for side in (0, 1))
     print(
         f"{nodes} nodes, {gangs} + {later} gangs: {len(seen)} waited, {1 - early - late:.1%} inside, {late:.1%} later"
@@ -146,7 +148,7 @@ def whole(key: str, minutes: int, **changes: Any) -> GangRequest:
 
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=12), st.integers(1, 10))
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@examples(30, 600)
 def test_one_gang_at_a_time_is_a_plain_sum(minutes: list[int], tenths: int) -> None:
     """In a pool that holds one gang, each starts when those ahead have used their walltimes, or that part of them."""
     clock = FakeClock()
@@ -160,7 +162,7 @@ def test_one_gang_at_a_time_is_a_plain_sum(minutes: list[int], tenths: int) -> N
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.2, 0.5, 1.0]))
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@examples(15, 400)
 def test_ranges_are_ordered_and_identical_requests_start_in_turn(seed: int, ratio: float) -> None:
     """From is never behind to, nor before now; no promise is passed; of two alike the one behind starts no earlier."""
     play = Play(seed, nodes=3, gangs=25)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, example, given, settings, strategies as st
+from hypothesis import event, example, given, strategies as st
+from tests.effort import examples
 from tests.reserve.support.packs import packs
 
 from gangplan.errors import InputError
@@ -431,18 +432,7 @@ def play(ledger: Ledger, clock: FakeClock, world: World, asks: list[Any], steps:
         yield after
 
 
-def settings_for(examples: int) -> settings:
-    """Return Hypothesis's settings: the same cases every time, no shared files."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-@settings_for(600)
+@examples(120, 6000)
 @given(cases)
 @example(MIXED)
 @example(AGED)
@@ -462,7 +452,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@settings_for(25)
+@examples(10, 250)
 @given(case=cases)
 def test_a_file_admits_as_memory_does(migrated: Path, case: Any) -> None:
     """The same cases on SQLite: the oracle agrees, and every state is the one in memory."""

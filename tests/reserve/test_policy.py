@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from gangplan.clock import parse_span
 from gangplan.errors import InputError
@@ -189,7 +190,7 @@ POLICIES = st.builds(
 
 
 @given(POLICIES)
-@settings(max_examples=150, deadline=None)
+@examples(40, 2000)
 def test_policy_survives_its_file(policy: Policy) -> None:
     """Any policy that is written is read back the same, names that YAML takes for numbers included."""
     assert policy_from_yaml(policy_yaml(policy)) == policy
@@ -202,7 +203,7 @@ def test_span_survives_its_text(span: timedelta) -> None:
 
 
 @given(POLICIES, POLICIES)
-@settings(max_examples=100, deadline=None)
+@examples(40, 2000)
 def test_changes_are_none_for_the_same_and_some_for_others(one: Policy, other: Policy) -> None:
     """Two policies have differences if and only if they differ, and each names another field."""
     changes = policy_changes(one, other)

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.effort import effort
 from tests.reserve.support.simulation import Simulation
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 5])
+@pytest.mark.searches
+@pytest.mark.parametrize("seed", effort([1, 2], [*range(1, 21)]))
 def test_the_invariants_hold_while_everything_goes_wrong(tmp_path: Path, seed: int) -> None:
     """After 1,000 steps with lost and doubled messages, wrong clocks and deaths at any statement nothing is amiss."""
     found = Simulation(tmp_path, seed).run(1_000)

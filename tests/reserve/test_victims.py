@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from hypothesis import event, given, settings, strategies as st
+from hypothesis import event, given, strategies as st
+from tests.effort import examples
 from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.victims import Candidate, Choice, choose
@@ -238,12 +239,7 @@ def ask(case: Case, **options: Any) -> Choice | None:
     )
 
 
-def examples(count: int) -> settings:
-    """Return Hypothesis's settings: the same cases every time, no shared files."""
-    return settings(max_examples=count, deadline=None, derandomize=True, database=None)
-
-
-@examples(800)
+@examples(300, 8000)
 @given(seeds)
 def test_the_cheapest_set_is_chosen(seed: int) -> None:
     """One pod set: feasible when brute force says so, proven, and of the least cost, number, GPUs and age."""
@@ -251,7 +247,7 @@ def test_the_cheapest_set_is_chosen(seed: int) -> None:
     check(case, ask(case), proven=True)
 
 
-@examples(500)
+@examples(200, 5000)
 @given(seeds)
 def test_gangs_of_two_shapes_get_the_cheapest_set(seed: int) -> None:
     """Two pod sets, whose packing is a search of its own: the same."""
@@ -259,7 +255,7 @@ def test_gangs_of_two_shapes_get_the_cheapest_set(seed: int) -> None:
     check(case, ask(case), proven=True)
 
 
-@examples(300)
+@examples(150, 3000)
 @given(seeds, st.integers(0, 3), st.integers(1, 2))
 def test_without_a_budget_the_answer_is_still_sound(seed: int, budget: int, pod_sets: int) -> None:
     """Cut short at once, an answer is found when there is one, holds, has no superfluous victim, and claims no more."""

@@ -111,6 +111,7 @@ def eventually(holds: object, seconds: float) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.present("MLflow's server signs what it sends by the machine's clock")
 def test_a_champion_set_by_hand_is_recorded_at_once(server: str, tmp_path: Path) -> None:
     """MLflow's server tells of an alias that somebody sets; it is in the history before anybody else has looked."""
     settings = load_settings(home=tmp_path, mlflow=server)

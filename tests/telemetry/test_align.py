@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from gangplan.clock import HOUR
 from gangplan.errors import InputError
@@ -45,7 +46,7 @@ def _telemetry(start: datetime, end: datetime, *, relative: bool = False) -> Tel
 
 
 @given(end=st.integers(7, 60_000), hours=st.integers(336, 600))
-@settings(max_examples=40, deadline=None)
+@examples(40, 2000)
 def test_old_telemetry_moves_by_whole_weeks_and_is_cut_at_the_present(end: int, hours: int):
     """However old it is, it ends at the present hour, and a Monday's nine o'clock is still one."""
     last = PRESENT - end * HOUR
@@ -61,7 +62,7 @@ def test_old_telemetry_moves_by_whole_weeks_and_is_cut_at_the_present(end: int, 
 
 
 @given(end=st.integers(0, 60_000), hours=st.integers(1, 400))
-@settings(max_examples=40, deadline=None)
+@examples(40, 2000)
 def test_short_telemetry_keeps_its_time_of_day_and_half_of_itself(end: int, hours: int):
     """Less than two weeks move by days, less than two days by hours: at least half stays, up to the present."""
     last = PRESENT - end * HOUR
@@ -73,7 +74,7 @@ def test_short_telemetry_keeps_its_time_of_day_and_half_of_itself(end: int, hour
 
 
 @given(end=st.integers(0, 60_000))
-@settings(max_examples=30, deadline=None)
+@examples(30, 2000)
 def test_relative_trace_moves_by_whole_hours_and_loses_nothing(end: int):
     """A trace without a calendar ends at the present with all its hours."""
     last = PRESENT - end * HOUR

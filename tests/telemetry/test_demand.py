@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from gangplan.tables import DEMAND, JOBS
 from gangplan.telemetry.demand import fill_grid, hourly_demand
@@ -39,7 +40,7 @@ def _jobs(rows: list[tuple[int, int | None, int]]) -> pl.DataFrame:
 
 
 @given(asked)
-@settings(max_examples=60, deadline=None)
+@examples(60, 3000)
 def test_demand_is_the_minute_by_minute_mean(rows: list[tuple[int, int | None, int]]):
     """Counting GPUs minute by minute gives the same hours as the sorted sums."""
     demand = hourly_demand(_jobs(rows), START, END)

@@ -1,10 +1,11 @@
-"""The PromQL means what it is meant to, on the real engine: skipped by name where Prometheus is not installed.
+"""The PromQL means what it is meant to, on the real engine: skipped by name where there is no Prometheus.
 
 The samples are those of a small cluster, written as OpenMetrics and loaded with promtool.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from gangplan.progress import no_progress
 from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.values import Telemetry
 
+UNPACKED = Path(__file__).resolve().parents[2] / ".envs" / "prometheus" / "bin"
 END = datetime(2026, 3, 2, 9, tzinfo=UTC)
 START = END - timedelta(days=9)  # more than one chunk
 STEP = timedelta(minutes=4)  # within Prometheus' look-back of five
@@ -82,9 +84,10 @@ def _open_metrics(path: Path) -> None:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus on a free port with the samples in it."""
-    binary, tool = shutil.which("prometheus"), shutil.which("promtool")
+    path = f"{UNPACKED}:{os.environ['PATH']}"
+    binary, tool = shutil.which("prometheus", path=path), shutil.which("promtool", path=path)
     if binary is None or tool is None:
-        pytest.skip("prometheus and promtool are not on the PATH")
+        pytest.skip("prometheus and promtool are neither unpacked (scripts/prometheus.sh) nor on the PATH")
     folder = tmp_path_factory.mktemp("prometheus")
     _open_metrics(folder / "samples.txt")
     subprocess.run(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from gangplan.errors import InputError
 from gangplan.progress import no_progress
@@ -278,7 +279,7 @@ def _sound(each: tuple[str, str, str, str, str]) -> bool:
 
 
 @given(st.lists(row, min_size=1, max_size=8))
-@settings(max_examples=80, deadline=None)
+@examples(80, 4000)
 def test_rows_are_kept_if_and_only_if_they_are_sound(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]
 ):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from tests.command import Call, caller
-from tests.plan.conftest import pool
+from tests.plan.builders import pool_of
 
 from gangplan import cycle, plan
 from gangplan.config import Settings, write_fleet
+from gangplan.testing import NOW
 from gangplan.tracking import open_store
 from gangplan.types import Fleet, Plan
 
 HOURS = 1000
-NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # imports are moved to the present hour
-FLEET = Fleet(pools=(pool("main", "h100", min_nodes=0, max_nodes=40, lead_time_hours=1),), nodes={"main": 6})
+FLEET = Fleet(pools=(pool_of("main", "h100", min_nodes=0, max_nodes=40, lead_time_hours=1),), nodes={"main": 6})
 
 
 def demand() -> np.ndarray:
@@ -51,9 +51,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def planned(home: Path, *, nowcast: bool) -> Plan:
+def planned(home: Path, *, nowcast: bool, mip_gap: float = 0.01) -> Plan:
     """A plan that is not published."""
-    settings = Settings(home=home, horizon_hours=24, scenarios=5, nowcast=nowcast)
+    settings = Settings(home=home, horizon_hours=24, scenarios=5, nowcast=nowcast, mip_gap=mip_gap)
     return cycle.make_plan(settings, hold=True)
 
 
@@ -66,7 +66,7 @@ def test_capacity_is_taken_before_the_peak(home: Path) -> None:
     """Spikes of the past doubled in their second hour: the plan holds what the next hours ask for, and says why."""
     with_it, without = (planned(home, nowcast=nowcast) for nowcast in (True, False))
     peak = demand()[HOURS - 25] + 60  # GPUs, what the spike comes to an hour from now
-    assert 8 * nodes_at_the_peak(with_it) >= 0.75 * peak  # a little more or less by the hour of the day it is now
+    assert 8 * nodes_at_the_peak(with_it) >= 0.9 * peak
     assert nodes_at_the_peak(with_it) > nodes_at_the_peak(without)
     assert any("chat / latency / h100" in line and "expected" in line for line in with_it.explanation)
     assert not any("next 6 h corrected" in line for line in without.explanation)
@@ -76,7 +76,7 @@ def test_capacity_is_taken_before_the_peak(home: Path) -> None:
 
 def test_later_hours_stay_calm(home: Path) -> None:
     """What comes after the six hours is forecast as if nothing had stood out."""
-    tables = [planned(home, nowcast=nowcast).nodes.sort("hour") for nowcast in (True, False)]
+    tables = [planned(home, nowcast=nowcast, mip_gap=1e-4).nodes.sort("hour") for nowcast in (True, False)]
     late = [int(table.filter(pl.col("hour") >= NOW + timedelta(hours=8))["nodes"].sum()) for table in tables]
     assert late[0] <= late[1]
 

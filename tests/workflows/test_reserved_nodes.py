@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.plan.conftest import forecast_of
 
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, NotFoundError
 from gangplan.reserve import Ledger
 from gangplan.reserve.policy.rules import Policy, Quota, TenantPolicy
-from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request, memory_ledger
+from gangplan.testing import NOW, FakeClock, a_calendar, a_forecast, a_pool, a_request, memory_ledger
 from gangplan.tracking import Store
 from gangplan.types import CapacityCalendar, Fleet, Plan, PodSet, ReservationState
 from gangplan.workflows.plans import Planning, approve, with_quotas
@@ -41,7 +40,7 @@ def test_grants_and_promises_are_held_hour_by_hour() -> None:
 
 def planned(tmp_path: Path, store: Store) -> Plan:
     """A plan for no demand, which would stop every node."""
-    ahead = forecast_of({("vision", "throughput", "h100"): [0.0] * 24}, NOW)
+    ahead = a_forecast({("vision", "throughput", "h100"): [0.0] * 24}, NOW)
     made = plan.solve(ahead, FLEET, settings=Settings(home=tmp_path, horizon_hours=24, scenarios=1))
     return plan.log_plan(made, ahead, store)
 
@@ -71,7 +70,7 @@ def test_a_plan_is_made_around_what_is_held(tmp_path: Path, mlflow_store: Store)
     clock = FakeClock()
     ledger = memory_ledger(clock, a_calendar([POOL], hours=[4] * 24))
     granted = ledger.submit(a_request("now", duration=3 * HOUR))
-    ahead = forecast_of({("vision", "throughput", "h100"): [0.0] * 24}, NOW)
+    ahead = a_forecast({("vision", "throughput", "h100"): [0.0] * 24}, NOW)
     settings = Settings(home=tmp_path, horizon_hours=24, scenarios=1)
     where = Planning(store=mlflow_store, ledger=ledger, settings=settings, clock=clock)
     made = where.make(ahead, FLEET)
@@ -85,7 +84,7 @@ def test_a_held_plan_is_published_only_when_told(tmp_path: Path, mlflow_store: S
     """A plan that is held changes no calendar and is not the one that is applied; approval is kept with it."""
     clock = FakeClock()
     ledger = memory_ledger(clock, a_calendar([POOL], hours=[4] * 24))
-    ahead = forecast_of({("vision", "throughput", "h100"): [1.0] * 24}, NOW)
+    ahead = a_forecast({("vision", "throughput", "h100"): [1.0] * 24}, NOW)
     settings = Settings(home=tmp_path, horizon_hours=24, scenarios=1)
     where = Planning(store=mlflow_store, ledger=ledger, settings=settings, clock=clock)
     made = where.make(ahead, FLEET, hold=True)
@@ -158,7 +157,7 @@ def test_where_a_person_decides_a_plan_waits_for_approval(tmp_path: Path, mlflow
     """With `publication: person` a new plan is kept, not published; publishing is refused until somebody approves."""
     clock = FakeClock()
     ledger = memory_ledger(clock, a_calendar([POOL], hours=[4] * 24))
-    ahead = forecast_of({("vision", "throughput", "h100"): [1.0] * 24}, NOW)
+    ahead = a_forecast({("vision", "throughput", "h100"): [1.0] * 24}, NOW)
     settings = Settings(home=tmp_path, horizon_hours=24, scenarios=1, publication="person")
     where = Planning(store=mlflow_store, ledger=ledger, settings=settings, clock=clock)
     made = where.make(ahead, FLEET)

@@ -113,13 +113,12 @@ def _png(plan: Commitments) -> bytes:
 
 def _describe(plan: Commitments) -> str:
     """Describe the picture in words."""
-    standing = plan.standing.group_by("month").agg(pl.col("gpus").sum()).sort("month")
-    stands = "Nothing stands for a term." if standing.is_empty() else (
-        f"From {pages.number(standing['gpus'][0])} to {pages.number(standing['gpus'][-1])} GPUs stand for a term."
-    )  # fmt: skip
-    sums = plan.demand.group_by("month").agg(pl.col(_SUMS).sum()).sort("month")
-    first, last = (pages.number(sums["q0.5"][place]) for place in (0, -1))
-    return f"{stands} Demand goes from {first} to {last} GPUs in the middle."
+    standing = plan.standing.group_by("month").agg(pl.col("gpus").sum()).sort("month")["gpus"].to_list()
+    median = plan.demand.group_by("month").agg(pl.col("q0.5").sum()).sort("month")["q0.5"].to_list()
+    stands = "Nothing stands for a term."
+    if standing:
+        stands = f"From {_range(standing[0], standing[-1])} GPUs stand for a term."
+    return f"{stands} Demand goes from {_range(median[0], median[-1])} GPUs in the middle."
 
 
 def _page(plan: Commitments) -> str:

@@ -38,17 +38,28 @@ class CannotBuild(Exception):
 def servers() -> Path:
     """Give the folder with bin/ and manifests/, building it when it is not there yet."""
     folder = cache() / key()
-    if not (folder / "ready").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
-            if not (folder / "ready").exists():
+    if not ready():
+        with lock():
+            if not ready():
                 _build(folder)
     return folder
 
 
+def ready() -> bool:
+    """Tell whether the servers are built."""
+    return (cache() / key() / "ready").exists()
+
+
+def lock() -> FileLock:
+    """Give the lock that whoever builds them holds."""
+    folder = cache() / key()
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "lock")
+
+
 def missing() -> str:
     """Say in one line why the servers can be neither found nor built here; empty when they can."""
-    if (cache() / key() / "ready").exists() or shutil.which("go"):
+    if ready() or shutil.which("go"):
         return ""
     return (
         "the cluster did not start: no `go` on the PATH to build it with: install Go 1.25 or newer, or set KUBECONFIG"

@@ -1,4 +1,4 @@
-"""Seeded capacity problems of named sizes, made as users make them: a forecast, a fleet and a policy, then `pose`.
+"""Seeded capacity problems of named sizes, made as users make them: a forecast, a fleet and a policy, then a problem.
 
 | size | pools | periods | workloads | paths |
 |---|---|---|---|---|
