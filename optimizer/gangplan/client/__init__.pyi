@@ -4,6 +4,7 @@ from .attempts import (
     give_back as give_back,
     lives as lives,
     patience as patience,
+    request_from as request_from,
     submit as submit,
     take_up as take_up,
 )

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from gangplan.errors import NotFoundError, StaleTokenError
 from gangplan.reserve import Ledger
-from gangplan.types import GangRequest, Reservation, ReservationState
+from gangplan.types import GangRequest, Reservation, ReservationState, request_from as request_from
 
 ABANDONED_AFTER = timedelta(minutes=1)
 """The ledger expires a request that still waits so long after its step's patience has ended: the step must be dead."""

@@ -1,6 +1,6 @@
-"""The audit log: what each change made of which columns, when, in whose term and by which commands.
+"""The audit log: which columns each change has changed and how, when, in which term and by which commands.
 
-Replayed from its beginning (or from the base that retention folded its oldest part into) it gives the present rows.
+Replayed from its beginning, or from the base that retention made of its oldest part, it gives the present rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AuditEvent:
     base: bool = False
 
     def of(self, id: ReservationId) -> AuditEvent:
-        """Return what of it is about one reservation."""
+        """Return the part of it that is about one reservation."""
         commands = tuple(command for command in self.commands if command[1] == id)
         rows = {id: self.rows[id]} if id in self.rows else {}
         return AuditEvent(change=self.change, at=self.at, term=self.term, commands=commands, rows=rows, base=self.base)
@@ -39,7 +39,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """What replaying the log came to: the changes read, the reservations there are, and those that differ from it."""
+    """The result of a replay: changes read, reservations there are, and those whose rows differ from the log."""
 
     changes: int
     reservations: int
@@ -48,14 +48,14 @@ class Replay:
 
 @dataclass(frozen=True, kw_only=True)
 class Compacted:
-    """What retention took away: ended reservations, and rows of the audit log."""
+    """What retention has deleted: ended reservations, and rows of the audit log."""
 
     reservations: int
     changes: int
 
 
 def replay(events: Iterable[AuditEvent]) -> dict[ReservationId, Row]:
-    """Return the reservations' rows as the log says that they are after these events, oldest first."""
+    """Return the rows of all reservations as they are after these events, oldest first."""
     rows: dict[ReservationId, Row] = {}
     for event in events:
         if event.base:
@@ -65,10 +65,10 @@ def replay(events: Iterable[AuditEvent]) -> dict[ReservationId, Row]:
     return rows
 
 
-def held_against(events: Sequence[AuditEvent], rows: Mapping[ReservationId, Row]) -> Replay:
+def compare(events: Sequence[AuditEvent], rows: Mapping[ReservationId, Row]) -> Replay:
     """Replay the log and compare it with the rows."""
-    said = replay(events)
-    different = tuple(id for id in sorted(said.keys() | rows.keys()) if said.get(id) != rows.get(id))
+    replayed = replay(events)
+    different = tuple(id for id in sorted(replayed.keys() | rows.keys()) if replayed.get(id) != rows.get(id))
     return Replay(changes=len(events), reservations=len(rows), different=different)
 
 
@@ -82,8 +82,7 @@ def text_of(
 
 def event_from(*, change: int, at: int, term: int, body: str) -> AuditEvent:
     """Read an audit row."""
-    said = json.loads(body)
-    commands = tuple((name, id) for name, id in said["commands"])
-    return AuditEvent(
-        change=change, at=from_us(at), term=term, commands=commands, rows=said["rows"], base=said.get("base", False)
-    )
+    content = json.loads(body)
+    commands = tuple((name, id) for name, id in content["commands"])
+    rows, base = content["rows"], content.get("base", False)
+    return AuditEvent(change=change, at=from_us(at), term=term, commands=commands, rows=rows, base=base)

@@ -24,7 +24,7 @@ from gangplan.types import (
 )
 
 POLL = timedelta(milliseconds=250)
-"""How often a waiting client looks."""
+"""How often a client that polls asks the ledger."""
 
 Sleep = Callable[[float], None]
 
@@ -80,7 +80,7 @@ class Ledger(Protocol):
         ...
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
-        """Let `callback` hear soon how a reservation stands, and then of every change, until it is final.
+        """Tell `callback` soon how a reservation stands, and then of every change, until it is final.
 
         It is called from one thread that serves all of a process's waits, and must return at once: hand the reservation
         on (`loop.call_soon_threadsafe(...)` in asyncio). What is returned ends it.
@@ -112,7 +112,7 @@ class Ledger(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections; the ledger cannot be used any more."""
+        """Close connections; the ledger cannot be used any more."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -1,4 +1,4 @@
-"""The one ledger over any store: it passes each call on as a command on the store's book."""
+"""A ledger over any store: a call that changes something becomes a command, the others read the store's book."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from gangplan.types import (
 )
 
 _LEARNED_FROM = timedelta(days=1)
-"""What ended in that time says how long gangs last against their walltimes."""
+"""The past whose ended gangs tell which part of its walltime a gang uses. Longer: steadier, but slower to change."""
 
 _RELEARNED = timedelta(minutes=10)
-"""That is looked up anew so often."""
+"""How long what was learned of walltimes is used before it is computed again."""
 
 _QUICK_S = 0.02
-"""A look at the whole line that took less, in seconds, is made anew for each who asks."""
+"""Expected starts whose computation took less, in seconds, are not cached."""
 
 _KEPT = 10
-"""What took longer is used again for so many times as long as it took."""
+"""The time to live of cached expected starts, in multiples of how long they took to compute."""
 
 
 class LedgerStore(Protocol):
@@ -91,7 +91,7 @@ class LedgerStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close threads and connections."""
         ...
 
 
@@ -101,7 +101,7 @@ class StoreLedger(WaitingLedger):
     def __init__(self, store: LedgerStore, *, clock: Clock) -> None:
         super().__init__(clock)
         self._store = store
-        self._looking = Lock()  # one look at a long line serves all who ask meanwhile
+        self._looking = Lock()  # one computation for a long line serves all who ask meanwhile
         self._expected: tuple[dict[ReservationId, tuple[int, int]], float] = ({}, 0.0)  # and until when it is used
         self._learned: tuple[int, dict[str, float]] | None = None  # when, and what part of its walltime a tenant uses
 
@@ -188,9 +188,9 @@ class StoreLedger(WaitingLedger):
         return entries
 
     def _ranges(self) -> dict[ReservationId, tuple[int, int]]:
-        """Return from when to when all that wait are expected to start, as was found a moment ago in a long line.
+        """Return the range in which each gang that waits is expected to start; cached where the line is long.
 
-        A look at 10,000 takes half a second, so that many who ask would keep the ledger from its work.
+        For 10,000 gangs it takes half a second: without the cache, many who ask would keep the ledger from its work.
         """
         with self._looking:
             ranges, until = self._expected
@@ -204,7 +204,7 @@ class StoreLedger(WaitingLedger):
             return ranges
 
     def _ratio(self) -> dict[str, float]:
-        """Return what part of its walltime each tenant used of late; looked up anew now and then."""
+        """Return which part of its walltime each tenant's gangs have used lately; cached."""
         now = self._now()
         if self._learned is None or not 0 <= now - self._learned[0] < span_us(_RELEARNED):
             ended = self._store.select(since=now - span_us(_LEARNED_FROM), state=ReservationState.RELEASED)
@@ -216,10 +216,10 @@ class StoreLedger(WaitingLedger):
         require_text("request_key", request_key, 1)
         return self.get(id_of(request_key))
 
-    def _stands(self, id: ReservationId) -> Reservation:
+    def _present(self, id: ReservationId) -> Reservation:
         return self._stored(id).reservation()
 
-    def _told(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+    def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         return self._store.subscribe(id, callback)
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:

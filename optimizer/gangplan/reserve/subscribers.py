@@ -1,4 +1,4 @@
-"""Who in this process wants to hear of which reservation."""
+"""The subscribers of this process, by reservation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Unsubscribe = Callable[[], None]
 
 
 class Subscribers:
-    """Who wants to hear of which reservation."""
+    """Callbacks that are told how a reservation stands, and then of its changes."""
 
     def __init__(self) -> None:
         self._gate = Lock()
         self._keys = count()
         self._by_id: dict[ReservationId, dict[int, Callback]] = {}
-        self._fresh: dict[ReservationId, set[int]] = {}  # the callbacks that have heard nothing yet
+        self._fresh: dict[ReservationId, set[int]] = {}  # the callbacks that have been told nothing yet
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def add(self, id: ReservationId, callback: Callback) -> Unsubscribe:
-        """Tell `callback` of a reservation: soon how it stands, then every change."""
+        """Add a callback: it is told soon how the reservation stands, then of every change."""
         with self._gate:
             key = next(self._keys)
             self._by_id.setdefault(id, {})[key] = callback
@@ -44,7 +44,7 @@ class Subscribers:
                 self._fresh.pop(id, None)
 
     def ids(self) -> set[ReservationId]:
-        """Return all reservations that somebody wants to hear of."""
+        """Return all reservations that have subscribers."""
         with self._gate:
             return set(self._by_id)
 
@@ -55,22 +55,22 @@ class Subscribers:
             return fresh
 
     def again(self, fresh: dict[ReservationId, set[int]]) -> None:
-        """Take back what `take_fresh` gave: it could not be read."""
+        """Take back what `take_fresh` returned, as the reservations could not be read."""
         with self._gate:
             for id, keys in fresh.items():
                 if id in self._by_id:
                     self._fresh.setdefault(id, set()).update(keys)
 
-    def tell(self, seen: Reservation, keys: set[int] | None = None) -> None:
-        """Tell all, or some, who want to hear of a reservation how it stands; a final one changes no more."""
+    def tell(self, reservation: Reservation, keys: set[int] | None = None) -> None:
+        """Tell the subscribers of a reservation, or those of `keys`, how it stands; a final one has none any more."""
         with self._gate:
-            of_id = self._by_id.get(seen.id, {})
+            of_id = self._by_id.get(reservation.id, {})
             callbacks = [(key, of_id[key]) for key in of_id if keys is None or key in keys]
         for key, callback in callbacks:
             try:
-                callback(seen)
-            except Exception:  # noqa: BLE001 (whatever it is, the others must hear)
-                _log.exception("a subscriber to %s failed and hears no more", seen.id)
-                self._drop(seen.id, key)
-            if seen.state.final:
-                self._drop(seen.id, key)
+                callback(reservation)
+            except Exception:  # noqa: BLE001 (whatever it is, the others must be told)
+                _log.exception("a subscriber to %s failed and is told no more", reservation.id)
+                self._drop(reservation.id, key)
+            if reservation.state.final:
+                self._drop(reservation.id, key)

@@ -1,4 +1,4 @@
-"""Waiting on a ledger, told of changes or by looking again: alike whatever the rows are kept in."""
+"""Waiting on a ledger, by subscription or by polling; the same for all kinds of ledgers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from gangplan.reserve.contract import POLL, Sleep
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.types import Reservation, ReservationId, require_type
 
-Look = Callable[[timedelta], Reservation | None]
+Next = Callable[[timedelta], Reservation | None]
+"""Waits up to a time for the next state of a reservation; None where nothing came."""
 
 _LONG = timedelta(seconds=30)
-"""A wait that nothing ended looks for itself after so long."""
+"""How long a wait trusts its subscription before it asks the ledger itself."""
 
 
 class WaitingLedger(ABC):
@@ -30,12 +31,12 @@ class WaitingLedger(ABC):
         self._clock = clock
 
     @abstractmethod
-    def _stands(self, id: ReservationId) -> Reservation:
-        """Return a reservation as it stands, after what was due; what is expected of it need not be there."""
+    def _present(self, id: ReservationId) -> Reservation:
+        """Return a reservation after what was due; an expected start need not be in it."""
 
     @abstractmethod
-    def _told(self, id: ReservationId, callback: Callback) -> Unsubscribe:
-        """Let `callback` hear how a reservation stands, and every change of it."""
+    def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+        """Tell `callback` how a reservation stands, and every change of it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -47,52 +48,49 @@ class WaitingLedger(ABC):
         """See `Ledger.wait`."""
         require_type("timeout", timeout, timedelta, "a timedelta")
         deadline = self._clock() + timeout
-        with self._seen(id, poll, sleep) as look:
-            seen = self._stands(id)
+        with self._changes(id, poll, sleep) as next_change:
+            seen = self._present(id)
             while seen.state.waits:
                 left = deadline - self._clock()
                 if left <= timedelta(0):
-                    raise WaitTimeoutError(_waited(seen, timeout))
-                seen = look(left) or self._stands(id)
+                    raise WaitTimeoutError(_still_waits(seen, timeout))
+                seen = next_change(left) or self._present(id)
         return seen
 
     def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
         """See `Ledger.watch`."""
-        with self._seen(id, poll, sleep) as look:
-            last = seen = self._stands(id)
+        with self._changes(id, poll, sleep) as next_change:
+            last = seen = self._present(id)
             yield seen
             while not last.state.final:
-                seen = look(_LONG) or self._stands(id)
+                seen = next_change(_LONG) or self._present(id)
                 if self._differs(seen, last):
                     yield seen
                 last = seen
 
     def _differs(self, seen: Reservation, last: Reservation) -> bool:
-        """Tell whether a picture is worth telling after another one."""
+        """Tell whether a state is another one for whoever watches."""
         return seen != last
 
     @contextmanager
-    def _seen(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Look]:
-        """Return how to wait for the next picture of a reservation: told of it, or by sleeps that were given.
-
-        A look returns None where nothing came; the ledger is then to be asked.
-        """
+    def _changes(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Next]:
+        """Return how to wait for the next change of a reservation: by subscription, or by the sleep that was given."""
         if sleep is not time.sleep:
             yield lambda left: sleep(min(left, poll).total_seconds())
             return
-        # A clock that is not the machine's may be moved while nothing else happens: it is looked at more often.
+        # A clock that is not the machine's may be moved while nothing else happens: it is read more often.
         longest = _LONG if self._clock is system_clock else poll
-        news: SimpleQueue[Reservation] = SimpleQueue()
-        unsubscribe = self._told(id, news.put)
+        changes: SimpleQueue[Reservation] = SimpleQueue()
+        unsubscribe = self._subscribe(id, changes.put)
 
-        def look(left: timedelta) -> Reservation | None:
+        def next_change(left: timedelta) -> Reservation | None:
             try:
-                return news.get(timeout=min(left, longest).total_seconds())
+                return changes.get(timeout=min(left, longest).total_seconds())
             except Empty:
                 return None
 
         try:
-            yield look
+            yield next_change
         finally:
             unsubscribe()
 
@@ -104,11 +102,11 @@ class WaitingLedger(ABC):
 
 
 def but_for_eta(reservation: Reservation) -> Reservation:
-    """Return a picture without its expected start, which alone is no change."""
+    """Return a reservation without its expected start: a change of that alone is not told."""
     return replace(reservation, eta=None)
 
 
-def _waited(seen: Reservation, timeout: timedelta) -> str:
-    """Say in one line what did not come, and why."""
+def _still_waits(seen: Reservation, timeout: timedelta) -> str:
+    """Say in one line that a request still waits, and why."""
     why = f": {seen.reason.message}" if seen.reason else ""
     return f"timeout: {seen.request.request_key!r} still waits after {timeout.total_seconds():g} s{why}"

@@ -180,39 +180,31 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _in_microseconds(span: timedelta | None) -> Any:
-    return None if span is None else span // _MICROSECOND
-
-
-def _since_1970(moment: datetime | None) -> Any:
-    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
-
-
-def _lists(pod_sets: tuple[PodSet, ...]) -> Any:
-    return [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in pod_sets]
+def _or_none(write: Write) -> Write:
+    return lambda value: None if value is None else write(value)
 
 
 def _sorted(by_name: dict[str, Any]) -> Any:
     return dict(sorted(by_name.items()))
 
 
-def _text(topology: Topology | None) -> Any:
-    return None if topology is None else str(topology)
+def _numbers(pod_sets: tuple[PodSet, ...]) -> Any:
+    return [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in pod_sets]
 
 
 _BY_TYPE: dict[str, tuple[Read, Write]] = {
     "str": (_as_it_is, _same),
     "int": (_whole, _same),
     "bool": (_flag, _same),
-    "timedelta": (_span, _in_microseconds),
-    "timedelta | None": (_span, _in_microseconds),
-    "datetime | None": (_moment, _since_1970),
-    "tuple[PodSet, ...]": (_pod_sets, _lists),
+    "timedelta": (_span, lambda span: span // _MICROSECOND),
+    "timedelta | None": (_span, _or_none(lambda span: span // _MICROSECOND)),
+    "datetime | None": (_moment, _or_none(lambda moment: (moment - _EPOCH) // _MICROSECOND)),
+    "tuple[PodSet, ...]": (_pod_sets, _numbers),
     "tuple[str, ...]": (_names, list),
     "dict[str, float]": (_factors, _sorted),
     "dict[str, str]": (_as_it_is, _sorted),
     "WorkloadClass": (_workload_class, str),
-    "Topology | None": (_topology, _text),
+    "Topology | None": (_topology, _or_none(str)),
 }
 _READ = {field.name: _BY_TYPE[str(field.type)][0] for field in fields(GangRequest)}
 _WRITE = {field.name: _BY_TYPE[str(field.type)][1] for field in fields(GangRequest)}

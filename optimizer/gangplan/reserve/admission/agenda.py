@@ -28,6 +28,11 @@ class Agenda:
         other.ranks, other._dues = dict(self.ranks), list(self._dues)
         return other
 
+    def forget(self, id: ReservationId) -> None:
+        """Drop what is known of an entry that was served, or has left the book."""
+        self.unserved.discard(id)
+        self.ranks.pop(id, None)
+
     def rank_of(self, entry: Entry) -> Rank:
         """Return the rank of an entry's promise, or of the one that it lost."""
         return self.ranks.get(entry.id) or entry.rank

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from gangplan.errors import InputError
 from gangplan.reserve.admission.agenda import Agenda
-from gangplan.reserve.admission.entry import Entry, Leave, Promise, Version
+from gangplan.reserve.admission.entry import Entry, Leave, Promise, Snapshot
 from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Occupancy
 from gangplan.reserve.moments import span_us
@@ -35,11 +35,11 @@ class Document(NamedTuple):
     why: str = ""
 
 
-class Outcome(NamedTuple):
+class EntryChange(NamedTuple):
     """A reservation, how it is after a decision, and whether that is to be written."""
 
     entry: Entry
-    after: Version
+    after: Snapshot
     changed: bool
 
 
@@ -61,7 +61,7 @@ class Book:
         self.occupancy = Occupancy(None, self.policy)
         self.agenda: Agenda = Agenda()
         self._kinds: dict[tuple[Any, ...], int] = {}
-        self._before: dict[ReservationId, tuple[Entry, Version]] | None = None  # in a trial: entries as they were
+        self._before: dict[ReservationId, tuple[Entry, Snapshot]] | None = None  # in a trial: entries as they were
 
     # ------------------------------------------------------------ rows
 
@@ -92,7 +92,7 @@ class Book:
         entry = self.live.pop(id, None)
         if entry is not None:
             self._unindex(entry)
-            self.agenda.unserved.discard(id)
+            self.agenda.forget(id)
             self.agenda.freed = True
 
     def granted(self) -> list[Entry]:
@@ -150,7 +150,7 @@ class Book:
     def keep(self, entry: Entry) -> None:
         """In a trial, keep an entry as it was before; called before its fields change."""
         if self._before is not None and entry.id not in self._before:
-            self._before[entry.id] = entry, entry.version()
+            self._before[entry.id] = entry, entry.snapshot()
 
     @contextmanager
     def trial(self) -> Generator[None]:
@@ -163,23 +163,25 @@ class Book:
             self._rewrite(entry, was)
         self.agenda, self.changed, self.tokens = agenda, changed, tokens
 
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def changes(self) -> tuple[EntryChange, ...]:
         """Return the entries that changed since the trial began, as they are now."""
         assert self._before is not None  # noqa: S101
-        return tuple(Outcome(entry, entry.version(), id in self.changed) for id, (entry, _) in self._before.items())
+        return tuple(
+            EntryChange(entry, entry.snapshot(), id in self.changed) for id, (entry, _) in self._before.items()
+        )
 
-    def apply(self, outcomes: tuple[Outcome, ...], tokens: int, agenda: Agenda) -> None:
+    def apply(self, changes: tuple[EntryChange, ...], tokens: int, agenda: Agenda) -> None:
         """Let a decision hold that was made on this book as it is."""
-        for entry, after, changed in outcomes:
+        for entry, after, changed in changes:
             self._rewrite(entry, after)
             if changed:
                 self.changed[entry.id] = entry
         self.tokens, self.agenda = tokens, agenda
 
-    def _rewrite(self, entry: Entry, version: Version) -> None:
-        """Let an entry be as in another version."""
+    def _rewrite(self, entry: Entry, snapshot: Snapshot) -> None:
+        """Let an entry be as in a snapshot."""
         self._unindex(entry)
-        entry.become(version)
+        entry.restore(snapshot)
         self._index(entry)
 
     # ------------------------------------------------------------ changes of one reservation
@@ -203,14 +205,14 @@ class Book:
             entry.granted, entry.hard_end = now, end
             entry.expires = min(end, now + (min(lasts, span_us(self.policy.claim)) if again else lasts))
             entry.promise = entry.reason = entry.retry = entry.guess = None
-        self.agenda.unserved.discard(entry.id)
+        self.agenda.forget(entry.id)
 
     def end(self, entry: Entry, state: ReservationState, at: int) -> None:
         """End a waiting or granted reservation, and free what it held."""
         with self._rewriting(entry):
             entry.state, entry.ended = state, at
             entry.promise = entry.reason = entry.leave = entry.guess = None
-        self.agenda.unserved.discard(entry.id)
+        self.agenda.forget(entry.id)
         self.agenda.freed = True
 
     def interrupt(self, entry: Entry) -> None:
@@ -252,12 +254,11 @@ class Book:
         """Promise a waiting gang a start; why it waits is then to be said anew."""
         if entry.promise is not None:
             self.agenda.lost.add(entry.id)
-        self.agenda.ranks.pop(entry.id, None)
         with self._rewriting(entry):
             entry.promise = promise
             entry.guess = entry.reason = None
             entry.first_eta = promise.start if entry.first_eta is None else entry.first_eta
-        self.agenda.unserved.discard(entry.id)
+        self.agenda.forget(entry.id)
 
     def withdraw(self, entry: Entry) -> None:
         """Take a promise back; the gang keeps the rank that it had for it until it is served."""

@@ -48,14 +48,14 @@ class Leave:
     hard_end: int
 
 
-Version: TypeAlias = tuple[Any, ...]
-"""What of an entry may change, as it is at one time; to be given back to the entry, not to be read."""
+Snapshot: TypeAlias = tuple[Any, ...]
+"""The fields of an entry that may change, at one time; to be restored, not to be read."""
 
 _CHANGING = (
     *("state", "token", "pool", "slots", "granted", "hard_end", "expires", "ended", "first_eta"),
     *("promise", "reason", "leave", "moves", "guess", "retry", "points"),
 )
-_VERSION_OF = attrgetter(*_CHANGING)
+_CHANGING_OF = attrgetter(*_CHANGING)
 
 
 @dataclass(slots=True, eq=False)
@@ -149,13 +149,13 @@ class Entry:
         speed = self.request.speed
         return span if not speed else max(1, round(span / speed.get(accelerator, 1.0)))
 
-    def version(self) -> Version:
-        """Return all that changes in the course of a reservation."""
-        return _VERSION_OF(self)
+    def snapshot(self) -> Snapshot:
+        """Return the fields that may change, as they are now."""
+        return _CHANGING_OF(self)
 
-    def become(self, version: Version) -> None:
-        """Be as in another version."""
-        for name, value in zip(_CHANGING, version, strict=True):
+    def restore(self, snapshot: Snapshot) -> None:
+        """Be as at a snapshot."""
+        for name, value in zip(_CHANGING, snapshot, strict=True):
             setattr(self, name, value)
 
     def holds(self) -> int:

@@ -19,7 +19,7 @@ from gangplan.reserve.admission.occupancy import Occupancy
 Alike: TypeAlias = tuple[int, int]
 """What the gangs of one tenant, alike but for their arrival, have in common: kind and walltime."""
 
-Level: TypeAlias = dict[str, dict[Alike, list[tuple[int, Entry]]]]
+SamePoints: TypeAlias = dict[str, dict[Alike, list[tuple[int, Entry]]]]
 """The entries of the same points by tenant and likeness, in order of arrival."""
 
 
@@ -27,7 +27,7 @@ class Line:
     """The entries that wait, by points, tenant and likeness."""
 
     def __init__(self) -> None:
-        self._levels: dict[int, Level] = {}
+        self._levels: dict[int, SamePoints] = {}
         self._points: list[int] = []
 
     def add(self, entry: Entry) -> None:
@@ -52,7 +52,7 @@ class Line:
             del self._levels[entry.points]
             del self._points[bisect_left(self._points, entry.points)]
 
-    def levels(self) -> Iterator[Level]:
+    def levels(self) -> Iterator[SamePoints]:
         """Yield each level of points, the first to be served first; not a copy, so it follows the line's changes."""
         for points in list(self._points):
             if points in self._levels:
@@ -86,7 +86,7 @@ class Walk:
         """Skip all that come behind an entry and are like it."""
         self._passed.add((entry.points, entry.request.tenant, _alike(entry)))
 
-    def _level(self, level: Level) -> Iterator[tuple[Entry, float]]:
+    def _level(self, level: SamePoints) -> Iterator[tuple[Entry, float]]:
         """Yield the entries of one level: always the oldest of the tenant with the least share."""
         heads = {tenant: [(group[0][0], alike) for alike, group in groups.items()] for tenant, groups in level.items()}
         for heap in heads.values():

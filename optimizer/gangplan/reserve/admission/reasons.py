@@ -83,7 +83,7 @@ def _end(entry: Entry, board: Board, now: int) -> int:
 
 
 def _holders(book: Book, boards: list[Board], entry: Entry, limit: Limit) -> list[Entry]:
-    """Return who holds what it needs: the first to end first; or who was promised it before."""
+    """Return the gangs that hold what it needs, the first to end first; or those that were promised it before."""
     if limit is Limit.CALENDAR:
         return []
     if limit is Limit.ORDER:
@@ -122,7 +122,7 @@ def _ahead(book: Book, entry: Entry) -> list[Entry]:
 
 
 def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: int) -> str:
-    """Say the limit in words, with the numbers of the pools that could serve it."""
+    """Say the limit as a sentence, with the numbers of the pools that could serve it."""
     if limit is Limit.QUOTA:
         return "; ".join(dict.fromkeys(_quota_words(book, entry, board) for board in boards))
     if not boards:
@@ -220,7 +220,7 @@ def _fits_any(book: Book, boards: list[Board], request: GangRequest, entry: Entr
 
 
 def _smaller(book: Book, boards: list[Board], entry: Entry, now: int) -> GangRequest | None:
-    """Return the request with the most pods of its first pod set, halved again and again, that would start now."""
+    """Return the request with its pods halved as often as it takes to start now; None: it has several pod sets."""
     first, *rest = entry.request.pod_sets
     count = first.count // 2
     while count and not rest:

@@ -1,4 +1,4 @@
-"""Who gets slots, and when: `decide` on a book as it stands at a time, then `commit`.
+"""Who gets slots, and when: `decide` on a book at a moment, then `commit`.
 
     expire leases -> grant what is due -> move promises ahead -> in the line's order: grant now, or promise the earliest
     start, or preempt -> say why the others wait
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gangplan.reserve.admission.agenda import Agenda
-from gangplan.reserve.admission.book import Book, Outcome
+from gangplan.reserve.admission.book import Book, EntryChange
 from gangplan.reserve.admission.entry import Entry, Rank
 from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Undo
@@ -43,7 +43,7 @@ ROUNDS = 8
 class Decision:
     """What an admission changes: reservations, the last token given, and what the next admission has to look at."""
 
-    outcomes: tuple[Outcome, ...]
+    changes: tuple[EntryChange, ...]
     tokens: int
     agenda: Agenda
 
@@ -61,12 +61,12 @@ def decide(book: Book, now: int) -> Decision:
     """
     with book.trial():
         Admission(book, now).run()
-        return Decision(outcomes=book.outcomes(), tokens=book.tokens, agenda=book.agenda)
+        return Decision(changes=book.changes(), tokens=book.tokens, agenda=book.agenda)
 
 
 def commit(book: Book, decision: Decision) -> None:
     """Let a decision hold; the book must not have changed since."""
-    book.apply(decision.outcomes, decision.tokens, decision.agenda)
+    book.apply(decision.changes, decision.tokens, decision.agenda)
 
 
 def expire(book: Book, now: int) -> None:
@@ -106,7 +106,6 @@ class Admission:
     def __init__(self, book: Book, now: int) -> None:
         self._book = book
         self._now = now
-        self._unsaid: dict[ReservationId, Entry] = {}  # those who wait and were not told yet why
 
     def run(self) -> None:
         """Expire what is over, then grant or promise slots in the line's order.
@@ -114,6 +113,7 @@ class Admission:
         Where nothing became free, only the new and those who lost a promise are looked at.
         """
         book, agenda, now = self._book, self._book.agenda, self._now
+        untold: dict[ReservationId, Entry] = {}
         expire(book, now)
         spare_victims(book)  # before others are promised the slots of those who may stay
         self._keep_due()
@@ -124,11 +124,11 @@ class Admission:
                 self._move_ahead()
             elif not agenda.unserved:
                 break
-            self._unsaid |= Pass(book, now).serve(book.line if freed else self._unserved())
+            untold |= Pass(book, now).serve(book.line if freed else self._unserved())
         spare_victims(book)
         agenda.lost.clear()
         agenda.ranks = {id: rank for id, rank in agenda.ranks.items() if id in book.promised}
-        for entry in list((self._unsaid | book.changed).values()):
+        for entry in (untold | book.changed).values():
             if entry.state.waits and entry.reason is None:
                 give_reason(book, entry, now)
 
@@ -180,10 +180,10 @@ class Admission:
 
 
 class Pass:
-    """One pass along a line, in the order of ranks, among those with promises.
+    """One pass along a line, in the order of ranks; those with promises have their turn among the others.
 
-    Where a gang without a promise comes before some who have one, these are lifted off the board, all at once, so that
-    it finds a place as though they had none. Each is put back in its turn, or, its slots gone, served again.
+    A gang without a promise is placed as though all promises of lower rank did not exist: they are lifted off the
+    board. Each is put back in its turn; if its slots are gone by then, the gang is served again.
     """
 
     def __init__(self, book: Book, now: int) -> None:
@@ -205,9 +205,9 @@ class Pass:
         return sorted(((agenda.rank_of(entry), entry) for entry in entries), key=lambda item: item[0])
 
     def serve(self, line: Line) -> dict[ReservationId, Entry]:
-        """Serve all in a line, and return those who wait on and do not know why yet.
+        """Serve all in a line, and return those who still wait and were not told why.
 
-        Most of a long line is skipped, as not fitting by its kind or quota. Nobody is unserved after this.
+        Most of a long line is skipped, since others of its kind did not fit. Nobody is unserved after this.
         """
         agenda = self._book.agenda
         walk = Walk(line, self._space, counts=self._counts)
@@ -281,12 +281,12 @@ class Pass:
             self._lifted = {entry.id: self._space.lift(entry) for _, entry in self._behind}
 
     def _note(self, entry: Entry) -> None:
-        """Note that it does not fit now, if it is for want of slots; what is free only shrinks while a pass goes on."""
+        """Remember that its kind does not fit now for lack of slots; within a pass the free slots only become fewer."""
         if entry.earliest <= self._now and self._quota_now(entry, all):
             self._failed[entry.kind] = min(entry.limit, self._failed.get(entry.kind, FOREVER))
 
     def _is_hopeless(self, entry: Entry) -> bool:
-        """Tell, from what is known already, that it cannot start now."""
+        """Tell whether it cannot start now, by its quota or since its kind did not fit before."""
         return entry.limit >= self._failed.get(entry.kind, FOREVER) or not self._quota_now(entry, any)
 
     def _quota_now(self, entry: Entry, of: Callable[[Iterable[bool]], bool]) -> bool:

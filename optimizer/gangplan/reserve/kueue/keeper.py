@@ -1,8 +1,8 @@
-"""Watches a queue's reservations: tells who waits, and does what is due: evictions, expiries, windows, readiness.
+"""Watches the reservations of a queue: tells subscribers, completes evictions, expires leases, queues windows.
 
-Every open ledger has one once something waits or is held through it, and `gangplan ledger serve` has one for good: the
-holder that vanished is expired by whoever is there. All do the same, each write guarded by the version that it was
-decided on, so that the second one changes nothing.
+Every open ledger has a keeper once something waits or is held through it, and `gangplan ledger serve` has one for good:
+whichever process is there expires the lease of a holder that has vanished. All keepers do the same. Each write is
+guarded by the version of the Workload that it was decided on, so that only the first write changes something.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from gangplan.types import Reservation, ReservationId
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
-"""The clock may be one that is set by hand: it is looked at this often at least."""
+"""The most seconds between two looks at the clock, which may be one that is set by hand."""
 
 _AGAIN_S = 0.2
+"""Seconds before something that failed is tried again."""
 
 _CHECK_S = 60
-"""So often what holds slots is looked up among what ended: who ended it may have died before its Workload was gone."""
+"""Seconds between two looks for a record that a holder has ended: whoever ended it may have died before deleting it."""
 
 Picture = Callable[[Claim], Reservation]
 
@@ -64,7 +65,7 @@ class Keeper:
     # ------------------------------------------------------------ what others ask of it
 
     def start(self) -> None:
-        """See to it that it runs, and has seen everything once."""
+        """Start it if it does not run, and wait until it has seen all Workloads once."""
         with self._starting:
             if not self._started:
                 self._started = True
@@ -103,7 +104,7 @@ class Keeper:
         return self._mirror.there.get(f"{self._namespace}/{id}")
 
     def until(self, id: str, good: Callable[[Claim], bool], seconds: float) -> Claim | None:
-        """Wait until a reservation is as said; None when it is not in time."""
+        """Wait until a condition holds of a reservation; None when it does not hold in time."""
         deadline, name = time.monotonic() + seconds, f"{self._namespace}/{id}"
         changed = Event()
         with self._news:
@@ -135,7 +136,7 @@ class Keeper:
         return unsubscribe
 
     def close(self) -> None:
-        """Let go of the watch and the worker."""
+        """End the watch and the worker."""
         with self._news:
             self._closed = True
             self._news.notify_all()
@@ -153,7 +154,7 @@ class Keeper:
         return claim if claim.request and claim.our_queue == self._queue else None
 
     def _heard(self, name: str, before: Claim | None, now: Claim | None) -> None:
-        """Take in a change: wake who waits for it, and note when something is to be done."""
+        """Note a change: wake those who wait for it, and note when something is due."""
         with self._news:
             if len(self._subscribers):
                 self._push(0, name)
@@ -214,7 +215,7 @@ class Keeper:
         self.learn()
 
     def _attend(self, name: str) -> None:
-        """Do what is due about one, then tell how it stands."""
+        """Do what is due about a reservation, then tell how it stands."""
         claim = self._mirror.there.get(name)
         if claim is not None:
             self._tell(self.settle(claim, ready=True))
@@ -223,7 +224,7 @@ class Keeper:
             del self._gone[name]
 
     def _check(self, name: str) -> None:
-        """Give back the quota of what had ended already."""
+        """Delete the Workload of a reservation that has a record of its end, so that its quota is free."""
         claim = self._mirror.there.get(name)
         if claim is None or not claim.reserved:
             return

@@ -321,10 +321,10 @@ class KueueLedger(WaitingLedger, Refusals):
 
     # ------------------------------------------------------------ waiting
 
-    def _stands(self, id: ReservationId) -> Reservation:
+    def _present(self, id: ReservationId) -> Reservation:
         return self.get(id)
 
-    def _told(self, id: ReservationId, callback: Callback) -> Unsubscribe:
+    def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         return self._keeper.subscribe(id, callback)
 
     def _differs(self, seen: Reservation, last: Reservation) -> bool:

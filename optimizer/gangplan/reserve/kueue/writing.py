@@ -1,4 +1,4 @@
-"""What we write: Workloads, each write guarded by the version that it was decided on, and how they ended."""
+"""Writes Workloads and records; each write is guarded by the version of the Workload that it was decided on."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Pen:
     def end(self, claim: Claim, reason: str, now: datetime) -> Claim:
         """End a reservation as it was last seen; raise ConflictError where it was written meanwhile.
 
-        A release is done by the Workload's going. All else is first marked on the Workload, and so is what a Job has
-        adopted: it would run on without quota, so Kueue stops it, and counts the quota until its pods are gone.
+        A released Workload is deleted at once. Every other end is first marked on the Workload, and so is the end of
+        one that a Job has adopted: Kueue then stops the Job, and counts its quota until its pods are gone.
         """
         end = f"{reason}:{to_us(now)}"
         if reason != objects.RELEASED or claim.owner:
@@ -44,7 +44,7 @@ class Pen:
         return over if self.delete(claim) else self.records.of(claim.name) or over
 
     def finish(self, marked: Claim) -> Claim:
-        """Record how a reservation ended whose Workload is marked, then let that go, unless a Job has it."""
+        """Record the end of a reservation whose Workload is marked, then delete that, unless a Job has adopted it."""
         self.records.add(marked)
         left: Claim | None = marked
         while left is not None and left.uid == marked.uid and not left.owner:

@@ -1,23 +1,23 @@
 """A policy as a file: YAML with durations like 30m, read strictly, and written so that it can be read back.
 
-A mistake is refused by its full path, as `tenants[vision].quotas[h100].lend`. What is left out has its default.
+An error names the full path of the field, such as `tenants[vision].quotas[h100].lend`. A field that is left out has
+its default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gangplan.clock import DURATION, parse_span
 from gangplan.errors import InputError
-from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
+from gangplan.reserve.policy.rules import Policy, TenantPolicy
 from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml, refused_field
 
 T = TypeVar("T")
@@ -28,8 +28,8 @@ _COMMENTS = {
     "tenants": "weight in fair sharing (default 1), cohort, quotas in GPUs by accelerator ('*': each other one):\n"
     "# nominal is its own; borrow and lend limit what it takes of and gives to its cohort (left out: no limit, all)",
     "priority_classes": "the priority that a class named in a request stands for",
-    "ageing": "a wait of so long is worth one point of priority; null: none",
-    "depth": "so many at the head of the line have a promised start",
+    "ageing": "how long a wait is worth one point of priority; null: none",
+    "depth": "how many at the head of the line have a promised start",
     "preemption": "who may take slots from whom, how long before it is told, how long a grant is safe",
     "drain": "what the gangs on a draining node have to leave it",
     "claim": "a gang that was moved off a lost node keeps its new slots so long without a renewal",
@@ -52,7 +52,7 @@ def _from_document(document: YamlDocument) -> Policy:
     if document.body is None:
         raise InputError("policy", document.source, "is empty: write {} for the default policy")
     with document.naming_lines():
-        return _policy("", document.body)
+        return _record(Policy, "", document.body)
 
 
 def policy_yaml(policy: Policy) -> str:
@@ -98,76 +98,41 @@ def span_text(span: timedelta) -> str:
 # ---------------------------------------------------------------- from plain values
 
 
-def _policy(path: str, body: object) -> Policy:
-    return _read(Policy, path, body, {"tenants": _each(_tenant), "preemption": _preemption})
+def _value(hint: Any, path: str, value: object) -> Any:
+    """Read a plain value as the type of its field; `path` names the field in errors."""
+    if is_dataclass(hint):
+        return _record(cast(type[Any], hint), path, value)
+    if get_origin(hint) is dict:
+        part = get_args(hint)[1]
+        return {name: _value(part, f"{path}[{name}]", given) for name, given in _mapping(path, value).items()}
+    if hint is timedelta or (hint == timedelta | None and value is not None):
+        return _span(path, value)
+    try:
+        return _adapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise refused_field(error, path) from None
 
 
-def _tenant(path: str, body: object) -> TenantPolicy:
-    tenant = _read(TenantPolicy, path, body, {"quotas": _each(_quota)})
-    for name, quota in tenant.quotas.items():
-        for part in ("borrow", "lend"):
-            if not tenant.cohort and getattr(quota, part) is not None:
-                where = f"{path}.quotas[{name}].{part}"
-                raise InputError(where, getattr(quota, part), f"needs others: name a {path}.cohort, or leave it out")
-    return tenant
-
-
-def _quota(path: str, body: object) -> Quota:
-    return _read(Quota, path, body, {})
-
-
-def _preemption(path: str, body: object) -> Preemption:
-    return _read(Preemption, path, body, {})
-
-
-def _each(reader: Callable[[str, object], T]) -> Callable[[str, object], dict[str, T]]:
-    """Return a reader of many by name."""
-
-    def read(path: str, body: object) -> dict[str, T]:
-        return {name: reader(f"{path}[{name}]", value) for name, value in _mapping(path, body).items()}
-
-    return read
-
-
-def _read(kind: type[T], path: str, body: object, parts: Mapping[str, Callable[[str, object], Any]]) -> T:
-    """Make one value of plain fields; `parts` read those that are values themselves."""
-    given = _mapping(path, body)
-    known = [field.name for field in fields(kind)]  # pyright: ignore[reportArgumentType]
+def _record(kind: type[T], path: str, body: object) -> T:
+    """Read a mapping of fields as a dataclass; what is left out has its default."""
+    given, hints = _mapping(path, body), get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}  # pyright: ignore[reportArgumentType]
     for name, value in given.items():
         if name not in known:
             raise InputError(_join(path, name), value, f"is not a known field: use one of {', '.join(known)}")
-    for field in fields(kind):  # pyright: ignore[reportArgumentType]
-        if field.default is MISSING and field.default_factory is MISSING and field.name not in given:
-            raise InputError(_join(path, field.name), "", "is missing: it must be given")
-    read = {name: parts.get(name, _scalar(kind, name))(_join(path, name), value) for name, value in given.items()}
+    for name, field in known.items():
+        if field.default is MISSING and field.default_factory is MISSING and name not in given:
+            raise InputError(_join(path, name), "", "is missing: it must be given")
+    values = {name: _value(hints[name], _join(path, name), value) for name, value in given.items()}
     try:
-        return kind(**read)
+        return kind(**values)
     except InputError as error:
         raise InputError(_join(path, _own(error.field)), error.value, error.remedy) from None
 
 
-def _scalar(kind: type, name: str) -> Callable[[str, object], Any]:
-    """Return the reader of a field that is a number, a text, a duration, or a dict of them."""
-    hint, adapter = _adapters(kind)[name]
-
-    def read(path: str, value: object) -> Any:
-        if hint in (timedelta, timedelta | None) and not (value is None and hint is not timedelta):
-            return _span(path, value)
-        if get_origin(hint) is dict:
-            value = _mapping(path, value)
-        try:
-            return adapter.validate_python(value, strict=True)
-        except ValidationError as error:
-            where = path + "".join(f"[{part}]" for part in error.errors()[0]["loc"])
-            raise refused_field(error, where) from None
-
-    return read
-
-
 @cache
-def _adapters(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
-    """Return each field's type, and what checks it."""
-    return {name: (hint, TypeAdapter(hint)) for name, hint in get_type_hints(kind).items() if name[0] != "_"}
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
 
 
 def _span(path: str, value: object) -> timedelta:
@@ -184,11 +149,11 @@ def _mapping(path: str, body: object) -> Body:
     where = path or "policy"
     if not isinstance(body, dict):
         raise InputError(where, body, "is refused: it must be a mapping of names, as {name: ...}")
-    found: dict[Any, Any] = body  # pyright: ignore[reportUnknownVariableType]
-    for name in found:
+    given: dict[Any, Any] = body  # pyright: ignore[reportUnknownVariableType]
+    for name in given:
         if not isinstance(name, str):
             raise InputError(f"{where}[{name}]", name, f"is read as {type(name).__name__}: put the name in quotes")
-    return found
+    return given
 
 
 def _join(path: str, name: str) -> str:
@@ -196,7 +161,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _own(field: str) -> str:
-    """Return the field's name as its value calls it, without the value's own: `quota.lend` is `lend`."""
+    """Return a field's name without that of its class: `quota.lend` is `lend`."""
     head, bracket, rest = field.partition("[")
     return head.rpartition(".")[2] + bracket + rest
 

@@ -1,7 +1,7 @@
-"""Who may hold how many GPUs of each accelerator, now and at any time to come.
+"""How many GPUs of each accelerator tenants hold and may hold, now and at any later time.
 
-A tenant with a quota holds at most `nominal + borrow`; the tenants of a cohort together at most the sum of their
-nominal quotas, of which each keeps what it does not lend for itself. What is promised counts from its start to its end.
+A tenant with a quota holds at most `nominal + borrow`. The tenants of a cohort together hold at most the sum of their
+nominal quotas; what a tenant does not lend counts as used by it. What is promised counts from its start to its end.
 
 Source: Kueue's ClusterQueue and cohort quotas (borrowingLimit, lendingLimit).
 """
@@ -15,6 +15,14 @@ from itertools import accumulate
 
 from gangplan.reserve.policy.rules import ALL, Policy, Quota
 
+_DUST = 1e-6
+"""Tolerance in GPUs, since sums of fractions of GPUs are not exact."""
+
+
+def _exact(gpus: float) -> float:
+    """Round a sum of fractions of GPUs, so that adding and taking away the same leaves nothing."""
+    return round(gpus, 9)
+
 
 class Account:
     """GPUs in use over time: what runs counts from always to its end, what is promised from its start to its end."""
@@ -26,11 +34,11 @@ class Account:
         self._deltas: dict[int, float] = {}
         self._times: list[int] | None = None
         self._used: list[float] = []
-        self._peaks: dict[tuple[int, int], float] = {}  # asked for since the last change
+        self._peaks: dict[tuple[int, int], float] = {}  # cache of `peak`, emptied by a change
 
     def hold(self, gpus: float, end: int) -> None:
         """Count GPUs (negative: no longer) until `end`."""
-        self._base += gpus
+        self._base = _exact(self._base + gpus)
         self._change(end, -gpus)
 
     def plan(self, gpus: float, start: int, end: int) -> None:
@@ -39,7 +47,7 @@ class Account:
         self._change(end, -gpus)
 
     def _change(self, at: int, by: float) -> None:
-        left = self._deltas.get(at, 0.0) + by
+        left = _exact(self._deltas.get(at, 0.0) + by)
         if left:
             self._deltas[at] = left
         else:
@@ -97,7 +105,7 @@ class Cohort:
     def __init__(self, members: dict[str, tuple[Account, Quota]]) -> None:
         self.members = members
         self.nominal = sum(quota.nominal for _, quota in members.values())
-        # Where all lend all, the cohort is one account, whose sum is quick to ask for.
+        # Where all lend all, one account has the sum of all members, which is quick to look up.
         self.plain = all(quota.lend in (None, quota.nominal) for _, quota in members.values())
         self.account = Account()
 
@@ -113,7 +121,7 @@ class Cohort:
         return max(self._claimed(tenant, gpus, at) for at in moments) - self.nominal
 
     def _claimed(self, tenant: str, gpus: float, at: int) -> float:
-        """Return what is used, or kept by those who do not lend it, at one moment, with `gpus` more for one tenant."""
+        """Return the GPUs used, or kept by those who do not lend them, at a moment, with `gpus` more for a tenant."""
         claimed = 0.0
         for name, (account, quota) in self.members.items():
             kept = 0 if quota.lend is None else quota.nominal - quota.lend
@@ -126,10 +134,6 @@ class Cohort:
             return self.account.first(self.nominal - gpus + _DUST, length, after, until)
         ends = {after}.union(*(account.changes(after, until + 1) for account, _ in self.members.values()))
         return next((at for at in sorted(ends) if self.allows(tenant, gpus, at, at + length)), None)
-
-
-_DUST = 1e-6
-"""Parts of GPUs do not add up exactly."""
 
 
 class Quotas:
@@ -147,7 +151,7 @@ class Quotas:
     def hold(self, tenant: str, accelerator: str, gpus: float, end: int) -> None:
         """Count GPUs that a tenant holds (negative: no longer) until `end`."""
         used = self.used.setdefault(tenant, {})
-        used[accelerator] = used.get(accelerator, 0.0) + gpus
+        used[accelerator] = _exact(used.get(accelerator, 0.0) + gpus)
         for account in self._of(tenant, accelerator):
             account.hold(gpus, end)
 
@@ -157,7 +161,7 @@ class Quotas:
             account.plan(gpus, start, end)
 
     def _of(self, tenant: str, accelerator: str) -> Iterable[Account]:
-        """Return the accounts that a tenant's GPUs count in; none where nothing limits them."""
+        """Return the accounts in which a tenant's GPUs count; none where nothing limits them."""
         if not self._limited or self.quota(tenant, accelerator) is None:
             return ()
         cohort = self.cohort(tenant, accelerator)
@@ -209,7 +213,7 @@ class Quotas:
             return True
         cohort = self.cohort(tenant, accelerator)
         if cohort is not None and not cohort.allows(tenant, gpus, start, end):
-            return False  # asked first: one answer serves all members
+            return False  # checked first, since its cached peak serves all members
         own = self._accounts[tenant, accelerator].peak(start, end) + gpus
         return own <= _limit(quota, cohort) + _DUST
 

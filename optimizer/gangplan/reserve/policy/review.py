@@ -1,4 +1,4 @@
-"""What a policy would change, and what its author may not have meant: to be read before it holds."""
+"""A review of a policy before it holds: what it changes, what may be a mistake, and what it means for who holds now."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def policy_changes(old: Policy, new: Policy) -> tuple[FieldChange, ...]:
 
 
 def policy_doubts(policy: Policy, pools: Iterable[Pool]) -> tuple[str, ...]:
-    """Say what is allowed and may be a slip: unknown accelerators, lonely cohorts, more promised than there can be."""
+    """Say what is allowed but may be a mistake: unknown accelerators, cohorts of one, more quota than GPUs."""
     gpus: Counter[str] = Counter()
     for pool in pools:
         gpus[pool.accelerator] += pool.max_nodes * pool.gpus_per_node
-    return (*_unknown(policy, gpus), *_lonely(policy), *_too_many(policy, gpus), *_nothing(policy, gpus))
+    return (*_unknown(policy, gpus), *_cohorts_of_one(policy), *_too_many(policy, gpus), *_nothing(policy, gpus))
 
 
 def policy_effects(policy: Policy, reservations: Iterable[Reservation], pools: Iterable[Pool]) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def policy_effects(policy: Policy, reservations: Iterable[Reservation], pools: I
         for name, gpus in held.items()
         if gpus > limits.most(tenant, name)
     ]
-    waiting = [one for one in reservations if one.state.waits]
+    waiting = [reservation for reservation in reservations if reservation.state.waits]
     return (*over, *_classes_gone(policy, waiting), *_never(limits, waiting, pools))
 
 
@@ -68,12 +68,13 @@ def holdings(reservations: Iterable[Reservation], pools: Iterable[Pool]) -> Hold
     """Return the GPUs that each tenant holds now; a part of a divided GPU counts as that part."""
     known = {pool.name: pool for pool in pools}
     held: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for one in reservations:
-        if one.state is ReservationState.GRANTED:
-            for place in one.placements:
-                pool = known.get(place.pool)
-                name = pool.accelerator if pool else one.request.accelerators[0]
-                held[one.request.tenant][name] += place.gpus / (pool.slots_per_gpu if pool else 1)
+    for reservation in reservations:
+        request = reservation.request
+        if reservation.state is ReservationState.GRANTED:
+            for placement in reservation.placements:
+                pool = known.get(placement.pool)
+                name = pool.accelerator if pool else request.accelerators[0]
+                held[request.tenant][name] += placement.gpus / (pool.slots_per_gpu if pool else 1)
     return {tenant: dict(gpus) for tenant, gpus in held.items()}
 
 
@@ -81,7 +82,7 @@ def holdings(reservations: Iterable[Reservation], pools: Iterable[Pool]) -> Hold
 
 
 def _differences(path: str, old: Body, new: Body) -> Iterator[FieldChange]:
-    """Yield what differs; a part that is in one of them alone stands whole."""
+    """Yield what differs; a part that only one of them has is one difference."""
     bracket = path.rpartition(".")[2] in _NAMED
     for name in dict.fromkeys((*old, *new)):
         field = f"{path}[{name}]" if bracket else f"{path}.{name}" if path else name
@@ -112,8 +113,8 @@ def _unknown(policy: Policy, gpus: Counter[str]) -> Iterator[str]:
                 yield f"tenants[{tenant}].quotas[{name}]: no pool has this accelerator; there are {known}"
 
 
-def _lonely(policy: Policy) -> Iterator[str]:
-    """Name the cohorts of one tenant, who has nobody to borrow from."""
+def _cohorts_of_one(policy: Policy) -> Iterator[str]:
+    """Name the cohorts of a single tenant, which has nobody to borrow from."""
     for cohort, count in Counter(rules.cohort for rules in policy.tenants.values()).items():
         if cohort and count == 1:
             (tenant,) = (name for name, rules in policy.tenants.items() if rules.cohort == cohort)
@@ -121,7 +122,7 @@ def _lonely(policy: Policy) -> Iterator[str]:
 
 
 def _too_many(policy: Policy, gpus: Counter[str]) -> Iterator[str]:
-    """Name the accelerators of which more are promised as nominal quotas than there can be."""
+    """Name the accelerators whose nominal quotas add up to more than there can be."""
     for name, most in sorted(gpus.items()):
         nominal = sum(
             quota.nominal
@@ -144,19 +145,19 @@ def _nothing(policy: Policy, gpus: Counter[str]) -> Iterator[str]:
 
 
 def _classes_gone(policy: Policy, waiting: list[Reservation]) -> Iterator[str]:
-    """Name the classes that waiting requests ask for and the policy has not."""
-    asked = Counter(one.request.priority_class for one in waiting if one.request.priority_class)
+    """Name the priority classes that waiting requests ask for and the policy does not have."""
+    asked = Counter(each.request.priority_class for each in waiting if each.request.priority_class)
     for name, count in asked.items():
         if name not in policy.priority_classes:
             yield f"priority_classes: {name} is gone, and {count} waiting name it"
 
 
 def _never(limits: Quotas, waiting: list[Reservation], pools: tuple[Pool, ...]) -> Iterator[str]:
-    """Name the waiting gangs that are more than their tenants may ever hold."""
+    """Name the waiting gangs that are larger than their tenants may ever hold."""
     parts = {(pool.accelerator, pool.slot): pool.slots_per_gpu for pool in pools}
-    for one in waiting:
-        ask, tenant = one.request, one.request.tenant
-        most = {name: limits.most(tenant, name) for name in ask.accelerators}
-        if all(ask.gpus / parts.get((name, ask.slot), 1) > limit for name, limit in most.items()):
+    for request in (reservation.request for reservation in waiting):
+        tenant, most = request.tenant, {name: limits.most(request.tenant, name) for name in request.accelerators}
+        if all(request.gpus / parts.get((name, request.slot), 1) > limit for name, limit in most.items()):
             may = ", ".join(f"{limit:g} {name}" for name, limit in most.items())
-            yield f"{ask.request_key!r} of {tenant} asks for {ask.gpus} and could never start: it may hold {may}"
+            key = request.request_key
+            yield f"{key!r} of {tenant} asks for {request.gpus} and could never start: it may hold {may}"

@@ -1,4 +1,4 @@
-"""Who may have how much, and who goes first: the rules of a ledger, as data.
+"""The rules of a ledger as data: who may hold how much, and who goes first.
 
 Shares follow Ghodsi et al., "Dominant Resource Fairness", NSDI 2011; quotas, cohorts, borrowing and lending follow
 Kueue's ClusterQueues; ageing follows Slurm's multifactor priority.
@@ -14,16 +14,17 @@ from gangplan.errors import InputError
 from gangplan.types import require_at_least, require_name, require_positive, require_whole
 
 ALL = "*"
-"""As an accelerator: each one that has no quota of its own."""
+"""In place of an accelerator: each one that has no quota of its own."""
 
 _STRICT: dict[str, str] = {"extra": "forbid"}  # a misspelt field of the policy file is refused
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quota:
-    """GPUs of one accelerator that a tenant may hold: its own, and what it may borrow of, and lend to, its cohort.
+    """GPUs of one accelerator that a tenant may hold.
 
-    `borrow` None: without limit; `lend` None: all that it does not use.
+    `nominal` is its own; `borrow` is how much more it may take of its cohort (None: no limit); `lend` is how much of
+    its own the cohort may use while it does not (None: all).
     """
 
     nominal: int
@@ -63,11 +64,11 @@ class TenantPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Preemption:
-    """Who may take slots from whom, and how gently.
+    """Who may take slots from whom, and with how much notice.
 
     `by_priority`: a gang may take them from preemptible gangs whose priority is at least `margin` lower. `reclaim`: a
-    tenant may take its own nominal quota back from preemptible gangs that borrow it. `notice` is the least time between
-    the word and the end (a gang's own `checkpoint` may be longer); a gang is safe for `grace` after each grant.
+    tenant may take its own nominal quota back from preemptible gangs that borrow it. `notice` is the least time from
+    the notice to the end (a gang's own `checkpoint` may be longer). Nobody takes slots within `grace` of their grant.
     """
 
     by_priority: bool = True
@@ -88,9 +89,9 @@ class Preemption:
 class Policy:
     """The rules of a ledger. The default: no quotas, equal weights, one point of priority for each hour waited.
 
-    `depth`: so many at the head of the line have a promised start (conservative backfill). `drain`: what the gangs on a
-    draining node have to leave it. `claim`: a gang that was moved from a lost node keeps its new slots so long without
-    a renewal.
+    `ageing`: how long a wait is worth one point of priority. `depth`: how many at the head of the line have a promised
+    start (conservative backfill); a larger number makes a tick slower. `drain`: how long gangs have to leave a draining
+    node. `claim`: how long a gang that was moved from a lost node keeps its new slots without a renewal.
     """
 
     tenants: dict[str, TenantPolicy] = field(default_factory=dict[str, TenantPolicy])
@@ -116,7 +117,7 @@ class Policy:
         require_at_least("claim", self.claim.total_seconds(), 0)
 
     def tenant(self, name: str) -> TenantPolicy:
-        """Return a tenant's rules; one that is not named has the default's."""
+        """Return a tenant's rules; a tenant that is not named has the default ones."""
         return self.tenants.get(name, _PLAIN)
 
 

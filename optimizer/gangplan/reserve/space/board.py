@@ -15,7 +15,7 @@ from itertools import accumulate
 from gangplan.reserve.moments import FOREVER, from_us
 from gangplan.reserve.space.packing import Shape, Slots, fill, widths_wished
 from gangplan.reserve.space.steps import Steps
-from gangplan.reserve.space.sweep import Sweep, View
+from gangplan.reserve.space.sweep import BoardView, Sweep
 from gangplan.types import FreeCapacity, Pool
 
 Stays = Callable[[int], int]
@@ -269,9 +269,9 @@ class Board:
         slots = sweep.first(shape, until, tries)
         return None if slots is None else (sweep.moment, slots)
 
-    def _view(self) -> View:
+    def _view(self) -> BoardView:
         """Return the board as a sweep reads it."""
-        return View(
+        return BoardView(
             pool=self.pool,
             steps=self.steps,
             size=self.size,

@@ -1,7 +1,7 @@
-"""How a gang is packed on free nodes: best-fit, whole or not at all, and as close together as it asks to stand.
+"""How a gang is packed on free nodes: best-fit, all pods or none, and within one domain where it wishes that.
 
-Nodes come as (free GPUs, node), the fullest first. A domain is so many nodes in a row: one, those of an NVLink domain,
-those of a rack.
+Nodes come as (free slots, node), the fullest first. A domain is a fixed number of nodes in a row, its width: one node,
+the nodes of an NVLink domain, or those of a rack.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import NamedTuple, TypeAlias
 from gangplan.types import Level, Pool
 
 _MOST_TRIES = 2000
-"""Steps that the search for one mixed gang may take, beside one for each pod, before it counts as not fitting."""
+"""Steps that the search for one mixed gang may take, beside one for each pod, before it counts as not fitting.
+
+A larger number finds more packings of mixed gangs on nearly full nodes, and makes a miss slower.
+"""
 
 _OUTWARD = (Level.NODE, Level.NVLINK, Level.RACK)
 
@@ -30,14 +33,14 @@ class Slot(NamedTuple):
 Slots: TypeAlias = tuple[Slot, ...]
 
 Pods: TypeAlias = tuple[int, int, int]
-"""GPUs per pod, pods, pod set."""
+"""Slots per pod, number of pods, index of the pod set."""
 
 Nodes: TypeAlias = Iterable[tuple[int, int]]
-"""(Free GPUs, node), the fullest first."""
+"""(Free slots, node), the fullest first."""
 
 
 class Shape(NamedTuple):
-    """What of a request decides where it fits: (GPUs per pod, pods, pod set) largest first, and its topology."""
+    """The part of a request that decides where it fits: its pods, the largest first, and its topology."""
 
     pods: tuple[Pods, ...]
     level: Level | None
@@ -46,21 +49,21 @@ class Shape(NamedTuple):
 
     @property
     def must(self) -> Level | None:
-        """The level that it must stand together in."""
+        """The level of the domain that all its pods must share; None: they may be anywhere."""
         return self.level if self.required else None
 
     @property
     def least(self) -> int:
-        """The fewest free GPUs that make a node of use to it."""
+        """The fewest free slots that make a node of use to it."""
         return self.gpus if self.must is Level.NODE else self.pods[-1][0]
 
     @property
     def pod_count(self) -> int:
-        """Its pods; so many nodes that are alike are as good as more."""
+        """The number of its pods, and so of the nodes that it can use."""
         return sum(count for _, count, _ in self.pods)
 
     def fits_in(self, nodes_with: list[int]) -> bool:
-        """Tell, from how many nodes have 0, 1, 2... free GPUs, whether each pod set could fit by itself."""
+        """Tell whether each pod set could fit by itself, from how many nodes have 0, 1, 2... free slots."""
         if self.must is Level.NODE:
             return any(nodes_with[self.gpus :])
         return all(
@@ -70,12 +73,12 @@ class Shape(NamedTuple):
 
 
 def width_of(pool: Pool, level: Level) -> int:
-    """Return how many nodes in a row are one domain of a level."""
+    """Return the width of a level's domains, in nodes."""
     return {Level.NODE: 1, Level.NVLINK: pool.nodes_per_nvlink, Level.RACK: pool.nodes_per_rack}[level]
 
 
 def widths_wished(pool: Pool, shape: Shape) -> list[int]:
-    """Return the domains' widths to try, the wished level first; where it is preferred, the next ones outward too."""
+    """Return the widths of domains to try: the wished level's and, where that is only preferred, the wider ones."""
     if shape.level is None:
         return []
     first = _OUTWARD.index(shape.level)
@@ -84,21 +87,21 @@ def widths_wished(pool: Pool, shape: Shape) -> list[int]:
 
 
 def ever_fits(pool: Pool, nodes: int, shape: Shape) -> bool:
-    """Tell whether the gang fits on so many empty nodes of a pool."""
+    """Tell whether the gang fits on this number of empty nodes of a pool."""
     most = width_of(pool, shape.must) if shape.must else shape.pod_count
     return fill(((pool.slots_per_node, node) for node in range(min(nodes, most))), shape) is not None
 
 
 def place(nodes: Nodes, shape: Shape, pool: Pool) -> Slots | None:
-    """Place the whole gang on nodes, in the fullest domain that fits where it wishes one, or not at all."""
+    """Place the whole gang on nodes, where it wishes a domain in the fullest one that has room, or return None."""
     if shape.level is None:
         return fill(nodes, shape)
-    there = list(nodes)
-    anywhere = None if shape.required else fill(there, shape)
+    candidates = list(nodes)
+    anywhere = None if shape.required else fill(candidates, shape)
     if anywhere is None and not shape.required:
         return None
     for width in widths_wished(pool, shape):
-        if slots := _fill_domain(there, shape, width):
+        if slots := _fill_domain(candidates, shape, width):
             return slots
     return anywhere
 
@@ -118,15 +121,15 @@ def fill(nodes: Nodes, shape: Shape) -> Slots | None:
     """Fill nodes with the pods, the largest pods first; None when some pod is left over."""
     if len(shape.pods) == 1:
         return _fill_one(iter(nodes), shape.pods[0])
-    there = sorted(nodes)
-    if sum(free for free, _ in there) < shape.gpus:
+    ascending = sorted(nodes)
+    if sum(free for free, _ in ascending) < shape.gpus:
         return None
-    left = {node: free for free, node in there}
+    left = {node: free for free, node in ascending}
     slots: list[Slot] = []
     for pods in shape.pods:
         placed = _fill_one(iter(sorted((free, node) for node, free in left.items() if free >= pods[0])), pods)
         if placed is None:
-            return _search(there, shape)
+            return _search(ascending, shape)
         for slot in placed:
             left[slot.node] -= slot.gpus
         slots.extend(placed)
@@ -148,7 +151,7 @@ def _fill_one(nodes: Iterator[tuple[int, int]], pods: Pods) -> Slots | None:
 
 
 def _search(nodes: Nodes, shape: Shape) -> Slots | None:
-    """Try the packings that best-fit does not come to (pods of 3 and 2 on nodes of 4 and 6), so many steps at most."""
+    """Search for packings that best-fit misses, such as pods of 3 and 2 on nodes of 4 and 6."""
     search = _Search(nodes, [(size, pod_set) for size, count, pod_set in shape.pods for _ in range(count)])
     if not search.run():
         return None
@@ -157,10 +160,10 @@ def _search(nodes: Nodes, shape: Shape) -> Slots | None:
 
 
 class _Search:
-    """Depth first over where each pod goes; nodes with as much free are alike, and no state is looked at twice."""
+    """Depth-first search over the node of each pod; nodes with as many free slots are alike, no state comes twice."""
 
     def __init__(self, nodes: Nodes, pods: list[tuple[int, int]]) -> None:
-        free = sorted(nodes, key=lambda one: (one[0], -one[1]))
+        free = sorted(nodes, key=lambda item: (item[0], -item[1]))
         self.pods = pods
         self.on: list[int] = []  # the node of each pod that is put
         self._from: list[int] = []  # what that node had free before
@@ -185,19 +188,19 @@ class _Search:
         return False
 
     def _put(self, free: int) -> int:
-        """Put the next pod on a node with so much free; return how much the one after it needs at least."""
+        """Put the next pod on a node with `free` slots; return how many the pod after it needs at least."""
         node = self._by_free[free].pop()
         self._by_free[free - self.pods[len(self.on)][0]].append(node)
         self.on.append(node)
         self._from.append(free)
         state = (len(self.on), *map(len, self._by_free))
         if state in self._seen:
-            return len(self._by_free)  # it led to nothing: no node is good enough for the next
+            return len(self._by_free)  # this state led to nothing before: let no node do for the next pod
         self._seen.add(state)
         return self.pods[len(self.on)][0] if len(self.on) < len(self.pods) else 0
 
     def _take_back(self) -> int:
-        """Take the last pod back; return what its node has free without it."""
+        """Take the last pod back; return the free slots that its node has without it."""
         node, free = self.on.pop(), self._from.pop()
         self._by_free[free - self.pods[len(self.on)][0]].pop()
         self._by_free[free].append(node)

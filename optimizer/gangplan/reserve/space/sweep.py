@@ -14,7 +14,7 @@ from gangplan.types import Pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class BoardView:
     """A board as a sweep reads it (see `Board` for the fields); any change of the board makes it void."""
 
     pool: Pool
@@ -39,7 +39,7 @@ class Sweep:
     what stays free, which rules most moments out.
     """
 
-    def __init__(self, board: View, after: int, length: int) -> None:
+    def __init__(self, board: BoardView, after: int, length: int) -> None:
         self.length = length
         self.moment = after
         self._board = board

@@ -10,7 +10,7 @@ from typing import Any
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission import Book, Document, Entry
-from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, event_from, replay, text_of
 from gangplan.reserve.codec import changes, row_of
 from gangplan.reserve.commands import BookQuery, Command, T, Tick, run_batch
 from gangplan.reserve.moments import SECOND, to_us
@@ -104,7 +104,7 @@ class MemoryStore:
     def replay(self) -> Replay:
         """See `LedgerStore.replay`."""
         with self._lock:
-            return held_against(list(self.audit()), {id: row_of(entry) for id, entry in self._rows.items()})
+            return compare(list(self.audit()), {id: row_of(entry) for id, entry in self._rows.items()})
 
     def compact(self, before: int) -> Compacted:
         """See `LedgerStore.compact`."""

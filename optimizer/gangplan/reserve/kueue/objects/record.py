@@ -1,8 +1,8 @@
-"""How reservations ended: small ConfigMaps, each of all that one process ended within some milliseconds.
+"""Records of how reservations ended: small ConfigMaps, each with all that one process ended within some milliseconds.
 
-A record is written ahead: it says how a reservation ended, if it did. What ends one is what befalls its Workload: that
-it goes, or that it is marked as ended. Both are guarded by the version that they were decided on, so that of many who
-end a reservation at a time one does.
+A record is written before the end itself, which is that the Workload is deleted or marked as ended. Both writes are
+guarded by the version of the Workload that they were decided on: of many who end a reservation at the same time, one
+succeeds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gangplan.reserve.kueue.objects import names, view
 from gangplan.reserve.kueue.objects.claim import Claim, Mark
 
 _TOGETHER_S = 0.02
-"""Where ends follow each other faster, the next one waits so long for more: as PostgreSQL's commit_delay does."""
+"""Seconds that a record waits for more where ends follow each other faster, like PostgreSQL's commit_delay."""
 
 _MOST = 100
-"""So many are written at once at most: a ConfigMap holds 1 MiB."""
+"""The most records in one ConfigMap, which holds 1 MiB."""
 
 _TEXTS = ("name", "namespace", "uid", "owner", "request", "lease", "end")
 _NUMBERS = ("created", "submitted", "priority", "evictions")
@@ -102,7 +102,7 @@ class Records:
 
 
 class _Batch:
-    """What is written at once."""
+    """The records that are written together."""
 
     def __init__(self, queue: str) -> None:
         self.queue = queue
@@ -110,7 +110,7 @@ class _Batch:
         self.written: Future[None] = Future()
 
     def takes(self, claim: Claim) -> bool:
-        """Tell whether one more goes into it."""
+        """Tell whether it has room for one more."""
         return claim.our_queue == self.queue and claim.name not in self.claims and len(self.claims) < _MOST
 
     def body(self) -> Object:

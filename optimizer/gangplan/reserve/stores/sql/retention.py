@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from gangplan.reserve.audit import AuditEvent, Compacted, Replay, event_from, held_against, replay, text_of
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, event_from, replay, text_of
 from gangplan.reserve.codec import COLUMNS
 from gangplan.reserve.moments import to_us
 from gangplan.reserve.stores.sql.queries import LIVE
@@ -39,7 +39,7 @@ def check(connection: Connection) -> Replay:
         ReservationId(row["id"]): {name: row[name] for name in COLUMNS}
         for row in connection.execute(select(reservations)).mappings()
     }
-    return held_against(list(read_all(connection)), rows)
+    return compare(list(read_all(connection)), rows)
 
 
 def compact(connection: Connection, before: int, now: int) -> Compacted:
