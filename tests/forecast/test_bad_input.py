@@ -142,11 +142,11 @@ def test_clock_change_loses_no_hour_of_stamps_with_a_zone() -> None:
 
 def test_clock_change_of_stamps_without_a_zone_is_a_gap_or_a_double_hour() -> None:
     """Local stamps taken for UTC miss an hour in spring; in autumn one stands twice, and it is said. All goes on."""
-    demand = a_demand({CHAT: waves(HOURS), BATCH: waves(HOURS, seed=3)}, END)
+    table = a_demand({CHAT: waves(HOURS), BATCH: waves(HOURS, seed=3)}, END)
     night = END - timedelta(days=5)
     after = pl.col("hour") >= night
-    spring = demand.with_columns(pl.when(after).then(pl.col("hour") + timedelta(hours=1)).otherwise(pl.col("hour")))
-    autumn = demand.with_columns(pl.when(after).then(pl.col("hour") - timedelta(hours=1)).otherwise(pl.col("hour")))
+    spring = table.with_columns(pl.when(after).then(pl.col("hour") + timedelta(hours=1)).otherwise(pl.col("hour")))
+    autumn = table.with_columns(pl.when(after).then(pl.col("hour") - timedelta(hours=1)).otherwise(pl.col("hour")))
     gap = from_tables(spring, None, end=END + timedelta(hours=1))
     assert np.flatnonzero(np.isnan(gap.values[0])).tolist() == [HOURS - 5 * 24]
     double = from_tables(autumn, None, end=END - timedelta(hours=1))
@@ -210,4 +210,4 @@ def test_events_of_odd_kinds_do_no_harm(tmp_path: Path) -> None:
         from_usage(a_usage({CHAT: waves(500)}, events=events)), some_settings(tmp_path), no_progress
     )
     assert np.isfinite(found.quality.wql)
-    assert backtest.steps(found.table).max() == 48
+    assert backtest.steps_ahead(found.table).max() == 48

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gangplan.forecast.models.demand import DemandModel
-from gangplan.forecast.models.drift import Theta
 from gangplan.forecast.models.survival import Hazard
+from gangplan.forecast.models.theta import Theta
 from gangplan.forecast.models.trees import Trees
 from gangplan.forecast.series import Key, Shift
 

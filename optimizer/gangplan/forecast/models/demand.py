@@ -19,10 +19,11 @@ from typing import TypeAlias
 import numpy as np
 
 from gangplan.forecast.models import naive
-from gangplan.forecast.models.drift import HeldForecast, Theta, forecast_held, theta_quantiles
+from gangplan.forecast.models.drift import HeldForecast, forecast_held
 from gangplan.forecast.models.features import History, build, choose_kinds
 from gangplan.forecast.models.profiles import CORRECTIONS, Correction, late_losses
 from gangplan.forecast.models.survival import Hazard, fit_hazard
+from gangplan.forecast.models.theta import THETA_HOURS, Theta, fit_theta, theta_quantiles
 from gangplan.forecast.models.trees import LEAST_ROWS, ROUNDS, TREES, Trees, grower
 from gangplan.forecast.series import (
     MEDIAN,
@@ -152,12 +153,13 @@ class DemandModel:
 
     def _drift(self, panel: Panel, series: Ints, held: Floats, asked: Bools) -> Floats:
         """Average the forecast from the GPUs held with Theta's, for the series that are `asked` (as `held`)."""
-        last, drift = carried_forward(panel.values), held.copy()
-        for place in np.flatnonzero(asked):
-            row = series[place]
-            fitted = self.thetas.get(panel.keys[int(row)])
-            theta, _ = theta_quantiles(_known(last[row]), held.shape[1], fitted)
-            drift[place] = (drift[place] + theta) / 2
+        drift, windows = held.copy(), _theta_windows(panel, series)
+        fitted = [self.thetas.get(panel.keys[int(row)]) for row in series]
+        for hours in {windows[int(place)].size for place in np.flatnonzero(asked)}:
+            places = [int(place) for place in np.flatnonzero(asked) if windows[int(place)].size == hours]
+            models = [fitted[place] or fit_theta(windows[place]) for place in places]
+            theta = theta_quantiles(np.stack([windows[place] for place in places]), held.shape[1], models)
+            drift[places] = (drift[places] + theta) / 2
         return drift
 
 
@@ -304,14 +306,15 @@ def _fit_thetas(model: DemandModel, panel: Panel, horizon: int) -> dict[Key, The
     """Fit the Theta model of each series that will be asked for one."""
     learned = learnable_rows(panel)
     _, weight = model.weigh(panel, histories_of(panel, (), horizon), learned, horizon)
-    last = carried_forward(panel.values)
     asked = learned[weight.max(axis=1) >= LEAST_WEIGHT]
-    return {panel.keys[int(row)]: theta_quantiles(_known(last[row]), 1, None)[1] for row in asked}
+    windows = _theta_windows(panel, asked)
+    return {panel.keys[int(row)]: fit_theta(window) for row, window in zip(asked, windows, strict=True)}
 
 
-def _known(values: Floats) -> Floats:
-    """Leave the unknown hours out."""
-    return values[~np.isnan(values)]
+def _theta_windows(panel: Panel, series: Ints) -> list[Floats]:
+    """Return what Theta sees of each series: its last hours, those before the first known one left out."""
+    last = carried_forward(panel.values[series])[:, -THETA_HOURS:]
+    return [row[~np.isnan(row)] for row in last]
 
 
 def _silent(done: int, total: int, /) -> None:

@@ -1,24 +1,20 @@
-"""Forecasts of demand that drifts: the Theta method, and the last value less the jobs that will have ended."""
+"""The forecast of demand that drifts: the last value less the jobs that will have ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
-from gangplan.forecast.libraries import uncollected
 from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
 from gangplan.forecast.models.survival import Hazard, survivors
-from gangplan.forecast.series import DAY, MEDIAN, Floats, Ints, Panel, tidy
+from gangplan.forecast.series import MEDIAN, Floats, Ints, Panel, tidy
 from gangplan.types import QUANTILES
 
 WINDOW = 336  # hours whose errors set the spread
 SLOPE_HOURS = 1344
-THETA_HOURS = 840
 _PRIOR = 4.0  # windows
 _NOTHING = 1e-12
-_PATHS = 200  # as many as statsforecast's own intervals are of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,50 +52,6 @@ def forecast_held(panel: Panel, last: Floats, series: Ints, hazard: Hazard | Non
         losses[:, place, 0] = late_mean(np.abs(errors - spread[:, [MEDIAN]]))
     quantiles = tidy(known[:, -1, None, None] + between_knots(horizon, changes))
     return HeldForecast(quantiles=quantiles, losses=between_knots(horizon, losses)[:, :, 0])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Theta:
-    """A fitted Theta model: which of the four (STM, OTM, DSTM, DOTM), its smoothing factor, its theta."""
-
-    variant: str = "STM"
-    alpha: float = 0.5
-    theta: float = 2.0
-
-
-def theta_quantiles(values: Floats, horizon: int, fitted: Theta | None) -> tuple[Floats, Theta]:
-    """Forecast one series (hours, no gap) with statsforecast's Theta method and its intervals.
-
-    Source: Fiorucci and others, Models for optimising the theta method and their relationship to state space models
-    (2016).
-
-    Parameters
-    ----------
-    fitted
-        The model to ask again, which is quick; none to fit all four and take the best.
-
-    Returns
-    -------
-    horizon x levels, in GPUs; and the model.
-    """
-    with uncollected():
-        from statsforecast.theta import auto_theta, forecast_theta, simulate_theta  # pyright: ignore[reportUnknownVariableType]
-
-    window = values[-THETA_HOURS:]
-    if window.max() == window.min():
-        return np.full((horizon, len(QUANTILES)), window[-1]), fitted or Theta()
-    known: dict[str, Any] = {}
-    if fitted is not None:
-        # The level of 840 hours ago is forgotten by now: any will do.
-        known = {"model": fitted.variant, "alpha": fitted.alpha, "theta": fitted.theta, "initial_smoothed": window[0]}
-    model = cast("dict[str, Any]", auto_theta(window, DAY, **known))
-    # The same paths that forecast_theta draws for its intervals: asked for all levels at once takes half the time.
-    paths = np.asarray(simulate_theta(model, horizon, _PATHS), dtype=np.float64)
-    quantiles: Floats = np.quantile(paths, QUANTILES, axis=0).T
-    quantiles[:, MEDIAN] = forecast_theta(model, horizon)["mean"]
-    parameters: dict[str, float] = model["par"]
-    chosen = Theta(variant=model["modeltype"], alpha=float(parameters["alpha"]), theta=float(parameters["theta"]))
-    return tidy(quantiles), chosen
 
 
 def _expected_losses(
