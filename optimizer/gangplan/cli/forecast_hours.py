@@ -174,12 +174,13 @@ def _drift_tables(summary: dict[str, Any]) -> RenderableType:
 
 def _minutes_table(summary: dict[str, Any]) -> RenderableType:
     """Show some steps of each series: the median, and in brackets the 95 % quantile."""
-    length, rows = summary["step_minutes"], summary["rows"]
+    length: int = summary["step_minutes"]
+    rows: list[dict[str, Any]] = summary["rows"]
     keys = list(dict.fromkeys(_series(row) for row in rows))
     ahead = len(rows) // len(keys)
     shown = [minute for minute in SHOWN if minute // length <= ahead and minute % length == 0]
-    texts: list[str] = [f"{row['q0.5']:,.1f} ({row['q0.95']:,.1f})" for row in rows]
-    cells = [
+    texts = [f"{row['q0.5']:,.1f} ({row['q0.95']:,.1f})" for row in rows]
+    cells: list[tuple[str, ...]] = [
         (key, *(texts[place * ahead + minute // length - 1] for minute in shown)) for place, key in enumerate(keys)
     ]
     unit = "GPUs" if summary["of"] == Measure.GPUS else "requests per second"
