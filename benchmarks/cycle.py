@@ -17,7 +17,7 @@ from typing import TypeVar
 from benchmarks.parts.figures import ROOT, Figure, report
 from gangplan import cycle
 from gangplan.config import load_settings
-from gangplan.workflows import first_home, reports
+from gangplan.workflows import reports, setup
 
 Result = TypeVar("Result")
 OPENB = ROOT.parent / "shared" / "data" / "openb" / "pods.csv.gz"
@@ -34,7 +34,7 @@ def measure(name: str, source: str, home: Path) -> list[Figure]:
     """Run each stage once on that source."""
     settings = load_settings(home=home)
     _, ingest_s = timed(lambda: cycle.ingest(settings, source))
-    first_home.ensure_fleet(settings)
+    setup.ensure_fleet(settings)
     training, train_s = timed(lambda: cycle.train(settings))
     plan, plan_s = timed(lambda: cycle.make_plan(settings))
     _, learn_s = timed(lambda: cycle.learn(settings))

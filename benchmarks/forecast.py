@@ -32,8 +32,7 @@ from statsforecast.models import MSTL, AutoETS, AutoTheta
 
 from benchmarks.parts import minutes, registry_costs, spikes, totals, traces
 from benchmarks.parts.figures import Figure, report, write
-from benchmarks.parts.traces import Trace
-from gangplan.forecast.evaluation.metrics import pinball
+from benchmarks.parts.traces import Trace, wql
 from gangplan.forecast.models import demand, naive
 from gangplan.forecast.series.arrays import Floats, tidy
 from gangplan.forecast.series.panel import Panel
@@ -100,11 +99,6 @@ FORECASTERS: dict[str, Forecaster] = {
     "MSTL+ETS": classical(lambda: MSTL(season_length=[24, 168], trend_forecaster=AutoETS(model="ZZN"))),
     "mlforecast": mlforecast,
 }
-
-
-def wql(made: Floats, came: Floats) -> float:
-    """Weighted quantile loss in per cent of mean demand, pooled over origins and hours."""
-    return float(200 * pinball(made.reshape(-1, len(QUANTILES)), came.ravel()).mean() / came.mean())
 
 
 def chance(trace: Trace, mine: Floats, other: Floats) -> tuple[int, float]:

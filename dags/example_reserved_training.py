@@ -11,8 +11,7 @@ from typing import Any
 
 from airflow.sdk import TaskGroup, dag, task
 
-from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
+from gangplan_airflow import GangplanHook, ReleaseGangOperator, ReserveGangOperator
 
 
 @task

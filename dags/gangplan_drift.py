@@ -32,16 +32,16 @@ def gangplan_drift() -> None:
         from gangplan import workflows
         from gangplan.config import load_settings
 
-        found, cause = workflows.drift(load_settings())
-        print(f"{found.verdict.value}, {found.days} days: {found.reason}")
-        return {"verdict": found.verdict.value, "reason": found.reason, "cause": cause}
+        health, cause = workflows.drift(load_settings())
+        print(f"{health.verdict.value}, {health.days} days: {health.reason}")
+        return {"verdict": health.verdict.value, "reason": health.reason, "cause": cause}
 
     @task(outlets=[DRIFT])
-    def ask_for_training(found: dict[str, str], outlet_events: Any = None) -> None:
+    def ask_for_training(judged: dict[str, str], outlet_events: Any = None) -> None:
         """Tell `gangplan_retrain` the cause, at most once a day; without one, this is skipped."""
-        if not found["cause"]:
-            raise AirflowSkipException(f"no training is asked for: {found['verdict']}")
-        outlet_events[DRIFT].extra = {"cause": found["cause"]}
+        if not judged["cause"]:
+            raise AirflowSkipException(f"no training is asked for: {judged['verdict']}")
+        outlet_events[DRIFT].extra = {"cause": judged["cause"]}
 
     ask_for_training(judge())
 

@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowSkipException
     doc_md=__doc__,
 )
 def gangplan_watch() -> None:
-    """Settle what is due; then ask, where a person has to."""
+    """Do what is due in the registry; then ask a person, where one has to decide."""
 
     @task
     def settle() -> str:

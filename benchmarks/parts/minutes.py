@@ -19,10 +19,10 @@ from statsforecast.models import AutoETS
 
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
-from gangplan.forecast.evaluation.metrics import pinball
+from benchmarks.parts.traces import wql
 from gangplan.forecast.models import naive
 from gangplan.forecast.outlook import minutes
-from gangplan.forecast.outlook.minutes import Fine
+from gangplan.forecast.outlook.minutes import MinutePanel
 from gangplan.forecast.series.arrays import Floats, tidy
 from gangplan.forecast.series.panel import TOTAL
 from gangplan.telemetry.demand import mean_by_hour
@@ -46,8 +46,7 @@ class Found:
 
     def wql(self, steps: int) -> float:
         """Weighted quantile loss of the first steps in per cent of mean demand."""
-        made, came = self.made[:, :steps].reshape(-1, len(QUANTILES)), self.came[:, :steps].ravel()
-        return float(200 * pinball(made, came).mean() / came.mean())
+        return wql(self.made[:, :steps], self.came[:, :steps])
 
     @property
     def held(self) -> tuple[float, float]:
@@ -56,7 +55,7 @@ class Found:
         return 100 * float(inside.mean()), 100 * float((self.came <= self.made[..., 3]).mean())
 
 
-def genai() -> Fine:
+def genai() -> MinutePanel:
     """Workers that image requests keep busy, by the step in which they were asked for."""
     rows = pl.read_csv(traces.DATA / "genai" / "lora_requests.csv.gz", infer_schema_length=None, try_parse_dates=True)
     whole = rows["gmt_create"].dt.truncate("1h")
@@ -68,19 +67,19 @@ def genai() -> Fine:
     return _fine(busy, first.replace(tzinfo=UTC))
 
 
-def openb() -> Fine:
+def openb() -> MinutePanel:
     """GPUs asked for by the pods of Alibaba gpu-v2023, after its ramp of survivors."""
     found = read_path(traces.DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
     return _held(found.jobs, found.start, found.end)
 
 
-def dlrm() -> Fine:
+def dlrm() -> MinutePanel:
     """GPUs asked for by a recommendation service."""
     jobs, end = traces.dlrm_jobs()
     return _held(jobs, traces.MONDAY, end)
 
 
-def _held(jobs: pl.DataFrame, start: datetime, end: datetime) -> Fine:
+def _held(jobs: pl.DataFrame, start: datetime, end: datetime) -> MinutePanel:
     """The mean GPUs of all jobs in each step."""
     unit = STEP.total_seconds()
     since, until = (jobs[name].fill_null(end).clip(start, end) for name in ("submitted_at", "ended_at"))
@@ -88,9 +87,9 @@ def _held(jobs: pl.DataFrame, start: datetime, end: datetime) -> Fine:
     return _fine(mean_by_hour(*places, jobs["gpus"].to_numpy(), (end - start) // STEP), start)
 
 
-def _fine(values: Floats, start: datetime) -> Fine:
+def _fine(values: Floats, start: datetime) -> MinutePanel:
     """One series."""
-    return Fine(start=start, step=STEP, keys=(TOTAL,), values=values[None])
+    return MinutePanel(start=start, step=STEP, keys=(TOTAL,), values=values[None])
 
 
 def last_value(known: Floats) -> Floats:
@@ -123,7 +122,7 @@ def _spread(known: Floats, point: Callable[[np.ndarray], Floats]) -> Floats:
 
 
 PEERS: dict[str, Peer] = {"last value": last_value, "hour's mean": hours_mean, "yesterday": yesterday, "AutoETS": ets}
-READERS: dict[str, Callable[[], Fine]] = {"openb": openb, "dlrm": dlrm, "genai": genai}
+READERS: dict[str, Callable[[], MinutePanel]] = {"openb": openb, "dlrm": dlrm, "genai": genai}
 
 
 def figures() -> list[Figure]:
@@ -155,7 +154,7 @@ def _figures(name: str, found: dict[str, Found]) -> list[Figure]:
     return made
 
 
-def _all(name: str, fine: Fine) -> dict[str, Found]:
+def _all(name: str, fine: MinutePanel) -> dict[str, Found]:
     """Ask everybody at each origin."""
     values, first = fine.values[0], int(fine.steps * 0.7)
     origins = range(first, fine.steps - AHEAD, 65)  # no multiple of an hour: all times of day are visited

@@ -56,10 +56,10 @@ def forecasting(panel: Panel) -> list[Figure]:
         with store.run(FORECAST, "train", {}) as run_id:
             uri = model_versions.log_model(store, run_id, Bundle(steering=fitted, tested=fitted))
         version = model_versions.register(store, run_id, uri, {})
-        store.client.set_registered_model_alias(MODEL, model_versions.CHAMPION, version)
+        store.client.set_registered_model_alias(MODEL, model_versions.Alias.CHAMPION, version)
         given = Path(folder) / "given.parquet"
         as_table(panel).write_parquet(given)
-        words = [store.uri, f"models:/{MODEL}@{model_versions.CHAMPION}", str(given), str(HORIZON)]
+        words = [store.uri, f"models:/{MODEL}@{model_versions.Alias.CHAMPION}", str(given), str(HORIZON)]
         whole, loaded, asked, used = min(_asked(words, len(panel.keys) * HORIZON) for _ in range(3))
     words = f"predict alone {asked:.2f} s; processor {used:.2f} s"
     imports = f"`import mlflow` alone {_seconds('import mlflow'):.2f} s"

@@ -21,13 +21,12 @@ from statsmodels.tsa.seasonal import STL
 
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
-from benchmarks.parts.traces import Trace
-from gangplan.forecast.evaluation.metrics import pinball
+from benchmarks.parts.traces import Trace, wql
 from gangplan.forecast.models import demand
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import TOTAL, Panel
 from gangplan.forecast.watch import spikes
-from gangplan.forecast.watch.nowcast import AHEAD, alarms_at, corrected, foresee, left_of
+from gangplan.forecast.watch.nowcast import AHEAD, alarms_at, corrected, forecast_past_alarms, share_left
 from gangplan.tables import EVENTS, empty
 from gangplan.types import QUANTILES
 
@@ -151,22 +150,17 @@ def _nowcast(trace: Trace) -> list[Figure]:
             came.append(panel.values[0, at + 1 : at + 1 + AHEAD])
             made["stale"].append(ahead)
             made["anew"].append(fitted.quantiles(known, AHEAD)[0][0])
-            made["replanned"].append(foresee(known, lambda one: fitted.quantiles(one, AHEAD)[0])[0][0])  # noqa: B023
+            made["replanned"].append(forecast_past_alarms(known, lambda one: fitted.quantiles(one, AHEAD)[0])[0][0])  # noqa: B023
             excess = known.values[0, -1] - stale[at - origin, QUANTILES.index(0.5)]
-            left = left_of(known, seen, at, alarms[0].score) if alarms else None
+            left = share_left(known, seen, at, alarms[0].score) if alarms else None
             made["nowcast"].append(ahead if left is None else corrected(ahead, excess, left))
     found: list[Figure] = []
     for hours in (2, AHEAD):
-        losses = {name: _wql(np.stack(one)[:, :hours], np.stack(came)[:, :hours]) for name, one in made.items()}
+        losses = {name: wql(np.stack(one)[:, :hours], np.stack(came)[:, :hours]) for name, one in made.items()}
         peer = f"uncorrected {losses['stale']:.1f}, trees anew {losses['anew']:.1f}"
         found.append(Figure(name=f"nowcast_{hours}h", value=losses["nowcast"], unit="% WQL, openb", peer=peer))
         found.append(Figure(name=f"replanned_{hours}h", value=losses["replanned"], unit="% WQL, openb", peer=peer))
     return found
-
-
-def _wql(made: Floats, came: Floats) -> float:
-    """Weighted quantile loss in per cent of mean demand."""
-    return float(200 * pinball(made.reshape(-1, len(QUANTILES)), came.ravel()).mean() / came.mean())
 
 
 def _panel(values: Floats, like: Panel | None = None) -> Panel:

@@ -12,14 +12,13 @@ from rich.table import Table
 
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
-from gangplan.forecast.evaluation.metrics import pinball
+from benchmarks.parts.traces import wql
 from gangplan.forecast.models import demand
 from gangplan.forecast.outlook import totals
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.sources.folder import read_path
-from gangplan.types import QUANTILES
 
 HORIZON, ORIGINS, APPS = 72, 14, 12
 OURS = "gangplan, path by path"
@@ -48,11 +47,11 @@ def figures() -> list[Figure]:
         for column in ("total", "WQL", "80 % band / under 95 %"):
             table.add_column(column)
         for way, said in found.items():
-            table.add_row(way, f"{_wql(said, came):.3f}", f"{_held(said, came):.0f}/{_below(said, came):.0f}")
+            table.add_row(way, f"{wql(said, came):.3f}", f"{_held(said, came):.0f}/{_below(said, came):.0f}")
         Console(width=120).print(table)
-        rest = ", ".join(f"{way} {_wql(said, came):.3f}" for way, said in found.items() if way != OURS)
+        rest = ", ".join(f"{way} {wql(said, came):.3f}" for way, said in found.items() if way != OURS)
         bands = ", ".join(f"{way} {_held(said, came):.0f}" for way, said in found.items() if way != OURS)
-        made.append(Figure(name=f"total_{name}", value=_wql(found[OURS], came), unit="% WQL, 72 h", peer=rest))
+        made.append(Figure(name=f"total_{name}", value=wql(found[OURS], came), unit="% WQL, 72 h", peer=rest))
         made.append(Figure(name=f"total_band.{name}", value=_held(found[OURS], came), unit="%", peer=bands))
     return made
 
@@ -74,11 +73,6 @@ def _all(name: str, panel: Panel) -> tuple[Floats, dict[str, Floats]]:
         found["its own model"].append(whole.quantiles(panel.total().until(origin), HORIZON)[0][0])
     came = np.stack([panel.values[:, origin : origin + HORIZON].sum(axis=0) for origin in origins])
     return came, {way: np.stack(said) for way, said in found.items()}
-
-
-def _wql(made: Floats, came: Floats) -> float:
-    """Weighted quantile loss in per cent of mean demand."""
-    return float(200 * pinball(made.reshape(-1, len(QUANTILES)), came.ravel()).mean() / came.mean())
 
 
 def _held(made: Floats, came: Floats) -> float:

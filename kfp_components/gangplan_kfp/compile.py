@@ -1,7 +1,5 @@
 """Compile the components and pipelines: `python -m gangplan_kfp.compile [FOLDER]`, same source, same bytes."""
 
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import sys

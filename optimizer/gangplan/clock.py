@@ -1,4 +1,4 @@
-"""Time as gangplan sees it: timezone-aware UTC, from a clock that is passed in."""
+"""Time: timezone-aware UTC, from a clock that is passed in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gangplan.errors import InputError
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the present moment, timezone-aware, in UTC."""
+
+HOUR = timedelta(hours=1)
 
 DURATION = "like 90s, 30m, 2h or 1d"
 

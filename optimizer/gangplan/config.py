@@ -19,9 +19,9 @@ _FLEET = TypeAdapter(Fleet)
 
 
 class _StrictYaml(YamlConfigSettingsSource):
-    """Reads gangplan.yaml as all files are read: a key that stands twice is refused."""
+    """Reads gangplan.yaml as all YAML files are read: a key that stands twice is refused."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
         return read_yaml(file_path, file_path.name).body or {}
 
 

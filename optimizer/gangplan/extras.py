@@ -1,4 +1,4 @@
-"""Load what a package hands out when it is first asked for, and name the extra that is missing."""
+"""Import a package's names when they are first used, and name the extra that is missing."""
 
 from __future__ import annotations
 
@@ -10,27 +10,20 @@ import lazy_loader  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.errors import MissingExtraError
 
-_EXTRA_OF = {
-    "polars": "forecast",
-    "mlflow": "forecast",
-    "lightgbm": "forecast",
-    "matplotlib": "forecast",
-    "jinja2": "forecast",
-    "httpx": "forecast",
-    "numpy": "forecast",
-    "pyomo": "plan",
-    "highspy": "plan",
-    "psycopg": "postgres",
-    "kubernetes": "kubernetes",
-    "urllib3": "kubernetes",
-    "airflow": "airflow",
-    "kfp": "kfp",
+_MODULES = {
+    "forecast": ("polars", "mlflow", "lightgbm", "matplotlib", "jinja2", "httpx", "numpy"),
+    "plan": ("pyomo", "highspy"),
+    "postgres": ("psycopg",),
+    "kubernetes": ("kubernetes", "urllib3"),
+    "airflow": ("airflow",),
+    "kfp": ("kfp",),
 }
+_EXTRA_OF = {module: extra for extra, modules in _MODULES.items() for module in modules}
 
 
 @contextmanager
 def needs_extras() -> Generator[None]:
-    """Turn the ImportError of a known optional library into an error that says what to install."""
+    """Turn the ImportError of an optional library into an error that says what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -41,9 +34,9 @@ def needs_extras() -> Generator[None]:
 
 
 def lazy_face(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Give a package its `__getattr__` and `__dir__`: a name of its stub is imported when it is first asked for.
+    """Return `__getattr__` and `__dir__` for a package, which import a name of its stub when it is first used.
 
-    The stub (`__init__.pyi`) is the one list of what the package hands out. Source: Scientific Python, SPEC 1.
+    The stub (`__init__.pyi`) is the only list of the package's public names. Source: Scientific Python, SPEC 1.
     """
     load, names, _ = lazy_loader.attach_stub(package, file)  # pyright: ignore[reportUnknownVariableType]
 

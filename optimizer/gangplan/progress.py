@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""How long-running work reports its progress."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with what is done, of how much, and a few words."""
+    """A callback that gets how much is done, of how much, and a few words."""
 
     def __call__(self, done: float, total: float, text: str, /) -> None:
-        """Show it."""
+        """Show the progress."""
 
 
 def no_progress(done: float, total: float, text: str, /) -> None:
-    """Show nothing: the default of library calls."""
+    """Show nothing; library calls use it by default."""

@@ -1,9 +1,10 @@
-"""Each stage's result in a few plain values: for --json, an XCom, a pipeline's parameter, a terminal's table."""
+"""The result of each stage as plain values: for --json, an XCom, a pipeline's parameter, a table on the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gangplan.types import FreeCapacity, Learning, NodeChange, Notice, Plan, Reason, Reservation, Training
@@ -16,16 +17,12 @@ Summary = dict[str, Any]
 
 
 def of_ingest(report: IngestReport) -> Summary:
-    """Say what was brought in, and which rows were kept out."""
+    """Summarise an import: what was brought in, and which rows were rejected."""
     usage = report.usage
     return {
-        "run_id": report.run_id,
-        "source": report.source,
-        "rows": report.rows,
-        "rejected_count": report.rejected_count,
+        **fields_of(report, "run_id", "source", "rows", "rejected_count"),
         "rejected": [str(row) for row in report.rejected],
-        "start": _time(usage.start),
-        "end": _time(usage.end),
+        **fields_of(usage, "start", "end"),
         "series": usage.demand.select("tenant", "workload_class", "accelerator").n_unique(),
         "jobs": usage.jobs.height,
         "sha256": usage.sha256,
@@ -33,67 +30,39 @@ def of_ingest(report: IngestReport) -> Summary:
 
 
 def of_training(training: Training) -> Summary:
-    """Say how good the model is beside the naive one, and whether it steers."""
-    return {
-        "run_id": training.run_id,
-        "version": training.version,
-        "wql": round(training.wql, 3),
-        "naive_wql": round(training.naive_wql, 3),
-        "coverage_80": round(training.coverage_80, 3),
-        "promoted": training.promoted,
-        "reason": training.reason,
-        "notes": list(training.notes),
-    }
+    """Summarise a training: the model's loss beside that of the naive forecast, and whether it became champion."""
+    scores = ("wql", "naive_wql", "coverage_80")
+    return fields_of(training, "run_id", "version", *scores, "promoted", "reason", "notes", digits=3)
 
 
-def of_version(found: ModelVersion, standing: ShadowStanding | None = None) -> Summary:
-    """Say how a version did and what was decided about it, by whom, when and why; and how it stands in the shadow."""
+def of_version(version: ModelVersion, standing: ShadowStanding | None = None) -> Summary:
+    """Summarise a model version: its scores, its standing in the shadow, and each decision with its reason."""
+    scores = ("wql", "naive_wql", "coverage_80")
+    names = ("version", "aliases", "made_at", *scores, "gate", "reason", "rejected", "because")
     return {
-        "version": found.version,
-        "aliases": ", ".join(found.aliases),
-        "made_at": _time(found.made_at),
-        "wql": round(found.wql, 3),
-        "naive_wql": round(found.naive_wql, 3),
-        "coverage_80": round(found.coverage_80, 3),
-        "gate": found.gate,
-        "reason": found.reason,
-        "rejected": found.rejected,
-        "because": found.because,
+        **fields_of(version, *names, digits=3),
+        "aliases": ", ".join(version.aliases),
         "shadow": None if standing is None else f"{standing.days:.1f} of {standing.needed:g} days: {standing.words}",
-        "run_id": found.run_id,
-        "changes": [f"{_time(one.at)} {one.action} by {one.by}: {one.why}" for one in found.changes],
+        "run_id": version.run_id,
+        "changes": [f"{plain(row.at)} {row.action} by {row.by}: {row.why}" for row in version.changes],
     }
 
 
-def of_versions(found: Iterable[ModelVersion]) -> list[Summary]:
-    """The same in a row each, without the words."""
+def of_versions(versions: Iterable[ModelVersion]) -> list[Summary]:
+    """Summarise model versions in one row each, without the long texts."""
     kept = ("version", "aliases", "made_at", "wql", "naive_wql", "coverage_80", "gate", "rejected")
-    return [{name: of_version(one)[name] for name in kept} for one in found]
+    return [{name: of_version(version)[name] for name in kept} for version in versions]
 
 
-def of_decisions(found: Iterable[Change]) -> list[Summary]:
-    """Say each change of an alias."""
-    return [
-        {
-            "at": _time(one.at),
-            "action": one.action,
-            "version": one.version,
-            "by": one.by,
-            "why": one.why,
-            "champion_before": one.champion_before,
-        }
-        for one in found
-    ]
+def of_decisions(changes: Iterable[Change]) -> list[Summary]:
+    """Summarise changes of a model's alias."""
+    return [fields_of(change, "at", "action", "version", "by", "why", "champion_before") for change in changes]
 
 
 def of_plan(plan: Plan) -> Summary:
-    """Say what the plan costs, where it is short, and how sure the solver is."""
+    """Summarise a plan: its cost in money, its expected shortage in GPU-hours, the solver's status and gap."""
     return {
-        "plan_id": plan.plan_id,
-        "run_id": plan.run_id,
-        "issued_at": _time(plan.issued_at),
-        "status": plan.status,
-        "gap": round(plan.gap, 5),
+        **fields_of(plan, "plan_id", "run_id", "issued_at", "status", "gap", digits=5),
         "total_cost": round(plan.total_cost, 2),
         "cost": {row["pool"]: round(row["cost"], 2) for row in plan.cost.iter_rows(named=True)},
         "expected_short_gpu_hours": round(float(plan.shortage["expected_gpus"].sum()), 2),
@@ -104,30 +73,25 @@ def of_plan(plan: Plan) -> Summary:
 
 
 def of_changes(changes: Iterable[NodeChange]) -> list[Summary]:
-    """Say each pool's step."""
-    return [
-        {"pool": change.pool, "current": change.current, "target": change.target, "at": _time(change.at)}
-        for change in changes
-    ]
+    """Summarise each pool's step from its current to its planned nodes."""
+    return [fields_of(change, "pool", "current", "target", "at") for change in changes]
 
 
 def of_reservation(reservation: Reservation) -> Summary:
-    """Say where a reservation stands, where its pods go, or why and until when it waits."""
+    """Summarise a reservation: its state, the nodes of its pods, its lease, and why and until when it waits."""
+    request = reservation.request
+    times = ("submitted_at", "granted_at", "expires_at", "ended_at")
     return {
         "id": reservation.id,
-        "key": reservation.request.request_key,
-        "tenant": reservation.request.tenant,
-        "gpus": reservation.request.gpus,
-        "state": reservation.state.value,
-        "token": reservation.token,
+        "key": request.request_key,
+        "tenant": request.tenant,
+        "gpus": request.gpus,
+        **fields_of(reservation, "state", "token"),
         "placements": [vars(placement) for placement in reservation.placements],
-        "submitted_at": _time(reservation.submitted_at),
-        "granted_at": _time(reservation.granted_at),
-        "expires_at": _time(reservation.expires_at),
-        "ended_at": _time(reservation.ended_at),
-        "waited_s": _seconds(reservation.waited),
-        "eta": _time(reservation.eta),
-        "eta_range": [_time(moment) for moment in reservation.eta_range or ()],
+        **fields_of(reservation, *times),
+        "waited_s": plain(reservation.waited),
+        "eta": plain(reservation.eta),
+        "eta_range": plain(reservation.eta_range or ()),
         "promised": reservation.promised,
         "reason": of_reason(reservation.reason),
         "notice": of_notice(reservation.notice),
@@ -136,69 +100,52 @@ def of_reservation(reservation: Reservation) -> Summary:
 
 
 def of_prospect(starts: datetime | None, reason: Reason | None) -> Summary:
-    """Say when a request would start if it were made now, and why not at once."""
-    return {"eta": _time(starts), "at_once": starts is not None and reason is None, "reason": of_reason(reason)}
+    """Summarise when a request would start if it were submitted now, and why not at once."""
+    return {"eta": plain(starts), "at_once": starts is not None and reason is None, "reason": of_reason(reason)}
 
 
 def of_notice(notice: Notice | None) -> Summary | None:
-    """Say by when a holder has to be gone, why, and for whom."""
-    return None if notice is None else {**vars(notice), "until": _time(notice.until)}
+    """Summarise by when a holder must release its slots, why, and for whom."""
+    return None if notice is None else fields_of(notice, "until", "why", "beneficiary")
 
 
 def of_reason(reason: Reason | None) -> Summary | None:
-    """Say which limit holds a request, who holds what it needs, and what would help."""
-    if reason is None:
-        return None
-    return {
-        "limit": reason.limit.value,
-        "message": reason.message,
-        "holders": list(reason.holders),
-        "helps": list(reason.helps),
-    }
+    """Summarise which limit makes a request wait, who holds what it needs, and what would help."""
+    return None if reason is None else fields_of(reason, "limit", "message", "holders", "helps")
 
 
 def of_free(free: Iterable[FreeCapacity]) -> list[Summary]:
-    """Say each pool's GPUs over time: planned, held, free."""
-    return [
-        {
-            "pool": row.pool,
-            "start": _time(row.start),
-            "end": _time(row.end),
-            "planned_gpus": row.planned_gpus,
-            "held_gpus": row.held_gpus,
-            "free_gpus": row.free_gpus,
-        }
-        for row in free
-    ]
+    """Summarise the GPUs of each pool over time: planned, held, free."""
+    return [fields_of(row, "pool", "start", "end", "planned_gpus", "held_gpus", "free_gpus") for row in free]
 
 
 def of_learning(learning: Learning) -> Summary:
-    """Say how the plan did, and what that changes in the next forecast."""
+    """Summarise how the plan did (money, GPU-hours, seconds), and what that changes in the next forecast."""
     score = learning.score
-    before = float(learning.before.quantiles["q0.5"].sum())
-    after = float(learning.after.quantiles["q0.5"].sum())
+    money_and_gpus = ("planned_cost", "realised_cost", "unserved_gpu_hours", "idle_gpu_hours")
     return {
-        "start": _time(score.start),
-        "end": _time(score.end),
-        "wql": round(score.wql, 3),
-        "coverage_80": round(score.coverage_80, 3),
-        "planned_cost": round(score.planned_cost, 2),
-        "realised_cost": round(score.realised_cost, 2),
-        "unserved_gpu_hours": round(score.unserved_gpu_hours, 2),
-        "idle_gpu_hours": round(score.idle_gpu_hours, 2),
-        "mean_wait_s": score.mean_wait_s,
-        "mean_eta_error_s": score.mean_eta_error_s,
+        **fields_of(score, "start", "end", "wql", "coverage_80", digits=3),
+        **fields_of(score, *money_and_gpus, digits=2),
+        **fields_of(score, "mean_wait_s", "mean_eta_error_s"),
         "corrections": learning.beliefs.corrections.to_dicts(),
-        "forecast_gpu_hours_before": round(before, 1),
-        "forecast_gpu_hours_after": round(after, 1),
+        "forecast_gpu_hours_before": round(float(learning.before.quantiles["q0.5"].sum()), 1),
+        "forecast_gpu_hours_after": round(float(learning.after.quantiles["q0.5"].sum()), 1),
     }
 
 
-def _time(value: datetime | None) -> str | None:
-    """Write a time in ISO 8601 with its zone."""
-    return None if value is None else value.isoformat()
+def fields_of(value: object, *names: str, digits: int | None = None) -> Summary:
+    """Return the named fields of a value as plain values; `digits` rounds the numbers among them."""
+    return {name: plain(getattr(value, name), digits) for name in names}
 
 
-def _seconds(value: timedelta | None) -> float | None:
-    """Write a duration in seconds."""
-    return None if value is None else round(value.total_seconds(), 3)
+def plain(value: Any, digits: int | None = None) -> Any:
+    """Return a value as JSON has it: times in ISO 8601, durations in seconds, tuples as lists, enums as texts."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return round(value.total_seconds(), 3)
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, tuple | list):
+        return [plain(item, digits) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return round(value, digits) if isinstance(value, float) and digits is not None else value

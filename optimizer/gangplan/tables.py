@@ -1,6 +1,6 @@
-"""The declared schemas of the tables that stages hand over. Times are UTC, microseconds; GPUs are counts.
+"""The declared schemas of the tables that stages hand over. Times are in UTC, to the microsecond; GPUs are counts.
 
-Imported only by code that comes with the extras `forecast` or `plan`.
+Only code of the extras `forecast` and `plan` imports this module, because it needs Polars.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ QUANTILE_COLUMNS = tuple(f"q{level:g}" for level in QUANTILES)
 
 Schema = dict[str, pl.DataType]
 
-# GPUs asked for (running and queued), time-weighted mean of the hour; null where telemetry is missing.
+# gpus: GPUs of running and queued work, as the time-weighted mean of the hour; null where telemetry is missing.
 DEMAND: Schema = {"hour": UTC_TIME, **_SERIES, "gpus": pl.Float64()}
-# One row a job; started_at and ended_at are null while it waits or runs.
+# One row for each job. started_at is null while it waits, ended_at until it has ended.
 JOBS: Schema = {
     "job_id": pl.String(),
     **_SERIES,
@@ -28,7 +28,7 @@ JOBS: Schema = {
     "started_at": UTC_TIME,
     "ended_at": UTC_TIME,
 }
-# Utilisations are 0 to 1.
+# Utilisations are shares from 0 to 1.
 NODES: Schema = {
     "time": UTC_TIME,
     "node": pl.String(),
@@ -46,10 +46,10 @@ QUEUE: Schema = {
     "gpus": pl.Float64(),
 }
 REQUESTS: Schema = {"time": UTC_TIME, "tenant": pl.String(), "requests_per_second": pl.Float64()}
-# Known ahead: releases, campaigns, holidays. tenant is null for all tenants.
+# Releases, campaigns and holidays, also future ones. A null tenant means all tenants.
 EVENTS: Schema = {"start": UTC_TIME, "end": UTC_TIME, "kind": pl.String(), "tenant": pl.String()}
-# What people said of the future and the past. kind: an event's; "job": GPUs asked for by plan; "target": growth that is
-# meant, as a share, from start to end. like: a kind that a new one resembles.
+# What people announced. kind: that of an event, or "job" (a planned job asks for `gpus`), or "target" (demand should
+# grow by the share `growth` from start to end). like: a known kind of event with the same effect.
 ANNOUNCED: Schema = {
     **EVENTS,
     "like": pl.String(),
@@ -60,7 +60,7 @@ ANNOUNCED: Schema = {
 }
 
 QUANTILE_TABLE: Schema = {"hour": UTC_TIME, **_SERIES, **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64())}
-# A back-test's row: what was forecast at `origin` for `hour`, and what came.
+# A row of a back-test: what the model forecast at `origin` for `hour`, and the demand that came.
 BACKTEST: Schema = {"origin": UTC_TIME, **QUANTILE_TABLE, "naive": pl.Float64(), "gpus": pl.Float64()}
 
 PLAN_NODES: Schema = {"hour": UTC_TIME, "pool": pl.String(), "nodes": pl.Int64()}
@@ -80,10 +80,10 @@ PLAN_LIMITS: Schema = {
     "cost": pl.Float64(),
 }
 
-# level multiplies all quantiles; width multiplies each quantile's distance from the median.
+# level: factor on all quantiles. width: factor on the distance of each quantile from the median.
 CORRECTIONS: Schema = {**_SERIES, "level": pl.Float64(), "width": pl.Float64(), "hours": pl.Int64()}
-# bias and error_sd: mean and standard deviation of the median minus what happened, in GPUs. width: the factor on each
-# quantile's distance from the median at which, the bias aside, q0.1 to q0.9 would have held 80 % of the hours.
+# bias, error_sd: mean and standard deviation, in GPUs, of the forecast's median minus the demand. width: the factor on
+# the distance of each quantile from the median with which, without the bias, q0.1 to q0.9 would hold 80 % of the hours.
 SCORE_BY_SERIES: Schema = {
     **_SERIES,
     "wql": pl.Float64(),
@@ -102,6 +102,16 @@ def conform(name: str, frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     if missing:
         raise InputError(name, ", ".join(missing), f"is missing: the table needs the columns {', '.join(schema)}")
     return frame.select([pl.col(column).cast(kind) for column, kind in schema.items()])
+
+
+def pinball_loss() -> pl.Expr:
+    """Return each row's loss in GPUs: twice the pinball loss of `gpus` against each quantile, mean over the levels.
+
+    Source: Koenker and Bassett, Regression quantiles, Econometrica 46 (1978).
+    """
+    missed = [pl.col("gpus") - pl.col(column) for column in QUANTILE_COLUMNS]
+    losses = [2 * pl.max_horizontal(q * miss, (q - 1) * miss) for q, miss in zip(QUANTILES, missed, strict=True)]
+    return pl.mean_horizontal(losses)
 
 
 def empty(schema: Schema) -> pl.DataFrame:

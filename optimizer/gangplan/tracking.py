@@ -1,7 +1,7 @@
-"""The MLflow store that stages meet in: experiments, runs, tables as artifacts with a sha256 tag.
+"""The MLflow store through which stages hand over: experiments, runs, tables as artifacts with a sha256 tag.
 
-Stages hand over through it, so that each can run in a process of its own: telemetry writes a run that the forecast
-reads, the forecast registers a model that the plan reads.
+Each stage can run in a process of its own: telemetry writes a run that the forecast reads, the forecast registers a
+model that the plan reads.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
 import requests  # MLflow's own HTTP client
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: nothing leaves the machine
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # we draw our own
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # set before the import, so that MLflow sends nothing
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the command line draws its own
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunStatus
@@ -30,6 +31,7 @@ from mlflow.exceptions import MlflowException
 
 from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError, UnavailableError
+from gangplan.progress import Progress, no_progress
 
 TELEMETRY = "gangplan/telemetry"
 FORECAST = "gangplan/forecast"
@@ -37,7 +39,7 @@ PLAN = "gangplan/plan"
 FEEDBACK = "gangplan/feedback"
 
 METRICS_AT_ONCE = 1000
-"""Metrics in one request: the most that MLflow takes."""
+"""The largest number of metrics that MLflow takes in one request."""
 
 MODEL = "gangplan-demand"
 """The registered model; its aliases are `champion` and `challenger`."""
@@ -45,17 +47,17 @@ MODEL = "gangplan-demand"
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """An MLflow tracking store and registry. Making one connects to nothing; the first use does."""
+    """An MLflow tracking store and model registry; it connects when it is first used."""
 
     uri: str
 
     @cached_property
     def client(self) -> MlflowClient:
-        """The client; a SQLite store is made with its folder when it is not there."""
+        """The MLflow client; a SQLite file that does not exist is created with its folder."""
         scheme = urlsplit(self.uri).scheme
         if scheme not in ("sqlite", "http", "https", "postgresql", "postgresql+psycopg"):
             raise InputError("mlflow", self.uri, "is no MLflow tracking URI: use sqlite:///file.db or http://host:port")
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # its migrations are no news to a user
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # hides the log of its migrations
         try:
             if self.folder is not None:
                 _make_database(Path(self.uri.removeprefix("sqlite:///")))
@@ -71,29 +73,34 @@ class Store:
         return Path(self.uri.removeprefix("sqlite:///")).resolve().parent
 
     def experiment(self, name: str) -> str:
-        """Return the id of that experiment, made when it is not there (artifacts beside a SQLite store)."""
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
+        """Return the id of the experiment of that name, created if need be (artifacts beside a SQLite file)."""
+        existing = self.client.get_experiment_by_name(name)
+        if existing is not None:
+            return existing.experiment_id
         location = None if self.folder is None else (self.folder / "artifacts" / name).as_uri()
         try:
             return self.client.create_experiment(name, artifact_location=location)
-        except MlflowException:  # another process made it in between
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
+        except MlflowException:  # another process created it in between
+            existing = self.client.get_experiment_by_name(name)
+            if existing is None:
                 raise
-            return found.experiment_id
+            return existing.experiment_id
+
+    def experiment_names(self) -> dict[str, str]:
+        """Return the names of all active experiments by their ids."""
+        client: Any = self.client
+        return {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
 
     @contextmanager
     def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
-        """Open a run and give its id; it ends FINISHED, or FAILED when the block raises: no half run is ever read."""
+        """Open a run and yield its id; it ends as FINISHED, or as FAILED when the block raises: readers skip it."""
         run = self.client.create_run(self.experiment(experiment), run_name=name, tags=dict(tags))
         with self.ending(run.info.run_id):
             yield run.info.run_id
 
     @contextmanager
     def ending(self, run_id: str) -> Generator[None]:
-        """End an open run FINISHED, or FAILED when the block raises."""
+        """End an open run as FINISHED, or as FAILED when the block raises."""
         try:
             yield
         except BaseException:
@@ -102,7 +109,7 @@ class Store:
         self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 
     def runs(self, experiment: str, tags: Mapping[str, str] | None = None, limit: int = 1) -> list[Run]:
-        """Return finished runs with those tags, the newest first."""
+        """Return up to `limit` finished runs with those tags, the newest first."""
         query = [
             "attributes.status = 'FINISHED'",
             *(f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()),
@@ -117,19 +124,23 @@ class Store:
         )
 
     def latest(self, experiment: str, tags: Mapping[str, str] | None = None, *, remedy: str) -> Run:
-        """Return the newest finished run with those tags, or say what makes one."""
-        found = self.runs(experiment, tags)
-        if not found:
+        """Return the newest finished run with those tags; without one, NotFoundError names the remedy."""
+        newest = self.runs(experiment, tags)
+        if not newest:
             raise NotFoundError(f"{experiment}: no finished run in {self.uri}: {remedy}")
-        return found[0]
+        return newest[0]
 
-    def log_metrics(self, run_id: str, metrics: Sequence[Metric]) -> None:
-        """Log any number of metrics, in as few requests as MLflow allows."""
+    def log_metrics(
+        self, run_id: str, metrics: Sequence[Metric], progress: Progress = no_progress, text: str = "logging metrics"
+    ) -> None:
+        """Log any number of metrics, in as few requests as MLflow allows; `text` goes with the progress."""
         for first in range(0, len(metrics), METRICS_AT_ONCE):
+            progress(first, len(metrics), text)
             self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_AT_ONCE])
+        progress(len(metrics), len(metrics), text)
 
     def log_table(self, run_id: str, name: str, frame: pl.DataFrame) -> str:
-        """Keep a table as `tables/<name>.parquet` and tag the run with its sha256, which is returned."""
+        """Log a table as `tables/<name>.parquet`, tag the run with its sha256, and return that."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.parquet"
             path.write_bytes(_parquet(frame))
@@ -139,7 +150,7 @@ class Store:
         return digest
 
     def read_table(self, run_id: str, name: str) -> pl.DataFrame:
-        """Read a table back and check it against its sha256."""
+        """Read a logged table and check it against its sha256."""
         with tempfile.TemporaryDirectory() as folder:
             try:
                 path = Path(self.client.download_artifacts(run_id, f"tables/{name}.parquet", folder))
@@ -153,7 +164,7 @@ class Store:
 
 
 def open_store(settings: Settings, *, create: bool = False) -> Store:
-    """Return the store of the settings; one that is not there is made only when `create` says so."""
+    """Return the store of the settings; a file that does not exist is created only if `create` is true."""
     store = Store(uri=settings.mlflow_uri)
     if store.folder is not None and not create and not Path(store.uri.removeprefix("sqlite:///")).exists():
         raise InputError("mlflow", store.uri, "is not there: run `gangplan ingest` first, or name another store")
@@ -163,7 +174,7 @@ def open_store(settings: Settings, *, create: bool = False) -> Store:
 
 
 def _require_answer(uri: str) -> None:
-    """Ask a server for its health at once; MLflow's own client would retry for minutes before it says anything."""
+    """Ask a server for its health first: MLflow's own client retries for minutes before it raises."""
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
     except requests.RequestException as error:
@@ -173,7 +184,7 @@ def _require_answer(uri: str) -> None:
 
 
 def _make_database(file: Path) -> None:
-    """Make a migrated database whole or not at all: a migration that was killed half-way cannot be taken up again."""
+    """Create a migrated database in one step, because a migration that was killed half-way cannot be resumed."""
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +193,7 @@ def _make_database(file: Path) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{staging}")
     client.search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
     try:
-        os.link(staging, file)  # unlike a rename, it never puts an empty store over one that another process made
+        os.link(staging, file)  # unlike a rename, it never replaces a database that another process created
     except FileExistsError:
         pass
     finally:
@@ -190,12 +201,12 @@ def _make_database(file: Path) -> None:
 
 
 def table_sha256(frame: pl.DataFrame) -> str:
-    """Return the sha256 of a table's Parquet form: of every value (MLflow's own digest is of a sample only)."""
+    """Return the sha256 of a table's Parquet form, which covers every value (MLflow's own digest covers a sample)."""
     return hashlib.sha256(_parquet(frame)).hexdigest()
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
-    """Write a table in the one form that its sha256 is of."""
+    """Write a table as Parquet, always with the same bytes for the same values."""
     buffer = io.BytesIO()
     frame.rechunk().write_parquet(buffer)
     return buffer.getvalue()

@@ -1,13 +1,17 @@
-"""gangplan's provider for Airflow: reserve a whole gang of GPU slots before a step runs, release them after it."""
+"""gangplan's provider for Airflow: reserve a whole gang of GPU slots before a step runs, release them after it.
+
+A DAG imports from here: ReserveGangOperator, ReleaseGangOperator, GangplanHook.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 from gangplan import __version__
+from gangplan.extras import lazy_face
+
+__getattr__, __dir__ = lazy_face(__name__, __file__)  # Airflow imports this package only to ask for the provider
 
 
-def get_provider_info() -> dict[str, Any]:
+def get_provider_info() -> dict[str, object]:
     """Describe the provider to Airflow: its hook, its connection type, its operators and its trigger."""
     return {
         "package-name": "gangplan",

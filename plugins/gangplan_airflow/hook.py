@@ -15,7 +15,7 @@ from gangplan.client import Held, hold
 from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import Ledger, open_ledger
-from gangplan.types import ReservationId, Token
+from gangplan.types import Reservation, ReservationId, Token
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -102,3 +102,21 @@ def _extra(connection: Connection) -> dict[str, Any]:
     if not isinstance(extra, dict):
         raise InputError(f"connection {connection.conn_id} extra", "...", 'is no JSON object: give {"url": "..."}')
     return extra
+
+
+def slots(reservation: Reservation, because: str | None) -> dict[str, Any]:
+    """Return a granted reservation as plain values for a task's XCom; the token in it is not a secret."""
+    waited, first_eta, expires_at = reservation.waited, reservation.first_eta, reservation.expires_at
+    return {
+        "id": reservation.id,
+        "token": reservation.token,
+        "key": reservation.request.request_key,
+        "gpus": reservation.request.gpus,
+        "placements": [vars(placement) for placement in reservation.placements],
+        "nodes": sorted({placement.node for placement in reservation.placements}),
+        "expires_at": expires_at.isoformat() if expires_at else None,
+        "waited_s": round(waited.total_seconds(), 1) if waited else 0.0,
+        "first_eta": first_eta.isoformat() if first_eta else None,
+        "waited_because": because,
+        "interruptions": reservation.interruptions,
+    }

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from gangplan.client import give_back, submit, take_up
+from gangplan import client
 from gangplan.clock import system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.types import Reservation, ReservationId, ReservationState
-from gangplan_airflow.hook import GangplanHook
+from gangplan_airflow.hook import GangplanHook, slots
 from gangplan_airflow.request import Span, key_template, read_request, read_span
-from gangplan_airflow.trigger import GangGrantedTrigger
-from gangplan_airflow.words import slots, words
+from gangplan_airflow.trigger import GangGrantedTrigger, waiting_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,20 +72,21 @@ class ReserveGangOperator(BaseOperator):
         now = system_clock()
         until = now + read_span("wait_timeout", self.wait_timeout)
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            asked = submit(ledger, read_request(self), until)
+            asked = client.submit(ledger, read_request(self), until)
         if not asked.state.waits:
             return self._granted(asked)
-        self.log.info(because := words(asked, now))
+        because = waiting_text(asked, now)
+        self.log.info(because)
         self.defer(trigger=GangGrantedTrigger.waiting(self, asked, until, because), method_name="resume")
 
     def resume(self, context: Context, event: Mapping[str, str]) -> dict[str, Any]:
         """Go on when the trigger has fired: read the reservation anew, for it may have ended since."""
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            asked = take_up(ledger, ledger.get(ReservationId(event["reservation_id"])))
+            asked = client.take_up(ledger, ledger.get(ReservationId(event["reservation_id"])))
         if not asked.state.waits:
             return self._granted(asked, event["because"])
         self.on_kill()
-        raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {words(asked, system_clock())}")
+        raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {waiting_text(asked, system_clock())}")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give the request back when the trigger broke or ran into execution_timeout: nobody would take its slots."""
@@ -99,7 +99,7 @@ class ReserveGangOperator(BaseOperator):
     def on_kill(self) -> None:
         """Give the request back; while the task waits in the triggerer, the trigger does it."""
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            give_back(ledger, self.request_key)
+            client.give_back(ledger, self.request_key)
 
     def _granted(self, asked: Reservation, because: str | None = None) -> dict[str, Any]:
         """Return the slots, or say that the reservation ended while the task waited."""
@@ -136,7 +136,7 @@ class ReleaseGangOperator(BaseOperator):
     def execute(self, context: Context) -> list[str]:
         """Release, and return the ids of what was given back."""
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            ended = give_back(ledger, self.request_key)
+            ended = client.give_back(ledger, self.request_key)
         for reservation in ended:
             self.log.info("%s: %s GPUs given back", reservation.id, reservation.request.gpus)
         return [reservation.id for reservation in ended]

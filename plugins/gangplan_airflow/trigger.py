@@ -9,17 +9,21 @@ from typing import Any, Protocol
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from gangplan.client import give_back, patience
+from gangplan import client
 from gangplan.clock import parse_utc, system_clock
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger
 from gangplan.types import Reservation, ReservationId
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.news import news_of
-from gangplan_airflow.words import words
 
 AGAIN_S = 5.0
-"""A ledger that cannot be opened is tried again after so many seconds."""
+"""Seconds until a ledger that cannot be opened is tried again."""
+
+
+def waiting_text(reservation: Reservation, now: datetime) -> str:
+    """Return one line about what a task waits for, until when, and why."""
+    return client.wait_text(reservation, client.eta_text(reservation, now=now), name_slots=True)
 
 
 class Waits(Protocol):
@@ -30,10 +34,10 @@ class Waits(Protocol):
 
 
 class GangGrantedTrigger(BaseTrigger):
-    """Fires when a reservation no longer waits, or at the deadline: its id, and `because`, why it waited at first.
+    """Fires when a reservation no longer waits, or at the deadline; its event has the id, and why it waited at first.
 
-    Every change of its ETA or its reason goes to the task's log. A ledger that is away for a while is asked again. All
-    triggers of a process share one open ledger, and the one thread that looks for news of it.
+    Every change of the ETA or the reason goes to the task's log. A ledger that does not answer is asked again. All
+    triggers of a process share one open ledger, and one thread that looks for changes in it.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class GangGrantedTrigger(BaseTrigger):
             request_key=task.request_key,
             reservation_id=asked.id,
             because=because,
-            until=patience(asked, until).isoformat(),
+            until=client.patience(asked, until).isoformat(),
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -79,7 +83,7 @@ class GangGrantedTrigger(BaseTrigger):
         left = parse_utc("until", self.until) - system_clock()
         try:
             async with asyncio.timeout(left.total_seconds()):
-                await self._until_settled(url)
+                await self._wait(url)
         except TimeoutError:
             self.log.info("the deadline has come")
         yield TriggerEvent({"reservation_id": self.reservation_id, "because": self.because})
@@ -89,8 +93,8 @@ class GangGrantedTrigger(BaseTrigger):
         url = await GangplanHook(self.gangplan_conn_id).aledger_url()
         await asyncio.to_thread(self._give_back, url)
 
-    async def _until_settled(self, url: str) -> None:
-        """Return when the reservation no longer waits; while the ledger is away, try again."""
+    async def _wait(self, url: str) -> None:
+        """Return when the reservation no longer waits; while the ledger does not answer, try again."""
         while True:
             try:
                 async with news_of(url, ReservationId(self.reservation_id)) as news:
@@ -101,13 +105,14 @@ class GangGrantedTrigger(BaseTrigger):
 
     async def _follow(self, news: asyncio.Queue[Reservation]) -> None:
         """Log what is new, until the reservation no longer waits."""
-        said = None
+        logged = None
         while (seen := await news.get()).state.waits:
-            if (seen.state, seen.reason, seen.eta, seen.eta_range) != said:
-                said = seen.state, seen.reason, seen.eta, seen.eta_range
-                self.log.info(words(seen, system_clock()))
+            changed = seen.state, seen.reason, seen.eta, seen.eta_range
+            if changed != logged:
+                logged = changed
+                self.log.info(waiting_text(seen, system_clock()))
 
     def _give_back(self, url: str) -> None:
         """Cancel the request, or release it if it was granted in this moment."""
         with open_ledger(url) as ledger:
-            give_back(ledger, self.request_key)
+            client.give_back(ledger, self.request_key)

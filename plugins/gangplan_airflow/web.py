@@ -29,10 +29,10 @@ def reservations(state: State = None) -> list[dict[str, Any]]:
     """List the ledger's reservations, without the tokens by which their holders act."""
     try:
         with open_ledger(load_settings().ledger_url) as ledger:
-            found = ledger.list(state)
+            listed = ledger.list(state)
     except GangplanError as error:
         raise HTTPException(503 if isinstance(error, UnavailableError) else 500, str(error)) from error
-    return [{name: value for name, value in summaries.of_reservation(row).items() if name != "token"} for row in found]
+    return [{name: value for name, value in summaries.of_reservation(row).items() if name != "token"} for row in listed]
 
 
 def report() -> FileResponse:

@@ -17,8 +17,7 @@ from gangplan.errors import InputError, StaleTokenError
 from gangplan.reserve import Ledger
 from gangplan.testing import a_request
 from gangplan.types import ReservationState
-from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.words import slots
+from gangplan_airflow.hook import GangplanHook, slots
 
 
 def connection(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.command import Call, caller
 
 from gangplan.cli import terminal
-from gangplan.cli.reserve import _request
+from gangplan.cli.reserve import _options
 from gangplan.clock import system_clock
 from gangplan.config import load_settings
 from gangplan.reserve import Ledger, open_ledger
@@ -166,5 +166,5 @@ def test_each_field_of_a_request_is_an_option() -> None:
     """The options are the request's fields, but for labels, which programs give."""
     spelled = {"key": "request_key", "accelerator": "accelerators", "earliest": "earliest_start"}
     spelled |= {"latest": "latest_start"} | dict.fromkeys(("pods", "gpus", "min_pods", "max_pods"), "pod_sets")
-    options = {spelled.get(name, name) for name in signature(_request).parameters}
+    options = {spelled.get(name, name) for name in signature(_options).parameters}
     assert options == set(GangRequest.__dataclass_fields__) - {"labels"}

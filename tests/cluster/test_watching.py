@@ -72,7 +72,7 @@ def test_a_watch_that_breaks_off_goes_on_where_it_was(maps: Maps) -> None:
     until(lambda: maps.mirror.watches == 1)
     for number in range(3):
         watches = maps.mirror.watches
-        maps.mirror.interrupt()
+        maps.mirror._stream.close()
         maps.put("new", str(number))
         until(lambda number=number: maps.holds().get("new") == str(number))
         until(lambda watches=watches: maps.mirror.watches > watches)

@@ -17,7 +17,7 @@ from gangplan import forecast
 from gangplan.config import Settings
 from gangplan.tables import DEMAND, EVENTS, JOBS, NODES, QUEUE, REQUESTS, conform, empty
 from gangplan.tracking import Store, table_sha256
-from gangplan.types import Training, Usage
+from gangplan.types import QUANTILES, Training, Usage
 
 END = datetime(2026, 3, 2, 9, tzinfo=UTC)
 Row = tuple[str, str, str]
@@ -33,6 +33,12 @@ def waves(hours: int, *, level: float = 40, growth: float = 0.0, noise: float = 
     shape = 1 + 0.3 * np.sin(2 * np.pi * clock / 24) - 0.25 * ((clock // 24) % 7 >= 5) + growth * clock
     drift = np.convolve(random.normal(0, noise, hours + 11), np.ones(12) / 3.5, "valid")
     return np.maximum(0, level * (shape + drift))
+
+
+def pinball(made: np.ndarray, demand: np.ndarray) -> float:
+    """The mean pinball loss of quantiles (... x levels), written apart from the code under test."""
+    over, levels = demand[..., None] - made, np.array(QUANTILES)
+    return float(np.maximum(levels * over, (levels - 1) * over).mean())
 
 
 def a_demand(series: Mapping[Row, np.ndarray], end: datetime = END) -> pl.DataFrame:

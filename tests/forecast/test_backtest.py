@@ -10,7 +10,7 @@ import pytest
 
 from gangplan.errors import InputError
 from gangplan.forecast.evaluation import backtest, trial
-from gangplan.forecast.evaluation.metrics import mase, quality
+from gangplan.forecast.evaluation.compare import mase, quality
 from gangplan.forecast.models import demand
 from gangplan.forecast.models.profiles import CORRECTIONS
 from gangplan.forecast.series.panel import from_usage

@@ -70,9 +70,9 @@ def test_odd_series_is_named_and_the_others_go_on(case: str, alone: np.ndarray) 
     values, word = CASES[case]
     panel = from_usage(a_usage({CHAT: waves(HOURS), ODD: values}))
     fitted = demand.fit(panel, 48, seed=7)
-    made, standings = fitted.quantiles(panel, 48)
-    odd = standings[panel.keys.index(ODD)]
-    assert odd.word.startswith(word) if word else odd.learnable
+    made, status = fitted.quantiles(panel, 48)
+    odd = status[panel.keys.index(ODD)]
+    assert odd.problem.startswith(word) if word else not odd.problem
     assert np.isfinite(made).all()
     assert (made >= 0).all()
     if word:
@@ -142,18 +142,18 @@ def test_clock_change_loses_no_hour_of_stamps_with_a_zone() -> None:
 
 def test_clock_change_of_stamps_without_a_zone_is_a_gap_or_a_double_hour() -> None:
     """Local stamps taken for UTC miss an hour in spring; in autumn one stands twice, and it is said. All goes on."""
-    demand = a_demand({CHAT: waves(HOURS), BATCH: waves(HOURS, seed=3)}, END)
+    table = a_demand({CHAT: waves(HOURS), BATCH: waves(HOURS, seed=3)}, END)
     night = END - timedelta(days=5)
     after = pl.col("hour") >= night
-    spring = demand.with_columns(pl.when(after).then(pl.col("hour") + timedelta(hours=1)).otherwise(pl.col("hour")))
-    autumn = demand.with_columns(pl.when(after).then(pl.col("hour") - timedelta(hours=1)).otherwise(pl.col("hour")))
+    spring = table.with_columns(pl.when(after).then(pl.col("hour") + timedelta(hours=1)).otherwise(pl.col("hour")))
+    autumn = table.with_columns(pl.when(after).then(pl.col("hour") - timedelta(hours=1)).otherwise(pl.col("hour")))
     gap = from_tables(spring, None, end=END + timedelta(hours=1))
     assert np.flatnonzero(np.isnan(gap.values[0])).tolist() == [HOURS - 5 * 24]
     double = from_tables(autumn, None, end=END - timedelta(hours=1))
     assert double.notes == ("2 hours stand twice: their mean is taken",)
     for panel in (gap, double):
-        made, standings = demand.fit(panel, 24, seed=7).quantiles(panel, 24)
-        assert all(one.learnable for one in standings)
+        made, status = demand.fit(panel, 24, seed=7).quantiles(panel, 24)
+        assert all(not series.problem for series in status)
         assert np.isfinite(made).all()
 
 
@@ -210,4 +210,4 @@ def test_events_of_odd_kinds_do_no_harm(tmp_path: Path) -> None:
         from_usage(a_usage({CHAT: waves(500)}, events=events)), some_settings(tmp_path), no_progress
     )
     assert np.isfinite(found.quality.wql)
-    assert backtest.steps(found.table).max() == 48
+    assert backtest.steps_ahead(found.table).max() == 48

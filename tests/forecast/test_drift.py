@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,12 +14,12 @@ import pytest
 from statsforecast.theta import auto_theta, forecast_theta
 
 from gangplan.forecast.models import demand, naive
-from gangplan.forecast.models.bundle import Bundle, read_bundle, write_bundle
-from gangplan.forecast.models.drift import forecast_held, theta_quantiles
+from gangplan.forecast.models.bundle import Bundle, bundle_bytes, read_bundle
+from gangplan.forecast.models.drift import forecast_held
 from gangplan.forecast.models.survival import fit_hazard, survivors
+from gangplan.forecast.models.theta import Theta, fit_theta, theta_quantiles
 from gangplan.forecast.series.arrays import Floats, tidy
-from gangplan.forecast.series.jobs import Jobs
-from gangplan.forecast.series.panel import TOTAL, Panel, from_tables
+from gangplan.forecast.series.panel import TOTAL, Jobs, Panel, from_tables
 from gangplan.tables import JOBS
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.types import QUANTILES
@@ -69,7 +70,7 @@ def test_hazard_finds_the_rate_at_which_jobs_end(panel: Panel) -> None:
 
 
 def test_survivors_agree_with_plain_loops(panel: Panel) -> None:
-    """Held later = sum over the jobs held now of GPUs times their chance to live on."""
+    """HeldForecast later = sum over the jobs held now of GPUs times their chance to live on."""
     jobs = jobs_in(panel)
     plain = fit_hazard(jobs, panel.hours)
     ahead = np.array([1, 24])
@@ -141,30 +142,38 @@ def test_a_series_without_a_known_error_repeats_its_last_value() -> None:
 def test_theta_of_a_stretch_without_change_repeats_it() -> None:
     """A window that never moves has no cycle to find, and gives numbers all the same."""
     values: Floats = np.concatenate([np.arange(300.0), np.full(900, 12.0)])
-    made, fitted = theta_quantiles(values, 24, None)
-    assert np.all(made == 12.0)
-    assert theta_quantiles(values, 24, fitted)[0].shape == (24, len(QUANTILES))
+    fitted = fit_theta(values)
+    assert np.all(theta_quantiles(values[None], 24, [fitted]) == 12.0)
+    assert theta_quantiles(values[None], 24, [fitted])[0].shape == (24, len(QUANTILES))
 
 
 def test_a_fitted_theta_model_says_the_same_again() -> None:
-    """Asked again with what was fitted, it gives the forecast of the fit, without fitting."""
+    """Asked with what was fitted, it gives the forecast of statsforecast's fit, without fitting."""
     rng = np.random.default_rng(2)
     values = 200 + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum()
-    made, fitted = theta_quantiles(values, 48, None)
-    again, same = theta_quantiles(values, 48, fitted)
-    assert same == fitted
-    assert again == pytest.approx(made, rel=0.002)
+    made = intervals(auto_theta(values[-840:], 24))
+    assert theta_quantiles(values[None], 48, [fit_theta(values)])[0] == pytest.approx(made, rel=0.002)
 
 
 @pytest.mark.parametrize("level", [200.0, 15.0])
-def test_theta_says_what_statsforecast_says(level: float) -> None:
+@pytest.mark.parametrize("variant", ["STM", "OTM", "DSTM", "DOTM"])
+def test_theta_says_what_statsforecast_says(level: float, variant: str) -> None:
     """The quantiles are those of its own intervals, but for the last digit of 32-bit paths; zeros among them too."""
     rng = np.random.default_rng(3)
     values = np.maximum(0.0, level + 10 * np.sin(np.arange(900) / 24 * 2 * np.pi) + rng.normal(0, 2, 900).cumsum())
-    made, _ = theta_quantiles(values, 48, None)
-    said = forecast_theta(auto_theta(values[-840:], 24), 48, level=[80, 90, 98])
-    own = tidy(np.stack([said[name] for name in ("lo-80", "mean", "hi-80", "hi-90", "hi-98")], axis=-1))
-    assert made == pytest.approx(own, rel=1e-6, abs=1e-5)
+    plain = np.maximum(0.0, level + rng.normal(0, 2, 900).cumsum())
+    fitted = Theta(variant=variant, alpha=0.6, theta=2.0 if variant.endswith("STM") else 3.0)
+    made = theta_quantiles(np.stack([values, plain]), 48, [fitted, fitted])
+    given = {"model": variant, "alpha": fitted.alpha, "theta": fitted.theta}
+    for mine, series in zip(made, (values[-840:], plain[-840:]), strict=True):
+        own = intervals(auto_theta(series, 24, initial_smoothed=series[0], **given))
+        assert mine == pytest.approx(own, rel=3e-6, abs=1e-5)
+
+
+def intervals(model: dict[str, Any]) -> Floats:
+    """Statsforecast's own quantiles of a model, hours x levels."""
+    said = forecast_theta(model, 48, level=[80, 90, 98])
+    return tidy(np.stack([said[name] for name in ("lo-80", "mean", "hi-80", "hi-90", "hi-98")], axis=-1))
 
 
 def test_weights_tell_drift_from_cycle() -> None:
@@ -220,7 +229,7 @@ def test_total_is_the_sum_and_keeps_its_jobs(panel: Panel) -> None:
 def test_bundle_gives_the_same_forecast_back(panel: Panel, tmp_path: Path) -> None:
     """Hazard, Theta's variants and trees survive the file, and the model answers without job records too."""
     fitted = demand.fit(panel, 24, seed=7)
-    write_bundle(tmp_path / "fits.json", Bundle(steering=fitted, tested=fitted))
+    (tmp_path / "fits.json").write_bytes(bundle_bytes(Bundle(steering=fitted, tested=fitted)))
     read = read_bundle(tmp_path / "fits.json").steering
     assert read.thetas == fitted.thetas != {}
     assert read.gains == fitted.gains

@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from gangplan.forecast.models.demand import levels
-from gangplan.forecast.models.features import History, build, choose_kinds, feature_names
+from gangplan.forecast.models.features import History, build, choose_kinds
 from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import EVENTS
 
@@ -40,17 +39,17 @@ def panel() -> Panel:
 
 def asked(panel: Panel, series: int, origin: int, horizon: int) -> dict[str, float]:
     """One row of features by name."""
-    scaled = replace(panel, values=panel.values / levels(panel)[:, None])
+    scaled = replace(panel, values=panel.values / panel.levels[:, None])
     history = History(panel=scaled, kinds=KINDS, reach=168)
     places = [np.array([value]) for value in (series, origin, horizon)]
-    row = build(history, *places, history.last[places[0], places[1]])[0]
-    return dict(zip(feature_names(KINDS), row.tolist(), strict=True))
+    names, rows = build(history, *places, history.last[places[0], places[1]])
+    return dict(zip(names, rows[0].tolist(), strict=True))
 
 
 @given(series=st.integers(0, 1), origin=st.integers(0, 699), horizon=st.integers(1, 168))
 def test_features_agree_with_plain_loops(panel: Panel, series: int, origin: int, horizon: int) -> None:
     """Lags, rolling means, same hours and calendar are what a loop over the rows makes of them."""
-    y, level = panel.values[series], levels(panel)[series]
+    y, level = panel.values[series], panel.levels[series]
     observed = [value for value in y[: origin + 1] if not np.isnan(value)]
     base, target = observed[-1], origin + horizon
 
@@ -91,9 +90,9 @@ def test_features_know_nothing_after_their_origin(panel: Panel, origin: int, hor
     values = panel.values.copy()
     values[:, origin + 1 :] = 1e6
     changed = Panel(start=panel.start, keys=panel.keys, values=values, events=panel.events)
-    scale = levels(panel)[[0]]
+    scale = panel.levels[[0]]
     places = [np.array([value]) for value in (0, origin, horizon)]
-    rows = [build(History(panel=one, kinds=KINDS, reach=168), *places, scale) for one in (panel, changed)]
+    rows = [build(History(panel=one, kinds=KINDS, reach=168), *places, scale)[1] for one in (panel, changed)]
     assert np.array_equal(rows[0], rows[1], equal_nan=True)
 
 

@@ -9,12 +9,11 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
-from mlflow.models.evaluation import EvaluationResult
 
 from gangplan import forecast
 from gangplan.forecast.evaluation import gate, trial
-from gangplan.forecast.evaluation.gate import Evidence, Verdict, judge
-from gangplan.forecast.evaluation.metrics import quality
+from gangplan.forecast.evaluation.compare import quality
+from gangplan.forecast.evaluation.gate import GateResult, judge
 from gangplan.forecast.models import demand
 from gangplan.forecast.registry import model_versions
 from gangplan.forecast.series.panel import from_usage
@@ -41,10 +40,10 @@ GOOD = {
 SMALL = {"wql/small": 7.0, "naive_wql/small": 6.0, "champion_wql/small": 6.0, "champion_wql/same_small": 7.0}
 
 
-def judged(**changed: float) -> Verdict:
+def judged(**changed: float) -> GateResult:
     """What the gate says of figures that are good but for these."""
     names = {name.replace("__", "/"): value for name, value in changed.items()}
-    return judge(EvaluationResult({**GOOD, **SMALL, **names}, {}))
+    return judge({**GOOD, **SMALL, **names})
 
 
 def test_gate_passes_what_is_good() -> None:
@@ -92,24 +91,11 @@ def tried(trained: Trained) -> trial.Trial:
     return trial.run_trial(from_usage(trained.usage), trained.settings, no_progress)
 
 
-def evidence_of(tried: trial.Trial, champion: pl.DataFrame | None) -> Evidence:
-    """What the gate is shown of a trial."""
-    return Evidence(
-        table=tried.table,
-        naive=tried.naive,
-        champion=champion,
-        leak_gpus=trial.leak(tried),
-        seen_hours=trial.seen_hours(tried),
-        size_mib=1.0,
-        seconds=0.1,
-    )
-
-
-def measured(store: Store, evidence: Evidence) -> dict[str, float]:
+def measured(store: Store, tried: trial.Trial, champion: pl.DataFrame | None) -> dict[str, float]:
     """What MLflow's evaluation measures, in a run of its own."""
     run_id = store.client.create_run(store.experiment("gate")).info.run_id
-    with model_versions.inside(store, run_id):
-        figures = gate.evaluate(evidence).metrics
+    with model_versions.active_run(store, run_id):
+        figures = gate.evaluate(tried, champion, 48)
     kept = store.client.get_run(run_id).data.metrics
     assert kept["wql/all"] == pytest.approx(figures["wql/all"])
     return figures
@@ -117,7 +103,7 @@ def measured(store: Store, evidence: Evidence) -> dict[str, float]:
 
 def test_mlflow_measures_what_we_measure(trained_copy: Trained, tried: trial.Trial) -> None:
     """Pooled and by tier, MLflow's evaluation and our own metrics agree; the figures stand in the run."""
-    figures = measured(trained_copy.store, evidence_of(tried, tried.table))
+    figures = measured(trained_copy.store, tried, tried.table)
     assert figures["wql/all"] == pytest.approx(tried.quality.wql)
     assert figures["naive_wql/all"] == pytest.approx(tried.naive_quality.wql)
     assert figures["coverage_80/all"] == pytest.approx(tried.quality.coverage_80)
@@ -130,9 +116,9 @@ def test_one_bad_tier_is_not_hidden_by_the_others(trained_copy: Trained, tried: 
     small, made = pl.col("tenant") == BATCH[0], (*QUANTILE_COLUMNS, "gpus")
     scaled, naive = (scaled_where(small, 0.01, table, made) for table in (tried.table, tried.naive))
     worse = scaled_where(small, 1.25, scaled, QUANTILE_COLUMNS)
-    figures = measured(trained_copy.store, replace(evidence_of(tried, scaled), table=worse, naive=naive))
+    figures = measured(trained_copy.store, replace(tried, table=worse, naive=naive), scaled)
     assert figures["wql/small"] == pytest.approx(quality(worse.filter(small)).wql)
-    failed = {check.metric for check in judge(EvaluationResult(figures, {})).checks if not check.passed}
+    failed = {check.metric for check in judge(figures).checks if not check.passed}
     assert "to_champion/small" in failed
     assert "to_champion/all" not in failed
 
@@ -182,17 +168,17 @@ def test_champion_is_compared_on_days_that_it_had_not_seen(trained: Trained) -> 
     bundle = model_versions.load(trained.store, trained.training.version)
     later = from_usage(a_usage({key: row[24:] for key, row in three_series(1024).items()}, end=END + timedelta(days=1)))
     found = trial.run_trial(later, trained.settings, no_progress)
-    theirs = trial.of_champion(found, bundle)
+    theirs = trial.backtest_champion(found, bundle)
     assert theirs is not None
     assert theirs.select("origin", "hour", "gpus").equals(found.table.select("origin", "hour", "gpus"))
     assert quality(theirs).wql != found.quality.wql
     old = from_usage(a_usage({key: row[:700] for key, row in three_series().items()}, end=END - timedelta(hours=300)))
-    assert trial.of_champion(trial.run_trial(old, trained.settings, no_progress), bundle) is None
+    assert trial.backtest_champion(trial.run_trial(old, trained.settings, no_progress), bundle) is None
 
 
 def test_same_data_ties_with_the_champion(trained: Trained, tried: trial.Trial) -> None:
     """On the data it was trained on, the champion's tested fit forecasts exactly what the challenger's does."""
-    theirs = trial.of_champion(tried, model_versions.load(trained.store, trained.training.version))
+    theirs = trial.backtest_champion(tried, model_versions.load(trained.store, trained.training.version))
     assert theirs is not None
     assert theirs.equals(tried.table)
 

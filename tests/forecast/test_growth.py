@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.forecast.outlook.growth import TOTAL, foresee_growth, when_full
+from gangplan.forecast.outlook.growth import TOTAL, forecast_growth, when_full
 from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import ANNOUNCED, conform
 
@@ -37,7 +37,7 @@ def test_band_holds_what_comes(rate: float) -> None:
         panel = world(rate, 10 * seed)
         known = panel.until(24 * (DAYS - 60))
         came = panel.values[:, known.hours :].reshape(3, 60, 24).mean(axis=2)
-        for trend in foresee_growth(known, days=60):
+        for trend in forecast_growth(known, days=60):
             if trend.name != TOTAL:
                 row = next(place for place, key in enumerate(panel.keys) if key[0] == trend.name)
                 made = trend.quantiles[20:]
@@ -49,17 +49,17 @@ def test_band_holds_what_comes(rate: float) -> None:
 
 def test_growth_is_found_and_no_growth_is_not() -> None:
     """12 % a month lies in its band and 0 does not; without growth 0 lies in it."""
-    for trend in foresee_growth(world(np.log(1.12) / 30, 3)):
+    for trend in forecast_growth(world(np.log(1.12) / 30, 3)):
         low, middle, high = trend.per_month
         assert 0 < low <= middle <= high
         assert middle == pytest.approx(0.12, abs=0.05)
-    low, _, high = foresee_growth(world(0.0, 3))[0].per_month
+    low, _, high = forecast_growth(world(0.0, 3))[0].per_month
     assert low < 0 < high
 
 
 def test_parts_add_up_draw_by_draw() -> None:
     """The paths of all are the sum of the tenants' paths, so that the total is coherent with its parts."""
-    total, *parts = foresee_growth(world(0.002, 1), days=30)
+    total, *parts = forecast_growth(world(0.002, 1), days=30)
     assert total.name == TOTAL
     assert np.allclose(total.paths, np.sum([one.paths for one in parts], axis=0))
     assert np.allclose(total.past, np.sum([one.past for one in parts], axis=0))
@@ -70,7 +70,7 @@ def test_two_odd_weeks_do_not_bend_the_trend() -> None:
     panel = world(0.002, 5)
     values = panel.values.copy()
     values[:, -24 * 30 : -24 * 20] *= 2
-    calm, odd = (foresee_growth(one)[0].per_month[1] for one in (panel, Panel(**{**vars(panel), "values": values})))
+    calm, odd = (forecast_growth(one)[0].per_month[1] for one in (panel, Panel(**{**vars(panel), "values": values})))
     assert odd == pytest.approx(calm, abs=0.03)
 
 
@@ -105,13 +105,13 @@ def test_target_lies_beside_the_trend() -> None:
     announced = conform(
         "announced", pl.DataFrame([{**row, "tenant": CHAT[0], "growth": 0.5}], schema=ANNOUNCED), ANNOUNCED
     )
-    trends = {one.name: one for one in foresee_growth(world(0.0, 4), announced=announced)}
-    meant = trends[CHAT[0]].meant
+    trends = {one.name: one for one in forecast_growth(world(0.0, 4), announced=announced)}
+    meant = trends[CHAT[0]].target
     assert meant is not None
     level = float(trends[CHAT[0]].past[-34:-27].mean())
     assert meant[29] == pytest.approx(1.5 * level, rel=0.05)
     assert meant[60] == pytest.approx(1.5 * level, rel=0.05)
-    assert trends[TRAIN[0]].meant is None
+    assert trends[TRAIN[0]].target is None
 
 
 def test_odd_telemetry_is_no_crash() -> None:
@@ -121,15 +121,15 @@ def test_odd_telemetry_is_no_crash() -> None:
     late[: 24 * 40] = np.nan
     gap[24 * 20 : 24 * 25] = np.nan
     rows = {CHAT: np.zeros(hours), TRAIN: late, BATCH: gap}
-    for trend in foresee_growth(from_usage(a_usage(rows))):
+    for trend in forecast_growth(from_usage(a_usage(rows))):
         assert np.isfinite(trend.paths).all()
         assert (trend.paths >= 0).all()
     with pytest.raises(InputError, match="at least 28 days"):
-        foresee_growth(world(0.0, 1, days=20))
+        forecast_growth(world(0.0, 1, days=20))
     with pytest.raises(InputError, match="by: 'colour'"):
-        foresee_growth(world(0.0, 1), by="colour")
+        forecast_growth(world(0.0, 1), by="colour")
 
 
 def test_today_is_the_last_whole_day() -> None:
     """Ahead begins with the day in which the telemetry ends."""
-    assert foresee_growth(world(0.0, 1))[0].today == (datetime(2026, 3, 1)).date()  # noqa: DTZ001 - a day
+    assert forecast_growth(world(0.0, 1))[0].today == (datetime(2026, 3, 1)).date()  # noqa: DTZ001 - a day

@@ -14,7 +14,7 @@ from gangplan import forecast
 from gangplan.forecast.evaluation import backtest
 from gangplan.forecast.models import demand
 from gangplan.forecast.registry import audit_log, model_versions
-from gangplan.forecast.registry.audit_log import Change
+from gangplan.forecast.registry.audit_log import Action
 from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.forecast.watch.health import DriftVerdict, Health, Line, judge, watch_drift
 from gangplan.tracking import FORECAST, Store
@@ -133,10 +133,7 @@ def test_a_model_trained_every_night_is_watched(trained_copy: Trained) -> None:
     assert judged(store, usage).days == days
     with store.run(FORECAST, "train", {}) as run_id:
         version = model_versions.register(store, run_id, model_versions.log_model(store, run_id, fresh), {})
-    why = Change(
-        at=usage.end, by="gate", action=audit_log.PROMOTED, version=version, why="nightly", champion_before="1"
-    )
-    audit_log.crown(store, why)
+    audit_log.record_decision(store, Action.PROMOTED, version, by="gate", why="nightly", at=usage.end)
     found = judged(store, usage)
     assert (found.version, found.promised_by, found.days) == (version, "1", days)
     assert found.verdict is DriftVerdict.FINE

@@ -19,7 +19,7 @@ from gangplan.config import Settings
 from gangplan.errors import GateError
 from gangplan.forecast.promotion import shadow
 from gangplan.forecast.registry import audit_log, model_versions, runs
-from gangplan.forecast.registry.audit_log import Change
+from gangplan.forecast.registry.audit_log import Action, Change
 from gangplan.tracking import FORECAST, MODEL, Store
 from gangplan.types import Usage
 
@@ -56,7 +56,8 @@ def killed_at(store: Store, point: str, folder: Path) -> None:
     script = folder / "train.py"
     script.write_text(textwrap.dedent(KILLED))
     words = [sys.executable, str(script), store.uri, point]
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    folders = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     done = subprocess.run(words, env=path, cwd=folder, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -95,9 +96,9 @@ def test_killed_again_and_again_a_training_is_taken_up(mlflow_store: Store, tmp_
 def test_another_key_or_a_living_process_is_not_taken_up(mlflow_store: Store, tmp_path: Path) -> None:
     """What another training left, or one that is still running, stays as it is."""
     usage, settings = small(tmp_path)
-    key = runs.key_of(usage, settings)
+    key = runs.training_key(usage, settings)
     for other in (some_settings(tmp_path, seed=8), some_settings(tmp_path, horizon_hours=72)):
-        assert runs.key_of(usage, other) != key
+        assert runs.training_key(usage, other) != key
     with (
         runs.training_run(mlflow_store, key, "first", {"kind": "training"}) as first,
         runs.training_run(mlflow_store, key, "second", {"kind": "training"}) as second,
@@ -110,15 +111,16 @@ def test_another_key_or_a_living_process_is_not_taken_up(mlflow_store: Store, tm
 def test_a_change_that_was_killed_half_way_is_finished(trained_copy: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the alias and its record nothing can get lost: the next look finishes it, under its own name."""
     store = trained_copy.store
-    change = Change(at=END, by="ada", action="approved", version="1", why="better", champion_before=None)
+    given = {"by": "ada", "why": "better", "at": END}
+    change = Change(action=Action.APPROVED, version="1", champion_before="1", **given)
     monkeypatch.setattr(type(store.client), "set_registered_model_alias", _interrupted)
     with pytest.raises(KeyboardInterrupt):
-        audit_log.crown(store, change)
+        audit_log.record_decision(store, Action.APPROVED, "1", **given)
     monkeypatch.undo()
     assert "ada" not in {one.by for one in forecast.history(store)}
-    assert forecast.sync(store, lambda: END) is None
+    assert forecast.record_manual_changes(store, lambda: END) is None
     assert forecast.history(store)[-1] == change
-    assert forecast.sync(store, lambda: END) is None
+    assert forecast.record_manual_changes(store, lambda: END) is None
     assert len(forecast.history(store)) == 2
 
 
@@ -144,7 +146,7 @@ def test_what_is_done_by_hand_is_recorded_once(trained_copy: Trained, ticking: C
     store.client.set_model_version_tag(MODEL, two, "gangplan.by", "grace")
     store.client.set_model_version_tag(MODEL, two, "gangplan.why", "looked at the fan")
     store.client.set_registered_model_alias(MODEL, "champion", two)
-    found = forecast.sync(store, ticking)
+    found = forecast.record_manual_changes(store, ticking)
     assert found is not None
     assert (found.action, found.version, found.by, found.why, found.champion_before) == (
         "made champion by hand",
@@ -153,10 +155,10 @@ def test_what_is_done_by_hand_is_recorded_once(trained_copy: Trained, ticking: C
         "looked at the fan",
         "1",
     )
-    assert forecast.sync(store, ticking) is None
+    assert forecast.record_manual_changes(store, ticking) is None
     assert forecast.rollback(store, by="bob", why="worse", clock=ticking).version == "1"
     store.client.delete_registered_model_alias(MODEL, "champion")
-    found = forecast.sync(store, ticking)
+    found = forecast.record_manual_changes(store, ticking)
     assert found is not None
     assert (found.action, found.version) == ("taken away by hand", "1")
     assert [one.action for one in forecast.history(store)][1:] == [
@@ -169,8 +171,7 @@ def test_what_is_done_by_hand_is_recorded_once(trained_copy: Trained, ticking: C
 def in_shadow(store: Store, days: str) -> str:
     """A challenger that passed the gate and has to stand in the shadow for so long."""
     version = another_version(store, gate="passed", shadow_days=days)
-    why = "the gate passed"
-    audit_log.record(store, Change(at=END, by="gate", action="waiting", version=version, why=why, champion_before="1"))
+    audit_log.record_decision(store, Action.WAITING, version, by="gate", why="the gate passed", at=END)
     return version
 
 
@@ -185,15 +186,16 @@ def test_a_challenger_is_promoted_when_its_days_are_over(trained_copy: Trained, 
     store, settings = trained_copy.store, trained_copy.settings
     version = in_shadow(store, "1.0")
     given = {"settings": settings, "clock": ticking}
-    assert forecast.settle(store, later(trained_copy.usage, 0), **given) is None
-    assert forecast.settle(store, later(trained_copy.usage, 3), **given) is None  # too soon for a second forecast
+    assert forecast.decide_challenger(store, later(trained_copy.usage, 0), **given) is None
+    # Too soon for a second forecast.
+    assert forecast.decide_challenger(store, later(trained_copy.usage, 3), **given) is None
     assert len(store.runs(FORECAST, {"kind": "shadow"}, limit=9)) == 1
     found = forecast.standing(store, version, later(trained_copy.usage, 12))
     assert found is not None
     assert (found.days, found.done, found.gap is not None) == (0.5, False, True)
     with pytest.raises(GateError, match="still in its shadow"):
         forecast.approve(store, version, by="ada", why="now", clock=ticking)
-    decided = forecast.settle(store, later(trained_copy.usage, 24), **given)
+    decided = forecast.decide_challenger(store, later(trained_copy.usage, 24), **given)
     assert decided is not None
     assert (decided.action, decided.by, decided.version) == ("promoted", "gate", version)
     assert "in the shadow: 2 forecasts beside the champion, version 1" in decided.why
@@ -204,12 +206,14 @@ def test_a_challenger_that_is_worse_in_the_shadow_is_rejected(trained_copy: Trai
     """What the back-test could not know, the shadow shows; nobody has to be asked."""
     store = trained_copy.store
     version = in_shadow(store, "0.5")
-    forecast.settle(store, later(trained_copy.usage, 0), settings=trained_copy.settings, clock=ticking)
+    forecast.decide_challenger(store, later(trained_copy.usage, 0), settings=trained_copy.settings, clock=ticking)
     (run,) = store.runs(FORECAST, {"kind": "shadow"})
     spoiled = store.read_table(run.info.run_id, "challenger")
     columns = [name for name in spoiled.columns if name.startswith("q")]
     store.log_table(run.info.run_id, "challenger", spoiled.with_columns(2 * spoiled[name] for name in columns))
-    decided = forecast.settle(store, later(trained_copy.usage, 24), settings=trained_copy.settings, clock=ticking)
+    decided = forecast.decide_challenger(
+        store, later(trained_copy.usage, 24), settings=trained_copy.settings, clock=ticking
+    )
     assert decided is not None
     assert (decided.action, decided.version) == ("rejected", version)
     assert "Worse than the champion" in decided.why
@@ -221,9 +225,9 @@ def test_a_person_is_asked_once_and_only_when_it_is_time(trained_copy: Trained, 
     store = trained_copy.store
     settings = some_settings(trained_copy.settings.home, promotion="person")
     version = in_shadow(store, "0.5")
-    forecast.settle(store, later(trained_copy.usage, 0), settings=settings, clock=ticking)
+    forecast.decide_challenger(store, later(trained_copy.usage, 0), settings=settings, clock=ticking)
     assert forecast.open_questions(store) == ()
-    assert forecast.settle(store, later(trained_copy.usage, 12), settings=settings, clock=ticking) is None
+    assert forecast.decide_challenger(store, later(trained_copy.usage, 12), settings=settings, clock=ticking) is None
     demand = later(trained_copy.usage, 12).demand
     with store.run("gangplan/telemetry", "import", {"kind": "import"}) as run_id:
         store.log_table(run_id, "demand", demand)

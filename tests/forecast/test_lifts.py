@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gangplan import forecast
-from gangplan.forecast.models.lifts import foreseen, job_share, measure_lifts
+from gangplan.forecast.models.lifts import job_share, measure_lifts, with_known_events
 from gangplan.forecast.series.panel import HOUR, Panel, from_usage
 from gangplan.tables import ANNOUNCED, EVENTS, conform
 from gangplan.types import Usage
@@ -83,13 +83,15 @@ def test_forecast_moves_by_what_the_model_does_not_know() -> None:
     ahead = [(END + 5 * HOUR, END + 9 * HOUR, "release-major", CHAT[0])]
     panel = world({"release": 1.5}, past("release", every=420, hours=20) + ahead)
     made = np.broadcast_to(np.array([30.0, 40.0, 50.0, 55.0, 60.0]), (2, 24, 5)).copy()
-    told = foreseen(made, panel, None, ("release",))
+    told = with_known_events(made, panel, None, ("release",))
     chat, train = panel.keys.index(CHAT), panel.keys.index(TRAIN)
     assert told[chat, 5:9, 1] == pytest.approx(60, rel=0.1)
     assert (told[chat, 5:9, 3] - told[chat, 5:9, 1] > 1.4 * 15).all()
     assert np.allclose(told[train], made[train])
     assert np.allclose(np.delete(told[chat], range(5, 9), axis=0), np.delete(made[chat], range(5, 9), axis=0))
-    assert np.allclose(foreseen(made, panel, None, ("release", "release-major"))[chat, 5:9, 1], told[chat, 5:9, 1])
+    assert np.allclose(
+        with_known_events(made, panel, None, ("release", "release-major"))[chat, 5:9, 1], told[chat, 5:9, 1]
+    )
 
 
 def job(start: datetime, hours: float, gpus: float) -> dict[str, object]:
@@ -112,7 +114,7 @@ def test_planned_job_is_added_in_the_share_that_came() -> None:
     panel = world({}, [])
     ahead = conform("announced", pl.DataFrame([job(END + 3 * HOUR, 1.5, 64)], schema=ANNOUNCED), ANNOUNCED)
     made = np.full((2, 24, 5), 40.0)
-    told = foreseen(made, panel, ahead, ())
+    told = with_known_events(made, panel, ahead, ())
     row = panel.keys.index(TRAIN)
     assert told[row, 2:6, 1] == pytest.approx([40, 104, 72, 40])
     assert (told[row, 3, 0], told[row, 3, 4]) != (104, 104)

@@ -20,7 +20,7 @@ from .conftest import CHAT, a_usage, some_settings, waves
 from .test_minutes import serving
 
 STEP = timedelta(minutes=15)
-ASKED = forecast.Asked(of="requests", step=STEP, ahead=4)
+ASKED = forecast.MinuteRequest(of="requests", step=STEP, ahead=4)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def usage() -> Usage:
 
 
 def a_table(end_of: Usage, days: int = 5) -> pl.DataFrame:
-    """Fine demand of one series up to a telemetry's end."""
+    """MinutePanel demand of one series up to a telemetry's end."""
     values = serving(days)[::3][: days * 96].astype(np.float64)
     times = [end_of.end - (values.size - place) * STEP for place in range(values.size)]
     names = dict(zip(("tenant", "workload_class", "accelerator"), CHAT, strict=True))
@@ -42,7 +42,7 @@ def test_training_is_a_run_and_its_trees_are_asked_while_fresh(
 ) -> None:
     """Data hash, parameters, back-test beside the last value and trees are there; a later hour asks them again."""
     settings, table = some_settings(tmp_path), a_table(usage)
-    first = forecast.foresee_minutes(table, ASKED, usage, mlflow_store, settings=settings)
+    first = forecast.forecast_minutes(table, ASKED, usage, mlflow_store, settings=settings)
     (run,) = mlflow_store.runs(FORECAST, {"kind": "minutes"}, limit=9)
     assert first.learned
     assert run.info.run_id == first.run_id
@@ -56,7 +56,7 @@ def test_training_is_a_run_and_its_trees_are_asked_while_fresh(
     assert again == pytest.approx(first.table.select("^q0.*$").to_numpy().reshape(again.shape))
 
     later = replace(usage, end=usage.end + timedelta(hours=1))
-    asked = forecast.foresee_minutes(table, ASKED, later, mlflow_store, settings=settings)
+    asked = forecast.forecast_minutes(table, ASKED, later, mlflow_store, settings=settings)
     assert (asked.learned, asked.run_id) == (False, first.run_id)
     assert asked.table["time"].min() == later.end
 
@@ -64,14 +64,14 @@ def test_training_is_a_run_and_its_trees_are_asked_while_fresh(
 def test_what_differs_or_is_a_day_old_is_learned_anew(usage: Usage, mlflow_store: Store, tmp_path: Path) -> None:
     """Another measure or source, or telemetry of a day later (or earlier), does not ask the trees that are there."""
     settings, table = some_settings(tmp_path), a_table(usage)
-    forecast.foresee_minutes(table, ASKED, usage, mlflow_store, settings=settings)
+    forecast.forecast_minutes(table, ASKED, usage, mlflow_store, settings=settings)
     for asked, seen in (
         (replace(ASKED, of="gpus"), usage),
         (ASKED, replace(usage, source="elsewhere")),
         (ASKED, replace(usage, end=usage.end + timedelta(days=1))),
         (ASKED, replace(usage, end=usage.end - timedelta(hours=2))),
     ):
-        assert forecast.foresee_minutes(table, asked, seen, mlflow_store, settings=settings).learned
+        assert forecast.forecast_minutes(table, asked, seen, mlflow_store, settings=settings).learned
 
 
 def test_short_past_is_kept_without_a_back_test_and_too_short_a_one_leaves_no_run(
@@ -80,8 +80,8 @@ def test_short_past_is_kept_without_a_back_test_and_too_short_a_one_leaves_no_ru
     """Two days give a run without figures; less than six hours an error, and no run."""
     settings, table = some_settings(tmp_path), a_table(usage, days=2)
     with pytest.raises(InputError, match="six hours"):
-        forecast.foresee_minutes(table.tail(8), ASKED, usage, mlflow_store, settings=settings)
+        forecast.forecast_minutes(table.tail(8), ASKED, usage, mlflow_store, settings=settings)
     assert mlflow_store.runs(FORECAST, {"kind": "minutes"}) == []
-    made = forecast.foresee_minutes(table, ASKED, usage, mlflow_store, settings=settings)
+    made = forecast.forecast_minutes(table, ASKED, usage, mlflow_store, settings=settings)
     assert mlflow_store.client.get_run(made.run_id).data.metrics == {}
     assert made.table.height == 4

@@ -13,9 +13,8 @@ import pytest
 
 from gangplan import forecast
 from gangplan.errors import NotFoundError
-from gangplan.forecast.evaluation import compare, trial, words
-from gangplan.forecast.evaluation.compare import Gap
-from gangplan.forecast.evaluation.metrics import quality
+from gangplan.forecast.evaluation import compare, trial
+from gangplan.forecast.evaluation.compare import Gap, quality
 from gangplan.forecast.promotion import page
 from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
@@ -72,15 +71,15 @@ A_GAP = Gap(name="all series", mine=9.0, other=10.0, won=6, origins=7, luck=1 / 
 )
 def test_headline_says_what_the_figures_do(changed: dict[str, float], words: str) -> None:
     """Better, worse or the same, and never surer than the test is."""
-    assert words in words.headline(replace(A_GAP, **changed), "it")
+    assert words in replace(A_GAP, **changed).headline("it")
 
 
 def test_places_name_what_is_sure_and_nothing_else() -> None:
     """Only gaps that are hardly luck are named, better ones and worse ones apart."""
     rows = [A_GAP, replace(A_GAP, name="nights", mine=12.0, luck=0.05), replace(A_GAP, name="chance", luck=0.4)]
-    assert words.places(rows, worse=False) == "all series (10.0 % less, hardly luck)"
-    assert words.places(rows, worse=True) == "nights (20.0 % more, probably not luck)"
-    assert "nowhere" in words.places(rows[2:], worse=True)
+    assert compare.places(rows, worse=False) == "all series (10.0 % less, hardly luck)"
+    assert compare.places(rows, worse=True) == "nights (20.0 % more, probably not luck)"
+    assert "nowhere" in compare.places(rows[2:], worse=True)
 
 
 def test_page_stands_alone_and_is_escaped(trained_copy: Trained, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.servers import serving
 
 from gangplan import forecast
 from gangplan.errors import NotFoundError
-from gangplan.forecast.models.bundle import read_bundle, write_bundle
+from gangplan.forecast.models.bundle import bundle_bytes, read_bundle
 from gangplan.forecast.registry import model_versions
 from gangplan.forecast.registry.model_versions import pointed_at
 from gangplan.tables import QUANTILE_COLUMNS
@@ -73,8 +73,8 @@ def test_events_reach_the_served_model(trained: Trained, loaded: mlflow.pyfunc.P
 def test_bundle_survives_the_file(trained: Trained, tmp_path: Path) -> None:
     """What is read is what was written, byte for byte."""
     bundle = model_versions.load(trained.store, trained.training.version)
-    write_bundle(tmp_path / "one.json", bundle)
-    write_bundle(tmp_path / "two.json", read_bundle(tmp_path / "one.json"))
+    (tmp_path / "one.json").write_bytes(bundle_bytes(bundle))
+    (tmp_path / "two.json").write_bytes(bundle_bytes(read_bundle(tmp_path / "one.json")))
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 

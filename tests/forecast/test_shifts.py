@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gangplan.forecast.evaluation.metrics import pinball
 from gangplan.forecast.models import demand
 from gangplan.forecast.models.bundle import read_model, write_model
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_usage
-from gangplan.forecast.series.shifts import Shift, anchored, shifts_of
-from gangplan.types import QUANTILES
+from gangplan.forecast.series.shifts import Shift, at_new_levels, shifts_of
 
-from .conftest import CHAT, END, TRAIN, a_usage, waves
+from .conftest import CHAT, END, TRAIN, a_usage, pinball, waves
 
 HOURS, AHEAD = 800, 48
 SINCE = HOURS - AHEAD - 72
@@ -33,7 +31,7 @@ def a_panel(factor: float) -> Panel:
 def lost(made: Floats, panel: Panel) -> float:
     """The pinball loss of the series that shifted."""
     came = panel.values[panel.keys.index(TRAIN), HOURS - AHEAD :]
-    return float(pinball(made[panel.keys.index(TRAIN)].reshape(-1, len(QUANTILES)), came).mean())
+    return pinball(made[panel.keys.index(TRAIN)], came)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.8])
@@ -69,7 +67,7 @@ def test_only_the_past_is_brought_to_the_new_level() -> None:
     row = panel.keys.index(TRAIN)
     panel.values[row, 5] = np.nan
     shift = shifts_of(panel)[TRAIN]
-    brought = anchored(panel, {TRAIN: shift})
+    brought = at_new_levels(panel, {TRAIN: shift})
     at = (shift.since - panel.start) // timedelta(hours=1)
     assert brought.keys == (TRAIN,)
     assert brought.values[0, :at] == pytest.approx(panel.values[row, :at] * shift.factor, nan_ok=True)

@@ -9,7 +9,8 @@ import pytest
 
 from gangplan.errors import InputError
 from gangplan.kube.access import manifests, rights
-from gangplan.kube.inventory import fleet_of, node_from, pod_from, short_name, usage_of
+from gangplan.kube.inventory import fleet_of, node_from, pod_from, usage_of
+from gangplan.kube.vendors import short_name
 from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names

@@ -116,7 +116,7 @@ def test_a_champion_set_by_hand_is_recorded_at_once(server: str, tmp_path: Path)
     """MLflow's server tells of an alias that somebody sets; it is in the history before anybody else has looked."""
     settings = load_settings(home=tmp_path, mlflow=server)
     store, told = Store(uri=server), []
-    given = {"secret": SECRET, "host": "127.0.0.1", "port": 0, "told": told.append}
+    given = {"secret": SECRET, "host": "127.0.0.1", "port": 0, "log": told.append}
     threading.Thread(target=webhooks.serve, args=[settings], kwargs=given, daemon=True).start()
     eventually(lambda: told, 30)
     url = told[0].removeprefix("listening on ")

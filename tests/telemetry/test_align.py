@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, strategies as st
 from tests.effort import examples
 
+from gangplan.clock import HOUR
 from gangplan.errors import InputError
 from gangplan.tables import DEMAND, EVENTS, JOBS, NODES
 from gangplan.telemetry.align import LATE, LONGEST, align
-from gangplan.telemetry.demand import HOUR, hours_between
+from gangplan.telemetry.demand import hours_between
 from gangplan.telemetry.values import Telemetry
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 from gangplan import telemetry
 from gangplan.errors import InputError
 from gangplan.tables import ANNOUNCED
-from gangplan.telemetry.announcements import read_announced, tell
+from gangplan.telemetry.announcements import announce, read_announced
 from gangplan.tracking import Store
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
@@ -53,7 +53,7 @@ def test_csv_keeps_sound_rows_and_names_the_others(mlflow_store: Store, tmp_path
     """Events, planned jobs and targets are read; four bad rows are named with field, value and remedy."""
     file = tmp_path / "calendar.csv"
     file.write_text(CSV)
-    told = tell(str(file), mlflow_store, clock=lambda: NOW)
+    told = announce(str(file), mlflow_store, clock=lambda: NOW)
     assert sorted(told.rows["kind"]) == ["big-launch", "job", "target"]
     assert told.rejected_count == 4
     said = [str(row) for row in told.rejected]
@@ -68,7 +68,7 @@ def test_icalendar_is_read_in_utc_with_what_comes_back(mlflow_store: Store, tmp_
     """A zone becomes UTC, categories a kind, a weekly event four events, our own properties columns."""
     file = tmp_path / "team.ics"
     file.write_text(ICS.replace("\n", "\r\n"))
-    rows = tell(str(file), mlflow_store, clock=lambda: NOW).rows
+    rows = announce(str(file), mlflow_store, clock=lambda: NOW).rows
     release = rows.filter(pl.col("kind") == "release-train")
     assert release.select("start", "tenant").row(0) == (datetime(2026, 3, 10, 8, tzinfo=UTC), "search")
     days = rows.filter(pl.col("kind") == "campaign")["start"].to_list()
@@ -77,7 +77,7 @@ def test_icalendar_is_read_in_utc_with_what_comes_back(mlflow_store: Store, tmp_
 
 def test_holidays_of_a_country_are_whole_days(mlflow_store: Store) -> None:
     """Christmas in Germany is there, this year and past ones."""
-    rows = tell("holidays:DE", mlflow_store, clock=lambda: NOW).rows
+    rows = announce("holidays:DE", mlflow_store, clock=lambda: NOW).rows
     christmas = rows.filter(pl.col("start") == datetime(2025, 12, 25, tzinfo=UTC))
     assert christmas.select("kind", "end").row(0) == ("holiday", datetime(2025, 12, 26, tzinfo=UTC))
 
@@ -90,7 +90,7 @@ def test_tagged_runs_are_events(mlflow_store: Store) -> None:
     later = {"gangplan.event.start": "2026-03-09T00:00:00Z", "gangplan.event.end": "2026-03-10T00:00:00Z"}
     with mlflow_store.run("deployments", "planned", {**tags, **later}):
         pass
-    rows = tell(f"mlflow+{mlflow_store.uri}", mlflow_store, clock=lambda: NOW).rows
+    rows = announce(f"mlflow+{mlflow_store.uri}", mlflow_store, clock=lambda: NOW).rows
     assert rows.height == 2
     assert datetime(2026, 3, 9, tzinfo=UTC) in rows["start"].to_list()
 
@@ -106,7 +106,7 @@ def test_tagged_runs_are_events(mlflow_store: Store) -> None:
 def test_bad_source_is_named_and_nothing_written(source: str, words: str, mlflow_store: Store) -> None:
     """What cannot be read is one line, and no run."""
     with pytest.raises(InputError, match=words):
-        tell(source, mlflow_store, clock=lambda: NOW)
+        announce(source, mlflow_store, clock=lambda: NOW)
     assert read_announced(mlflow_store).is_empty()
 
 
@@ -115,7 +115,7 @@ def test_no_icalendar_is_an_input_error(mlflow_store: Store, tmp_path: Path) -> 
     file = tmp_path / "broken.ics"
     file.write_text("this is no calendar")
     with pytest.raises(InputError, match=r"no iCalendar file|no usable row"):
-        tell(str(file), mlflow_store, clock=lambda: NOW)
+        announce(str(file), mlflow_store, clock=lambda: NOW)
 
 
 def test_said_anew_replaces_and_reaches_the_usage(mlflow_store: Store, tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_said_anew_replaces_and_reaches_the_usage(mlflow_store: Store, tmp_path:
     before = telemetry.read_usage(mlflow_store)
     file = tmp_path / "calendar.csv"
     file.write_text(CSV)
-    tell(str(file), mlflow_store, clock=lambda: NOW)
+    announce(str(file), mlflow_store, clock=lambda: NOW)
     file.write_text("\n".join(CSV.splitlines()[:3]).replace("big-launch", "small-launch") + "\n")
-    tell(str(file), mlflow_store, clock=lambda: NOW)
+    announce(str(file), mlflow_store, clock=lambda: NOW)
     after = telemetry.read_usage(mlflow_store)
     assert after.events["kind"].to_list() == ["small-launch"]
     assert after.announced is not None

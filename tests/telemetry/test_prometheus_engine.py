@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from gangplan.progress import no_progress
-from gangplan.telemetry.sources.prometheus_tables import read_prometheus
+from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.values import Telemetry
 
 UNPACKED = Path(__file__).resolve().parents[2] / ".envs" / "prometheus" / "bin"

@@ -18,8 +18,16 @@ from gangplan import telemetry
 from gangplan.errors import InputError, UnavailableError
 from gangplan.progress import no_progress
 from gangplan.telemetry.sources.choose import load
-from gangplan.telemetry.sources.prometheus import ASKED, CPU, GPU, MEMORY, QUERIES, WAITING_GPUS, WAITING_PODS
-from gangplan.telemetry.sources.prometheus_tables import accelerator_name
+from gangplan.telemetry.sources.prometheus import (
+    ASKED,
+    CPU,
+    GPU,
+    MEMORY,
+    QUERIES,
+    WAITING_GPUS,
+    WAITING_PODS,
+    accelerator_name,
+)
 from gangplan.telemetry.values import Telemetry
 from gangplan.tracking import Store
 

@@ -1,6 +1,6 @@
 """The component `plan_capacity`. No postponed annotations here: KFP's compiler reads them as they are written."""
 
-# pyright: reportMissingImports=false, reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false
 # ruff: noqa: B006
 
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The component `release_gang`. No postponed annotations here: KFP's compiler reads them as they are written."""
 
-# pyright: reportMissingImports=false
-
 from kfp import dsl
 
 from gangplan_kfp.support import IMAGE

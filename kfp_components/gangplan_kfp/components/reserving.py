@@ -1,6 +1,6 @@
 """The component `reserve_gang`. No postponed annotations here: KFP's compiler reads them as they are written."""
 
-# pyright: reportMissingImports=false, reportInvalidTypeForm=false
+# pyright: reportInvalidTypeForm=false
 
 from typing import List, NamedTuple
 

@@ -1,7 +1,5 @@
 """A reservation around the steps of a pipeline, in one `with`: what must go together, put together once."""
 
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Hold a gang while the demand model is trained, then plan: the pipeline that is compiled and shipped as an example."""
 
-# pyright: reportMissingImports=false, reportCallIssue=false
+# pyright: reportCallIssue=false
 # ruff: noqa: B006
 
 from typing import List

@@ -20,16 +20,16 @@ def write(artifact: Any, text: str) -> None:
 
 
 def log_metrics(artifact: Any, figures: Mapping[str, float]) -> None:
-    """Log what is a number: KFP fails on NaN, which an empty back-test gives."""
+    """Log the finite figures: KFP fails on NaN, which an empty back-test gives."""
     for name, value in figures.items():
         if math.isfinite(value):
             artifact.log_metric(name, float(value))
 
 
 def of_taken(taken: Taken) -> str:
-    """Say what was reserved, where, until when, and what it waited for."""
+    """Return a page about a granted reservation: its nodes, its lease, and what it waited for."""
     held = taken.reservation
-    said = summaries.of_reservation(held)
+    summary = summaries.of_reservation(held)
     places = [(p.pool, p.node, p.pods, p.gpus) for p in held.placements]
     return "\n\n".join(
         (
@@ -37,22 +37,22 @@ def of_taken(taken: Taken) -> str:
             _table(
                 ("", ""),
                 [
-                    ("lease until", said["expires_at"]),
-                    ("waited", f"{said['waited_s']} s"),
-                    ("reservation", said["id"]),
-                    ("key", said["key"]),
-                    ("fencing token", said["token"]),
+                    ("lease until", summary["expires_at"]),
+                    ("waited", f"{summary['waited_s']} s"),
+                    ("reservation", summary["id"]),
+                    ("key", summary["key"]),
+                    ("fencing token", summary["token"]),
                 ],
             ),
             _table(("pool", "node", "pods", "GPUs"), places),
             "## What the step said",
-            "\n".join(f"- {line}" for line in taken.told),
+            "\n".join(f"- {line}" for line in taken.lines),
         )
     )
 
 
 def training_figures(training: Training) -> dict[str, float]:
-    """Give the back-test's figures."""
+    """Return the figures of the back-test."""
     return {
         "wql_percent": training.wql,
         "naive_wql_percent": training.naive_wql,
@@ -62,7 +62,7 @@ def training_figures(training: Training) -> dict[str, float]:
 
 
 def of_training(training: Training) -> str:
-    """Say how the model did and whether it steers."""
+    """Return a page about a training: the back-test, and whether the model became champion."""
     verdict = "champion" if training.promoted else "challenger"
     rows = [(name, f"{value:.3f}") for name, value in training_figures(training).items() if name != "promoted"]
     notes = "\n".join(f"- {note}" for note in (training.reason, *training.notes))
@@ -70,20 +70,20 @@ def of_training(training: Training) -> str:
 
 
 def plan_figures(plan: Plan) -> dict[str, float]:
-    """Give the plan's cost, proven gap and shortage."""
-    said = summaries.of_plan(plan)
-    return {name: said[name] for name in ("total_cost", "gap", "expected_short_gpu_hours", "p95_short_gpu_hours")}
+    """Return the plan's cost, proven gap and shortage."""
+    summary = summaries.of_plan(plan)
+    return {name: summary[name] for name in ("total_cost", "gap", "expected_short_gpu_hours", "p95_short_gpu_hours")}
 
 
 def of_plan(plan: Plan) -> str:
-    """Say what the plan costs by pool, and who is short, when and why."""
-    said = summaries.of_plan(plan)
-    costs = [(pool, f"{cost:,.2f}") for pool, cost in said["cost"].items()]
+    """Return a page about a plan: its cost by pool, and who is short of GPUs, when and why."""
+    summary = summaries.of_plan(plan)
+    costs = [(pool, f"{cost:,.2f}") for pool, cost in summary["cost"].items()]
     words = "\n".join(f"- {line}" for line in plan.explanation)
-    return f"# Plan {plan.plan_id}: {said['total_cost']:,.2f}\n\n{_table(('pool', 'cost'), costs)}\n\n{words}\n"
+    return f"# Plan {plan.plan_id}: {summary['total_cost']:,.2f}\n\n{_table(('pool', 'cost'), costs)}\n\n{words}\n"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """Draw a Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

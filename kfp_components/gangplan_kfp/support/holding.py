@@ -1,4 +1,4 @@
-"""What reserve_gang and release_gang do: take a gang once for each run, wait with a bound, give it back by its key."""
+"""What reserve_gang and release_gang do: reserve a gang once for each run, wait for a bounded time, give it back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gangplan.types import (
 from gangplan_kfp.support.settings import say, settings_from
 
 LOOK_EVERY = timedelta(seconds=5)
-"""How often a waiting step looks for a changed ETA or reason."""
+"""How often a waiting step asks for a changed ETA or reason."""
 
 _CALLED = {
     "pod_sets.count": "pods",
@@ -35,13 +35,13 @@ _CALLED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A granted reservation and what was said while it waited."""
+    """A granted reservation, and the lines that were logged while it waited."""
 
     reservation: Reservation
-    told: tuple[str, ...]
+    lines: tuple[str, ...]
 
     def outputs(self) -> tuple[str, int, str, list[str], str]:
-        """Return what the component hands on: id, token, pool, nodes, end of the lease."""
+        """Return the component's outputs: id, token, pool, nodes, end of the lease."""
         held = self.reservation
         pools = dict.fromkeys(placement.pool for placement in held.placements)
         nodes = [placement.node for placement in held.placements]
@@ -50,7 +50,7 @@ class Taken:
 
 
 def request_key(run_id: str, name: str) -> str:
-    """Return the key that reserve and release of one run share."""
+    """Return the request key that reserve_gang and release_gang of one run share."""
     if not run_id or "{{" in run_id:
         raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
     return f"kfp/{run_id}/{require_name('name', name)}"
@@ -103,7 +103,7 @@ def request_from(
 
 
 def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, clock: Clock = system_clock) -> Taken:
-    """Submit the request and wait for its grant; a step that runs again takes up its place where it left it.
+    """Submit the request and wait for its grant; a step that runs again keeps its place in the queue.
 
     Raises WaitTimeoutError, with the request out of the line, when the slots did not come within `timeout_seconds`
     of the first try, and Refusal when somebody else ended the request meanwhile.
@@ -112,31 +112,31 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url, clock=clock) as book:
         until = clock() + timedelta(seconds=timeout_seconds)
         asked = client.submit(book, request, until)
-        told: list[str] = []
-        last = client.take_up(book, _wait(book, asked, _deadline(asked, until), clock, told.append))
+        lines: list[str] = []
+        last = client.take_up(book, _wait(book, asked, _deadline(asked, until), clock, lines.append))
         if last.state is not ReservationState.GRANTED:
             client.end(book, last)
-            raise _refusal(last, timeout_seconds, told)
-        return Taken(reservation=last, told=tuple(told))
+            raise _refusal(last, timeout_seconds, lines)
+        return Taken(reservation=last, lines=tuple(lines))
 
 
 def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
-    """Release what the run holds, or take it out of the line; return the state that it ended in, or `none`."""
+    """Release what the run holds, or cancel what it waits for; return the final state, or `none`."""
     key = request_key(run_id, name)
     with open_ledger(settings_from(ledger=ledger, home=home).ledger_url) as book:
         client.give_back(book, key)
-        lived = client.lives(book, key)
-    state = lived[-1].state.value if lived else "none"
+        reservations = client.lives(book, key)
+    state = reservations[-1].state.value if reservations else "none"
     say(f"{key}: nothing was reserved" if state == "none" else f"{key}: {state}")
     return state
 
 
 def _wait(book: Ledger, asked: Reservation, until: datetime, clock: Clock, note: Callable[[str], None]) -> Reservation:
-    """Wait until it is no longer waiting or the patience is over; say state, ETA and reason when they change."""
-    said = ""
+    """Wait until the reservation no longer waits or the time is over; log state, ETA and reason when they change."""
+    last = ""
     while True:
-        if (line := standing(asked, until, _expected(book, asked))) != said:
-            said = line
+        if (line := standing(asked, until, _expected(book, asked))) != last:
+            last = line
             note(line)
             say(line)
         left = until - clock()
@@ -149,7 +149,7 @@ def _wait(book: Ledger, asked: Reservation, until: datetime, clock: Clock, note:
 
 
 def _expected(book: Ledger, asked: Reservation) -> datetime | None:
-    """Return when it will start, or, where that is past its patience and so not promised, when it would."""
+    """Return the ETA; without one, because the step's time is over before, when the request would start."""
     if asked.state is not ReservationState.WAITING or asked.eta is not None:
         return asked.eta
     patient = replace(asked.request, request_key=f"{asked.request.request_key}?", latest_start=None, deadline=None)
@@ -157,9 +157,9 @@ def _expected(book: Ledger, asked: Reservation) -> datetime | None:
 
 
 def _deadline(asked: Reservation, until: datetime) -> datetime:
-    """Return when the step's patience ends: a try that runs again has what its first one left of it.
+    """Return until when the step waits: a step that runs again has the time that its first run left.
 
-    One whose nodes went away meanwhile waits by its own patience for others in their place.
+    A step whose nodes were lost has its full time to wait for others in their place.
     """
     latest = asked.request.latest_start
     if latest is None:
@@ -168,43 +168,26 @@ def _deadline(asked: Reservation, until: datetime) -> datetime:
 
 
 def standing(reservation: Reservation, until: datetime, expected: datetime | None = None) -> str:
-    """Say in a line where a reservation stands: granted where and until when, or why it waits and until when.
+    """Return one line about a reservation: on which nodes and until when it is granted, or until when and why it waits.
 
-    `until` is when the step's patience ends.
+    `until` is when the step stops waiting.
     """
     if reservation.state is ReservationState.GRANTED:
-        return f"granted: {_places(reservation)}, until {_time(reservation.expires_at)}"
+        return f"granted: {client.places_text(reservation)}, until {client.time_text(reservation.expires_at)}"
     if not reservation.state.waits:
         return reservation.state.value
-    why = [] if reservation.reason is None else [reservation.reason.message, *reservation.reason.helps]
     late = "" if expected is None or expected <= until else ", after this step's patience ends"
-    lost = "" if reservation.state is ReservationState.WAITING else " for slots in place of lost nodes"
-    return "; ".join([f"waiting{lost}: ETA {_time(expected)}{_from(reservation)}{late}", *why])
+    eta = client.eta_text(reservation, expected=expected)
+    return client.wait_text(reservation, f"{eta}{late}", name_slots=False)
 
 
-def _from(reservation: Reservation) -> str:
-    """Say the earliest moment that the slots are expected at, where that is not the promised one."""
-    expected = reservation.eta_range
-    return "" if expected is None or expected[0] == reservation.eta else f", at the earliest {_time(expected[0])}"
-
-
-def _refusal(last: Reservation, timeout_seconds: int, told: list[str]) -> Refusal:
-    """Say why the gang was not granted."""
+def _refusal(last: Reservation, timeout_seconds: int, lines: list[str]) -> Refusal:
+    """Return the error that says why the gang was not granted."""
     asked = last.request
-    waited = next((line for line in reversed(told) if line.startswith("waiting")), "it did not wait")
+    waited = next((line for line in reversed(lines) if line.startswith("waiting")), "it did not wait")
     if last.state is ReservationState.EXPIRED:
         return Refusal(f"{asked.request_key}: the last start that would do has passed: {waited}")
     if not last.state.waits:
         return Refusal(f"{asked.request_key}: was {last.state.value} by somebody else while it waited: retry the run")
     gang = f"{asked.gpus} GPUs of {' or '.join(asked.accelerators)}"
     return WaitTimeoutError(f"timeout_seconds: {gang} did not come within {timeout_seconds} s: {waited}")
-
-
-def _places(reservation: Reservation) -> str:
-    """Name the nodes with their GPUs."""
-    return ", ".join(f"{p.gpus} GPUs on {p.node}" for p in reservation.placements)
-
-
-def _time(moment: datetime | None) -> str:
-    """Write a time for a person."""
-    return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -11,27 +11,27 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from gangplan import __version__, summaries, workflows
+from gangplan import __version__, plan, summaries, workflows
 from gangplan.cli import screen
 from gangplan.cli.forecast import forecast_app
-from gangplan.cli.forecast_minutes import add_minutes
-from gangplan.cli.forecast_totals import add_totals
+from gangplan.cli.forecast_hours import hours_app
 from gangplan.cli.kube import kube_app
 from gangplan.cli.ledger import ledger_app
 from gangplan.cli.node import node_app
 from gangplan.cli.plan import plan_app
+from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.policy import policy_app
-from gangplan.cli.reserve import find, require_one, reserve_app
+from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
-from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, settings_here, use_home
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use_home
 from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.types import ReservationState
 
-# MLflow's import makes half a million objects, all to stay: with Python's own threshold of some hundreds, a command
-# would look at them over and over.
 _COLLECTED_AFTER = 50_000
+"""Objects between two garbage collections. The import of MLflow makes half a million objects that stay alive, and with
+Python's own threshold of some hundreds a command would scan them again and again."""
 
 app = typer.Typer(
     name="gangplan",
@@ -43,7 +43,9 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
-app.add_typer(add_totals(add_minutes(forecast_app)), name="forecast")
+forecast_app.add_typer(hours_app)
+app.add_typer(forecast_app, name="forecast")
+plan_app.add_typer(purchases_app)
 app.add_typer(plan_app, name="plan")
 app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    """Say one line on standard error and leave."""
+    """Print one line on standard error and exit."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
 
@@ -110,8 +112,8 @@ def ingest(
     as_json: AsJson = False,
 ) -> None:
     """Bring telemetry into MLflow; bad rows are named and kept out."""
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
         report = cycle.ingest(settings_here(), source, progress=progress)
     emit(as_json, summaries.of_ingest(report), screen.ingest)
@@ -123,8 +125,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
-    with needs_extras():
-        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
         training = workflows.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), screen.training)
@@ -136,8 +136,8 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Bring the fleet file to what the newest plan wants now; the difference is shown first."""
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     changes = cycle.apply(settings_here(), dry_run=dry_run)
     emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, screen.changes)
 
@@ -152,10 +152,10 @@ def status(
 
     with open_ledger_here() as ledger:
         ledger.tick()
-        found = ledger.list(state)
-    errors = eta_errors(one for one in waited(found) if not one.interruptions)
-    said = [summaries.of_reservation(reservation) for reservation in found]
-    emit(as_json, said, lambda said: screen.reservations(said, errors))
+        listed = ledger.list(state)
+    errors = eta_errors(reservation for reservation in waited(listed) if not reservation.interruptions)
+    summary = [summaries.of_reservation(reservation) for reservation in listed]
+    emit(as_json, summary, lambda _: screen.reservations(listed, errors))
 
 
 @app.command(epilog="Example:  gangplan calendar --hours 48")
@@ -181,20 +181,18 @@ def explain(
         require_one(id, key)
         with open_ledger_here() as ledger:
             ledger.tick()
-            summary = summaries.of_reservation(find(ledger, id, key))
-        return emit(as_json, summary, screen.reservation)
-    with needs_extras():
-        from gangplan import plan
-        from gangplan.tracking import open_store
-    newest, _ = plan.read_plan(open_store(settings_here()))
-    return emit(as_json, {"plan_id": newest.plan_id, "text": plan.explain(newest)}, lambda said: escape(said["text"]))
+            reservation = find(ledger, id, key)
+        return emit_reservation(as_json, reservation)
+    newest, _ = plan.read_plan(open_store_here())
+    text = plan.explain(newest)
+    return emit(as_json, {"plan_id": newest.plan_id, "text": text}, lambda _: escape(text))
 
 
 @app.command(epilog="Example:  gangplan feedback")
 def feedback(as_json: AsJson = False) -> None:
     """Hold the plan against what happened, write that back, and show what it changes in the next forecast."""
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
         progress(0, 1, "holding the plan against what happened")
         learned = cycle.learn(settings_here())
@@ -209,8 +207,6 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
-    with needs_extras():
-        from gangplan import workflows
     with screen.progress(console, not as_json) as progress:
         written = workflows.write_report(settings_here(), compare=compare, progress=progress)
     emit(as_json, {"written": [str(written)]}, screen.written)
@@ -222,16 +218,16 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
-    with needs_extras():
-        from gangplan import cycle, workflows
+    from gangplan import cycle
+
     settings = settings_here()
-    said: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     with screen.progress(console, not as_json) as progress:
-        said["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
+        summary["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
         workflows.ensure_fleet(settings)
-        said["train"] = summaries.of_training(cycle.train(settings, progress=progress))
-        said["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
-        said["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
-        said["feedback"] = summaries.of_learning(cycle.learn(settings))
-        said["report"] = {"written": [str(workflows.write_report(settings))]}
-    emit(as_json, said, screen.run)
+        summary["train"] = summaries.of_training(cycle.train(settings, progress=progress))
+        summary["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
+        summary["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
+        summary["feedback"] = summaries.of_learning(cycle.learn(settings))
+        summary["report"] = {"written": [str(workflows.write_report(settings))]}
+    emit(as_json, summary, screen.run)

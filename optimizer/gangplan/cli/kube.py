@@ -1,4 +1,4 @@
-"""`gangplan kube`: what gangplan needs on a cluster, whether it is there, and steps that run on reservations."""
+"""The commands `gangplan kube ...`: what gangplan needs on a cluster, and steps that run on reservations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
-from rich.console import RenderableType
 
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
@@ -48,9 +47,10 @@ def doctor(ledger: Ledger = "", as_json: AsJson = False) -> None:
     from gangplan.reserve import BAD, examine, parse_url
 
     context, place = parse_url(ledger or settings_here().ledger_url)
-    found = examine(connect(context), place)
-    emit(as_json, [asdict(one) for one in found], _findings)
-    bad = sum(one.level == BAD for one in found)
+    findings = examine(connect(context), place)
+    columns = {"": "level", "what": "what", "how it is": "said", "what helps": "remedy"}
+    emit(as_json, [asdict(finding) for finding in findings], lambda rows: screen.listing("Cluster", rows, columns))
+    bad = sum(finding.level == BAD for finding in findings)
     if bad:
         raise GangplanError(f"kube: {bad} things would keep reservations from working: see the remedies")
 
@@ -74,11 +74,13 @@ def run(
 
     body = _read(manifest)
     with _kueue() as ledger:
-        wanted = accelerator or sorted({n for f in ledger.view().flavors.values() for n in f.accelerators})
+        wanted = accelerator or sorted(
+            {name for flavor in ledger.view().flavors.values() for name in flavor.accelerators}
+        )
         request = GangRequest(
             request_key=key,
             tenant=tenant,
-            pod_sets=(PodSet(count=1, gpus_per_pod=1),),  # the manifest's own take its place
+            pod_sets=(PodSet(count=1, gpus_per_pod=1),),  # those of the manifest replace it
             accelerators=tuple(wanted),
             duration=parse_span("--duration", duration),
             priority=priority,
@@ -88,8 +90,8 @@ def run(
         held = ledger.wait(held.id, timeout=parse_span("--wait", wait))
         started = reserve.start(ledger, held.id, body)
     name = body["metadata"].get("name") or started["metadata"]["name"]
-    said = {"id": held.id, "state": held.state, "manifest": name, "kind": body["kind"]}
-    emit(as_json, said, lambda said: f"{said['kind']} {said['manifest']} runs on reservation {said['id']}")
+    summary = {"id": held.id, "state": held.state, "manifest": name, "kind": body["kind"]}
+    emit(as_json, summary, lambda _: f"{body['kind']} {name} runs on reservation {held.id}")
 
 
 @kube_app.command("hand-out", epilog="Example:  gangplan kube hand-out nightly --json")
@@ -98,8 +100,8 @@ def hand_out(key: Annotated[str, typer.Argument(help="Request key.")], as_json: 
     from gangplan import reserve
 
     with _kueue() as ledger:
-        said = asdict(reserve.hand_out(ledger, ledger.find(key).id))
-    emit(as_json, said, lambda said: yaml.safe_dump(said, sort_keys=False))
+        summary = asdict(reserve.hand_out(ledger, ledger.find(key).id))
+    emit(as_json, summary, lambda _: yaml.safe_dump(summary, sort_keys=False))
 
 
 @kube_app.command("fleet", epilog="Example:  gangplan kube fleet --context my-context > .gangplan/fleet.yaml")
@@ -107,9 +109,9 @@ def fleet(context: Context = "") -> None:
     """Print the fleet file of the nodes with accelerators, a pool for each pool label; its prices are 0."""
     from gangplan.kube import connect, fleet_of, read_nodes
 
-    found = fleet_of(read_nodes(connect(context)))
-    pools = [{**vars(pool), "kind": pool.kind.value} for pool in found.pools]
-    yaml.safe_dump({"pools": pools, "nodes": dict(found.nodes)}, sys.stdout, sort_keys=False)
+    drafted = fleet_of(read_nodes(connect(context)))
+    pools = [{**vars(pool), "kind": pool.kind.value} for pool in drafted.pools]
+    yaml.safe_dump({"pools": pools, "nodes": dict(drafted.nodes)}, sys.stdout, sort_keys=False)
 
 
 @kube_app.command("usage", epilog="Example:  gangplan kube usage --json")
@@ -117,20 +119,14 @@ def usage(context: Context = "", as_json: AsJson = False) -> None:
     """Show who runs and waits with how many accelerators now, and how long what ended had run."""
     from gangplan.kube import connect, read_pods, usage_of
 
-    said = [asdict(one) for one in usage_of(read_pods(connect(context)))]
-    emit(as_json, said, _usage)
-
-
-def _usage(said: list[dict[str, Any]]) -> RenderableType:
-    """Show one line for each tenant and resource."""
-    rows = [
-        (one["tenant"], one["resource"], one["running"], one["waiting"], one["ended"], one["hours"]) for one in said
-    ]
-    return screen.table("Accelerators", ("tenant", "resource", "running", "waiting", "pods ended", "their hours"), rows)
+    rows = [asdict(use) for use in usage_of(read_pods(connect(context)))]
+    columns = {name: name for name in ("tenant", "resource", "running", "waiting")}
+    columns |= {"pods ended": "ended", "their hours": "hours"}
+    emit(as_json, rows, lambda rows: screen.listing("Accelerators", rows, columns))
 
 
 def _kueue() -> KueueLedger:
-    """Open the settings' ledger, which must be one on Kueue."""
+    """Open the settings' ledger, which must be on Kueue."""
     from gangplan.reserve import KueueLedger
 
     ledger = open_ledger_here()
@@ -143,26 +139,17 @@ def _kueue() -> KueueLedger:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read one manifest; several are a List."""
+    """Read a manifest; several objects in it become a List."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
-        found: list[Any] = [one for one in yaml.safe_load_all(text) if one is not None]
+        documents: list[Any] = [document for document in yaml.safe_load_all(text) if document is not None]
     except (OSError, yaml.YAMLError) as error:
         raise InputError("manifest", path, f"cannot be read ({error}): give a Job, JobSet or Pods in YAML") from None
-    objects: list[Any] = found[0].get("items") or [] if len(found) == 1 and _is_list(found[0]) else found
-    if not objects or not all(type(one) is dict and "spec" in one and "metadata" in one for one in objects):
+    kinds = [document.get("kind") if hasattr(document, "get") else None for document in documents]
+    objects: list[Any] = documents[0].get("items") or [] if kinds == ["List"] else documents
+    if not objects or not all(type(item) is dict and "spec" in item and "metadata" in item for item in objects):
         raise InputError("manifest", path, "is no Kubernetes object: give one Job or JobSet, or Pods, in YAML")
     if len(objects) == 1:
         return dict(objects[0])
     name = objects[0]["metadata"].get("name", "")
     return {"kind": "List", "metadata": {"name": f"{name} and {len(objects) - 1} more"}, "items": objects}
-
-
-def _is_list(one: object) -> bool:
-    return isinstance(one, dict) and one.get("kind") == "List"  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
-
-def _findings(said: list[dict[str, str]]) -> RenderableType:
-    """Show one line for each finding."""
-    rows = [(one["level"], one["what"], one["said"], one["remedy"]) for one in said]
-    return screen.table("Cluster", ("", "what", "how it is", "what helps"), rows)

@@ -1,4 +1,4 @@
-"""The commands `gangplan ledger ...`: lead it, look at its log, check it, throw its past away."""
+"""The commands `gangplan ledger ...`: lead it, read and replay its audit log, delete its past."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
+from gangplan import summaries
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 ledger_app = typer.Typer(help="The ledger itself: who leads it, its audit log, its past.", no_args_is_help=True)
 
-_BLOCKED = ("body", "slots", "plan", "reason", "more")  # columns that are too long for a line
+_LONG = ("body", "slots", "plan", "reason", "more")
+"""Columns whose values are too long for a line, so that only their names are shown."""
 
 
 @ledger_app.command("serve", epilog="Example:  gangplan ledger serve")
@@ -48,14 +50,14 @@ def serve(
 
 
 def _serve_kueue(pause: float) -> None:
-    """Keep a queue's reservations for good: complete evictions, expire leases, queue windows."""
+    """Keep a queue's reservations until asked to stop: complete evictions, expire leases, queue windows."""
     from gangplan.reserve import open_kueue
 
     with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=system_clock) as ledger:
         ledger.serve()
         print(f"keeps {settings_here().ledger_url}; Ctrl-C ends it", flush=True)
         while not stop.wait(pause):
-            states = Counter(one.state.value for one in ledger.history())
+            states = Counter(reservation.state.value for reservation in ledger.history())
             print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), flush=True)
     print("stopped; every client does the same while it waits or holds", flush=True)
 
@@ -65,8 +67,7 @@ def status(as_json: AsJson = False) -> None:
     """Say who leads, how many commands wait for the leader, and how many reservations are in each state."""
     with _store() as store:
         now = store.status()
-    said = {"leader": now.leader, "term": now.term, "change": now.change, "inbox": now.inbox, "states": now.states}
-    emit(as_json, said, _status_words)
+    emit(as_json, summaries.fields_of(now, "leader", "term", "change", "inbox", "states"), _status_table)
 
 
 @ledger_app.command("audit", epilog="Example:  gangplan ledger audit --key nightly-train --json")
@@ -79,8 +80,8 @@ def audit(
     begin = None if since is None else parse_utc("--since", since)
     with open_ledger_here() as ledger:
         id = None if key is None else ledger.find(key).id
-        said = [_of_event(event) for event in ledger.audit(since=begin, id=id)]
-    emit(as_json, said, _audit_words)
+        events = [_of_event(event) for event in ledger.audit(since=begin, id=id)]
+    emit(as_json, events, _audit_table)
 
 
 @ledger_app.command("replay", epilog="Example:  gangplan ledger replay")
@@ -88,10 +89,12 @@ def replay(as_json: AsJson = False) -> None:
     """Replay the audit log and hold it against the reservations; exit code 1 where they differ."""
     with open_ledger_here() as ledger:
         done = ledger.replay()
-    said = {"changes": done.changes, "reservations": done.reservations, "different": list(done.different)}
-    emit(as_json, said, _replay_words)
-    if done.different:
-        raise GangplanError(f"audit: {len(done.different)} reservations differ from the log: restore a back-up")
+    differ = len(done.different)
+    result = f"{differ} differ" if differ else "the same as the log says"
+    text = f"{done.changes} changes replayed, {done.reservations} reservations: {result}"
+    emit(as_json, summaries.fields_of(done, "changes", "reservations", "different"), lambda _: text)
+    if differ:
+        raise GangplanError(f"audit: {differ} reservations differ from the log: restore a back-up")
 
 
 @ledger_app.command("compact", epilog="Example:  gangplan ledger compact --older-than 90d")
@@ -102,11 +105,8 @@ def compact(
     """Delete reservations that ended long ago, and fold the audit log up to then into one row; it still replays."""
     with open_ledger_here() as ledger:
         done = ledger.compact(system_clock() - parse_span("--older-than", older_than))
-    said = {"reservations": done.reservations, "changes": done.changes}
-    emit(as_json, said, lambda said: f"deleted {said['reservations']} reservations, folded {said['changes']} changes")
-
-
-# ---------------------------------------------------------------- the store
+    text = f"deleted {done.reservations} reservations, folded {done.changes} changes"
+    emit(as_json, summaries.fields_of(done, "reservations", "changes"), lambda _: text)
 
 
 @contextmanager
@@ -123,17 +123,17 @@ def _store() -> Generator[SqlStore]:
 
 @contextmanager
 def _stopped() -> Generator[Event]:
-    """Return what is set when somebody asks this process to stop; asked again, it ends as cleanly.
+    """Yield an event that is set when a signal asks this process to stop; further signals are ignored.
 
-    `timeout` and process managers signal a process and then its group: the second signal comes while it ends. A handler
-    of Python's is gone before the interpreter is, so both signals are ignored from the first on.
+    `timeout` and process managers signal a process and then its group, so a second signal comes while it is ending.
+    Python removes its handlers before the interpreter ends, so both signals are ignored from the first one on.
     """
     stop = Event()
 
     def asked(number: int, frame: object) -> None:
         stop.set()
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
+        for handled in before:
+            signal.signal(handled, signal.SIG_IGN)
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -144,39 +144,34 @@ def _stopped() -> Generator[Event]:
                 signal.signal(number, handler)
 
 
-# ---------------------------------------------------------------- in words
-
-
 def _progress(last: Status, now: Status, seconds: float) -> str:
-    """Say in one line what happened since the last one."""
+    """Return one line about what happened in the last seconds."""
     leads = "leads" if now.leads else f"waits: {now.leader or 'nobody'} leads"
     rate = (now.change - last.change) / seconds
     counts = ", ".join(f"{count} {state}" for state, count in sorted(now.states.items())) or "no reservations"
     return f"{leads}, term {now.term}: {rate:.1f} changes/s, {now.inbox} commands wait; {counts}"
 
 
-def _status_words(said: dict[str, Any]) -> RenderableType:
-    states = [(state, count) for state, count in sorted(said["states"].items())]
-    leads = said["leader"] or "nobody: whoever writes next does without, or leads"
-    rows = [("leads", leads), ("term", said["term"]), ("changes", said["change"]), ("commands wait", said["inbox"])]
-    return screen.fields("Ledger", [*rows, *states])
+def _status_table(summary: dict[str, Any]) -> RenderableType:
+    """Show who leads, and how many reservations are in each state."""
+    leads = summary["leader"] or "nobody: whoever writes next does without, or leads"
+    counts = [("term", summary["term"]), ("changes", summary["change"]), ("commands wait", summary["inbox"])]
+    return screen.fields("Ledger", [("leads", leads), *counts, *sorted(summary["states"].items())])
 
 
 def _of_event(event: AuditEvent) -> dict[str, Any]:
+    """Summarise a change of the audit log."""
     return {
-        "change": event.change,
-        "at": event.at.isoformat(),
-        "term": event.term,
-        "base": event.base,
+        **summaries.fields_of(event, "change", "at", "term", "base"),
         "commands": [{"name": name, "id": id} for name, id in event.commands],
         "rows": event.rows,
     }
 
 
-def _audit_words(said: list[dict[str, Any]]) -> RenderableType:
+def _audit_table(events: list[dict[str, Any]]) -> RenderableType:
     """Show one line for each reservation of each change."""
     rows: list[tuple[object, ...]] = []
-    for event in said:
+    for event in events:
         changes: dict[str, dict[str, Any]] = event["rows"] or {"": {}}
         for id, changed in changes.items():
             who = changed.get("request_key", id)
@@ -185,7 +180,7 @@ def _audit_words(said: list[dict[str, Any]]) -> RenderableType:
 
 
 def _names(event: dict[str, Any], id: str) -> str:
-    """Name the commands that were about a reservation; else what time, or another one's command, did to it."""
+    """Return the commands about a reservation, or `admission` where time or another command changed it."""
     if event["base"]:
         return "base"
     own = [command["name"] for command in event["commands"] if command["id"] in (id, None)]
@@ -193,11 +188,6 @@ def _names(event: dict[str, Any], id: str) -> str:
 
 
 def _columns(changed: dict[str, Any]) -> str:
-    """Say what changed, in short; what is long is only named."""
-    short = [f"{name}={value}" for name, value in changed.items() if name not in (*_BLOCKED, "id", "request_key")]
-    return ", ".join([*short, *(name for name in changed if name in _BLOCKED)])
-
-
-def _replay_words(said: dict[str, Any]) -> str:
-    same = "the same as the log says" if not said["different"] else f"{len(said['different'])} differ"
-    return f"{said['changes']} changes replayed, {said['reservations']} reservations: {same}"
+    """Return what changed in short; long values are only named."""
+    short = [f"{name}={value}" for name, value in changed.items() if name not in (*_LONG, "id", "request_key")]
+    return ", ".join([*short, *(name for name in changed if name in _LONG)])

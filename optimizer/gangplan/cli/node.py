@@ -1,18 +1,15 @@
-"""The commands `gangplan node ...`: say that a node is lost, draining or ready again, and see what that did."""
+"""The commands `gangplan node ...`: mark a node as lost, draining or ready, and see what becomes of its gangs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gangplan import summaries
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here
-from gangplan.types import NodeState, Reservation, ReservationState
-
-if TYPE_CHECKING:
-    from gangplan.reserve import Ledger
+from gangplan.types import NodeState, ReservationState
 
 node_app = typer.Typer(help="Nodes that go away and come back.", no_args_is_help=True)
 
@@ -47,15 +44,11 @@ def list_nodes(as_json: AsJson = False) -> None:
 
 
 def _mark(name: str, state: NodeState, why: str, as_json: bool) -> None:
-    """Mark a node, and say how the gangs stand that were on it."""
+    """Mark a node, and show the gangs that were on it."""
     with open_ledger_here() as ledger:
-        were = _on(ledger, name)
+        granted = ledger.list(ReservationState.GRANTED)
+        before = [gang.id for gang in granted if any(place.node == name for place in gang.placements)]
         ledger.mark_node(name, state, why=why)
-        gangs = [summaries.of_reservation(ledger.get(gang.id)) for gang in were]
-    emit(as_json, {"node": name, "state": state.value, "gangs": gangs}, screen.marked)
-
-
-def _on(ledger: Ledger, node: str) -> list[Reservation]:
-    """Return what holds slots of a node."""
-    held = ledger.list(ReservationState.GRANTED)
-    return [one for one in held if any(place.node == node for place in one.placements)]
+        gangs = [ledger.get(id) for id in before]
+    summary = {"node": name, "state": state.value, "gangs": [summaries.of_reservation(gang) for gang in gangs]}
+    emit(as_json, summary, lambda _: screen.marked(name, state.value, gangs))

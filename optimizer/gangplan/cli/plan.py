@@ -1,4 +1,4 @@
-"""The commands `gangplan plan ...`: make a plan, look at it, ask it, compare it, approve and publish it."""
+"""The commands `gangplan plan ...` about a plan: make, list, explain, ask what if, compare, approve, publish it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from gangplan import summaries
-from gangplan.cli import plan_accelerators, plan_orders, plan_purchases, screen
-from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, settings_here
+from gangplan import plan, summaries, workflows
+from gangplan.cli import screen
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here
 from gangplan.clock import system_clock
-from gangplan.extras import needs_extras
 from gangplan.types import Plan, PlanId
 
 plan_app = typer.Typer(
     help="Plan the cheapest fleet for the forecast; look at plans, ask them, approve and publish them.",
     invoke_without_command=True,
 )
-
-plan_purchases.add_to(plan_app)
-plan_orders.add_to(plan_app)
-plan_accelerators.add_to(plan_app)
 
 Id = Annotated[str | None, typer.Argument(help="A plan's id (`gangplan plan list`); default: the newest.")]
 
@@ -37,33 +32,44 @@ def make_plan(
     """Plan the cheapest fleet for the forecast, keep the plan, publish it as the ledger's calendar."""
     if context.invoked_subcommand is not None:
         return
-    with needs_extras():
-        from gangplan import cycle
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
         made = cycle.make_plan(settings_here(), hold=hold, progress=progress)
     settings = settings_here()
     waits = not hold and settings.publication == "person"
-    emit(as_json, summaries.of_plan(made), lambda said: _made_words(said, waits))
+    emit(as_json, summaries.of_plan(made), lambda summary: _made_text(summary, waits))
 
 
 @plan_app.command("list", epilog="Example:  gangplan plan list")
 def list_plans(as_json: AsJson = False) -> None:
     """List the plans, the newest first: from when, how they were solved, whether approved and published."""
-    plan, store = _store()
-    columns = ("plan_id", "status", "forecast_issued_at", "approved", "published")
-    emit(
-        as_json,
-        plan.list_plans(store),
-        lambda said: screen.table("Plans", columns, [tuple(row[name] for name in columns) for row in said]),
-    )
+    store = open_store_here()
+    columns = {name: name for name in ("plan_id", "status", "forecast_issued_at", "approved", "published")}
+    emit(as_json, plan.list_plans(store), lambda rows: screen.listing("Plans", rows, columns))
 
 
 @plan_app.command("explain", epilog="Example:  gangplan plan explain")
 def explain(id: Id = None, as_json: AsJson = False) -> None:
     """Say who is short, when and why, which limit binds, and what one more unit would bring (always re-solved)."""
-    plan, store = _store()
-    found, _ = plan.read_plan(store, _id(id))
-    emit(as_json, {"plan_id": found.plan_id, "text": plan.explain(found)}, lambda said: escape(said["text"]))
+    store = open_store_here()
+    explained, _ = plan.read_plan(store, _id(id))
+    text = plan.explain(explained)
+    emit(as_json, {"plan_id": explained.plan_id, "text": text}, lambda _: escape(text))
+
+
+@plan_app.command("orders", epilog="Example:  gangplan plan orders --hours 48")
+def list_orders(
+    id: Id = None,
+    hours: Annotated[int, typer.Option(min=1, max=24 * 90, help="How many of the plan's hours to look at.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """List a plan's starts and stops: when to order which nodes, and from when on they serve (UTC)."""
+    store = open_store_here()
+    planned, _ = plan.read_plan(store, _id(id))
+    orders = [{**asdict(order), "words": plan.order_text(order)} for order in plan.orders(planned, hours)]
+    text = "\n".join(order["words"] for order in orders) or "every pool stays as it is"
+    emit(as_json, orders, lambda _: escape(text))
 
 
 @plan_app.command(
@@ -79,23 +85,19 @@ def what_if(
     as_json: AsJson = False,
 ) -> None:
     """Ask a plan what would change with another pool, budget or demand, side by side; nothing is written."""
-    plan, store = _store()
+    store = open_store_here()
     question = plan.WhatIf.from_texts(pool or [], demand or [], budget, carbon_cap)
-    from gangplan import workflows
-
     before, after = workflows.ask(store, settings_here(), question, _id(plan_id))
-    emit(as_json, _of_answers(plan, before, after), _what_if_words)
+    emit(as_json, _of_answers(before, after), _what_if_tables)
 
 
 @plan_app.command("compare", epilog="Example:  gangplan plan compare")
 def compare(id: Id = None, as_json: AsJson = False) -> None:
     """Run a plan and the rules that people use instead over fresh demand paths: cost, worst case, who is unserved."""
-    _, store = _store()
-    from gangplan import workflows
-
+    store = open_store_here()
     with screen.progress(console, not as_json) as progress:
-        found = workflows.compare(store, settings_here(), _id(id), progress)
-    emit(as_json, [asdict(one) for one in found], _alternatives_words)
+        alternatives = workflows.compare(store, settings_here(), _id(id), progress)
+    emit(as_json, [asdict(alternative) for alternative in alternatives], _alternatives_table)
 
 
 @plan_app.command("diff", epilog="Example:  gangplan plan diff plan-20260302T09-1a2b3c4d plan-20260303T09-5e6f7a8b")
@@ -105,9 +107,9 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what one plan does otherwise than another: nodes in the hours both have, money, expected shortage."""
-    plan, store = _store()
-    one, other = (plan.read_plan(store, PlanId(id))[0] for id in (a, b))
-    emit(as_json, of_diff(one, other), _diff_words)
+    store = open_store_here()
+    first, second = (plan.read_plan(store, PlanId(id))[0] for id in (a, b))
+    emit(as_json, _of_diff(first, second), _diff_tables)
 
 
 @plan_app.command("approve", epilog="Example:  gangplan plan approve plan-20260302T09-1a2b3c4d --by ada --why fine")
@@ -118,15 +120,11 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Say yes to a plan; who did and why is kept with it."""
-    plan, store = _store()
-    from gangplan import workflows
-
-    found, _ = plan.read_plan(store, PlanId(id))
-    workflows.approve(found, store, by=by, why=why)
-    said = {"plan_id": found.plan_id, "approved_by": by, "why": why}
-    emit(
-        as_json, said, lambda said: f"{said['plan_id']}: approved by {escape(by)}; `gangplan plan publish` lets it hold"
-    )
+    store = open_store_here()
+    planned, _ = plan.read_plan(store, PlanId(id))
+    workflows.approve(planned, store, by=by, why=why)
+    text = f"{planned.plan_id}: approved by {escape(by)}; `gangplan plan publish` lets it hold"
+    emit(as_json, {"plan_id": planned.plan_id, "approved_by": by, "why": why}, lambda _: text)
 
 
 @plan_app.command("publish", epilog="Example:  gangplan plan publish plan-20260302T09-1a2b3c4d")
@@ -135,99 +133,78 @@ def publish(id: Id = None, as_json: AsJson = False) -> None:
 
     Where the setting `publication` is `person`, only an approved plan is published.
     """
-    plan, store = _store()
-    from gangplan import workflows
-
-    found, _ = plan.read_plan(store, _id(id))
+    store = open_store_here()
+    planned, _ = plan.read_plan(store, _id(id))
     with open_ledger_here() as ledger:
-        where = workflows.Planning(store=store, ledger=ledger, settings=settings_here(), clock=system_clock)
-        done = where.publish(found)
-    emit(as_json, asdict(done), _published_words)
+        planning = workflows.Planning(store=store, ledger=ledger, settings=settings_here(), clock=system_clock)
+        published = planning.publish(planned)
+    emit(as_json, asdict(published), _published_text)
 
 
-def _made_words(said: dict[str, Any], waits: bool) -> RenderableType:
-    """Show a plan, and that it waits for a person where the settings want one."""
-    note = (
-        f"It waits for approval: gangplan plan approve {said['plan_id']}, then gangplan plan publish {said['plan_id']}"
-    )
-    return Group(screen.plan(said), note) if waits else screen.plan(said)
-
-
-def _store() -> tuple[Any, Any]:
-    """Open the store of plans."""
-    with needs_extras():
-        from gangplan import plan
-        from gangplan.tracking import open_store
-    return plan, open_store(settings_here())
+def _made_text(summary: dict[str, Any], waits: bool) -> RenderableType:
+    """Show a plan, and whether it waits for a person's approval."""
+    id = summary["plan_id"]
+    note = f"It waits for approval: gangplan plan approve {id}, then gangplan plan publish {id}"
+    return Group(screen.plan(summary), note) if waits else screen.plan(summary)
 
 
 def _id(id: str | None) -> PlanId | None:
-    """Take an id as a plan's."""
+    """Return a text as the id of a plan."""
     return None if id is None else PlanId(id)
 
 
-def _of_answers(plan: Any, before: Any, after: Any) -> dict[str, Any]:
-    """Put two answers side by side."""
-    return {
+def _of_answers(before: plan.WhatIfResult, after: plan.WhatIfResult) -> dict[str, Any]:
+    """Summarise two answers: money, solver's gap, GPU-hours that are short, node-hours by pool."""
+    sides = {
         name: {
-            "price": round(one.objective, 2),
-            "gap": round(one.gap, 4),
-            "cost": round(one.cost, 2),
-            "short_gpu_hours": round(one.short_gpu_hours, 2),
+            "price": round(answer.objective, 2),
+            "gap": round(answer.gap, 4),
+            "cost": round(answer.cost, 2),
+            "short_gpu_hours": round(answer.short_gpu_hours, 2),
         }
-        for name, one in (("now", before), ("then", after))
-    } | {"pools": plan.side_by_side(before, after).to_dicts()}
+        for name, answer in (("now", before), ("then", after))
+    }
+    return {**sides, "pools": plan.side_by_side(before, after).to_dicts()}
 
 
-def _what_if_words(said: dict[str, Any]) -> RenderableType:
+def _what_if_tables(summary: dict[str, Any]) -> RenderableType:
     """Show two answers side by side."""
-    now, then = said["now"], said["then"]
+    now, then = summary["now"], summary["then"]
+    names = {"cost": "money for nodes", "short_gpu_hours": "short, expected GPU-hours"}
     rows = [
-        (words, now[name], then[name], then[name] - now[name])
-        for words, name in (
-            ("money for nodes", "cost"),
-            ("short, expected GPU-hours", "short_gpu_hours"),
-            ("price, shortage counted in", "price"),
-        )
+        (text, now[name], then[name], then[name] - now[name])
+        for name, text in {**names, "price": "price, shortage counted in"}.items()
     ]
-    moved = [row for row in said["pools"] if abs(row["node_hours_change"]) >= 0.5]
+    moved = [row for row in summary["pools"] if abs(row["node_hours_change"]) >= 0.5]
+    hours = {"node-hours": "node_hours", "then": "node_hours_then", "change": "node_hours_change"}
     return Group(
         screen.table("What if", ("", "now", "then", "change"), rows),
-        screen.table(
-            "Pools that change",
-            ("pool", "node-hours", "then", "change", "money"),
-            [
-                (r["pool"], r["node_hours"], r["node_hours_then"], r["node_hours_change"], r["cost_change"])
-                for r in moved
-            ],
-        ),
+        screen.listing("Pools that change", moved, {"pool": "pool", **hours, "money": "cost_change"}),
         f"Proven within {now['gap']:.1%} (now) and {then['gap']:.1%} (then) of the cheapest; nothing was written.",
     )
 
 
-def _alternatives_words(said: list[dict[str, Any]]) -> RenderableType:
-    """Show the alternatives beside the plan, with what they emit where the fleet file says it."""
-    emits = any(one["carbon_kg"] for one in said)
-    rows = [
-        (
-            one["name"],
-            f"{one['mean']:,.0f}",
-            f"{one['difference']:+,.0f} +- {one['range']:,.0f}" if one["difference"] else "",
-            f"{one['worst']:,.0f}",
-            f"{one['unserved']:.2%}",
-            f"{one['latency_unserved']:.2%}",
-            *((f"{one['carbon_kg']:,.0f}",) if emits else ()),
-        )
-        for one in said
-    ]
-    columns = ("run by", "cost, mean", "less the plan's (95 %)", "95 % worst", "unserved", "latency unserved")
-    shown = (*columns, "kg CO2") if emits else columns
-    return screen.table("On 40 fresh demand paths: nodes, shortage and delay", shown, rows)
+def _alternatives_table(summary: list[dict[str, Any]]) -> RenderableType:
+    """Show the alternatives beside the plan, with their emissions if the fleet file has carbon intensities."""
+    columns: screen.Columns = {
+        "run by": "name",
+        "cost, mean": lambda row: f"{row['mean']:,.0f}",
+        "less the plan's (95 %)": lambda row: (
+            f"{row['difference']:+,.0f} +- {row['range']:,.0f}" if row["difference"] else ""
+        ),
+        "95 % worst": lambda row: f"{row['worst']:,.0f}",
+        "unserved": lambda row: f"{row['unserved']:.2%}",
+        "latency unserved": lambda row: f"{row['latency_unserved']:.2%}",
+    }
+    carbon: screen.Columns = {"kg CO2": lambda row: f"{row['carbon_kg']:,.0f}"}
+    emits = any(row["carbon_kg"] for row in summary)
+    title = "On 40 fresh demand paths: nodes, shortage and delay"
+    return screen.listing(title, summary, {**columns, **(carbon if emits else {})})
 
 
-def of_diff(a: Plan, b: Plan) -> dict[str, Any]:
-    """Say what one plan does otherwise than another."""
-    both = a.nodes.join(b.nodes, on=["hour", "pool"], suffix="_b")
+def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
+    """Summarise how two plans differ."""
+    both = first.nodes.join(second.nodes, on=["hour", "pool"], suffix="_b")
     moved = both.filter(both["nodes"] != both["nodes_b"])
     pools = {
         str(name[0]): {
@@ -237,41 +214,43 @@ def of_diff(a: Plan, b: Plan) -> dict[str, Any]:
         }
         for name, rows in moved.sort("hour").group_by("pool", maintain_order=True)
     }
-    short = [float(one.shortage["expected_gpus"].sum()) for one in (a, b)]
+    plans = {"a": first, "b": second}
     return {
-        "a": a.plan_id,
-        "b": b.plan_id,
+        "a": first.plan_id,
+        "b": second.plan_id,
         "hours_in_common": both["hour"].n_unique(),
-        "cost": {"a": round(a.total_cost, 2), "b": round(b.total_cost, 2)},
-        "expected_short_gpu_hours": {"a": round(short[0], 2), "b": round(short[1], 2)},
+        "cost": {side: round(planned.total_cost, 2) for side, planned in plans.items()},
+        "expected_short_gpu_hours": {
+            side: round(float(planned.shortage["expected_gpus"].sum()), 2) for side, planned in plans.items()
+        },
         "pools": pools,
     }
 
 
-def _diff_words(said: dict[str, Any]) -> RenderableType:
-    """Show the difference of two plans."""
-    short = said["expected_short_gpu_hours"]
-    rows = [(name, one["hours"], one["node_hours"], str(one["first"])) for name, one in said["pools"].items()]
+def _diff_tables(summary: dict[str, Any]) -> RenderableType:
+    """Show how two plans differ."""
+    cost, short = summary["cost"], summary["expected_short_gpu_hours"]
     head = screen.fields(
-        f"{said['a']} -> {said['b']}",
+        f"{summary['a']} -> {summary['b']}",
         [
-            ("hours in common", said["hours_in_common"]),
-            ("cost", f"{said['cost']['a']:,.2f} -> {said['cost']['b']:,.2f}"),
+            ("hours in common", summary["hours_in_common"]),
+            ("cost", f"{cost['a']:,.2f} -> {cost['b']:,.2f}"),
             ("short, GPU-hours", f"{short['a']:,.1f} -> {short['b']:,.1f}"),
         ],
     )
-    if not rows:
+    if not summary["pools"]:
         return Group(head, "the same nodes in every hour that both have")
+    rows = [(name, pool["hours"], pool["node_hours"], str(pool["first"])) for name, pool in summary["pools"].items()]
     return Group(head, screen.table("Pools that change", ("pool", "hours", "node-hours", "from"), rows))
 
 
-def _published_words(said: dict[str, Any]) -> RenderableType:
-    """Say that a plan holds, and where reservations made it run more."""
-    lines = [f"{said['plan_id']} holds now"]
-    for one in said["conflicts"]:
-        whose = ", ".join(one["holders"]) or "promised windows"
+def _published_text(summary: dict[str, Any]) -> RenderableType:
+    """Say that a plan is published, and where its calendar has more nodes because of reservations."""
+    lines = [f"{summary['plan_id']} holds now"]
+    for conflict in summary["conflicts"]:
+        whose = ", ".join(conflict["holders"]) or "promised windows"
         lines.append(
-            f"- {one['pool']}: the plan has {one['planned']} nodes from {one['start']:%d %b %H:%M} to "
-            f"{one['end']:%d %b %H:%M} UTC, {whose} stand on {one['held']}: these stay"
+            f"- {conflict['pool']}: the plan has {conflict['planned']} nodes from {conflict['start']:%d %b %H:%M} to "
+            f"{conflict['end']:%d %b %H:%M} UTC, {whose} stand on {conflict['held']}: these stay"
         )
     return escape("\n".join(lines))

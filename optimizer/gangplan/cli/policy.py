@@ -1,4 +1,4 @@
-"""The commands `gangplan policy ...`: look at the rules of the ledger, try a file of them, let it hold, look back."""
+"""The commands `gangplan policy ...`: show the ledger's rules, check a file of rules, set it, compare versions."""
 
 from __future__ import annotations
 
@@ -13,30 +13,11 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
+from gangplan import reserve, summaries
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
-from gangplan.reserve import (
-    FieldChange,
-    Holdings,
-    Ledger,
-    LedgerOperations,
-    OperableLedger,
-    Policy,
-    Preemption,
-    Quota,
-    Quotas,
-    TenantPolicy,
-    holdings,
-    policy_body,
-    policy_changes,
-    policy_doubts,
-    policy_effects,
-    policy_yaml,
-    read_policy,
-    span_text,
-)
 from gangplan.types import Pool, Reservation, ReservationState, require_text
 
 policy_app = typer.Typer(help="Tenants, quotas, priorities, preemption: the rules of the ledger.", no_args_is_help=True)
@@ -46,10 +27,10 @@ File = Annotated[Path, typer.Argument(help="Policy file; `gangplan policy show -
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A policy that held: its number, from when, by whom and why; number 0 is the default, before any was set."""
+    """A version of the policy: its number, from when, by whom and why; number 0 is the default before any was set."""
 
     number: int
-    policy: Policy
+    policy: reserve.Policy
     at: datetime | None = None
     by: str = ""
     why: str = ""
@@ -65,20 +46,21 @@ def policy_show(
     with open_ledger_here() as ledger:
         versions = _versions(ledger)
         version = versions[-1] if number is None else _numbered("number", number, versions)
-        held = holdings(_live(ledger), _pools())
+        held = reserve.holdings(_live(ledger), _pools())
     if as_yaml:
-        return print(policy_yaml(version.policy), end="")
-    said = {**_of_version(version), "tenants": _rows(version.policy, held), "policy": policy_body(version.policy)}
-    return emit(as_json, said, lambda said: _in_force(said, version.policy))
+        return print(reserve.policy_yaml(version.policy), end="")
+    tenants = _rows(version.policy, held)
+    summary = {**_of_version(version), "tenants": tenants, "policy": reserve.policy_body(version.policy)}
+    return emit(as_json, summary, lambda _: _in_force(version, tenants))
 
 
 @policy_app.command("check", epilog="Example:  gangplan policy check policy.yaml")
 def policy_check(file: File, as_json: AsJson = False) -> None:
     """Read a policy file and say what it would change, and for whom; nothing is written."""
-    policy = read_policy(file)
+    policy = reserve.read_policy(file)
     with open_ledger_here() as ledger:
-        said = _review(ledger, policy)
-    emit(as_json, said, lambda said: Group(*_review_words(said, "Would change")))
+        review = _review(ledger, policy)
+    emit(as_json, review, lambda _: Group(*_review_parts(review, "Would change")))
 
 
 @policy_app.command("set", epilog="Example:  gangplan policy set policy.yaml --by ada --why 'speech joins research'")
@@ -91,12 +73,12 @@ def policy_set(
     """Let a policy file hold from now on; a file that changes nothing is not written again."""
     require_text("--by", by, 1)
     require_text("--why", why, 1)
-    policy = read_policy(file)
+    policy = reserve.read_policy(file)
     with open_ledger_here() as ledger:
-        said = _review(ledger, policy)
-        if said["changes"]:
+        review = _review(ledger, policy)
+        if review["changes"]:
             ledger.set_policy(policy, by=by, why=why)
-    emit(as_json, said, lambda said: Group(*_review_words(said, "Changed")))
+    emit(as_json, review, lambda _: Group(*_review_parts(review, "Changed")))
 
 
 @policy_app.command("history", epilog="Example:  gangplan policy history")
@@ -104,11 +86,11 @@ def policy_history(as_json: AsJson = False) -> None:
     """List the policies that were set: when, by whom, why, and what changed."""
     with open_ledger_here() as ledger:
         versions = _versions(ledger)
-    said = [
-        {**_of_version(new), "changes": _of_changes(policy_changes(old.policy, new.policy))}
+    history = [
+        {**_of_version(new), "changes": _of_changes(reserve.policy_changes(old.policy, new.policy))}
         for old, new in pairwise(versions)
     ]
-    emit(as_json, said, _history_words)
+    emit(as_json, history, _history_table)
 
 
 @policy_app.command(
@@ -127,65 +109,59 @@ def policy_diff(
         versions = _versions(ledger)
     old = versions[max(0, len(versions) - 2)].policy if a is None else _named("A", a, versions)
     new = versions[-1].policy if b is None else _named("B", b, versions)
-    said = {"changes": _of_changes(policy_changes(old, new))}
-    emit(as_json, said, lambda said: _changes_words(said["changes"], "Differences", ("A", "B")))
+    changes = _of_changes(reserve.policy_changes(old, new))
+    emit(as_json, {"changes": changes}, lambda _: _changes_table(changes, "Differences", ("A", "B")))
 
 
-# ---------------------------------------------------------------- from the ledger
-
-
-def _versions(ledger: LedgerOperations) -> list[Version]:
-    """Return the default policy and all that were set since, the last in force."""
+def _versions(ledger: reserve.LedgerOperations) -> list[Version]:
+    """Return the default policy and all that were set since; the last one is in force."""
     later = (
-        Version(number=number, policy=one.policy, at=one.at, by=one.by, why=one.why)
-        for number, one in enumerate(ledger.policies(), start=1)
+        Version(number=number, policy=change.policy, at=change.at, by=change.by, why=change.why)
+        for number, change in enumerate(ledger.policies(), start=1)
     )
-    return [Version(number=0, policy=Policy()), *later]
+    return [Version(number=0, policy=reserve.Policy()), *later]
 
 
-def _live(ledger: Ledger) -> tuple[Reservation, ...]:
-    """Return what holds slots or waits."""
-    return tuple(one for state in ReservationState if not state.final for one in ledger.list(state))
+def _live(ledger: reserve.Ledger) -> tuple[Reservation, ...]:
+    """Return the reservations that hold slots or wait."""
+    return tuple(reservation for state in ReservationState if not state.final for reservation in ledger.list(state))
 
 
 def _pools() -> tuple[Pool, ...]:
-    """Return the fleet's pools; none where there is no fleet file."""
+    """Return the fleet's pools; none without a fleet file."""
     file = settings_here().fleet_file
     return read_fleet(file).pools if file.exists() else ()
 
 
-def _named(which: str, text: str, versions: list[Version]) -> Policy:
+def _named(which: str, text: str, versions: list[Version]) -> reserve.Policy:
     """Return the policy of a number in the history, or of a file."""
-    return _numbered(which, int(text), versions).policy if text.isdecimal() else read_policy(Path(text))
+    return _numbered(which, int(text), versions).policy if text.isdecimal() else reserve.read_policy(Path(text))
 
 
 def _numbered(which: str, number: int, versions: list[Version]) -> Version:
-    """Return the policy of a number in the history."""
+    """Return the version of a number in the history."""
     if number >= len(versions):
         raise InputError(which, number, f"is not in the history: give 0 to {len(versions) - 1}")
     return versions[number]
 
 
-def _review(ledger: OperableLedger, policy: Policy) -> dict[str, Any]:
-    """Say what a policy changes, what may be a slip in it, and what it means for those who hold and wait."""
+def _review(ledger: reserve.OperableLedger, policy: reserve.Policy) -> dict[str, Any]:
+    """Return what a policy changes, what in it may be a mistake, and its effects on those who hold and wait."""
     pools = _pools()
     return {
-        "changes": _of_changes(policy_changes(ledger.policy(), policy)),
-        "doubts": list(policy_doubts(policy, pools)),
-        "effects": list(policy_effects(policy, _live(ledger), pools)),
+        "changes": _of_changes(reserve.policy_changes(ledger.policy(), policy)),
+        "doubts": list(reserve.policy_doubts(policy, pools)),
+        "effects": list(reserve.policy_effects(policy, _live(ledger), pools)),
     }
 
 
-# ---------------------------------------------------------------- in plain values
-
-
 def _of_version(version: Version) -> dict[str, Any]:
-    at = None if version.at is None else version.at.isoformat()
-    return {"number": version.number, "at": at, "by": version.by, "why": version.why}
+    """Summarise a version of the policy."""
+    return summaries.fields_of(version, "number", "at", "by", "why")
 
 
-def _of_changes(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
-    """Say each change in values and in words."""
+def _of_changes(changes: Iterable[reserve.FieldChange]) -> list[dict[str, Any]]:
+    """Summarise each change in values and in words."""
     return [
         {
             "field": change.field,
@@ -197,45 +173,35 @@ def _of_changes(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
     ]
 
 
-def _rows(policy: Policy, held: Holdings) -> list[dict[str, Any]]:
-    """Say for each tenant and accelerator what it may hold and what it does; also of tenants that are not named."""
-    limits = Quotas(policy)
+def _rows(policy: reserve.Policy, held: reserve.Holdings) -> list[dict[str, Any]]:
+    """Return what each tenant may hold of each accelerator and what it holds, also for tenants that are not named."""
+    limits = reserve.Quotas(policy)
     rows: list[dict[str, Any]] = []
     for tenant in dict.fromkeys((*policy.tenants, *sorted(held))):
         rules = policy.tenant(tenant)
         for name in dict.fromkeys((*rules.quotas, *sorted(held.get(tenant, {})))) or ("",):
-            limit = limits.most(tenant, name)
-            numbers = {"most": None if limit == float("inf") else limit, "holds": held.get(tenant, {}).get(name, 0)}
+            limit, quota = limits.most(tenant, name), limits.quota(tenant, name)
             named = {"tenant": tenant, "named": tenant in policy.tenants, "accelerator": name}
-            rows.append({**named, **_of_quota(rules, limits.quota(tenant, name)), **numbers})
+            shares = {"nominal": None, "borrow": None, "lend": None} if quota is None else vars(quota)
+            numbers = {"most": None if limit == float("inf") else limit, "holds": held.get(tenant, {}).get(name, 0)}
+            rows.append({**named, "weight": rules.weight, "cohort": rules.cohort, **shares, **numbers})
     return rows
 
 
-def _of_quota(rules: TenantPolicy, quota: Quota | None) -> dict[str, Any]:
-    parts = {"nominal": None, "borrow": None, "lend": None} if quota is None else vars(quota)
-    return {"weight": rules.weight, "cohort": rules.cohort, **parts}
-
-
-# ---------------------------------------------------------------- in words
-
-
-def _in_force(said: dict[str, Any], policy: Policy) -> RenderableType:
-    """Show a policy."""
+def _in_force(version: Version, tenants: list[dict[str, Any]]) -> RenderableType:
+    """Show a version of the policy."""
     columns = ("tenant", "weight", "cohort", "accelerator", "nominal", "borrow", "lend", "at most", "holds now")
-    table = screen.table(_title(said), columns, [tuple(_cells(row)) for row in said["tenants"]])
-    tenants = table if said["tenants"] else "no tenants are named: all have weight 1 and no quota"
-    return Group(tenants, screen.fields("", list(_rules(policy))))
-
-
-def _title(said: dict[str, Any]) -> str:
-    """Say since when a policy holds."""
-    if not said["number"]:
-        return "Policy: the default"
-    return f"Policy {said['number']}, since {said['at']} by {escape(said['by'])}: {escape(said['why'])}"
+    title = "Policy: the default"
+    if version.at is not None:
+        since = f"since {version.at.isoformat()} by {escape(version.by)}"
+        title = f"Policy {version.number}, {since}: {escape(version.why)}"
+    table = screen.table(title, columns, [tuple(_cells(row)) for row in tenants])
+    head = table if tenants else "no tenants are named: all have weight 1 and no quota"
+    return Group(head, screen.fields("", list(_rules(version.policy))))
 
 
 def _cells(row: dict[str, Any]) -> Iterator[object]:
-    """Write one tenant's row; what has no limit says so."""
+    """Yield the cells of one tenant and accelerator."""
     yield row["tenant"] if row["named"] else f"{row['tenant']} (not named)"
     yield f"{row['weight']:g}"
     yield row["cohort"] or "-"
@@ -248,18 +214,21 @@ def _cells(row: dict[str, Any]) -> Iterator[object]:
     yield f"{row['holds']:g}"
 
 
-def _rules(policy: Policy) -> Iterator[tuple[str, object]]:
-    """Say the rules that hold for all."""
+def _rules(policy: reserve.Policy) -> Iterator[tuple[str, object]]:
+    """Yield the rules that hold for all tenants."""
     classes = sorted(policy.priority_classes.items(), key=lambda named: named[1])
     yield "priority classes", ", ".join(f"{name} {priority}" for name, priority in classes) or "none"
-    yield "ageing", f"one point for {span_text(policy.ageing)} of waiting" if policy.ageing else "none"
+    yield "ageing", f"one point for {reserve.span_text(policy.ageing)} of waiting" if policy.ageing else "none"
     yield "promises", f"for the first {policy.depth} in the line"
     yield "preemption", _preemption(policy.preemption)
-    yield "nodes that drain, are lost", f"{span_text(policy.drain)} to leave; {span_text(policy.claim)} to renew"
+    yield (
+        "nodes that drain, are lost",
+        f"{reserve.span_text(policy.drain)} to leave; {reserve.span_text(policy.claim)} to renew",
+    )
 
 
-def _preemption(rules: Preemption) -> str:
-    """Say who may take slots from whom, and how gently."""
+def _preemption(rules: reserve.Preemption) -> str:
+    """Return who may take slots from whom, with which notice and grace."""
     who: list[str] = []
     if rules.by_priority:
         who.append(f"by a priority that is {rules.margin} or more higher")
@@ -267,31 +236,34 @@ def _preemption(rules: Preemption) -> str:
         who.append("by a tenant whose own quota is lent")
     if not who:
         return "none"
-    return f"{', '.join(who)}; told {span_text(rules.notice)} before, safe for {span_text(rules.grace)} after a grant"
+    notice, grace = reserve.span_text(rules.notice), reserve.span_text(rules.grace)
+    return f"{', '.join(who)}; told {notice} before, safe for {grace} after a grant"
 
 
-def _review_words(said: dict[str, Any], title: str) -> Iterator[RenderableType]:
-    """Show what a policy changes, and what to look at."""
-    yield _changes_words(said["changes"], title, ("now", "then"))
-    for text in said["doubts"]:
+def _review_parts(review: dict[str, Any], title: str) -> Iterator[RenderableType]:
+    """Yield what a policy changes, what to look at, and what it means."""
+    yield _changes_table(review["changes"], title, ("now", "then"))
+    for text in review["doubts"]:
         yield f"[yellow]look at:[/] {escape(text)}"
-    for text in said["effects"]:
+    for text in review["effects"]:
         yield f"[yellow]it means:[/] {escape(text)}"
 
 
-def _changes_words(changes: list[dict[str, Any]], title: str, sides: tuple[str, str]) -> RenderableType:
+def _changes_table(changes: list[dict[str, Any]], title: str, sides: tuple[str, str]) -> RenderableType:
+    """Show each changed field with its values on both sides."""
     if not changes:
         return "no difference: nothing to change"
     return screen.table(title, ("field", *sides), [(change["field"], *change["words"]) for change in changes])
 
 
-def _history_words(said: list[dict[str, Any]]) -> RenderableType:
+def _history_table(history: list[dict[str, Any]]) -> RenderableType:
     """Show the history, the oldest first."""
-    if not said:
+    if not history:
         return "no policy was ever set: the default holds"
-    rows = [(row["number"], row["at"], row["by"], row["why"], _summary(row["changes"])) for row in said]
-    return screen.table("Policies", ("", "since", "by", "why", "what changed"), rows)
+    columns: screen.Columns = {"": "number", "since": "at", "by": "by", "why": "why", "what changed": _changes_text}
+    return screen.listing("Policies", history, columns)
 
 
-def _summary(changes: list[dict[str, Any]]) -> str:
-    return "\n".join(f"{change['field']}: {' -> '.join(change['words'])}" for change in changes)
+def _changes_text(row: dict[str, Any]) -> str:
+    """Return the changes of a version, one in each line."""
+    return "\n".join(f"{change['field']}: {' -> '.join(change['words'])}" for change in row["changes"])

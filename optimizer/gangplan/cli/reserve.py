@@ -41,10 +41,10 @@ _CALLED = {
     "earliest_start": "--earliest",
     "latest_start": "--latest",
 }
-"""The options that are text, by the request's fields."""
+"""How errors call the fields of a request that are options with another name."""
 
 
-def _request(
+def _options(
     tenant: Annotated[str, typer.Option(help="Who asks.")],
     pods: Annotated[list[int], typer.Option(help="Pods in a pod set; repeat for more shapes.")],
     gpus: Annotated[list[int], typer.Option(help="GPUs (or --slot parts) of each pod; one for each --pods.")],
@@ -71,32 +71,24 @@ def _request(
     latest: Annotated[str | None, typer.Option(help="Latest start; not started by then, it expires.")] = None,
     deadline: Annotated[str | None, typer.Option(help="When the walltime must be over; else it expires.")] = None,
     topology: Annotated[str, typer.Option(help="All pods in one node, nvlink or rack (:preferred).")] = "",
-) -> GangRequest:
-    """Read a request from the options of a command."""
-    given = {
-        "request_key": key or str(uuid.uuid4()),
-        "tenant": tenant,
-        "pod_sets": _pod_sets(pods, gpus, min_pods or [], max_pods or []),
-        "accelerators": accelerator,
-        "duration": duration,
-        "walltime": walltime,
-        "speed": speed,
-        "slot": slot,
-        "priority": priority,
-        "priority_class": priority_class,
-        "preemptible": preemptible,
-        "checkpoint": checkpoint,
-        "workload_class": workload_class,
-        "earliest_start": earliest,
-        "latest_start": latest,
-        "deadline": deadline,
-        "topology": topology,
+) -> None:
+    """The options of a request; `_read` makes a request from their values."""
+
+
+def _read(options: dict[str, Any]) -> GangRequest:
+    """Make a request from the values of `_options`; those with the name of a field are taken as they are."""
+    counts: list[list[int]] = [options.pop(name) or [] for name in ("pods", "gpus", "min_pods", "max_pods")]
+    renamed = {
+        "request_key": options.pop("key") or str(uuid.uuid4()),
+        "accelerators": options.pop("accelerator"),
+        "earliest_start": options.pop("earliest"),
+        "latest_start": options.pop("latest"),
     }
-    return request_from(given, called=_CALLED)
+    return request_from({**options, **renamed, "pod_sets": _pod_sets(*counts)}, called=_CALLED)
 
 
 def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int]) -> list[tuple[int | None, ...]]:
-    """Put together what is given once for each --pods: count, GPUs, the least and the most pods of each set."""
+    """Return count, GPUs, least and most pods of each pod set; each option is given once for each --pods."""
     for name, given in (("--gpus", gpus), ("--min-pods", least), ("--max-pods", most)):
         if len(given) != len(pods) and (given or name == "--gpus"):
             raise InputError(name, given, f"must be given once for each --pods ({len(pods)})")
@@ -105,20 +97,19 @@ def _pod_sets(pods: list[int], gpus: list[int], least: list[int], most: list[int
 
 
 def _asking(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a request, which it gets as one."""
-    asked, own = signature(_request).parameters, signature(command).parameters
+    """Give a command the options of a request; the command itself gets the request."""
+    asked, own = signature(_options).parameters, signature(command).parameters
 
     @wraps(command)
     def run(**given: Any) -> None:
-        request = _request(**{name: given.pop(name) for name in asked})
-        command(request, **given)
+        command(_read({name: given.pop(name) for name in asked}), **given)
 
-    hints = {**get_type_hints(_request, include_extras=True), **get_type_hints(command, include_extras=True)}
-    together = [*asked.values(), *(one for name, one in own.items() if name != "request")]
-    plain = [one.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in together]
+    hints = {**get_type_hints(_options, include_extras=True), **get_type_hints(command, include_extras=True)}
+    together = [*asked.values(), *(option for name, option in own.items() if name != "request")]
+    options = [option.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[option.name]) for option in together]
     made: Any = run
-    made.__signature__ = signature(command).replace(parameters=plain)
-    made.__annotations__ = {one.name: one.annotation for one in plain}
+    made.__signature__ = signature(command).replace(parameters=options)
+    made.__annotations__ = {option.name: option.annotation for option in options}
     return made
 
 
@@ -137,7 +128,7 @@ def reserve(
         reservation = ledger.submit(request)
         if patience and reservation.state.waits:
             reservation = _wait(ledger, reservation, patience)
-    emit(as_json, summaries.of_reservation(reservation), screen.reservation)
+    emit_reservation(as_json, reservation)
     if reservation.state is not ReservationState.GRANTED:
         raise typer.Exit(3)
 
@@ -151,7 +142,7 @@ def what_if(request: GangRequest, as_json: AsJson = False) -> None:
     """Say when a gang would start if it were asked for now, and why not at once; nothing is written."""
     with open_ledger_here() as ledger:
         starts, reason = ledger.what_if(request)
-    emit(as_json, summaries.of_prospect(starts, reason), screen.prospect)
+    emit(as_json, summaries.of_prospect(starts, reason), lambda summary: screen.prospect(summary, reason))
 
 
 @reserve_app.command(epilog="Example:  gangplan resize --key nightly-train --pods 4")
@@ -165,11 +156,11 @@ def resize(
     """Let a running gang have more or fewer pods, within what its request allows; exit code 3 when they do not fit."""
     require_one(id, key)
     with open_ledger_here() as ledger:
-        found = find(ledger, id, key)
-        if found.token is None:
-            raise StaleTokenError(f"{found.id} holds no slots ({found.state}): only a running gang can be resized")
-        resized = ledger.resize(found.id, found.token if token is None else Token(token), tuple(pods))
-    emit(as_json, summaries.of_reservation(resized), screen.reservation)
+        gang = find(ledger, id, key)
+        if gang.token is None:
+            raise StaleTokenError(f"{gang.id} holds no slots ({gang.state}): only a running gang can be resized")
+        resized = ledger.resize(gang.id, gang.token if token is None else Token(token), tuple(pods))
+    emit_reservation(as_json, resized)
 
 
 @reserve_app.command(epilog="Example:  gangplan release --key nightly-train")
@@ -177,27 +168,32 @@ def release(id: Id = None, token: GivenToken = None, key: Key = None, as_json: A
     """Give the slots back (or take a waiting request out of the line); twice is the same as once."""
     require_one(id, key)
     with open_ledger_here() as ledger:
-        found = find(ledger, id, key)
-        if found.token is None:
-            ended = ledger.cancel(found.id)
+        gang = find(ledger, id, key)
+        if gang.token is None:
+            ended = ledger.cancel(gang.id)
         else:
-            ended = ledger.release(found.id, found.token if token is None else Token(token))
-    emit(as_json, summaries.of_reservation(ended), screen.reservation)
+            ended = ledger.release(gang.id, gang.token if token is None else Token(token))
+    emit_reservation(as_json, ended)
+
+
+def emit_reservation(as_json: bool, reservation: Reservation) -> None:
+    """Print a reservation."""
+    emit(as_json, summaries.of_reservation(reservation), lambda _: screen.reservation(reservation))
 
 
 def require_one(id: str | None, key: str | None) -> None:
-    """Refuse both and neither of id and key, before a store is opened."""
+    """Refuse commands that give both id and key, or neither, before a store is opened."""
     if (id is None) == (key is None):
         raise InputError("id", id or "", "or --key must be given, one of them")
 
 
 def find(ledger: Ledger, id: str | None, key: str | None) -> Reservation:
-    """Find a reservation by its id or its request key, one of which is given."""
+    """Return a reservation by its id or its request key, one of which is given."""
     return ledger.get(ReservationId(id)) if id is not None else ledger.find(key or "")
 
 
 def _wait(ledger: Ledger, reservation: Reservation, patience: timedelta) -> Reservation:
-    """Wait for the slots; when they do not come in time the request stays in line."""
+    """Wait for the slots; if they do not come in time, the request stays in the queue."""
     try:
         return ledger.wait(reservation.id, timeout=patience)
     except WaitTimeoutError:

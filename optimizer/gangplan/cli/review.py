@@ -1,19 +1,18 @@
-"""`gangplan review`: look at the demand models in the registry; say yes or no."""
+"""The commands `gangplan review ...`: show the demand models in the registry, approve or reject them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gangplan import summaries
+from gangplan import forecast, serve, summaries, workflows
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, console, emit, settings_here
+from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
 from gangplan.clock import system_clock
 from gangplan.errors import InputError
-from gangplan.extras import needs_extras
 
 review_app = typer.Typer(
     name="review", help="Look at the demand models in the registry; say yes or no.", no_args_is_help=True
@@ -28,8 +27,8 @@ SECRET = "GANGPLAN_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable that
 @review_app.command("list", epilog="Example:  gangplan review list")
 def list_versions(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
-    forecast, store = _registry()
-    forecast.sync(store, system_clock)
+    store = open_store_here()
+    forecast.record_manual_changes(store, system_clock)
     emit(as_json, summaries.of_versions(forecast.list_versions(store)), screen.versions)
 
 
@@ -41,14 +40,12 @@ def show_version(
     as_json: AsJson = False,
 ) -> None:
     """Show one version: how it did, beside naive and champion, and its history."""
-    forecast, store = _registry()
-    forecast.sync(store, system_clock)
-    said = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
+    store = open_store_here()
+    forecast.record_manual_changes(store, system_clock)
+    summary = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
-        from gangplan import workflows
-
-        said["page"] = str(workflows.write_page(settings_here(), version, out))
-    emit(as_json, said, screen.version)
+        summary["page"] = str(workflows.write_page(settings_here(), version, out))
+    emit(as_json, summary, screen.version)
 
 
 @review_app.command("approve", epilog="Example:  gangplan review approve 3 --by ada --why 'better on every tenant'")
@@ -62,17 +59,17 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Make a version the champion."""
-    forecast, store = _registry()
-    found = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
-    emit(as_json, summaries.of_version(found), screen.version)
+    store = open_store_here()
+    approved = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
+    emit(as_json, summaries.of_version(approved), screen.version)
 
 
 @review_app.command("reject", epilog="Example:  gangplan review reject 3 --by ada --why 'worse on weekends'")
 def reject(version: Version, by: By, why: Why, as_json: AsJson = False) -> None:
     """Refuse a challenger, with the reason."""
-    forecast, store = _registry()
-    found = forecast.reject(store, version, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), screen.version)
+    store = open_store_here()
+    rejected = forecast.reject(store, version, by=by, why=why, clock=system_clock)
+    emit(as_json, summaries.of_version(rejected), screen.version)
 
 
 @review_app.command("rollback", epilog="Example:  gangplan review rollback --by ada --why 'forecast drifts'")
@@ -83,24 +80,22 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Give the champion's place back to the one before."""
-    forecast, store = _registry()
-    found = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
-    emit(as_json, summaries.of_version(found), screen.version)
+    store = open_store_here()
+    champion = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
+    emit(as_json, summaries.of_version(champion), screen.version)
 
 
 @review_app.command("history", epilog="Example:  gangplan review history --json")
 def history(as_json: AsJson = False) -> None:
     """List every change of an alias, the oldest first: when, what, which version, by whom, why."""
-    forecast, store = _registry()
-    forecast.sync(store, system_clock)
+    store = open_store_here()
+    forecast.record_manual_changes(store, system_clock)
     emit(as_json, summaries.of_decisions(forecast.history(store)), screen.decisions)
 
 
 @review_app.command("watch", epilog="Example:  gangplan review watch")
 def watch(as_json: AsJson = False) -> None:
     """Do what is due: record what was done by hand, let a challenger forecast in the shadow, decide when it is over."""
-    with needs_extras():
-        from gangplan import workflows
     decided = workflows.watch(settings_here())
     emit(as_json, summaries.of_decisions([] if decided is None else [decided]), screen.decisions)
 
@@ -111,9 +106,7 @@ def listen(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8765,
 ) -> None:
     """Take MLflow's webhooks, check their signatures, record changes made by hand as they happen."""
-    with needs_extras():
-        from gangplan import serve
-    serve.serve(settings_here(), secret=_secret(), host=host, port=port, told=console.print)
+    serve.serve(settings_here(), secret=_secret(), host=host, port=port, log=console.print)
 
 
 @review_app.command(
@@ -124,23 +117,13 @@ def subscribe(
     as_json: AsJson = False,
 ) -> None:
     """Ask MLflow's server to tell of every version, alias and tag of the demand model."""
-    with needs_extras():
-        from gangplan import serve
-    _, store = _registry()
-    emit(as_json, {"webhook": serve.subscribe(store, url, _secret())}, lambda said: f"webhook {said['webhook']}")
+    webhook = serve.subscribe(open_store_here(), url, _secret())
+    emit(as_json, {"webhook": webhook}, lambda _: f"webhook {webhook}")
 
 
 def _secret() -> str:
-    """Return the secret that both sides know; it is never an argument, which other users could see."""
+    """Return the secret of the webhooks, from the environment: other users could see an argument."""
     secret = os.environ.get(SECRET, "")
     if len(secret) < 16:
         raise InputError(SECRET, "" if not secret else "a short one", "is needed, with 16 characters at least: set it")
     return secret
-
-
-def _registry() -> tuple[Any, Any]:
-    """Open the model registry."""
-    with needs_extras():
-        from gangplan import forecast
-        from gangplan.tracking import open_store
-    return forecast, open_store(settings_here())

@@ -1,8 +1,8 @@
-"""Results for a person at a terminal: Rich tables from the plain values of `summaries`."""
+"""Results for a person at a terminal: Rich tables from plain values, and from reservations."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from gangplan.progress import Progress as Report, no_progress
+from gangplan.types import Reason, Reservation
 
 if TYPE_CHECKING:
     from gangplan.reserve import EtaErrors
@@ -27,10 +28,14 @@ _STATE_STYLE = {
     "cancelled": "dim",
 }
 
+Row = Mapping[str, Any]
+Columns = Mapping[str, str | Callable[[Any], object]]
+"""For each heading of a table the key of a row, or a function of the row."""
+
 
 @contextmanager
 def progress(console: Console, wanted: bool) -> Generator[Report]:
-    """Show one bar for long work; nothing where the output is for a program."""
+    """Show one bar for long work, unless the output is for a program."""
     if not wanted or not console.is_terminal:
         yield no_progress
         return
@@ -45,7 +50,7 @@ def progress(console: Console, wanted: bool) -> Generator[Report]:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Make a table; what comes from outside is escaped, numbers stand to the right."""
+    """Make a table; values are escaped, and columns of numbers are aligned to the right."""
     made = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
@@ -53,6 +58,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         made.add_row(*(_cell(value) for value in row))
     return made
+
+
+def listing(title: str, rows: Sequence[Row], columns: Columns) -> Table:
+    """Make a table from mappings."""
+    cells = [[row[key] if isinstance(key, str) else key(row) for key in columns.values()] for row in rows]
+    return table(title, list(columns), cells)
 
 
 def fields(title: str, pairs: Sequence[tuple[str, object]]) -> Table:
@@ -65,245 +76,238 @@ def fields(title: str, pairs: Sequence[tuple[str, object]]) -> Table:
     return made
 
 
-def written(said: dict[str, Any]) -> RenderableType:
+def written(summary: Row) -> RenderableType:
     """Name the files that were written."""
-    return "\n".join(f"wrote {escape(path)}" for path in said["written"]) or "nothing to write: all is there"
+    return "\n".join(f"wrote {escape(path)}" for path in summary["written"]) or "nothing to write: all is there"
 
 
-def ingest(said: dict[str, Any]) -> RenderableType:
-    """Show what was brought in."""
-    summary = fields(
-        "Telemetry in MLflow",
-        [
-            ("source", said["source"]),
-            ("span", f"{said['start']} to {said['end']}"),
-            ("series", said["series"]),
-            ("jobs", said["jobs"]),
-            ("rows", said["rows"]),
-            ("rows kept out", said["rejected_count"]),
-            ("run", said["run_id"]),
-        ],
-    )
-    return Group(summary, *(f"[yellow]kept out:[/] {escape(row)}" for row in said["rejected"]))
+def rejected(summary: Row) -> list[str]:
+    """List the first rejected rows."""
+    return [f"[yellow]kept out:[/] {escape(row)}" for row in summary["rejected"]]
 
 
-def training(said: dict[str, Any]) -> RenderableType:
-    """Show how good the model is."""
+def ingest(summary: Row) -> RenderableType:
+    """Show what was imported."""
+    pairs = [
+        ("source", summary["source"]),
+        ("span", f"{summary['start']} to {summary['end']}"),
+        ("series", summary["series"]),
+        ("jobs", summary["jobs"]),
+        ("rows", summary["rows"]),
+        ("rows kept out", summary["rejected_count"]),
+        ("run", summary["run_id"]),
+    ]
+    return Group(fields("Telemetry in MLflow", pairs), *rejected(summary))
+
+
+def training(summary: Row) -> RenderableType:
+    """Show how good a model is."""
     return fields(
-        f"Demand model, version {said['version']}",
+        f"Demand model, version {summary['version']}",
         [
-            ("WQL", f"{said['wql']:.2f} (seasonal naive {said['naive_wql']:.2f})"),
-            ("80 % band holds", f"{said['coverage_80']:.0%} of what came"),
-            ("steers now", "yes, champion" if said["promoted"] else "no, challenger"),
-            ("because", said["reason"]),
-            ("run", said["run_id"]),
+            ("WQL", f"{summary['wql']:.2f} (seasonal naive {summary['naive_wql']:.2f})"),
+            ("80 % band holds", f"{summary['coverage_80']:.0%} of what came"),
+            ("steers now", "yes, champion" if summary["promoted"] else "no, challenger"),
+            ("because", summary["reason"]),
+            ("run", summary["run_id"]),
         ],
     )
 
 
-def plan(said: dict[str, Any]) -> RenderableType:
-    """Show what the plan costs and where it is short."""
-    costs = table("Cost by pool", ("pool", "cost"), [(pool, f"{cost:,.2f}") for pool, cost in said["cost"].items()])
+def plan(summary: Row) -> RenderableType:
+    """Show what a plan costs and where it is short of GPUs."""
+    costs = table("Cost by pool", ("pool", "cost"), [(pool, f"{cost:,.2f}") for pool, cost in summary["cost"].items()])
     head = fields(
-        f"Plan {said['plan_id']}",
+        f"Plan {summary['plan_id']}",
         [
-            ("solver", f"{said['status']}, gap {said['gap']:.2%}"),
-            ("cost", f"{said['total_cost']:,.2f}"),
-            ("short, expected", f"{said['expected_short_gpu_hours']:,.1f} GPU-hours"),
-            ("short, 95 % case", f"{said['p95_short_gpu_hours']:,.1f} GPU-hours"),
+            ("solver", f"{summary['status']}, gap {summary['gap']:.2%}"),
+            ("cost", f"{summary['total_cost']:,.2f}"),
+            ("short, expected", f"{summary['expected_short_gpu_hours']:,.1f} GPU-hours"),
+            ("short, 95 % case", f"{summary['p95_short_gpu_hours']:,.1f} GPU-hours"),
         ],
     )
-    return Group(head, costs, *(f"- {escape(line)}" for line in said["explanation"]))
+    return Group(head, costs, *(f"- {escape(line)}" for line in summary["explanation"]))
 
 
-def changes(said: dict[str, Any]) -> RenderableType:
-    """Show each pool's step."""
-    if not said["changes"]:
+def changes(summary: Row) -> RenderableType:
+    """Show each pool's change of nodes."""
+    if not summary["changes"]:
         return "the fleet is as the plan wants it: nothing to change"
-    rows = [(row["pool"], row["current"], row["target"], row["target"] - row["current"]) for row in said["changes"]]
-    title = "Would change (dry run)" if said["dry_run"] else "Changed"
-    return table(title, ("pool", "nodes", "planned", "step"), rows)
+    title = "Would change (dry run)" if summary["dry_run"] else "Changed"
+    rows = [{**row, "step": row["target"] - row["current"]} for row in summary["changes"]]
+    return listing(title, rows, {"pool": "pool", "nodes": "current", "planned": "target", "step": "step"})
 
 
-def reservation(said: dict[str, Any]) -> RenderableType:
+def reservation(shown: Reservation) -> RenderableType:
     """Show one reservation."""
-    pairs: list[tuple[str, object]] = [("id", said["id"]), ("key", said["key"]), ("state", said["state"])]
-    if said["state"] in ("waiting", "interrupted"):
-        pairs.append(("ETA", _eta(said)))
-    if said["reason"] is not None:
-        pairs += [("why", said["reason"]["message"]), ("would help", "; ".join(said["reason"]["helps"]) or "-")]
-    if said["token"] is not None:
-        pairs += [("token", said["token"]), ("pods on", _places(said)), ("until", said["expires_at"])]
-    if said["notice"] is not None:
-        pairs.append(("must leave by", f"{said['notice']['until']}: {said['notice']['why']}"))
-    if said["interruptions"]:
-        pairs.append(("lost its nodes", f"{said['interruptions']} x"))
-    return fields(f"Reservation of {said['gpus']} GPUs for {said['tenant']}", pairs)
+    from gangplan.client import eta_text
+
+    request = shown.request
+    pairs: list[tuple[str, object]] = [("id", shown.id), ("key", request.request_key), ("state", shown.state)]
+    if shown.state.waits:
+        pairs.append(("ETA", eta_text(shown)))
+    pairs += _reason(shown.reason)
+    if shown.token is not None:
+        until = shown.expires_at.isoformat() if shown.expires_at else None
+        pairs += [("token", shown.token), ("pods on", _places(shown)), ("until", until)]
+    if shown.notice is not None:
+        pairs.append(("must leave by", f"{shown.notice.until.isoformat()}: {shown.notice.why}"))
+    if shown.interruptions:
+        pairs.append(("lost its nodes", f"{shown.interruptions} x"))
+    return fields(f"Reservation of {request.gpus} GPUs for {request.tenant}", pairs)
 
 
-def reservations(said: list[dict[str, Any]], errors: EtaErrors | None) -> RenderableType:
-    """List reservations, and say how far the first ETAs of those that waited were off."""
+def _reason(reason: Reason | None) -> list[tuple[str, object]]:
+    """Return why a request waits, and what would help."""
+    return [] if reason is None else [("why", reason.message), ("would help", "; ".join(reason.helps) or "-")]
+
+
+def reservations(shown: Sequence[Reservation], errors: EtaErrors | None) -> RenderableType:
+    """List reservations, and how far the first ETAs of those that waited were off."""
+    from gangplan.client import eta_text
+
     rows = [
-        (row["id"], row["tenant"], row["gpus"], _state(row), _eta(row) if _waits(row) else row["expires_at"], _why(row))
-        for row in said
+        (
+            row.id,
+            row.request.tenant,
+            row.request.gpus,
+            _state(row),
+            eta_text(row) if row.state.waits else row.expires_at and row.expires_at.isoformat(),
+            _why(row),
+        )
+        for row in shown
     ]
     made = table("Reservations", ("id", "tenant", "GPUs", "state", "ETA or expiry", "why"), rows)
     return made if errors is None else Group(made, eta_errors(errors))
 
 
 def eta_errors(errors: EtaErrors) -> str:
-    """Say in a line how good ETAs were."""
+    """Return one line about how good ETAs were."""
     off = f"{duration(errors.mean_s)} in the mean, {duration(errors.p90_s)} in 9 of 10"
     return f"first ETAs of {errors.count} that waited: off by {off}; {errors.kept:.0%} started no later than told"
 
 
-def prospect(said: dict[str, Any]) -> RenderableType:
-    """Say when a request would start, and why not at once."""
-    starts = "at once" if said["at_once"] else said["eta"] or "unknown"
-    pairs: list[tuple[str, object]] = [("would start", starts)]
-    if said["reason"] is not None:
-        pairs += [("why", said["reason"]["message"]), ("would help", "; ".join(said["reason"]["helps"]) or "-")]
-    return fields("If asked for now", pairs)
+def prospect(summary: Row, reason: Reason | None) -> RenderableType:
+    """Show when a request would start, and why not at once."""
+    starts = "at once" if summary["at_once"] else summary["eta"] or "unknown"
+    return fields("If asked for now", [("would start", starts), *_reason(reason)])
 
 
-def nodes(said: dict[str, str]) -> RenderableType:
+def nodes(states: Mapping[str, str]) -> RenderableType:
     """List the nodes that take no gang."""
-    return table("Nodes that take no gang", ("node", "state"), list(said.items())) if said else "all nodes are ready"
+    rows = list(states.items())
+    return table("Nodes that take no gang", ("node", "state"), rows) if rows else "all nodes are ready"
 
 
-def marked(said: dict[str, Any]) -> RenderableType:
-    """Say what a node's new state means for the gangs that were on it."""
-    head = f"{escape(said['node'])} is {said['state']}"
-    rows = [(row["tenant"], row["key"], _state(row), _places(row), _why(row)) for row in said["gangs"]]
-    return (
-        Group(head, table("Gangs that were on it", ("tenant", "key", "state", "now on", "why"), rows)) if rows else head
-    )
+def marked(node: str, state: str, gangs: Sequence[Reservation]) -> RenderableType:
+    """Show what a node's new state means for the gangs that were on it."""
+    head = f"{escape(node)} is {state}"
+    rows = [(gang.request.tenant, gang.request.request_key, _state(gang), _places(gang), _why(gang)) for gang in gangs]
+    columns = ("tenant", "key", "state", "now on", "why")
+    return Group(head, table("Gangs that were on it", columns, rows)) if rows else head
 
 
 _BAR = 24
+"""Characters of the longest bar."""
 
 
-def calendar(said: list[dict[str, Any]]) -> RenderableType:
-    """Show the free capacity over time, with a bar for each stretch: held GPUs are full, free ones are hollow."""
-    if not said:
+def calendar(rows: Sequence[Row]) -> RenderableType:
+    """Show the capacity over time, with a bar in each row: filled for held GPUs, hollow for free ones."""
+    if not rows:
         return "no calendar is published: run `gangplan plan`, or `gangplan init` for the starter fleet's"
-    most = max(max(row["planned_gpus"], row["held_gpus"]) for row in said) or 1
-    rows = [
-        (
-            row["pool"],
-            row["start"],
-            row["end"],
-            row["planned_gpus"],
-            row["held_gpus"],
-            row["free_gpus"],
-            _bar(row, most),
-        )
-        for row in said
-    ]
-    return table("GPUs over time", ("pool", "from", "to", "planned", "held", "free", "held and free"), rows)
-
-
-def _bar(row: dict[str, Any], most: int) -> str:
-    """Draw held and free GPUs, all rows to one scale; what there is of either shows."""
-    held, free = (_blocks(row[name], most) for name in ("held_gpus", "free_gpus"))
-    return "\u2588" * held + "\u2591" * free
+    most = max(max(row["planned_gpus"], row["held_gpus"]) for row in rows) or 1
+    return listing(
+        "GPUs over time",
+        rows,
+        {
+            "pool": "pool",
+            "from": "start",
+            "to": "end",
+            "planned": "planned_gpus",
+            "held": "held_gpus",
+            "free": "free_gpus",
+            "held and free": lambda row: (
+                "\u2588" * _blocks(row["held_gpus"], most) + "\u2591" * _blocks(row["free_gpus"], most)
+            ),
+        },
+    )
 
 
 def _blocks(gpus: int, most: int) -> int:
-    """Return the length of a part of a bar."""
+    """Return the length of a part of a bar; any GPUs at all get one character."""
     return max(int(gpus > 0), round(_BAR * gpus / most))
 
 
-def learning(said: dict[str, Any]) -> RenderableType:
-    """Show planned against happened, and what it changes."""
-    before, after = said["forecast_gpu_hours_before"], said["forecast_gpu_hours_after"]
+def learning(summary: Row) -> RenderableType:
+    """Show the plan beside what happened, and what feedback changes."""
+    before, after = summary["forecast_gpu_hours_before"], summary["forecast_gpu_hours_after"]
+    step = f"{(after / before - 1):+.1%}" if before else "no demand before"
+    unserved, idle = summary["unserved_gpu_hours"], summary["idle_gpu_hours"]
     head = fields(
-        f"Planned against happened, {said['start']} to {said['end']}",
+        f"Planned against happened, {summary['start']} to {summary['end']}",
         [
-            ("forecast loss (WQL)", said["wql"]),
-            ("80 % band held", f"{said['coverage_80']:.0%}"),
-            ("cost, planned and realised", f"{said['planned_cost']:,.2f} and {said['realised_cost']:,.2f}"),
-            ("unserved and idle GPU-hours", f"{said['unserved_gpu_hours']:,.1f} and {said['idle_gpu_hours']:,.1f}"),
-            ("mean wait", "-" if said["mean_wait_s"] is None else f"{said['mean_wait_s']:.1f} s"),
-            ("next forecast, median GPU-hours", f"{before:,.1f} before, {after:,.1f} after ({_step(before, after)})"),
+            ("forecast loss (WQL)", summary["wql"]),
+            ("80 % band held", f"{summary['coverage_80']:.0%}"),
+            ("cost, planned and realised", f"{summary['planned_cost']:,.2f} and {summary['realised_cost']:,.2f}"),
+            ("unserved and idle GPU-hours", f"{unserved:,.1f} and {idle:,.1f}"),
+            ("mean wait", "-" if summary["mean_wait_s"] is None else f"{summary['mean_wait_s']:.1f} s"),
+            ("next forecast, median GPU-hours", f"{before:,.1f} before, {after:,.1f} after ({step})"),
         ],
     )
-    columns = ("tenant", "class", "accelerator", "level", "width")
-    names = ("tenant", "workload_class", "accelerator", "level", "width")
-    rows = [tuple(row[name] for name in names) for row in said["corrections"]]
-    return Group(head, table("Corrections", columns, rows))
+    series = {"tenant": "tenant", "class": "workload_class", "accelerator": "accelerator"}
+    corrections = listing("Corrections", summary["corrections"], {**series, "level": "level", "width": "width"})
+    return Group(head, corrections)
 
 
-def versions(said: list[dict[str, Any]]) -> RenderableType:
-    """List the registry's versions."""
-    columns = list(said[0]) if said else ["version"]
-    return table("Demand models", columns, [list(row.values()) for row in said])
+def versions(rows: Sequence[Row]) -> RenderableType:
+    """List the versions of the demand model."""
+    columns = list(rows[0]) if rows else ["version"]
+    return table("Demand models", columns, [list(row.values()) for row in rows])
 
 
-def version(said: dict[str, Any]) -> RenderableType:
-    """Show one version."""
-    lines = {**said, "changes": "\n".join(said.get("changes", []))}
-    return fields(f"Version {said.get('version', '')}", [(name, value) for name, value in lines.items() if value])
+def version(summary: Row) -> RenderableType:
+    """Show one version of the demand model."""
+    lines = {**summary, "changes": "\n".join(summary.get("changes", []))}
+    return fields(f"Version {summary.get('version', '')}", [(name, value) for name, value in lines.items() if value])
 
 
-def decisions(said: list[dict[str, Any]]) -> RenderableType:
-    """List changes of an alias."""
-    if not said:
-        return "nothing was decided"
-    return table("Decisions", list(said[0]), [list(row.values()) for row in said])
+def decisions(rows: Sequence[Row]) -> RenderableType:
+    """List changes of a model's alias."""
+    return table("Decisions", list(rows[0]), [list(row.values()) for row in rows]) if rows else "nothing was decided"
 
 
-def run(said: dict[str, Any]) -> RenderableType:
+def run(summary: Row) -> RenderableType:
     """Show the whole cycle."""
-    parts = (ingest(said["ingest"]), training(said["train"]), plan(said["plan"]), changes(said["apply"]))
-    return Group(*parts, learning(said["feedback"]), written(said["report"]))
+    parts = (ingest(summary["ingest"]), training(summary["train"]), plan(summary["plan"]), changes(summary["apply"]))
+    return Group(*parts, learning(summary["feedback"]), written(summary["report"]))
 
 
-def _waits(row: dict[str, Any]) -> bool:
-    """Tell whether it waits for slots."""
-    return row["state"] in ("waiting", "interrupted")
+def _state(shown: Reservation) -> str:
+    """Return the state of a reservation, and whether it must leave."""
+    return "granted, must leave" if shown.notice else shown.state.value
 
 
-def _state(row: dict[str, Any]) -> str:
-    """Say in which state a reservation is, and whether it must leave."""
-    return "granted, must leave" if row["notice"] else row["state"]
-
-
-def _eta(row: dict[str, Any]) -> str:
-    """Say when a reservation that waits is expected to start: promised, or estimated with its range."""
-    if not row["eta"]:
-        return "unknown"
-    since = row["eta_range"][0] if row["eta_range"] else row["eta"]
-    early = "" if since == row["eta"] else f", {since} at the earliest"
-    return f"{row['eta']}{'' if row['promised'] else ' (estimated)'}{early}"
-
-
-def _places(row: dict[str, Any]) -> str:
-    """Name the nodes of a reservation with its pods."""
-    return ", ".join(f"{place['pods']} x {place['node']}" for place in row["placements"])
+def _places(shown: Reservation) -> str:
+    """Return the nodes of a reservation with its pods."""
+    return ", ".join(f"{place.pods} x {place.node}" for place in shown.placements)
 
 
 def duration(seconds: float) -> str:
-    """Write a span for a person."""
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def _why(row: dict[str, Any]) -> str:
-    """Give a reservation's reason, or the notice to its holder, in words, where there is one."""
-    if row["notice"]:
-        return f"must leave by {row['notice']['until']}: {row['notice']['why']}"
-    return row["reason"]["message"] if row["reason"] else ""
-
-
-def _step(before: float, after: float) -> str:
-    """Say a change in per cent."""
-    return f"{(after / before - 1):+.1%}" if before else "no demand before"
+def _why(shown: Reservation) -> str:
+    """Return the reason of a reservation that waits, or the notice to its holder."""
+    if shown.notice:
+        return f"must leave by {shown.notice.until.isoformat()}: {shown.notice.why}"
+    return shown.reason.message if shown.reason else ""
 
 
 def _cell(value: object) -> str:
-    """Write a cell: numbers short, states coloured, text escaped."""
+    """Return the text of a cell: numbers short, states coloured, everything escaped."""
     if isinstance(value, float):
         return f"{value:,.3f}"
     text = "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""What every command shares: the home folder that was given, its settings and its ledger, how results are printed."""
+"""What all commands share: the given home folder, its settings and its stores, and how results are printed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gangplan.config import Settings, load_settings
 
 if TYPE_CHECKING:
     from gangplan.reserve import OperableLedger
+    from gangplan.tracking import Store
 
 console = Console()
 
@@ -23,12 +24,12 @@ _state: dict[str, Path | None] = {"home": None}
 
 
 def use_home(home: Path | None) -> None:
-    """Let the commands work in this folder; None: as the environment says."""
+    """Let the commands work in this folder; None means the folder that the environment names."""
     _state["home"] = home
 
 
 def settings_here(**given: Any) -> Settings:
-    """Read the settings for the home folder that was given."""
+    """Return the settings of the given home folder."""
     return load_settings(home=_state["home"], **given)
 
 
@@ -37,6 +38,13 @@ def open_ledger_here() -> OperableLedger:
     from gangplan.reserve import open_ledger
 
     return open_ledger(settings_here().ledger_url)
+
+
+def open_store_here(*, create: bool = False) -> Store:
+    """Open the MLflow store of the settings; MLflow takes seconds to import, so only the commands that need it do."""
+    from gangplan.tracking import open_store
+
+    return open_store(settings_here(), create=create)
 
 
 def emit(as_json: bool, summary: Any, words: Callable[[Any], object]) -> None:

@@ -1,4 +1,10 @@
-"""What a pipeline author calls."""
+"""What users' code calls: reserve and give back safely, hold a lease, words about a wait.
+
+ledger = gangplan.reserve.open_ledger(url)
+reservation = client.submit(ledger, request, until)
+with client.hold(ledger, reservation.id, reservation.token) as held: ...
+client.give_back(ledger, request.request_key)
+"""
 
 from gangplan.extras import lazy_face
 

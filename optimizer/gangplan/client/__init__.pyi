@@ -9,3 +9,10 @@ from .attempts import (
     take_up as take_up,
 )
 from .lease import Held as Held, hold as hold
+from .words import (
+    eta_text as eta_text,
+    places_text as places_text,
+    reason_texts as reason_texts,
+    time_text as time_text,
+    wait_text as wait_text,
+)

@@ -1,4 +1,4 @@
-"""Keep a granted reservation while the work runs: its lease is renewed in a thread until the block ends.
+"""Hold a granted reservation while the work runs: a thread renews its lease until the block ends.
 
 with hold(ledger, reservation.id, token) as held:
     for batch in batches:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from gangplan.reserve import Ledger
 
 SHARE = 1 / 3
-"""A lease is renewed when this share of its time has passed, so that two renewals may fail before it ends."""
+"""A lease is renewed after this share of its time, so that two renewals may fail before it ends."""
 
 LEAST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 60.0
 
 
 class Held:
-    """A lease that is being kept. Its holder asks `check` between steps, or looks at `lost` and `notice`."""
+    """A lease that is being renewed. Its holder calls `check` between steps, or reads `lost` and `notice`."""
 
     def __init__(
         self, ledger: Ledger, reservation_id: ReservationId, token: Token, *, ttl: timedelta | None, clock: Clock
@@ -51,20 +51,20 @@ class Held:
 
     @property
     def notice(self) -> Notice | None:
-        """Until when the slots may be used, why, and who gets them, once a renewal brought such a notice.
+        """Until when the slots may be used, why, and who gets them next; None without such a notice.
 
-        Renewals come at least once a minute, and twice within the request's `checkpoint`. A notice that is taken back
-        goes away again.
+        It is as old as the last renewal: at most a minute, and at most half of the request's `checkpoint`. A notice
+        that is withdrawn becomes None again.
         """
         return self._seen.notice
 
     def check(self) -> None:
-        """Raise StaleTokenError when the lease was lost: another gang may have the slots, so the work must stop."""
+        """Raise StaleTokenError if the lease was lost: another gang may use the slots, so the work must stop."""
         if self.lost.is_set():
             raise StaleTokenError(f"reservation {self.reservation_id}: the lease was lost, stop the work: {self._why}")
 
     def close(self) -> None:
-        """Stop renewing; the lease itself stays until it is released or ends."""
+        """Stop renewing; the lease itself lasts until it is released or ends."""
         self._stop.set()
         self._thread.join()
 
@@ -76,18 +76,18 @@ class Held:
             except Refusal as error:
                 self._lose(self._why_lost(error))
                 return
-            except UnavailableError as error:  # the ledger may come back before the lease ends
+            except UnavailableError as error:  # the ledger may answer again before the lease ends
                 if self._clock() >= self._end():
                     self._lose(str(error))
                     return
 
     def _renew(self) -> Reservation:
-        """Renew once, and return how the reservation stands."""
+        """Renew once, and return the reservation."""
         return self._ledger.renew(self.reservation_id, self.token, self._ttl)
 
     def _end(self) -> datetime:
-        """Return the end of the lease, as the last renewal said."""
-        assert self._seen.expires_at is not None  # noqa: S101 (what was renewed holds slots)
+        """Return the end of the lease as of the last renewal."""
+        assert self._seen.expires_at is not None  # noqa: S101 (a renewed reservation has a lease)
         return self._seen.expires_at
 
     def _pause(self) -> float:
@@ -98,20 +98,20 @@ class Held:
         return max(min(left * SHARE, longest), LEAST_PAUSE_S)
 
     def _why_lost(self, refusal: Refusal) -> str:
-        """Say what became of the reservation; a ledger that does not answer leaves the refusal's own words."""
+        """Return why the lease was lost; the text of the refusal if the ledger does not answer."""
         try:
             return _fate(self._ledger.get(self.reservation_id), self._seen.notice) or str(refusal)
         except (Refusal, UnavailableError):
             return str(refusal)
 
     def _lose(self, why: str) -> None:
-        """Note that the lease is gone."""
+        """Mark the lease as lost."""
         self._why = why
         self.lost.set()
 
 
 def _fate(now: Reservation, notice: Notice | None) -> str:
-    """Say in words why a holder has its slots no more; nothing where its token never was the present one."""
+    """Return why a holder has lost its slots; an empty text if its token was never the present one."""
     why = f" ({notice.why})" if notice is not None else ""
     if now.state is ReservationState.INTERRUPTED:
         return f"its nodes went away{why}; it waits, ahead of all others, for slots in their place"
@@ -132,10 +132,17 @@ def hold(
     ttl: timedelta | None = None,
     clock: Clock = system_clock,
 ) -> Generator[Held]:
-    """Keep a granted reservation's lease while the block runs; the ledger is called from a second thread.
+    """Renew a granted reservation's lease while the block runs, from a second thread.
 
-    `ttl` is how long each renewal lasts (default: the request's duration). Raises StaleTokenError before the block when
-    the token is no longer the reservation's, and after it when the lease was lost meanwhile.
+    Parameters
+    ----------
+    ttl
+        How long each renewal lasts; by default the request's duration.
+
+    Raises
+    ------
+    StaleTokenError
+        Before the block if the token is no longer the reservation's, after it if the lease was lost meanwhile.
     """
     held = Held(ledger, reservation_id, token, ttl=ttl, clock=clock)
     try:

@@ -1,6 +1,6 @@
-"""Plan in, changes out: what must start and stop for the fleet to be as planned; shown first, applied second.
+"""From a plan to changes: which nodes must start and stop; they can be shown before they are applied.
 
-The fleet file is the one target here; clusters and clouds get modules of their own beside `fleet_file`.
+The fleet file is the only target; clusters and clouds will get modules of their own beside `fleet_file`.
 """
 
 from gangplan.extras import lazy_face

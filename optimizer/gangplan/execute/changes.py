@@ -1,4 +1,4 @@
-"""The steps from the nodes that run to the nodes that the plan wants: a pure function."""
+"""The changes from the nodes that run to the nodes that the plan wants: a pure function."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gangplan.types import Fleet, NodeChange, Plan
 
 
 def diff(plan: Plan, fleet: Fleet, *, at: datetime) -> tuple[NodeChange, ...]:
-    """Return the pools whose nodes differ from the plan's for the hour of `at`, in the plan's order.
+    """Return the pools whose nodes differ from the plan in the hour of `at`, in the plan's order.
 
     Raises
     ------
     InputError
-        The plan has no nodes for that hour, or it has a pool that the fleet has not.
+        The plan does not cover that hour, or it has a pool that is not in the fleet.
     """
     hour = floor_hour(require_utc("at", at))
     wanted = plan.nodes.filter(pl.col("hour") == hour)
@@ -25,13 +25,8 @@ def diff(plan: Plan, fleet: Fleet, *, at: datetime) -> tuple[NodeChange, ...]:
         first, last = plan.nodes["hour"].min(), plan.nodes["hour"].max()
         span = f"{first:%Y-%m-%dT%H:%MZ} to {last:%Y-%m-%dT%H:%MZ}" if isinstance(first, datetime) else "nothing"
         raise InputError("at", f"{hour:%Y-%m-%dT%H:%MZ}", f"is outside the plan, which covers {span}: plan again")
-    steps = [
-        NodeChange(pool=pool, current=_running(fleet, pool), target=nodes, at=hour)
+    changes = [
+        NodeChange(pool=pool, current=fleet.nodes.get(fleet.pool(pool).name, 0), target=nodes, at=hour)
         for pool, nodes in wanted.select("pool", "nodes").iter_rows()
     ]
-    return tuple(step for step in steps if step.target != step.current)
-
-
-def _running(fleet: Fleet, name: str) -> int:
-    """Return the nodes that a pool runs, or refuse a pool that is not in the fleet."""
-    return fleet.nodes.get(fleet.pool(name).name, 0)
+    return tuple(change for change in changes if change.target != change.current)

@@ -1,4 +1,4 @@
-"""Changes into a local fleet file."""
+"""Writes changes into a local fleet file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from gangplan.config import read_fleet, write_fleet
 from gangplan.errors import InputError
-from gangplan.types import Fleet, NodeChange
+from gangplan.types import NodeChange
 
 
 def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChange, ...]:
-    """Bring the file's `nodes` to the targets and return the steps that were made, from what the file really had.
+    """Set the file's `nodes` to the targets; return the changes that were made, from the numbers in the file.
 
-    The file is written whole or not at all; targets that it has already change nothing, so applying twice is safe.
+    The file is written in one step. To apply the same changes twice changes nothing more.
 
     Raises
     ------
@@ -22,23 +22,15 @@ def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChan
     """
     fleet = read_fleet(path)
     for change in changes:
-        _check(change, fleet)
+        most = fleet.pool(change.pool).max_nodes
+        if not 0 <= change.target <= most:
+            remedy = f"is not from 0 to the pool's max_nodes of {most}: plan again with the present fleet"
+            raise InputError(f"target[{change.pool}]", change.target, remedy)
     made = tuple(
         replace(change, current=fleet.nodes.get(change.pool, 0))
         for change in changes
         if fleet.nodes.get(change.pool, 0) != change.target
     )
     if made:
-        write_fleet(path, replace(fleet, nodes={**fleet.nodes, **{one.pool: one.target for one in made}}))
+        write_fleet(path, replace(fleet, nodes={**fleet.nodes, **{change.pool: change.target for change in made}}))
     return made
-
-
-def _check(change: NodeChange, fleet: Fleet) -> None:
-    """Refuse a change that the fleet's pool cannot take."""
-    pool = fleet.pool(change.pool)
-    if not 0 <= change.target <= pool.max_nodes:
-        raise InputError(
-            f"target[{change.pool}]",
-            change.target,
-            f"is not from 0 to the pool's max_nodes of {pool.max_nodes}: plan again with the present fleet",
-        )

@@ -1,7 +1,7 @@
-"""Feedback: what really happened, held against the forecast and the plan, corrects the next forecast.
+"""Feedback: compares forecast and plan with what happened, and corrects the next forecast.
 
 score       plan + forecast + outcome -> Score        pure
-learn       Score -> Beliefs                          logged in MLflow, once for the same evidence
+learn       Score -> Beliefs                          logged in MLflow, once for the same score
 read_*      what was logged last
 """
 

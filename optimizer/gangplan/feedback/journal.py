@@ -1,7 +1,7 @@
-"""The runs that feedback leaves in MLflow: the score's metrics and tables, and the corrections drawn from it.
+"""The runs that feedback writes to MLflow: the score's metrics and tables, and the corrections learned from it.
 
-A run's evidence is counted once. Learning from the very same score gives back its run; a score whose span overlaps
-with earlier ones (a replay an hour later, say) builds on the newest beliefs that end before it starts.
+No score counts twice. To learn again from the same score returns its run; a score whose span overlaps with earlier ones
+(of a replay an hour later, for example) starts from the newest beliefs whose span ended before its own started.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 from mlflow.entities import Metric, Run
@@ -20,7 +21,7 @@ from gangplan.tracking import FEEDBACK, Store, table_sha256
 from gangplan.types import Beliefs, Score
 
 _KIND = {"kind": "score"}
-_SCANNED = 1000  # runs looked through for the beliefs before; a year of hourly ones would be read in pages
+_SCANNED = 1000  # the most runs that are searched for the earlier beliefs
 _NUMBERS = (
     "wql",
     "coverage_80",
@@ -34,57 +35,56 @@ _NUMBERS = (
 
 
 def learn(score: Score, store: Store, *, clock: Clock) -> Beliefs:
-    """Draw corrections from a score and the beliefs before it, and log both as one run.
+    """Learn corrections from a score and the beliefs before it, and log both as one run.
 
-    Learning again from the same score returns what was drawn from it the first time and logs nothing.
+    A second call with the same score returns the beliefs of the first one and logs nothing.
     """
     digest = _digest(score)
     known = store.runs(FEEDBACK, {**_KIND, "evidence": digest})
     if known:
         return _beliefs(store, known[0])
-    before = _before(store, score.start)
+    before, applied = _before(store, score.start), score.corrected_by
     corrections = correct(
         score.by_series,
         before=empty(CORRECTIONS) if before is None else store.read_table(before.info.run_id, "corrections"),
         age=timedelta() if before is None else score.end - _time(before, "end"),
-        applied=_applied(store, score),
+        applied=empty(CORRECTIONS) if applied is None else store.read_table(applied, "corrections"),
     )
     made_at = clock()
-    run_id = _log(score, corrections, store, made_at, {"evidence": digest, "built_on": _id(before)})
+    run_id = _log(
+        score,
+        corrections,
+        store,
+        made_at,
+        {"evidence": digest, "built_on": "" if before is None else before.info.run_id},
+    )
     return Beliefs(made_at=made_at, corrections=corrections, run_id=run_id)
 
 
 def read_beliefs(store: Store) -> Beliefs | None:
-    """Return the newest beliefs, or none when feedback has not run yet."""
-    found = store.runs(FEEDBACK, _KIND)
-    return _beliefs(store, found[0]) if found else None
+    """Return the newest beliefs; None when feedback has not run yet."""
+    runs = store.runs(FEEDBACK, _KIND)
+    return _beliefs(store, runs[0]) if runs else None
 
 
 def read_score(store: Store) -> Score | None:
-    """Return the newest score, or none when feedback has not run yet."""
-    found = store.runs(FEEDBACK, _KIND)
-    if not found:
+    """Return the newest score; None when feedback has not run yet."""
+    runs = store.runs(FEEDBACK, _KIND)
+    if not runs:
         return None
-    run = found[0]
-    numbers: Mapping[str, float] = run.data.metrics
+    run = runs[0]
+    numbers: dict[str, Any] = {name: run.data.metrics.get(name) for name in _NUMBERS}
     return Score(
         start=_time(run, "start"),
         end=_time(run, "end"),
-        wql=numbers["wql"],
-        coverage_80=numbers["coverage_80"],
-        planned_cost=numbers["planned_cost"],
-        realised_cost=numbers["realised_cost"],
-        unserved_gpu_hours=numbers["unserved_gpu_hours"],
-        idle_gpu_hours=numbers["idle_gpu_hours"],
-        mean_wait_s=numbers.get("mean_wait_s"),
-        mean_eta_error_s=numbers.get("mean_eta_error_s"),
+        **numbers,
         by_series=store.read_table(run.info.run_id, "by_series"),
         corrected_by=run.data.tags.get("corrected_by") or None,
     )
 
 
 def _log(score: Score, corrections: pl.DataFrame, store: Store, at: datetime, tags: Mapping[str, str]) -> str:
-    """Write the run; a reader sees it whole or not at all, since only finished runs are read."""
+    """Write the run and return its id; nobody reads it before it is finished."""
     span = {"start": score.start.isoformat(), "end": score.end.isoformat(), "made_at": at.isoformat()}
     every = {**_KIND, **span, **tags, "corrected_by": score.corrected_by or ""}
     stamp = int(at.timestamp() * 1000)
@@ -98,24 +98,19 @@ def _log(score: Score, corrections: pl.DataFrame, store: Store, at: datetime, ta
 
 
 def _before(store: Store, start: datetime) -> Run | None:
-    """Return the newest run whose evidence ended by `start`."""
+    """Return the newest run whose span ended by `start`."""
     earlier = [run for run in store.runs(FEEDBACK, _KIND, limit=_SCANNED) if _time(run, "end") <= start]
     return max(earlier, key=lambda run: _time(run, "end"), default=None)
 
 
-def _applied(store: Store, score: Score) -> pl.DataFrame:
-    """Return the corrections that the scored forecast held."""
-    return empty(CORRECTIONS) if score.corrected_by is None else store.read_table(score.corrected_by, "corrections")
-
-
 def _beliefs(store: Store, run: Run) -> Beliefs:
-    """Read a run's corrections."""
+    """Read the beliefs of a run."""
     run_id: str = run.info.run_id
     return Beliefs(made_at=_time(run, "made_at"), corrections=store.read_table(run_id, "corrections"), run_id=run_id)
 
 
 def _digest(score: Score) -> str:
-    """Name a score by all that it says; rounded, so that the order of a sum does not make it another."""
+    """Return a digest of a score; numbers are rounded, because the order of a sum changes their last digits."""
     table = score.by_series.with_columns(pl.selectors.float().round(6))
     numbers = [getattr(score, name) for name in _NUMBERS]
     rounded = [None if number is None else round(number, 6) for number in numbers]
@@ -124,10 +119,5 @@ def _digest(score: Score) -> str:
 
 
 def _time(run: Run, tag: str) -> datetime:
-    """Read a time from a run's tags."""
+    """Read a time from a tag of a run."""
     return parse_utc(tag, run.data.tags[tag])
-
-
-def _id(run: Run | None) -> str:
-    """A run's id, or nothing."""
-    return "" if run is None else str(run.info.run_id)

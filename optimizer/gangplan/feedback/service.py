@@ -1,8 +1,4 @@
-"""Whom the nodes that ran could serve: work by due hour, later work on what is left.
-
-The rules of each workload class (`types.CLASS_RULES`) are those that the plan is made by, unless its policy changes
-them.
-"""
+"""What the nodes that ran could serve: work in the order of its due hours, and later work on what is left."""
 
 from __future__ import annotations
 
@@ -15,19 +11,19 @@ _NOTHING = 1e-9
 
 
 @dataclass(kw_only=True)
-class Room:
-    """GPUs of one accelerator in one hour, used up as work is served."""
+class Capacity:
+    """The free GPUs of one accelerator in one hour; work takes them away."""
 
     firm: float = 0.0
     spot: float = 0.0
 
     @property
     def free(self) -> float:
-        """What is left."""
+        """All GPUs that are left."""
         return self.firm + self.spot
 
     def take(self, gpus: float, *, spot: bool) -> float:
-        """Use up to that many GPUs, those that may be taken away first, and return how many there were."""
+        """Take up to that many GPUs, first those on spot nodes if `spot` allows it; return how many were taken."""
         from_spot = min(gpus, self.spot) if spot else 0.0
         from_firm = min(gpus - from_spot, self.firm)
         self.spot -= from_spot
@@ -37,7 +33,7 @@ class Room:
 
 @dataclass(kw_only=True)
 class Work:
-    """GPU-hours of one class asked for in one hour, to be served by the hour `due`."""
+    """GPU-hours of one class that were asked for in one hour and must be served by the hour `due`."""
 
     workload_class: WorkloadClass
     accelerator: str
@@ -47,38 +43,44 @@ class Work:
 
 @dataclass(kw_only=True)
 class Served:
-    """What was left over on both sides, in GPU-hours."""
+    """The GPU-hours of work that were not served, by class, and the GPU-hours of nodes that were not used."""
 
     unserved: dict[WorkloadClass, float] = field(default_factory=lambda: dict.fromkeys(WorkloadClass, 0.0))
     idle: float = 0.0
 
 
-def serve(rooms: Sequence[Mapping[str, Room]], asked: Sequence[Iterable[Work]]) -> Served:
-    """Go through the hours: serve what is due first, drop what is overdue, carry the rest over.
+def serve(capacities: Sequence[Mapping[str, Capacity]], asked: Sequence[Iterable[Work]]) -> Served:
+    """Serve the work of each hour in the order of its due hours; keep what may wait for the next hours.
 
-    A room that is not there (its demand is unknown) serves nobody and lets nothing become overdue. Work that could
-    still wait when the hours end is neither served nor unserved.
+    Parameters
+    ----------
+    capacities
+        The capacity of each hour by accelerator. One that is missing (its demand is unknown) serves nothing, and work
+        for it does not become overdue in that hour.
+    asked
+        The work that was asked for in each hour. Work that could still wait when the hours end counts as neither
+        served nor unserved.
     """
     result, queue = Served(), list[Work]()
-    for hour, (free, new) in enumerate(zip(rooms, asked, strict=True)):
-        queue = sorted([*queue, *new], key=lambda one: (one.due, one.accelerator == ANY))
+    for hour, (free, new) in enumerate(zip(capacities, asked, strict=True)):
+        queue = sorted([*queue, *new], key=lambda work: (work.due, work.accelerator == ANY))
         for work in queue:
-            _serve_one(work, free)
-        for work in [one for one in queue if one.due <= hour and _known(one, free)]:
-            result.unserved[work.workload_class] += work.gpus
-            work.gpus = 0.0
-        queue = [one for one in queue if one.gpus > _NOTHING]
-        result.idle += sum(room.free for room in free.values())
+            _serve_work(work, free)
+            if work.due <= hour and _known(work, free):
+                result.unserved[work.workload_class] += work.gpus
+                work.gpus = 0.0
+        queue = [work for work in queue if work.gpus > _NOTHING]
+        result.idle += sum(capacity.free for capacity in free.values())
     return result
 
 
-def _serve_one(work: Work, free: Mapping[str, Room]) -> None:
-    """Give work what its rooms have left."""
-    rooms = free.values() if work.accelerator == ANY else [free[work.accelerator]] if work.accelerator in free else []
-    for room in rooms:
-        work.gpus -= room.take(work.gpus, spot=CLASS_RULES[work.workload_class].spot)
+def _serve_work(work: Work, free: Mapping[str, Capacity]) -> None:
+    """Give work the GPUs that are left for it."""
+    for accelerator, capacity in free.items():
+        if work.accelerator in (ANY, accelerator):
+            work.gpus -= capacity.take(work.gpus, spot=CLASS_RULES[work.workload_class].spot)
 
 
-def _known(work: Work, free: Mapping[str, Room]) -> bool:
-    """Whether this hour says anything about work of that accelerator."""
+def _known(work: Work, free: Mapping[str, Capacity]) -> bool:
+    """Return whether the demand of the work's accelerator is known in this hour."""
     return work.accelerator in free if work.accelerator != ANY else bool(free)

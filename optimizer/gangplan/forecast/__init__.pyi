@@ -1,11 +1,11 @@
 from .models import Lift as Lift, measure_lifts as measure_lifts
 from .outlook import (
-    Asked as Asked,
-    Full as Full,
+    CapacityDate as CapacityDate,
+    MinuteRequest as MinuteRequest,
     Trend as Trend,
-    draw as draw,
-    foresee_growth as foresee_growth,
-    foresee_minutes as foresee_minutes,
+    draw_growth as draw_growth,
+    forecast_growth as forecast_growth,
+    forecast_minutes as forecast_minutes,
     sum_up as sum_up,
     when_full as when_full,
 )
@@ -14,17 +14,17 @@ from .promotion import (
     ShadowStanding as ShadowStanding,
     approve as approve,
     challenger as challenger,
+    decide_challenger as decide_challenger,
     headline as headline,
     list_versions as list_versions,
     open_questions as open_questions,
     reject as reject,
     rollback as rollback,
-    settle as settle,
     show_version as show_version,
     standing as standing,
     write_page as write_page,
 )
-from .registry import Change as Change, history as history, sync as sync
+from .registry import Change as Change, history as history, record_manual_changes as record_manual_changes
 from .series import Panel as Panel, from_usage as from_usage
 from .training import (
     backtest_forecast as backtest_forecast,

@@ -1,7 +1,6 @@
-# pyright: reportUnknownVariableType=false
 """The file that MLflow keeps with each model version and runs to load it (models from code)."""
 
-from mlflow.models import set_model
+from mlflow.models import set_model  # pyright: ignore[reportUnknownVariableType]
 
 from gangplan.forecast.serving import ServedModel
 

@@ -1,6 +1,3 @@
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# pyright: reportIncompatibleMethodOverride=false
-# (MLflow's PythonModel is untyped, and pandas comes without stubs)
 """The demand model as MLflow serves it: a table of hourly demand in, a table of quantiles out."""
 
 from __future__ import annotations
@@ -10,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import polars as pl
 from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
@@ -25,22 +22,11 @@ from gangplan.types import SERIES
 
 ARTIFACT = "fits"
 HORIZON = 168
+_HOUR_OF_SERIES = [ColSpec(DataType.datetime, "hour"), *(ColSpec(DataType.string, name) for name in SERIES)]
 
 SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.datetime, "hour"),
-            *(ColSpec(DataType.string, name) for name in SERIES),
-            ColSpec(DataType.double, "gpus", required=False),
-        ]
-    ),
-    outputs=Schema(
-        [
-            ColSpec(DataType.datetime, "hour"),
-            *(ColSpec(DataType.string, name) for name in SERIES),
-            *(ColSpec(DataType.double, name) for name in QUANTILE_COLUMNS),
-        ]
-    ),
+    inputs=Schema([*_HOUR_OF_SERIES, ColSpec(DataType.double, "gpus", required=False)]),
+    outputs=Schema([*_HOUR_OF_SERIES, *(ColSpec(DataType.double, name) for name in QUANTILE_COLUMNS)]),
     params=ParamSchema(
         [
             ParamSpec("horizon_hours", DataType.long, HORIZON),
@@ -57,9 +43,10 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read both fits."""
-        self.bundle = read_bundle(Path(context.artifacts[ARTIFACT]))
+        artifacts: dict[str, str] = context.artifacts
+        self.bundle = read_bundle(Path(artifacts[ARTIFACT]))
 
-    def predict(
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  MLflow finds its parameters by name
         self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Forecast `horizon_hours` from the hour after the newest given; times are UTC."""
@@ -72,13 +59,13 @@ class ServedModel(PythonModel):
         newest = demand["hour"].max()
         end = (newest if isinstance(newest, datetime) else datetime.now(UTC)) + timedelta(hours=1)
         panel = from_tables(demand, _events(str(params.get("events", "[]"))), end=end)
-        made, _ = self.bundle.steering.quantiles(panel, int(params.get("horizon_hours", HORIZON)))
-        table = to_table(panel, made).with_columns(pl.col("hour").dt.replace_time_zone(None))
+        quantiles, _ = self.bundle.steering.quantiles(panel, int(params.get("horizon_hours", HORIZON)))
+        table = to_table(panel, quantiles).with_columns(pl.col("hour").dt.replace_time_zone(None))
         return table.to_pandas()
 
 
-def an_example() -> pd.DataFrame:
-    """An input that the model can answer: two days of one series."""
+def example_input() -> pd.DataFrame:
+    """Return an input that the model can answer: two days of one series."""
     first = datetime(2026, 3, 2)  # noqa: DTZ001  MLflow's datetime columns carry no zone: they are UTC
     hours = [first + timedelta(hours=step) for step in range(48)]
     series = dict(zip(SERIES, ("language", "latency", "h100"), strict=True))

@@ -1,4 +1,3 @@
-# pyright: reportUnknownMemberType=false
 """Retrain, register, promote; forecast with the champion; read back what was trained."""
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import NotFoundError
-from gangplan.forecast import evaluation, models, promotion, registry, watch
-from gangplan.forecast.evaluation import Evidence, Verdict, choose_window, evaluate, judge, to_table
-from gangplan.forecast.models import bundle_size
-from gangplan.forecast.registry import sync
-from gangplan.forecast.series import Floats, Panel, cleaned, from_usage
+from gangplan.forecast import evaluation, promotion, registry, watch
+from gangplan.forecast.evaluation import GateResult, Trial, to_table
+from gangplan.forecast.models import with_known_events
+from gangplan.forecast.registry import Alias
+from gangplan.forecast.series import MEDIAN, Floats, Panel, cleaned, from_usage, tidy
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import QUANTILE_TABLE
 from gangplan.tracking import MODEL, Store
@@ -36,10 +35,10 @@ def retrain(
     progress: Progress = no_progress,
     because: str = "asked for",
 ) -> Training:
-    """Back-test and fit the recipe, keep it all in a run, register a challenger, promote it if the gate passes.
+    """Back-test and fit the recipe, log it to a run, register a challenger, promote it if the gate passes.
 
-    The version is registered with all its tags at once: a training killed before leaves none behind. One killed at any
-    moment is taken up by the next of the same telemetry, settings and code, and comes to the same model.
+    The version is registered with all its tags at once, so a training that is killed earlier leaves none behind. The
+    next training of the same telemetry, settings and code resumes it, and ends with the same model.
 
     Raises
     ------
@@ -47,36 +46,38 @@ def retrain(
         When the telemetry has no usable hour, or fewer than 48 in all; nothing was written.
     """
     panel = cleaned(from_usage(usage))
-    choose_window(panel, settings.horizon_hours, settings.backtest_origins)  # refuses before anything is written
-    sync(store, clock)
-    moment, key = clock(), registry.key_of(usage, settings)
-    kind = {"kind": "training", "sha256.usage": usage.sha256, "because": because[:_TAG_LIMIT]}
-    with registry.training_run(store, key, f"train-{moment:%Y%m%dT%H%M%S}", kind) as run_id:
-        found = evaluation.run_trial(panel, settings, progress, registry.keeper(store, run_id))
-        before = registry.alias(store, registry.CHAMPION)
+    # This refuses before anything is written.
+    evaluation.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
+    registry.record_manual_changes(store, clock)
+    at, key = clock(), registry.training_key(usage, settings)
+    run_tags = {"kind": "training", "sha256.usage": usage.sha256, "because": because[:_TAG_LIMIT]}
+    with registry.training_run(store, key, f"train-{at:%Y%m%dT%H%M%S}", run_tags) as run_id:
+        trial = evaluation.run_trial(panel, settings, progress, registry.checkpoints(store, run_id))
+        before = registry.alias(store, Alias.CHAMPION)
         progress(10, 12, "ask the gate")
-        champion = None if before is None else evaluation.of_champion(found, registry.load(store, before))
-        verdict = _judge(store, run_id, found, champion, settings)
-        tags = _tags(found, verdict, settings, because, champion=before)
+        champion = None if before is None else evaluation.backtest_champion(trial, registry.load(store, before))
+        with registry.active_run(store, run_id):
+            gate = evaluation.judge(evaluation.evaluate(trial, champion, settings.horizon_hours))
+        tags = _tags(trial, gate, settings, because, champion=before)
         progress(11, 12, "log the run and the model")
-        registry.log(store, run_id, usage=usage, found=found, champion=champion, verdict=verdict, settings=settings)
-        uri = registry.log_model(store, run_id, found.bundle)
+        registry.log_training(store, run_id, usage=usage, trial=trial, champion=champion, gate=gate, settings=settings)
+        uri = registry.log_model(store, run_id, trial.bundle)
     progress(11.5, 12, "register the version")
     version = registry.register(store, run_id, uri, tags)
     progress(11.7, 12, "decide")
-    promotion.after_training(store, version, verdict, settings=settings, moment=moment)
+    promotion.decide_after_training(store, version, gate, settings=settings, at=at)
     progress(11.8, 12, "write the page for reviewers")
-    promotion.keep(store, version)
-    registry.close(store, run_id, version)
-    made = _training(store, store.client.get_model_version(MODEL, version), found.table)
-    progress(12, 12, f"version {version}: {made.reason}")
-    return made
+    promotion.log_page(store, version)
+    registry.finish_training(store, run_id, version)
+    training = _training(store.client.get_model_version(MODEL, version), trial.table)
+    progress(12, 12, f"version {version}: {training.reason}")
+    return training
 
 
 def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Settings) -> Forecast:
-    """Forecast the hours after the telemetry's end with the champion, corrected by what feedback believes.
+    """Forecast the hours after the telemetry's end with the champion, corrected by feedback's beliefs.
 
-    Series whose newest hour stands out have their next six hours corrected by the nowcast (setting `nowcast`).
+    Series whose newest hour stands out have their next six hours corrected (setting `nowcast`).
 
     Raises
     ------
@@ -87,15 +88,15 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     fitted = registry.load(store, str(champion.version)).steering
     panel = cleaned(from_usage(usage))
 
-    def ask(seen: Panel) -> Floats:
-        alone, _ = fitted.quantiles(seen, settings.horizon_hours)
-        return _corrected(models.foreseen(alone, seen, usage.announced, fitted.kinds), seen, beliefs)
+    def ask(known: Panel) -> Floats:
+        quantiles, _ = fitted.quantiles(known, settings.horizon_hours)
+        return _corrected(with_known_events(quantiles, known, usage.announced, fitted.kinds), known, beliefs)
 
-    made, alarms = watch.foresee(panel, ask) if settings.nowcast else (ask(panel), ())
+    quantiles, alarms = watch.forecast_past_alarms(panel, ask) if settings.nowcast else (ask(panel), ())
     return Forecast(
         issued_at=panel.end,
         model=f"{MODEL}/{champion.version}",
-        quantiles=to_table(panel, made),
+        quantiles=to_table(panel, quantiles),
         run_id=champion.run_id,
         corrected_by=None if beliefs is None else beliefs.run_id,
         stands_out=tuple(alarm.words for alarm in alarms),
@@ -120,43 +121,24 @@ def backtest_forecast(store: Store) -> Forecast:
 
 def read_training(store: Store) -> Training:
     """Return the newest training that was registered, or say what makes one."""
-    found = registry.versions(store)
-    if not found:
+    versions = registry.versions(store)
+    if not versions:
         raise NotFoundError(_NO_TRAINING)
-    return _training(store, found[0], store.read_table(str(found[0].run_id), "backtest"))
+    return _training(versions[0], store.read_table(str(versions[0].run_id), "backtest"))
 
 
-def _judge(
-    store: Store, run_id: str, found: evaluation.Trial, champion: pl.DataFrame | None, settings: Settings
-) -> Verdict:
-    """Lay the evidence before the gate, inside the run."""
-    evidence = Evidence(
-        table=found.table,
-        naive=found.naive,
-        champion=champion,
-        leak_gpus=evaluation.leak(found),
-        seen_hours=evaluation.seen_hours(found),
-        size_mib=bundle_size(found.bundle) / 2**20,
-        seconds=evaluation.seconds(found, settings.horizon_hours),
-    )
-    with registry.inside(store, run_id):
-        return judge(evaluate(evidence))
-
-
-def _tags(
-    found: evaluation.Trial, verdict: Verdict, settings: Settings, because: str, *, champion: str | None
-) -> dict[str, str]:
-    """What a version carries from its first moment on."""
-    reason = verdict.reason
+def _tags(trial: Trial, gate: GateResult, settings: Settings, because: str, *, champion: str | None) -> dict[str, str]:
+    """Return what a version carries from its first moment on."""
+    reason = gate.reason
     if champion is None:
-        reason = f"first model, promoted by default: {'gate passed' if verdict.passed else 'the gate says'}: {reason}"
+        reason = f"first model, promoted by default: {'gate passed' if gate.passed else 'the gate says'}: {reason}"
     return {
-        "wql": repr(found.quality.wql),
-        "naive_wql": repr(found.naive_quality.wql),
-        "coverage_80": repr(found.quality.coverage_80),
-        "gate": "passed" if verdict.passed else "refused",
+        "wql": repr(trial.quality.wql),
+        "naive_wql": repr(trial.naive_quality.wql),
+        "coverage_80": repr(trial.quality.coverage_80),
+        "gate": "passed" if gate.passed else "refused",
         "reason": reason[:_TAG_LIMIT],
-        "notes": json.dumps(_shortened(found.notes)),
+        "notes": json.dumps(_shortened(trial.notes)),
         "because": because[:_TAG_LIMIT],
         "shadow_days": repr(0.0 if champion is None else settings.shadow_days),
         **({} if champion is None else {"compared_with": champion}),
@@ -164,7 +146,7 @@ def _tags(
 
 
 def _shortened(notes: tuple[str, ...]) -> list[str]:
-    """As many notes as a tag holds; the run's notes.txt has all of them."""
+    """Return as many notes as a tag holds; the run's notes.txt has all of them."""
     kept: list[str] = []
     for place, note in enumerate(notes):
         if sum(map(len, kept)) + len(note) > _TAG_LIMIT:
@@ -173,7 +155,7 @@ def _shortened(notes: tuple[str, ...]) -> list[str]:
     return kept
 
 
-def _training(store: Store, version: MlflowVersion, table: pl.DataFrame) -> Training:
+def _training(version: MlflowVersion, table: pl.DataFrame) -> Training:
     """Read a training from its version's tags."""
     tags: dict[str, str] = dict(version.tags)
     return Training(
@@ -189,12 +171,12 @@ def _training(store: Store, version: MlflowVersion, table: pl.DataFrame) -> Trai
     )
 
 
-def _corrected(made: Floats, panel: Panel, beliefs: Beliefs | None) -> Floats:
+def _corrected(quantiles: Floats, panel: Panel, beliefs: Beliefs | None) -> Floats:
     """Apply each series' level to all quantiles, and its width to their distance from the median."""
     if beliefs is None:
-        return made
+        return quantiles
     factors = {tuple(row[:3]): row[3:5] for row in beliefs.corrections.iter_rows()}
     pairs = np.array([factors.get(key, (1.0, 1.0)) for key in panel.keys], dtype=np.float64)
     level, width = pairs[:, 0, None, None], pairs[:, 1, None, None]
-    median = made[:, :, 1:2]
-    return np.maximum(0.0, np.sort(level * (median + width * (made - median)), axis=2))
+    median = quantiles[:, :, [MEDIAN]]
+    return tidy(level * (median + width * (quantiles - median)))

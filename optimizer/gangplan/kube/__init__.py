@@ -1,4 +1,4 @@
-"""A Kubernetes cluster as gangplan talks to it: plain objects, and watched mirrors of them."""
+"""Access to a Kubernetes cluster: calls, watched copies of its objects, what it has and runs."""
 
 from gangplan.extras import lazy_face
 

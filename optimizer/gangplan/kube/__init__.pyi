@@ -12,8 +12,8 @@ from .inventory import (
     fleet_of as fleet_of,
     read_nodes as read_nodes,
     read_pods as read_pods,
-    short_name as short_name,
     usage_of as usage_of,
 )
 from .mirror import Mirror as Mirror
+from .vendors import GPU_RESOURCES as GPU_RESOURCES, is_accelerator as is_accelerator, short_name as short_name
 from .workloads import Gang as Gang, read_gangs as read_gangs

@@ -1,7 +1,7 @@
 """Calls of the Kubernetes API with plain JSON objects, retried where that can help.
 
-The official client reads the kubeconfig and logs in; its generated models are left out, since what is kept in the
-cluster here is mostly of kinds that it has no models for, and since they cost several times the memory.
+The official client reads the kubeconfig and logs in. Its generated models are not used: most objects here are of kinds
+that it has no models for, and the models need several times the memory.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from gangplan.errors import ForbiddenError, GangplanError, InputError, NotFoundE
 from gangplan.extras import needs_extras
 
 Object: TypeAlias = dict[str, Any]
-"""A Kubernetes object, or a part of one, as JSON has it."""
+"""A Kubernetes object, or a part of one, as plain JSON values."""
 
 MANAGER = "gangplan"
-"""Our field manager: what we write by server-side apply is ours by this name."""
+"""Our field manager: by this name, server-side apply knows which fields we own."""
 
 CONNECTIONS = 64
 READ_S = 30.0
 PATIENCE_S = 20.0
-"""Retries of one call take no longer than this together."""
+"""All retries of one call together end after so many seconds."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _AGAIN = {429, 500, 502, 503, 504}
 NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""What a list may be asked for as: the objects' metadata alone."""
+"""The Accept header of a list that should hold the metadata of its objects only."""
 
 _JSON, _APPLY, _MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
 
 
 class ConflictError(GangplanError):
-    """Somebody else wrote the object first, or it is there already: read it again."""
+    """Somebody else wrote the object first, or it exists already: read it again."""
 
 
 class GoneError(GangplanError):
-    """The cluster remembers no changes since that version: list again."""
+    """The cluster no longer knows the changes since that version: list again."""
 
 
 class RejectedError(GangplanError):
@@ -52,7 +52,7 @@ class RejectedError(GangplanError):
 
 
 class Api:
-    """One cluster, safe to use from many threads."""
+    """A connection to one cluster, safe to use from many threads."""
 
     def __init__(self, pool: Any, host: str, auth: Callable[[], Mapping[str, str]], *, shown: str) -> None:
         self._pool = pool
@@ -65,20 +65,20 @@ class Api:
         return self.call("GET", path, query=query)
 
     def create(self, path: str, body: Object, **query: str) -> Object:
-        """Create an object; one of that name that is there already raises ConflictError."""
+        """Create an object; raises ConflictError where one of that name exists."""
         return self.call("POST", path, body, query={"fieldManager": MANAGER, **query})
 
     def apply(self, path: str, body: Object, **query: str) -> Object:
-        """Let these fields be ours and be so (server-side apply); a resourceVersion in it must be the present one."""
+        """Own and set these fields (server-side apply); a resourceVersion in the body must be the present one."""
         query = {"fieldManager": MANAGER, "force": "true", **query}
         return self.call("PATCH", path, body, query=query, kind=_APPLY)
 
     def merge(self, path: str, body: Object, **query: str) -> Object:
-        """Change these fields, whoever they belong to; a resourceVersion in it must be the present one."""
+        """Set these fields, whoever owns them; a resourceVersion in the body must be the present one."""
         return self.call("PATCH", path, body, query={"fieldManager": MANAGER, **query}, kind=_MERGE)
 
     def delete(self, path: str, **options: Any) -> Object:
-        """Delete an object; one that is not there raises NotFoundError."""
+        """Delete an object; raises NotFoundError where it does not exist."""
         return self.call("DELETE", path, options or None)
 
     def call(
@@ -91,7 +91,7 @@ class Api:
         kind: str = _JSON,
         accept: str = _JSON,
     ) -> Object:
-        """Make a call, again where the cluster is busy or away, with jitter and for a bounded time."""
+        """Make a call, and retry it with jitter for up to `PATIENCE_S` seconds while the cluster is busy or away."""
         data = None if body is None else json.dumps(body).encode()
         deadline, pause = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
         while True:
@@ -105,7 +105,7 @@ class Api:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _once(self, verb: str, url: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes, float]:
-        """Make a call once; a cluster that cannot be reached answers 503 in its own words."""
+        """Make a call once; an unreachable cluster counts as status 503, with the error as its text."""
         from urllib3.exceptions import HTTPError
 
         try:
@@ -122,12 +122,12 @@ class Api:
         return {"Content-Type": kind, "Accept": accept, "User-Agent": "gangplan", **self._auth()}
 
     def items(self, path: str, *, accept: str = _JSON, **query: str) -> Iterator[Object]:
-        """Yield all objects of a list, page by page."""
+        """Yield all objects of a list."""
         for page in self.pages(path, accept=accept, **query):
-            yield from page["items"] or ()  # metadata alone comes as null where there is none
+            yield from page["items"] or ()  # an empty list of metadata comes as null
 
     def pages(self, path: str, *, accept: str = _JSON, **query: str) -> Iterator[Object]:
-        """Yield a list in pages of 500; all are of one version, which the first one names."""
+        """Yield a list in pages of 500 objects; all are of one version, which the first page names."""
         more: Mapping[str, str] = {}
         while True:
             page = self.call("GET", path, query={"limit": "500", **query, **more}, accept=accept)
@@ -139,7 +139,7 @@ class Api:
 
     @contextmanager
     def watch(self, path: str, version: str, *, seconds: int, **query: str) -> Generator[Stream]:
-        """Open a stream of changes after a version; one that is too old raises GoneError."""
+        """Open a stream of the changes after a version; raises GoneError where the version is too old."""
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
@@ -181,7 +181,7 @@ class Stream:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     yield self._event(line)
-        except (HTTPError, OSError, AttributeError, ValueError) as error:  # closed under us, or broken off
+        except (HTTPError, OSError, AttributeError, ValueError) as error:  # closed by another thread, or broken off
             raise UnavailableError(f"{self._shown}: the watch broke off: {error}") from error
 
     def _event(self, line: bytes) -> tuple[str, Object]:
@@ -192,14 +192,14 @@ class Stream:
         return event["type"], event["object"]
 
     def close(self) -> None:
-        """Let the reader's loop end, from any thread."""
-        shutdown = getattr(self._answer, "shutdown", None)  # urllib3 2.3 and newer: wakes a reader that waits
-        with suppress(ValueError, OSError):  # it ended by itself just now
+        """End the reader's loop, from any thread."""
+        shutdown = getattr(self._answer, "shutdown", None)  # of urllib3 2.3 and newer: it wakes a reader that waits
+        with suppress(ValueError, OSError):  # the stream ended in this moment
             (shutdown or self._answer.close)()
 
 
 def whole(quantity: str | int) -> int:
-    """Return a Kubernetes quantity ("8", "100k", "1Ti") as a whole number, rounded down."""
+    """Read a Kubernetes quantity ("8", "100k", "1Ti") as a whole number, rounded down."""
     text = str(quantity)
     if text.isdigit():
         return int(text)
@@ -210,7 +210,7 @@ def whole(quantity: str | int) -> int:
 
 
 def connect(context: str = "", *, kubeconfig: str = "") -> Api:
-    """Open the cluster of a kubeconfig's context (default: the current one), or the one that this pod runs in."""
+    """Connect to the cluster of a kubeconfig's context (default: the current one), or to that of this pod."""
     with needs_extras():
         from kubernetes import client, config
     loads: Any = config
@@ -221,7 +221,7 @@ def connect(context: str = "", *, kubeconfig: str = "") -> Api:
             loads.load_incluster_config(configuration)
             shown = "cluster of this pod"
         else:
-            file = kubeconfig or os.environ.get("KUBECONFIG")  # the client's own default is that of its import
+            file = kubeconfig or os.environ.get("KUBECONFIG")  # the client reads this variable only when it is imported
             loads.load_kube_config(file or None, context or None, configuration)
     except (loads.ConfigException, OSError) as error:
         raise InputError("kubeconfig", context or kubeconfig, f"cannot be used ({error}): see KUBECONFIG") from None
@@ -231,31 +231,31 @@ def connect(context: str = "", *, kubeconfig: str = "") -> Api:
 
 
 def _auth(configuration: Any) -> dict[str, str]:
-    """Return the header that logs in; tokens that ran out are fetched anew by the official client's hook."""
-    return {one["key"]: one["value"] for one in configuration.auth_settings().values() if one.get("value")}
+    """Return the headers that log in; the official client's hook renews an expired token."""
+    settings = configuration.auth_settings().values()
+    return {setting["key"]: setting["value"] for setting in settings if setting.get("value")}
 
 
 def _error(status: int, answer: bytes, what: str, shown: str) -> GangplanError:
-    """Turn an answer into the error that it means."""
-    said = _words(answer)
-    if status == 404:
-        return NotFoundError(f"{shown}: {said}")
-    if status == 409:
-        return ConflictError(f"{shown}: {said}")
-    if status == 410:
-        return GoneError(f"{shown}: {said}")
+    """Return the error that an answer means."""
+    message = _message(answer)
+    if status in _MEANING:
+        return _MEANING[status](f"{shown}: {message}")
     if status in (401, 403):
-        return ForbiddenError(f"{shown}: {what} is not allowed: {said} (see `gangplan kube doctor`)")
+        return ForbiddenError(f"{shown}: {what} is not allowed: {message} (see `gangplan kube doctor`)")
     if status in (400, 422):
-        return RejectedError(f"{shown}: {what} was refused: {said}")
-    return UnavailableError(f"{shown}: {what} failed ({status}): {said}")
+        return RejectedError(f"{shown}: {what} was refused: {message}")
+    return UnavailableError(f"{shown}: {what} failed ({status}): {message}")
 
 
-def _words(answer: bytes) -> str:
-    """Return what an answer says, in one line."""
+_MEANING: dict[int, type[GangplanError]] = {404: NotFoundError, 409: ConflictError, 410: GoneError}
+
+
+def _message(answer: bytes) -> str:
+    """Return the message of an answer in one line."""
     try:
-        said: Object | str = from_json(answer)
+        body: Object | str = from_json(answer)
     except ValueError:
-        said = answer.decode(errors="replace")
-    text = said.get("message", "") if isinstance(said, dict) else said
+        body = answer.decode(errors="replace")
+    text = body.get("message", "") if isinstance(body, dict) else body
     return " ".join(str(text).split())[:500]

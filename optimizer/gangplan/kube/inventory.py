@@ -1,4 +1,4 @@
-"""What stands and runs in a cluster: nodes with their accelerators, pods with theirs; small enough to hold them all."""
+"""What a cluster has and runs: nodes with accelerators, and pods that ask for them; small enough to keep them all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 
 from gangplan.errors import InputError
 from gangplan.kube.api import Api, Object, whole
+from gangplan.kube.vendors import is_accelerator, short_name
 from gangplan.types import WHOLE_GPU, Fleet, Pool, PoolKind
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/pods"
@@ -29,8 +30,6 @@ PRODUCT_LABELS = (
 CAPACITY_LABELS = ("karpenter.sh/capacity-type", "eks.amazonaws.com/capacityType", "cloud.google.com/gke-spot")
 RACK_LABELS = ("gangplan.io/rack", "topology.kubernetes.io/rack", "cloud.provider.com/topology-rack")
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
-_VENDORS = ("nvidia.com/", "amd.com/", "google.com/tpu", "habana.ai/", "gpu.intel.com/")
-_MAKERS = ("nvidia", "tesla", "geforce", "amd", "instinct")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that asks for accelerators: whose, where, how many, and from when to when it ran."""
+    """A pod that asks for accelerators: its namespace as the tenant, its node, how many, and when it ran."""
 
     tenant: str
     name: str
@@ -62,17 +61,16 @@ class Pod:
     created: datetime
     started: datetime | None
     ended: datetime | None
-    owner: str
 
 
 def node_from(item: Object) -> Node | None:
-    """Return a node; None without accelerators."""
+    """Read a node; None where it has no accelerators."""
     meta, status = item["metadata"], item.get("status", {})
     labels: dict[str, str] = meta.get("labels", {})
     resource, count = _accelerators(status.get("allocatable", {}))
     if not count:
         return None
-    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", ()))
+    ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in status.get("conditions", ()))
     accelerator = short_name(_first(labels, PRODUCT_LABELS) or resource)
     return Node(
         name=meta["name"],
@@ -89,12 +87,11 @@ def node_from(item: Object) -> Node | None:
 
 
 def pod_from(item: Object) -> Pod | None:
-    """Return a pod; None where it asks for no accelerators."""
+    """Read a pod; None where it asks for no accelerators."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
     resource, count = accelerators_of(spec)
     if not count:
         return None
-    owners: list[Object] = meta.get("ownerReferences", [])
     return Pod(
         tenant=sys.intern(meta.get("namespace", "")),
         name=meta["name"],
@@ -105,78 +102,74 @@ def pod_from(item: Object) -> Pod | None:
         created=datetime.fromisoformat(meta["creationTimestamp"]),
         started=_moment(status.get("startTime")),
         ended=_ended(status),
-        owner=sys.intern(f"{owners[0]['kind']}/{owners[0]['name']}" if owners else ""),
     )
 
 
 def accelerators_of(spec: Object) -> tuple[str, int]:
-    """Return the accelerator resource that a pod asks for most of, and how many; of none: an empty name and 0."""
+    """Return the accelerator resource that a pod asks for most, and how many; without any, an empty name and 0."""
     asked: dict[str, int] = {}
     for container in spec.get("containers", ()):
         resources: Object = container.get("resources", {})
         resource, count = _accelerators(resources.get("requests") or resources.get("limits") or {})
         if count:
             asked[resource] = asked.get(resource, 0) + count
-    best = max(asked, key=lambda name: asked[name], default="")
-    return best, asked.get(best, 0)
+    return _most(asked)
+
+
+def _accelerators(resources: Object) -> tuple[str, int]:
+    """Return the most frequent accelerator resource in a list of resources, and its count."""
+    return _most({name: whole(value) for name, value in resources.items() if is_accelerator(name)})
+
+
+def _most(counts: dict[str, int]) -> tuple[str, int]:
+    """Return the name with the largest count, and that count; an empty name and 0 if there are none."""
+    best = max(counts, key=lambda name: counts[name], default="")
+    return best, counts.get(best, 0)
 
 
 def _ended(status: Object) -> datetime | None:
-    """Return when the last container of a pod that is over ended."""
+    """Return when the last container of a finished pod ended."""
     if status.get("phase") not in ("Succeeded", "Failed"):
         return None
-    states: list[Object] = [one.get("state", {}).get("terminated") or {} for one in status.get("containerStatuses", ())]
-    return max((moment for one in states if (moment := _moment(one.get("finishedAt")))), default=None)
+    containers: list[Object] = status.get("containerStatuses", [])
+    states: list[Object] = [container.get("state", {}).get("terminated") or {} for container in containers]
+    return max((moment for state in states if (moment := _moment(state.get("finishedAt")))), default=None)
 
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _accelerators(resources: Object) -> tuple[str, int]:
-    """Return the accelerator resource that there is most of, and its count: GPUs, MIG slices, TPUs."""
-    found = {name: whole(value) for name, value in resources.items() if name.startswith(_VENDORS)}
-    best = max(found, key=lambda name: found[name], default="")
-    return best, found.get(best, 0)
-
-
 def _first(labels: dict[str, str], names: Iterable[str]) -> str:
     return next((labels[name] for name in names if labels.get(name)), "")
 
 
-def short_name(product: str) -> str:
-    """Return a short name of a product: NVIDIA-H100-80GB-HBM3 is h100, nvidia-tesla-t4 is t4."""
-    parts = product.lower().replace("_", "-").replace("/", "-").split("-")
-    words = [word for word in parts if word not in _MAKERS]
-    models = (word for word in words if any(letter.isdigit() for letter in word) and not word[0].isdigit())
-    return next(models, "-".join(words)) or product
-
-
 def fleet_of(nodes: Iterable[Node]) -> Fleet:
-    """Return the fleet that nodes make up, a pool for each pool label; prices are for you to fill in."""
+    """Return the fleet of these nodes, with a pool for each pool label; its prices are 0 and must be filled in."""
     pools: dict[str, list[Node]] = {}
     for node in nodes:
         pools.setdefault(node.pool, []).append(node)
     if not pools:
         raise InputError("cluster", "nodes", "have no accelerators: install the vendor's device plugin")
-    made = tuple(_pool(name, of_pool) for name, of_pool in sorted(pools.items()))
-    return Fleet(pools=made, nodes={name: sum(one.ready for one in of_pool) for name, of_pool in pools.items()})
+    return Fleet(
+        pools=tuple(_pool(name, members) for name, members in sorted(pools.items())),
+        nodes={name: sum(node.ready for node in members) for name, members in pools.items()},
+    )
 
 
 def _pool(name: str, nodes: list[Node]) -> Pool:
-    one, racks = nodes[0], {node.rack for node in nodes} - {""}
-    part = one.resource.partition("mig-")[2] or WHOLE_GPU
+    first, racks = nodes[0], {node.rack for node in nodes} - {""}
     return Pool(
         name=name,
-        accelerator=one.accelerator,
-        gpus_per_node=one.count,
-        kind=PoolKind.SPOT if one.spot else PoolKind.OWNED,
+        accelerator=first.accelerator,
+        gpus_per_node=first.count,
+        kind=PoolKind.SPOT if first.spot else PoolKind.OWNED,
         price_per_node_hour=0.0,
         max_nodes=len(nodes),
-        region=one.region,
-        zone=one.zone,
+        region=first.region,
+        zone=first.zone,
         nodes_per_rack=-(-len(nodes) // len(racks)) if racks else 8,
-        slot=part,
+        slot=first.resource.partition("mig-")[2] or WHOLE_GPU,
     )
 
 
@@ -192,7 +185,7 @@ def read_pods(api: Api) -> list[Pod]:
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """What one tenant runs and waits for now, and the accelerator-hours of its pods that are over but still there."""
+    """The accelerators that a tenant's pods run on and wait for, and the accelerator-hours of its finished pods."""
 
     tenant: str
     resource: str
@@ -203,21 +196,20 @@ class Use:
 
 
 def usage_of(pods: Iterable[Pod]) -> list[Use]:
-    """Return who uses how much, by tenant (a namespace) and resource."""
+    """Return who uses how many accelerators, by tenant (a namespace) and resource."""
     groups: dict[tuple[str, str], list[Pod]] = {}
     for pod in pods:
         groups.setdefault((pod.tenant, pod.resource), []).append(pod)
-    return [_use(*names, of_group) for names, of_group in sorted(groups.items())]
+    return [_use(tenant, resource, members) for (tenant, resource), members in sorted(groups.items())]
 
 
 def _use(tenant: str, resource: str, pods: list[Pod]) -> Use:
-    ended = [pod for pod in pods if pod.ended is not None and pod.started is not None]
-    seconds = sum(pod.count * (pod.ended - pod.started).total_seconds() for pod in ended if pod.ended and pod.started)
+    spans = [(pod.count, pod.ended - pod.started) for pod in pods if pod.ended is not None and pod.started is not None]
     return Use(
         tenant=tenant,
         resource=resource,
         running=sum(pod.count for pod in pods if pod.phase == "Running"),
         waiting=sum(pod.count for pod in pods if pod.phase == "Pending"),
-        ended=len(ended),
-        hours=round(seconds / 3600, 3),
+        ended=len(spans),
+        hours=round(sum(count * span.total_seconds() for count, span in spans) / 3600, 3),
     )

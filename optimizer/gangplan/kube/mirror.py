@@ -1,4 +1,4 @@
-"""A watched copy of a list of objects: resumed where it broke off, listed anew where the cluster forgot."""
+"""A watched copy of a list of objects. A watch that breaks off is resumed, or else the list is read again."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ T = TypeVar("T")
 Seen = TypeVar("Seen", contravariant=True)
 
 _WATCH_S = (240, 480)
-"""A watch is opened anew after a time between these, so that many do not come back together."""
+"""A watch is reopened after a random time between these, in seconds, so that many watches do not reopen together."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 
 
-class Heard(Protocol[Seen]):
-    """Told of each change from the mirror's thread, and to return soon: the old picture and the new one."""
+class Listener(Protocol[Seen]):
+    """A callback for each change; it runs in the mirror's thread and must return quickly."""
 
     def __call__(self, name: str, before: Seen | None, now: Seen | None) -> None:
-        """Take in that an object came (before is None), changed, or went (now is None)."""
+        """Handle an object that was added (before is None), changed, or deleted (now is None)."""
         ...
 
 
 class Mirror(Generic[T]):
-    """Keeps what `keep` makes of each object (None: nothing), by its name with its namespace in front if it has one."""
+    """Keeps the value of `keep` for each object (None: not kept), by `name` or `namespace/name`."""
 
-    def __init__(self, api: Api, path: str, keep: Callable[[Object], T | None], heard: Heard[T], **query: str) -> None:
+    def __init__(
+        self, api: Api, path: str, keep: Callable[[Object], T | None], heard: Listener[T], **query: str
+    ) -> None:
         self._api, self._path, self._query = api, path, query
         self._keep, self._heard = keep, heard
         self.there: dict[str, T] = {}
         self.ready = Event()
-        self.lists = self.watches = 0  # so often each was asked for: a relist shows
-        self.steady = 0  # the number of the list that it goes by; 0 while it makes another
-        self._seen = ""  # the version that the watch has got to
+        self.lists = self.watches = 0  # how often each was started: it shows a relist
+        self.steady = 0  # the number of the list that `there` stands on; 0 while another is being read
+        self._seen = ""  # the version that the watch has reached
         self._stop = Event()
         self._stream: Stream | None = None
         self._thread = Thread(target=self._run, name=f"mirror {path}", daemon=True)
 
     def start(self) -> None:
-        """Begin to list and to watch."""
+        """Start the thread that lists and watches."""
         self._thread.start()
 
     def close(self) -> None:
@@ -56,11 +58,6 @@ class Mirror(Generic[T]):
             self._stream.close()
         if self._thread.is_alive() and self._thread is not current_thread():
             self._thread.join(timeout=5)
-
-    def interrupt(self) -> None:
-        """End the present watch; the next goes on where it was."""
-        if self._stream is not None:
-            self._stream.close()
 
     def _run(self) -> None:
         version, pause = "", _FIRST_PAUSE_S
@@ -78,7 +75,7 @@ class Mirror(Generic[T]):
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _list(self) -> str:
-        """Take in the whole list, what went meanwhile included; return its version."""
+        """Read the whole list, drop what is not in it any more, and return its version."""
         self.lists += 1
         self.steady = 0
         names: set[str] = set()
@@ -94,7 +91,7 @@ class Mirror(Generic[T]):
         return version
 
     def _watch(self, version: str) -> str:
-        """Take in changes until the stream ends; return the version that it got to."""
+        """Read changes until the stream ends; return the version that was reached."""
         seconds = random.randint(*_WATCH_S)
         began = time.monotonic()
         with self._api.watch(self._path, version, seconds=seconds, **self._query) as stream:
@@ -108,7 +105,7 @@ class Mirror(Generic[T]):
                     self._drop(_name(item))
                 elif kind != "BOOKMARK":
                     self._take(item)
-        if time.monotonic() - began < 1:  # a server that ends every watch at once is not to be asked at full speed
+        if time.monotonic() - began < 1:  # do not hurry a server that ends every watch at once
             self._stop.wait(_FIRST_PAUSE_S)
         return self._seen
 
@@ -129,7 +126,7 @@ class Mirror(Generic[T]):
 
 
 def _name(item: Object) -> str:
-    """Return an object's name, with its namespace in front if it has one."""
+    """Return an object's `namespace/name`, or its name where it has no namespace."""
     meta = item["metadata"]
-    space = meta.get("namespace")
-    return f"{space}/{meta['name']}" if space else str(meta["name"])
+    namespace = meta.get("namespace")
+    return f"{namespace}/{meta['name']}" if namespace else str(meta["name"])

@@ -1,4 +1,4 @@
-"""Whole gangs as the cluster remembers them: Kueue's Workloads, and pods that no Workload counts."""
+"""The gangs that a cluster knows: Kueue's Workloads, and pods that belong to no Workload."""
 
 from __future__ import annotations
 
@@ -8,15 +8,8 @@ from datetime import datetime
 
 from gangplan.errors import NotFoundError
 from gangplan.kube.api import Api, Object
-from gangplan.kube.inventory import (
-    PODS as POD_PATH,
-    PRODUCT_LABELS,
-    Pod,
-    accelerators_of,
-    pod_from,
-    read_nodes,
-    short_name,
-)
+from gangplan.kube.inventory import PODS, PRODUCT_LABELS, accelerators_of, pod_from, read_nodes
+from gangplan.kube.vendors import short_name
 
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _COUNTED = "kueue.x-k8s.io/"
@@ -25,9 +18,9 @@ _CLASS = "gangplan.io/workload-class"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gang:
-    """What asked for accelerators together: whose, how many of which, and when it came, began and ended.
+    """Pods that asked for accelerators together: whose, how many of which, when they came, started and ended.
 
-    `accelerator` is empty where nothing says which; `kind` is the workload class that its label names, or empty.
+    `accelerator` is empty where it is unknown; `kind` is the workload class of its label, or empty.
     """
 
     id: str
@@ -41,27 +34,23 @@ class Gang:
 
 
 def read_gangs(api: Api) -> list[Gang]:
-    """Return all that the cluster still knows of; a cluster without Kueue has its pods alone."""
+    """Return all gangs that the cluster still knows; without Kueue, each pod is a gang."""
     flavors = dict(_flavors(api))
     nodes = {node.name: node.accelerator for node in read_nodes(api)}
     gangs = [gang for item in _items(api, f"{KUEUE}/workloads") if (gang := gang_from(item, flavors)) is not None]
-    for item in api.items(POD_PATH):
-        labels: dict[str, str] = item["metadata"].get("labels", {})
-        pod = None if any(name.startswith(_COUNTED) for name in labels) else pod_from(item)
-        if pod is not None:
-            gangs.append(_of_pod(item["metadata"]["uid"], pod, nodes.get(pod.node, ""), labels.get(_CLASS, "")))
+    gangs += [gang for item in api.items(PODS) if (gang := _gang_of_pod(item, nodes)) is not None]
     return gangs
 
 
 def _items(api: Api, path: str) -> Iterator[Object]:
     try:
         yield from api.items(path)
-    except NotFoundError:  # no Kueue here
+    except NotFoundError:  # the cluster has no Kueue
         return
 
 
 def _flavors(api: Api) -> Iterator[tuple[str, str]]:
-    """Yield each flavor's accelerator, by its nodes' label."""
+    """Yield the name of each resource flavor and the accelerator that its node labels name."""
     for item in _items(api, f"{KUEUE}/resourceflavors"):
         labels: dict[str, str] = item["spec"].get("nodeLabels", {})
         product = next((labels[name] for name in PRODUCT_LABELS if name in labels), "")
@@ -69,12 +58,13 @@ def _flavors(api: Api) -> Iterator[tuple[str, str]]:
 
 
 def gang_from(item: Object, flavors: dict[str, str]) -> Gang | None:
-    """Return the gang of a Workload; None where it asks for no accelerators."""
+    """Read the gang of a Workload; None where it asks for no accelerators."""
     meta, status = item["metadata"], item.get("status", {})
-    count = sum(one["count"] * accelerators_of(one["template"]["spec"])[1] for one in item["spec"]["podSets"])
+    count = sum(pods["count"] * accelerators_of(pods["template"]["spec"])[1] for pods in item["spec"]["podSets"])
     if not count:
         return None
-    marks: dict[str, Object] = {one["type"]: one for one in status.get("conditions", ()) if one["status"] == "True"}
+    conditions: list[Object] = status.get("conditions", [])
+    marks = {mark["type"]: mark for mark in conditions if mark["status"] == "True"}
     over = "Finished" if "Finished" in marks else "Evicted" if item["spec"].get("active") is False else ""
     return Gang(
         id=meta["uid"],
@@ -89,7 +79,7 @@ def gang_from(item: Object, flavors: dict[str, str]) -> Gang | None:
 
 
 def _given(status: Object, flavors: dict[str, str]) -> str:
-    """Return the accelerator of the first flavor that was given for an extended resource."""
+    """Return the accelerator of the first flavor that was assigned for an extended resource."""
     admission: Object = status.get("admission") or {}
     shares: list[Object] = admission.get("podSetAssignments", [])
     for share in shares:
@@ -104,13 +94,18 @@ def _since(marks: dict[str, Object], kind: str) -> datetime | None:
     return datetime.fromisoformat(marks[kind]["lastTransitionTime"]) if kind in marks else None
 
 
-def _of_pod(uid: str, pod: Pod, accelerator: str, kind: str) -> Gang:
+def _gang_of_pod(item: Object, accelerators: dict[str, str]) -> Gang | None:
+    """Read a pod as a gang of its own; None where a Workload counts it or it asks for no accelerators."""
+    labels: dict[str, str] = item["metadata"].get("labels", {})
+    pod = None if any(name.startswith(_COUNTED) for name in labels) else pod_from(item)
+    if pod is None:
+        return None
     return Gang(
-        id=uid,
+        id=item["metadata"]["uid"],
         tenant=pod.tenant,
-        accelerator=accelerator,
+        accelerator=accelerators.get(pod.node, ""),
         count=pod.count,
-        kind=kind,
+        kind=labels.get(_CLASS, ""),
         created=pod.created,
         started=pod.started,
         ended=pod.ended,

@@ -27,7 +27,6 @@ from .rendering import (
 )
 from .table import (
     Cells as Cells,
-    Column as Column,
     Table as Table,
     figure as figure,
     table_of as table_of,

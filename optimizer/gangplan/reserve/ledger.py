@@ -259,8 +259,8 @@ class StoreLedger(WaitingLedger):
                 entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)
             return entry.reservation()
 
-        seen = self._store.query(work)
-        return seen.granted_at or seen.eta, seen.reason
+        reservation = self._store.query(work)
+        return reservation.granted_at or reservation.eta, reservation.reason
 
     def history(self, since: datetime | None = None) -> tuple[Reservation, ...]:
         """See `Ledger.history`."""

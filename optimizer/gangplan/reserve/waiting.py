@@ -49,28 +49,28 @@ class WaitingLedger(ABC):
         require_type("timeout", timeout, timedelta, "a timedelta")
         deadline = self._clock() + timeout
         with self._changes(id, poll, sleep) as next_change:
-            seen = self._present(id)
-            while seen.state.waits:
+            reservation = self._present(id)
+            while reservation.state.waits:
                 left = deadline - self._clock()
                 if left <= timedelta(0):
-                    raise WaitTimeoutError(_still_waits(seen, timeout))
-                seen = next_change(left) or self._present(id)
-        return seen
+                    raise WaitTimeoutError(_still_waits(reservation, timeout))
+                reservation = next_change(left) or self._present(id)
+        return reservation
 
     def watch(self, id: ReservationId, *, poll: timedelta = POLL, sleep: Sleep = time.sleep) -> Iterator[Reservation]:
         """See `Ledger.watch`."""
         with self._changes(id, poll, sleep) as next_change:
-            last = seen = self._present(id)
-            yield seen
-            while not last.state.final:
-                seen = next_change(_LONG) or self._present(id)
-                if self._differs(seen, last):
-                    yield seen
-                last = seen
+            previous = reservation = self._present(id)
+            yield reservation
+            while not previous.state.final:
+                reservation = next_change(_LONG) or self._present(id)
+                if self._differs(reservation, previous):
+                    yield reservation
+                previous = reservation
 
-    def _differs(self, seen: Reservation, last: Reservation) -> bool:
+    def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
         """Tell whether a state is another one for whoever watches."""
-        return seen != last
+        return reservation != previous
 
     @contextmanager
     def _changes(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Next]:
@@ -106,7 +106,7 @@ def but_for_eta(reservation: Reservation) -> Reservation:
     return replace(reservation, eta=None)
 
 
-def _still_waits(seen: Reservation, timeout: timedelta) -> str:
+def _still_waits(reservation: Reservation, timeout: timedelta) -> str:
     """Say in one line that a request still waits, and why."""
-    why = f": {seen.reason.message}" if seen.reason else ""
-    return f"timeout: {seen.request.request_key!r} still waits after {timeout.total_seconds():g} s{why}"
+    why = f": {reservation.reason.message}" if reservation.reason else ""
+    return f"timeout: {reservation.request.request_key!r} still waits after {timeout.total_seconds():g} s{why}"

@@ -1,4 +1,4 @@
-"""Serve."""
+"""What gangplan serves over HTTP: the receiver of MLflow's webhooks."""
 
 from gangplan.extras import lazy_face
 

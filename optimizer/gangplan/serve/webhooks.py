@@ -1,9 +1,8 @@
-# pyright: reportUnknownMemberType=false
-"""MLflow's webhooks: a change of alias that somebody makes by hand is recorded when it happens, not when we next look.
+"""MLflow's webhooks: a change of alias that somebody makes by hand is recorded when it happens.
 
-A delivery is signed as MLflow signs it (Standard Webhooks): HMAC-SHA256 over `<delivery id>.<timestamp>.<body>`, in
-base64 behind `v1,`. One that is not, or that is older than five minutes, changes nothing. What it says is not believed
-either: it only makes us look at the registry, so that a delivery that is lost, late or comes twice does no harm.
+MLflow signs a delivery (Standard Webhooks): HMAC-SHA256 over `<delivery id>.<timestamp>.<body>`, in base64 after `v1,`.
+A delivery with another signature, or older than five minutes, is refused. The content of a delivery is not used: it
+only makes us read the registry, so a delivery that is lost, late or repeated does no harm.
 """
 
 from __future__ import annotations
@@ -45,19 +44,19 @@ EVENTS = (
 
 
 def sign(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:
-    """Sign a delivery as MLflow does."""
+    """Return the signature that MLflow gives to a delivery."""
     content = f"{delivery_id}.{timestamp}.".encode() + body
     digest = hmac.new(secret.encode(), content, hashlib.sha256).digest()
     return f"{WEBHOOK_SIGNATURE_VERSION},{base64.b64encode(digest).decode()}"
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-    """Refuse a delivery that MLflow did not sign with our secret within the last minutes.
+    """Refuse a delivery that MLflow did not sign with our secret within the last five minutes.
 
     Raises
     ------
     Refusal
-        When the signature is missing or wrong, or the time is.
+        When the signature or the time is missing or wrong.
     """
     given = {name.lower(): value for name, value in headers.items()}
     names = (WEBHOOK_DELIVERY_ID_HEADER, WEBHOOK_TIMESTAMP_HEADER, WEBHOOK_SIGNATURE_HEADER)
@@ -70,36 +69,37 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) 
 
 
 def handle(store: Store, body: bytes, clock: Clock) -> str:
-    """Do what a delivery asks for, and say what that was; another model's, and MLflow's test call, ask for nothing.
+    """Act on a delivery and return what was done; one about another model, or MLflow's test call, is ignored.
 
     Raises
     ------
     InputError
-        When the body is no delivery of MLflow's.
+        When the body is not a delivery of MLflow's.
     """
     try:
-        said: dict[str, Any] = json.loads(body)
-        name = said["data"]["name"]
+        content: dict[str, Any] = json.loads(body)
+        name = content["data"]["name"]
     except (ValueError, TypeError, KeyError):
         raise InputError("body", body[:80].decode(errors="replace"), "is no delivery of MLflow's") from None
     if name != MODEL:
         return f"ignored: {str(name)[:80]!r} is not {MODEL}"
-    change = forecast.sync(store, clock)
+    change = forecast.record_manual_changes(store, clock)
     return "nothing new" if change is None else f"recorded: version {change.version} {change.action} by {change.by}"
 
 
 def subscribe(store: Store, url: str, secret: str) -> str:
-    """Have MLflow's server deliver to that address; return the webhook's id. One that is there for it is replaced."""
+    """Make MLflow's server deliver to a URL, in place of an earlier webhook for it; return the webhook's id."""
     if not url.startswith(("http://", "https://")):
         raise InputError("url", url, "is no address: give https://host/path, where `gangplan review listen` is reached")
     try:
-        for old in store.client.list_webhooks():
-            if old.url == url:
-                store.client.delete_webhook(old.webhook_id)
-        made = store.client.create_webhook(name=WEBHOOK, url=url, events=list(EVENTS), secret=secret)
+        client: Any = store.client
+        for webhook in client.list_webhooks():
+            if webhook.url == url:
+                client.delete_webhook(webhook.webhook_id)
+        webhook = client.create_webhook(name=WEBHOOK, url=url, events=list(EVENTS), secret=secret)
     except MlflowException as error:
         raise UnavailableError(f"mlflow: no webhook could be made: {error}") from error
-    return str(made.webhook_id)
+    return str(webhook.webhook_id)
 
 
 def serve(
@@ -108,18 +108,18 @@ def serve(
     secret: str,
     host: str,
     port: int,
-    told: Callable[[str], None],
+    log: Callable[[str], None],
     clock: Clock = system_clock,
 ) -> None:
-    """Take deliveries until the process is interrupted."""
+    """Receive deliveries until the process is interrupted; `log` gets a line for each."""
     store = open_store(settings)
-    with ThreadingHTTPServer((host, port), _handler(store, secret, told, clock)) as server:
-        told(f"listening on http://{host}:{server.server_address[1]}/")
+    with ThreadingHTTPServer((host, port), _handler(store, secret, log, clock)) as server:
+        log(f"listening on http://{host}:{server.server_address[1]}/")
         server.serve_forever()
 
 
 def answer(store: Store, secret: str, headers: Mapping[str, str], body: bytes, clock: Clock) -> tuple[int, str]:
-    """Return the status and the words with which a delivery is answered."""
+    """Return the HTTP status and the text of the answer to a delivery."""
     try:
         verify(secret, headers, body, clock())
         return HTTPStatus.OK, handle(store, body, clock)
@@ -131,27 +131,27 @@ def answer(store: Store, secret: str, headers: Mapping[str, str], body: bytes, c
         return HTTPStatus.SERVICE_UNAVAILABLE, str(error)  # MLflow delivers it again
 
 
-def _handler(store: Store, secret: str, told: Callable[[str], None], clock: Clock) -> type[BaseHTTPRequestHandler]:
-    """Return what answers one connection."""
+def _handler(store: Store, secret: str, log: Callable[[str], None], clock: Clock) -> type[BaseHTTPRequestHandler]:
+    """Return the class that handles one connection."""
 
     class Delivery(BaseHTTPRequestHandler):
         """One delivery."""
 
-        timeout = 10  # a connection that says nothing holds its thread no longer
+        timeout = 10  # seconds: a silent connection does not occupy its thread for longer
 
         def do_POST(self) -> None:
-            """Check it, act on it, answer it."""
+            """Check a delivery, act on it, answer it."""
             length = self.headers.get("Content-Length", "")
             if not length.isdigit() or int(length) > MOST_BYTES:
                 return self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             status, words = answer(store, secret, dict(self.headers), self.rfile.read(int(length)), clock)
-            told(words)
+            log(words)
             self.send_response(status)
             self.end_headers()
             self.wfile.write(words.encode())
             return None
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing beside `told`."""
+            """Write nothing; `log` gets the line."""
 
     return Delivery

@@ -1,4 +1,4 @@
-"""Telemetry: sources -> Usage, kept in MLflow, from which alone everything after reads."""
+"""Telemetry: sources -> Usage. Imports are kept in MLflow, and all later stages read them from there."""
 
 from gangplan.extras import lazy_face
 

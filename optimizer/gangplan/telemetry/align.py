@@ -1,9 +1,9 @@
-"""Moves telemetry to the present: it ends at the present hour, so that the forecast begins now.
+"""Moves telemetry to the present: it ends at the present hour, so that the forecast starts now.
 
-Telemetry with a calendar moves by whole weeks (a Monday stays a Monday) and is cut at the present hour. Where it covers
-less than two weeks it moves by whole days, below two days by whole hours, so that half of it and more is kept. A
-relative trace moves by whole hours. What is at most six hours late is a late collection: it stays, and its missing
-hours are nulls.
+Telemetry with a calendar moves by whole weeks (a Monday stays a Monday) and is cut at the present hour. If it covers
+less than two weeks it moves by whole days, below two days by whole hours, so that at least half of it is kept. A trace
+without a calendar moves by whole hours. Telemetry that ends at most six hours ago is collected late: it does not move,
+and its missing hours are nulls.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from gangplan.clock import floor_hour, require_utc
+from gangplan.clock import HOUR, floor_hour, require_utc
+from gangplan.tables import UTC_TIME
 from gangplan.telemetry.demand import fill_grid
 from gangplan.telemetry.values import TABLES, Telemetry
 
-STEPS = (timedelta(weeks=1), timedelta(days=1), timedelta(hours=1))
+STEPS = (timedelta(weeks=1), timedelta(days=1), HOUR)
 LATE = timedelta(hours=6)
-"""How late the last sample of a watched cluster may be before the telemetry counts as old."""
+"""Telemetry that ends longer ago than this is old and moves to the present."""
 
 LONGEST = timedelta(days=1096)
-"""The span that is kept: older hours than these say nothing of the next weeks."""
+"""The span that is kept; older hours do not help to forecast the next weeks."""
 
 
 def align(telemetry: Telemetry, now: datetime) -> Telemetry:
@@ -39,7 +40,7 @@ def offset(telemetry: Telemetry, present: datetime) -> timedelta:
         return behind
     if behind <= LATE:
         return timedelta()
-    step = next((step for step in STEPS if telemetry.end - telemetry.start >= 2 * step), STEPS[-1])
+    step = next((step for step in STEPS if telemetry.end - telemetry.start >= 2 * step), HOUR)
     return -(-behind // step) * step
 
 
@@ -47,14 +48,15 @@ def shift(telemetry: Telemetry, by: timedelta) -> Telemetry:
     """Return the telemetry with every time moved by that much."""
     if not by:
         return telemetry
-    moved = {name: frame.with_columns(_times(name) + by) for name, frame in telemetry.tables.items()}
+    times = {name: [column for column, kind in schema.items() if kind == UTC_TIME] for name, schema in TABLES.items()}
+    moved = {name: frame.with_columns(pl.col(times[name]) + by) for name, frame in telemetry.tables.items()}
     return replace(telemetry, start=telemetry.start + by, end=telemetry.end + by, **moved)
 
 
 def cut(telemetry: Telemetry, start: datetime, end: datetime) -> Telemetry:
-    """Return what was known by `end` of the time from `start` on.
+    """Return what was known at `end` about the time from `start` on.
 
-    A job that ends later still runs, one that starts later still waits; events that lie ahead stay, for they are known.
+    A job that ends later is still running, one that starts later is still waiting; future events stay.
     """
     jobs = telemetry.jobs.filter(
         pl.col("submitted_at") < end, pl.col("ended_at").is_null() | (pl.col("ended_at") > start)
@@ -68,11 +70,6 @@ def cut(telemetry: Telemetry, start: datetime, end: datetime) -> Telemetry:
     return replace(telemetry, start=start, end=end, demand=demand, jobs=jobs, events=events, **samples)
 
 
-def _times(table: str) -> pl.Expr:
-    """Select the columns of a table that hold times."""
-    return pl.col([name for name, kind in TABLES[table].items() if isinstance(kind, pl.Datetime)])
-
-
 def _unless_later(column: str, end: datetime) -> pl.Expr:
-    """Return that time, or null when it lies after `end`."""
+    """Return the time in a column, or null when it is after `end`."""
     return pl.when(pl.col(column) <= end).then(pl.col(column)).alias(column)

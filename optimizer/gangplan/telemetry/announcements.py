@@ -1,8 +1,7 @@
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-"""What people know: releases, campaigns, holidays, planned jobs, growth that is meant; from the calendars they keep.
+"""Announcements: releases, campaigns, holidays, planned jobs and targets of growth, from the calendars of people.
 
 A source is a CSV or Parquet file, an iCalendar file, `holidays:DE` (or `holidays:DE-BY`), or `mlflow+<tracking URI>`,
-where runs with the tag gangplan.event.kind are events. What a source says anew replaces what it said before.
+where runs with the tag gangplan.event.kind are events. The newest announcements of a source replace its earlier ones.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ from gangplan.telemetry.values import BadRow, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Usage, WorkloadClass
 
-TOLD = {"kind": "announced"}
+ANNOUNCEMENT = {"kind": "announced"}
 JOB, TARGET = "job", "target"
 BACK, AHEAD = timedelta(days=1096), timedelta(days=366)
-"""How far back and ahead of now calendars that go on for ever are read."""
+"""How far before and after now a calendar is read, since it may have no end."""
 
 _TAG = "gangplan.event."
 _SOURCES = "a CSV or Parquet file, an .ics file, holidays:DE or mlflow+<tracking URI>"
@@ -50,8 +49,8 @@ _MOST = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What one source said: its run, its rows (tables.ANNOUNCED), and the rows that were kept out."""
+class Announcements:
+    """The announcements of one source: the run that keeps them, the rows (tables.ANNOUNCED), the rejected rows."""
 
     run_id: str
     source: str
@@ -60,42 +59,38 @@ class Told:
     rejected_count: int = 0
 
 
-def tell(source: str, store: Store, *, clock: Clock) -> Told:
-    """Keep what a source says as one run, from where every forecast after it reads.
+def announce(source: str, store: Store, *, clock: Clock) -> Announcements:
+    """Keep the announcements of a source as a run of MLflow, from where every later forecast reads them.
 
     Raises
     ------
     InputError
-        When the source is not there, is of no known kind, or has no usable row; nothing was written.
+        When the source does not exist, is of an unknown kind, or has no usable row; nothing was written.
     """
     checked = check(_rows(source, clock()), SPEC.fields, SPEC.relations)
-    sound = conform("announced", checked.frame, ANNOUNCED).unique(maintain_order=True).sort("start", "kind")
-    if not sound.height:
+    rows = conform("announced", checked.frame, ANNOUNCED).unique(maintain_order=True).sort("start", "kind")
+    if not rows.height:
         why = f": {checked.rejected[0]}" if checked.rejected else f": give {_SOURCES} with at least one row"
         raise InputError("source", source, f"has no usable row{why}")
-    tags = {**TOLD, "source": source, "sha256": table_sha256(sound)}
+    tags = {**ANNOUNCEMENT, "source": source, "sha256": table_sha256(rows)}
     with store.run(TELEMETRY, f"announced {source}"[:250], tags) as run_id:
-        store.log_table(run_id, "announced", sound)
-    return Told(
-        run_id=run_id,
-        source=source,
-        rows=sound,
-        rejected=checked.rejected,
-        rejected_count=checked.rejected_count,
+        store.log_table(run_id, "announced", rows)
+    return Announcements(
+        run_id=run_id, source=source, rows=rows, rejected=checked.rejected, rejected_count=checked.rejected_count
     )
 
 
 def read_announced(store: Store) -> pl.DataFrame:
-    """Return what all sources said last (tables.ANNOUNCED)."""
+    """Return the newest announcements of all sources (tables.ANNOUNCED)."""
     newest: dict[str, Run] = {}
-    for run in store.runs(TELEMETRY, TOLD, limit=1000):
+    for run in store.runs(TELEMETRY, ANNOUNCEMENT, limit=1000):
         newest.setdefault(run.data.tags["source"], run)
     tables = [store.read_table(run.info.run_id, "announced") for _, run in sorted(newest.items())]
     return pl.concat([empty(ANNOUNCED), *tables]).unique(maintain_order=True).sort("start", "kind")
 
 
 def with_announced(usage: Usage, announced: pl.DataFrame) -> Usage:
-    """Return the usage with what people said: events beside those of the telemetry, the rest as it is."""
+    """Return the usage with announcements (tables.ANNOUNCED); their events are added to those of the telemetry."""
     if not announced.height:
         return usage
     events = announced.filter(~pl.col("kind").is_in([JOB, TARGET])).select(list(EVENTS))
@@ -105,13 +100,11 @@ def with_announced(usage: Usage, announced: pl.DataFrame) -> Usage:
 
 
 def _spec() -> TableSpec:
-    """The fields of an announcement and the rules between them."""
+    """Return the fields of an announcement and the rules between them."""
     last = datetime(2200, 1, 1, tzinfo=UTC)
     kind, gpus, growth = value_of("kind"), value_of("gpus"), value_of("growth")
-    incomplete = (kind == JOB) & pl.any_horizontal(
-        value_of(field).is_null() for field in ("tenant", "workload_class", "accelerator", "gpus")
-    )
-    class_field = one_of("workload_class", [each.value for each in WorkloadClass])
+    of_job = ("tenant", "workload_class", "accelerator", "gpus")
+    incomplete = (kind == JOB) & pl.any_horizontal(value_of(field).is_null() for field in of_job)
     return TableSpec(
         fields=(
             moment("start", last, ahead=True),
@@ -119,33 +112,17 @@ def _spec() -> TableSpec:
             name("kind"),
             name("tenant", optional=True),
             name("like", optional=True),
-            replace(class_field, rules=class_field.rules[1:], optional=True),
+            one_of("workload_class", [member.value for member in WorkloadClass], optional=True),
             name("accelerator", optional=True),
             number("gpus", above=True, optional=True),
             number("growth", least=-1, most=100, above=True, optional=True),
         ),
         relations=(
             not_before("end", "start"),
-            Rule(
-                field="gpus",
-                bad=incomplete,
-                remedy="is no planned job: give tenant, workload_class, accelerator and gpus",
-            ),
-            Rule(
-                field="gpus",
-                bad=(kind != JOB) & gpus.is_not_null(),
-                remedy=f"belongs to the kind {JOB}: leave it empty",
-            ),
-            Rule(
-                field="growth",
-                bad=(kind == TARGET) & growth.is_null(),
-                remedy="is missing: give it as a share, like 0.2",
-            ),
-            Rule(
-                field="growth",
-                bad=(kind != TARGET) & growth.is_not_null(),
-                remedy=f"belongs to the kind {TARGET}: leave it empty",
-            ),
+            Rule("gpus", incomplete, "is no planned job: give tenant, workload_class, accelerator and gpus"),
+            Rule("gpus", (kind != JOB) & gpus.is_not_null(), f"belongs to the kind {JOB}: leave it empty"),
+            Rule("growth", (kind == TARGET) & growth.is_null(), "is missing: give it as a share, like 0.2"),
+            Rule("growth", (kind != TARGET) & growth.is_not_null(), f"belongs to the kind {TARGET}: leave it empty"),
         ),
     )
 
@@ -169,7 +146,7 @@ def _rows(source: str, now: datetime) -> pl.DataFrame:
 
 
 def _as_rows(entries: Iterator[dict[str, str | None]], source: str) -> pl.DataFrame:
-    """Lay entries out as rows of text with their number."""
+    """Return entries as rows of text with their number."""
     named = [
         {**dict.fromkeys(ANNOUNCED), **entry, LINE: line, PLACE: source, FAULT: None}
         for line, entry in enumerate(entries, start=1)
@@ -179,12 +156,12 @@ def _as_rows(entries: Iterator[dict[str, str | None]], source: str) -> pl.DataFr
 
 
 def _calendar(path: Path, now: datetime) -> Iterator[dict[str, str | None]]:
-    """Give the events of an iCalendar file, those that come back one by one; times in any zone, days in UTC.
+    """Yield the events of an iCalendar file, recurring ones one by one; times may be in any zone, days are in UTC.
 
     The kind is X-GANGPLAN-KIND, else the first of CATEGORIES, else "event"; X-GANGPLAN-TENANT, -LIKE, -GPUS and so on
-    are the other columns.
+    give the other columns.
     """
-    import recurring_ical_events
+    import recurring_ical_events  # pyright: ignore[reportMissingTypeStubs]
     from icalendar import Calendar
 
     try:
@@ -204,22 +181,22 @@ def _calendar(path: Path, now: datetime) -> Iterator[dict[str, str | None]]:
 
 
 def _holidays(source: str, now: datetime) -> Iterator[dict[str, str | None]]:
-    """Give the public holidays of a country, or of a part of it, as whole days in UTC."""
+    """Yield the public holidays of a country, or of a part of it, as whole days in UTC."""
     import holidays
 
     country, _, part = source.removeprefix("holidays:").partition("-")
     years = range((now - BACK).year, (now + AHEAD).year + 1)
     try:
-        found = holidays.country_holidays(country, subdiv=part or None, years=years)
+        days = holidays.country_holidays(country, subdiv=part or None, years=years)
     except NotImplementedError as error:
         raise InputError("source", source, f"is no country that is known ({error}): give it like DE or DE-BY") from None
-    for day in sorted(found):
+    for day in sorted(days):
         yield {"kind": "holiday", "start": _moment(day), "end": _moment(day + timedelta(days=1))}
 
 
 def _tagged(store: Store) -> Iterator[dict[str, str | None]]:
-    """Give the runs that are tagged as events; a run's own start and end count where its tags give none."""
-    experiments = [one.experiment_id for one in store.client.search_experiments()]
+    """Yield the runs that are tagged as events; without tags for them, the run's own start and end count."""
+    experiments = list(store.experiment_names())
     runs = store.client.search_runs(experiments, f"tags.`{_TAG}kind` LIKE '%'", max_results=_MOST)
     for run in runs:
         given = {column: run.data.tags.get(f"{_TAG}{column}") for column in ANNOUNCED}
@@ -231,7 +208,7 @@ def _tagged(store: Store) -> Iterator[dict[str, str | None]]:
 
 
 def _moment(value: date | datetime) -> str:
-    """Write a time in UTC; a day begins at midnight UTC, a time without a zone is UTC."""
+    """Write a time in UTC; a day starts at midnight UTC, and a time without a zone counts as UTC."""
     if not isinstance(value, datetime):
         value = datetime.combine(value, time(), UTC)
     zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
@@ -239,5 +216,5 @@ def _moment(value: date | datetime) -> str:
 
 
 def _slug(words: str) -> str:
-    """Make a kind of a category's words."""
+    """Turn the words of a category into a kind."""
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:63] or "event"

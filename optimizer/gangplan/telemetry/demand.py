@@ -1,4 +1,4 @@
-"""Jobs -> hourly demand: the GPUs asked for, running or queued, as the time-weighted mean of each hour."""
+"""Jobs -> demand: the GPUs asked for, running or queued, as the time-weighted mean of each hour or shorter step."""
 
 from __future__ import annotations
 
@@ -9,34 +9,40 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gangplan.tables import DEMAND, conform
+from gangplan.clock import HOUR
+from gangplan.tables import DEMAND, conform, empty
 from gangplan.types import SERIES
 
 Floats: TypeAlias = NDArray[np.float64]
-
-HOUR = timedelta(hours=1)
 
 
 def hourly_demand(jobs: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """Return the demand of each series in `jobs` (JOBS) for every hour from `start` up to `end` (DEMAND).
 
-    A job is asked for from its submission to its end; one without an end is asked for up to `end`.
+    A job asks for its GPUs from its submission to its end; one without an end asks up to `end`.
     """
     hours = hours_between(start, end)
-    parts = [
-        frame_of_series(key, hours, mean_by_hour(*_spans(part, start, end), part["gpus"].to_numpy(), len(hours)))
+    return pl.concat([empty(DEMAND), *(series_demand(key, hours, gpus) for key, gpus in demand_of(jobs, start, end))])
+
+
+def demand_of(
+    jobs: pl.DataFrame, start: datetime, end: datetime, step: timedelta = HOUR
+) -> list[tuple[tuple[object, ...], Floats]]:
+    """Return the series in `jobs` (JOBS), each with the mean of its GPUs in every step from `start` up to `end`."""
+    steps = -(-(end - start) // step)
+    return [
+        (key, mean_by_hour(*_spans(part, start, end, step), part["gpus"].to_numpy(), steps))
         for key, part in sorted(jobs.partition_by(SERIES, as_dict=True).items())
     ]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=DEMAND)
 
 
-def hours_between(start: datetime, end: datetime) -> pl.Series:
-    """Return the starts of the hours from `start` up to, not including, `end`."""
-    return pl.datetime_range(start, end, HOUR, closed="left", time_unit="us", eager=True).alias("hour")
+def hours_between(start: datetime, end: datetime, step: timedelta = HOUR) -> pl.Series:
+    """Return the starts of the hours (or steps) from `start` up to, not including, `end`."""
+    return pl.datetime_range(start, end, step, closed="left", time_unit="us", eager=True).alias("hour")
 
 
 def mean_by_hour(starts: Floats, ends: Floats, gpus: Floats, hours: int) -> Floats:
-    """Return the mean of GPUs held in each of `hours` hours by intervals given in hours from the first.
+    """Return the mean of GPUs held in each of `hours` hours (or steps) by intervals, given in hours from the first.
 
     The integral of the step function at time t is (sum of gpus started by t) * t - (sum of gpus * start), less the same
     for the ends: two sorted cumulative sums instead of a loop over jobs and hours.
@@ -46,11 +52,14 @@ def mean_by_hour(starts: Floats, ends: Floats, gpus: Floats, hours: int) -> Floa
     return np.maximum(np.diff(integral), 0.0).round(6)
 
 
-def frame_of_series(key: tuple[object, ...], hours: pl.Series, gpus: Floats) -> pl.DataFrame:
-    """Return one series' rows of a DEMAND table."""
-    named = {name: pl.lit(value) for name, value in zip(SERIES, key, strict=True)}
-    frame = pl.DataFrame({"hour": hours, "gpus": gpus}).with_columns(**named)
-    return conform("demand", frame, DEMAND)
+def series_demand(key: tuple[object, ...], hours: pl.Series, gpus: Floats) -> pl.DataFrame:
+    """Return the rows of one series in a table of demand (DEMAND)."""
+    return conform("demand", with_series(pl.DataFrame({"hour": hours, "gpus": gpus}), key), DEMAND)
+
+
+def with_series(frame: pl.DataFrame, key: tuple[object, ...]) -> pl.DataFrame:
+    """Return the frame with the columns that name a series: tenant, workload class and accelerator."""
+    return frame.with_columns(**{name: pl.lit(value) for name, value in zip(SERIES, key, strict=True)})
 
 
 def fill_grid(demand: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
@@ -62,7 +71,7 @@ def fill_grid(demand: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFr
 
 
 def _ramp(at: Floats, gpus: Floats, edges: Floats) -> Floats:
-    """Return the integral, up to each edge, of GPUs that begin at `at` and never end."""
+    """Return the integral, up to each edge, of GPUs that start at `at` and never end."""
     order = np.argsort(at, kind="stable")
     total = np.concatenate(([0.0], np.cumsum(gpus[order])))
     moment = np.concatenate(([0.0], np.cumsum(gpus[order] * at[order])))
@@ -70,14 +79,12 @@ def _ramp(at: Floats, gpus: Floats, edges: Floats) -> Floats:
     return total[place] * edges - moment[place]
 
 
-def _spans(jobs: pl.DataFrame, start: datetime, end: datetime) -> tuple[Floats, Floats]:
-    """Return when each job was asked for, cut to the span, in hours from `start`."""
+def _spans(jobs: pl.DataFrame, start: datetime, end: datetime, step: timedelta) -> tuple[Floats, Floats]:
+    """Return from when to when each job asked for its GPUs, cut to the span, in steps from `start`."""
     since = pl.col("submitted_at").clip(start, end)
     until = pl.col("ended_at").fill_null(end).clip(start, end)
-    spans = jobs.select(_hours(since, start).alias("since"), _hours(until, start).alias("until"))
+    unit = step.total_seconds() * 1e6
+    spans = jobs.select(
+        since=(since - start).dt.total_microseconds() / unit, until=(until - start).dt.total_microseconds() / unit
+    )
     return spans["since"].to_numpy(), spans["until"].to_numpy()
-
-
-def _hours(time: pl.Expr, start: datetime) -> pl.Expr:
-    """Return a time as hours from `start`."""
-    return (time - start).dt.total_microseconds() / 3.6e9

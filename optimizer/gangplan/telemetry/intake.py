@@ -1,4 +1,4 @@
-"""Telemetry into MLflow: one finished run per import, from which alone everything after reads."""
+"""Telemetry into MLflow: one finished run for each import; all later stages read it from there."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ from gangplan.telemetry.values import TABLES, IngestReport, Telemetry, digest_of
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES
 
-BATCH = 1000
-"""Metrics in one request: the most that MLflow takes."""
-
 POINTS = 60_000
-"""Metric points of one run; where there are more, the largest series come first; the rest stand in the table."""
+"""The most metric points of one run. The largest series come first; the table of demand holds all."""
 
 
 def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Progress = no_progress) -> IngestReport:
-    """Bring a source's telemetry into MLflow, moved to the present hour, and report what was used and what kept out.
+    """Bring a source's telemetry into MLflow, moved to the present hour, and report which rows were used and rejected.
 
     `source`: "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090",
-    "kubernetes+<context>", or "mlflow+<tracking URI>". If the newest import is the same telemetry up to the same hour,
-    nothing is written.
+    "kubernetes+<context>", or "mlflow+<tracking URI>". If the newest import holds the same telemetry up to the same
+    hour, nothing is written.
 
-    Raises InputError when the source cannot be read or has no usable row, UnavailableError when a server is down.
+    Raises
+    ------
+    InputError
+        When the source cannot be read or has no usable row.
+    UnavailableError
+        When a server does not answer.
     """
     progress(0, 1, "reading the telemetry")
     cache = None if store.folder is None else store.folder / "cache"
     raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache)
     telemetry = align(raw, clock())
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
-    same = _newest_if(sha256, store)
+    newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
+    same = newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
     run_id = same or _write(telemetry, sha256, store, seed, progress)
     return IngestReport(
         run_id=run_id,
@@ -51,14 +54,8 @@ def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Prog
     )
 
 
-def _newest_if(sha256: str, store: Store) -> str | None:
-    """Return the newest import's run when it has that content: only then is it what `read_usage` gives anyway."""
-    newest = store.runs(TELEMETRY, IMPORT)
-    return newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
-
-
 def _write(telemetry: Telemetry, sha256: str, store: Store, seed: int, progress: Progress) -> str:
-    """Log the telemetry as one run and return its id; a run that did not end well is never read."""
+    """Log the telemetry as one run and return its id; a run that failed is never read."""
     tags = {
         **IMPORT,
         "source": telemetry.source,
@@ -75,21 +72,12 @@ def _write(telemetry: Telemetry, sha256: str, store: Store, seed: int, progress:
         store.client.log_batch(run_id, params=_params(telemetry, seed))
         if telemetry.rejected:
             store.client.log_text(run_id, "\n".join(map(str, telemetry.rejected)), "rejected.txt")
-        _log_history(telemetry, run_id, store, progress)
+        store.log_metrics(run_id, _points(telemetry), progress, "logging the demand's history")
     return run_id
 
 
-def _log_history(telemetry: Telemetry, run_id: str, store: Store, progress: Progress) -> None:
-    """Log the hourly demand of each series as a metric with its history; step is the hour's index."""
-    points = _points(telemetry)
-    for first in range(0, len(points), BATCH):
-        progress(first, len(points), "logging the demand's history")
-        store.client.log_batch(run_id, metrics=points[first : first + BATCH])
-    progress(len(points), len(points), "logged")
-
-
 def _points(telemetry: Telemetry) -> list[Metric]:
-    """Return the demand as metric points, the largest series first; missing hours have none."""
+    """Return the known hourly demand as metric points (step: the hour's index), the largest series first."""
     hour = (pl.col("hour") - telemetry.start).dt.total_hours().alias("step")
     table = telemetry.demand.sort(-pl.col("gpus").sum().over(SERIES), *SERIES, "hour").select(
         pl.concat_str(pl.lit("demand"), *SERIES, separator="/"), "gpus", pl.col("hour").dt.epoch("ms"), hour
@@ -98,8 +86,8 @@ def _points(telemetry: Telemetry) -> list[Metric]:
 
 
 def _params(telemetry: Telemetry, seed: int) -> list[Param]:
-    """Return what the import was made of."""
-    given = {
+    """Return the import's source, counts and span as MLflow parameters."""
+    values = {
         "source": telemetry.source,
         "seed": seed,
         "rows": telemetry.rows,
@@ -109,11 +97,11 @@ def _params(telemetry: Telemetry, seed: int) -> list[Param]:
         "end": telemetry.end.isoformat(),
         "series": telemetry.demand.select(SERIES).n_unique(),
     }
-    return [Param(name, str(value)) for name, value in given.items()]
+    return [Param(name, str(value)) for name, value in values.items()]
 
 
 def _dataset(telemetry: Telemetry, sha256: str) -> DatasetInput:
-    """Return the demand as an MLflow data set; a tag holds the digest, for which MLflow's own field is too short."""
+    """Return the demand as an MLflow data set; its sha256 is a tag, since MLflow's own field is too short for it."""
     columns = [{"name": name, "type": str(kind)} for name, kind in telemetry.demand.schema.items()]
     dataset = Dataset(
         name=telemetry.source[-250:],

@@ -1,25 +1,30 @@
-"""MLflow -> Usage: the newest import, merged with the reservations that were recorded since."""
+"""MLflow -> Usage: the newest import, with the reservations and announcements that were recorded since.
+
+Reservations are demand too, so the ledger's history is recorded as jobs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 import polars as pl
 
-from gangplan.tables import DEMAND, conform
+from gangplan.clock import Clock, require_utc
+from gangplan.tables import DEMAND, JOBS, conform, empty
 from gangplan.telemetry.announcements import read_announced, with_announced
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.values import TABLES, digest_of
-from gangplan.tracking import TELEMETRY, Store
-from gangplan.types import SERIES, Usage
+from gangplan.tracking import TELEMETRY, Store, table_sha256
+from gangplan.types import SERIES, Reservation, Usage
 
 IMPORT = {"kind": "import"}
 RESERVATIONS = {"kind": "reservations"}
 
 
 def read_usage(store: Store) -> Usage:
-    """Return the newest import with the recorded reservations and what people announced; nothing but MLflow is read."""
+    """Return the newest import with the recorded reservations and the announcements; everything is read from MLflow."""
     run = store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
     usage = with_announced(read_import(store, run.info.run_id), read_announced(store))
     recorded = store.runs(TELEMETRY, RESERVATIONS)
@@ -44,15 +49,61 @@ def read_import(store: Store, run_id: str) -> Usage:
     )
 
 
+def record_reservations(reservations: Iterable[Reservation], store: Store, *, clock: Clock) -> str | None:
+    """Record reservations as jobs in a run of MLflow and return its id; None when none was ever recorded.
+
+    The newest such run holds all reservations that were ever recorded, one row each. A second call with the same
+    reservations writes nothing and returns the same run.
+    """
+    known = store.runs(TELEMETRY, RESERVATIONS)
+    before = store.read_table(known[0].info.run_id, "jobs") if known else empty(JOBS)
+    jobs = merge_jobs(before, jobs_of(reservations))
+    if jobs.equals(before):
+        return known[0].info.run_id if known else None
+    tags = {**RESERVATIONS, "sha256": table_sha256(jobs), "recorded_at": require_utc("now", clock()).isoformat()}
+    with store.run(TELEMETRY, "reservations", tags) as run_id:
+        store.log_table(run_id, "jobs", jobs)
+        store.client.log_metric(run_id, "reservations", jobs.height)
+    return run_id
+
+
+def jobs_of(reservations: Iterable[Reservation]) -> pl.DataFrame:
+    """Return reservations as jobs (JOBS), submitted at their submission or at the earliest start that they asked for.
+
+    The accelerator is the preferred one, since that is what was asked for, whichever was granted.
+    """
+    rows = [
+        (
+            str(reservation.id),
+            reservation.request.tenant,
+            reservation.request.workload_class.value,
+            reservation.request.accelerators[0],
+            float(reservation.request.gpus),
+            _asked_from(reservation),
+            reservation.granted_at,
+            reservation.ended_at,
+        )
+        for reservation in reservations
+    ]
+    return pl.DataFrame(rows, schema=JOBS, orient="row")
+
+
+def _asked_from(reservation: Reservation) -> datetime:
+    """Return when the slots were wanted first, but never after they were granted or given up."""
+    wanted = max(reservation.submitted_at, reservation.request.earliest_start or reservation.submitted_at)
+    return min([wanted, *(moment for moment in (reservation.granted_at, reservation.ended_at) if moment)])
+
+
 def merge_jobs(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per job id (JOBS); the new row replaces the old one."""
+    """Return one row for each job id (JOBS); a new row replaces the old one."""
     return pl.concat([old, new]).unique("job_id", keep="last", maintain_order=True).sort("submitted_at", "job_id")
 
 
 def add_demand(usage: Usage, jobs: pl.DataFrame, *, live: bool) -> pl.DataFrame:
-    """Return the demand with that of reservations (JOBS) added; where there was no reservation, they asked for nothing.
+    """Return the demand with that of reservations (JOBS) added; a series without reservations in an hour adds 0.
 
-    A live source has seen the pods that fill the reservations, so that the larger of the two counts there, not the sum.
+    A live source has already counted the pods that run on the reservations, so there the larger of the two counts
+    instead of their sum.
     """
     asked = hourly_demand(jobs.filter(pl.col("submitted_at") < usage.end), usage.start, usage.end)
     imported = usage.demand.with_columns(imported=pl.lit(value=True))

@@ -1,4 +1,4 @@
-"""What a source hands to the ingest: tables on the source's own time axis, and the rows that were kept out."""
+"""What a source gives: tables with the source's own times, and the rows that were rejected."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TABLES: dict[str, Schema] = {
 """The tables of telemetry by name, in the order of the fields of `Usage`."""
 
 REJECTED_KEPT = 20
-"""How many bad rows a report names; it counts them all."""
+"""How many rejected rows a report lists; it counts all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BadRow:
-    """One row that was kept out: where it stands, which field is wrong, and what to do about it."""
+    """A rejected row: its file and line, the wrong field and its value, and the remedy."""
 
     place: str
     line: int
@@ -37,17 +37,17 @@ class BadRow:
     remedy: str
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return it as one line of text."""
         return f"{self.place} line {self.line}: {self.field}: {self.value!r} {self.remedy}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """Telemetry as a source gives it, from `start` up to `end`, whole hours of the source's own time axis.
+    """Telemetry as a source gives it, from `start` up to `end`: whole hours, in the source's own times.
 
-    `relative`: the axis has no calendar, so that it may be moved by any whole hours. `live`: the source watches the
-    cluster that the reservations run on, so that it counts their GPUs already. `rows` were used,
-    `rejected` ones were bad, `skipped` ones sound but of no use.
+    `relative`: the times have no calendar, so they may be moved by any number of hours. `live`: the source watches the
+    cluster that the reservations run on, so it counts their GPUs already. `rows` counts the used rows, `rejected_count`
+    the wrong ones (`rejected` lists the first 20), `skipped` the correct ones that are of no use.
     """
 
     source: str
@@ -79,10 +79,10 @@ class Telemetry:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestReport:
-    """One import: its run, the rows that were used and those that were kept out, and the usage that came of it.
+    """One import: its run, the rows that were used and rejected, and the resulting usage.
 
-    `rejected` names the first 20 bad rows, `rejected_count` counts all. `reused`: the same telemetry, up to the same
-    hour, was the newest import already, so that nothing was written.
+    `rejected` lists the first 20 rejected rows, `rejected_count` counts all. `reused`: the newest import already held
+    the same telemetry up to the same hour, so nothing was written.
     """
 
     run_id: str
@@ -96,5 +96,5 @@ class IngestReport:
 
 
 def digest_of(parts: list[str]) -> str:
-    """Return one sha256 of several texts in their order."""
+    """Return one sha256 for several texts in their order."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

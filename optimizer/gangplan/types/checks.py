@@ -1,4 +1,4 @@
-"""Checks of single fields: each raises InputError with the field, the value and what would do."""
+"""Checks of single fields: each raises InputError with the field, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from datetime import UTC, datetime, timedelta
 from gangplan.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-
 _SLOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,62}")
 
-
 LONGEST = timedelta(days=3650)
-
+"""The longest duration that a field may hold."""
 
 LAST = datetime(3000, 1, 1, tzinfo=UTC)
-
+"""Times in fields must lie before this one."""
 
 MOST = 1_000_000
+"""The largest whole number that a field may hold."""
 
 
 def require_type(field_name: str, value: object, kind: type | tuple[type, ...], words: str) -> None:
-    """Refuse a value of another type; a bool is no number."""
+    """Refuse a value of another type; a bool does not count as a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(field_name, value, f"must be {words}, not {type(value).__name__}")
 
@@ -36,7 +34,7 @@ def require_whole(field_name: str, value: int, least: int, most: int = MOST) -> 
 
 
 def require_text(field_name: str, value: str, least: int = 0) -> None:
-    """Refuse what is not a text of up to 512 printable characters."""
+    """Refuse what is not a text of `least` to 512 printable characters."""
     require_type(field_name, value, str, "a text")
     if not least <= len(value) <= 512:
         raise InputError(field_name, value, f"must be {least} to 512 characters")
@@ -71,19 +69,19 @@ def require_name(field_name: str, value: str) -> str:
 
 
 def require_slot(field_name: str, value: str) -> None:
-    """Refuse what names no kind of slot."""
+    """Refuse what cannot be the name of a slot: gpu, a MIG profile or a fraction."""
     require_type(field_name, value, str, "a name")
     if not _SLOT.fullmatch(value):
         raise InputError(field_name, value, "names no slot: give gpu, a MIG profile as 1g.10gb or a fraction as 1/4")
 
 
 def require_positive(field_name: str, value: float) -> None:
-    """Refuse zero, negative numbers and what is not a number."""
+    """Refuse zero, negative numbers, NaN and infinity."""
     if not value > 0 or value == float("inf"):
         raise InputError(field_name, value, "must be a number greater than 0")
 
 
 def require_at_least(field_name: str, value: float, least: float) -> None:
-    """Refuse numbers below `least` and what is not a number."""
+    """Refuse numbers below `least`, NaN and infinity."""
     if not value >= least or value == float("inf"):
         raise InputError(field_name, value, f"must be a number of at least {least:g}")

@@ -1,4 +1,4 @@
-"""Demand: what was used, what is forecast, and what is believed about the forecast."""
+"""Demand: what was asked for, what is forecast, and how feedback corrects the forecast."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-
 QUANTILES = (0.1, 0.5, 0.9, 0.95, 0.99)
 """The levels that every demand model predicts."""
-
 
 SERIES = ("tenant", "workload_class", "accelerator")
 """The columns that name a demand series."""
@@ -23,7 +21,7 @@ ANY = "any"
 
 
 class WorkloadClass(StrEnum):
-    """What a workload is bound by, and so how it may be served."""
+    """What limits a workload, and so how it may be served."""
 
     LATENCY = "latency"  # serving: capacity ahead of demand
     THROUGHPUT = "throughput"  # training: may be deferred within a window
@@ -32,10 +30,10 @@ class WorkloadClass(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRule:
-    """How work of a class may be served: by default in the plan, and always when a plan is scored afterwards.
+    """How work of a class is served: by default in the plan, and always when a plan is scored.
 
-    `defer_hours` is how long it may wait, `spot` whether nodes that may be taken away serve it, `shortage_factor` the
-    price of an unserved GPU-hour as a multiple of the setting `shortage_price`.
+    `defer_hours` is how long it may wait, `spot` whether it may run on nodes that can be taken away, `shortage_factor`
+    a factor on the setting `shortage_price`, the money per GPU-hour that is not served.
     """
 
     defer_hours: int
@@ -52,9 +50,9 @@ CLASS_RULES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What was asked of the GPUs: the telemetry of one span of hours.
+    """How many GPUs were asked for, and all other telemetry, from `start` up to `end`.
 
-    `demand` is hourly and counts GPUs as asked for (running and queued); a missing hour is a null, never a zero.
+    `demand` is hourly and counts the GPUs of running and queued work; a missing hour is a null, never a zero.
     """
 
     source: str
@@ -68,15 +66,15 @@ class Usage:
     requests: pl.DataFrame
     events: pl.DataFrame
     run_id: str | None = None
-    announced: pl.DataFrame | None = None  # tables.ANNOUNCED: what people said; its events are in `events` too
+    announced: pl.DataFrame | None = None  # tables.ANNOUNCED; its events are in `events` too
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Quantiles of hourly GPU demand by series, from `issued_at` on.
 
-    `corrected_by` is the run id of the beliefs that are already in the quantiles, so that feedback adds to them.
-    `stands_out` says which series' next hours were corrected by the nowcast, and why.
+    `corrected_by` is the run id of the beliefs that already changed the quantiles, so that feedback adds to them.
+    `stands_out` names the series whose next hours the nowcast corrected, and says why.
     """
 
     issued_at: datetime
@@ -89,9 +87,10 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One retraining: what was registered, how it did in the back-test, and whether it steers now.
+    """One training: the registered version, its back-test, and whether it became the champion.
 
-    WQL is in per cent of mean demand; `notes` say in words which series the model could not learn, and why.
+    WQL (weighted quantile loss) is in per cent of mean demand; `notes` name the series that the model could not learn,
+    and why.
     """
 
     run_id: str
@@ -107,7 +106,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Beliefs:
-    """What feedback has learned about the forecast's error: per series a level factor and a width factor."""
+    """What feedback learned about the forecast's error: for each series a factor on its level and one on its width."""
 
     made_at: datetime
     corrections: pl.DataFrame

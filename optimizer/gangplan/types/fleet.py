@@ -12,7 +12,7 @@ from gangplan.errors import InputError
 from gangplan.types.checks import require_at_least, require_name, require_slot, require_whole
 
 WHOLE_GPU = "gpu"
-"""The slot of a pool whose GPUs are not divided."""
+"""The slot of a pool whose GPUs are not divided: one whole GPU."""
 
 
 class PoolKind(StrEnum):
@@ -29,11 +29,11 @@ class Pool:
     """Nodes of one kind: GPUs per node, price in money per node-hour, limits in nodes.
 
     A pool whose GPUs are divided names the part (a MIG profile as 1g.10gb, a fraction as 1/4) as its `slot`, and how
-    many of them a GPU has; requests that name this slot are counted in it. `price_factors` and `carbon_factors` are 24
-    multiples by hour of the day (UTC) of the price and of the carbon intensity; a committed pool's nodes, once taken,
-    are paid for through the whole horizon; a node runs at least `minimum_up_hours`. How long a node takes from its
-    order to its first work may be given as a distribution, by its median and its 95 % quantile in minutes: orders are
-    then placed that 95 % ahead, and `lead_time_hours`, from which on new nodes are counted with, must cover it.
+    many of them a GPU has; only requests that name this slot get them. `price_factors` and `carbon_factors` are factors
+    on the price and on the carbon intensity, one for each hour of the day (UTC). Nodes of a committed pool, once taken,
+    cost money through the whole horizon; a node runs at least `minimum_up_hours`. `startup_minutes_p50` and
+    `startup_minutes_p95` are the median and the 95 % quantile of the minutes from a node's order to its first work:
+    orders are placed that long ahead, and `lead_time_hours`, after which a plan counts new nodes, must cover it.
     """
 
     name: str
@@ -65,27 +65,24 @@ class Pool:
         prefix = f"pools[{self.name}]"
         require_name("pools.name", self.name)
         require_name(f"{prefix}.accelerator", self.accelerator)
-        require_at_least(f"{prefix}.gpus_per_node", self.gpus_per_node, 1)
-        require_at_least(f"{prefix}.price_per_node_hour", self.price_per_node_hour, 0)
-        require_at_least(f"{prefix}.min_nodes", self.min_nodes, 0)
+        for name in ("gpus_per_node", "nodes_per_rack", "nodes_per_nvlink", "slots_per_gpu"):
+            require_at_least(f"{prefix}.{name}", getattr(self, name), 1)
+        for name in ("price_per_node_hour", "min_nodes", "lead_time_hours", "minimum_up_hours", "startup_minutes_p50"):
+            require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
+        for name in ("power_kw_per_node", "carbon_g_per_kwh"):
+            require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
         require_at_least(f"{prefix}.max_nodes", self.max_nodes, self.min_nodes)
-        require_at_least(f"{prefix}.lead_time_hours", self.lead_time_hours, 0)
-        require_at_least(f"{prefix}.nodes_per_rack", self.nodes_per_rack, 1)
-        require_at_least(f"{prefix}.nodes_per_nvlink", self.nodes_per_nvlink, 1)
         require_slot(f"{prefix}.slot", self.slot)
-        require_at_least(f"{prefix}.slots_per_gpu", self.slots_per_gpu, 1)
         if self.slot == WHOLE_GPU and self.slots_per_gpu != 1:
             raise InputError(f"{prefix}.slots_per_gpu", self.slots_per_gpu, "must be 1 where the slot is a whole gpu")
         if not 0 <= self.interruption_per_hour < 1:
             raise InputError(f"{prefix}.interruption_per_hour", self.interruption_per_hour, "must be from 0 to below 1")
-        for name in ("minimum_up_hours", "power_kw_per_node", "carbon_g_per_kwh", "startup_minutes_p50"):
-            require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
         self._check_startup(prefix)
         for name in ("price_factors", "carbon_factors"):
             self._check_factors(f"{prefix}.{name}", getattr(self, name))
 
     def _check_startup(self, prefix: str) -> None:
-        """Refuse quantiles out of order, and a lead time that does not cover them."""
+        """Refuse start-up quantiles out of order, and a lead time that does not cover them."""
         median, most = self.startup_minutes_p50, self.startup_minutes_p95
         require_at_least(f"{prefix}.startup_minutes_p95", most, median)
         if most > 0 and median <= 0:
@@ -98,7 +95,7 @@ class Pool:
             )
 
     def _check_factors(self, name: str, factors: tuple[float, ...]) -> None:
-        """Refuse what is not one factor for each hour of the day."""
+        """Refuse anything but 24 factors, one for each hour of the day, or none."""
         if len(factors) not in (0, 24):
             raise InputError(
                 name, f"{len(factors)} factors", "must be 24, one for each hour of the day in UTC, or none"
@@ -108,13 +105,13 @@ class Pool:
 
     @property
     def slots_per_node(self) -> int:
-        """What a node has to give: its GPUs, or their parts."""
+        """The slots of a node: its GPUs, or all their parts."""
         return self.gpus_per_node * self.slots_per_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """What nodes of a committed pool cost when they are bought for so many months, in money per node-hour."""
+    """The price of nodes of a committed pool that are bought for `months`, in money per node-hour."""
 
     pool: str
     months: int
@@ -130,10 +127,10 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """The pools there are and the nodes that each runs now.
+    """The pools, and the number of nodes that each runs now.
 
-    `terms` are the offers to buy nodes of committed pools; `committed_until` says on which day the nodes of a committed
-    pool that run now are no longer paid for (a pool that is not named: never).
+    `terms` are offers to buy nodes of committed pools. `committed_until` names the day on which the contract for a
+    committed pool's present nodes ends; a pool that is not in it has a contract without an end.
     """
 
     pools: tuple[Pool, ...]
@@ -156,7 +153,7 @@ class Fleet:
         self._check_terms()
 
     def _check_terms(self) -> None:
-        """Refuse terms of what is not committed, and the same term twice."""
+        """Refuse terms of a pool that is not committed, and the same term twice."""
         for name in (*(term.pool for term in self.terms), *self.committed_until):
             if self.pool(name).kind != PoolKind.COMMITTED:
                 raise InputError(f"terms[{name}]", self.pool(name).kind.value, "is of no committed pool: set its kind")
@@ -164,6 +161,13 @@ class Fleet:
         for pool, months in offers:
             if offers.count((pool, months)) > 1:
                 raise InputError(f"terms[{pool}].months", months, "stands twice: give each term one price")
+
+    def most_gpus(self) -> dict[str, float]:
+        """Return the most GPUs of each accelerator that the pools may have together."""
+        gpus: dict[str, float] = {}
+        for pool in self.pools:
+            gpus[pool.accelerator] = gpus.get(pool.accelerator, 0.0) + pool.gpus_per_node * pool.max_nodes
+        return gpus
 
     def pool(self, name: str) -> Pool:
         """Return the pool of that name, or refuse the name."""
@@ -183,4 +187,4 @@ LAB = Pool(
     min_nodes=2,
     max_nodes=2,
 )
-"""The small pool that every first fleet has, so that the examples have slots that two of them must share."""
+"""The small pool of every first fleet; the examples use it, because two of them must share its slots."""

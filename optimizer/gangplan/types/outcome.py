@@ -1,4 +1,4 @@
-"""What happened against the plan: outcomes, scores, what was learned."""
+"""What happened compared with the plan: outcomes, scores, what was learned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What really happened in a span that was planned: demand, and the reservations that lived in it."""
+    """What happened from `start` up to `end`: the demand, and the reservations of that time."""
 
     start: datetime
     end: datetime
@@ -25,7 +25,11 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Planned against happened, over one span; `corrected_by` as the scored forecast's."""
+    """How a plan and its forecast did from `start` up to `end`.
+
+    WQL is in per cent of mean demand, coverage a share from 0 to 1, cost in the fleet file's currency, waits and errors
+    of ETAs in seconds. `corrected_by` is the run id of the beliefs in the scored forecast.
+    """
 
     start: datetime
     end: datetime
@@ -43,7 +47,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """What feedback changed: the score, the beliefs drawn from it, and the forecast before and after them."""
+    """What feedback changed: the score, the beliefs learned from it, and the forecasts before and after."""
 
     score: Score
     beliefs: Beliefs

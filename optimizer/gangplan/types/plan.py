@@ -1,4 +1,4 @@
-"""A plan, what it changes, and the calendar of capacity that it publishes."""
+"""A plan, the changes of nodes that it needs, and the calendar of capacity that it publishes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from gangplan.types.fleet import Fleet, Pool
 if TYPE_CHECKING:
     import polars as pl
 
-
 PlanId = NewType("PlanId", str)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many nodes each pool runs in each hour, what that costs, and who is short when and why.
+    """How many nodes each pool runs in each hour, what that costs, and who is short of GPUs, when and why.
 
-    Frames: `nodes` (hour, pool, nodes), `shortage` (hour, series, expected and 0.95 GPUs), `cost` (pool, money),
-    `limits` (what binds: family, name, hours, amount, money). Money is the fleet file's currency.
+    Frames (see `gangplan.tables`): `nodes` by hour and pool, `shortage` by hour and series in GPUs, `cost` by pool,
+    `limits` that bind, with the hours, the amount and the money. Money is the fleet file's currency.
     """
 
     plan_id: PlanId
@@ -39,15 +38,17 @@ class Plan:
     seed: int
     fleet: Fleet
     forecast_model: str
-    settings: dict[str, float | None] = field(default_factory=dict[str, "float | None"])  # what it was solved with
-    warm_start: bytes = field(default=b"", repr=False, compare=False)  # what a later question begins from
+    settings: dict[str, float | None] = field(
+        default_factory=dict[str, "float | None"]
+    )  # the settings it was solved with
+    warm_start: bytes = field(default=b"", repr=False, compare=False)  # the solver starts later questions from it
     inputs: dict[str, Any] = field(default_factory=dict[str, "Any"])  # plain values: policy, previous plan, held nodes
     run_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeChange:
-    """One pool's step from the nodes it runs to the nodes that the plan wants now."""
+    """The change of one pool from the nodes that it runs to the nodes that the plan wants at `at`."""
 
     pool: str
     current: int
@@ -74,9 +75,9 @@ class CapacityInterval:
 
 @dataclass(frozen=True, kw_only=True)
 class CapacityCalendar:
-    """What a plan lets the ledger promise: pools by their shape, and their nodes over time.
+    """The capacity that the ledger may promise: the pools, and their nodes over time.
 
-    After a pool's last interval its last node count goes on; before its first there is none.
+    Before its first interval a pool has no nodes; after its last one it keeps the last count.
     """
 
     plan_id: PlanId

@@ -1,4 +1,4 @@
-"""What a look months ahead hands over: what to buy for which term, what that earns, when each pool is full."""
+"""A plan of purchases, months ahead: what to buy for which term, what that earns, when each pool is full."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Purchase:
-    """Nodes of a committed pool for a term: to be ordered by, standing from, up to a day, at money per node-hour."""
+    """Nodes of a committed pool, bought for a term: order them by a day, they run from one day up to another."""
 
     pool: str
     months: int
@@ -25,12 +25,12 @@ class Purchase:
 
 @dataclass(frozen=True, kw_only=True)
 class PurchaseStrategy:
-    """What a way to buy counts over the horizon: all money, shortage and delay at their prices, and `bound`.
+    """What one way to buy costs over the horizon, with shortage and delay at their prices.
 
-    `expected` is the mean over the paths, `worst` the mean of the worst fifth; `more` is what it costs more than the
-    plan in the mean, `more_low` and `more_high` in 10 and 90 % of the paths. `terms` and `taken` are the money for what
-    was bought and (in the mean) for nodes by the hour, `bound` the share of what is bound beyond the horizon that
-    counts, `short_gpu_hours` what went unserved in the mean.
+    `expected` is the mean over the demand paths, `worst` the mean of the most expensive fifth of them. `more` is the
+    mean extra cost over the plan's, `more_low` and `more_high` its 10 % and 90 % quantiles. `terms` is the money for
+    purchases, `taken` the mean money for nodes by the hour, `bound` the counted share of the money that is bound beyond
+    the horizon, `short_gpu_hours` the mean of the GPU-hours that were not served.
     """
 
     name: str
@@ -47,10 +47,10 @@ class PurchaseStrategy:
 
 @dataclass(frozen=True, kw_only=True)
 class PurchaseBenefit:
-    """What buying an offer (or, with no months, any of a pool's) earns against solving again without it.
+    """What the purchase of an offer saves, compared with a plan without it (no months: without any offer of the pool).
 
-    `earns` is the mean over the paths, `low` and `high` are 10 and 90 %, `worst` is what it earns in the mean of the
-    worst fifth of either; `loses` is the share of paths on which it loses.
+    `earns` is the mean over the demand paths, `low` and `high` are the 10 % and 90 % quantiles, `worst` is the
+    difference of the means over the most expensive fifth of each; `loses` is the share of paths with a loss.
     """
 
     pool: str
@@ -65,9 +65,9 @@ class PurchaseBenefit:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolFull:
-    """The month from which a pool runs all nodes that it may have in some hours of a typical week.
+    """The month from which a pool runs all its nodes in some hours of a typical week.
 
-    In 10, 50 and 90 % of the paths; None where that lies beyond the horizon.
+    By that month 10, 50 and 90 % of the demand paths fill the pool; None where that is beyond the horizon.
     """
 
     pool: str
@@ -78,10 +78,10 @@ class PoolFull:
 
 @dataclass(frozen=True, kw_only=True)
 class Commitments:
-    """A plan of what to buy, months ahead.
+    """A plan of purchases, months ahead.
 
-    `standing` has the GPUs that stand by month (month, pool, kind, gpus), `demand` the GPUs asked for (month,
-    accelerator, q0.1, q0.5, q0.9 of the month's mean, and of its busiest hours: peak0.5, peak0.9).
+    `standing` has the GPUs of purchases by month (month, pool, kind, gpus), `demand` the demand in GPUs (month,
+    accelerator, q0.1, q0.5 and q0.9 of the month's mean, peak0.5 and peak0.9 of its busiest hours).
     """
 
     start: date

@@ -1,4 +1,4 @@
-"""Stages joined once for a DAG, a component or a command."""
+"""Work that needs several stages, joined once for DAGs, components and commands."""
 
 from gangplan.extras import lazy_face
 

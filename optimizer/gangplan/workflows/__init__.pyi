@@ -1,4 +1,3 @@
-from .first_home import ensure_fleet as ensure_fleet, initialise as initialise
 from .models import (
     answered as answered,
     drift as drift,
@@ -11,3 +10,4 @@ from .models import (
 from .plans import Planning as Planning, approve as approve, ask as ask, compare as compare
 from .purchases import look_ahead as look_ahead
 from .reports import write_report as write_report
+from .setup import ensure_fleet as ensure_fleet, initialise as initialise

@@ -1,4 +1,4 @@
-"""A challenger between the stages: what is due in the registry after each import, and a person's word on a model."""
+"""Demand models between training and use: what is due in the registry, and what people decide about a version."""
 
 from __future__ import annotations
 
@@ -17,58 +17,50 @@ from gangplan.types import Training
 
 DRIFT_DAYS = 14
 AGAIN = timedelta(days=1)
-"""How long a training that a drift set off keeps the drift from asking again."""
+"""For so long after a training that a drift caused, no other drift asks for a training."""
 
 
 def train(
     settings: Settings, *, because: str, clock: Clock = system_clock, progress: Progress = no_progress
 ) -> Training:
-    """Train as `cycle.train` does, and keep with the version what set it off: a schedule, or a drift and its cause."""
+    """Train as `cycle.train` does, and keep with the version what caused it: a schedule, or a drift and its reason."""
     store = open_store(settings)
     usage = telemetry.read_usage(store)
     return forecast.retrain(usage, store, settings=settings, because=because, clock=clock, progress=progress)
 
 
 def drift(settings: Settings, *, days: int = DRIFT_DAYS, clock: Clock = system_clock) -> tuple[forecast.Health, str]:
-    """Judge the last days of the champions, and give the cause for which a training is asked; empty where none is.
+    """Judge the champions of the last days, and return the reason for a training; empty if none is needed.
 
-    None is where the inputs changed, for a person has to look first; or where a drift set one off within a day.
+    None is needed when the inputs changed, since a person must look first, or when a drift caused one within a day.
     """
     store = open_store(settings)
-    found = forecast.watch_drift(telemetry.read_usage(store), store, settings=settings, days=days)
+    health = forecast.watch_drift(telemetry.read_usage(store), store, settings=settings, days=days)
     newest = forecast.list_versions(store)[0]
-    answered = newest.because.startswith("drift") and clock() - newest.made_at < AGAIN
-    asks = found.verdict is forecast.DriftVerdict.RETRAIN and not answered
-    return found, found.reason if asks else ""
+    trained = newest.because.startswith("drift") and clock() - newest.made_at < AGAIN
+    wanted = health.verdict is forecast.DriftVerdict.RETRAIN and not trained
+    return health, health.reason if wanted else ""
 
 
 def watch(settings: Settings, *, clock: Clock = system_clock) -> Change | None:
-    """Record what was done by hand, let the challenger forecast beside the champion, decide when its days are over."""
+    """Record changes made by hand, let the challenger forecast in the shadow, and decide when its days are over."""
     store = open_store(settings)
-    return forecast.settle(store, telemetry.read_usage(store), settings=settings, clock=clock)
+    return forecast.decide_challenger(store, telemetry.read_usage(store), settings=settings, clock=clock)
 
 
 def questions(settings: Settings) -> tuple[str, ...]:
-    """Return the version that a person has to decide on, if there is one about which none was asked yet."""
+    """Return the version that a person must decide about, if there is one and nobody was asked yet."""
     return forecast.open_questions(open_store(settings))
 
 
 def write_page(settings: Settings, version: str, out: Path | None = None) -> Path:
-    """Write the page about a version, to the home's `review` folder where no file is named; return its path."""
+    """Write the page about a version, by default to the folder `review` of the home folder; return its path."""
     file = out or settings.home / "review" / f"version-{version}.html"
     return forecast.write_page(file, open_store(settings), version)
 
 
-def decide(
-    settings: Settings, version: str, *, approved: bool, by: str, why: str, clock: Clock = system_clock
-) -> ModelVersion:
-    """Carry out what a person said about a version."""
-    act = forecast.approve if approved else forecast.reject
-    return act(open_store(settings), version, by=by, why=why, clock=clock)
-
-
 def question(settings: Settings, version: str | None = None) -> dict[str, str]:
-    """Write the page about a version, the challenger where none is named; return it with what a person is asked.
+    """Write the page about a version (default: the challenger) and return the question to a person about it.
 
     Raises
     ------
@@ -76,23 +68,25 @@ def question(settings: Settings, version: str | None = None) -> dict[str, str]:
         When there is no challenger, or no such version.
     """
     store = open_store(settings)
-    named = version or forecast.challenger(store)
-    found = forecast.show_version(store, named)
-    page = write_page(settings, named)
+    number = version or forecast.challenger(store)
+    shown = forecast.show_version(store, number)
+    page = write_page(settings, number)
     body = [
-        f"**{forecast.headline(store, named)}**",
-        f"- The gate: {found.gate}. {found.reason}",
-        f"- Trained because: {found.because}. Compared with: version {found.compared_with or 'none'}.",
-        f"- The page with pictures: `{page}`, or `review.html` of the MLflow run `{found.run_id}`.",
+        f"**{forecast.headline(store, number)}**",
+        f"- The gate: {shown.gate}. {shown.reason}",
+        f"- Trained because: {shown.because}. Compared with: version {shown.compared_with or 'none'}.",
+        f"- The page with pictures: `{page}`, or `review.html` of the MLflow run `{shown.run_id}`.",
     ]
-    return {"version": named, "subject": f"Demand model: may version {named} steer?", "body": "\n".join(body)}
+    return {"version": number, "subject": f"Demand model: may version {number} steer?", "body": "\n".join(body)}
 
 
-def answered(settings: Settings, version: str, answer: Mapping[str, Any]) -> ModelVersion:
-    """Carry out an answer as Airflow's ApprovalOperator gives it, in the name of who gave it."""
+def answered(
+    settings: Settings, version: str, answer: Mapping[str, Any], *, clock: Clock = system_clock
+) -> ModelVersion:
+    """Approve or reject a version by an answer of Airflow's ApprovalOperator, in the name of the person who gave it."""
     user: Mapping[str, Any] = answer.get("responded_by_user") or {}
     given: Mapping[str, Any] = answer.get("params_input") or {}
     who = str(user.get("name") or user.get("id") or "somebody in Airflow")
     why = str(given.get("why") or "").strip() or "no reason was given"
-    approved = answer["chosen_options"] == ["Approve"]
-    return decide(settings, version, approved=approved, by=f"{who} (Airflow)", why=why)
+    decide = forecast.approve if answer["chosen_options"] == ["Approve"] else forecast.reject
+    return decide(open_store(settings), version, by=f"{who} (Airflow)", why=why, clock=clock)

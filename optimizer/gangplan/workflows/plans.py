@@ -1,13 +1,13 @@
-"""Plans as people work with them: made, looked at, asked, compared, approved, published to the ledger."""
+"""The life of a plan: made, asked what if, compared, approved, published to the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gangplan import plan
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import HOUR, Clock, system_clock
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
 from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
@@ -15,15 +15,15 @@ from gangplan.progress import Progress, no_progress
 from gangplan.reserve import ALL, OperableLedger, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
-from gangplan.workflows.promised_nodes import Conflict, Held, conflicts, held_nodes, held_until
+from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, reserved_nodes
 
 PUBLISH_TRIES = 5
-"""So often a calendar is drawn anew when reservations come between."""
+"""How often a calendar is made again when new reservations were granted in between."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A plan that was published, and where reservations made its calendar run more nodes than it had."""
+    """A published plan, and the spans in which its calendar has more nodes than the plan because of reservations."""
 
     plan_id: PlanId
     conflicts: tuple[Conflict, ...]
@@ -31,81 +31,78 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Planning:
-    """Where plans are kept and published, and by which settings they are made."""
+    """Makes and publishes plans with one store, one ledger and one set of settings."""
 
     store: Store
     ledger: OperableLedger
     settings: Settings
     clock: Clock = system_clock
 
-    def make(self, ahead: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
-        """Plan after the last plan, under the tenants' quotas, around what is reserved; keep it, publish it."""
-        start: datetime = ahead.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
+    def make(self, forecast: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
+        """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it."""
+        start: datetime = forecast.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
         policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self.ledger.policy(), fleet)
         made = plan.solve(
-            ahead,
+            forecast,
             fleet,
             settings=self.settings,
             policy=policy,
             previous=plan.plan_before(self.store, start),
-            held=held_nodes(self.ledger, fleet, start, self.settings.horizon_hours, self.clock()),
+            held=reserved_nodes(self.ledger, fleet, start, self.settings.horizon_hours, self.clock()),
             progress=progress,
         )
-        told = replace(made, explanation=(*ahead.stands_out, *made.explanation))
-        kept = plan.log_plan(told, ahead, self.store)
+        explained = replace(made, explanation=(*forecast.stands_out, *made.explanation))
+        kept = plan.log_plan(explained, forecast, self.store)
         if not hold and self.settings.publication == "plan":
             self.publish(kept)
         return kept
 
     def publish(self, planned: Plan) -> Published:
-        """Let a plan's calendar hold from now on; what reservations stand on stays.
+        """Publish a plan as the ledger's calendar from now on; nodes that reservations need stay.
 
-        The ledger looks again inside its transaction: what was granted since it was asked is found there, and the
-        calendar is drawn around that too.
+        The ledger checks the calendar in its own transaction. If reservations were granted in between, the calendar is
+        made again with their nodes.
 
         Raises
         ------
         ApprovalError
-            The settings want a person's approval, and nobody has given it.
+            The settings ask for a person's approval, and nobody has given it.
         StrandedError
-            The calendar would take nodes from reservations (they are named), and so would each one drawn anew.
+            The calendar would take nodes from reservations (they are named), also after several tries.
         """
         if self.settings.publication == "person" and not plan.is_approved(self.store, planned):
             raise ApprovalError(
                 f"plan: {planned.plan_id} is not approved, and the setting publication asks for a person: "
                 f"gangplan plan approve {planned.plan_id} --by NAME --why REASON"
             )
-        found = self._publish(planned, PUBLISH_TRIES)
+        conflicting = self._publish(planned, PUBLISH_TRIES)
         plan.mark(self.store, planned, "published", self.clock().isoformat())
-        return Published(plan_id=planned.plan_id, conflicts=found)
+        return Published(plan_id=planned.plan_id, conflicts=conflicting)
 
     def _publish(self, planned: Plan, tries: int) -> tuple[Conflict, ...]:
-        """Draw the calendar around what is held now and publish it; anew where something came in between."""
-        now, live = self.clock(), self.ledger.list()
-        held: Held = held_nodes(self.ledger, planned.fleet, planned.issued_at, _hours(planned, live, now), now)
+        """Make the calendar with the nodes that reservations need now, and publish it; try again if it is refused."""
+        now, reservations = self.clock(), self.ledger.list()
+        hours = _hours(planned, reservations, now)
+        needed = reserved_nodes(self.ledger, planned.fleet, planned.issued_at, hours, now)
         try:
-            self.ledger.publish(plan.to_calendar(planned, held), keep=True)
+            self.ledger.publish(plan.to_calendar(planned, needed), keep=True)
         except StrandedError:
             if tries <= 1:
                 raise
             return self._publish(planned, tries - 1)
-        return conflicts(planned, held, live, now)
+        return conflicts(planned, needed, reservations, now)
 
 
 def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
-    """Add the ledger's quotas to a policy that names none: what admission would refuse need not be planned for."""
+    """Add the ledger's quotas to a policy without any, so that no capacity is planned that admission would refuse."""
     if policy.quotas:
         return policy
-    most: dict[str, float] = {}
-    for pool in fleet.pools:
-        most[pool.accelerator] = most.get(pool.accelerator, 0.0) + pool.gpus_per_node * pool.max_nodes
     quotas: dict[str, TenantQuota] = {}
     for name, tenant in rules.tenants.items():
-        given = {a: tenant.quotas.get(a, tenant.quotas.get(ALL)) for a in most}
         shares = {
-            a: QuotaShare(nominal=min(float(quota.nominal), most[a]), borrow=quota.borrow)
-            for a, quota in given.items()
-            if quota is not None
+            accelerator: QuotaShare(nominal=min(float(quota.nominal), gpus), borrow=quota.borrow)
+            for accelerator, gpus in fleet.most_gpus().items()
+            if (quota := tenant.quotas.get(accelerator, tenant.quotas.get(ALL))) is not None
         }
         if shares:
             quotas[name] = TenantQuota(shares=shares, cohort=tenant.cohort)
@@ -113,36 +110,36 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
 
 
 def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = system_clock) -> None:
-    """Say yes to a plan, with the reason."""
+    """Record that a person approves a plan, and the reason."""
     plan.mark(store, planned, "approved", f"{clock().isoformat()} by {by}: {why}")
 
 
 def ask(
     store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 0.4
 ) -> tuple[WhatIfResult, WhatIfResult]:
-    """Ask a plan a question: how it stands, and how it would."""
+    """Solve a plan as it is and with the changes of a question, within `seconds`; return both results."""
     return plan.ask(*_posed(store, settings, plan_id), question, seconds)
 
 
 def compare(
     store: Store, settings: Settings, plan_id: PlanId | None = None, progress: Progress = no_progress
 ) -> tuple[plan.Alternative, ...]:
-    """Run a plan and the rules that people use instead over fresh paths; the table is kept with the plan."""
+    """Simulate a plan and simple rules on fresh demand paths; the resulting table is kept with the plan."""
     planned, problem = _posed(store, settings, plan_id)
-    found = plan.compare(problem, plan.nodes_of(planned, problem), progress)
-    plan.log_alternatives(store, planned, found)
-    return found
+    alternatives = plan.compare(problem, plan.nodes_of(planned, problem), progress)
+    plan.log_alternatives(store, planned, alternatives)
+    return alternatives
 
 
 def _posed(store: Store, settings: Settings, plan_id: PlanId | None) -> tuple[Plan, plan.Problem]:
-    """Read a plan and put its problem together again."""
+    """Read a plan and build its problem again."""
     planned, ahead = plan.read_plan(store, plan_id)
     earlier = planned.inputs.get("previous")
     previous = plan.read_plan(store, PlanId(earlier))[0] if earlier else None
     return planned, plan.rebuild_problem(planned, ahead, previous, settings)
 
 
-def _hours(planned: Plan, live: Iterable[Reservation], now: datetime) -> int:
-    """Return how many hours of a plan's calendar matter: its own, and those until the last reservation is over."""
-    last = max((held_until(one, now) for one in live), default=now)
-    return max(planned.nodes["hour"].n_unique(), -int(-(last - planned.issued_at) // timedelta(hours=1)))
+def _hours(planned: Plan, reservations: Iterable[Reservation], now: datetime) -> int:
+    """Return how many hours a plan's calendar must cover: the plan's own, and those of the last reservation."""
+    last = max((held_until(reservation, now) for reservation in reservations), default=now)
+    return max(planned.nodes["hour"].n_unique(), -int(-(last - planned.issued_at) // HOUR))

@@ -1,4 +1,4 @@
-"""Purchases for months ahead, over the stages: telemetry and its growth (or a table) in, what to buy out."""
+"""Purchases for months ahead: from telemetry and its growth, or a table of demand, to what to buy for which term."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gangplan.types import Commitments
 def look_ahead(
     settings: Settings, horizon: PurchaseHorizon, demand: Path | None = None, progress: Progress = no_progress
 ) -> Commitments:
-    """Find what to buy for which term, months ahead; nothing is written.
+    """Find what to buy for which term; nothing is written.
 
     Demand is that of the telemetry with its growth, or the table in the file `demand`.
     """
@@ -31,15 +31,15 @@ def look_ahead(
 
 
 def _from_growth(settings: Settings, horizon: PurchaseHorizon) -> LongDemand:
-    """Foresee demand from the telemetry and the growth of each accelerator."""
+    """Return the telemetry's demand, multiplied by the growth of each accelerator's demand."""
     panel = _panel(settings)
     days = horizon.days_from(panel.end.date())
-    trends = forecast.foresee_growth(panel, by="accelerator", days=days, seed=settings.seed)[1:]  # the first is the sum
+    _total, *trends = forecast.forecast_growth(panel, by="accelerator", days=days, seed=settings.seed)
     return plan.demand_from_growth(_history(panel), {trend.name: trend.paths for trend in trends}, horizon)
 
 
 def _from_table(settings: Settings, horizon: PurchaseHorizon, path: Path) -> LongDemand:
-    """Take demand from a table, and its weeks from the telemetry if there is any."""
+    """Return a table's demand, with the typical weeks of the telemetry if there is any."""
     try:
         history = _history(_panel(settings))
     except NotFoundError:
@@ -48,10 +48,10 @@ def _from_table(settings: Settings, horizon: PurchaseHorizon, path: Path) -> Lon
 
 
 def _panel(settings: Settings) -> Panel:
-    """Read the telemetry."""
+    """Return the telemetry's demand as a panel of series."""
     return forecast.from_usage(telemetry.read_usage(open_store(settings)))
 
 
 def _history(panel: Panel) -> History:
-    """Hand the telemetry over to the plan."""
+    """Return the telemetry's demand as the plan takes it."""
     return History(series=panel.keys, values=panel.values, start=panel.start)

@@ -1,4 +1,4 @@
-"""One page over everything: gathers what all stages left and has the report written."""
+"""The report: one page about all stages, from what they kept."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from gangplan.workflows import plans
 def write_report(
     settings: Settings, *, compare: bool = False, clock: Clock = system_clock, progress: Progress = no_progress
 ) -> Path:
-    """Write the report's page and return its path.
+    """Write the report and return its path.
 
-    `compare` runs the plan beside the alternatives first, if that was not done for this plan yet.
+    `compare` first simulates the plan beside its alternatives, unless that was done for this plan before.
     """
     store = open_store(settings)
     planned, foreseen = plan.read_plan(store)
     if compare and plan.read_alternatives(store, planned) is None:
         plans.compare(store, settings, planned.plan_id, progress)
     with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
-        lived = ledger.history()
+        reservations = ledger.history()
     return report.build(
         settings.report_file,
         usage=telemetry.read_usage(store),
         training=forecast.read_training(store),
         forecast=foreseen,
         plan=planned,
-        reservations=lived,
+        reservations=reservations,
         score=feedback.read_score(store),
         beliefs=feedback.read_beliefs(store),
         alternatives=plan.read_alternatives(store, planned),

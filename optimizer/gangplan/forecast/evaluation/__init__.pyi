@@ -1,34 +1,32 @@
 from .backtest import (
     Window as Window,
     choose_window as choose_window,
+    rows_of as rows_of,
     run_backtest as run_backtest,
-    steps as steps,
+    steps_ahead as steps_ahead,
     to_table as to_table,
 )
-from .compare import TIERS as TIERS, Gap as Gap, gap as gap, gaps as gaps, side_by_side as side_by_side
+from .compare import (
+    TIERS as TIERS,
+    Gap as Gap,
+    Quality as Quality,
+    gap as gap,
+    gaps as gaps,
+    places as places,
+    quality as quality,
+    side_by_side as side_by_side,
+)
 from .gate import (
     CHAMPION_TOLERANCE as CHAMPION_TOLERANCE,
-    Evidence as Evidence,
-    Verdict as Verdict,
+    GateResult as GateResult,
     evaluate as evaluate,
     judge as judge,
 )
-from .metrics import Quality as Quality, pinball as pinball, quality as quality
-from .plots import PICTURES as PICTURES, draw as draw
+from .plots import PICTURES as PICTURES, draw_pictures as draw_pictures
 from .trial import (
     Trial as Trial,
-    by_day as by_day,
-    figures as figures,
-    leak as leak,
-    of_champion as of_champion,
+    backtest_champion as backtest_champion,
+    daily_wql as daily_wql,
+    metrics_of as metrics_of,
     run_trial as run_trial,
-    seconds as seconds,
-    seen_hours as seen_hours,
-)
-from .words import (
-    beside as beside,
-    change as change,
-    gap_headline as gap_headline,
-    places as places,
-    sure as sure,
 )

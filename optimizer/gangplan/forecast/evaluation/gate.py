@@ -1,6 +1,4 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (MLflow's evaluation hands pandas columns to its metrics, and pandas comes without stubs)
-"""The gate between a challenger and the champion's place: MLflow's own evaluation and validation, told in words.
+"""The gate between a challenger and the champion's place: MLflow's own evaluation and validation, put into words.
 
 `evaluate` lets MLflow measure the back-test, inside the training's run; `judge` lets it hold figures against limits.
 """
@@ -9,17 +7,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import mlflow.models
 import polars as pl
 from mlflow.metrics import MetricValue
-from mlflow.models import MetricThreshold, evaluate as by_mlflow, make_metric
+from mlflow.models import MetricThreshold
 from mlflow.models.evaluation import EvaluationResult
 from mlflow.models.evaluation.validation import ModelValidationFailedException, validate_evaluation_results
 
 from gangplan.forecast.evaluation.compare import ROW, TIERS, percent, ratio, side_by_side
-from gangplan.forecast.quiet import quiet_mlflow
-from gangplan.tables import QUANTILE_COLUMNS
+from gangplan.forecast.evaluation.trial import Trial, leak, seconds, seen_hours
+from gangplan.forecast.libraries import quiet_mlflow
+from gangplan.forecast.models import bundle_bytes
 
 CHAMPION_TOLERANCE = 1.02  # retraining on the same recipe moves the loss by about this much from day to day
 TIER_TOLERANCE = 1.05  # and that of a tier, which has fewer series, by more
@@ -27,25 +27,6 @@ COVERAGE_BAND = (0.60, 0.97)
 MOST_MIB = 64.0
 MOST_SECONDS = 60.0
 _NOTHING: dict[str, object] = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What the gate looks at.
-
-    table, naive : back-tests of challenger and seasonal naive (schema `tables.BACKTEST`).
-    champion : the champion's, on the origins that neither had seen; none when there is no such origin.
-    leak_gpus : how far a forecast moved when all after its origin was changed; seen_hours: tested hours in the fit.
-    size_mib, seconds : of the model's file, and of processor time for one forecast of all series.
-    """
-
-    table: pl.DataFrame
-    naive: pl.DataFrame
-    champion: pl.DataFrame | None
-    leak_gpus: float
-    seen_hours: float
-    size_mib: float
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +42,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GateResult:
     """Whether the gate passed, and each limit that it held the challenger against."""
 
     checks: tuple[Check, ...]
@@ -73,46 +54,56 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """What was found wanting; where nothing was, the comparisons of all series together; in one line."""
-        wanting = [check.words for check in self.checks if not check.passed]
+        """The checks that failed; where none did, the comparisons over all series; in one line."""
+        failed = [check.words for check in self.checks if not check.passed]
         pooled = [check.words for check in self.checks if check.metric.endswith("/all")]
-        return "; ".join(wanting or [*pooled, f"all {len(self.checks)} limits kept"])
+        return "; ".join(failed or [*pooled, f"all {len(self.checks)} limits kept"])
 
 
-def evaluate(evidence: Evidence) -> EvaluationResult:
-    """Let `mlflow.models.evaluate` measure a challenger; its figures go into the active run as well."""
-    asked = (wql, naive_wql, coverage_80, *(() if evidence.champion is None else (champion_wql,)))
-    metrics = [make_metric(eval_fn=of, greater_is_better=of is coverage_80, name=of.__name__) for of in asked]
+def evaluate(trial: Trial, champion: pl.DataFrame | None, horizon: int) -> dict[str, float]:
+    """Let `mlflow.models.evaluate` measure a challenger; return its figures, which the active run gets as well.
+
+    Parameters
+    ----------
+    champion
+        The champion's back-test on the origins that neither had seen (schema `tables.BACKTEST`); none without such.
+    horizon
+        Hours of the forecast whose processor time is measured.
+    """
+    functions = (wql, naive_wql, coverage_80, *(() if champion is None else (champion_wql,)))
+    mlflow_models: Any = mlflow.models  # partly typed
+    metrics = [
+        mlflow_models.make_metric(eval_fn=metric, greater_is_better=metric is coverage_80, name=metric.__name__)
+        for metric in functions
+    ]
     with quiet_mlflow():
-        measured = by_mlflow(
-            data=_frame(evidence).to_pandas(),
+        measured: EvaluationResult = mlflow_models.evaluate(
+            data=_frame(trial, champion).to_pandas(),
             predictions="q0.5",
             targets="gpus",
             extra_metrics=metrics,
             evaluators="default",
             evaluator_config={"log_explainer": False, "log_model_explainability": False},
         )
-    costs = {"size/mib": evidence.size_mib, "speed/seconds": evidence.seconds}
-    leaks = {"leak/gpus": evidence.leak_gpus, "leak/hours": evidence.seen_hours}
-    figures = {**measured.metrics, **leaks, **costs}
-    return EvaluationResult(metrics={**figures, **_ratios(figures)}, artifacts=_NOTHING)
+    figures = cast("dict[str, float]", measured.metrics) | {
+        "leak/gpus": leak(trial),
+        "leak/hours": seen_hours(trial),
+        "size/mib": len(bundle_bytes(trial.bundle)) / 2**20,
+        "speed/seconds": seconds(trial, horizon),
+    }
+    return figures | _ratios(figures)
 
 
-def judge(result: EvaluationResult) -> Verdict:
-    """Hold an evaluation against the limits, by `mlflow.validate_evaluation_results`."""
-    figures: dict[str, float] = result.metrics
-    wanted = [
+def judge(figures: dict[str, float]) -> GateResult:
+    """Hold the figures of `evaluate` against the limits, by `mlflow.validate_evaluation_results`."""
+    tolerances = {tier: CHAMPION_TOLERANCE if tier == "all" else TIER_TOLERANCE for tier in TIERS}
+    checks = [
         *_against(figures, "naive", "seasonal naive has", dict.fromkeys(TIERS, 1.0)),
-        *_against(
-            figures,
-            "champion",
-            "the champion has",
-            {tier: CHAMPION_TOLERANCE if tier == "all" else TIER_TOLERANCE for tier in TIERS},
-        ),
+        *_against(figures, "champion", "the champion has", tolerances),
         *_coverage(figures),
         *_costs(figures),
     ]
-    return Verdict(checks=tuple(wanted))
+    return GateResult(checks=tuple(checks))
 
 
 def wql(targets: Any, loss: Any, tier: Any) -> MetricValue:
@@ -136,7 +127,7 @@ def champion_wql(targets: Any, champion_loss: Any, loss: Any, tier: Any) -> Metr
 def coverage_80(targets: Any, inside: Any, tier: Any) -> MetricValue:
     """The share of hours within the 80 % band, by tier of series."""
     rows = pl.DataFrame({"inside": inside.to_numpy(), "tier": tier.to_numpy()})
-    shares = {name: float(part["inside"].cast(pl.Float64).mean()) for name, part in _tiers(rows)}  # pyright: ignore[reportArgumentType]
+    shares = {name: float(part["inside"].sum()) / part.height for name, part in _tiers(rows)}
     return MetricValue(aggregate_results=shares)
 
 
@@ -149,37 +140,36 @@ def _by_tier(demand: Any, loss: Any, tier: Any) -> dict[str, float]:
 def _tiers(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     """All rows, and those of each tier where there is more than one."""
     parts = [(tier, rows.filter(pl.col("tier") == tier)) for tier in TIERS]
-    found = [(tier, part) for tier, part in parts if part.height]
-    return [("all", rows), *(found if len(found) > 1 else [])]
+    present = [(tier, part) for tier, part in parts if part.height]
+    return [("all", rows), *(present if len(present) > 1 else [])]
 
 
-def _frame(evidence: Evidence) -> pl.DataFrame:
+def _frame(trial: Trial, champion: pl.DataFrame | None) -> pl.DataFrame:
     """One row for each hour that came: the losses, the champion's where it is known, the tier."""
-    inside = (pl.col("gpus") >= pl.col(QUANTILE_COLUMNS[0])) & (pl.col("gpus") <= pl.col(QUANTILE_COLUMNS[2]))
-    both = side_by_side(evidence.table, evidence.naive).with_columns(inside.alias("inside"))
-    found = both.rename({"other": "naive_loss"})
+    inside = pl.col("gpus").is_between("q0.1", "q0.9")
+    both = side_by_side(trial.table, trial.naive).with_columns(inside.alias("inside"))
+    rows = both.rename({"other": "naive_loss"})
     kept = ["q0.5", "gpus", "tier", "inside", "loss", "naive_loss"]
-    if evidence.champion is None:
-        return found.select(kept)
-    theirs = side_by_side(evidence.table, evidence.champion).rename({"other": "champion_loss"})
-    return found.join(theirs.select(*ROW, "champion_loss"), on=ROW, how="left").select(*kept, "champion_loss")
+    if champion is None:
+        return rows.select(kept)
+    theirs = side_by_side(trial.table, champion).rename({"other": "champion_loss"})
+    return rows.join(theirs.select(*ROW, "champion_loss"), on=ROW, how="left").select(*kept, "champion_loss")
 
 
 def _ratios(figures: dict[str, float]) -> dict[str, float]:
-    """The challenger's loss over those that it is held against, by tier."""
-    found: dict[str, float] = {}
-    for tier in TIERS:
-        if f"naive_wql/{tier}" in figures:
-            found[f"to_naive/{tier}"] = ratio(figures[f"wql/{tier}"], figures[f"naive_wql/{tier}"])
-        if f"champion_wql/{tier}" in figures:
-            same = figures[f"champion_wql/same_{tier}"]
-            found[f"to_champion/{tier}"] = ratio(same, figures[f"champion_wql/{tier}"])
-    return found
+    """Return the challenger's loss over that of each rival, by tier, where the rival was measured."""
+    pairs = [("naive", f"wql/{tier}", tier) for tier in TIERS]
+    pairs += [("champion", f"champion_wql/same_{tier}", tier) for tier in TIERS]
+    return {
+        f"to_{rival}/{tier}": ratio(figures[mine], figures[f"{rival}_wql/{tier}"])
+        for rival, mine, tier in pairs
+        if f"{rival}_wql/{tier}" in figures
+    }
 
 
 def _against(figures: dict[str, float], rival: str, says: str, most: dict[str, float]) -> list[Check]:
-    """The losses of each tier against a rival's."""
-    found: list[Check] = []
+    """Compare the losses of each tier with a rival's."""
+    checks: list[Check] = []
     for tier, limit in most.items():
         metric = f"to_{rival}/{tier}"
         if metric not in figures:
@@ -187,8 +177,8 @@ def _against(figures: dict[str, float], rival: str, says: str, most: dict[str, f
         mine = figures[f"wql/{tier}" if rival == "naive" else f"champion_wql/same_{tier}"]
         days = " on the same days" if rival == "champion" else ""
         words = f"{TIERS[tier]}: WQL {mine:.2f} where {says} {figures[f'{rival}_wql/{tier}']:.2f}{days}"
-        found.append(_check(metric, figures, limit, words))
-    return found
+        checks.append(_check(metric, figures, limit, words))
+    return checks
 
 
 def _coverage(figures: dict[str, float]) -> list[Check]:
@@ -201,18 +191,14 @@ def _coverage(figures: dict[str, float]) -> list[Check]:
 
 def _costs(figures: dict[str, float]) -> list[Check]:
     """No leak, not too large, not too slow."""
-    moved, seen = figures["leak/gpus"], figures["leak/hours"]
+    moved, size, speed = figures["leak/gpus"], figures["size/mib"], figures["speed/seconds"]
     changed = f"a changed future moves a past forecast by {moved:.3g} GPUs" if moved else "no look into the future"
+    seen = f"the fit had seen {figures['leak/hours']:.0f} of the tested hours"
     return [
         _check("leak/gpus", figures, 0.0, changed),
-        _check("leak/hours", figures, 0.0, f"the fit had seen {seen:.0f} of the tested hours"),
-        _check("size/mib", figures, MOST_MIB, f"file of {figures['size/mib']:.1f} MiB (at most {MOST_MIB:.0f})"),
-        _check(
-            "speed/seconds",
-            figures,
-            MOST_SECONDS,
-            f"a forecast takes {figures['speed/seconds']:.1f} s (at most {MOST_SECONDS:.0f})",
-        ),
+        _check("leak/hours", figures, 0.0, seen),
+        _check("size/mib", figures, MOST_MIB, f"file of {size:.1f} MiB (at most {MOST_MIB:.0f})"),
+        _check("speed/seconds", figures, MOST_SECONDS, f"a forecast takes {speed:.1f} s (at most {MOST_SECONDS:.0f})"),
     ]
 
 

@@ -1,19 +1,15 @@
-# pyright: reportUnknownMemberType=false
 """Pictures of a training for the reviewer: the last origin's fan, calibration, errors by hour, what trees look at."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gangplan.forecast.evaluation.backtest import steps
+from gangplan.forecast import charts
+from gangplan.forecast.charts import BLUE, GREY, RED
+from gangplan.forecast.evaluation.backtest import steps_ahead
 from gangplan.forecast.models import DemandModel
-from gangplan.forecast.series import Floats
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES
 
@@ -26,108 +22,78 @@ PICTURES = {
 """The pictures of a training, with their captions."""
 
 BUCKETS = ((1, 24), (25, 72), (73, 168))
-_BLUE, _RED, _GREY = "#2b6cb0", "#c53030", "#718096"
+MOST_FEATURES = 20
 
 
-def draw(folder: Path, backtest: pl.DataFrame, model: DemandModel) -> list[Path]:
-    """Draw a PNG for each of `PICTURES`; return their paths."""
-    figures = {
-        "fan": fan(backtest),
-        "calibration": calibration(backtest),
-        "residuals": residuals(backtest),
-        "importance": importance(model),
-    }
-    paths: list[Path] = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        FigureCanvasAgg(figure).print_png(str(paths[-1]))
-    return paths
+def draw_pictures(backtest: pl.DataFrame, model: DemandModel) -> dict[str, bytes]:
+    """Draw each of `PICTURES` as a PNG, by its name."""
+    figures = (_fan(backtest), _calibration(backtest), _residuals(backtest), _importance(model))
+    return {name: charts.png(figure) for name, figure in zip(PICTURES, figures, strict=True)}
 
 
-def fan(backtest: pl.DataFrame) -> Figure:
-    """The last origin's fan beside what came, for the four largest series."""
+def _fan(backtest: pl.DataFrame) -> Figure:
+    """The last origin's forecast beside what came, for the four largest series."""
     last = backtest.filter(pl.col("origin") == pl.col("origin").max())
-    order = (
-        last.group_by(SERIES).agg(pl.col("q0.5").mean()).sort(["q0.5", *SERIES], descending=[True, False, False, False])
-    )
-    keys = list(order.select(SERIES).head(4).iter_rows())
-    figure = Figure(figsize=(10, 2.4 * len(keys)), layout="constrained")
-    for place, key in enumerate(keys):
-        axes = figure.add_subplot(len(keys), 1, place + 1)
-        same = (pl.col(name) == value for name, value in zip(SERIES, key, strict=True))
-        _fan_of(axes, last.filter(*same))
-        axes.set_title(" / ".join(key), fontsize=9, loc="left")
-    figure.axes[-1].set_xlabel("hour, UTC", fontsize=8)
-    figure.axes[0].legend(fontsize=8, ncols=4, frameon=False)
+    means = last.group_by(SERIES).agg(pl.col("q0.5").mean())
+    keys = means.sort(["q0.5", *SERIES], descending=[True, False, False, False]).select(SERIES).head(4).rows()
+    figure, panels = charts.panels(len(keys), (10, 2.4 * len(keys)))
+    for key, axes in zip(keys, panels, strict=True):
+        rows = last.filter(*(pl.col(name) == value for name, value in zip(SERIES, key, strict=True)))
+        hours = rows["hour"].dt.replace_time_zone(None).to_numpy()
+        charts.band(axes, hours, rows["q0.1"], rows["q0.9"], "10 to 90 %")
+        charts.line(axes, hours, rows["q0.99"], BLUE, 0.6, linestyle=":", label="99 %")
+        charts.line(axes, hours, rows["q0.5"], BLUE, label="median")
+        charts.line(axes, hours, rows["gpus"], RED, 1.0, label="came")
+        charts.label(axes, x="hour, UTC" if axes is panels[-1] else "", y="GPUs", title=" / ".join(key))
+        axes.set_ylim(bottom=0)
+    charts.legend(panels[0], columns=4)
     return figure
 
 
-def calibration(backtest: pl.DataFrame) -> Figure:
+def _calibration(backtest: pl.DataFrame) -> Figure:
     """How often demand stayed at or below each level, against the level promised, by how far ahead."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="as promised")
-    known = backtest.with_columns(step=steps(backtest)).drop_nulls("gpus")
+    figure, (axes,) = charts.panels(1, (5, 5))
+    charts.line(axes, [0, 1], [0, 1], GREY, 0.8, label="as promised")
+    known = backtest.with_columns(step=steps_ahead(backtest)).drop_nulls("gpus")
     for low, high in BUCKETS:
         rows = known.filter(pl.col("step").is_between(low, high))
         if rows.height:
             shares = [(rows["gpus"] <= rows[column]).mean() for column in QUANTILE_COLUMNS]
-            axes.plot(QUANTILES, np.array(shares, dtype=np.float64), marker="o", label=f"{low} to {high} h ahead")
-    axes.set(xlabel="level promised", ylabel="share at or below", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(fontsize=8, frameon=False)
+            reached = np.array(shares, dtype=np.float64)
+            charts.line(axes, QUANTILES, reached, None, 1.5, marker="o", label=f"{low} to {high} h ahead")
+    charts.label(axes, x="level promised", y="share at or below")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    charts.legend(axes)
     return figure
 
 
-def residuals(backtest: pl.DataFrame) -> Figure:
+def _residuals(backtest: pl.DataFrame) -> Figure:
     """What came less the median, by hour of the day, in per cent of each series' mean: middle, half, four in five."""
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.add_subplot()
-    mean = pl.col("gpus").mean().over(SERIES)
-    known = (
-        backtest.drop_nulls("gpus").with_columns(hour=pl.col("hour").dt.hour(), mean=mean).filter(pl.col("mean") > 0)
-    )
+    figure, (axes,) = charts.panels(1, (6, 5))
+    hour, mean = pl.col("hour").dt.hour(), pl.col("gpus").mean().over(SERIES)
+    known = backtest.drop_nulls("gpus").with_columns(hour=hour, mean=mean).filter(pl.col("mean") > 0)
     missed = known.with_columns(missed=100 * (pl.col("gpus") - pl.col("q0.5")) / pl.col("mean"))
     levels = {f"p{level}": pl.col("missed").quantile(level / 100) for level in (10, 25, 50, 75, 90)}
     rows = missed.group_by("hour").agg(**levels).sort("hour")
-    for low, high, alpha, label in (("p10", "p90", 0.2, "four in five"), ("p25", "p75", 0.35, "half")):
-        axes.fill_between(rows["hour"], rows[low], rows[high], color=_BLUE, alpha=alpha, linewidth=0, label=label)
-    axes.plot(rows["hour"], rows["p50"], color=_BLUE, linewidth=1.4, label="middle")
-    axes.axhline(0, color=_GREY, linewidth=0.8)
-    axes.set(xlabel="hour of the day, UTC", ylabel="came less forecast, % of the series' mean", xlim=(0, 23))
-    axes.legend(fontsize=8, frameon=False)
+    charts.band(axes, rows["hour"], rows["p10"], rows["p90"], "four in five", 0.2)
+    charts.band(axes, rows["hour"], rows["p25"], rows["p75"], "half", 0.35)
+    charts.line(axes, rows["hour"], rows["p50"], BLUE, 1.4, label="middle")
+    charts.line(axes, [0, 23], [0, 0], GREY, 0.8)
+    charts.label(axes, x="hour of the day, UTC", y="came less forecast, % of the series' mean")
+    axes.set_xlim(0, 23)
+    charts.legend(axes)
     return figure
 
 
-def importance(model: DemandModel, most: int = 20) -> Figure:
+def _importance(model: DemandModel) -> Figure:
     """The features by their share of the loss that the trees took away, over all levels."""
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = charts.panels(1, (6, 5))
     if not model.trees:
-        axes.text(0.5, 0.5, "no series could be learned: naive forecasts only", ha="center", transform=axes.transAxes)
+        charts.label(axes, title="no series could be learned: naive forecasts only")
         return figure
-    names, shares = _shares(model)
-    order = np.argsort(shares)[-most:]
-    axes.barh(np.array(names)[order], shares[order], color=_BLUE)
-    axes.tick_params(labelsize=8)
-    axes.set_xlabel("share of gain, %")
+    gains = pl.DataFrame([tree.gains() for tree in model.trees]).sum()
+    total = max(float(gains.sum_horizontal()[0]), 1e-12)
+    shares = sorted((100 * gain / total, name) for name, gain in gains.row(0, named=True).items())[-MOST_FEATURES:]
+    axes.barh([name for _, name in shares], [share for share, _ in shares], color=BLUE)  # pyright: ignore[reportUnknownMemberType]
+    charts.label(axes, x="share of gain, %")
     return figure
-
-
-def _shares(model: DemandModel) -> tuple[list[str], Floats]:
-    """The features and their shares of all gain, in per cent."""
-    gains = np.stack([np.asarray(tree.booster.feature_importance("gain"), dtype=np.float64) for tree in model.trees])
-    total = np.asarray(gains.sum(axis=0), dtype=np.float64)
-    names = [str(name) for name in model.trees[0].booster.feature_name()]
-    return names, 100 * total / max(float(total.sum()), 1e-12)
-
-
-def _fan_of(axes: Axes, rows: pl.DataFrame) -> None:
-    """Draw one series."""
-    hours = rows["hour"].dt.replace_time_zone(None).to_numpy()
-    axes.fill_between(hours, rows["q0.1"], rows["q0.9"], color=_BLUE, alpha=0.25, linewidth=0, label="10 to 90 %")
-    axes.plot(hours, rows["q0.99"], color=_BLUE, linewidth=0.6, linestyle=":", label="99 %")
-    axes.plot(hours, rows["q0.5"], color=_BLUE, linewidth=1.2, label="median")
-    axes.plot(hours, rows["gpus"], color=_RED, linewidth=1.0, label="came")
-    axes.set_ylabel("GPUs", fontsize=8)
-    axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=8)

@@ -1,4 +1,4 @@
-"""One retraining without MLflow: fit, back-test, score, fit again on everything. Pure: same data, same result."""
+"""One training without MLflow: fit, back-test, score, fit again on everything; the same data gives the same result."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import polars as pl
 from gangplan.config import Settings
 from gangplan.forecast import models
 from gangplan.forecast.evaluation import backtest
-from gangplan.forecast.evaluation.metrics import Quality, mase, quality
+from gangplan.forecast.evaluation.compare import Quality, mase, quality
 from gangplan.forecast.models import Bundle
-from gangplan.forecast.series import Panel, standings
+from gangplan.forecast.series import Panel, status_of_series
 from gangplan.progress import Progress
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES
 
-Keep = Callable[[str, Callable[[], models.DemandModel]], models.DemandModel]
-"""Gives the fit of that name: one that was kept by a training that was killed, or else makes it and keeps it."""
+Checkpoint = Callable[[str, Callable[[], models.DemandModel]], models.DemandModel]
+"""Returns the fit of that name: a checkpoint left by a training that was killed, or else one made and kept now."""
 
-_PARTS = 12.0  # two fits of five levels each, the back-test, the logging
+_PARTS = 12.0  # of a training's progress: two fits of five parts each, the back-test, the logging
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a retraining found: both fits, the back-test with its figures, and words about single series."""
+    """What a training yields: both fits, the back-test with its figures, and notes on single series."""
 
     panel: Panel
     bundle: Bundle
@@ -41,20 +41,20 @@ class Trial:
     notes: tuple[str, ...]
 
 
-def _made(_: str, make: Callable[[], models.DemandModel]) -> models.DemandModel:
+def _no_checkpoint(_: str, make: Callable[[], models.DemandModel]) -> models.DemandModel:
     """Keep nothing."""
     return make()
 
 
-def run_trial(panel: Panel, settings: Settings, progress: Progress, keep: Keep = _made) -> Trial:
+def run_trial(panel: Panel, settings: Settings, progress: Progress, checkpoint: Checkpoint = _no_checkpoint) -> Trial:
     """Back-test the recipe on the past, then fit it on everything."""
     seed, window = settings.seed, backtest.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
-    first, whole = _said(progress, 0, "fit for the back-test"), _said(progress, 6, "fit on all data")
+    first, second = _reporter(progress, 0, "fit for the back-test"), _reporter(progress, 6, "fit on all data")
     before = panel.until(window.origins[0])
-    tested = keep("tested", lambda: models.fit(before, window.horizon, seed=seed, step=first))
+    tested = checkpoint("tested", lambda: models.fit(before, window.horizon, seed=seed, step=first))
     progress(5, _PARTS, f"back-test of {len(window.origins)} origins")
     table, naive = backtest.run_backtest(tested, panel, window), backtest.run_naive(panel, window)
-    steering = keep("steering", lambda: models.fit(panel, settings.horizon_hours, seed=seed, step=whole))
+    steering = checkpoint("steering", lambda: models.fit(panel, settings.horizon_hours, seed=seed, step=second))
     return Trial(
         panel=panel,
         bundle=Bundle(steering=steering, tested=tested),
@@ -67,7 +67,7 @@ def run_trial(panel: Panel, settings: Settings, progress: Progress, keep: Keep =
     )
 
 
-def of_champion(trial: Trial, champion: Bundle) -> pl.DataFrame | None:
+def backtest_champion(trial: Trial, champion: Bundle) -> pl.DataFrame | None:
     """Back-test the champion on the origins that neither's tested fit has seen; none when there is none."""
     known_until = champion.tested.fitted_until
     origins = tuple(
@@ -82,20 +82,20 @@ def of_champion(trial: Trial, champion: Bundle) -> pl.DataFrame | None:
 
 
 def leak(trial: Trial) -> float:
-    """How far the first origin's forecast moves, in GPUs, when all that came after it is made up: 0, or it leaks."""
+    """Return how far (GPUs) the first origin's forecast moves when all that came after it changes: 0, or it leaks."""
     origin = trial.window.origins[0]
     values = trial.panel.values.copy()
     values[:, origin:] = 3 * np.nan_to_num(values[:, origin:]) + 100
     jobs = trial.panel.jobs
     other = None if jobs is None else replace(jobs, ended=np.where(jobs.ended > origin, np.inf, jobs.ended))
     changed = replace(trial.panel, values=values, jobs=other)
-    made, _ = trial.bundle.tested.quantiles(changed.until(origin), trial.window.horizon)
+    moved, _ = trial.bundle.tested.quantiles(changed.until(origin), trial.window.horizon)
     kept = trial.table.filter(pl.col("origin") == trial.panel.until(origin).end).select(QUANTILE_COLUMNS)
-    return float(np.abs(made.reshape(-1, len(QUANTILE_COLUMNS)) - kept.to_numpy()).max())
+    return float(np.abs(moved.reshape(-1, len(QUANTILE_COLUMNS)) - kept.to_numpy()).max())
 
 
 def seen_hours(trial: Trial) -> float:
-    """How many of the tested hours lie before the end of what the tested fit was fitted on."""
+    """Return how many of the tested hours lie before the end of what the tested fit was fitted on."""
     until = trial.bundle.tested.fitted_until
     if not until:
         return 0.0
@@ -104,54 +104,53 @@ def seen_hours(trial: Trial) -> float:
 
 
 def seconds(trial: Trial, horizon: int) -> float:
-    """Processor time of one forecast of all series."""
+    """Return the processor time of one forecast of all series, in seconds."""
     begin = time.process_time()
     trial.bundle.steering.quantiles(trial.panel, horizon)
     return time.process_time() - begin
 
 
-def figures(trial: Trial) -> dict[str, float]:
-    """All metrics by name: pooled, for the first day and three days, and by series."""
-    step = backtest.steps(trial.table)
-    found = {**_named(trial.quality, ""), **_named(trial.naive_quality, "naive_")}
+def metrics_of(trial: Trial) -> dict[str, float]:
+    """Return all metrics by name: pooled, for the first day and three days, and by series."""
+    step = backtest.steps_ahead(trial.table)
+    metrics = {**_named(trial.quality, ""), **_named(trial.naive_quality, "naive_")}
     for hours in (24, 72):
-        found |= {f"wql_{hours}": quality(trial.table.filter(step <= hours)).wql}
-        found |= {f"naive_wql_{hours}": quality(trial.naive.filter(step <= hours)).wql}
-    found["mase"] = mase(trial.table, backtest.scales(trial.panel, trial.window))
+        metrics[f"wql_{hours}"] = quality(trial.table.filter(step <= hours)).wql
+        metrics[f"naive_wql_{hours}"] = quality(trial.naive.filter(step <= hours)).wql
+    metrics["mase"] = mase(trial.table, backtest.scales(trial.panel, trial.window))
     for key, rows in trial.table.group_by(SERIES, maintain_order=True):
-        found |= {f"{name}.{'.'.join(map(str, key))}": value for name, value in _named(quality(rows), "").items()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+        metrics |= {f"{name}.{'.'.join(map(str, key))}": value for name, value in _named(quality(rows), "").items()}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def by_day(trial: Trial) -> list[tuple[str, int, float]]:
-    """WQL of each day ahead, of all series and of each, as (metric, last hour of the day, WQL)."""
-    day = ((backtest.steps(trial.table) - 1) // 24 + 1).alias("day")
-    rows = trial.table.with_columns(24 * day)
-    found = [("wql_by_day", int(hour), quality(part).wql) for (hour,), part in rows.group_by("day")]  # pyright: ignore[reportArgumentType]
-    for (*key, hour), part in rows.group_by(*SERIES, "day"):
-        found.append((f"wql_by_day.{'.'.join(map(str, key))}", int(hour), quality(part).wql))  # pyright: ignore[reportArgumentType]
-    return sorted(one for one in found if math.isfinite(one[2]))
+def daily_wql(trial: Trial) -> list[tuple[str, int, float]]:
+    """Return WQL of each day ahead, of all series and of each, as (metric, last hour of the day, WQL)."""
+    ended = 24 * ((backtest.steps_ahead(trial.table) - 1) // 24 + 1).alias("ended")
+    rows: list[tuple[str, int, float]] = []
+    for (hour,), day in trial.table.group_by(ended):
+        rows.append(("wql_by_day", int(str(hour)), quality(day).wql))
+        for key, series in day.group_by(SERIES):
+            rows.append((f"wql_by_day.{'.'.join(map(str, key))}", int(str(hour)), quality(series).wql))
+    return sorted(row for row in rows if math.isfinite(row[2]))
 
 
 def notes(panel: Panel, fitted: models.DemandModel) -> tuple[str, ...]:
     """Say which series are not learned and why, and when none is."""
-    said = [one.note for one in standings(panel) if not one.learnable]
+    lines = [status.note for status in status_of_series(panel) if status.problem]
     if not fitted.trees:
-        said.append("no trees were fitted: there is too little to learn from, all series are forecast by naive members")
-    return tuple(said)
+        lines.append(
+            "no trees were fitted: there is too little to learn from, all series are forecast by naive members"
+        )
+    return tuple(lines)
 
 
-def _named(found: Quality, prefix: str) -> dict[str, float]:
-    """A quality's figures under their metric names."""
-    return {
-        f"{prefix}wql": found.wql,
-        f"{prefix}coverage_80": found.coverage_80,
-        f"{prefix}below_95": found.below_95,
-    }
+def _named(quality: Quality, prefix: str) -> dict[str, float]:
+    """Return a quality's figures under their metric names."""
+    return {f"{prefix}{name}": value for name, value in vars(quality).items() if name != "rows"}
 
 
-def _said(progress: Progress, start: float, text: str) -> models.Step:
-    """Tell the progress of a fit that begins at part `start`."""
+def _reporter(progress: Progress, start: float, text: str) -> models.Step:
+    """Return what reports the progress of a fit that begins at part `start`."""
 
     def step(done: int, total: int) -> None:
         progress(start + 5 * done / total, _PARTS, f"{text}, level {done} of {total}")

@@ -1,18 +1,16 @@
 from .bundle import (
     Bundle as Bundle,
-    bundle_sha256 as bundle_sha256,
-    bundle_size as bundle_size,
+    bundle_bytes as bundle_bytes,
     read_bundle as read_bundle,
     read_model as read_model,
-    write_bundle as write_bundle,
     write_model as write_model,
 )
-from .demand import ROUNDS as ROUNDS, DemandModel as DemandModel, Step as Step, fit as fit, levels as levels
-from .features import DAY as DAY, WEEK as WEEK, History as History, build as build, feature_names as feature_names
-from .lifts import Lift as Lift, foreseen as foreseen, measure_lifts as measure_lifts
+from .demand import DemandModel as DemandModel, Step as Step, fit as fit
+from .features import History as History, build as build
+from .lifts import Lift as Lift, measure_lifts as measure_lifts, with_known_events as with_known_events
 from .naive import (
     last_value_quantiles as last_value_quantiles,
     seasonal_point as seasonal_point,
     seasonal_quantiles as seasonal_quantiles,
 )
-from .trees import TREES as TREES, Trees as Trees
+from .trees import LEAST_ROWS as LEAST_ROWS, ROUNDS as ROUNDS, TREES as TREES, Trees as Trees, grower as grower

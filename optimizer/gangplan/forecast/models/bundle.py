@@ -1,22 +1,23 @@
-"""What a model version consists of, as one JSON file: the fit that steers, and the fit that was back-tested."""
+"""A model version as one JSON file: the fit that steers, and the fit that was back-tested."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gangplan.forecast.models.demand import DemandModel
-from gangplan.forecast.models.drift import Theta
 from gangplan.forecast.models.survival import Hazard
+from gangplan.forecast.models.theta import Theta
 from gangplan.forecast.models.trees import Trees
-from gangplan.forecast.series import Shift
+from gangplan.forecast.series import Key, Shift
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +31,14 @@ class Bundle:
     tested: DemandModel
 
 
-def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write both fits as text; the same fits give the same bytes."""
-    path.write_bytes(_to_bytes(bundle))
-
-
-def bundle_size(bundle: Bundle) -> int:
-    """Return the size of what `write_bundle` writes, in bytes."""
-    return len(_to_bytes(bundle))
-
-
-def bundle_sha256(bundle: Bundle) -> str:
-    """Return the sha256 of what `write_bundle` writes."""
-    return hashlib.sha256(_to_bytes(bundle)).hexdigest()
+def bundle_bytes(bundle: Bundle) -> bytes:
+    """Write both fits as JSON; the same fits give the same bytes."""
+    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
+    return json.dumps(body, sort_keys=True).encode()
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read what `write_bundle` wrote."""
+    """Read a file of what `bundle_bytes` returns."""
     body = json.loads(path.read_text())
     return Bundle(steering=_from_dict(body["steering"]), tested=_from_dict(body["tested"]))
 
@@ -61,12 +53,6 @@ def read_model(path: Path) -> DemandModel:
     return _from_dict(json.loads(path.read_text()))
 
 
-def _to_bytes(bundle: Bundle) -> bytes:
-    """Write both fits."""
-    body = {"steering": _to_dict(bundle.steering), "tested": _to_dict(bundle.tested)}
-    return json.dumps(body, sort_keys=True).encode()
-
-
 def _to_dict(model: DemandModel) -> dict[str, object]:
     """Give a fit's parts as plain values."""
     return {
@@ -74,11 +60,11 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
         "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
-        "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
-        "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items(), key=itemgetter(0))],
+        "gains": [[*key, gain] for key, gain in _sorted(model.gains)],
+        "thetas": [[*key, asdict(theta)] for key, theta in _sorted(model.thetas)],
         "rows": model.rows,
         "shifts": [
-            [*key, one.since.isoformat(), one.factor] for key, one in sorted(model.shifts.items(), key=itemgetter(0))
+            [*key, model.shifts[key].since.isoformat(), model.shifts[key].factor] for key in sorted(model.shifts)
         ],
         "anchor": None if model.anchor is None else _to_dict(model.anchor),
     }
@@ -91,20 +77,26 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         kinds=tuple(body["kinds"]),
         fitted_until=body["fitted_until"],
         hazard=None if body["hazard"] is None else _hazard_from_dict(body["hazard"]),
-        # Versions trained before there were gains, and Theta models by name alone, are asked without them.
-        gains={(tenant, workload, kind): gain for tenant, workload, kind, gain in body.get("gains", [])},
-        thetas={
-            (tenant, workload, kind): Theta(**one)
-            for tenant, workload, kind, one in body["thetas"]
-            if not isinstance(one, str)
-        },
+        # Registered versions may be older than `gains`, or name Theta models without parameters: both are left out.
+        gains={_key(row): row[3] for row in body.get("gains", [])},
+        thetas={_key(row): Theta(**row[3]) for row in body["thetas"] if not isinstance(row[3], str)},
         rows=body["rows"],
         shifts={
-            (tenant, workload, kind): Shift(since=datetime.fromisoformat(since), factor=factor)
-            for tenant, workload, kind, since, factor in body.get("shifts", [])
+            _key(row): Shift(since=datetime.fromisoformat(row[3]), factor=row[4]) for row in body.get("shifts", [])
         },
         anchor=_from_dict(body["anchor"]) if body.get("anchor") else None,
     )
+
+
+def _sorted(by_key: dict[Key, _Value]) -> list[tuple[Key, _Value]]:
+    """Return the items in the order of their keys."""
+    return sorted(by_key.items(), key=itemgetter(0))
+
+
+def _key(row: list[Any]) -> Key:
+    """Return the series that a row begins with."""
+    tenant, workload, accelerator = row[:3]
+    return tenant, workload, accelerator
 
 
 def _hazard_to_dict(hazard: Hazard) -> dict[str, object]:

@@ -1,32 +1,25 @@
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-"""What demand that drifts does next: the Theta method, and the last value less the jobs that will have ended."""
+"""The forecast of demand that drifts: the last value less the jobs that will have ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
-from gangplan.forecast.libraries import importing
 from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
 from gangplan.forecast.models.survival import Hazard, survivors
-from gangplan.forecast.series import Floats, Ints, Panel, tidy
+from gangplan.forecast.series import MEDIAN, Floats, Ints, Panel, tidy
 from gangplan.types import QUANTILES
 
 WINDOW = 336  # hours whose errors set the spread
 SLOPE_HOURS = 1344
-THETA_HOURS = 840
-SEASON = 24
 _PRIOR = 4.0  # windows
 _NOTHING = 1e-12
-_MEDIAN = QUANTILES.index(0.5)
-_PATHS = 200  # as many as statsforecast's own intervals are of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """What is forecast from the GPUs held now.
+class HeldForecast:
+    """A forecast from the GPUs held now.
 
     quantiles : series x horizon x levels, in GPUs.
     losses : its mean absolute error of late, series x horizon; NaN where no error is known.
@@ -36,79 +29,35 @@ class Held:
     losses: Floats
 
 
-def forecast_held(panel: Panel, last: Floats, series: Ints, hazard: Hazard | None, horizon: int) -> Held:
+def forecast_held(panel: Panel, last: Floats, series: Ints, hazard: Hazard | None, horizon: int) -> HeldForecast:
     """Forecast last value + c x (survivors - last value), with the quantiles of its own past errors.
 
-    c, from 0 to 1 for each series and horizon, is the regression of past changes on past expected losses, shrunk to the
-    c of the next shorter horizon as if four more independent windows had shown that one; before the first it is 0 (the
-    last value). Without job records it is 0 throughout.
+    c, from 0 to 1 for each series and horizon, is the regression of past changes on past expected losses. It is shrunk
+    towards the c of the next shorter horizon, as if four more independent windows had shown that one; for the first
+    horizon towards 0, which is the last value. Without job records it is 0 throughout.
     """
     knots = knots_of(horizon)
     first = max(0, panel.hours - SLOPE_HOURS)
     values, known = panel.values[series, first:], last[series, first:]
     losing = _expected_losses(panel, known, series, hazard, first, knots)
-    made, losses = np.zeros((series.size, knots.size, len(QUANTILES))), np.empty((series.size, knots.size, 1))
-    slope, spread = np.zeros((series.size, 1)), made[:, 0]
+    changes, losses = np.zeros((series.size, knots.size, len(QUANTILES))), np.empty((series.size, knots.size, 1))
+    slope, spread = np.zeros((series.size, 1)), changes[:, 0]
     for place, ahead in enumerate(knots):
         moved = values[:, ahead:] - known[:, :-ahead]
         lost = losing[:, : moved.shape[1], place]
         slope = _slope(lost, moved, int(ahead), slope)
         errors = (moved - slope * lost)[:, -WINDOW:]
         spread = _spread(errors, int(ahead), spread)
-        made[:, place] = slope * losing[:, -1:, place] + spread
-        losses[:, place, 0] = late_mean(np.abs(errors - spread[:, [_MEDIAN]]))
-    quantiles = tidy(known[:, -1, None, None] + between_knots(horizon, made))
-    return Held(quantiles=quantiles, losses=between_knots(horizon, losses)[:, :, 0])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Theta:
-    """A fitted Theta model: which of the four (STM, OTM, DSTM, DOTM), how fast its level follows, its theta."""
-
-    variant: str = "STM"
-    alpha: float = 0.5
-    theta: float = 2.0
-
-
-def theta_quantiles(values: Floats, horizon: int, fitted: Theta | None) -> tuple[Floats, Theta]:
-    """Forecast one series (hours, no gap) with statsforecast's Theta method and its intervals.
-
-    Source: Fiorucci and others, Models for optimising the theta method and their relationship to state space models
-    (2016).
-
-    Parameters
-    ----------
-    fitted
-        The model to ask again, which is quick; none to fit all four and take the best.
-
-    Returns
-    -------
-    horizon x levels, in GPUs; and the model.
-    """
-    with importing():
-        from statsforecast.theta import auto_theta, forecast_theta, simulate_theta
-
-    window = values[-THETA_HOURS:]
-    if window.max() == window.min():
-        return np.full((horizon, len(QUANTILES)), window[-1]), fitted or Theta()
-    known: dict[str, Any] = {}
-    if fitted is not None:
-        # The level of 840 hours ago is forgotten by now: any will do.
-        known = {"model": fitted.variant, "alpha": fitted.alpha, "theta": fitted.theta, "initial_smoothed": window[0]}
-    found = cast("dict[str, Any]", auto_theta(window, SEASON, **known))
-    # The same paths that forecast_theta draws for its intervals: asked for all levels at once takes half the time.
-    paths = np.asarray(simulate_theta(found, horizon, _PATHS), dtype=np.float64)
-    made: Floats = np.quantile(paths, QUANTILES, axis=0).T
-    made[:, _MEDIAN] = forecast_theta(found, horizon)["mean"]
-    own: dict[str, float] = found["par"]
-    chosen = Theta(variant=found["modeltype"], alpha=float(own["alpha"]), theta=float(own["theta"]))
-    return tidy(made), chosen
+        changes[:, place] = slope * losing[:, -1:, place] + spread
+        losses[:, place, 0] = late_mean(np.abs(errors - spread[:, [MEDIAN]]))
+    quantiles = tidy(known[:, -1, None, None] + between_knots(horizon, changes))
+    return HeldForecast(quantiles=quantiles, losses=between_knots(horizon, losses)[:, :, 0])
 
 
 def _expected_losses(
     panel: Panel, known: Floats, series: Ints, hazard: Hazard | None, first: int, ahead: Ints
 ) -> Floats:
-    """How many of the GPUs held at each hour from `first` on will have been given back (negative, in GPUs)."""
+    """Return the change by GPUs given back after each hour from `first` on (series x hours x ahead; negative, GPUs)."""
     if hazard is None or panel.jobs is None:
         return np.zeros((*known.shape, ahead.size))
     return survivors(panel.jobs, hazard, panel.values.shape, first, ahead)[series] - known[:, :, None]
@@ -128,18 +77,18 @@ def _slope(lost: Floats, moved: Floats, ahead: int, before: Floats) -> Floats:
 
 
 def _spread(errors: Floats, ahead: int, before: Floats) -> Floats:
-    """Quantiles of past errors, or `before` where none is known (series x levels).
+    """Return quantiles of past errors, or `before` where none is known (series x levels).
 
-    They are of n windows that do not overlap. A few windows lie closer together than to the next one: its distance and
-    their unknown scale make the spread wider, by about sqrt(1 + 4 / n).
+    With errors of n windows that do not overlap, the spread is widened by sqrt(1 + 4 / n): few windows lie closer to
+    each other than the next one will lie to them, and their scale is uncertain.
     """
     counts = (~np.isnan(errors)).sum(axis=1)
-    found = before.copy()
-    some = counts > 0
-    if some.any():
-        whole = bool((counts == errors.shape[1]).all())
-        found[some] = (np.quantile if whole else np.nanquantile)(errors[some], QUANTILES, axis=1).T
-        middle = found[some][:, [_MEDIAN]]
-        wider = np.sqrt(1.0 + _PRIOR * ahead / counts[some])[:, None]
-        found[some] = middle + wider * (found[some] - middle)
-    return found
+    spread = before.copy()
+    known = counts > 0
+    if known.any():
+        complete = bool((counts == errors.shape[1]).all())
+        quantiles = (np.quantile if complete else np.nanquantile)(errors[known], QUANTILES, axis=1).T
+        median = quantiles[:, [MEDIAN]]
+        wider = np.sqrt(1.0 + _PRIOR * ahead / counts[known])[:, None]
+        spread[known] = median + wider * (quantiles - median)
+    return spread

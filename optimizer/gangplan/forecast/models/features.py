@@ -1,30 +1,26 @@
-"""What the trees see: for a series, an origin and a horizon, numbers that were all known at the origin.
+"""Features of the trees: for a series, an origin and a horizon, numbers that were all known at the origin.
 
-Every value of demand enters as its difference from the base that the trees correct, in units of the series' level, so
-that one set of trees serves all series. Nothing here looks past the origin, but for the calendar and the events that
-are known ahead.
+Each value of demand enters as its difference from the base that the trees correct, in units of the series' level, so
+that one set of trees serves all series. Only the calendar and the events that are known ahead look past the origin.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gangplan.forecast.series import HOUR, Floats, Ints, Panel
+from gangplan.forecast.series import DAY, WEEK, Floats, Ints, Panel, carried_forward, known_mean, ratio
 
 LAGS = (0, 1, 2, 3, 6, 12, 24, 48, 72, 168)
 MEANS = (3, 6, 12, 24, 72, 168, 336, 672)
 SPREADS = (24, 168)
-DAY, WEEK = 24, 168
 MAX_KINDS = 6
-_SINCE_LIMIT = 168.0
-_EVENT_PARTS = ("at_target", "at_origin", "since")
+_SINCE_LIMIT = WEEK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +28,8 @@ class History:
     """A panel's past with running sums, from which features of many origins are gathered at once."""
 
     panel: Panel
-    kinds: tuple[str, ...]
-    reach: int  # hours past the panel's end that events are laid out for
+    kinds: tuple[str, ...] = ()
+    reach: int = 0  # hours past the panel's end that events are laid out for
 
     @cached_property
     def values(self) -> Floats:
@@ -42,10 +38,8 @@ class History:
 
     @cached_property
     def last(self) -> Floats:
-        """Demand with missing hours filled from the last one before, where the panel knows one."""
-        observed = ~np.isnan(self.values)
-        place = np.maximum.accumulate(np.where(observed, np.arange(self.panel.hours), 0), axis=1)
-        return np.take_along_axis(self.values, place, axis=1)
+        """Demand with missing hours filled from the last known one before."""
+        return carried_forward(self.values)
 
     @cached_property
     def _sums(self) -> tuple[Floats, Floats, Floats]:
@@ -57,34 +51,28 @@ class History:
     @cached_property
     def _changes(self) -> tuple[tuple[Floats, Floats], ...]:
         """Running sums and counts of |y(t) - y(t - lag)| for one hour, a day and a week."""
-        found: list[tuple[Floats, Floats]] = []
+        sums: list[tuple[Floats, Floats]] = []
         for lag in (1, DAY, WEEK):
             change = np.full_like(self.values, np.nan)
             change[:, lag:] = np.abs(self.values[:, lag:] - self.values[:, :-lag])
             known = ~np.isnan(change)
-            found.append((_running(np.where(known, change, 0.0)), _running(known.astype(np.float64))))
-        return tuple(found)
+            sums.append((_running(np.where(known, change, 0.0)), _running(known.astype(np.float64))))
+        return tuple(sums)
 
     @cached_property
     def events(self) -> tuple[Floats, Floats]:
         """For each kind: whether one is on, and hours since the last began (kinds x series x hours)."""
-        shape = (len(self.kinds), len(self.panel.keys), self.panel.hours + self.reach)
+        hours = self.panel.hours + self.reach
+        shape = (len(self.kinds), len(self.panel.keys), hours)
         on, since = np.zeros(shape), np.full(shape, np.nan)
         for start, end, kind, tenant in self.panel.events.sort("start").iter_rows():
             if kind in self.kinds:
-                rows = [row for row, key in enumerate(self.panel.keys) if tenant in (None, key[0])]
-                self._lay(on, since, self.kinds.index(kind), rows, start, end)
+                place, rows = self.kinds.index(kind), self.panel.rows_of(tenant)
+                first, after = self.panel.span(start, end)
+                on[place, rows, max(0, first) : max(0, first + 1, after)] = 1.0
+                week = np.arange(max(0, first), max(0, min(first + _SINCE_LIMIT, hours)))
+                since[place, np.array(rows, dtype=np.int64)[:, None], week] = week - first
         return on, since
-
-    def _lay(self, on: Floats, since: Floats, kind: int, rows: list[int], start: datetime, end: datetime) -> None:
-        """Lay one event out over the hours that it touches, and over the week after its start."""
-        hours = on.shape[2]
-        first = (start - self.panel.start) // HOUR
-        after = max(first + 1, -((self.panel.start - end) // HOUR))
-        on[kind, rows, max(0, min(first, hours)) : max(0, min(after, hours))] = 1.0
-        places = np.arange(max(0, first), max(0, min(first + int(_SINCE_LIMIT), hours)))
-        for row in rows:
-            since[kind, row, places] = (places - first).astype(np.float64)
 
     def at(self, series: Ints, hour: Ints) -> Floats:
         """Demand at those hours; NaN before the panel begins."""
@@ -94,53 +82,29 @@ class History:
         """Mean of the observed among the `width` hours that end with `hour`."""
         total, _, count = self._sums
         low = np.maximum(hour + 1 - width, 0)
-        return _ratio(total[series, hour + 1] - total[series, low], count[series, hour + 1] - count[series, low])
+        return ratio(total[series, hour + 1] - total[series, low], count[series, hour + 1] - count[series, low])
 
     def spread(self, series: Ints, hour: Ints, width: int) -> Floats:
         """Standard deviation of the observed among the `width` hours that end with `hour`."""
         _, squares, count = self._sums
         low = np.maximum(hour + 1 - width, 0)
         known = count[series, hour + 1] - count[series, low]
-        mean_square = _ratio(squares[series, hour + 1] - squares[series, low], known)
+        mean_square = ratio(squares[series, hour + 1] - squares[series, low], known)
         return np.sqrt(np.maximum(0.0, mean_square - self.mean(series, hour, width) ** 2))
 
     def changes(self, series: Ints, hour: Ints) -> list[Floats]:
         """How much demand moved of late from hour to hour, day to day and week to week (mean of 28 days)."""
         low = np.maximum(hour + 1 - 672, 0)
         return [
-            _ratio(total[series, hour + 1] - total[series, low], count[series, hour + 1] - count[series, low])
+            ratio(total[series, hour + 1] - total[series, low], count[series, hour + 1] - count[series, low])
             for total, count in self._changes
         ]
 
 
-def feature_names(kinds: tuple[str, ...]) -> list[str]:
-    """Return the columns of `build`, in order."""
-    return [
-        "horizon",
-        "hour_of_day",
-        "day_of_week",
-        "base",
-        *(f"lag_{lag}" for lag in LAGS),
-        *(f"mean_{width}" for width in MEANS),
-        *(f"spread_{width}" for width in SPREADS),
-        "change_hour",
-        "change_day",
-        "change_week",
-        "same_hour_1_day",
-        "same_hour_2_days",
-        "same_hour_7_days_mean",
-        "same_hour_1_week",
-        "same_hour_2_weeks",
-        "same_hour_4_weeks_mean",
-        "step_yesterday",
-        "step_last_week",
-        "step_4_weeks_mean",
-        *(f"{_plain(kind, place)}_{what}" for place, kind in enumerate(kinds) for what in _EVENT_PARTS),
-    ]
-
-
-def build(history: History, series: Ints, origin: Ints, horizon: Ints, base: Floats) -> NDArray[np.float32]:
-    """Return features, rows x names.
+def build(
+    history: History, series: Ints, origin: Ints, horizon: Ints, base: Floats
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Return the names of the features, and the features (rows x names).
 
     Parameters
     ----------
@@ -151,19 +115,24 @@ def build(history: History, series: Ints, origin: Ints, horizon: Ints, base: Flo
     base
         What the trees correct, row by row.
     """
-    columns = [
-        horizon.astype(np.float64),
-        *_calendar(history.panel.start, origin + horizon),
-        base,
-        *(history.at(series, origin - lag) - base for lag in LAGS),
-        *(history.mean(series, origin, width) - base for width in MEANS),
-        *(history.spread(series, origin, width) for width in SPREADS),
-        *history.changes(series, origin),
-        *(value - base for value in _same_hour(history, series, origin, horizon)),
-        *_steps(history, series, origin, horizon),
-        *_event_columns(history, series, origin, horizon),
-    ]
-    return np.column_stack(columns).astype(np.float32)
+    absolute = origin + horizon + history.panel.start.hour
+    change_hour, change_day, change_week = history.changes(series, origin)
+    columns: dict[str, Floats | Ints] = {
+        "horizon": horizon,
+        "hour_of_day": absolute % DAY,
+        "day_of_week": (absolute // DAY + history.panel.start.weekday()) % 7,
+        "base": base,
+        **{f"lag_{lag}": history.at(series, origin - lag) - base for lag in LAGS},
+        **{f"mean_{width}": history.mean(series, origin, width) - base for width in MEANS},
+        **{f"spread_{width}": history.spread(series, origin, width) for width in SPREADS},
+        "change_hour": change_hour,
+        "change_day": change_day,
+        "change_week": change_week,
+        **{name: value - base for name, value in _same_hour(history, series, origin, horizon).items()},
+        **_steps(history, series, origin, horizon),
+        **_events(history, series, origin, horizon),
+    }
+    return list(columns), np.column_stack(list(columns.values())).astype(np.float32)
 
 
 def choose_kinds(events: pl.DataFrame) -> tuple[str, ...]:
@@ -173,27 +142,28 @@ def choose_kinds(events: pl.DataFrame) -> tuple[str, ...]:
     return tuple(ranked["kind"].head(MAX_KINDS))
 
 
-def _plain(kind: str, place: int) -> str:
-    """A kind's name as LightGBM takes it, which refuses JSON's own characters; its place keeps it unique."""
+def _safe_name(kind: str, place: int) -> str:
+    """Return a kind's name in characters that LightGBM accepts; its place keeps it unique."""
     return f"event_{place}_{re.sub(r'[^A-Za-z0-9]+', '_', kind).strip('_')}"
 
 
-def _calendar(start: datetime, hour: Ints) -> list[Floats]:
-    """Hour of the day and day of the week (Monday is 0), UTC."""
-    absolute = hour + start.hour
-    return [(absolute % 24).astype(np.float64), ((absolute // 24 + start.weekday()) % 7).astype(np.float64)]
-
-
-def _same_hour(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[Floats]:
-    """Demand at the target's hour of earlier days and weeks, the newest that the origin knows first."""
+def _same_hour(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict[str, Floats]:
+    """Return demand at the target's hour of earlier days and weeks that the origin knows."""
     target = origin + horizon
     days = [history.at(series, target - back(horizon, DAY) - DAY * step) for step in range(7)]
     weeks = [history.at(series, target - back(horizon, WEEK) - WEEK * step) for step in range(4)]
-    return [days[0], days[1], _mean(days), weeks[0], weeks[1], _mean(weeks)]
+    return {
+        "same_hour_1_day": days[0],
+        "same_hour_2_days": days[1],
+        "same_hour_7_days_mean": known_mean(np.stack(days), axis=0),
+        "same_hour_1_week": weeks[0],
+        "same_hour_2_weeks": weeks[1],
+        "same_hour_4_weeks_mean": known_mean(np.stack(weeks), axis=0),
+    }
 
 
-def _steps(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[Floats]:
-    """How demand moved from the origin's hour to the target's, on earlier days and weeks."""
+def _steps(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict[str, Floats]:
+    """Return how demand moved from the origin's hour to the target's, on earlier days and weeks."""
     target = origin + horizon
 
     def step(period: int, earlier: int) -> Floats:
@@ -201,39 +171,27 @@ def _steps(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[
         return history.at(series, target - hours) - history.at(series, origin - hours)
 
     weeks = [step(WEEK, earlier) for earlier in range(4)]
-    return [step(DAY, 0), weeks[0], _mean(weeks)]
+    mean = known_mean(np.stack(weeks), axis=0)
+    return {"step_yesterday": step(DAY, 0), "step_last_week": weeks[0], "step_4_weeks_mean": mean}
 
 
-def _event_columns(history: History, series: Ints, origin: Ints, horizon: Ints) -> list[Floats]:
-    """For each kind: on at the target, on at the origin, hours since it began at the target."""
+def _events(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict[str, Floats]:
+    """Return, for each kind: on at the target, on at the origin, hours since it began at the target."""
     on, since = history.events
-    found: list[Floats] = []
-    for kind in range(len(history.kinds)):
-        found += [
-            on[kind, series, origin + horizon],
-            on[kind, series, origin],
-            since[kind, series, origin + horizon],
-        ]
-    return found
+    columns: dict[str, Floats] = {}
+    for place, kind in enumerate(history.kinds):
+        name = _safe_name(kind, place)
+        columns[f"{name}_at_target"] = on[place, series, origin + horizon]
+        columns[f"{name}_at_origin"] = on[place, series, origin]
+        columns[f"{name}_since"] = since[place, series, origin + horizon]
+    return columns
 
 
 def back(horizon: Ints, period: int) -> Ints:
-    """Return the fewest whole periods that lead from the target back to what the origin knows."""
+    """Return the hours of the fewest whole periods that lead from the target back to what the origin knows."""
     return -(-horizon // period) * period
-
-
-def _mean(values: list[Floats]) -> Floats:
-    """Mean of what is known, row by row; NaN where nothing is."""
-    stacked = np.stack(values)
-    known = ~np.isnan(stacked)
-    return _ratio(np.where(known, stacked, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))
 
 
 def _running(values: Floats) -> Floats:
     """Running sums along the hours, with a zero in front."""
     return np.concatenate([np.zeros((values.shape[0], 1)), np.cumsum(values, axis=1)], axis=1)
-
-
-def _ratio(total: Floats, count: Floats) -> Floats:
-    """Divide, with NaN where there is nothing to divide by."""
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

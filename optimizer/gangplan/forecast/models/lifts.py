@@ -1,11 +1,8 @@
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-# (scipy comes without stubs)
-"""What an event that is known ahead does to demand: measured on past ones, with uncertainty; new kinds borrow.
+"""What an event that is known ahead does to demand: measured on past events, with uncertainty; new kinds borrow.
 
 An occurrence's lift is the demand of its hours over that of the same hours of the three weeks before and after in which
-nothing was on. How far this strays where nothing happens (placebo windows of the same length) is its error. Occurrences
-of a kind and class are pooled by random effects, and shrunk towards the mean of all kinds of the class.
+nothing was on. Its error is measured on placebo windows: windows of the same length in which nothing happened. The
+occurrences of a kind and class are pooled by random effects, and shrunk towards the mean of all kinds of the class.
 
 Source: DerSimonian and Laird, Meta-analysis in clinical trials (1986), for the pooling.
 """
@@ -19,11 +16,8 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from scipy.stats import norm
 
-from gangplan.forecast.models.features import WEEK
-from gangplan.forecast.series import HOUR, Floats, Ints, Panel, tidy
+from gangplan.forecast.series import HOUR, MEDIAN, WEEK, Floats, Ints, Panel, normal_scores, ratio, tidy
 from gangplan.types import QUANTILES
 
 JOB, TARGET = "job", "target"
@@ -34,8 +28,7 @@ _WEEKS = (-3, -2, -1, 1, 2, 3)
 _LEAST_SD = 0.02
 _PLACEBOS = 24
 _TRUST_IN_JOBS, _JOB_SD = 3.0, 0.3  # as if three planned jobs had been seen that asked for what was announced
-_Z: Floats = np.asarray(norm.ppf(QUANTILES), dtype=np.float64)
-_MEDIAN = QUANTILES.index(0.5)
+_Z = normal_scores(np.array(QUANTILES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +57,14 @@ class Lift:
 
     @property
     def factor(self) -> float:
-        """The factor in the middle."""
+        """The factor at the median."""
         return float(np.exp(self.mean))
 
     @property
     def band(self) -> tuple[float, float]:
-        """Where it lies in 8 of 10 cases."""
-        return tuple(float(np.exp(self.mean + z * self.sd)) for z in norm.ppf([0.1, 0.9]))  # pyright: ignore[reportReturnType]
+        """The factors between which it lies in 8 of 10 cases."""
+        reach = -float(_Z[QUANTILES.index(0.1)]) * self.sd
+        return float(np.exp(self.mean - reach)), float(np.exp(self.mean + reach))
 
 
 def measure_lifts(panel: Panel, announced: pl.DataFrame | None = None) -> tuple[Lift, ...]:
@@ -81,82 +75,84 @@ def measure_lifts(panel: Panel, announced: pl.DataFrame | None = None) -> tuple[
     announced
         `tables.ANNOUNCED`, whose column `like` names the kind that a new one resembles.
     """
-    seen = occurrences(panel)
+    measured = occurrences(panel)
     classes = sorted({key[1] for key in panel.keys})
     kinds = sorted(set(panel.events["kind"]) - {JOB, TARGET})
     likes = {} if announced is None else dict(announced.drop_nulls("like").select("kind", "like").iter_rows())
-    found: list[Lift] = []
-    for each in classes:
-        pools = {kind: _pool([one for one in seen if (one.kind, one.workload_class) == (kind, each)]) for kind in kinds}
-        found += _shrunk(each, pools, likes)
-    return tuple(sorted(found, key=lambda lift: (lift.kind, lift.workload_class)))
+    lifts: list[Lift] = []
+    for workload in classes:
+        mine = [each for each in measured if each.workload_class == workload]
+        pools = {kind: _pool([each for each in mine if each.kind == kind]) for kind in kinds}
+        lifts += _shrunk(workload, pools, likes)
+    return tuple(sorted(lifts, key=lambda lift: (lift.kind, lift.workload_class)))
 
 
 def occurrences(panel: Panel) -> list[Occurrence]:
     """Measure each event on each series that it touches, where the panel has hours to compare it with."""
-    on = {kind: _on(panel, kind) for kind in set(panel.events["kind"])}
-    busy = np.any(list(on.values()), axis=0) if on else np.zeros_like(panel.values, dtype=bool)
-    calm = np.where(busy, np.nan, panel.values)
+    kinds = set(panel.events["kind"])
+    others = {kind: panel.has_event(kinds - {kind}) for kind in kinds}
+    calm = np.where(panel.has_event(), np.nan, panel.values)
     usual = _usual(calm)
-    found: list[Occurrence] = []
+    measured: list[Occurrence] = []
     for start, end, kind, tenant in panel.events.iter_rows():
-        others = np.any([rows for other, rows in on.items() if other != kind] or [np.zeros_like(busy)], axis=0)
-        for row, key in enumerate(panel.keys):
-            hours = _hours(panel, start, end)
-            alone = hours[~others[row, hours]]
-            lift = _ratio(panel.values[row], usual[row], alone) if tenant in (None, key[0]) else None
+        hours = _hours(panel, start, end)
+        for row in panel.rows_of(tenant):
+            lift = _log_ratio(panel.values[row], usual[row], hours[~others[kind][row, hours]])
             if lift is not None:
                 variance = _placebo(calm[row], usual[row], hours.size)
-                found.append(Occurrence(kind=kind, workload_class=key[1], lift=lift, variance=variance))
-    return found
+                workload = panel.keys[row][1]
+                measured.append(Occurrence(kind=kind, workload_class=workload, lift=lift, variance=variance))
+    return measured
 
 
-def foreseen(made: Floats, panel: Panel, announced: pl.DataFrame | None, kinds: tuple[str, ...]) -> Floats:
+def with_known_events(
+    quantiles: Floats, panel: Panel, announced: pl.DataFrame | None, kinds: tuple[str, ...]
+) -> Floats:
     """Bring into a model's quantiles what people know ahead and the model cannot: new kinds of events, planned jobs.
 
     Parameters
     ----------
+    quantiles
+        series x horizon x levels, in GPUs.
     kinds
-        What the model has features for; it has learned those of them that were on before the panel's end.
+        The kinds that the model has features for; it has learned those of them that were on before the panel's end.
     """
     learned = panel.events.filter(pl.col("start") < panel.end, pl.col("kind").is_in(kinds))
     lifts = measure_lifts(panel, announced) if panel.events.height else ()
-    known = lifted(made, panel, lifts, frozenset(learned["kind"]))
-    return known if announced is None else with_jobs(known, panel, announced)
+    lifted = _lifted(quantiles, panel, lifts, frozenset(learned["kind"]))
+    return lifted if announced is None else _with_jobs(lifted, panel, announced)
 
 
-def lifted(made: Floats, panel: Panel, lifts: tuple[Lift, ...], known: frozenset[str]) -> Floats:
+def _lifted(quantiles: Floats, panel: Panel, lifts: tuple[Lift, ...], known: frozenset[str]) -> Floats:
     """Multiply quantiles (series x horizon x levels) where events are on whose kinds the model has not learned.
 
     The lift's own uncertainty widens the bands, as if independent of the model's.
     """
-    horizon = made.shape[1]
     factors = {(lift.kind, lift.workload_class): lift for lift in lifts if lift.kind not in known}
-    mean, variance = np.zeros(made.shape[:2]), np.zeros(made.shape[:2])
+    mean, variance = np.zeros(quantiles.shape[:2]), np.zeros(quantiles.shape[:2])
     for start, end, kind, tenant in panel.events.iter_rows():
-        first = max(0, (start - panel.end) // HOUR)
-        after = max(first, min(horizon, -((panel.end - end) // HOUR)))
-        for row, key in enumerate(panel.keys):
-            lift = factors.get((kind, key[1]))
-            if lift is not None and tenant in (None, key[0]):
+        first, after = (max(0, hour - panel.hours) for hour in panel.span(start, end))
+        for row in panel.rows_of(tenant):
+            lift = factors.get((kind, panel.keys[row][1]))
+            if lift is not None:
                 mean[row, first:after] += lift.mean
                 variance[row, first:after] += lift.sd**2
-    return _widened(made * np.exp(mean)[:, :, None], np.sqrt(variance))
+    return _widened(quantiles * np.exp(mean)[:, :, None], np.sqrt(variance))
 
 
-def with_jobs(made: Floats, panel: Panel, announced: pl.DataFrame) -> Floats:
+def _with_jobs(quantiles: Floats, panel: Panel, announced: pl.DataFrame) -> Floats:
     """Add planned jobs to quantiles, in the share of the announced GPUs that past ones asked for."""
     jobs = announced.filter(pl.col("kind") == JOB)
     share, sd = job_share(panel, jobs)
-    extra = planned_gpus(panel, jobs, panel.hours, made.shape[1])
-    moved = made + (share * extra)[:, :, None]
-    apart = np.hypot(moved - moved[:, :, [_MEDIAN]], (extra * sd)[:, :, None] * _Z)
-    return tidy(moved[:, :, [_MEDIAN]] + np.sign(_Z) * apart)
+    extra = _planned_gpus(panel, jobs, panel.hours, quantiles.shape[1])
+    moved = quantiles + (share * extra)[:, :, None]
+    apart = np.hypot(moved - moved[:, :, [MEDIAN]], (extra * sd)[:, :, None] * _Z)
+    return tidy(moved[:, :, [MEDIAN]] + np.sign(_Z) * apart)
 
 
 def job_share(panel: Panel, jobs: pl.DataFrame) -> tuple[float, float]:
     """Return the share of announced GPUs that came, and its standard deviation; 1 where none is past."""
-    extra = planned_gpus(panel, jobs, 0, panel.hours)
+    extra = _planned_gpus(panel, jobs, 0, panel.hours)
     usual = _usual(np.where(extra > 0, np.nan, panel.values))
     over = np.where((extra > 0) & ~np.isnan(usual), panel.values - usual, np.nan)
     shares: list[float] = []
@@ -171,9 +167,9 @@ def job_share(panel: Panel, jobs: pl.DataFrame) -> tuple[float, float]:
     return max(0.0, mean), float(np.sqrt(spread / (_TRUST_IN_JOBS + len(shares))))
 
 
-def planned_gpus(panel: Panel, jobs: pl.DataFrame, first: int, count: int) -> Floats:
-    """GPUs of planned jobs in `count` hours from the panel's hour `first` on, as the mean of each hour."""
-    found = np.zeros((len(panel.keys), count))
+def _planned_gpus(panel: Panel, jobs: pl.DataFrame, first: int, count: int) -> Floats:
+    """Return the GPUs of planned jobs, mean of each hour (series x `count` hours from the panel's hour `first` on)."""
+    planned = np.zeros((len(panel.keys), count))
     rows = {key: row for row, key in enumerate(panel.keys)}
     edges = first + np.arange(count)
     columns = ("start", "end", "tenant", "workload_class", "accelerator", "gpus")
@@ -181,15 +177,15 @@ def planned_gpus(panel: Panel, jobs: pl.DataFrame, first: int, count: int) -> Fl
         row = rows.get((tenant, workload, accelerator))
         if row is not None:
             begun, ended = ((moment - panel.start) / HOUR for moment in (start, end))
-            found[row] += gpus * np.clip(np.minimum(edges + 1, ended) - np.maximum(edges, begun), 0, 1)
-    return found
+            planned[row] += gpus * np.clip(np.minimum(edges + 1, ended) - np.maximum(edges, begun), 0, 1)
+    return planned
 
 
-def _pool(seen: list[Occurrence]) -> tuple[float, float, int] | None:
+def _pool(measured: list[Occurrence]) -> tuple[float, float, int] | None:
     """Pool occurrences by random effects: mean, variance of the mean, how many; none without any."""
-    if not seen:
+    if not measured:
         return None
-    lift, variance = np.array([one.lift for one in seen]), np.array([one.variance for one in seen])
+    lift, variance = np.array([(each.lift, each.variance) for each in measured]).T
     weight = 1 / variance
     fixed = float((weight * lift).sum() / weight.sum())
     spare = float((weight * (lift - fixed) ** 2).sum()) - (lift.size - 1)
@@ -205,54 +201,43 @@ def _shrunk(workload: str, pools: dict[str, tuple[float, float, int] | None], li
     means = np.array([mean for mean, _, _ in known.values()])
     centre = float(means.mean()) if means.size else 0.0
     apart = max(PRIOR_SD / 2, float(means.std(ddof=1))) if means.size > 2 else PRIOR_SD
-    made: dict[str, Lift] = {}
+    lifts: dict[str, Lift] = {}
     for kind, (mean, variance, count) in known.items():
         weight = apart**2 / (apart**2 + variance)
         middle, sd = weight * mean + (1 - weight) * centre, float(np.sqrt(weight * variance))
-        made[kind] = Lift(kind=kind, workload_class=workload, mean=middle, sd=sd, occurrences=count, source="measured")
-    yield from made.values()
+        lifts[kind] = Lift(kind=kind, workload_class=workload, mean=middle, sd=sd, occurrences=count, source="measured")
+    yield from lifts.values()
     for kind in pools.keys() - known.keys():
-        near = _similar(kind, likes.get(kind), made)
+        near = _similar(kind, likes.get(kind), lifts)
         middle = near.mean if near else centre
         sd = float(np.hypot(near.sd, apart / 2)) if near else apart
         source = f"like {near.kind}" if near else "like the mean of all kinds" if known else "nothing measured yet"
         yield Lift(kind=kind, workload_class=workload, mean=middle, sd=sd, occurrences=0, source=source)
 
 
-def _similar(kind: str, like: str | None, made: dict[str, Lift]) -> Lift | None:
-    """The measured kind that one is said to be like, or the first that shares a word of its name."""
-    if like in made:
-        return made[like]
+def _similar(kind: str, like: str | None, measured: dict[str, Lift]) -> Lift | None:
+    """Return the measured kind that this one is announced to be like, or the first that shares a word of its name."""
+    if like in measured:
+        return measured[like]
     words = set(re.split(r"[-_.]+", kind.lower()))
-    return next((made[name] for name in sorted(made) if words & set(re.split(r"[-_.]+", name.lower()))), None)
+    return next((measured[name] for name in sorted(measured) if words & set(re.split(r"[-_.]+", name.lower()))), None)
 
 
-def _widened(made: Floats, sd: Floats) -> Floats:
-    """Widen quantiles by a log-normal factor's spread, as if independent."""
-    middle = made[:, :, [_MEDIAN]]
-    factor = middle * (np.exp(sd[:, :, None] * _Z) - 1)
-    return tidy(middle + np.sign(_Z) * np.hypot(made - middle, factor))
-
-
-def _on(panel: Panel, kind: str) -> NDArray[np.bool_]:
-    """Which hours of which series have an event of that kind."""
-    found = np.zeros(panel.values.shape, dtype=bool)
-    for start, end, _, tenant in panel.events.filter(pl.col("kind") == kind).iter_rows():
-        rows = np.array([tenant in (None, key[0]) for key in panel.keys])
-        hours = np.zeros(panel.hours, dtype=bool)
-        hours[_hours(panel, start, end)] = True
-        found |= rows[:, None] & hours
-    return found
+def _widened(quantiles: Floats, sd: Floats) -> Floats:
+    """Widen quantiles by the spread of a log-normal factor (`sd` in logs, series x horizon), as if independent."""
+    median = quantiles[:, :, [MEDIAN]]
+    factor = median * (np.exp(sd[:, :, None] * _Z) - 1)
+    return tidy(median + np.sign(_Z) * np.hypot(quantiles - median, factor))
 
 
 def _hours(panel: Panel, start: datetime, end: datetime) -> Ints:
-    """The panel's hours that an event touches."""
-    first, after = (start - panel.start) // HOUR, -((panel.start - end) // HOUR)
+    """Return the panel's hours that an event touches."""
+    first, after = panel.span(start, end)
     return np.arange(max(0, first), max(0, min(after, panel.hours)), dtype=np.int64)
 
 
 def _usual(calm: Floats) -> Floats:
-    """Mean of the same hour in the weeks around, where nothing was on; NaN where less than two are known."""
+    """Return the mean of the same hour in the weeks around, without events; NaN where fewer than two are known."""
     total, count = np.zeros_like(calm), np.zeros_like(calm)
     for week in _WEEKS:
         moved = np.full_like(calm, np.nan)
@@ -262,20 +247,20 @@ def _usual(calm: Floats) -> Floats:
             moved[:, into] = calm[:, out]
         total += np.nan_to_num(moved)
         count += ~np.isnan(moved)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count >= 2)
+    return ratio(total, count, above=1)
 
 
-def _ratio(values: Floats, usual: Floats, hours: Ints) -> float | None:
-    """The log of demand over usual demand in those hours; none where too little is known."""
+def _log_ratio(values: Floats, usual: Floats, hours: Ints) -> float | None:
+    """Return the log of demand over usual demand in those hours; none where too little is known."""
     known = hours[~np.isnan(values[hours]) & ~np.isnan(usual[hours])]
     mine, theirs = float(values[known].sum()), float(usual[known].sum())
     return float(np.log(mine / theirs)) if 2 * known.size >= max(2, hours.size) and mine > 0 and theirs > 0 else None
 
 
 def _placebo(calm: Floats, usual: Floats, length: int) -> float:
-    """The variance of that ratio in windows of the same length where nothing was on."""
+    """Return the variance of that log in windows of the same length where nothing was on."""
     last = calm.size - length
     starts = np.linspace(0, max(0, last), _PLACEBOS).astype(np.int64)
-    ratios = [_ratio(calm, usual, np.arange(start, min(start + length, calm.size))) for start in starts]
+    ratios = [_log_ratio(calm, usual, np.arange(start, min(start + length, calm.size))) for start in map(int, starts)]
     known = np.array([ratio for ratio in ratios if ratio is not None])
     return max(_LEAST_SD**2, float(np.mean(known**2))) if known.size >= 4 else PRIOR_SD**2

@@ -1,24 +1,22 @@
 """Forecasts without a model: repeat the past, and spread it by the errors that this made before.
 
-Seasonal naive is the bar that every model has to clear, the fall-back of series that cannot be learned, and with the
-last value a member of the average that the champion is.
+Seasonal naive is the bar that every model has to clear. Its average with the last value is the forecast of series that
+cannot be learned.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from gangplan.forecast.series import Floats, Ints, Panel
+from gangplan.forecast.series import DAY, MEDIAN, WEEK, Floats, Ints, Panel, carried_forward, ratio
 from gangplan.types import QUANTILES
 
-DAY, WEEK = 24, 168
 ERROR_HOURS = 8 * WEEK
 LOSS_HALF_LIFE = 4 * DAY  # members are weighed by how they did of late
 MIN_ERRORS = 24
-SHARPNESS = 8  # twice the loss: a 256th of the weight
+SHARPNESS = 8  # a member with twice the loss gets a 256th of the weight
 # With too few errors to go by: the spread as a share of the point, wide on purpose.
 WIDE = np.array([-0.6, 0.0, 0.8, 1.2, 2.0])
-_MEDIAN = QUANTILES.index(0.5)
 _NOTHING = 1e-9
 # Each day with its middle: at whole days alone the last value of a daily cycle would seem to know all.
 _KNOTS = (1, 2, 3, 4, 6, 8, 12, 18, *range(24, 169, 6), 180, 336, 348, 672, 684, 1344, 1356)
@@ -36,8 +34,8 @@ def seasonal_point(panel: Panel, horizon: int) -> Floats:
     for period, tries in ((WEEK, 4), (DAY, 7)):
         back = -(-(np.arange(horizon) + 1) // period) * period
         for earlier in range(tries):
-            point = _fill(point, _at(panel.values, target - back - period * earlier))
-    return np.nan_to_num(_fill(point, last_observed(panel)[:, None]))
+            point = np.where(np.isnan(point), _at(panel.values, target - back - period * earlier), point)
+    return np.nan_to_num(np.where(np.isnan(point), _last_known(panel), point))
 
 
 def seasonal_quantiles(panel: Panel, horizon: int) -> Floats:
@@ -50,7 +48,7 @@ def seasonal_quantiles(panel: Panel, horizon: int) -> Floats:
 
 def last_value_quantiles(panel: Panel, horizon: int) -> Floats:
     """The last observed value with the quantiles of its own past errors at each horizon (series x horizon x levels)."""
-    point = np.repeat(np.nan_to_num(last_observed(panel))[:, None], horizon, axis=1)
+    point = np.repeat(np.nan_to_num(_last_known(panel)), horizon, axis=1)
     offsets = np.stack([_offsets(panel, int(knot)) for knot in knots_of(horizon)], axis=1)
     return _spread(point, between_knots(horizon, offsets))
 
@@ -62,7 +60,7 @@ def average_quantiles(panel: Panel, horizon: int) -> Floats:
 
 
 def drift_weights(panel: Panel, horizon: int) -> Floats:
-    """How far to trust the last value rather than last week's same hour (series x horizon, from 0 to 1)."""
+    """Return how far to trust the last value rather than last week's same hour (series x horizon, from 0 to 1)."""
     weeks = -(-(np.arange(horizon) + 1) // WEEK)
     cycle = np.stack([_late_loss(panel, int(week) * WEEK) for week in range(1, weeks[-1] + 1)], axis=1)
     drift = np.stack([_late_loss(panel, int(knot)) for knot in knots_of(horizon)], axis=1)
@@ -90,13 +88,13 @@ def share(drift: Floats, cycle: Floats) -> Floats:
 
 
 def late_mean(losses: Floats, apart: int = 1) -> Floats:
-    """Mean of the known losses (series x times, `apart` hours), where one four days older weighs half; NaN if none."""
+    """Return the mean of known losses (series x times, `apart` hours between them); four days older weighs half."""
     known = ~np.isnan(losses)
     ages = apart * np.arange(losses.shape[1] - 1, -1, -1, dtype=np.float64)
     weight: Floats = known * np.exp2(-ages / LOSS_HALF_LIFE)
     total: Floats = weight.sum(axis=1)
     lost: Floats = (np.nan_to_num(losses) * weight).sum(axis=1)
-    return np.divide(lost, total, out=np.full(len(losses), np.nan), where=total > 0)
+    return ratio(lost, total)
 
 
 def _over_a_day(losses: Floats) -> Floats:
@@ -117,20 +115,15 @@ def knots_of(horizon: int) -> Ints:
 def between_knots(horizon: int, tables: Floats) -> Floats:
     """Draw lines between what is known at `knots_of(horizon)` (series x knots x columns), for every horizon."""
     knots, steps = knots_of(horizon), np.arange(1, horizon + 1)
-    found = np.empty((tables.shape[0], horizon, tables.shape[2]))
+    lines = np.empty((tables.shape[0], horizon, tables.shape[2]))
     for series, column in np.ndindex(tables.shape[0], tables.shape[2]):
-        found[series, :, column] = np.interp(steps, knots, tables[series, :, column])
-    return found
+        lines[series, :, column] = np.interp(steps, knots, tables[series, :, column])
+    return lines
 
 
-def last_observed(panel: Panel) -> Floats:
-    """The last observed value of each series; NaN where there is none."""
-    found = np.full(len(panel.keys), np.nan)
-    for series, row in enumerate(panel.values):
-        known = np.flatnonzero(~np.isnan(row))
-        if known.size:
-            found[series] = row[known[-1]]
-    return found
+def _last_known(panel: Panel) -> Floats:
+    """Return the last known value of each series (series x 1); NaN where there is none."""
+    return carried_forward(panel.values)[:, [-1]]
 
 
 def _seasonal_offsets(panel: Panel, weeks: int) -> Floats:
@@ -139,25 +132,25 @@ def _seasonal_offsets(panel: Panel, weeks: int) -> Floats:
     return np.where(np.isnan(weekly), _offsets(panel, DAY), weekly)
 
 
-def _errors(panel: Panel, lag: int) -> list[Floats]:
-    """What y(t) - y(t - lag) was of late, for each series."""
+def _errors(panel: Panel, lag: int) -> Floats:
+    """Return y(t) - y(t - lag) of the last `ERROR_HOURS` (series x hours)."""
     recent = panel.values[:, -(ERROR_HOURS + lag) :]
-    return [row[~np.isnan(row)] for row in recent[:, lag:] - recent[:, :-lag]]
+    return recent[:, lag:] - recent[:, :-lag]
 
 
 def _offsets(panel: Panel, lag: int) -> Floats:
-    """Quantiles of y(t) - y(t - lag) about their median (series x levels); NaN with too few to go by."""
-    found = np.full((len(panel.keys), len(QUANTILES)), np.nan)
-    for series, errors in enumerate(_errors(panel, lag)):
+    """Return quantiles of y(t) - y(t - lag) about their median (series x levels); NaN with too few to go by."""
+    offsets = np.full((len(panel.keys), len(QUANTILES)), np.nan)
+    for series, row in enumerate(_errors(panel, lag)):
+        errors = row[~np.isnan(row)]
         if errors.size >= MIN_ERRORS:
-            found[series] = np.quantile(errors, QUANTILES)
-    return found - found[:, [_MEDIAN]]
+            offsets[series] = np.quantile(errors, QUANTILES)
+    return offsets - offsets[:, [MEDIAN]]
 
 
 def _late_loss(panel: Panel, lag: int) -> Floats:
     """Mean absolute error of y(t - lag) of late, by series; NaN with too few to go by."""
-    recent = panel.values[:, -(ERROR_HOURS + lag) :]
-    errors = np.abs(recent[:, lag:] - recent[:, :-lag])
+    errors = np.abs(_errors(panel, lag))
     return np.where((~np.isnan(errors)).sum(axis=1) >= MIN_ERRORS, late_mean(errors), np.nan)
 
 
@@ -167,12 +160,7 @@ def _spread(point: Floats, offsets: Floats) -> Floats:
     return np.maximum(0.0, point[:, :, None] + known)
 
 
-def _fill(values: Floats, others: Floats) -> Floats:
-    """Take others where values are unknown."""
-    return np.where(np.isnan(values), others, values)
-
-
-def _at(values: Floats, hours: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
-    """Demand at those hours; NaN outside the panel."""
+def _at(values: Floats, hours: Ints) -> Floats:
+    """Return demand at those hours; NaN outside the panel."""
     inside = (hours >= 0) & (hours < values.shape[1])
     return np.where(inside, values[:, np.where(inside, hours, 0)], np.nan)

@@ -1,4 +1,4 @@
-"""Bases that the trees correct: what the cycle of days and weeks says of the target's hour."""
+"""The bases that the trees correct: forecasts from the cycle of days and weeks alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gangplan.forecast.models.features import DAY, WEEK, History, back
+from gangplan.forecast.models.features import History, back
 from gangplan.forecast.models.naive import between_knots, knots_of, late_mean
-from gangplan.forecast.series import Floats, Ints
+from gangplan.forecast.series import DAY, WEEK, Floats, Ints, ratio
 
 _HALF_LIFE_DAYS = 4.0
 _RECENT = 0.2
@@ -22,7 +22,7 @@ Profile = Callable[[History, Ints, Ints, Ints], Floats]
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """A base and the scale on which trees correct it: the root keeps quiet hours from being drowned by loud ones."""
+    """A base and the scale on which trees correct it; on that of the root, busy hours count less beside quiet ones."""
 
     profile: Profile
     root: bool
@@ -56,11 +56,11 @@ CORRECTIONS = (
     Correction(profile=recent_days, root=False),
     Correction(profile=last_week, root=True),
 )
-"""Averaged, never chosen between."""
+"""Their forecasts are averaged; none is chosen."""
 
 
 def late_losses(histories: tuple[History, ...], series: Ints, horizon: int) -> Floats:
-    """What the mean of all profiles, uncorrected, lost of late (series x horizon, in the units of plain demand).
+    """Return the recent absolute error of the mean of all profiles, uncorrected (series x horizon, GPUs of the level).
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def late_losses(histories: tuple[History, ...], series: Ints, horizon: int) -> F
     grid = np.meshgrid(series, knots, target, indexing="ij")
     seen = grid[2] - grid[1] >= DAY
     rows, steps, came = (axis[seen] for axis in grid)
-    made = np.zeros(rows.size)
+    profile = np.zeros(rows.size)
     for correction, history in zip(CORRECTIONS, histories, strict=True):
         base = correction.profile(history, rows, came - steps, steps)
-        made += correction.backward(base) / len(CORRECTIONS)
+        profile += correction.backward(base) / len(CORRECTIONS)
     lost = np.full(seen.shape, np.nan)
-    lost[seen] = np.abs(CORRECTIONS[0].backward(histories[0].values[rows, came]) - made)
+    lost[seen] = np.abs(CORRECTIONS[0].backward(histories[0].values[rows, came]) - profile)
     means = late_mean(lost.reshape(-1, target.size), _LOSS_STEP)
     return between_knots(horizon, means.reshape(series.size, knots.size, 1))[:, :, 0]
 
@@ -91,7 +91,7 @@ def _days(history: History, series: Ints, origin: Ints, horizon: Ints) -> Floats
         weight = 2.0 ** (-day / _HALF_LIFE_DAYS) * ~np.isnan(value)
         total += np.nan_to_num(value) * weight
         weights += weight
-    return np.divide(total, weights, out=np.full(total.shape, np.nan), where=weights > 0)
+    return ratio(total, weights)
 
 
 def _week(history: History, series: Ints, origin: Ints, horizon: Ints) -> Floats:
@@ -99,9 +99,9 @@ def _week(history: History, series: Ints, origin: Ints, horizon: Ints) -> Floats
     return history.at(series, origin + horizon - back(horizon, WEEK))
 
 
-def _first_known(*found: Floats) -> Floats:
-    """Take, row by row, the first that is known."""
-    made = found[0]
-    for other in found[1:]:
-        made = np.where(np.isnan(made), other, made)
-    return made
+def _first_known(*candidates: Floats) -> Floats:
+    """Take, row by row, the first candidate that is known."""
+    chosen = candidates[0]
+    for other in candidates[1:]:
+        chosen = np.where(np.isnan(chosen), other, chosen)
+    return chosen

@@ -1,6 +1,4 @@
-# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""How many of the GPUs held now are still held later: LightGBM corrects a hazard by age, size, tenant and class.
+"""How many of the GPUs held now are still held later: a hazard by age, which trees correct by size, tenant and class.
 
 A piecewise-constant hazard fitted as a Poisson regression of deaths on hours at risk: Friedman, Piecewise exponential
 models for survival data with covariates, Annals of Statistics 10 (1982).
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.models.trees import Trees
+from gangplan.forecast.models.trees import Trees, grower
 from gangplan.forecast.series import Floats, Ints, Jobs, Key
 
 ROUNDS = 80
@@ -25,11 +23,13 @@ HAZARD: dict[str, object] = {
     "learning_rate": 0.1,
     "lambda_l2": 5.0,
     "min_data_in_leaf": 1,
+    "min_data_in_bin": 1,
     "min_sum_hessian_in_leaf": 10.0,
     "deterministic": True,
     "force_col_wise": True,
     "num_threads": 1,
     "verbosity": -1,
+    "seed": 1,
 }
 _FLOOR = 1e-7  # deaths per hour where none was ever seen
 _AGES = np.concatenate([[0.0], 0.05 * 2.0 ** np.arange(16), [1e9]])
@@ -38,7 +38,7 @@ _GRID = np.concatenate([[0.0], np.geomspace(0.05, 1000.0, 60)])
 
 @dataclass(frozen=True, kw_only=True)
 class Hazard:
-    """Ends per hour of life: a rate for each age class, and trees that correct it by what the job is.
+    """Jobs that end per hour of life: a rate for each age class, and trees that correct it by what the job is.
 
     names : tenants, classes and accelerators as the trees number them.
     """
@@ -64,14 +64,11 @@ class Hazard:
 
 def fit_hazard(jobs: Jobs, now: float) -> Hazard:
     """Learn from all jobs known at `now`, the panel's last hour; what lies before its start is not at risk."""
-    import lightgbm as lgb  # a forecast alone needs less of it, later
-
     gpus, kinds, cell = _cells(jobs)
     risk, ends = _at_risk(jobs, now, cell, gpus.size)
     seen = risk.sum(axis=0)
     rates = np.where(seen > 0, np.maximum(ends.sum(axis=0) / np.maximum(seen, 1e-6), _FLOOR), _FLOOR)
-    used = [jobs.kinds[place] for place in np.unique(jobs.kind)]
-    tenants, classes, accelerators = (tuple(sorted({kind[part] for kind in used})) for part in range(3))
+    tenants, classes, accelerators = (tuple(sorted({kind[part] for kind in kinds})) for part in range(3))
     plain = Hazard(rates=rates, trees=None, names=(tenants, classes, accelerators))
     expected = risk * rates
     row, age = np.nonzero(expected > 1e-6)
@@ -79,15 +76,9 @@ def fit_hazard(jobs: Jobs, now: float) -> Hazard:
         return plain
     columns = np.column_stack([plain.columns(gpus, kinds)[row], age])
     factor = ends[row, age] / expected[row, age]
-    data = lgb.Dataset(
-        columns,
-        factor,
-        weight=expected[row, age],
-        feature_name=["gpus", "tenant", "workload_class", "accelerator", "age"],
-        params={**HAZARD, "min_data_in_bin": 1},
-    )
-    grown = lgb.train({**HAZARD, "seed": 1}, data, ROUNDS)
-    return Hazard(rates=rates, trees=Trees(grown.model_to_string()), names=plain.names)
+    names = ["gpus", "tenant", "workload_class", "accelerator", "age"]
+    trees = grower(columns, factor, HAZARD, names=names, weight=expected[row, age])({}, ROUNDS)
+    return Hazard(rates=rates, trees=trees, names=plain.names)
 
 
 def survivors(jobs: Jobs, hazard: Hazard, shape: tuple[int, int], first: int, ahead: Ints) -> Floats:
@@ -102,7 +93,8 @@ def survivors(jobs: Jobs, hazard: Hazard, shape: tuple[int, int], first: int, ah
     -------
     series x (hours - first) x ahead, expected GPUs.
     """
-    from scipy.sparse import csr_array  # slow to import, and not needed without job records
+    # SciPy has no types; without job records it need not be imported.
+    from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     gpus, kinds, cell = _cells(jobs)
     chance = _chances(hazard.of(gpus, kinds), ahead).reshape(-1, ahead.size)
@@ -114,10 +106,10 @@ def survivors(jobs: Jobs, hazard: Hazard, shape: tuple[int, int], first: int, ah
     age = np.searchsorted(_GRID, edge - jobs.submitted[job], "right") - 1
     width = shape[1] - first
     rows = jobs.series[job] * width + edge - 1 - first
-    held = csr_array(
+    held: Any = csr_array(
         (jobs.gpus[job], (rows, cell[job] * _GRID.size + age)), shape=(shape[0] * width, gpus.size * _GRID.size)
     )
-    return np.asarray(held @ chance).reshape(shape[0], width, ahead.size)
+    return np.asarray(held @ chance, dtype=np.float64).reshape(shape[0], width, ahead.size)
 
 
 def _cells(jobs: Jobs) -> tuple[Floats, list[Key], Ints]:

@@ -1,8 +1,11 @@
-# pyright: reportUnknownMemberType=false
-"""LightGBM's trees as text: a fit is read in no time; LightGBM is imported, and reads them, when they are asked."""
+"""LightGBM's trees as text, and how they are grown; nothing else in the forecast calls LightGBM.
+
+Text is read back in no time. LightGBM takes a second to import, so it is imported when trees are grown or asked.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gangplan.forecast.libraries import importing
+from gangplan.forecast.libraries import uncollected
 from gangplan.forecast.series import Floats
 
 if TYPE_CHECKING:
@@ -27,7 +30,12 @@ TREES: dict[str, object] = {
     "force_col_wise": True,
     "verbosity": -1,
 }
-"""How all our trees are grown, whatever they forecast: small, and alike each time."""
+"""How quantile trees are grown, whatever they forecast: small, and with one seed always alike."""
+
+LEAST_ROWS = 400
+"""Fewer rows are not learned from: twice TREES' `min_data_in_leaf`."""
+
+ROUNDS = 60
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Trees:
     @cached_property
     def booster(self) -> Booster:
         """The trees as LightGBM has them."""
-        with importing():
+        with uncollected():
             from lightgbm import Booster
 
         return Booster(model_str=self.text)
@@ -47,3 +55,29 @@ class Trees:
     def predict(self, columns: NDArray[np.floating[Any]]) -> Floats:
         """Ask the trees, row by row, on one thread."""
         return np.asarray(self.booster.predict(columns, num_threads=1), dtype=np.float64)
+
+    def gains(self) -> dict[str, float]:
+        """Return how much loss each feature took away, by its name."""
+        names = [str(name) for name in self.booster.feature_name()]
+        gains = np.asarray(self.booster.feature_importance("gain"), dtype=np.float64)
+        return dict(zip(names, gains.tolist(), strict=True))
+
+
+def grower(
+    columns: NDArray[Any],
+    target: Floats,
+    params: dict[str, object],
+    *,
+    names: list[str] | None = None,
+    weight: Floats | None = None,
+) -> Callable[[dict[str, object], int], Trees]:
+    """Bin a data set (rows x columns) once; return what grows trees on it, given more parameters and the rounds."""
+    import lightgbm as lgb
+
+    data = lgb.Dataset(columns, target, weight=weight, feature_name=names or "auto", params=params).construct()
+
+    def grow(more: dict[str, object], rounds: int) -> Trees:
+        grown = lgb.train({**params, **more}, data, rounds)  # pyright: ignore[reportUnknownMemberType]
+        return Trees(grown.model_to_string())
+
+    return grow

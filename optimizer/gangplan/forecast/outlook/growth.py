@@ -1,28 +1,25 @@
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-# (scipy comes without stubs)
 """Days to months ahead: growth by tenant or accelerator with intervals, and the day on which a pool is full.
 
-The trend of the last 12 weeks' days, in logs and free of the week's shape, is the median of all slopes (Theil-Sen): two
-odd weeks do not bend it. Paths are drawn: a slope by blocks of weeks (bootstrap), a level that wanders as the weekly
-means did, days that stray as they did. All groups draw the same weeks, so that what moves together stays together, and
-a total is the sum of its parts' paths: coherent from the bottom up.
+The trend of the last 12 weeks' days, in logs and without the week's shape, is the median of all slopes between two days
+(Theil-Sen), which two odd weeks do not bend. Paths are drawn by bootstrap: the slope's error from blocks of weeks, the
+level's steps from those of the weekly means, the noise from single days. All groups draw the same weeks, so that what
+moves together stays together, and a total is the sum of its parts' paths: coherent from the bottom up.
 
 On the sample (45 origins, 42 days ahead) this lost 7.3 % WQL where AutoETS lost 9.4, AutoTheta 10.6 and AutoARIMA 7.4.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
-from scipy.stats import theilslopes
+from numpy.typing import NDArray
 
 from gangplan.errors import InputError
-from gangplan.forecast.series import Floats, Ints, Panel
-from gangplan.types import QUANTILES
+from gangplan.forecast.series import DAY, Floats, Ints, Panel, known_mean
+from gangplan.types import QUANTILES, SERIES
 
 DAYS = 90
 WINDOW = 84
@@ -30,17 +27,22 @@ LEAST_DAYS = 28
 PATHS = 400
 TARGET = "target"
 TOTAL = "all"
-_DAY, _WEEK = 24, 7
+_WEEK = 7  # days
 _FLOOR = 0.02  # of the mean: below it logs would tell of nothing but noise
 _BAND = (0.1, 0.5, 0.9)
+_MOST_CHARTS = 7
+_PAST_DAYS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
     """A group's past days and its paths ahead, in GPUs.
 
-    past : GPUs of each past day. paths : draws x days, single days' noise included; smooth : the same without it, as on
-    the week's busiest day. rates : growth per day in logs, by draw. meant : the path of a target, day by day.
+    past : of each past day.
+    paths : draws x days, with the noise of single days.
+    smooth : draws x days, without that noise, at the level of the week's busiest day.
+    rates : growth per day in logs, by draw.
+    target : the path to a target that was announced, day by day; none without one.
     """
 
     name: str
@@ -49,13 +51,13 @@ class Trend:
     paths: Floats
     smooth: Floats
     rates: Floats
-    meant: Floats | None = None
+    target: Floats | None = None
 
     @property
     def quantiles(self) -> Floats:
         """Days x levels of `types.QUANTILES`."""
-        made: Floats = np.quantile(self.paths, QUANTILES, axis=0)
-        return made.T
+        levels: Floats = np.quantile(self.paths, QUANTILES, axis=0)
+        return levels.T
 
     @property
     def per_month(self) -> tuple[float, float, float]:
@@ -65,7 +67,7 @@ class Trend:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Full:
+class CapacityDate:
     """When a capacity is reached in 10, 50 and 90 % of the paths; None where that lies beyond the days looked at.
 
     `busiest_now` is the usual busiest hour of the week's busiest day, in GPUs.
@@ -79,7 +81,7 @@ class Full:
     late: date | None
 
 
-def foresee_growth(
+def forecast_growth(
     panel: Panel, *, by: str = "tenant", days: int = DAYS, announced: pl.DataFrame | None = None, seed: int = 7
 ) -> tuple[Trend, ...]:
     """Forecast the daily mean GPUs of each tenant (or accelerator, or class) and of all, the largest first.
@@ -87,97 +89,125 @@ def foresee_growth(
     Parameters
     ----------
     announced
-        `tables.ANNOUNCED`; of a tenant's newest target the path that is meant is laid beside the trend.
+        `tables.ANNOUNCED`; each tenant's newest target gives the trend its `target`.
 
     Raises
     ------
     InputError
         When `by` names no column of a series, or there are fewer than 28 days.
     """
-    groups = _groups(panel, by)
-    trends = _trends(panel, groups, _means(panel), days, seed)
-    total = _sum(trends, panel)
-    meant = {} if announced is None or by != "tenant" else _targets(announced)
-    return tuple(_with_target(one, meant.get(one.name)) for one in (total, *sorted(trends, key=_size, reverse=True)))
+    trends = _trends(panel, _means(panel, _groups(panel, by)), days, seed)
+    targets = {} if announced is None or by != "tenant" else _targets(announced)
+    ordered = (_sum(trends, panel), *sorted(trends, key=_size, reverse=True))
+    return tuple(_with_target(trend, targets.get(trend.name)) for trend in ordered)
 
 
-def when_full(panel: Panel, capacity: dict[str, float], *, days: int = 365, seed: int = 7) -> tuple[Full, ...]:
+def when_full(panel: Panel, capacity: dict[str, float], *, days: int = 365, seed: int = 7) -> tuple[CapacityDate, ...]:
     """Say when the usual busiest hour of the day reaches each accelerator's capacity (GPUs).
 
     An accelerator that nobody asked for is never full.
     """
     groups = {name: rows for name, rows in _groups(panel, "accelerator").items() if name in capacity}
-    trends = _trends(panel, groups, _busiest(panel, groups), days, seed) if groups else ()
-    found = {one.name: _full(one, capacity[one.name]) for one in trends}
-    return tuple(found.get(name) or _idle(name, gpus) for name, gpus in sorted(capacity.items()))
+    trends = _trends(panel, _busiest(panel, groups), days, seed) if groups else ()
+    dates = {trend.name: _full(trend, capacity[trend.name]) for trend in trends}
+    never = CapacityDate(name="", capacity=0.0, busiest_now=0.0, early=None, middle=None, late=None)
+    return tuple(dates.get(name) or replace(never, name=name, capacity=gpus) for name, gpus in sorted(capacity.items()))
 
 
-def _idle(name: str, capacity: float) -> Full:
-    """Say that nobody asks for it."""
-    return Full(name=name, capacity=capacity, busiest_now=0.0, early=None, middle=None, late=None)
+def draw_growth(trends: tuple[Trend, ...]) -> bytes:
+    """Draw the total and the largest groups below one another, as a PNG: the last months, the fan ahead, the target."""
+    from gangplan.forecast import charts  # matplotlib is slow to import
+
+    shown = trends[:_MOST_CHARTS]
+    figure, panels = charts.panels(len(shown), (9, 0.5 + 1.9 * len(shown)))
+    for trend, axes in zip(shown, panels, strict=True):
+        past, first = trend.past[-_PAST_DAYS:], np.datetime64(trend.today) + 1
+        ahead: NDArray[np.datetime64] = first + np.arange(trend.paths.shape[1], dtype="timedelta64[D]")
+        levels = dict(zip(QUANTILES, trend.quantiles.T, strict=True))
+        charts.line(
+            axes,
+            first + np.arange(-past.size, 0, dtype="timedelta64[D]"),
+            past,
+            charts.BLACK,
+            0.9,
+            label="mean of the day",
+        )
+        charts.band(axes, ahead, levels[0.1], levels[0.9], "8 of 10 cases")
+        charts.line(axes, ahead, levels[0.95], charts.BLUE, 0.7, linestyle=":", label="95 %")
+        charts.line(axes, ahead, levels[0.5], charts.BLUE, label="median")
+        if trend.target is not None:
+            charts.line(axes, ahead, trend.target, charts.GREEN, linestyle="--", label="target")
+        low, middle, high = trend.per_month
+        name = "all together" if trend.name == TOTAL else trend.name
+        charts.label(axes, y="GPUs", title=f"{name}: {middle:+.1%} a month ({low:+.1%} to {high:+.1%})")
+        axes.set_ylim(0, 1.05 * max(float(past.max()), float(levels[0.95].max())))
+        charts.dates(axes)
+    charts.legend(panels[0], columns=5, place="upper left")
+    return charts.png(figure)
 
 
-def _full(trend: Trend, capacity: float) -> Full:
-    """Find the first day of each path that reaches the capacity."""
+def _full(trend: Trend, capacity: float) -> CapacityDate:
+    """Find the first day of each path that reaches the capacity (GPUs)."""
     reached = trend.smooth >= capacity
     first = np.where(reached.any(axis=1), reached.argmax(axis=1).astype(np.float64), np.inf)
     days = [float(np.quantile(first, level, method="higher")) for level in _BAND]
     early, middle, late = (trend.today + timedelta(days=1 + int(day)) if np.isfinite(day) else None for day in days)
     busiest = float(np.median(trend.smooth[:, 0]))
-    return Full(name=trend.name, capacity=capacity, busiest_now=busiest, early=early, middle=middle, late=late)
+    return CapacityDate(name=trend.name, capacity=capacity, busiest_now=busiest, early=early, middle=middle, late=late)
 
 
 def _groups(panel: Panel, by: str) -> dict[str, Ints]:
     """Return each group's rows of the panel."""
-    columns = {"tenant": 0, "workload_class": 1, "accelerator": 2}
-    if by not in columns:
-        raise InputError("by", by, f"is no column of a series: use one of {', '.join(columns)}")
-    names = np.array([key[columns[by]] for key in panel.keys])
+    names = np.array(names_by(panel, by))
     return {str(name): np.flatnonzero(names == name).astype(np.int64) for name in np.unique(names)}
+
+
+def names_by(panel: Panel, by: str) -> list[str]:
+    """Return each series' tenant, workload class or accelerator.
+
+    Raises
+    ------
+    InputError
+        When `by` names no column of a series.
+    """
+    if by not in SERIES:
+        raise InputError("by", by, f"is no column of a series: use one of {', '.join(SERIES)}")
+    return [key[SERIES.index(by)] for key in panel.keys]
 
 
 def _whole_days(panel: Panel) -> Floats:
     """The panel's last whole days (series x days x hours)."""
-    count = panel.hours // _DAY
+    count = panel.hours // DAY
     if count < LEAST_DAYS:
         raise InputError("demand", f"{count} days", f"is too little to tell growth: import at least {LEAST_DAYS} days")
-    return panel.values[:, panel.hours - count * _DAY :].reshape(len(panel.keys), count, _DAY)
+    return panel.values[:, panel.hours - count * DAY :].reshape(len(panel.keys), count, DAY)
 
 
-def _means(panel: Panel) -> dict[int, Floats]:
-    """The mean of each series' days, filled where less than half was seen."""
-    return {row: _filled(_mean(days)) for row, days in enumerate(_whole_days(panel))}
+def _means(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
+    """Return the sum of each group's daily means; a series' day counts as unknown with less than half of it known."""
+    means = np.stack([_filled(days) for days in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)])
+    return {name: means[rows].sum(axis=0) for name, rows in groups.items()}
 
 
-def _mean(days: Floats) -> Floats:
-    """Mean of each day (days x hours); NaN where less than half of it is known."""
-    known = ~np.isnan(days)
-    count = known.sum(axis=1)
-    total = np.where(known, days, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count >= _DAY // 2)
-
-
-def _busiest(panel: Panel, groups: dict[str, Ints]) -> dict[int, Floats]:
-    """The busiest hour of each day of a group, under its first row; nothing under the others."""
+def _busiest(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
+    """Return the busiest hour of each day of each group."""
     days = _whole_days(panel)
-    found: dict[int, Floats] = {}
-    for rows in groups.values():
-        together = np.where(np.isnan(days[rows]), 0.0, days[rows]).sum(axis=0)
+    busiest: dict[str, Floats] = {}
+    for name, rows in groups.items():
         seen = ~np.isnan(days[rows]).all(axis=0)
-        peak = np.where(seen.sum(axis=1) >= _DAY // 2, np.where(seen, together, 0.0).max(axis=1), np.nan)
-        found |= dict.fromkeys(rows.tolist(), np.zeros_like(peak)) | {int(rows[0]): _filled(peak)}
-    return found
+        peak = np.nansum(days[rows], axis=0).max(axis=1)
+        busiest[name] = _filled(np.where(seen.sum(axis=1) >= DAY // 2, peak, np.nan))
+    return busiest
 
 
 def _filled(values: Floats) -> Floats:
-    """Draw lines over unknown days; a series that begins late asked for nothing before."""
+    """Fill unknown days by straight lines; a series that begins late asked for nothing before."""
     known = np.flatnonzero(~np.isnan(values))
     return np.interp(np.arange(values.size), known, values[known], left=0.0) if known.size else np.zeros(values.size)
 
 
-def _trends(panel: Panel, groups: dict[str, Ints], daily: dict[int, Floats], days: int, seed: int) -> tuple[Trend, ...]:
-    """Draw the paths of each group; all draw the same weeks."""
-    past = {name: np.sum([daily[int(row)] for row in rows], axis=0) for name, rows in groups.items()}
+def _trends(panel: Panel, past: dict[str, Floats], days: int, seed: int) -> tuple[Trend, ...]:
+    """Draw the paths of each group from its past days; all draw the same weeks."""
     length = min(WINDOW, next(iter(past.values())).size)
     rng = np.random.default_rng(seed)
     weeks = rng.integers(0, length - _WEEK + 1, (PATHS, -(-length // _WEEK)))
@@ -191,10 +221,11 @@ def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]
     weeks, steps, stray = draws
     floor = _FLOOR * max(float(past.mean()), 1e-9)
     logs = np.log(np.maximum(past, floor))[-WINDOW:]
-    time, ahead = np.arange(logs.size), np.arange(1, stray.shape[1] + 1)
+    time: Ints = np.arange(logs.size, dtype=np.int64)
+    ahead: Ints = np.arange(1, stray.shape[1] + 1, dtype=np.int64)
     shape = _week_shape(logs)
     level = logs - shape[time % _WEEK]
-    slope = float(np.asarray(theilslopes(level, time))[0])
+    slope = _median_slope(level)
     rest = level - slope * time
     base = float(np.median(rest[-2 * _WEEK :])) + slope * time[-1]
     slopes = slope + _strays_of_slope(rest - np.median(rest), time, weeks)
@@ -210,23 +241,29 @@ def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]
     )
 
 
+def _median_slope(values: Floats) -> float:
+    """Return the median slope per day over all pairs of days (Sen, JASA 63, 1968)."""
+    early, late = np.triu_indices(values.size, 1)
+    return float(np.median((values[late] - values[early]) / (late - early)))
+
+
 def _week_shape(logs: Floats) -> Floats:
-    """How each day of the week lies beside the seven days about it (median)."""
+    """Return how far each day of the week lies from the mean of the seven days about it (median, in logs)."""
     about = np.convolve(logs, np.ones(_WEEK) / _WEEK, "valid")
     apart, day = logs[3 : 3 + about.size] - about, np.arange(3, 3 + about.size) % _WEEK
-    shape = np.array([float(np.median(apart[day == one])) for one in range(_WEEK)], dtype=np.float64)
+    shape = np.array([float(np.median(apart[day == weekday])) for weekday in range(_WEEK)], dtype=np.float64)
     return shape - shape.mean()
 
 
 def _strays_of_slope(rest: Floats, time: Ints, weeks: Ints) -> Floats:
-    """How far the slope of each draw of whole weeks lies from the fitted one."""
+    """Return how far the slope of each draw of whole weeks lies from the fitted one."""
     places = (weeks[:, :, None] + np.arange(_WEEK)).reshape(weeks.shape[0], -1)[:, : rest.size]
     about = time - time.mean()
     return (rest[places] * about).sum(axis=1) / float((about**2).sum())
 
 
 def _wander(level: Floats, steps: Ints) -> Floats:
-    """How the level wanders off, by day: steps of the weekly means, drawn; half of their variance is single days'."""
+    """Draw the level's random walk by day from steps of the weekly means; half of their variance is single days'."""
     weekly = level[level.size % _WEEK :].reshape(-1, _WEEK).mean(axis=1)
     moved = np.sqrt(0.5) * (np.diff(weekly) - np.diff(weekly).mean())
     within = np.diff(np.sqrt(np.arange(_WEEK + 1) / _WEEK))
@@ -235,27 +272,26 @@ def _wander(level: Floats, steps: Ints) -> Floats:
 
 def _sum(trends: tuple[Trend, ...], panel: Panel) -> Trend:
     """Add the groups' paths: each draw is one future of all."""
-    paths, smooth = (np.sum([getattr(one, part) for one in trends], axis=0) for part in ("paths", "smooth"))
-    sizes = np.array([_size(one) for one in trends])
-    rates = np.sum([size * one.rates for size, one in zip(sizes, trends, strict=True)], axis=0)
+    sizes = np.array([_size(trend) for trend in trends])
+    rates = np.sum([size * trend.rates for size, trend in zip(sizes, trends, strict=True)], axis=0)
     return Trend(
         name=TOTAL,
         today=panel.end.date() - timedelta(days=1),
-        past=np.sum([one.past for one in trends], axis=0),
-        paths=paths,
-        smooth=smooth,
+        past=np.sum([trend.past for trend in trends], axis=0),
+        paths=np.sum([trend.paths for trend in trends], axis=0),
+        smooth=np.sum([trend.smooth for trend in trends], axis=0),
         rates=rates / max(float(sizes.sum()), 1e-9),
     )
 
 
 def _targets(announced: pl.DataFrame) -> dict[str | None, tuple[date, date, float]]:
-    """The newest target of each tenant: from when, until when, and the growth as a share."""
+    """Return the newest target of each tenant: from when, until when, and the growth as a share."""
     rows = announced.filter(pl.col("kind") == TARGET).sort("start").select("tenant", "start", "end", "growth")
     return {tenant or TOTAL: (start.date(), end.date(), share) for tenant, start, end, share in rows.iter_rows()}
 
 
 def _with_target(trend: Trend, target: tuple[date, date, float] | None) -> Trend:
-    """Lay the path that is meant beside a trend: steady growth from the level at the target's start to its end."""
+    """Add the path to a target to a trend: steady growth from the level at the target's start until its end."""
     if target is None:
         return trend
     begun, ended, share = target
@@ -263,9 +299,8 @@ def _with_target(trend: Trend, target: tuple[date, date, float] | None) -> Trend
     place = min(max((begun - first).days, 0), trend.past.size - 1)
     level = float(trend.past[max(0, place - 3) : place + 4].mean())
     length = max(1, (ended - first).days - place)
-    passed = (trend.past.size - 1 - place) + np.arange(1, trend.paths.shape[1] + 1)
-    meant = level * (1 + share) ** np.minimum(passed / length, 1.0)
-    return Trend(**{**vars(trend), "meant": meant})
+    passed: Ints = trend.past.size - 1 - place + np.arange(1, trend.paths.shape[1] + 1, dtype=np.int64)
+    return replace(trend, target=level * (1 + share) ** np.minimum(passed / length, 1.0))
 
 
 def _size(trend: Trend) -> float:

@@ -1,8 +1,8 @@
-"""Trainings of the minutes' model as MLflow runs: what was learned from, how it was tested, its trees; asked again.
+"""Trainings of the minutes' model as MLflow runs, and forecasts with the trees that they keep.
 
-Each training is a run of the experiment of forecasts, of the kind `minutes`: data set with our sha256, parameters, the
-back-test of the newest day beside the last value, the trees as a table with its sha256. A forecast within a day of it,
-of the same telemetry's source, measure, step, seed and code, asks those trees again.
+Each training is a run of the kind `minutes` in the experiment of forecasts: data set with our sha256, parameters, the
+back-test of the newest day beside the last value, the trees as a table with its sha256. A forecast within a day of a
+training of the same source of telemetry, measure, step, seed and code uses those trees.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import numpy as np
 import polars as pl
 from mlflow.entities import Metric, Param, Run
 
@@ -21,8 +20,9 @@ from gangplan.forecast import models
 from gangplan.forecast.evaluation import quality
 from gangplan.forecast.models import TREES, Trees
 from gangplan.forecast.outlook import minutes
-from gangplan.forecast.outlook.minutes import BASES, Fine, MinuteModel
+from gangplan.forecast.outlook.minutes import BASES, MinuteModel, MinutePanel
 from gangplan.forecast.registry import code_sha256, data_set
+from gangplan.forecast.series import Floats
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import FORECAST, Store, table_sha256
 from gangplan.types import QUANTILES, SERIES, Usage
@@ -35,7 +35,7 @@ _TREES = {"base": pl.String(), "level": pl.Float64(), "trees": pl.String()}
 
 @dataclass(frozen=True, kw_only=True)
 class MinuteForecast:
-    """A forecast, the training's run whose trees made it, and whether that was learned just now.
+    """A forecast, the run of the training whose trees made it, and whether that training was made for it.
 
     table : `time`, the series, a column for each level (see `minutes.to_table`).
     """
@@ -46,7 +46,7 @@ class MinuteForecast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class MinuteRequest:
     """What is forecast: `of` names the measure; steps of that length, so many ahead."""
 
     of: str
@@ -54,8 +54,8 @@ class Asked:
     ahead: int
 
 
-def foresee_minutes(
-    table: pl.DataFrame, asked: Asked, usage: Usage, store: Store, *, settings: Settings
+def forecast_minutes(
+    table: pl.DataFrame, request: MinuteRequest, usage: Usage, store: Store, *, settings: Settings
 ) -> MinuteForecast:
     """Forecast the steps after the telemetry's end, with the newest training if it is fresh, else with a new one.
 
@@ -69,12 +69,12 @@ def foresee_minutes(
     InputError
         When there are fewer than six hours of it; nothing was written.
     """
-    fine = minutes.from_table(table, asked.step, usage.end)
-    key = _key(asked, usage, settings)
-    run = _fresh(store, key, fine.end)
-    run_id = _train(fine, table, asked, usage, store, settings, key) if run is None else str(run.info.run_id)
-    made = read_model(store, run_id).quantiles(fine, asked.ahead)
-    return MinuteForecast(table=minutes.to_table(fine, made), run_id=run_id, learned=run is None)
+    panel = minutes.from_table(table, request.step, usage.end)
+    key = _key(request, usage, settings)
+    run = _fresh(store, key, panel.end)
+    run_id = _train(panel, table, request, usage, store, settings, key) if run is None else str(run.info.run_id)
+    quantiles = read_model(store, run_id).quantiles(panel, request.ahead)
+    return MinuteForecast(table=minutes.to_table(panel, quantiles), run_id=run_id, learned=run is None)
 
 
 def read_model(store: Store, run_id: str) -> MinuteModel:
@@ -85,63 +85,72 @@ def read_model(store: Store, run_id: str) -> MinuteModel:
     return MinuteModel(trees=tuple(tuple(map(Trees, group)) for group in groups))
 
 
-def _key(asked: Asked, usage: Usage, settings: Settings) -> str:
-    """Return what two trainings share that may stand for each other."""
-    parts = (usage.source, asked.of, asked.step, asked.ahead, settings.seed, code_sha256())
+def _key(request: MinuteRequest, usage: Usage, settings: Settings) -> str:
+    """Return what two trainings share if one's trees may be used for the other's forecast."""
+    parts = (usage.source, request.of, request.step, request.ahead, settings.seed, code_sha256())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _fresh(store: Store, key: str, end: datetime) -> Run | None:
     """Return the newest training of that key, if it ends within a day before `end`."""
-    found = store.runs(FORECAST, {"kind": KIND, "key": key})
-    young = found and timedelta() <= end - parse_utc("fitted_until", found[0].data.tags["fitted_until"]) < FRESH
-    return found[0] if young else None
+    runs = store.runs(FORECAST, {"kind": KIND, "key": key})
+    fresh = runs and timedelta() <= end - parse_utc("fitted_until", runs[0].data.tags["fitted_until"]) < FRESH
+    return runs[0] if fresh else None
 
 
 def _train(
-    fine: Fine, table: pl.DataFrame, asked: Asked, usage: Usage, store: Store, settings: Settings, key: str
+    panel: MinutePanel,
+    table: pl.DataFrame,
+    request: MinuteRequest,
+    usage: Usage,
+    store: Store,
+    settings: Settings,
+    key: str,
 ) -> str:
     """Learn from all of it, and test the same on the newest day; return the run that keeps it."""
-    tested, model = _backtest(fine, asked.ahead, settings.seed), minutes.fit(fine, asked.ahead, seed=settings.seed)
-    tags = {"kind": KIND, "key": key, "fitted_until": fine.end.isoformat(), "sha256.usage": usage.sha256}
-    with store.run(FORECAST, f"minutes-{fine.end:%Y%m%dT%H%M%S}", tags) as run_id:
-        store.client.log_inputs(run_id, [data_set(usage, f"{asked.of} by the minute", table, table_sha256(table))])
-        store.client.log_batch(run_id, params=_parameters(fine, asked, settings))
+    tested, model = (
+        _backtest(panel, request.ahead, settings.seed),
+        minutes.fit(panel, request.ahead, seed=settings.seed),
+    )
+    tags = {"kind": KIND, "key": key, "fitted_until": panel.end.isoformat(), "sha256.usage": usage.sha256}
+    with store.run(FORECAST, f"minutes-{panel.end:%Y%m%dT%H%M%S}", tags) as run_id:
+        store.client.log_inputs(run_id, [data_set(usage, f"{request.of} by the minute", table, table_sha256(table))])
+        store.client.log_batch(run_id, params=_parameters(panel, request, settings))
         store.log_metrics(run_id, _metrics(tested, store.client.get_run(run_id).info.start_time))
         store.log_table(run_id, "backtest", tested)
         rows = [
-            (base, level, one.text)
+            (base, level, tree.text)
             for base, trees in zip(BASES, model.trees, strict=False)  # none where there was too little to learn
-            for level, one in zip(QUANTILES, trees, strict=True)
+            for level, tree in zip(QUANTILES, trees, strict=True)
         ]
         store.log_table(run_id, "trees", pl.DataFrame(rows, schema=_TREES, orient="row"))
     return run_id
 
 
-def _backtest(fine: Fine, ahead: int, seed: int) -> pl.DataFrame:
+def _backtest(panel: MinutePanel, ahead: int, seed: int) -> pl.DataFrame:
     """Forecast the newest day from each of its hours, with what was known before that day; what came is `gpus`.
 
     One table of ours and of the last value (`who`); empty where there are not two days before.
     """
-    first = fine.steps - fine.day
-    origins = range(first, fine.steps - ahead + 1, fine.hour) if first >= _LEAST_PAST * fine.day else ()
-    fitted = minutes.fit(fine.until(first), ahead, seed=seed) if origins else MinuteModel(trees=())
+    first = panel.steps - panel.day
+    origins = range(first, panel.steps - ahead + 1, panel.hour) if first >= _LEAST_PAST * panel.day else ()
+    fitted = minutes.fit(panel.until(first), ahead, seed=seed) if origins else MinuteModel(trees=())
     columns = [pl.Series(name, [], dtype=pl.Float64()) for name in (*QUANTILE_COLUMNS, "gpus")]
-    parts = [pl.DataFrame(columns).select(pl.lit("").alias("who"), pl.lit(fine.end).alias("origin"), pl.all()).clear()]
+    parts = [pl.DataFrame(columns).select(pl.lit("").alias("who"), pl.lit(panel.end).alias("origin"), pl.all()).clear()]
     for origin in origins:
-        known, came = fine.until(origin), fine.values[:, origin : origin + ahead]
-        for who, made in (
-            ("gangplan", fitted.quantiles(known, ahead)),
-            ("last value", models.last_value_quantiles(known.panel, ahead)),
-        ):
-            parts.append(_laid_out(known, who, made, came))
+        known, came = panel.until(origin), panel.values[:, origin : origin + ahead]
+        forecasts = {
+            "gangplan": fitted.quantiles(known, ahead),
+            "last value": models.last_value_quantiles(known, ahead),
+        }
+        parts += [_compared(known, who, quantiles, came) for who, quantiles in forecasts.items()]
     return pl.concat(parts, how="diagonal")
 
 
-def _laid_out(known: Fine, who: str, made: np.ndarray, came: np.ndarray) -> pl.DataFrame:
+def _compared(known: MinutePanel, who: str, quantiles: Floats, came: Floats) -> pl.DataFrame:
     """Lay one origin's forecast out beside what came."""
     gpus = pl.Series("gpus", came.ravel()).fill_nan(None)
-    table = minutes.to_table(known, made).with_columns(gpus, pl.lit(who).alias("who"), origin=pl.lit(known.end))
+    table = minutes.to_table(known, quantiles).with_columns(gpus, pl.lit(who).alias("who"), origin=pl.lit(known.end))
     return table.select("who", "origin", *QUANTILE_COLUMNS, "gpus", "time", *SERIES)
 
 
@@ -154,16 +163,16 @@ def _metrics(tested: pl.DataFrame, stamp: int) -> list[Metric]:
     return [Metric(name, value, stamp, 0) for name, value in named.items()]
 
 
-def _parameters(fine: Fine, asked: Asked, settings: Settings) -> list[Param]:
+def _parameters(panel: MinutePanel, request: MinuteRequest, settings: Settings) -> list[Param]:
     """What the training was made with."""
     named = {
-        "of": asked.of,
-        "step_minutes": asked.step / timedelta(minutes=1),
-        "steps_ahead": asked.ahead,
-        "series": len(fine.keys),
-        "steps": fine.steps,
+        "of": request.of,
+        "step_minutes": request.step / timedelta(minutes=1),
+        "steps_ahead": request.ahead,
+        "series": len(panel.keys),
+        "steps": panel.steps,
         "seed": settings.seed,
-        "rounds": minutes.ROUNDS,
+        "rounds": models.ROUNDS,
         "bases": ",".join(BASES),
         **{name: value for name, value in TREES.items() if name != "verbosity"},
     }

@@ -1,6 +1,9 @@
-from .decide import after_training as after_training
-from .due import open_questions as open_questions, settle as settle
-from .page import headline as headline, keep as keep, write_page as write_page
+from .decide import (
+    decide_after_training as decide_after_training,
+    decide_challenger as decide_challenger,
+    open_questions as open_questions,
+)
+from .page import headline as headline, log_page as log_page, write_page as write_page
 from .review import (
     ModelVersion as ModelVersion,
     approve as approve,
@@ -10,4 +13,4 @@ from .review import (
     rollback as rollback,
     show_version as show_version,
 )
-from .shadow import ShadowStanding as ShadowStanding, observe as observe, standing as standing
+from .shadow import ShadowStanding as ShadowStanding, standing as standing

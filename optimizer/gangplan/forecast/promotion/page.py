@@ -1,4 +1,4 @@
-"""The one page that a reviewer reads before a model steers money: an HTML file that needs nothing else.
+"""The page that a reviewer reads before a model steers spending: one HTML file that needs no other.
 
 It is made of what the training's run keeps and of the registry as it is now, so it can be written again at any time.
 """
@@ -17,8 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from gangplan.config import write_atomic
 from gangplan.errors import NotFoundError
-from gangplan.forecast import evaluation
-from gangplan.forecast.evaluation import PICTURES, TIERS, Gap, gap, gaps, quality, side_by_side
+from gangplan.forecast.evaluation import PICTURES, TIERS, Gap, gap, gaps, places, quality, side_by_side
 from gangplan.forecast.promotion import review, shadow
 from gangplan.pages import templates
 from gangplan.tracking import MODEL, Store
@@ -31,21 +30,26 @@ _WEEK = {"false": "Monday to Friday", "true": "Saturday and Sunday"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the page says of one comparison: the rival's name, all rows together, and groups of rows by heading."""
+class Comparison:
+    """A version beside a rival: the rival's name, all rows together, and groups of rows by heading."""
 
     rival: str
     whole: Gap
     groups: Mapping[str, Sequence[Gap]]
 
     @property
-    def every(self) -> list[Gap]:
-        """All rows of all groups."""
-        return [one for rows in self.groups.values() for one in rows]
+    def better(self) -> str:
+        """Where it is better by more than luck."""
+        return places([gap for group in self.groups.values() for gap in group], worse=False)
+
+    @property
+    def worse(self) -> str:
+        """Where it is worse by more than luck."""
+        return places([gap for group in self.groups.values() for gap in group], worse=True)
 
 
 def write_page(path: Path, store: Store, version: str) -> Path:
-    """Write the page of a version whole or not at all, and return its path.
+    """Write the page of a version, completely or not at all, and return its path.
 
     Raises
     ------
@@ -56,29 +60,28 @@ def write_page(path: Path, store: Store, version: str) -> Path:
     return path
 
 
-def keep(store: Store, version: str) -> None:
-    """Keep the page in the version's run as `review.html`, where MLflow's own page shows it."""
+def log_page(store: Store, version: str) -> None:
+    """Log the page to the version's run as `review.html`, where MLflow's own page shows it."""
     run_id = str(store.client.get_model_version(MODEL, version).run_id)
     store.client.log_text(run_id, render(store, version), "review.html")
 
 
 def render(store: Store, version: str) -> str:
     """Return the page's text."""
-    found = review.show_version(store, version)
-    table = store.read_table(found.run_id, "backtest")
-    main, naive = _facts(store, found, table)
-    run = store.client.get_run(found.run_id)
+    shown = review.show_version(store, version)
+    table = store.read_table(shown.run_id, "backtest")
+    main, naive = _comparisons(store, shown, table)
+    run = store.client.get_run(shown.run_id)
     template = templates(Path(__file__).parent).get_template("page.html.j2")
     return template.render(
-        found=found,
+        version=shown,
         main=main,
         naive=naive,
-        words=evaluation,
-        checks=json.loads(_text(store, found.run_id, "gate.json")),
+        checks=json.loads(_text(store, shown.run_id, "gate.json")),
         errors=errors(table),
-        shadow=shadow.standing(store, found.version),
-        pictures=_pictures(store, found.run_id),
-        changes=found.changes,
+        shadow=shadow.standing(store, shown.version),
+        pictures=_pictures(store, shown.run_id),
+        changes=shown.changes,
         span=(table["origin"].min(), table["hour"].max(), table["origin"].n_unique()),
         params=run.data.params,
         tags=run.data.tags,
@@ -87,18 +90,18 @@ def render(store: Store, version: str) -> str:
 
 def headline(store: Store, version: str) -> str:
     """Return the page's first words: how the version did beside the champion, or else beside seasonal naive."""
-    found = review.show_version(store, version)
-    facts = _facts(store, found, store.read_table(found.run_id, "backtest"))
-    return evaluation.gap_headline(facts[0].whole, facts[0].rival)
+    shown = review.show_version(store, version)
+    main, _ = _comparisons(store, shown, store.read_table(shown.run_id, "backtest"))
+    return main.whole.headline(main.rival)
 
 
-def _facts(store: Store, found: review.ModelVersion, table: pl.DataFrame) -> tuple[Facts, Facts]:
+def _comparisons(store: Store, shown: review.ModelVersion, table: pl.DataFrame) -> tuple[Comparison, Comparison]:
     """Return the comparison that counts, with the champion where there is one, and that with seasonal naive."""
-    naive = compared(table, store.read_table(found.run_id, "backtest_naive"), "repeating last week")
-    return _champion(store, found, table) or naive, naive
+    naive = compared(table, store.read_table(shown.run_id, "backtest_naive"), "repeating last week")
+    return _with_champion(store, shown, table) or naive, naive
 
 
-def compared(mine: pl.DataFrame, other: pl.DataFrame, rival: str) -> Facts:
+def compared(mine: pl.DataFrame, other: pl.DataFrame, rival: str) -> Comparison:
     """Compare two back-tests as a whole, and by size, distance, hour, week, tenant and series."""
     rows = side_by_side(mine, other)
     step, hour = pl.col("step"), pl.col("hour").dt.hour()
@@ -113,31 +116,31 @@ def compared(mine: pl.DataFrame, other: pl.DataFrame, rival: str) -> Facts:
         "By tenant": gaps(rows, pl.col("tenant"))[:MOST_SERIES],
         f"By series (the {MOST_SERIES} largest at most)": gaps(rows, series)[:MOST_SERIES],
     }
-    return Facts(rival=rival, whole=gap("all series", rows, float(rows["gpus"].sum())), groups=groups)
+    return Comparison(rival=rival, whole=gap("all series", rows, float(rows["gpus"].sum())), groups=groups)
 
 
 def errors(table: pl.DataFrame) -> dict[str, float]:
-    """What the loss means in GPUs: how far the median of all series together was off, and how often bands held."""
-    every = table.drop_nulls("gpus").group_by("origin", "hour").agg(pl.col("q0.5", "gpus").sum())
-    off = (every["q0.5"] - every["gpus"]).abs()
-    found = quality(table)
+    """Return what the loss means in GPUs: how far the median of all series' sum was off, and how often bands held."""
+    hours = table.drop_nulls("gpus").group_by("origin", "hour").agg(pl.col("q0.5", "gpus").sum())
+    off, demand = hours.select((pl.col("q0.5") - pl.col("gpus")).abs().mean(), pl.col("gpus").mean()).row(0)
+    measured = quality(table)
     return {
-        "off": float(off.mean() or 0.0),  # pyright: ignore[reportArgumentType]
-        "demand": float(every["gpus"].mean() or 0.0),  # pyright: ignore[reportArgumentType]
-        "coverage_80": found.coverage_80,
-        "above_95": 1 - found.below_95,
+        "off": off or 0.0,
+        "demand": demand or 0.0,
+        "coverage_80": measured.coverage_80,
+        "above_95": 1 - measured.below_95,
     }
 
 
-def _champion(store: Store, found: review.ModelVersion, table: pl.DataFrame) -> Facts | None:
+def _with_champion(store: Store, shown: review.ModelVersion, table: pl.DataFrame) -> Comparison | None:
     """Compare with the champion of the time of training, where both can be asked about days that neither had seen."""
-    if found.compared_with is None:
+    if shown.compared_with is None:
         return None
     try:
-        theirs = store.read_table(found.run_id, "backtest_champion")
+        theirs = store.read_table(shown.run_id, "backtest_champion")
     except NotFoundError:  # the champion had seen all tested days
         return None
-    return compared(table, theirs, f"the champion, version {found.compared_with}")
+    return compared(table, theirs, f"the champion, version {shown.compared_with}")
 
 
 def _text(store: Store, run_id: str, name: str) -> str:
@@ -151,10 +154,10 @@ def _text(store: Store, run_id: str, name: str) -> str:
 
 def _pictures(store: Store, run_id: str) -> list[tuple[str, str]]:
     """Return the training's pictures with their captions, ready to be put into the page."""
-    found: list[tuple[str, str]] = []
+    pictures: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(store.client.download_artifacts(run_id, "plots", folder))
         for name, caption in PICTURES.items():
             if (file := path / f"{name}.png").exists():
-                found.append((caption, base64.b64encode(file.read_bytes()).decode()))
-    return found
+                pictures.append((caption, base64.b64encode(file.read_bytes()).decode()))
+    return pictures

@@ -1,4 +1,4 @@
-"""A person's word on a model: list, show, approve, reject, roll back. Every change is kept: who, when, why."""
+"""A person's decisions on a model: list, show, approve, reject, roll back. Each is kept with who, when and why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gangplan.clock import Clock
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
 from gangplan.forecast import registry
 from gangplan.forecast.promotion import shadow
-from gangplan.forecast.registry import APPROVED, CHALLENGER, CHAMPION, CROWNING, FORCED, REJECTED, ROLLED_BACK, Change
+from gangplan.forecast.registry import Action, Alias, Change
 from gangplan.tracking import MODEL, Store
 
 
@@ -48,16 +48,17 @@ def show_version(store: Store, version: str) -> ModelVersion:
     NotFoundError
         When the registry has no such version.
     """
-    for found in list_versions(store):
-        if found.version == str(version):
-            return found
-    known = ", ".join(found.version for found in list_versions(store)) or "none yet: `gangplan train` makes one"
+    shown = list_versions(store)
+    for candidate in shown:
+        if candidate.version == str(version):
+            return candidate
+    known = ", ".join(each.version for each in shown) or "none yet: `gangplan train` makes one"
     raise NotFoundError(f"version: {version!r} is not in the registry: versions are {known}")
 
 
 def challenger(store: Store) -> str:
     """Return the challenger's version, or say what makes one."""
-    version = registry.alias(store, CHALLENGER)
+    version = registry.alias(store, Alias.CHALLENGER)
     if version is None:
         raise NotFoundError(f"{MODEL}: no challenger in the registry: train one with `gangplan train`")
     return version
@@ -65,35 +66,31 @@ def challenger(store: Store) -> str:
 
 def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, force: bool = False) -> ModelVersion:
     """Make a version the champion. What the gate refused or a reviewer rejected needs `force`."""
-    _require_words(by, why)
-    registry.sync(store, clock)
-    found = show_version(store, version)
-    if CHAMPION in found.aliases:
+    _require_reason(by, why)
+    registry.record_manual_changes(store, clock)
+    candidate = show_version(store, version)
+    if Alias.CHAMPION in candidate.aliases:
         raise Refusal(f"version {version} is the champion already")
-    if not force and found.rejected is not None:
-        raise GateError(f"version {version} was rejected ({found.rejected}): approve another, or force it")
-    if not force and found.gate != "passed":
-        raise GateError(f"version {version} did not pass the gate ({found.reason}): approve another, or force it")
     if not force:
-        _require_shadow(store, found.version)
-    action = FORCED if force else APPROVED
-    registry.crown(store, _change(store, action, found.version, by, why, clock))
+        _require_approvable(store, candidate)
+    action = Action.FORCED if force else Action.APPROVED
+    registry.record_decision(store, action, candidate.version, by=by, why=why, at=clock())
     return show_version(store, version)
 
 
 def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> ModelVersion:
     """Refuse a version, with the reason; the champion cannot be rejected, only rolled back."""
-    _require_words(by, why)
-    registry.sync(store, clock)
-    found = show_version(store, version)
-    if CHAMPION in found.aliases:
+    _require_reason(by, why)
+    registry.record_manual_changes(store, clock)
+    candidate = show_version(store, version)
+    if Alias.CHAMPION in candidate.aliases:
         raise Refusal(f"version {version} is the champion: use `gangplan review rollback`, then reject it")
-    change = _change(store, REJECTED, found.version, by, why, clock)
-    for name, value in (("by", by), ("at", change.at.isoformat()), ("why", why)):
-        store.client.set_model_version_tag(MODEL, found.version, f"rejected_{name}", value)
-    registry.record(store, change)
-    if CHALLENGER in found.aliases:
-        store.client.delete_registered_model_alias(MODEL, CHALLENGER)
+    at = clock()
+    for name, value in (("by", by), ("at", at.isoformat()), ("why", why)):
+        store.client.set_model_version_tag(MODEL, candidate.version, f"rejected_{name}", value)
+    registry.record_decision(store, Action.REJECTED, candidate.version, by=by, why=why, at=at)
+    if Alias.CHALLENGER in candidate.aliases:
+        store.client.delete_registered_model_alias(MODEL, Alias.CHALLENGER)
     return show_version(store, version)
 
 
@@ -105,31 +102,36 @@ def rollback(store: Store, version: str | None = None, *, by: str, why: str, clo
     NotFoundError
         When there was no champion before this one, or no such version.
     """
-    _require_words(by, why)
-    registry.sync(store, clock)
+    _require_reason(by, why)
+    registry.record_manual_changes(store, clock)
     present = str(registry.champion(store).version)
     target = show_version(store, _before(store, present) if version is None else version)
     if target.version == present:
         raise Refusal(f"version {present} is the champion already")
-    registry.crown(store, _change(store, ROLLED_BACK, target.version, by, why, clock))
+    registry.record_decision(store, Action.ROLLED_BACK, target.version, by=by, why=why, at=clock())
     return show_version(store, target.version)
 
 
-def _require_shadow(store: Store, version: str) -> None:
-    """Refuse a version whose days beside the champion are not over."""
-    found = shadow.standing(store, version)
-    if found is not None and not found.done:
-        stands = f"{found.days:.1f} of {found.needed:g} days, {found.forecasts} forecasts"
+def _require_approvable(store: Store, candidate: ModelVersion) -> None:
+    """Refuse a version that was rejected, did not pass the gate, or whose days beside the champion are not over."""
+    version = candidate.version
+    if candidate.rejected is not None:
+        raise GateError(f"version {version} was rejected ({candidate.rejected}): approve another, or force it")
+    if candidate.gate != "passed":
+        raise GateError(f"version {version} did not pass the gate ({candidate.reason}): approve another, or force it")
+    standing = shadow.standing(store, version)
+    if standing is not None and not standing.done:
+        stands = f"{standing.days:.1f} of {standing.needed:g} days, {standing.forecasts} forecasts"
         raise GateError(f"version {version} is still in its shadow ({stands}): wait, or force it")
 
 
 def _before(store: Store, present: str) -> str:
-    """The champion before the present one: promotions pile up, and a rollback takes from the pile."""
+    """Return the champion before the present one. Champions pile up; a rollback takes those above its version off."""
     pile: list[str] = []
     for change in registry.history(store):
-        if change.action == ROLLED_BACK and change.version in pile:
+        if change.action is Action.ROLLED_BACK and change.version in pile:
             del pile[len(pile) - pile[::-1].index(change.version) :]
-        elif change.action in CROWNING:
+        elif change.action.makes_champion:
             pile.append(change.version)
     while pile and pile[-1] == present:
         pile.pop()
@@ -138,23 +140,19 @@ def _before(store: Store, present: str) -> str:
     return pile[-1]
 
 
-def _change(store: Store, action: str, version: str, by: str, why: str, clock: Clock) -> Change:
-    """Say who decides what now."""
-    before = registry.alias(store, CHAMPION)
-    return Change(at=clock(), by=by, action=action, version=version, why=why, champion_before=before)
-
-
-def _require_words(by: str, why: str) -> None:
-    """A decision needs a name and a reason."""
+def _require_reason(by: str, why: str) -> None:
+    """Refuse a decision without a name or a reason."""
     for field, value in (("by", by), ("why", why)):
         if not value.strip():
             raise InputError(field, value, "is empty: say who decides and why, it is kept with the version")
 
 
 def _aliases(store: Store) -> dict[str, tuple[str, ...]]:
-    """Which aliases each version has."""
-    found = {name: registry.alias(store, name) for name in (CHAMPION, CHALLENGER)}
-    return {version: tuple(name for name in found if found[name] == version) for version in found.values() if version}
+    """Return the aliases of each version that has one."""
+    holders = {name: registry.alias(store, name) for name in Alias}
+    return {
+        holder: tuple(name.value for name in Alias if holders[name] == holder) for holder in holders.values() if holder
+    }
 
 
 def _read(version: MlflowVersion, aliases: dict[str, tuple[str, ...]], changes: tuple[Change, ...]) -> ModelVersion:

@@ -1,8 +1,7 @@
-# pyright: reportUnknownMemberType=false
 """The shadow: a challenger forecasts beside the champion, from the same moments, before it may take its place.
 
-Nothing steers by it. Each pair of forecasts is a run in MLflow (`kind` = `shadow`); what came is looked up when
-somebody asks how the challenger stands. Both are asked as they would steer, on hours that neither can have seen.
+Nothing is steered by these forecasts. Each pair is a run in MLflow (`kind` = `shadow`); it is compared with the demand
+that came when somebody asks how the challenger stands. Both models forecast hours that neither can have seen.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from mlflow.entities import Run
 
 from gangplan.config import Settings
 from gangplan.forecast import registry
-from gangplan.forecast.evaluation import Gap, gap, gap_headline, side_by_side, to_table
+from gangplan.forecast.evaluation import Gap, gap, side_by_side, to_table
+from gangplan.forecast.registry import Alias
 from gangplan.forecast.series import from_usage
 from gangplan.tables import DEMAND, QUANTILE_TABLE, conform, empty
 from gangplan.tracking import FORECAST, MODEL, TELEMETRY, Store
@@ -46,10 +46,8 @@ class ShadowStanding:
     @property
     def words(self) -> str:
         """How it stands, for a reviewer."""
-        said = f"{self.forecasts} forecasts beside the champion, version {self.champion}. "
-        if self.gap is None:
-            return said + "No hour of them has come yet."
-        return said + gap_headline(self.gap, "the champion")
+        result = "No hour of them has come yet." if self.gap is None else self.gap.headline("the champion")
+        return f"{self.forecasts} forecasts beside the champion, version {self.champion}. {result}"
 
 
 def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
@@ -57,7 +55,7 @@ def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
 
     Asked twice within `EVERY` hours it does nothing: so it can be asked after every import.
     """
-    version, champion = (registry.alias(store, name) for name in (registry.CHALLENGER, registry.CHAMPION))
+    version, champion = (registry.alias(store, name) for name in (Alias.CHALLENGER, Alias.CHAMPION))
     if version is None or champion is None or version == champion or _needed(store, version) <= 0:
         return None
     panel = from_usage(usage)
@@ -67,13 +65,13 @@ def observe(store: Store, usage: Usage, settings: Settings) -> str | None:
     tags = {"kind": KIND, "version": version, "champion": champion, "issued_at": panel.end.isoformat()}
     with store.run(FORECAST, f"shadow {version}", {**tags, "sha256.usage": usage.sha256}) as run_id:
         for name, asked in (("challenger", version), ("champion", champion)):
-            made, _ = registry.load(store, asked).steering.quantiles(panel, settings.horizon_hours)
-            store.log_table(run_id, name, to_table(panel, made))
+            quantiles, _ = registry.load(store, asked).steering.quantiles(panel, settings.horizon_hours)
+            store.log_table(run_id, name, to_table(panel, quantiles))
     return run_id
 
 
 def standing(store: Store, version: str, usage: Usage | None = None) -> ShadowStanding | None:
-    """Say how a version stands in its shadow; none where it has none to stand in.
+    """Return how a version stands in its shadow; none where it needs no shadow.
 
     Forecasts beside the present champion count; those beside an earlier one do not. Without telemetry given, the newest
     import's demand is what came.
@@ -81,7 +79,7 @@ def standing(store: Store, version: str, usage: Usage | None = None) -> ShadowSt
     needed = _needed(store, version)
     if needed <= 0:
         return None
-    champion = registry.alias(store, registry.CHAMPION) or "none"
+    champion = registry.alias(store, Alias.CHAMPION) or "none"
     runs = [run for run in _runs(store, version) if run.data.tags["champion"] == champion]
     demand = _came(store) if usage is None else usage.demand
     newest = demand["hour"].max()
@@ -89,8 +87,8 @@ def standing(store: Store, version: str, usage: Usage | None = None) -> ShadowSt
         return ShadowStanding(days=0.0, needed=needed, forecasts=0, champion=champion, gap=None)
     days = max(0.0, (newest + timedelta(hours=1) - _issued(runs[-1])) / timedelta(days=1))
     rows = pl.concat([_pair(store, run, demand) for run in runs])
-    found = gap("in the shadow", rows, float(rows["gpus"].sum())) if rows.height else None
-    return ShadowStanding(days=days, needed=needed, forecasts=len(runs), champion=champion, gap=found)
+    measured = gap("in the shadow", rows, float(rows["gpus"].sum())) if rows.height else None
+    return ShadowStanding(days=days, needed=needed, forecasts=len(runs), champion=champion, gap=measured)
 
 
 def _needed(store: Store, version: str) -> float:
@@ -100,8 +98,8 @@ def _needed(store: Store, version: str) -> float:
 
 def _runs(store: Store, version: str) -> list[Run]:
     """Return the forecasts of a version in the shadow, the newest first."""
-    found = store.runs(FORECAST, {"kind": KIND, "version": version}, limit=MOST_RUNS)
-    return sorted(found, key=_issued, reverse=True)
+    runs = store.runs(FORECAST, {"kind": KIND, "version": version}, limit=MOST_RUNS)
+    return sorted(runs, key=_issued, reverse=True)
 
 
 def _issued(run: Run) -> datetime:
@@ -117,10 +115,10 @@ def _pair(store: Store, run: Run, demand: pl.DataFrame) -> pl.DataFrame:
 
 def _beside(store: Store, run: Run, name: str, demand: pl.DataFrame) -> pl.DataFrame:
     """Return one forecast with `origin` and what came as `gpus`."""
-    made = conform(name, store.read_table(run.info.run_id, name), QUANTILE_TABLE)
+    quantiles = conform(name, store.read_table(run.info.run_id, name), QUANTILE_TABLE)
     origin = pl.lit(_issued(run)).dt.cast_time_unit("us").alias("origin")
     came = conform("demand", demand, DEMAND)
-    return made.join(came, on=["hour", *SERIES], how="inner").with_columns(origin)
+    return quantiles.join(came, on=["hour", *SERIES], how="inner").with_columns(origin)
 
 
 def _came(store: Store) -> pl.DataFrame:

@@ -1,36 +1,27 @@
 from .audit_log import (
-    APPROVED as APPROVED,
-    CROWNING as CROWNING,
-    FORCED as FORCED,
-    PROMOTED as PROMOTED,
-    REFUSED as REFUSED,
-    REJECTED as REJECTED,
-    ROLLED_BACK as ROLLED_BACK,
-    WAITING as WAITING,
+    Action as Action,
     Change as Change,
-    crown as crown,
-    finish as finish,
+    champion_line as champion_line,
+    finish_pending as finish_pending,
     history as history,
-    record as record,
-    reign as reign,
-    sync as sync,
+    record_decision as record_decision,
+    record_manual_changes as record_manual_changes,
 )
 from .model_versions import (
-    CHALLENGER as CHALLENGER,
-    CHAMPION as CHAMPION,
+    Alias as Alias,
+    active_run as active_run,
     alias as alias,
     champion as champion,
-    inside as inside,
     load as load,
     log_model as log_model,
     register as register,
     versions as versions,
 )
-from .run_record import data_set as data_set, log as log
+from .run_record import data_set as data_set, log_training as log_training
 from .runs import (
-    close as close,
+    checkpoints as checkpoints,
     code_sha256 as code_sha256,
-    keeper as keeper,
-    key_of as key_of,
+    finish_training as finish_training,
+    training_key as training_key,
     training_run as training_run,
 )

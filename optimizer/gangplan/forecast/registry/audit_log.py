@@ -1,11 +1,9 @@
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# (MLflow's registry calls carry no types)
-"""Every change of an alias, kept with who, when and why; and the one way to change one, which a kill cannot halve.
+"""Every change of an alias with who, when and why; and the one way to make it, which a kill cannot leave half done.
 
-A change is first written down as pending, then made, then added to the history: one tag each on the registered model,
-never written over. What was pending when a process was killed is finished by the next one that looks. An alias that the
-history does not explain was moved by hand, in MLflow's page or by a program: that is honoured, and recorded when it is
-first seen.
+A change is first written down as pending, then made, then added to the history. Each of these is one tag on the
+registered model, which is never written over. What was pending when a process was killed is finished by the next one
+that looks. An alias that the history does not explain was moved by hand, in MLflow's page or by a program: it stays
+moved, and is recorded when it is first seen.
 """
 
 from __future__ import annotations
@@ -15,21 +13,39 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, cast
 
 from gangplan.clock import Clock
-from gangplan.forecast.registry.model_versions import CHALLENGER, CHAMPION, alias
+from gangplan.forecast.registry.model_versions import Alias, alias
 from gangplan.tracking import MODEL, Store
-
-PROMOTED, REFUSED, WAITING = "promoted", "refused", "waiting"
-APPROVED, FORCED, REJECTED, ROLLED_BACK = "approved", "approved by force", "rejected", "rolled back to"
-BY_HAND, TAKEN_AWAY = "made champion by hand", "taken away by hand"
-CROWNING = (PROMOTED, APPROVED, FORCED, ROLLED_BACK, BY_HAND)
 
 BY_TAG, WHY_TAG = "gangplan.by", "gangplan.why"
 """Tags by which somebody who moves an alias by hand may say who and why: MLflow keeps neither."""
 
 _AUDIT, _PENDING = "audit.", "pending"
+
+
+class Action(StrEnum):
+    """What was decided about a version."""
+
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    WAITING = "waiting"
+    APPROVED = "approved"
+    FORCED = "approved by force"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled back to"
+    MADE_BY_HAND = "made champion by hand"
+    TAKEN_BY_HAND = "taken away by hand"
+
+    @property
+    def makes_champion(self) -> bool:
+        """Whether the version is the champion afterwards."""
+        return self in _MAKES_CHAMPION
+
+
+_MAKES_CHAMPION = (Action.PROMOTED, Action.APPROVED, Action.FORCED, Action.ROLLED_BACK, Action.MADE_BY_HAND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +54,27 @@ class Change:
 
     at: datetime
     by: str
-    action: str
+    action: Action
     version: str
     why: str
     champion_before: str | None
 
 
-def crown(store: Store, change: Change) -> None:
-    """Make a version the champion, and keep who, when and why with it and in the model's history."""
-    body = {**_body(change), "key": _key(_tags(store), change, uuid.uuid4().hex[:8])}
-    store.client.set_registered_model_tag(MODEL, _PENDING, json.dumps(body, sort_keys=True))
-    finish(store)
+def record_decision(store: Store, action: Action, version: str, *, by: str, why: str, at: datetime) -> Change:
+    """Keep a decision in the model's history; where it makes a champion, move the alias as well."""
+    before = alias(store, Alias.CHAMPION)
+    change = Change(at=at, by=by, action=action, version=version, why=why, champion_before=before)
+    key = _key(_tags(store), change, uuid.uuid4().hex[:8])
+    if action.makes_champion:
+        pending = json.dumps({**_body(change), "key": key}, sort_keys=True)
+        _set_tag(store, _PENDING, pending)
+        finish_pending(store)
+    else:
+        _write(store, key, change)
+    return change
 
 
-def finish(store: Store) -> None:
+def finish_pending(store: Store) -> None:
     """Carry out the change that is pending, if there is one; done twice, or by two at once, it is the same."""
     pending = _tags(store).get(_PENDING)
     if pending is None:
@@ -60,16 +83,11 @@ def finish(store: Store) -> None:
     key, version = body.pop("key"), body["version"]
     for name in ("by", "at", "why"):
         store.client.set_model_version_tag(MODEL, version, f"promoted_{name}", body[name])
-    store.client.set_registered_model_alias(MODEL, CHAMPION, version)
-    if alias(store, CHALLENGER) == version:
-        store.client.delete_registered_model_alias(MODEL, CHALLENGER)
-    store.client.set_registered_model_tag(MODEL, key, json.dumps(body, sort_keys=True))
+    store.client.set_registered_model_alias(MODEL, Alias.CHAMPION, version)
+    if alias(store, Alias.CHALLENGER) == version:
+        store.client.delete_registered_model_alias(MODEL, Alias.CHALLENGER)
+    _set_tag(store, key, json.dumps(body, sort_keys=True))
     store.client.delete_registered_model_tag(MODEL, _PENDING)
-
-
-def record(store: Store, change: Change) -> None:
-    """Add a decision to the model's history."""
-    _write(store, _key(_tags(store), change, uuid.uuid4().hex[:8]), change)
 
 
 def history(store: Store) -> tuple[Change, ...]:
@@ -77,24 +95,24 @@ def history(store: Store) -> tuple[Change, ...]:
     return _changes(_tags(store))
 
 
-def sync(store: Store, clock: Clock) -> Change | None:
+def record_manual_changes(store: Store, clock: Clock) -> Change | None:
     """Finish what was pending; then record the champion that was set or taken away by hand, if one was."""
-    finish(store)
-    present = alias(store, CHAMPION)
+    finish_pending(store)
+    present = alias(store, Alias.CHAMPION)
     tags = _tags(store)  # after the alias: a change that is under way shows here as pending or as done
-    crowned = _crowned(_changes(tags))
-    if _PENDING in tags or present == crowned:
+    recorded = _champion_of(_changes(tags))
+    if _PENDING in tags or present == recorded:
         return None
-    change = _by_hand(store, present, crowned, clock)
+    change = _by_hand(store, present, recorded, clock)
     _write(store, _key(tags, change, "seen"), change)  # two that see it at once write the same tag
     return change
 
 
-def reign(changes: Iterable[Change]) -> list[str]:
+def champion_line(changes: Iterable[Change]) -> list[str]:
     """Return the versions that have been champion, the oldest first, without those that were rolled back from."""
     versions: list[str] = []
     for change in changes:
-        if change.action not in CROWNING:
+        if not change.action.makes_champion:
             continue
         if change.version in versions:
             del versions[versions.index(change.version) :]
@@ -102,45 +120,50 @@ def reign(changes: Iterable[Change]) -> list[str]:
     return versions
 
 
-def _by_hand(store: Store, present: str | None, crowned: str | None, clock: Clock) -> Change:
-    """Say what was found, in the words of who did it where they left some."""
-    version = present or str(crowned)
+def _by_hand(store: Store, present: str | None, recorded: str | None, clock: Clock) -> Change:
+    """Describe a change by hand, in the words of who made it where they left some."""
+    version = present or str(recorded)
     tags = dict(store.client.get_model_version(MODEL, version).tags)
     return Change(
         at=clock(),
         by=tags.get(BY_TAG, "somebody, by hand"),
-        action=BY_HAND if present else TAKEN_AWAY,
+        action=Action.MADE_BY_HAND if present else Action.TAKEN_BY_HAND,
         version=version,
         why=tags.get(WHY_TAG, f"the alias was moved in MLflow (which keeps no name; the tag {BY_TAG} would)"),
-        champion_before=crowned,
+        champion_before=recorded,
     )
 
 
-def _crowned(changes: tuple[Change, ...]) -> str | None:
-    """Which version the history says is champion."""
+def _champion_of(changes: tuple[Change, ...]) -> str | None:
+    """Return the version that the history says is champion."""
     for change in reversed(changes):
-        if change.action in CROWNING:
+        if change.action.makes_champion:
             return change.version
-        if change.action == TAKEN_AWAY:
+        if change.action is Action.TAKEN_BY_HAND:
             return None
     return None
 
 
 def _write(store: Store, key: str, change: Change) -> None:
     """Write a decision under its tag."""
-    store.client.set_registered_model_tag(MODEL, key, json.dumps(_body(change), sort_keys=True))
+    _set_tag(store, key, json.dumps(_body(change), sort_keys=True))
+
+
+def _set_tag(store: Store, key: str, value: str) -> None:
+    """Set a tag of the registered model."""
+    store.client.set_registered_model_tag(MODEL, key, value)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _key(tags: dict[str, str], change: Change, last: str) -> str:
-    """Return a tag's name that sorts by time; with a random last part nobody else takes it, not even at once."""
+    """Return a tag's name that sorts by time; a random last part keeps two changes at once apart."""
     count = sum(key.startswith(_AUDIT) for key in tags)
     return f"{_AUDIT}{count + 1:06d}.{change.action.replace(' ', '-')}.{change.version}.{last}"
 
 
 def _tags(store: Store) -> dict[str, str]:
     """All tags of the registered model, as of one moment."""
-    found = store.client.search_registered_models(f"name = '{MODEL}'")
-    return dict(found[0].tags) if found else {}
+    models = store.client.search_registered_models(f"name = '{MODEL}'")
+    return dict(cast("dict[str, str]", models[0].tags)) if models else {}  # pyright: ignore[reportUnknownMemberType]
 
 
 def _changes(tags: dict[str, str]) -> tuple[Change, ...]:
@@ -156,5 +179,5 @@ def _body(change: Change) -> dict[str, Any]:
 def _read(text: str) -> Change:
     """Read a decision from its tag."""
     body: dict[str, Any] = json.loads(text)
-    at = datetime.fromisoformat(body.pop("at"))
-    return Change(at=at, **body)
+    at, action = datetime.fromisoformat(body.pop("at")), Action(body.pop("action"))
+    return Change(at=at, action=action, **body)

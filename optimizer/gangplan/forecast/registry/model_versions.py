@@ -1,5 +1,4 @@
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
-"""MLflow's model registry as this room uses it: log with its code, register whole, read by alias, load."""
+"""MLflow's model registry as this room uses it: log a model with its code, register it, read it by alias, load it."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 
 import mlflow
@@ -22,13 +22,19 @@ from packaging.requirements import Requirement
 import gangplan
 from gangplan.errors import NotFoundError
 from gangplan.forecast import served
-from gangplan.forecast.libraries import uncollected
-from gangplan.forecast.models import Bundle, write_bundle
-from gangplan.forecast.quiet import quiet_mlflow
-from gangplan.forecast.serving import ARTIFACT, SIGNATURE, an_example
+from gangplan.forecast.libraries import quiet_mlflow, uncollected
+from gangplan.forecast.models import Bundle, bundle_bytes
+from gangplan.forecast.serving import ARTIFACT, SIGNATURE, example_input
 from gangplan.tracking import MODEL, Store
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+
+class Alias(StrEnum):
+    """Aliases of the registered model: who steers, and who may come next."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
 NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
 _POINTING = threading.RLock()
 _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
@@ -37,35 +43,36 @@ _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 def log_model(store: Store, run_id: str, bundle: Bundle) -> str:  # pyright: ignore[reportReturnType]  no exit swallows
     """Log the fits as a pyfunc model of that run; return its URI. Nothing is registered yet.
 
-    A run has one model: one that was logged whole, before a training was killed, is it.
+    A run has one model: where a training that was killed had logged it completely, that one is returned.
     """
-    if (whole := _logged(store, run_id)) is not None:
-        return whole
-    with inside(store, run_id), tempfile.TemporaryDirectory() as folder:
+    if (logged := _logged(store, run_id)) is not None:
+        return logged
+    with active_run(store, run_id), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "fits.json"
-        write_bundle(file, bundle)
-        return mlflow.pyfunc.log_model(
+        file.write_bytes(bundle_bytes(bundle))
+        return mlflow.pyfunc.log_model(  # pyright: ignore[reportUnknownMemberType]
             name="model",
             python_model=str(served.__file__),
             artifacts={ARTIFACT: str(file)},
             signature=SIGNATURE,
-            input_example=an_example(),
+            input_example=example_input(),
             pip_requirements=_requirements(),
             code_paths=[str(Path(gangplan.__file__).parent)],  # the code that trained it goes with it: nothing to build
         ).model_uri
 
 
 def _logged(store: Store, run_id: str) -> str | None:
-    """Return the URI of the run's model, if one was logged whole."""
+    """Return the URI of the run's model, if one was logged completely."""
     outputs = store.client.get_run(run_id).outputs
-    models = [] if outputs is None else [store.client.get_logged_model(one.model_id) for one in outputs.model_outputs]
+    logged = [] if outputs is None else outputs.model_outputs
+    models = [store.client.get_logged_model(output.model_id) for output in logged]
     return next((model.model_uri for model in models if model.status == LoggedModelStatus.READY), None)
 
 
 def register(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str]) -> str:
     """Make a version of a logged model in one step, with all its tags, so that none is ever half registered.
 
-    A run has one version: asked again, by a training that was killed in between, it is that one.
+    A run has one version: where a training that was killed had registered it, that one is returned.
     """
     before = store.client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
     if before:
@@ -74,11 +81,11 @@ def register(store: Store, run_id: str, model_uri: str, tags: Mapping[str, str])
         store.client.create_registered_model(MODEL, description="Quantiles of hourly GPU demand")
     model_id = model_uri.removeprefix("models:/")
     source = store.client.get_logged_model(model_id).artifact_location
-    made = store.client.create_model_version(MODEL, source, run_id=run_id, tags=dict(tags), model_id=model_id)
-    return str(made.version)
+    version = store.client.create_model_version(MODEL, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+    return str(version.version)
 
 
-def alias(store: Store, name: str) -> str | None:
+def alias(store: Store, name: Alias) -> str | None:
     """Return the version that has this alias."""
     try:
         return str(store.client.get_model_version_by_alias(MODEL, name).version)
@@ -89,15 +96,15 @@ def alias(store: Store, name: str) -> str | None:
 def champion(store: Store) -> MlflowVersion:
     """Return the champion's version, or say what makes one."""
     try:
-        return store.client.get_model_version_by_alias(MODEL, CHAMPION)
+        return store.client.get_model_version_by_alias(MODEL, Alias.CHAMPION)
     except MlflowException:
         raise NotFoundError(NO_CHAMPION) from None
 
 
 def versions(store: Store) -> list[MlflowVersion]:
     """Return all versions, the newest first."""
-    found = store.client.search_model_versions(f"name = '{MODEL}'")
-    return sorted(found, key=lambda one: int(one.version), reverse=True)
+    versions = store.client.search_model_versions(f"name = '{MODEL}'")
+    return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
 
 def load(store: Store, version: str) -> Bundle:
@@ -112,7 +119,7 @@ def load(store: Store, version: str) -> Bundle:
 
 
 @contextmanager
-def inside(store: Store, run_id: str) -> Generator[None]:
+def active_run(store: Store, run_id: str) -> Generator[None]:
     """Make that run MLflow's active one for a while, and leave it running."""
     with pointed_at(store):
         mlflow.start_run(run_id=run_id, nested=True)
@@ -147,7 +154,7 @@ def pointed_at(store: Store) -> Generator[None]:
 
 @contextmanager
 def _own_code() -> Generator[None]:
-    """Go on with this process's own code: loading a model puts the code that came with it first on the path."""
+    """Restore the import path: loading a model puts the code that came with it first, and we go on with our own."""
     before = list(sys.path)
     try:
         yield
@@ -156,7 +163,7 @@ def _own_code() -> Generator[None]:
 
 
 def _requirements() -> list[str]:
-    """What the code needs in a clean environment, in the versions that trained it."""
+    """Return what the code needs in a clean environment, in the versions that trained it."""
     names = {Requirement(text).name for text in importlib.metadata.requires("gangplan") or () if _wanted(text)}
     return sorted(f"{name}=={importlib.metadata.version(name)}" for name in (*names, "pandas", "pyarrow"))
 

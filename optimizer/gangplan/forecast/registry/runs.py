@@ -1,9 +1,8 @@
-# pyright: reportUnknownMemberType=false
-"""A training as something that can be killed at any moment and taken up again: its run, its fits, what it has done.
+"""A training's run, in which a training that was killed at any moment is resumed.
 
-A training is known by its key: the telemetry's content, the settings that matter and the code. Its MLflow run carries
-the key, and the tag `training.done` at the very end. A training with the key of one that is not done, and whose process
-is gone, takes up its run: kept fits are not made again, nor is a registered version registered again.
+A training is identified by its key: the telemetry's content, the settings that matter and the code. Its MLflow run
+carries the key, and at the very end the tag `training.done`. A later training of the same key resumes a run that is not
+done and whose process is gone: fits with a checkpoint are not made again, nor is a version registered again.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from gangplan.types import Usage
 
 KEY, DONE, OWNER, SEEN = "training.key", "training.done", "training.process", "training.seen"
 SILENT_S = 900.0
-"""A training on another machine that gave no sign for so long is dead."""
+"""A training on another machine that tagged nothing for so long is taken for dead."""
 
 _FOLDER = "checkpoints"
 
 
-def key_of(usage: Usage, settings: Settings) -> str:
+def training_key(usage: Usage, settings: Settings) -> str:
     """Return what makes two trainings the same: telemetry, settings, code."""
     parts = (usage.sha256, settings.seed, settings.horizon_hours, settings.backtest_origins, code_sha256())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -52,79 +51,79 @@ def code_sha256() -> str:
 
 
 @contextmanager
-def training_run(store: Store, key: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
-    """Open a training's run, or take up the one that a killed training of this key left; give its id.
+def training_run(store: Store, key: str, name: str, described: Mapping[str, str]) -> Generator[str]:
+    """Open a training's run, or resume the one that a killed training of this key left; give its id.
 
     It ends FINISHED, or FAILED when the block raises.
     """
-    left = _left_over(store, key)
-    mine = {**tags, KEY: key, OWNER: _process(os.getpid()), SEEN: str(time.time())}
-    if left is None:
-        run_id = store.client.create_run(store.experiment(FORECAST), run_name=name, tags=mine).info.run_id
+    unfinished = _unfinished(store, key)
+    tags = {**described, KEY: key, OWNER: _process(os.getpid()), SEEN: str(time.time())}
+    if unfinished is None:
+        run_id = store.client.create_run(store.experiment(FORECAST), run_name=name, tags=tags).info.run_id
     else:
-        run_id = left.info.run_id
+        run_id = unfinished.info.run_id
         store.client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-        for tag, value in mine.items():
+        for tag, value in tags.items():
             store.client.set_tag(run_id, tag, value)
     with store.ending(run_id):
         yield run_id
 
 
-def keeper(store: Store, run_id: str) -> Callable[[str, Callable[[], DemandModel]], DemandModel]:
-    """Return what keeps each fit in the run as soon as it is made, and gives it back to a training that goes on."""
+def checkpoints(store: Store, run_id: str) -> Callable[[str, Callable[[], DemandModel]], DemandModel]:
+    """Return what keeps each fit in the run as soon as it is made, and reads it back when the training is resumed."""
 
-    def keep(name: str, make: Callable[[], DemandModel]) -> DemandModel:
+    def checkpoint(name: str, make: Callable[[], DemandModel]) -> DemandModel:
         kept = _read(store, run_id, name)
         if kept is not None:
             return kept
-        made = make()
+        model = make()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"{name}.json"
-            write_model(file, made)
-            store.client.log_artifact(run_id, str(file), _FOLDER)
+            write_model(file, model)
+            store.client.log_artifact(run_id, str(file), _FOLDER)  # pyright: ignore[reportUnknownMemberType]
             # the tag comes last: a file that was half written when the process was killed has none
             store.client.set_tag(run_id, f"sha256.{name}", hashlib.sha256(file.read_bytes()).hexdigest())
         store.client.set_tag(run_id, SEEN, str(time.time()))
-        return made
+        return model
 
-    return keep
+    return checkpoint
 
 
-def close(store: Store, run_id: str, version: str) -> None:
-    """Say that the training is done, and take its kept fits away: the model has them."""
+def finish_training(store: Store, run_id: str, version: str) -> None:
+    """Tag the training as done, and delete its checkpoints: the model has the fits."""
     store.client.set_tag(run_id, DONE, version)
     artifacts = get_artifact_repository(str(store.client.get_run(run_id).info.artifact_uri), tracking_uri=store.uri)
     if list_artifacts(run_id=run_id, artifact_path=_FOLDER, tracking_uri=store.uri):
-        artifacts.delete_artifacts(_FOLDER)
+        artifacts.delete_artifacts(_FOLDER)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _read(store: Store, run_id: str, name: str) -> DemandModel | None:
-    """Return a kept fit, if it is whole."""
+    """Return the fit of a checkpoint, if it was written completely."""
     wanted = store.client.get_run(run_id).data.tags.get(f"sha256.{name}")
     if wanted is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         try:
             file = Path(store.client.download_artifacts(run_id, f"{_FOLDER}/{name}.json", folder))
-        except (MlflowException, OSError):  # it was taken away with its folder: made again
+        except (MlflowException, OSError):  # its folder was deleted: the fit is made again
             return None
         return read_model(file) if hashlib.sha256(file.read_bytes()).hexdigest() == wanted else None
 
 
-def _left_over(store: Store, key: str) -> Run | None:
+def _unfinished(store: Store, key: str) -> Run | None:
     """Return the newest run of that key that is not done and whose process is gone."""
-    found = store.client.search_runs(
+    runs = store.client.search_runs(
         [store.experiment(FORECAST)],
         filter_string=f"tags.`{KEY}` = '{key}'",
         run_view_type=ViewType.ACTIVE_ONLY,
         order_by=["attributes.start_time DESC"],
         max_results=10,
     )
-    return next((run for run in found if DONE not in run.data.tags and not _lives(run)), None)
+    return next((run for run in runs if DONE not in run.data.tags and not _lives(run)), None)
 
 
 def _lives(run: Run) -> bool:
-    """Tell whether the process of a run is still at it."""
+    """Tell whether the process of a run is still alive."""
     if run.info.status != RunStatus.to_string(RunStatus.RUNNING):
         return False
     owner, seen = run.data.tags.get(OWNER, ""), float(run.data.tags.get(SEEN, "0"))
@@ -135,7 +134,7 @@ def _lives(run: Run) -> bool:
 
 
 def _process(pid: int) -> str:
-    """Name a process so that no later one with its number is taken for it: host, number, time of its start."""
+    """Identify a process by host, number and start time, so that no later one with its number is taken for it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         started = "gone" if fields[0] == "Z" else fields[19]

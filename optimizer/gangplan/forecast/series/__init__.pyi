@@ -1,6 +1,29 @@
-from .arrays import Floats as Floats, Ints as Ints, Key as Key, tidy as tidy
+from .arrays import (
+    DAY as DAY,
+    MEDIAN as MEDIAN,
+    WEEK as WEEK,
+    Bools as Bools,
+    Floats as Floats,
+    Ints as Ints,
+    Key as Key,
+    carried_forward as carried_forward,
+    known_mean as known_mean,
+    normal_scores as normal_scores,
+    ratio as ratio,
+    tidy as tidy,
+    widen as widen,
+)
 from .cleaning import cleaned as cleaned
-from .jobs import Jobs as Jobs
-from .panel import HOUR as HOUR, Panel as Panel, from_tables as from_tables, from_usage as from_usage
-from .shifts import Shift as Shift, anchored as anchored, shifts_of as shifts_of
-from .standing import Standing as Standing, standings as standings
+from .panel import (
+    HOUR as HOUR,
+    Jobs as Jobs,
+    Panel as Panel,
+    from_tables as from_tables,
+    from_usage as from_usage,
+)
+from .shifts import Shift as Shift, at_new_levels as at_new_levels, shifts_of as shifts_of
+from .status import (
+    SeriesStatus as SeriesStatus,
+    learnable_rows as learnable_rows,
+    status_of_series as status_of_series,
+)

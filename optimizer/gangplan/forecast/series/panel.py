@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Self
 
 import numpy as np
 import polars as pl
 
 from gangplan.clock import floor_hour
 from gangplan.errors import InputError
-from gangplan.forecast.series.arrays import Floats, Ints, Key
-from gangplan.forecast.series.jobs import Jobs, jobs_of
-from gangplan.tables import DEMAND, EVENTS, conform, empty
+from gangplan.forecast.series.arrays import Bools, Floats, Ints, Key, known_mean, ratio
+from gangplan.tables import DEMAND, EVENTS, JOBS, conform, empty
 from gangplan.types import SERIES, Usage
 
 HOUR = timedelta(hours=1)
@@ -20,33 +21,70 @@ TOTAL: Key = ("all", "all", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Jobs with their times in hours from a panel's start; a job counts as demand from its submission on.
+
+    series : the row of the panel that each job counts to.
+    kind : its place in `kinds`, the series that it was recorded for.
+    ended : infinite while it waits or runs.
+    """
+
+    series: Ints
+    kind: Ints
+    gpus: Floats
+    submitted: Floats
+    ended: Floats
+    kinds: tuple[Key, ...]
+
+    def known_at(self, hour: float) -> Jobs:
+        """Hide the jobs submitted from that hour on, and the ends after it."""
+        seen = self.submitted < hour
+        ended = self.ended[seen]
+        return replace(
+            self,
+            series=self.series[seen],
+            kind=self.kind[seen],
+            gpus=self.gpus[seen],
+            submitted=self.submitted[seen],
+            ended=np.where(ended <= hour, ended, np.inf),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Hourly demand of all series from `start` on.
+    """Demand of all series by the hour (or by another `step`), from `start` on.
 
     values : series x hours, GPUs, NaN where telemetry is missing.
-    events : what is known ahead, its future included (schema `tables.EVENTS`).
+    events : what is known ahead, also of hours after the panel's end (schema `tables.EVENTS`).
     jobs : who holds the GPUs; none where there are no job records.
-    notes : what had to be mended while reading, in words.
+    notes : what had to be mended while reading, one sentence each.
     """
 
     start: datetime
+    step: timedelta = HOUR
     keys: tuple[Key, ...]
     values: Floats
-    events: pl.DataFrame
+    events: pl.DataFrame = field(default_factory=lambda: empty(EVENTS))
     jobs: Jobs | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def hours(self) -> int:
-        """How many hours it has."""
+        """The number of hours (of steps, where a step is no hour)."""
         return self.values.shape[1]
 
     @property
     def end(self) -> datetime:
         """The end of its last hour."""
-        return self.start + self.hours * HOUR
+        return self.start + self.hours * self.step
 
-    def until(self, hours: int) -> Panel:
+    @property
+    def levels(self) -> Floats:
+        """The mean demand of each series, by which it is scaled; 1 where there is none."""
+        mean = known_mean(self.values, axis=1)
+        return np.where(mean > 0, mean, 1.0)
+
+    def until(self, hours: int) -> Self:
         """Return the first `hours` hours: all that is known at that moment (events are known ahead)."""
         jobs = None if self.jobs is None else self.jobs.known_at(hours)
         return replace(self, values=self.values[:, :hours], jobs=jobs)
@@ -57,7 +95,7 @@ class Panel:
 
     def only(self, series: Ints) -> Panel:
         """Return those series alone, without job records."""
-        keys = tuple(self.keys[int(place)] for place in series)
+        keys = tuple(self.keys[int(row)] for row in series)
         return replace(self, keys=keys, values=self.values[series], jobs=None)
 
     def total(self) -> Panel:
@@ -65,9 +103,26 @@ class Panel:
         jobs = None if self.jobs is None else replace(self.jobs, series=np.zeros_like(self.jobs.series))
         return replace(self, keys=(TOTAL,), values=self.values.sum(axis=0, keepdims=True), jobs=jobs)
 
+    def span(self, start: datetime, end: datetime) -> tuple[int, int]:
+        """Return the hours that a stretch of time touches: the first, and the one after the last, from the start on."""
+        return (start - self.start) // HOUR, -((self.start - end) // HOUR)
+
+    def rows_of(self, tenant: str | None) -> list[int]:
+        """Return the rows of a tenant's series; those of all tenants where none is named."""
+        return [row for row, key in enumerate(self.keys) if tenant in (None, key[0])]
+
+    def has_event(self, kinds: Collection[str] | None = None) -> Bools:
+        """Return which hours of which series lie in an event of those kinds, of any kind if none are named."""
+        busy = np.zeros(self.values.shape, dtype=bool)
+        events = self.events if kinds is None else self.events.filter(pl.col("kind").is_in(kinds))
+        for start, end, _, tenant in events.iter_rows():
+            first, after = self.span(start, end)
+            busy[self.rows_of(tenant), max(0, first) : max(0, after)] = True
+        return busy
+
 
 def from_usage(usage: Usage) -> Panel:
-    """Make the panel of a telemetry, up to its end."""
+    """Make the panel of a telemetry up to its end."""
     return from_tables(usage.demand, usage.events, end=usage.end, jobs=usage.jobs)
 
 
@@ -93,9 +148,32 @@ def from_tables(
         notes = (*notes, f"{twice} hours stand twice: their mean is taken")
     known_ahead = empty(EVENTS) if events is None else conform("events", events, EVENTS)
     keys = tuple(names.iter_rows())
-    held = None if jobs is None else jobs_of(jobs, keys, first)
-    seen = None if held is None else held.known_at(values.shape[1])
-    return Panel(start=first, keys=keys, values=values, events=known_ahead, jobs=seen, notes=notes)
+    records = None if jobs is None else _jobs_of(jobs, keys, first)
+    known = None if records is None else records.known_at(values.shape[1])
+    return Panel(start=first, keys=keys, values=values, events=known_ahead, jobs=known, notes=notes)
+
+
+def _jobs_of(table: pl.DataFrame, keys: tuple[Key, ...], start: datetime) -> Jobs | None:
+    """Read a table of jobs (`tables.JOBS`); none where it has no job of those series."""
+    places = pl.DataFrame([(*key, place) for place, key in enumerate(keys)], [*SERIES, "place"], orient="row")
+    usable = conform("jobs", table, JOBS).filter(pl.col("gpus") > 0, pl.col("submitted_at").is_not_null())
+    jobs = usable.join(places, on=list(SERIES), how="inner")
+    if not jobs.height:
+        return None
+
+    def hours(name: str) -> Floats:
+        passed = (jobs[name] - start).dt.total_microseconds().cast(pl.Float64) / 3.6e9
+        return passed.fill_null(float("inf")).to_numpy()
+
+    place = jobs["place"].cast(pl.Int64).to_numpy()
+    return Jobs(
+        series=place,
+        kind=place,
+        gpus=jobs["gpus"].to_numpy(),
+        submitted=hours("submitted_at"),
+        ended=hours("ended_at"),
+        kinds=keys,
+    )
 
 
 def _clean(demand: pl.DataFrame, end: datetime) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -108,19 +186,22 @@ def _clean(demand: pl.DataFrame, end: datetime) -> tuple[pl.DataFrame, tuple[str
 
 
 def _numbered(demand: pl.DataFrame) -> tuple[pl.DataFrame, Ints]:
-    """Return the series in order, and the place of each row's among them.
+    """Return the series in order, and for each row of the table the place of its series among them.
 
-    Names are looked up once for each run of rows of one series: tables mostly have a series after the other.
+    Tables mostly list one series after the other, so a name is looked up once for each run of equal rows.
     """
     runs = demand.select(pl.struct(SERIES).rle_id()).to_series().to_numpy()
     heads = demand.select(SERIES)[np.flatnonzero(np.diff(runs, prepend=-1))]
     names = heads.unique().sort(SERIES)
-    found = heads.join(names.with_row_index("place"), on=list(SERIES), how="left", maintain_order="left")
-    return names, found["place"].to_numpy().astype(np.int64)[runs]
+    numbered = heads.join(names.with_row_index("place"), on=list(SERIES), how="left", maintain_order="left")
+    return names, numbered["place"].to_numpy().astype(np.int64)[runs]
 
 
 def _placed(demand: pl.DataFrame, places: Ints, series: int, first: datetime, hours: int) -> tuple[Floats, int]:
-    """Lay a demand out, series x hours from `first` on, the mean where an hour stands twice; and how many rows do."""
+    """Lay demand out as series x hours from `first` on, the mean where an hour stands twice; also count such rows.
+
+    Times before `first` hold no usable value: they are counted, and cut off.
+    """
     earliest = demand["hour"].min()
     ahead = max(0, (first - earliest) // HOUR) if isinstance(earliest, datetime) else 0
     width = hours + ahead
@@ -130,5 +211,6 @@ def _placed(demand: pl.DataFrame, places: Ints, series: int, first: datetime, ho
     known = ~np.isnan(gpus)
     count = np.bincount(cells[known], minlength=series * width)
     total = np.bincount(cells[known], gpus[known], series * width)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean.reshape(series, width)[:, ahead:], demand.height - int(np.count_nonzero(np.bincount(cells)))
+    return ratio(total, count).reshape(series, width)[:, ahead:], demand.height - int(
+        np.count_nonzero(np.bincount(cells))
+    )

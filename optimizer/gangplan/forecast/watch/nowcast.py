@@ -1,8 +1,8 @@
-"""The next hours, corrected at once when an hour stands out: by how hours that stood out as much went on before.
+"""The next hours, corrected at once when an hour stands out: by what followed past hours that stood out as much.
 
-A forecast that was made yesterday knows nothing of the spike that began an hour ago. To forecast anew takes the trees;
-this takes the demand alone. Of all series the past hours that stood out most alike (analogues) say which share of an
-excess was left one to six hours later, in the middle and at worst.
+A forecast that was made yesterday knows nothing of the spike that began an hour ago. A new forecast needs the trees; a
+correction needs the demand alone. The most similar past hours of all series (analogues) tell which share of an excess
+was left one to six hours later, at each level of the quantiles.
 """
 
 from __future__ import annotations
@@ -13,24 +13,35 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from gangplan.forecast.models import DAY, WEEK, History
-from gangplan.forecast.series import HOUR, Floats, Ints, Key, Panel, from_usage, tidy
+from gangplan.forecast.series import (
+    DAY,
+    HOUR,
+    MEDIAN,
+    WEEK,
+    Bools,
+    Floats,
+    Ints,
+    Key,
+    Panel,
+    carried_forward,
+    from_usage,
+    ratio,
+    tidy,
+)
 from gangplan.forecast.watch.spikes import Watch, watch
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES, Forecast, Usage
 
 AHEAD = 6
 ANALOGUES = 40
-_MEMORY = 8 * WEEK  # whose hours that stood out are looked through
+_MEMORY = 8 * WEEK  # hours that are searched for analogues
 _LEAST = 8
-_PRIOR = 4.0  # analogues that the prior counts as
-_NOTABLE = 0.3  # of the threshold: what stands out less says nothing of spikes
-_MEDIAN = QUANTILES.index(0.5)
-# Where no hour stood out as much so far: half of an excess is left each hour, in the middle.
+_PRIOR = 4.0  # the prior weighs as much as so many analogues
+_NOTABLE = 0.3  # of the threshold: an hour that stands out less is no analogue
+# The prior, where no hour stood out as much so far: half of an excess is left after each hour, at the median.
 _HALVING = np.array([0.5**hour for hour in range(1, AHEAD + 1)], dtype=np.float64)
-_UNKNOWN: Floats = np.stack(
+_PRIOR_LEFT: Floats = np.stack(
     [0.2 * _HALVING, _HALVING, 1.2 * _HALVING**0.2, 1.5 * _HALVING**0.1, 2 * _HALVING**0.1], axis=1
 )
 
@@ -52,7 +63,7 @@ class Alarm:
 
     @property
     def words(self) -> str:
-        """The alarm for a reader."""
+        """The alarm as a sentence."""
         name = " / ".join(self.key)
         return (
             f"{name} asked for {self.gpus:.1f} GPUs where {self.expected:.1f} were expected: next {AHEAD} h corrected"
@@ -70,24 +81,29 @@ class Nowcast:
 def correct_next_hours(usage: Usage, forecast: Forecast) -> Nowcast:
     """Correct the hours after the telemetry's end in a forecast that was made before them.
 
-    Only series whose newest hour alarms are touched; a forecast that does not cover that hour is measured from what
-    was expected of it.
+    Only series whose newest hour alarms are corrected. The excess is measured from the forecast's median, or from what
+    was expected of that hour where the forecast does not cover it.
     """
     panel = from_usage(usage)
     seen = watch(panel)
     alarms = alarms_at(panel, seen, panel.hours - 1)
-    if forecast.stands_out and forecast.issued_at >= panel.end:  # it was made knowing that hour, and corrected by it
+    if forecast.stands_out and forecast.issued_at >= panel.end:  # it knew that hour, and is corrected already
         return Nowcast(alarms=alarms, forecast=forecast)
     table = forecast.quantiles
     for alarm in alarms:
-        table = _with(table, alarm, panel, seen)
+        table = _corrected_table(table, alarm, panel, seen)
     return Nowcast(alarms=alarms, forecast=replace(forecast, quantiles=table))
 
 
-def foresee(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[Floats, tuple[Alarm, ...]]:
-    """Forecast anew although an hour stands out: the forecast is asked as if it had come as expected, then corrected.
+def forecast_past_alarms(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[Floats, tuple[Alarm, ...]]:
+    """Forecast as if the hours that stand out had come as expected, then correct the next hours.
 
-    Trees that see the first hour of a spike take it for a new level. `ask` gives series x horizon x levels for a panel.
+    Trees that see the first hour of a spike would take it for a new level.
+
+    Parameters
+    ----------
+    ask
+        Returns the quantiles of a panel (series x horizon x levels), in GPUs.
     """
     late = panel.since(max(0, panel.hours - _MEMORY))
     seen = watch(late)
@@ -97,34 +113,34 @@ def foresee(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[Floats, tuple
     for row in rows:
         begun = _begun(seen, row)
         calm[row, panel.hours - late.hours + begun :] = seen.expected[row, begun]
-    made = ask(replace(panel, values=calm)).copy()
+    quantiles = ask(replace(panel, values=calm)).copy()
     for row, alarm in zip(rows, alarms, strict=True):
-        left = left_of(late, seen, late.hours - 1, alarm.score)[: made.shape[1]]
-        made[row, :AHEAD] = corrected(made[row, :AHEAD], alarm.gpus - float(calm[row, -1]), left)
-    return made, alarms
+        left = share_left(late, seen, late.hours - 1, alarm.score)[: quantiles.shape[1]]
+        quantiles[row, :AHEAD] = corrected(quantiles[row, :AHEAD], alarm.gpus - float(calm[row, -1]), left)
+    return quantiles, alarms
 
 
 def alarms_at(panel: Panel, seen: Watch, hour: int) -> tuple[Alarm, ...]:
     """Name the series that stand out in that hour of the panel, the largest excess first."""
-    found = [
+    relative = _relative(seen)
+    alarms = [
         Alarm(
             key=panel.keys[row],
             hour=panel.start + hour * HOUR,
             gpus=float(panel.values[row, hour]),
             expected=float(seen.expected[row, hour]),
-            score=float(_relative(seen)[row, hour]),
+            score=float(relative[row, hour]),
         )
         for row in np.flatnonzero(seen.spikes[:, hour] | seen.drops[:, hour])
     ]
-    return tuple(sorted(found, key=lambda alarm: -abs(alarm.excess)))
+    return tuple(sorted(alarms, key=lambda alarm: -abs(alarm.excess)))
 
 
-def left_of(panel: Panel, seen: Watch, hour: int, score: float) -> Floats:
+def share_left(panel: Panel, seen: Watch, hour: int, score: float) -> Floats:
     """Return which share of an excess is left (hours ahead x levels), by the analogues known at `hour`.
 
-    Where those stood out less than the present hour, what else moved demand is a larger share of their excess, so that
-    their spread is taken smaller by the root of that. The fewer stood out as much, the more is it as if nothing were
-    known: half of an excess is left each hour.
+    Where analogues stood out less than the present hour, other changes of demand are a larger share of their excess, so
+    their spread is reduced by the root of that ratio. The fewer of them stood out as much, the more the prior counts.
 
     Parameters
     ----------
@@ -137,26 +153,25 @@ def left_of(panel: Panel, seen: Watch, hour: int, score: float) -> Floats:
     order = np.argsort(apart[series, begun], kind="stable")[:ANALOGUES]
     shares, usable = _shares(panel, series[order], begun[order])
     if shares.shape[0] < _LEAST:
-        return _UNKNOWN
+        return _PRIOR_LEFT
     middle = np.nanmedian(shares, axis=0)
     alike = np.minimum(1.0, relative[series[order], begun[order]][usable] / score)
-    made: Floats = np.nanquantile(middle + (shares - middle) * np.sqrt(alike)[:, None], QUANTILES, axis=0).T
+    left: Floats = np.nanquantile(middle + (shares - middle) * np.sqrt(alike)[:, None], QUANTILES, axis=0).T
     trust = float((alike**2).sum() / ((alike**2).sum() + _PRIOR))
-    blend: Floats = trust * made + (1 - trust) * _UNKNOWN
-    return blend
+    return trust * left + (1 - trust) * _PRIOR_LEFT
 
 
-def corrected(made: Floats, excess: float, left: Floats) -> Floats:
+def corrected(quantiles: Floats, excess: float, left: Floats) -> Floats:
     """Add what is left of an excess to quantiles (hours x levels); both spreads count, as if independent."""
-    moved = np.sort(excess * left, axis=1)
-    middle = made[:, [_MEDIAN]] + moved[:, [_MEDIAN]]
-    apart = np.hypot(made - made[:, [_MEDIAN]], moved - moved[:, [_MEDIAN]])
-    side = np.where(np.arange(len(QUANTILES)) < _MEDIAN, -1.0, 1.0)
-    return tidy(middle + side * apart)
+    added = np.sort(excess * left, axis=1)
+    median = quantiles[:, [MEDIAN]] + added[:, [MEDIAN]]
+    spread = np.hypot(quantiles - quantiles[:, [MEDIAN]], added - added[:, [MEDIAN]])
+    side = np.where(np.arange(len(QUANTILES)) < MEDIAN, -1.0, 1.0)
+    return tidy(median + side * spread)
 
 
 def _begun(seen: Watch, row: int) -> int:
-    """The hour in which the alarm that is on began: each hour before it that alarmed as well belongs to it."""
+    """Return the hour in which the present alarm began: the alarmed hours right before belong to it."""
     alarmed = seen.spikes[row] | seen.drops[row]
     begun = alarmed.size - 1
     while alarmed[begun - 1] and begun > 1:
@@ -164,32 +179,32 @@ def _begun(seen: Watch, row: int) -> int:
     return begun
 
 
-def _with(table: pl.DataFrame, alarm: Alarm, panel: Panel, seen: Watch) -> pl.DataFrame:
+def _corrected_table(table: pl.DataFrame, alarm: Alarm, panel: Panel, seen: Watch) -> pl.DataFrame:
     """Correct the rows of one series."""
     mine = pl.all_horizontal(pl.col(name) == value for name, value in zip(SERIES, alarm.key, strict=True))
     after = mine & (pl.col("hour") > alarm.hour) & (pl.col("hour") <= alarm.hour + AHEAD * HOUR)
-    said = table.filter(mine & (pl.col("hour") == alarm.hour))["q0.5"]
-    excess = alarm.gpus - float(said[0]) if said.len() else alarm.excess
+    median = table.filter(mine & (pl.col("hour") == alarm.hour))["q0.5"]
+    excess = alarm.gpus - float(median[0]) if median.len() else alarm.excess
     rows = table.filter(after).sort("hour")
     steps = ((rows["hour"] - alarm.hour).dt.total_hours() - 1).to_numpy()
-    left = left_of(panel, seen, panel.hours - 1, alarm.score)[steps]
-    made = corrected(rows.select(QUANTILE_COLUMNS).to_numpy(), excess, left)
-    columns = [pl.Series(name, made[:, place]) for place, name in enumerate(QUANTILE_COLUMNS)]
+    left = share_left(panel, seen, panel.hours - 1, alarm.score)[steps]
+    quantiles = corrected(rows.select(QUANTILE_COLUMNS).to_numpy(), excess, left)
+    columns = [pl.Series(name, quantiles[:, place]) for place, name in enumerate(QUANTILE_COLUMNS)]
     return pl.concat([table.filter(~after), rows.with_columns(columns)]).sort(*SERIES, "hour")
 
 
 def _relative(seen: Watch) -> Floats:
     """The scores in thresholds of their own side; NaN where there is no threshold yet."""
     side = np.where(seen.score >= 0, seen.above, -seen.below)
-    return np.divide(seen.score, side, out=np.full_like(side, np.nan), where=np.isfinite(side) & (side > 0))
+    return ratio(seen.score, np.where(np.isfinite(side), side, 0.0))
 
 
-def _shares(panel: Panel, series: Ints, begun: Ints) -> tuple[Floats, NDArray[np.bool_]]:
-    """Which share of the excess at `begun` was left 1 to `AHEAD` hours later, by analogue; and which can be told.
+def _shares(panel: Panel, series: Ints, begun: Ints) -> tuple[Floats, Bools]:
+    """Return the share of the excess at `begun` left 1 to `AHEAD` hours later, and which analogues have one.
 
-    Both are measured from the profile of seven days, moved by how far the hour before had been from it.
+    Both are measured from the same hour's median of seven days, moved by how far the hour before had been from it.
     """
-    last = History(panel=panel, kinds=(), reach=0).last
+    last = carried_forward(panel.values)
 
     def profile(hour: Ints) -> Floats:
         back = DAY * -(-(hour - begun + 1) // DAY)

@@ -226,8 +226,3 @@ class Problem:
     def budget(self) -> float | None:
         """The budget that can be kept: never less than what the minimum nodes cost."""
         return None if self.settings.budget is None else max(self.settings.budget, self.unavoidable_cost)
-
-
-def derating(pool: Pool) -> float:
-    """Return the share of a pool's time that interruptions leave it."""
-    return max(0.0, 1.0 - pool.interruption_per_hour * LOST_HOURS_PER_INTERRUPTION)

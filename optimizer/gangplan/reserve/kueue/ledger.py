@@ -327,8 +327,8 @@ class KueueLedger(WaitingLedger, Refusals):
     def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         return self._keeper.subscribe(id, callback)
 
-    def _differs(self, seen: Reservation, last: Reservation) -> bool:
-        return but_for_eta(seen) != but_for_eta(last)
+    def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
+        return but_for_eta(reservation) != but_for_eta(previous)
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from dataclasses import replace
+from itertools import takewhile
 from threading import RLock
 from typing import Any
 
 from gangplan.clock import Clock
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission import Book, Document, Entry
-from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, event_from, replay, text_of
-from gangplan.reserve.codec import changes, row_of
+from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, replay
+from gangplan.reserve.codec import Row, changes, row_of
 from gangplan.reserve.commands import BookQuery, Command, T, Tick, run_batch
-from gangplan.reserve.moments import SECOND, to_us
+from gangplan.reserve.moments import SECOND, from_us, to_us
 from gangplan.reserve.stores.poller import Poller
 from gangplan.reserve.stores.wakeups import LocalWakeup
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
@@ -32,7 +34,7 @@ class MemoryStore:
         self._rows: dict[ReservationId, Entry] = {}
         self._written: dict[ReservationId, tuple[Any, ...]] = {}
         self._documents: list[tuple[int, Document]] = []
-        self._log: list[tuple[int, int, str]] = []  # change, moment, text
+        self._log: list[AuditEvent] = []
         self._change = 0
         self._changed: set[ReservationId] = set()
         self._subscribers = Subscribers()
@@ -57,7 +59,7 @@ class MemoryStore:
         book, self._change = self._book, self._change + 1
         rows = {entry.id: row_of(entry) for entry in book.changed.values()}
         changed = {id: changes(self._written.get(id), row) for id, row in rows.items()}
-        self._log.append((self._change, now, text_of([(command.name, command.subject)], changed)))
+        self._log.append(self._event(now, (command.name, command.subject), changed))
         self._written.update((id, tuple(row.values())) for id, row in rows.items())
         self._rows.update(book.changed)
         self._documents.extend((now, document) for document in book.documents)
@@ -98,31 +100,32 @@ class MemoryStore:
     def audit(self) -> Iterator[AuditEvent]:
         """See `LedgerStore.audit`."""
         with self._lock:
-            log = list(self._log)
-        return (event_from(change=change, at=at, term=0, body=body) for change, at, body in log)
+            return iter(list(self._log))
+
+    def _event(self, at: int, command: tuple[str, ReservationId | None], rows: dict[ReservationId, Row]) -> AuditEvent:
+        return AuditEvent(change=self._change, at=from_us(at), term=0, commands=(command,), rows=rows)
 
     def replay(self) -> Replay:
         """See `LedgerStore.replay`."""
         with self._lock:
-            return compare(list(self.audit()), {id: row_of(entry) for id, entry in self._rows.items()})
+            return compare(self._log, {id: row_of(entry) for id, entry in self._rows.items()})
 
     def compact(self, before: int) -> Compacted:
         """See `LedgerStore.compact`."""
         with self._lock:
-            later = next((at for at, (_, moment, _) in enumerate(self._log) if moment >= before), len(self._log))
-            old, kept = self._log[:later], self._log[later:]
-            events = [event_from(change=change, at=at, term=0, body=body) for change, at, body in old]
-            rows = replay(events)
+            old = list(takewhile(lambda event: event.at < from_us(before), self._log))
+            kept, rows = self._log[len(old) :], replay(old)
             ended = {id: self._rows[id].ended for id in rows if self._rows[id].state.final}
-            gone = [id for id, at in ended.items() if at is not None and at < before and not _is_in(id, kept)]
-            if not events or (events[-1].base and not gone):
+            named = {id for event in kept for id in event.rows}
+            gone = [id for id, at in ended.items() if at is not None and at < before and id not in named]
+            if not old or (old[-1].base and not gone):
                 return Compacted(reservations=0, changes=0)
             for id in gone:
                 del rows[id], self._rows[id], self._written[id]
             self._change += 1
-            note = (self._change, to_us(self._clock()), text_of([("compact", None)], {}))
-            self._log = [(*old[-1][:2], text_of([], rows, base=True)), *kept, note]
-        return Compacted(reservations=len(gone), changes=len([event for event in events if not event.base]))
+            note = self._event(to_us(self._clock()), ("compact", None), {})
+            self._log = [replace(old[-1], commands=(), rows=rows, base=True), *kept, note]
+        return Compacted(reservations=len(gone), changes=len([event for event in old if not event.base]))
 
     # ------------------------------------------------------------ subscribers
 
@@ -160,8 +163,3 @@ class MemoryStore:
     def close(self) -> None:
         """See `LedgerStore.close`."""
         self._poller.close()
-
-
-def _is_in(id: ReservationId, log: list[tuple[int, int, str]]) -> bool:
-    """Tell whether a part of the log is about a reservation."""
-    return any(id in event_from(change=change, at=at, term=0, body=body).rows for change, at, body in log)

@@ -1,4 +1,4 @@
-"""What a row of telemetry must be, and how files of rows are read."""
+"""How files of telemetry are read, and which rules their rows must keep."""
 
 from gangplan.extras import lazy_face
 

@@ -1,4 +1,4 @@
-"""CSV and Parquet files -> rows of text, each with its line, so that a bad one can be named."""
+"""CSV and Parquet files -> rows of text with their lines, so that a wrong row can be named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
 def read_rows(path: Path) -> pl.DataFrame:
-    """Return a file's rows as text with their lines; a Parquet file's line is the row's number, from 1."""
+    """Return a file's rows as text with their lines; in a Parquet file the line is the number of the row, from 1."""
     try:
         rows = _parquet(path) if path.name.endswith(".parquet") else _csv(path)
     except FileNotFoundError:
@@ -35,31 +35,37 @@ def read_rows(path: Path) -> pl.DataFrame:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the tables' files in a folder, by name; hidden files and folders in it are left alone."""
+    """Return the files of tables in a folder, sorted by name, without hidden files and folders."""
     try:
         inside = list(folder.iterdir())
     except OSError as error:
         raise InputError("source", folder, f"cannot be read ({error.strerror}): check its rights") from None
-    found = sorted(path for path in inside if path.name.endswith(ENDINGS) and not path.name.startswith("."))
-    if not found:
+    tables = sorted(path for path in inside if path.name.endswith(ENDINGS) and not path.name.startswith("."))
+    if not tables:
         raise InputError("source", folder, f"has no table: put {', '.join(ENDINGS)} files there (docs/telemetry.md)")
-    return found
+    return tables
 
 
 def _csv(path: Path) -> pl.DataFrame:
-    """Read CSV with its lines, which Polars' reader does not tell; a row of another width is kept as a fault."""
+    """Read CSV with the lines, which Polars' reader does not give; a row of another width is marked as a fault."""
     raw = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
     records = _records(io.StringIO(raw.decode("utf-8-sig"), newline=""))
     _, first = next(records, (1, [""]))
     header = [column.strip() for column in first]
     _refuse_header(header, path)
-    rows = [_of_width(row, line, len(header)) for line, row in records if row]
+    width = len(header)
+    fault = f"{{}} fields where the header has {width}"
+    rows = [
+        (*row, line, None) if len(row) == width else (*[None] * width, line, fault.format(len(row)))
+        for line, row in records
+        if row
+    ]
     schema = {**dict.fromkeys(header, pl.String()), LINE: pl.Int64(), FAULT: pl.String()}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _records(content: io.StringIO) -> Iterator[tuple[int, list[str]]]:
-    """Give each record with the line that it begins on."""
+    """Yield each record with the line that it begins on."""
     reader = csv.reader(content, strict=True)
     line = 1
     for row in reader:
@@ -67,15 +73,8 @@ def _records(content: io.StringIO) -> Iterator[tuple[int, list[str]]]:
         line = reader.line_num + 1
 
 
-def _of_width(row: list[str], line: int, width: int) -> tuple[str | int | None, ...]:
-    """Return the record with its line, or, when it is of another width, empty and with that fault."""
-    if len(row) == width:
-        return (*row, line, None)
-    return (*[None] * width, line, f"{len(row)} fields where the header has {width}")
-
-
 def _refuse_header(header: list[str], path: Path) -> None:
-    """Refuse a file without a header, and a column that stands twice."""
+    """Refuse a file without a header, with a column that stands twice, or with a name that is reserved."""
     if not any(header):
         raise InputError("source", path, "is empty: give a file with a header and at least one row")
     for column in header:
@@ -86,7 +85,7 @@ def _refuse_header(header: list[str], path: Path) -> None:
 
 
 def _parquet(path: Path) -> pl.DataFrame:
-    """Read Parquet as text; a time without a zone stays without one, and so is refused row by row."""
+    """Read Parquet as text; a time without a zone stays without one, so the checks reject its rows."""
     frame = pl.read_parquet(path)
     _refuse_header(frame.columns, path)
     return frame.select(_as_text(name, kind) for name, kind in frame.schema.items()).with_columns(

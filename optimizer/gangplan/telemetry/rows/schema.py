@@ -1,4 +1,4 @@
-"""gangplan's own files: which tables there are, which columns they have, what a row has to keep (docs/telemetry.md)."""
+"""The tables of gangplan's own files: their columns, and the rules for their rows (docs/telemetry.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gangplan.types import SERIES, WorkloadClass
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec:
-    """A table's fields, the rules between them, and the fields in which no two rows agree."""
+    """A table's fields, the rules between them, and the fields in which no two rows may agree."""
 
     fields: tuple[Field, ...]
     relations: tuple[Rule, ...] = ()
@@ -21,12 +21,12 @@ class TableSpec:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The columns that a file must have."""
+        """The columns that a file of this table must have."""
         return tuple(field.name for field in self.fields if not field.optional)
 
 
 def table_specs(now: datetime) -> dict[str, TableSpec]:
-    """Return the tables of our own schema; a time must not lie after `now`, except an event's."""
+    """Return the tables by name; no time may be after `now`, except an event's."""
     return {
         "jobs": _jobs(now),
         "demand": _demand(now),
@@ -63,10 +63,10 @@ def table_specs(now: datetime) -> dict[str, TableSpec]:
 
 
 def recognise(columns: Sequence[str], specs: dict[str, TableSpec], path: str) -> str:
-    """Return the table that a file with these columns holds, or say which columns the nearest table still needs."""
-    found = [table for table, spec in specs.items() if set(spec.required) <= set(columns)]
-    if found:
-        return max(found, key=lambda table: len(specs[table].required))
+    """Return the table that has these columns, or name the columns that the nearest table needs in addition."""
+    fitting = [table for table, spec in specs.items() if set(spec.required) <= set(columns)]
+    if fitting:
+        return max(fitting, key=lambda table: len(specs[table].required))
     nearest = max(specs, key=lambda table: len(set(specs[table].required) & set(columns)) / len(specs[table].required))
     missing = [column for column in specs[nearest].required if column not in columns]
     raise InputError(
@@ -77,12 +77,12 @@ def recognise(columns: Sequence[str], specs: dict[str, TableSpec], path: str) ->
 
 
 def _series() -> tuple[Field, ...]:
-    """The three fields that name a series."""
-    return name("tenant"), one_of("workload_class", [each.value for each in WorkloadClass]), name("accelerator")
+    """Return the three fields that name a series."""
+    return name("tenant"), one_of("workload_class", [kind.value for kind in WorkloadClass]), name("accelerator")
 
 
 def _jobs(now: datetime) -> TableSpec:
-    """One row a job; it has not started, or not ended, where that field is empty."""
+    """Return the table of jobs, one row each; an empty time means that the job has not started, or not ended."""
     fields = (
         text("job_id"),
         *_series(),
@@ -100,11 +100,11 @@ def _jobs(now: datetime) -> TableSpec:
 
 
 def _demand(now: datetime) -> TableSpec:
-    """One row for a series and an hour; an hour that was not measured is empty or not there."""
+    """Return the table of demand, one row for a series and an hour; a missing hour is empty or has no row."""
     hour = value_of("hour")
-    whole = Rule(field="hour", bad=hour != hour.dt.truncate("1h"), remedy="is not the start of an hour")
+    inside = Rule("hour", hour != hour.dt.truncate("1h"), "is not the start of an hour")
     return TableSpec(
         fields=(moment("hour", now), *_series(), number("gpus", optional=True)),
-        relations=(whole,),
+        relations=(inside,),
         unique=("hour", *SERIES),
     )

@@ -1,4 +1,4 @@
-"""Where telemetry comes from, one file each."""
+"""The sources of telemetry, one file each."""
 
 from gangplan.extras import lazy_face
 

@@ -1,8 +1,9 @@
-"""Tells the sources apart by what the user wrote."""
+"""Chooses the source by what the user wrote."""
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 from gangplan.clock import Clock
@@ -11,7 +12,7 @@ from gangplan.progress import Progress
 from gangplan.telemetry.sources.folder import read_path
 from gangplan.telemetry.sources.kubernetes import PREFIX, read_cluster
 from gangplan.telemetry.sources.mlflow import read_runs, shown
-from gangplan.telemetry.sources.prometheus_tables import read_prometheus
+from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.sources.sample import make_sample
 from gangplan.telemetry.values import Telemetry
 
@@ -22,7 +23,7 @@ KNOWN = (
 
 
 def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Path | None = None) -> Telemetry:
-    """Return a source's telemetry on its own time axis; `cache` is a folder for what need not be read twice."""
+    """Return a source's telemetry with its own times; `cache` is a folder for data that need not be read twice."""
     if source == "sample":
         return make_sample(seed).telemetry
     if source.startswith("prometheus+"):
@@ -33,20 +34,15 @@ def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Pat
         return read_runs(source, clock(), progress, _kept("mlflow", source, cache))
     if "://" in source:
         raise InputError("source", shown(source), f"is of a kind that is not known: give {KNOWN}")
-    if not source or not _there(Path(source)):
+    exists = False
+    with suppress(OSError):  # the name is too long, or a folder is not readable
+        exists = bool(source) and Path(source).exists()
+    if not exists:
         raise InputError("source", source, f"is not there: give {KNOWN}")
     return read_path(Path(source), clock())
 
 
 def _kept(kind: str, source: str, cache: Path | None) -> Path | None:
-    """Return the file that keeps what was read of a source."""
+    """Return the file of the cache for a source."""
     name = f"{kind}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
     return None if cache is None else cache / name
-
-
-def _there(path: Path) -> bool:
-    """Whether that path can be asked for and is there."""
-    try:
-        return path.exists()
-    except OSError:  # a name too long, a folder that must not be entered
-        return False

@@ -1,25 +1,25 @@
-"""A file or a folder of gangplan's own schema, or of a public trace that is known by its header."""
+"""A file or a folder of gangplan's own tables, or of a public trace; each file is recognised by its header."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
-from gangplan.clock import floor_hour
+from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError
 from gangplan.tables import conform
 from gangplan.telemetry.demand import fill_grid, hourly_demand
 from gangplan.telemetry.rows import Checked, check, files_of, read_rows, recognise, table_specs
 from gangplan.telemetry.sources import openb
-from gangplan.telemetry.values import REJECTED_KEPT, TABLES, BadRow, Telemetry
+from gangplan.telemetry.values import REJECTED_KEPT, TABLES, Telemetry
 from gangplan.types import SERIES
 
 
 def read_path(path: Path, now: datetime) -> Telemetry:
-    """Return the telemetry of a file, or of all files of a folder, each recognised by its header."""
+    """Return the telemetry of a file, or of all files of a folder."""
     frames = [read_rows(file) for file in (files_of(path) if path.is_dir() else [path])]
     pods = [rows for rows in frames if openb.is_pods(rows.columns)]
     if pods:
@@ -30,12 +30,13 @@ def read_path(path: Path, now: datetime) -> Telemetry:
 
 
 def from_rows(frames: list[pl.DataFrame], source: str, now: datetime, *, live: bool = False) -> Telemetry:
-    """Return the telemetry of rows of text: checked, with hourly demand from the jobs where none is given."""
+    """Check rows of text and return their telemetry; demand that is not given is counted from the jobs."""
     checked = _check_all(frames, source, now)
-    rejected = [row for each in checked.values() for row in each.rejected]
-    tables = {name: conform(name, each.frame, TABLES[name]) for name, each in checked.items()}
+    rejected = [row for table in checked.values() for row in table.rejected]
+    tables = {name: conform(name, table.frame, TABLES[name]) for name, table in checked.items()}
     if not any(tables[name].height for name in ("jobs", "demand") if name in tables):
-        raise no_usable_row(source, rejected)
+        why = f": {rejected[0]}" if rejected else ": it needs a table of jobs or of demand (docs/telemetry.md)"
+        raise InputError("source", source, f"has no usable row{why}")
     start, end = _span(tables, source)
     made = Telemetry(
         source=source,
@@ -45,19 +46,13 @@ def from_rows(frames: list[pl.DataFrame], source: str, now: datetime, *, live: b
         demand=_demand(tables, start, end),
         live=live,
         rejected=tuple(rejected[:REJECTED_KEPT]),
-        rejected_count=sum(each.rejected_count for each in checked.values()),
+        rejected_count=sum(table.rejected_count for table in checked.values()),
     )
-    return replace(made, **{name: frame for name, frame in tables.items() if name != "demand"})
-
-
-def no_usable_row(source: str, rejected: list[BadRow]) -> InputError:
-    """Say that nothing could be used, and why the first row could not."""
-    why = f": {rejected[0]}" if rejected else ": it needs a table of jobs or of demand (docs/telemetry.md)"
-    return InputError("source", source, f"has no usable row{why}")
+    return replace(made, **{**tables, "demand": made.demand})
 
 
 def _check_all(frames: list[pl.DataFrame], source: str, now: datetime) -> dict[str, Checked]:
-    """Return the checked tables; files of the same table are one."""
+    """Check the tables; files of the same table count as one."""
     specs = table_specs(now)
     parts: dict[str, list[pl.DataFrame]] = {}
     for rows in frames:
@@ -69,28 +64,25 @@ def _check_all(frames: list[pl.DataFrame], source: str, now: datetime) -> dict[s
 
 
 def _span(tables: dict[str, pl.DataFrame], source: str) -> tuple[datetime, datetime]:
-    """Return the whole hours that jobs and demand cover together."""
-    first: list[datetime] = []
-    last: list[datetime] = []
-    if "jobs" in tables and tables["jobs"].height:
-        times = tables["jobs"].select(pl.col("submitted_at", "started_at", "ended_at"))
-        first.extend(times.min().row(0)[:1])
-        last.extend(moment for moment in times.max().row(0) if moment is not None)
-    if "demand" in tables and tables["demand"].height:
-        hours = tables["demand"]["hour"]
-        low, high = hours.min(), hours.max()
-        first.extend([low] if isinstance(low, datetime) else [])
-        last.extend([high + timedelta(hours=1)] if isinstance(high, datetime) else [])
-    start, end = floor_hour(min(first)), floor_hour(max(last))
+    """Return the whole hours that jobs and demand cover together, as their start and end."""
+    moments: list[datetime | None] = []
+    if "jobs" in tables:
+        times = tables["jobs"].select("submitted_at", "started_at", "ended_at")
+        moments += [*times.min().row(0)[:1], *times.max().row(0)]
+    if "demand" in tables:
+        hours = tables["demand"].select(first=pl.col("hour").min(), last=pl.col("hour").max() + HOUR)
+        moments += hours.row(0)
+    known = [moment for moment in moments if moment is not None]  # the times of an empty table are null
+    start, end = floor_hour(min(known)), floor_hour(max(known))
     if end <= start:
         raise InputError(
-            "source", source, f"covers no whole hour (from {min(first)} to {max(last)}): give a longer span"
+            "source", source, f"covers no whole hour (from {min(known)} to {max(known)}): give a longer span"
         )
     return start, end
 
 
 def _demand(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> pl.DataFrame:
-    """Return the demand that was given; series that have jobs alone are counted from these."""
+    """Return the demand that was given; series of which only jobs were given are counted from these."""
     given = tables.get("demand")
     counted = hourly_demand(tables["jobs"], start, end) if "jobs" in tables else None
     if given is None:

@@ -1,7 +1,7 @@
-"""A cluster's own memory -> the tables of telemetry: Kueue's Workloads, and the pods that none of them counts.
+"""A cluster's objects -> the tables of telemetry: Kueue's Workloads, and the pods that belong to none of them.
 
-A cluster forgets what ended: with its Job, or when Kueue's retention deletes it. So what was seen is kept beside the
-store, and each look adds to it; a gang that was running and is not there any more has ended by the next look.
+A cluster deletes what ended, with its Job or after Kueue's retention. So each read adds to a file in the cache; a gang
+that was running and does not exist any more counts as ended at the next read.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from pathlib import Path
 
 import polars as pl
 
+from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError
 from gangplan.kube import Gang, connect, read_gangs
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import JOBS, QUEUE, conform
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.sources.prometheus_tables import ANY
 from gangplan.telemetry.values import Telemetry
-from gangplan.types import WorkloadClass
+from gangplan.types import ANY, WorkloadClass
 
 PREFIX = "kubernetes+"
-_HOUR = timedelta(hours=1)
 _KEPT = timedelta(days=400)
-"""What ended longer ago is forgotten here, too."""
+"""How long the cache keeps gangs that have ended."""
 
 
 def read_cluster(
@@ -32,7 +31,14 @@ def read_cluster(
 ) -> Telemetry:
     """Return the telemetry of a kubeconfig's context (`kubernetes+<context>`; `-`: the current one) up to this hour.
 
-    Raises InputError where nothing has ever asked for accelerators, UnavailableError when the cluster is not there.
+    `seen_before` is the file of the cache; with None, nothing is kept.
+
+    Raises
+    ------
+    InputError
+        When nothing has ever asked for accelerators.
+    UnavailableError
+        When the cluster does not answer.
     """
     context = source.removeprefix(PREFIX)
     progress(0, 1, "reading the cluster's gangs")
@@ -49,12 +55,12 @@ def read_cluster(
 
 def jobs_of(gangs: Iterable[Gang]) -> pl.DataFrame:
     """Return gangs as jobs (JOBS)."""
-    known = {each.value for each in WorkloadClass}
+    classes = {kind.value for kind in WorkloadClass}
     rows = [
         (
             gang.id,
             gang.tenant,
-            gang.kind if gang.kind in known else WorkloadClass.THROUGHPUT.value,
+            gang.kind if gang.kind in classes else WorkloadClass.THROUGHPUT.value,
             gang.accelerator or ANY,
             float(gang.count),
             gang.created,
@@ -67,17 +73,17 @@ def jobs_of(gangs: Iterable[Gang]) -> pl.DataFrame:
 
 
 def remembered(known: pl.DataFrame, present: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Return what was seen before with what is there now: one row each, the new one before the old (JOBS)."""
+    """Return the known and the present jobs (JOBS), one row each; a present row replaces a known one."""
     gone = known.join(present, on="job_id", how="anti").with_columns(pl.col("ended_at").fill_null(now))
-    late = gone.filter(pl.col("ended_at") > now - _KEPT)
-    return conform("jobs", pl.concat([late, present]), JOBS).sort("submitted_at", "job_id")
+    recent = gone.filter(pl.col("ended_at") > now - _KEPT)
+    return conform("jobs", pl.concat([recent, present]), JOBS).sort("submitted_at", "job_id")
 
 
 def telemetry_of(source: str, jobs: pl.DataFrame, now: datetime) -> Telemetry:
-    """Return jobs as telemetry from the hour of the first one; what waits now is the queue."""
+    """Return jobs as telemetry, from the hour of the first one; the jobs that wait now are the queue."""
     first = jobs["submitted_at"].min()
     assert isinstance(first, datetime)  # noqa: S101 - there are rows
-    start, end = _floor(first), _floor(now) + _HOUR
+    start, end = floor_hour(first), floor_hour(now) + HOUR
     waiting = jobs.filter(pl.col("started_at").is_null(), pl.col("ended_at").is_null())
     queue = waiting.group_by("tenant", "accelerator").agg(jobs=pl.len().cast(pl.Int64), gpus=pl.sum("gpus"))
     return Telemetry(
@@ -87,10 +93,6 @@ def telemetry_of(source: str, jobs: pl.DataFrame, now: datetime) -> Telemetry:
         rows=jobs.height,
         demand=hourly_demand(jobs, start, end),
         jobs=jobs,
-        queue=conform("queue", queue.with_columns(time=pl.lit(_floor(now))), QUEUE).sort("tenant", "accelerator"),
+        queue=conform("queue", queue.with_columns(time=pl.lit(floor_hour(now))), QUEUE).sort("tenant", "accelerator"),
         live=True,
     )
-
-
-def _floor(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)

@@ -1,7 +1,7 @@
 """MLflow runs -> Telemetry: a run with GPU system metrics is a job, the history of its metrics the node's utilisation.
 
-MLflow samples every GPU of the host, so a run's GPUs are those that it kept busy at some time: the last sample, which
-a search for runs gives, is often idle.
+MLflow samples every GPU of the host, so a run's GPUs are those that were busy at some time. The last sample, which a
+search for runs returns, is often of an idle GPU, so the whole history is read.
 """
 
 from __future__ import annotations
@@ -24,41 +24,38 @@ from gangplan.telemetry.sources import mlflow_history
 from gangplan.telemetry.sources.folder import from_rows
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
 from gangplan.tracking import Store
-from gangplan.types import WorkloadClass
+from gangplan.types import ANY, WorkloadClass
 
 BUSY_PERCENT = 1.0
-"""A GPU that is never busier than this is another job's."""
+"""A GPU whose utilisation never exceeds this does not count as the run's."""
 
 SILENT = timedelta(hours=1)
-"""A run that still says RUNNING, but gave no sample for so long, was killed: it ended with its last sample."""
+"""A RUNNING run without a sample for so long was killed: it ended with its last sample."""
 
-ANY = "any"
 _KEY = r"^system/(?:([^/]+)/)?gpu_(\d+)_(utilization|memory_usage)_percentage$"
 _COLUMN = {"utilization": "gpu_utilization", "memory_usage": "gpu_memory_utilization"}
 _PARENT = "mlflow.parentRunId"
 _DEEPEST = 8
+"""Runs are nested at most so many levels deep."""
 
 
 def read_runs(source: str, now: datetime, progress: Progress = no_progress, cache: Path | None = None) -> Telemetry:
     """Return the telemetry of every run with GPU system metrics in a tracking store.
 
-    `cache`: the file in which histories are kept from one time to the next; none to keep nothing.
+    `cache` is the file that keeps histories from one import to the next; with None, nothing is kept.
     """
     uri = source.removeprefix("mlflow+")
     store = _open(uri)
     try:
-        runs, points, _ = mlflow_history.read(store, cache, progress)
+        runs, points = mlflow_history.read(store, cache, progress)
     except (MlflowException, SQLAlchemyError) as error:
         raise UnavailableError(f"mlflow: {shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
     roots = _roots(runs)
     samples, rejected = _samples(points, runs, roots)
     used = _used(runs, roots, samples)
     if not used.height:
-        raise InputError(
-            "source",
-            shown(uri),
-            "has no usable row: no run kept a GPU busy; log system metrics (mlflow.enable_system_metrics_logging)",
-        )
+        remedy = "has no usable row: no run kept a GPU busy; log system metrics (mlflow.enable_system_metrics_logging)"
+        raise InputError("source", shown(uri), remedy)
     telemetry = from_rows([_rows(used, now)], shown(uri), now, live=True)
     bad = _bad_samples(rejected.head(REJECTED_KEPT))
     return replace(
@@ -76,7 +73,7 @@ def shown(uri: str) -> str:
 
 
 def _open(uri: str) -> Store:
-    """Return the store, if it is there: a missing SQLite file is not made, a dead server not waited for."""
+    """Return the store, if it exists: a missing SQLite file is not created, and a dead server is refused at once."""
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).is_file():
         raise InputError("source", uri, "is not there: give mlflow+sqlite:///<file that exists>")
@@ -89,26 +86,26 @@ def _open(uri: str) -> Store:
 
 
 def _roots(runs: pl.DataFrame) -> pl.DataFrame:
-    """Say of each run which run's job it is part of (`root`).
+    """Return for each run the run (`root`) whose job it belongs to.
 
-    A run that is nested in one with GPU metrics is a part of that one: both sample the same GPUs. The trials of a sweep
-    whose parent samples none are jobs of their own.
+    A run that is nested in one with GPU metrics belongs to that one, since both sample the same GPUs. If the parent has
+    no GPU metrics, as in a sweep, each of its runs is a job of its own.
     """
     parents = {child: parent for child, parent in runs.select("run_id", _PARENT).iter_rows() if parent}
     known = set(runs["run_id"])
-    found: list[str] = []
+    roots: list[str] = []
     for run_id in runs["run_id"]:
         root = run_id
         for _ in range(_DEEPEST):
             if parents.get(root) not in known:
                 break
             root = parents[root]
-        found.append(root)
-    return pl.DataFrame({"run_id": runs["run_id"], "root": found}, schema={"run_id": pl.String, "root": pl.String})
+        roots.append(root)
+    return pl.DataFrame({"run_id": runs["run_id"], "root": roots}, schema={"run_id": pl.String, "root": pl.String})
 
 
 def _samples(points: pl.DataFrame, runs: pl.DataFrame, roots: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the samples (root, node, gpu, column, time, share from 0 to 1), and the points that are no percentage."""
+    """Return the samples (root, node, gpu, column, time, share from 0 to 1), and the points that are no percentages."""
     parts = pl.col("key").str.extract_groups(_KEY)
     numbered = points.with_columns(line=pl.int_range(1, pl.len() + 1).over("run_id", "key"))
     good = pl.col("value").is_finite() & pl.col("value").is_between(0, 100)
@@ -121,7 +118,7 @@ def _samples(points: pl.DataFrame, runs: pl.DataFrame, roots: pl.DataFrame) -> t
         node.alias("node"),
         field("2").alias("gpu"),
         field("3").replace_strict(_COLUMN).alias("column"),
-        pl.from_epoch("time", "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC").alias("time"),
+        _from_milliseconds("time").alias("time"),
         (pl.col("value") / 100).alias("share"),
         pl.col("gangplan.accelerator").fill_null(ANY).alias("accelerator"),
     )
@@ -129,7 +126,7 @@ def _samples(points: pl.DataFrame, runs: pl.DataFrame, roots: pl.DataFrame) -> t
 
 
 def _used(runs: pl.DataFrame, roots: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
-    """Return the runs that are jobs: `root`, what `mlflow_bulk.RUNS` has of it, how many GPUs, its last sample."""
+    """Return the runs that are jobs: `root` and the columns of `mlflow_history.RUNS`, number of GPUs, last sample."""
     busy = (pl.col("column") == "gpu_utilization") & (pl.col("share") * 100 > BUSY_PERCENT)
     gpus = samples.filter(busy).group_by("root").agg(pl.struct("node", "gpu").n_unique().alias("gpus"))
     last = samples.group_by("root").agg(pl.col("time").max().alias("last"))
@@ -138,7 +135,7 @@ def _used(runs: pl.DataFrame, roots: pl.DataFrame, samples: pl.DataFrame) -> pl.
 
 
 def _bad_samples(rejected: pl.DataFrame) -> list[BadRow]:
-    """Name the samples that are no percentage."""
+    """Name the samples that are not percentages."""
     return [
         BadRow(
             place=f"run {run_id}",
@@ -152,8 +149,8 @@ def _bad_samples(rejected: pl.DataFrame) -> list[BadRow]:
 
 
 def _rows(used: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Return runs as rows of text of the table of jobs; a tag gangplan.<field> wins over what is guessed."""
-    start, end = _moment("start"), _moment("end")
+    """Return runs as rows of text of the table of jobs; a tag gangplan.<field> replaces the default."""
+    start, end = _from_milliseconds("start"), _from_milliseconds("end")
     ended = pl.coalesce(end, pl.when(pl.lit(now) - pl.col("last") > SILENT).then(pl.col("last")))
     plain = pl.col("experiment").str.replace_all(r"[^A-Za-z0-9._-]+", "-").str.strip_chars("-._").str.slice(0, 63)
     tenant = pl.when(plain == "").then(pl.lit("default")).otherwise(plain)
@@ -175,7 +172,7 @@ def _rows(used: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
 
 def _nodes(samples: pl.DataFrame) -> pl.DataFrame:
-    """Return the hourly mean over the GPUs that were sampled on each node (NODES)."""
+    """Return the hourly mean over the sampled GPUs of each node (NODES)."""
     shares = [pl.col("share").filter(pl.col("column") == column).mean().alias(column) for column in _COLUMN.values()]
     hourly = samples.with_columns(pl.col("time").dt.truncate("1h")).group_by("time", "node")
     table = hourly.agg(pl.col("accelerator").first(), *shares)
@@ -183,15 +180,15 @@ def _nodes(samples: pl.DataFrame) -> pl.DataFrame:
 
 
 def _given(tag: str, otherwise: pl.Expr) -> pl.Expr:
-    """Take a tag where it says something."""
+    """Return the tag where it is not empty, else the other value."""
     return pl.when(pl.col(tag).is_null() | (pl.col(tag) == "")).then(otherwise).otherwise(pl.col(tag))
 
 
-def _moment(milliseconds: str) -> pl.Expr:
-    """Return MLflow's milliseconds as a time."""
-    return pl.from_epoch(milliseconds, "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+def _from_milliseconds(column: str) -> pl.Expr:
+    """Return a column of milliseconds since 1970 as times."""
+    return pl.from_epoch(column, "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
 
 
 def _text(moment: pl.Expr) -> pl.Expr:
-    """Return a time as a CSV file would have it."""
+    """Return a time as text, as in a CSV file."""
     return moment.dt.strftime("%Y-%m-%dT%H:%M:%S%.f+00:00")

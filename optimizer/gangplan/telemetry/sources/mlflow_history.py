@@ -1,10 +1,8 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (MLflow's paged lists and its database's tables carry no types)
-"""All runs of an MLflow tracking store that have GPU metrics, with these metrics' whole history, as two tables.
+"""All runs of an MLflow tracking store that have GPU metrics, with the whole history of these metrics, as two tables.
 
-A store in a database is asked in bulk, in MLflow's own tables: run by run, 10,000 runs take minutes. A server is asked
-for a metric of a hundred runs at once, as its own page does. Histories are kept in a cache file by what they are of: a
-run that has ended is read again only when its newest points are others than before.
+A database is read in bulk, from MLflow's own tables, because 10,000 runs take minutes one by one. A server is asked for
+a metric of a hundred runs at once, as its own web page does. A cache file keeps histories: a run that has ended is read
+again only if its newest points have changed.
 """
 
 from __future__ import annotations
@@ -18,9 +16,8 @@ from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
-from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLatestMetric, SqlMetric, SqlRun, SqlTag
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
+from mlflow.store.tracking.dbmodels import models
+from mlflow.utils import credentials, rest_utils
 
 from gangplan.progress import Progress
 from gangplan.tracking import Store
@@ -34,7 +31,7 @@ RUNS = {
     **dict.fromkeys(TAGS, pl.String()),
     "content": pl.String(),
 }
-"""start, end: MLflow's milliseconds, end is null while it runs. content: of the newest points, to know a run again."""
+"""start, end: milliseconds since 1970; end is null while a run is running. content: a digest of its newest points."""
 
 POINTS = {"run_id": pl.String(), "key": pl.String(), "time": pl.Int64(), "value": pl.Float64()}
 
@@ -45,15 +42,20 @@ _AT_ONCE = 500
 _PAGE = 1000
 _THREADS = 8
 _HISTORY = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-_AT_ONCE_SERVER = 100  # runs, the most that MLflow's server takes
-_MOST_POINTS = 25_000  # at which its answer is cut off
+_AT_ONCE_SERVER = 100  # runs in one request: the most that MLflow's server takes
+_MOST_POINTS = 25_000  # the server cuts an answer off after so many points
+_tables: Any = models  # MLflow's tables and its HTTP client have no types
+_credentials: Any = credentials
+_http: Any = rest_utils
+
 Point = tuple[str, str, int, float]
+"""Run id, key, time in milliseconds, value."""
 
 
-def read(store: Store, cache: Path | None, progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Return the runs (`RUNS`, by their start), their points (`POINTS`, by time) and how many runs there are in all."""
+def read(store: Store, cache: Path | None, progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the runs with GPU metrics (`RUNS`, by their start) and the points of these metrics (`POINTS`, by time)."""
     progress(0, 4, "listing runs with GPU metrics")
-    listed, newest, total = _listed(store)
+    listed, newest = _listed(store)
     runs = listed.join(_contents(newest), on="run_id", how="inner").sort("start", "run_id").select(list(RUNS))
     kept = _cached(cache, runs)
     missing = runs.join(kept, on="run_id", how="anti")
@@ -63,25 +65,25 @@ def read(store: Store, cache: Path | None, progress: Progress) -> tuple[pl.DataF
     progress(3, 4, "keeping what was read")
     if cache is not None and missing.height:
         _keep(cache, runs, points)
-    return runs, points, total
+    return runs, points
 
 
 def _contents(newest: pl.DataFrame) -> pl.DataFrame:
-    """Sum each run's newest points up in a digest."""
-    text = pl.concat_str(["key", "time", "step", pl.col("value").cast(pl.String)], separator="|", ignore_nulls=True)
-    joined = newest.sort("run_id", "key").group_by("run_id", maintain_order=True).agg(text.str.join("\n").alias("text"))
-    digests = [hashlib.sha256(one.encode()).hexdigest() for one in joined["text"]]
+    """Return a digest of the newest points of each run."""
+    line = pl.concat_str(["key", "time", "step", pl.col("value").cast(pl.String)], separator="|", ignore_nulls=True)
+    joined = newest.sort("run_id", "key").group_by("run_id", maintain_order=True).agg(text=line.str.join("\n"))
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in joined["text"]]
     return joined.select("run_id", pl.Series("content", digests, dtype=pl.String))
 
 
 def _cached(cache: Path | None, runs: pl.DataFrame) -> pl.DataFrame:
-    """Return the points of the cache that are of runs as they are now; none where a run has not ended."""
+    """Return the cached points of the ended runs that have not changed since."""
     schema = {**POINTS, "content": pl.String()}
     if cache is None or not cache.exists():
         return pl.DataFrame(schema=schema)
     try:
         kept = pl.read_parquet(cache)
-    except pl.exceptions.PolarsError:  # no cache of ours, or half of one: read anew
+    except pl.exceptions.PolarsError:  # the file is no cache of ours, or incomplete
         return pl.DataFrame(schema=schema)
     if kept.schema != pl.Schema(schema):
         return pl.DataFrame(schema=schema)
@@ -90,7 +92,7 @@ def _cached(cache: Path | None, runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def _keep(cache: Path, runs: pl.DataFrame, points: pl.DataFrame) -> None:
-    """Write the cache whole or not at all."""
+    """Write the cache in one step, so that it is never incomplete."""
     ended = runs.filter(pl.col("end").is_not_null()).select("run_id", "content")
     cache.parent.mkdir(parents=True, exist_ok=True)
     staging = cache.with_name(f".{cache.name}.new")
@@ -98,8 +100,8 @@ def _keep(cache: Path, runs: pl.DataFrame, points: pl.DataFrame) -> None:
     staging.replace(cache)
 
 
-def _listed(store: Store) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Return the runs without `content`, the newest points of their GPU metrics, and how many runs there are."""
+def _listed(store: Store) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the runs without `content`, and the newest points of their GPU metrics."""
     if store.uri.startswith(("http://", "https://")):
         return _listed_by_server(store)
     with _database(store) as ask:
@@ -115,12 +117,13 @@ def _points(store: Store, keys: pl.DataFrame) -> pl.DataFrame:
 
 
 Ask = Callable[[sa.Executable, dict[str, Any]], pl.DataFrame]
+"""Runs a query and returns its rows as a table of the given schema."""
 
 
 @contextmanager
 def _database(store: Store) -> Generator[Ask]:
-    """Open the store's database, and give what asks it."""
-    _ = store.client  # MLflow itself says what is wrong with a database that it cannot use
+    """Open the store's database and yield a function that queries it."""
+    _ = store.client  # raises MLflow's own message about a database that it cannot use
     engine = sa.create_engine(store.uri)
     try:
         with engine.connect() as connection:
@@ -135,74 +138,69 @@ def _database(store: Store) -> Generator[Ask]:
         engine.dispose()
 
 
-def _listed_by_database(ask: Ask) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def _listed_by_database(ask: Ask) -> tuple[pl.DataFrame, pl.DataFrame]:
     """List a database's active runs."""
-    plain = {name: kind for name, kind in RUNS.items() if name not in TAGS and name != "content"}
+    run, experiment, latest, tag = _tables.SqlRun, _tables.SqlExperiment, _tables.SqlLatestMetric, _tables.SqlTag
     runs = ask(
-        sa.select(SqlRun.run_uuid, SqlExperiment.name, SqlRun.start_time, SqlRun.end_time)
-        .join(SqlExperiment, SqlExperiment.experiment_id == SqlRun.experiment_id)
-        .where(SqlRun.lifecycle_stage == "active", SqlExperiment.lifecycle_stage == "active"),
-        plain,
+        sa.select(run.run_uuid, experiment.name, run.start_time, run.end_time)
+        .join(experiment, experiment.experiment_id == run.experiment_id)
+        .where(run.lifecycle_stage == "active", experiment.lifecycle_stage == "active"),
+        {name: kind for name, kind in RUNS.items() if name not in TAGS and name != "content"},
     )
-    latest = sa.select(
-        SqlLatestMetric.run_uuid,
-        SqlLatestMetric.key,
-        SqlLatestMetric.timestamp,
-        SqlLatestMetric.step,
-        SqlLatestMetric.value,
-    ).where(SqlLatestMetric.key.like(_LIKE))
-    newest = ask(latest, _NEWEST).filter(pl.col("key").str.contains(_PATTERN))
+    columns = (latest.run_uuid, latest.key, latest.timestamp, latest.step, latest.value)
+    newest = ask(sa.select(*columns).where(latest.key.like(_LIKE)), _NEWEST)
     tags = ask(
-        sa.select(SqlTag.run_uuid, SqlTag.key, SqlTag.value).where(SqlTag.key.in_(TAGS)),
-        {"run_id": pl.String(), "key": pl.String(), "value": pl.String()},
+        sa.select(tag.run_uuid, tag.key, tag.value).where(tag.key.in_(TAGS)),
+        dict.fromkeys(("run_id", "key", "value"), pl.String()),
     )
-    return runs.join(_wide(tags), on="run_id", how="left"), newest, runs.height
+    return runs.join(_wide(tags), on="run_id", how="left"), newest.filter(pl.col("key").str.contains(_PATTERN))
 
 
 def _wide(tags: pl.DataFrame) -> pl.DataFrame:
-    """One column for each tag."""
-    each = [pl.col("value").filter(pl.col("key") == tag).first().alias(tag) for tag in TAGS]
-    return tags.group_by("run_id").agg(each)
+    """Return the tags with a row for each run and a column for each tag."""
+    columns = [pl.col("value").filter(pl.col("key") == tag).first().alias(tag) for tag in TAGS]
+    return tags.group_by("run_id").agg(columns)
 
 
 def _points_of_database(ask: Ask, run_ids: Sequence[str]) -> pl.DataFrame:
-    """Read histories out of a database: of all runs at once where most are wanted, else of some hundreds at a time."""
-    whole = sa.select(SqlMetric.run_uuid, SqlMetric.key, SqlMetric.timestamp, SqlMetric.value, SqlMetric.is_nan)
-    gpu = whole.where(SqlMetric.key.like(_LIKE)).order_by(SqlMetric.timestamp, SqlMetric.step)
+    """Read histories from a database: all at once if there are thousands of runs, else a few hundred runs at a time."""
+    metric = _tables.SqlMetric
+    history = sa.select(metric.run_uuid, metric.key, metric.timestamp, metric.value, metric.is_nan)
+    gpu = history.where(metric.key.like(_LIKE)).order_by(metric.timestamp, metric.step)
     schema = {**POINTS, "nan": pl.Boolean()}
     if len(run_ids) > 10 * _AT_ONCE:
         parts = [ask(gpu, schema).filter(pl.col("run_id").is_in(run_ids))]
     else:
         starts = range(0, len(run_ids), _AT_ONCE)
-        parts = [ask(gpu.where(SqlMetric.run_uuid.in_(run_ids[at : at + _AT_ONCE])), schema) for at in starts]
-    found = pl.concat([pl.DataFrame(schema=schema), *parts]).filter(pl.col("key").str.contains(_PATTERN))
+        parts = [ask(gpu.where(metric.run_uuid.in_(run_ids[at : at + _AT_ONCE])), schema) for at in starts]
+    points = pl.concat([pl.DataFrame(schema=schema), *parts]).filter(pl.col("key").str.contains(_PATTERN))
     number = pl.when("nan").then(float("nan")).otherwise(pl.col("value")).alias("value")
-    return found.with_columns(number).select(list(POINTS))
+    return points.with_columns(number).select(list(POINTS))
 
 
-def _listed_by_server(store: Store) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def _listed_by_server(store: Store) -> tuple[pl.DataFrame, pl.DataFrame]:
     """List a server's active runs, page by page."""
-    names = {each.experiment_id: each.name for each in store.client.search_experiments()}
+    names = store.experiment_names()
     runs: list[tuple[Any, ...]] = []
     newest: list[tuple[Any, ...]] = []
-    page: str | None = None
+    page: Any = None
     while True:
-        found = store.client.search_runs(list(names), max_results=_PAGE, page_token=page)
-        for run in found:
+        listed: Any = store.client.search_runs(list(names), max_results=_PAGE, page_token=page)
+        for run in listed:
             tags = [run.data.tags.get(tag) for tag in TAGS]
             info = run.info
             runs.append((info.run_id, names[info.experiment_id], info.start_time, info.end_time or None, *tags))
-            newest += [(info.run_id, m.key, m.timestamp, m.step, m.value) for m in run.data._metric_objs]  # pyright: ignore[reportPrivateUsage]
-        page = found.token
+            newest += [(info.run_id, m.key, m.timestamp, m.step, m.value) for m in run.data._metric_objs]
+        page = listed.token
         if not page:
             break
     columns = {name: kind for name, kind in RUNS.items() if name != "content"}
     latest = pl.DataFrame(newest, schema=_NEWEST, orient="row").filter(pl.col("key").str.contains(_PATTERN))
-    return pl.DataFrame(runs, schema=columns, orient="row"), latest, len(runs)
+    return pl.DataFrame(runs, schema=columns, orient="row"), latest
 
 
 def _points_of_server(store: Store, keys: pl.DataFrame) -> pl.DataFrame:
-    """Read histories from a server, of a hundred runs at once where it can do that."""
+    """Read histories from a server, of up to a hundred runs in one request."""
     asked = [
         (str(key[0]), ids[at : at + _AT_ONCE_SERVER])
         for key, part in keys.sort("key", "run_id").group_by("key", maintain_order=True)
@@ -210,23 +208,23 @@ def _points_of_server(store: Store, keys: pl.DataFrame) -> pl.DataFrame:
         for at in range(0, len(ids), _AT_ONCE_SERVER)
     ]
 
-    def read_some(one: tuple[str, list[str]]) -> list[Point]:
-        return _history(store, *one)
+    def read_part(part: tuple[str, list[str]]) -> list[Point]:
+        return _history(store, *part)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        rows = [row for each in pool.map(read_some, asked) for row in each]
+        rows = [row for points in pool.map(read_part, asked) for row in points]
     return pl.DataFrame(rows, schema=POINTS, orient="row").sort("time", maintain_order=True)
 
 
 def _history(store: Store, key: str, run_ids: list[str]) -> list[Point]:
-    """Read one metric of some runs: what MLflow's own page asks for; of fewer runs where an answer was cut off."""
+    """Read one metric of some runs, as MLflow's own web page does; half the runs at a time if an answer is cut off."""
     wanted = [("metric_key", key), *(("run_id", run_id) for run_id in run_ids)]
-    answer = http_request(get_default_host_creds(store.uri), _HISTORY, "GET", params=wanted)
-    if answer is None or answer.status_code != 200:  # a server without it, or one that does not allow it: run by run
+    answer = _http.http_request(_credentials.get_default_host_creds(store.uri), _HISTORY, "GET", params=wanted)
+    if answer is None or answer.status_code != 200:  # the server does not have this route, or does not allow it
         return [point for run_id in run_ids for point in _history_of(store, run_id, key)]
-    found = [(one["run_id"], key, one["timestamp"], one["value"]) for one in answer.json()["metrics"]]
-    if len(found) < _MOST_POINTS:
-        return found
+    points = [(point["run_id"], key, point["timestamp"], point["value"]) for point in answer.json()["metrics"]]
+    if len(points) < _MOST_POINTS:
+        return points
     if len(run_ids) == 1:
         return _history_of(store, run_ids[0], key)
     half = len(run_ids) // 2
@@ -234,5 +232,5 @@ def _history(store: Store, key: str, run_ids: list[str]) -> list[Point]:
 
 
 def _history_of(store: Store, run_id: str, key: str) -> list[Point]:
-    """Read one metric of one run, all pages of it."""
+    """Read all pages of one metric of one run."""
     return [(run_id, key, point.timestamp, point.value) for point in store.client.get_metric_history(run_id, key)]

@@ -1,7 +1,7 @@
-"""The pods of Alibaba's cluster trace gpu-v2023 ("openb"): what a production cluster was asked for over 149 days.
+"""The pods of Alibaba's cluster trace gpu-v2023 ("openb"): the demand of a production cluster over 149 days.
 
-Only its last 34 days are used. The trace holds the pods that were there at its end, and none that ended before second
-9,964,972, so that its first 115 days are a ramp of survivors, no demand.
+Only its last 34 days are used. The trace has no pod that ended before second 9,964,972, so its first 115 days show the
+growing number of pods that survived until then, not the demand.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import polars as pl
 from gangplan.errors import InputError
 from gangplan.tables import JOBS, conform
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.rows import Field, check, not_before, number, one_of, text
+from gangplan.telemetry.rows import check, not_before, number, one_of, text
 from gangplan.telemetry.values import Telemetry
-from gangplan.types import WorkloadClass
+from gangplan.types import ANY, WorkloadClass
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""Where the trace's second 0 is put before `align` moves it; the trace has no calendar."""
+"""The time of the trace's second 0 before `align` moves it; the trace has no calendar."""
 
 START, END = EPOCH + timedelta(hours=2768), EPOCH + timedelta(hours=3584)
 
@@ -31,27 +31,24 @@ QOS = {
 }
 """Quality of service -> tenant (the trace has none) and workload class: latency-sensitive, best effort, the rest."""
 
-ANY = "any"
-"""The accelerator of a pod that names none."""
-
 _NODE_COLUMNS = {"sn", "gpu", "model"}
 _COLUMNS = {"name", "num_gpu", "gpu_milli", "qos", "creation_time", "deletion_time"}
 _LONGEST = 1e9  # seconds
 
 
 def is_pods(columns: Sequence[str]) -> bool:
-    """Whether a file with these columns is the trace's list of pods."""
+    """Return whether a file with these columns is the trace's list of pods."""
     return set(columns) >= _COLUMNS
 
 
 def is_nodes(columns: Sequence[str]) -> bool:
-    """Whether a file with these columns is the trace's list of nodes, which has no times and is not used."""
+    """Return whether a file with these columns is the trace's list of nodes, which has no times and is not used."""
     return set(columns) >= _NODE_COLUMNS
 
 
 def from_pods(rows: pl.DataFrame, source: str) -> Telemetry:
     """Return the trace's telemetry: a pod asks for num_gpu x gpu_milli/1000 GPUs from its creation to its deletion."""
-    checked = check(rows, _fields(), _RELATIONS, ("name",))
+    checked = check(rows, _FIELDS, _RELATIONS, ("name",))
     jobs = _jobs(checked.frame)
     used = jobs.filter(pl.col("gpus") > 0, pl.col("submitted_at") < END, pl.col("ended_at").fill_null(END) > START)
     if used.is_empty():
@@ -71,25 +68,21 @@ def from_pods(rows: pl.DataFrame, source: str) -> Telemetry:
     )
 
 
-def _fields() -> tuple[Field, ...]:
-    """The columns of the trace that are used."""
-    return (
-        text("name"),
-        number("num_gpu", most=1024),
-        number("gpu_milli", most=1000),
-        text("gpu_spec", optional=True),
-        one_of("qos", list(QOS)),
-        number("creation_time", most=_LONGEST),
-        number("deletion_time", most=_LONGEST, optional=True),
-        number("scheduled_time", most=_LONGEST, optional=True),
-    )
-
-
+_FIELDS = (
+    text("name"),
+    number("num_gpu", most=1024),
+    number("gpu_milli", most=1000),
+    text("gpu_spec", optional=True),
+    one_of("qos", list(QOS)),
+    number("creation_time", most=_LONGEST),
+    number("deletion_time", most=_LONGEST, optional=True),
+    number("scheduled_time", most=_LONGEST, optional=True),
+)
 _RELATIONS = tuple(not_before(later, "creation_time") for later in ("deletion_time", "scheduled_time"))
 
 
 def _jobs(pods: pl.DataFrame) -> pl.DataFrame:
-    """Return pods as jobs (JOBS); of several models that a pod may run on, the first is what it asked for."""
+    """Return pods as jobs (JOBS); a pod that may run on several models counts as asking for the first."""
     model = pl.col("gpu_spec").str.split("|").list.first().str.strip_chars().str.to_lowercase()
     times = {"submitted_at": "creation_time", "started_at": "scheduled_time", "ended_at": "deletion_time"}
     return conform(

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from gangplan.kube import Object, whole
+from gangplan.kube import Object, is_accelerator, whole
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.moments import SECOND, to_us
 from gangplan.types import Token
@@ -159,12 +159,6 @@ def us_from(text: str) -> int:
 def gpus_in(resources: Object) -> int:
     """Return the accelerators in a list of resources: GPUs, MIG slices, TPUs, whatever the vendor."""
     return sum(whole(value) for name, value in resources.items() if is_accelerator(name))
-
-
-def is_accelerator(resource: str) -> bool:
-    """Tell whether a resource is some vendor's accelerator."""
-    vendor, _, kind = resource.partition("/")
-    return kind.startswith(("gpu", "mig-", "tpu")) or vendor in ("nvidia.com", "amd.com", "habana.ai")
 
 
 def gpus_of(template: Object) -> int:

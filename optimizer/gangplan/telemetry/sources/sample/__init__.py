@@ -1,4 +1,4 @@
-"""The sample: a made-up cluster with its jobs and metrics."""
+"""The sample: an invented cluster with its jobs and metrics."""
 
 from gangplan.extras import lazy_face
 

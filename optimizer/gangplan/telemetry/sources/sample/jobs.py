@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from gangplan.tables import JOBS, conform
-from gangplan.telemetry.demand import Floats
+from gangplan.telemetry.demand import Floats, with_series
 from gangplan.telemetry.sources.sample.world import ANCHOR, WARM_UP, SeriesShape
+from gangplan.types import SERIES
 
 REPLICA_GPUS = {"h100": 4, "a100": 2, "l4": 1}
 """GPUs of one serving replica."""
@@ -17,15 +18,16 @@ REPLICA_GPUS = {"h100": 4, "a100": 2, "l4": 1}
 GANG_SIZES = {"h100": (2, 4, 4, 8), "a100": (1, 2, 4, 8), "l4": (1, 1, 2, 4)}
 _SIZE_ODDS = (0.35, 0.30, 0.25, 0.10)
 _MEAN_HOURS = 5.0
-_SPREAD = 0.8  # sigma of the log of a duration
+_SPREAD = 0.8  # standard deviation of the logarithm of a duration
 LONGEST_HOURS = 36.0
 
+_TIMES = ("submitted", "started", "ended")
 Rows = dict[str, Floats]
-"""Columns gpus, submitted, started, ended: hours from the anchor, NaN where it has not come."""
+"""Columns gpus, submitted, started, ended; times are hours from the anchor, NaN where they have not come."""
 
 
 def replicas(shape: SeriesShape, target: Floats, rng: np.random.Generator) -> Rows:
-    """Return one job per serving replica: the set follows the hourly target, the youngest goes first."""
+    """Return one job for each serving replica; their number follows the hourly target, the newest ends first."""
     size = REPLICA_GPUS[shape.accelerator]
     wanted = np.maximum(1, np.rint(target / size)).astype(int)
     alive: list[int] = []
@@ -48,9 +50,9 @@ def replicas(shape: SeriesShape, target: Floats, rng: np.random.Generator) -> Ro
 
 
 def arrivals(shape: SeriesShape, target: Floats, rng: np.random.Generator) -> Rows:
-    """Return batch jobs that, with no queue, would hold the target in the mean; `ended` is still their duration.
+    """Return batch jobs that without a queue would use the target in the mean; `ended` holds their duration in hours.
 
-    Each hour's count is Poisson with rate target / (mean size x mean duration), three hours ahead of the load.
+    Each hour's count is Poisson with rate target / (mean size x mean duration), three hours before the load.
     """
     sizes = np.array(GANG_SIZES[shape.accelerator], dtype=np.float64)
     ahead = np.concatenate((target[3:], target[-3:]))
@@ -68,9 +70,9 @@ def arrivals(shape: SeriesShape, target: Floats, rng: np.random.Generator) -> Ro
 
 
 def queue_up(jobs: Rows, capacity: Floats) -> Rows:
-    """Start the jobs of one accelerator in the order of their submission, whole gangs, as capacity allows.
+    """Start the jobs of one accelerator, whole gangs, in the order of their submission, as capacity allows.
 
-    `capacity`: GPUs for batch by hour from the warm-up's first. A start may not overtake an earlier submission's.
+    `capacity` has the GPUs for batch by hour, from the first hour of the warm-up. No job starts before an earlier one.
     """
     running: list[tuple[float, float]] = []
     used, last = 0.0, -float(WARM_UP)
@@ -91,7 +93,7 @@ def queue_up(jobs: Rows, capacity: Floats) -> Rows:
 
 
 def queue_together(batch: dict[SeriesShape, Rows], capacity: Floats) -> dict[SeriesShape, Rows]:
-    """Let the jobs of several series wait in one line, and return them by series again."""
+    """Queue the jobs of several series together, and return them by series."""
     shapes = list(batch)
     owner = np.concatenate([np.full(len(batch[shape]["gpus"]), index) for index, shape in enumerate(shapes)])
     joined = {name: np.concatenate([batch[shape][name] for shape in shapes]) for name in batch[shapes[0]]}
@@ -101,27 +103,15 @@ def queue_together(batch: dict[SeriesShape, Rows], capacity: Floats) -> dict[Ser
 
 
 def jobs_table(rows: dict[SeriesShape, Rows]) -> pl.DataFrame:
-    """Return the jobs of all series (JOBS), ordered by submission, with ids of their own."""
-    parts = [
-        pl.DataFrame(columns).with_columns(
-            tenant=pl.lit(shape.tenant),
-            workload_class=pl.lit(shape.workload_class.value),
-            accelerator=pl.lit(shape.accelerator),
-        )
-        for shape, columns in rows.items()
-    ]
-    jobs = pl.concat(parts).sort("submitted", "tenant", "workload_class", "accelerator")
-    times = [_moment(name).alias(f"{name}_at") for name in ("submitted", "started", "ended")]
+    """Return the jobs of all series (JOBS), sorted by submission and numbered."""
+    parts = [with_series(pl.DataFrame(columns), shape.key) for shape, columns in rows.items()]
+    jobs = pl.concat(parts).sort("submitted", *SERIES)
+    seconds = {name: (pl.col(name).fill_nan(None) * 3600).round().cast(pl.Int64) for name in _TIMES}
+    times = [(pl.lit(ANCHOR) + pl.duration(seconds=value)).alias(f"{name}_at") for name, value in seconds.items()]
     ids = pl.format("job-{}", pl.int_range(pl.len()).cast(pl.String).str.zfill(6)).alias("job_id")
     return conform("jobs", jobs.with_columns(ids, *times), JOBS)
 
 
 def _at(capacity: Floats, hour: float) -> float:
-    """Return the capacity at that time; after the last hour, the last one's."""
+    """Return the capacity at that time; after the last hour, that of the last hour."""
     return float(capacity[min(int(np.floor(hour)) + WARM_UP, len(capacity) - 1)])
-
-
-def _moment(column: str) -> pl.Expr:
-    """Return hours from the anchor as a time to the second; NaN is null."""
-    seconds = (pl.col(column).fill_nan(None) * 3600).round().cast(pl.Int64)
-    return pl.lit(ANCHOR) + pl.duration(seconds=seconds)

@@ -1,29 +1,29 @@
-"""The sample's node, queue and request metrics, drawn from the jobs that ran and waited."""
+"""The sample's metrics of nodes, queues and requests, computed from the jobs that ran and waited."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from gangplan.tables import NODES, QUEUE, REQUESTS, conform
-from gangplan.telemetry.demand import Floats
+from gangplan.telemetry.demand import Floats, hours_between
 from gangplan.telemetry.sources.sample.world import ACCELERATORS, ANCHOR, DAYS, FINE, FINE_DAYS, HOURS, SeriesShape
 
 REQUESTS_PER_GPU = 9.0
-"""Requests per second that keep one serving GPU busy."""
+"""Requests per second that one serving GPU handles."""
 
 
 def sample_times() -> pl.Series:
-    """Return when metrics are sampled: hourly, and every 15 minutes in the last three weeks."""
+    """Return the times of samples: hourly, and every 15 minutes in the last three weeks."""
     fine = ANCHOR + timedelta(days=DAYS - FINE_DAYS)
-    parts = [_range(ANCHOR, fine, timedelta(hours=1)), _range(fine, ANCHOR + timedelta(days=DAYS), FINE)]
-    return pl.concat(parts).alias("time")
+    end = ANCHOR + timedelta(days=DAYS)
+    return pl.concat([hours_between(ANCHOR, fine), hours_between(fine, end, FINE)]).alias("time")
 
 
 def held_at(jobs: pl.DataFrame, times: pl.Series, since: str, until: str) -> tuple[Floats, Floats]:
-    """Return how many jobs, and how many GPUs, are between two of their times at each moment."""
+    """Return at each time how many jobs, and how many GPUs, are between their times `since` and `until`."""
     at = times.to_numpy()
     spans = jobs.filter(pl.col(since).is_not_null())
     counts, gpus = np.zeros(len(at)), np.zeros(len(at))
@@ -38,7 +38,7 @@ def held_at(jobs: pl.DataFrame, times: pl.Series, since: str, until: str) -> tup
 def node_metrics(
     jobs: pl.DataFrame, times: pl.Series, down: dict[str, Floats], rng: np.random.Generator
 ) -> pl.DataFrame:
-    """Return the metrics of every node (NODES); `down` is the share of an accelerator's nodes that are off, by time."""
+    """Return the metrics of all nodes (NODES); `down` is the share of an accelerator's nodes that are off, by time."""
     parts: list[pl.DataFrame] = []
     for accelerator, per_node in ACCELERATORS.items():
         _, running = held_at(jobs.filter(pl.col("accelerator") == accelerator), times, "started_at", "ended_at")
@@ -62,7 +62,7 @@ def queue_lengths(jobs: pl.DataFrame, times: pl.Series) -> pl.DataFrame:
 
 
 def request_rates(targets: dict[SeriesShape, Floats], times: pl.Series, rng: np.random.Generator) -> pl.DataFrame:
-    """Return each serving tenant's requests per second (REQUESTS), from what its series want."""
+    """Return each serving tenant's requests per second (REQUESTS), from the target of its series."""
     hour = (times - ANCHOR).dt.total_minutes().to_numpy() / 60
     parts: list[pl.DataFrame] = []
     for tenant in sorted({shape.tenant for shape in targets if shape.serving}):
@@ -76,7 +76,7 @@ def request_rates(targets: dict[SeriesShape, Floats], times: pl.Series, rng: np.
 
 
 def _node(name: str, accelerator: str, times: pl.Series, load: Floats, rng: np.random.Generator) -> pl.DataFrame:
-    """Return one node's samples: GPUs as busy as the accelerator, memory, CPU and network with them."""
+    """Return one node's samples: its GPUs follow the accelerator's load; memory, CPU and network follow the GPUs."""
     gpu = np.clip(load * rng.uniform(0.80, 0.98) + rng.normal(0, 0.04, len(load)), 0, 1)
     memory = np.clip(0.08 + 0.85 * load + rng.normal(0, 0.03, len(load)), 0, 1)
     cpu = np.clip(0.05 + 0.45 * gpu + rng.normal(0, 0.03, len(load)), 0, 1)
@@ -90,8 +90,3 @@ def _node(name: str, accelerator: str, times: pl.Series, load: Floats, rng: np.r
             "network_bytes_per_second": np.round(network),
         }
     ).with_columns(node=pl.lit(name), accelerator=pl.lit(accelerator))
-
-
-def _range(start: datetime, end: datetime, step: timedelta) -> pl.Series:
-    """Return times from `start` up to `end`."""
-    return pl.datetime_range(start, end, step, closed="left", time_unit="us", eager=True)

@@ -1,7 +1,6 @@
-"""The sample source: telemetry of a made-up cluster, seeded, with the truth behind it kept for tests.
+"""The sample source: telemetry of an invented cluster from a seed, and the truth behind it, for tests.
 
-The same seed gives the same bytes whatever the time: the world has its own calendar, which `align` moves to the
-present.
+The same seed gives the same bytes at any time: the sample has its own calendar, which `align` moves to the present.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from gangplan.telemetry.demand import HOUR, Floats, fill_grid, frame_of_series, hourly_demand, hours_between
-from gangplan.telemetry.sources.sample import jobs as made, metrics as metrics
+from gangplan.clock import HOUR
+from gangplan.telemetry.demand import Floats, fill_grid, hourly_demand, hours_between, series_demand
+from gangplan.telemetry.sources.sample import jobs as made, metrics
 from gangplan.telemetry.sources.sample.world import (
     ANCHOR,
     DAYS,
@@ -32,7 +32,7 @@ END = ANCHOR + timedelta(days=DAYS)
 
 @dataclass(frozen=True, kw_only=True)
 class Spike:
-    """A burst that no calendar announces: GPUs asked for are multiplied by `factor` from `start` up to `end`."""
+    """A peak that no calendar announces: demand is multiplied by `factor` from `start` up to `end`."""
 
     series: tuple[str, str, str]
     start: datetime
@@ -42,7 +42,7 @@ class Spike:
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """Part of an accelerator's nodes gone from `start` up to `end`: jobs wait, and what is asked for does not fall."""
+    """The share of an accelerator's nodes that fail from `start` up to `end`: jobs wait, the demand does not fall."""
 
     accelerator: str
     start: datetime
@@ -52,10 +52,10 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruth:
-    """What the sample was made from, on the sample's own time axis; it is never logged, so that no model can learn it.
+    """What the sample was generated from, in the sample's own times; it is never logged, so no model can learn it.
 
-    `target` (DEMAND) is the demand that was meant, before chance and queues; `growth_per_day` by series; `missing`
-    (hour and series) and `gap` (all series) are the hours whose demand was not sampled.
+    `target` (DEMAND) is the demand before random effects and queues, `growth_per_day` a share by series. In the hours
+    of `missing` (hour and series) and `gap` (all series) the demand was not sampled.
     """
 
     target: pl.DataFrame
@@ -65,18 +65,6 @@ class GroundTruth:
     outage: Outage
     missing: pl.DataFrame
     gap: tuple[datetime, datetime]
-
-    def shifted(self, by: timedelta) -> GroundTruth:
-        """Return the same truth on a time axis that lies later by that much."""
-        return replace(
-            self,
-            target=self.target.with_columns(pl.col("hour") + by),
-            events=self.events.with_columns(pl.col("start", "end") + by),
-            spikes=tuple(replace(spike, start=spike.start + by, end=spike.end + by) for spike in self.spikes),
-            outage=replace(self.outage, start=self.outage.start + by, end=self.outage.end + by),
-            missing=self.missing.with_columns(pl.col("hour") + by),
-            gap=(self.gap[0] + by, self.gap[1] + by),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +76,7 @@ class Sample:
 
 
 def make_sample(seed: int) -> Sample:
-    """Return the sample of that seed: 19 weeks, nine series, some 250 GPUs that grow to 300."""
+    """Return the sample of that seed: 19 weeks, nine series, a demand that grows from about 250 to 300 GPUs."""
     rng = np.random.default_rng([seed, 20250106])
     spikes, outage, gap = _draw_spikes(rng), _draw_outage(rng), _draw_gap(rng)
     targets = {shape: _target(shape, spikes, rng) for shape in WORLD}
@@ -96,7 +84,7 @@ def make_sample(seed: int) -> Sample:
     asked = hourly_demand(jobs, ANCHOR, END)
     hours = hours_between(ANCHOR, END)
     truth = GroundTruth(
-        target=pl.concat([frame_of_series(shape.key, hours, path[WARM_UP:]) for shape, path in targets.items()]),
+        target=pl.concat([series_demand(shape.key, hours, path[WARM_UP:]) for shape, path in targets.items()]),
         growth_per_day={shape.key: shape.growth_per_day for shape in WORLD},
         events=calendar(),
         spikes=spikes,
@@ -109,11 +97,14 @@ def make_sample(seed: int) -> Sample:
 
 _MISSING_ODDS = 0.004
 _NODE_MISSING_ODDS = 0.003
-_NOISE, _NOISE_MEMORY = 0.035, 0.8  # a serving target's chance: sigma, and what an hour keeps of the last one's
+_NOISE, _NOISE_MEMORY = (
+    0.035,
+    0.8,
+)  # noise of a serving target: its standard deviation, and the share that an hour keeps of the last one
 
 
 def _target(shape: SeriesShape, spikes: tuple[Spike, ...], rng: np.random.Generator) -> Floats:
-    """Return the GPUs that a series is meant to ask for, by hour from the warm-up's first."""
+    """Return the GPUs that a series should ask for, by hour, from the first hour of the warm-up."""
     hour = np.arange(-WARM_UP, HOURS, dtype=np.float64)
     day = np.floor(hour / 24)
     swing = 1 + shape.daily * np.cos(2 * np.pi * (hour - shape.peak_hour) / 24)
@@ -135,7 +126,7 @@ def _within(hour: Floats, start: datetime, end: datetime, factor: float) -> Floa
 
 
 def _wander(count: int, rng: np.random.Generator) -> Floats:
-    """Return noise in which an hour resembles the last one."""
+    """Return noise in which each hour resembles the last one (an autoregression)."""
     path, level = np.empty(count), 0.0
     for index, shock in enumerate(rng.normal(0, _NOISE, count)):
         level = _NOISE_MEMORY * level + float(shock)
@@ -144,7 +135,7 @@ def _wander(count: int, rng: np.random.Generator) -> Floats:
 
 
 def _draw_spikes(rng: np.random.Generator) -> tuple[Spike, ...]:
-    """Draw two to four spikes of one to three hours for each serving series, each in a stretch of its own."""
+    """Draw two to four spikes of one to three hours for each serving series, spread over its time."""
     spikes: list[Spike] = []
     for shape in (shape for shape in WORLD if shape.serving):
         count = int(rng.integers(2, 5))
@@ -152,26 +143,25 @@ def _draw_spikes(rng: np.random.Generator) -> tuple[Spike, ...]:
             first = int((part + rng.uniform(0.1, 0.9)) * HOURS / count)
             start = ANCHOR + first * HOUR
             factor = float(np.round(rng.uniform(1.8, 2.4), 2))
-            spikes.append(
-                Spike(series=shape.key, start=start, end=start + int(rng.integers(1, 4)) * HOUR, factor=factor)
-            )
+            end = start + int(rng.integers(1, 4)) * HOUR
+            spikes.append(Spike(series=shape.key, start=start, end=end, factor=factor))
     return tuple(spikes)
 
 
 def _draw_outage(rng: np.random.Generator) -> Outage:
-    """Draw the outage: most a100 nodes for ten hours of a working day, some five weeks before the end."""
+    """Draw the outage: 70 % of the a100 nodes for ten hours of a working day, about five weeks before the end."""
     start = ANCHOR + timedelta(days=7 * 13 + int(rng.integers(0, 4)), hours=int(rng.integers(7, 11)))
     return Outage(accelerator="a100", start=start, end=start + 10 * HOUR, share=0.7)
 
 
 def _draw_gap(rng: np.random.Generator) -> tuple[datetime, datetime]:
-    """Draw the hours in which the collector was down."""
+    """Draw the six hours in which the collector was down."""
     start = ANCHOR + timedelta(days=int(rng.integers(60, 80)), hours=int(rng.integers(0, 24)))
     return start, start + 6 * HOUR
 
 
 def _run_jobs(targets: dict[SeriesShape, Floats], outage: Outage, rng: np.random.Generator) -> pl.DataFrame:
-    """Return the jobs of all series (JOBS): replicas as wanted, batch through one queue per accelerator."""
+    """Return the jobs of all series (JOBS): replicas by the target, batch through one queue for each accelerator."""
     rows = {shape: made.replicas(shape, path, rng) for shape, path in targets.items() if shape.serving}
     for accelerator in sorted({shape.accelerator for shape in WORLD}):
         batch = {s: p for s, p in targets.items() if s.accelerator == accelerator and not s.serving}
@@ -182,7 +172,7 @@ def _run_jobs(targets: dict[SeriesShape, Floats], outage: Outage, rng: np.random
 
 
 def _capacity(target: Floats, accelerator: str, outage: Outage) -> Floats:
-    """Return an accelerator's GPUs for batch by hour: enough but for each week's busiest hours, less in the outage."""
+    """Return an accelerator's GPUs for batch by hour: too few in the busiest hours of a week and in the outage."""
     hour = np.arange(-WARM_UP, HOURS, dtype=np.float64)
     week = np.clip(hour // 168, 0, None).astype(int)
     busy = np.array([np.quantile(target[week == number], 0.9) for number in range(week[-1] + 1)])
@@ -198,7 +188,7 @@ def _observe(
     truth: GroundTruth,
     rng: np.random.Generator,
 ) -> Telemetry:
-    """Return what a collector with gaps saw of the world."""
+    """Return the telemetry that a collector with gaps recorded."""
     seen = ~pl.col("hour").is_between(*truth.gap, closed="left")
     demand = asked.filter(seen).join(truth.missing, on=["hour", *SERIES], how="anti")
     times = metrics.sample_times()

@@ -1,6 +1,6 @@
-"""The sample's world: who asks for what, and when; the same for every seed but for the draws.
+"""The sample's constants: which series ask for how many GPUs when, and which events there are.
 
-Its 19 weeks begin on a Monday, so that 18 whole weeks and more remain when `align` has moved them to the present.
+Its 19 weeks start on a Monday, so at least 18 whole weeks remain after `align` has moved them to the present.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ ANCHOR = datetime(2025, 1, 6, tzinfo=UTC)
 DAYS = 133
 HOURS = DAYS * 24
 WARM_UP = 72
-"""Hours before the anchor in which jobs arrive already, so that the sample does not begin with an empty cluster."""
+"""Hours of jobs before the anchor, so that the sample does not start with an empty cluster."""
 
 EVENT_DAYS = DAYS + 42
-"""Events are known this far, so that a forecast from the present finds those ahead of it."""
+"""Events are known up to this day, so that a forecast from the present finds future ones."""
 
 FINE = timedelta(minutes=15)
 FINE_DAYS = 21
-"""The last three weeks of node, queue and request samples are at 15 minutes, those before hourly."""
+"""Samples of nodes, queues and requests are hourly, and every 15 minutes in the last three weeks."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SeriesShape:
-    """One series: mean GPUs at the start, growth per day, daily and weekly swing, hour of its peak."""
+    """A series: its mean GPUs at the start, and how they change over the days, the hours and the week."""
 
     tenant: str
     workload_class: WorkloadClass
     accelerator: str
     gpus: float
-    growth_per_day: float
-    daily: float
-    weekend: float
-    peak_hour: float
+    growth_per_day: float  # as a share
+    daily: float  # how far the peak is above the mean of the day, as a share
+    weekend: float  # factor on Saturday and Sunday
+    peak_hour: float  # of the day
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -47,38 +47,21 @@ class SeriesShape:
 
     @property
     def serving(self) -> bool:
-        """Whether replicas follow the target, instead of jobs that queue."""
+        """Whether its jobs are replicas that follow the target, instead of batch jobs that queue."""
         return self.workload_class is WorkloadClass.LATENCY
-
-
-def _series(
-    tenant: str, kind: WorkloadClass, accelerator: str, gpus: float, growth: float, swing: tuple[float, float, float]
-) -> SeriesShape:
-    """Write a series in one line."""
-    daily, weekend, peak = swing
-    return SeriesShape(
-        tenant=tenant,
-        workload_class=kind,
-        accelerator=accelerator,
-        gpus=gpus,
-        growth_per_day=growth,
-        daily=daily,
-        weekend=weekend,
-        peak_hour=peak,
-    )
 
 
 _L, _T, _C = WorkloadClass.LATENCY, WorkloadClass.THROUGHPUT, WorkloadClass.COST
 WORLD = (
-    _series("language", _L, "h100", 36, 0.0030, (0.35, 0.80, 15)),
-    _series("language", _T, "h100", 60, 0.0020, (0.25, 0.60, 17)),
-    _series("risk", _C, "l4", 14, 0.0000, (0.50, 1.10, 2)),
-    _series("risk", _T, "a100", 18, 0.0010, (0.30, 0.40, 11)),
-    _series("search", _C, "a100", 14, 0.0005, (0.45, 1.15, 3)),
-    _series("search", _L, "a100", 28, 0.0015, (0.40, 0.90, 20)),
-    _series("search", _L, "l4", 22, 0.0010, (0.45, 0.95, 20)),
-    _series("vision", _L, "l4", 18, 0.0020, (0.40, 0.70, 13)),
-    _series("vision", _T, "a100", 34, 0.0005, (0.25, 0.50, 16)),
+    SeriesShape("language", _L, "h100", 36, 0.0030, 0.35, 0.80, 15),
+    SeriesShape("language", _T, "h100", 60, 0.0020, 0.25, 0.60, 17),
+    SeriesShape("risk", _C, "l4", 14, 0.0000, 0.50, 1.10, 2),
+    SeriesShape("risk", _T, "a100", 18, 0.0010, 0.30, 0.40, 11),
+    SeriesShape("search", _C, "a100", 14, 0.0005, 0.45, 1.15, 3),
+    SeriesShape("search", _L, "a100", 28, 0.0015, 0.40, 0.90, 20),
+    SeriesShape("search", _L, "l4", 22, 0.0010, 0.45, 0.95, 20),
+    SeriesShape("vision", _L, "l4", 18, 0.0020, 0.40, 0.70, 13),
+    SeriesShape("vision", _T, "a100", 34, 0.0005, 0.25, 0.50, 16),
 )
 """The nine series: four tenants, three classes, three accelerators."""
 
@@ -93,11 +76,11 @@ EFFECT: dict[tuple[str, WorkloadClass], float] = {
     ("holiday", _L): 0.80,
     ("holiday", _T): 0.55,
 }
-"""By what an event multiplies a class's demand; a pair that is not here is not moved."""
+"""The factor of an event on the demand of a class; other pairs have the factor 1."""
 
 
 def calendar() -> pl.DataFrame:
-    """Return the events that are known ahead (EVENTS): releases, campaigns and holidays."""
+    """Return releases, campaigns and holidays (EVENTS)."""
     rows = [
         *_every("release", "language", first=9, every=21, days=5),
         *_every("release", "vision", first=16, every=28, days=4),
@@ -111,6 +94,6 @@ def calendar() -> pl.DataFrame:
 def _every(
     kind: str, tenant: str | None, *, first: int, every: int, days: int
 ) -> list[tuple[datetime, datetime, str, str | None]]:
-    """Return an event that comes back."""
+    """Return an event that repeats after so many days."""
     starts = [ANCHOR + timedelta(days=day) for day in range(first, EVENT_DAYS, every)]
     return [(start, start + timedelta(days=days), kind, tenant) for start in starts]

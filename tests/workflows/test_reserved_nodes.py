@@ -17,7 +17,7 @@ from gangplan.testing import NOW, FakeClock, a_calendar, a_forecast, a_pool, a_r
 from gangplan.tracking import Store
 from gangplan.types import CapacityCalendar, Fleet, Plan, PodSet, ReservationState
 from gangplan.workflows.plans import Planning, approve, with_quotas
-from gangplan.workflows.promised_nodes import conflicts, held_nodes
+from gangplan.workflows.reserved_nodes import conflicts, reserved_nodes
 
 HOUR = timedelta(hours=1)
 POOL = a_pool(max_nodes=4)
@@ -31,11 +31,11 @@ def test_grants_and_promises_are_held_hour_by_hour() -> None:
     later = a_request("later", pod_sets=(PodSet(count=3, gpus_per_pod=4),), earliest_start=NOW + 5 * HOUR)
     assert granted.state is ReservationState.GRANTED
     assert ledger.submit(later).promised
-    held = held_nodes(ledger, FLEET, NOW, 8, NOW)
+    held = reserved_nodes(ledger, FLEET, NOW, 8, NOW)
     top = max(int(place.node.rpartition("-")[2]) for place in granted.placements) + 1
     assert held == {POOL.name: [top, top, 0, 0, 0, 3, 0, 0]}
-    assert held_nodes(ledger, FLEET, NOW + HOUR, 3, NOW) == {POOL.name: [top, 0, 0]}
-    assert held_nodes(ledger, FLEET, NOW - 48 * HOUR, 3, NOW) == {POOL.name: [0, 0, 0]}
+    assert reserved_nodes(ledger, FLEET, NOW + HOUR, 3, NOW) == {POOL.name: [top, 0, 0]}
+    assert reserved_nodes(ledger, FLEET, NOW - 48 * HOUR, 3, NOW) == {POOL.name: [0, 0, 0]}
 
 
 def planned(tmp_path: Path, store: Store) -> Plan:
@@ -75,7 +75,7 @@ def test_a_plan_is_made_around_what_is_held(tmp_path: Path, mlflow_store: Store)
     where = Planning(store=mlflow_store, ledger=ledger, settings=settings, clock=clock)
     made = where.make(ahead, FLEET)
     assert made.nodes.sort("hour")["nodes"].to_list()[:4] == [2, 2, 2, 0]
-    assert conflicts(made, held_nodes(ledger, FLEET, NOW, 24, NOW), ledger.list(), NOW) == ()
+    assert conflicts(made, reserved_nodes(ledger, FLEET, NOW, 24, NOW), ledger.list(), NOW) == ()
     assert ledger.get(granted.id).state is ReservationState.GRANTED
     assert plan.read_published(mlflow_store).plan_id == made.plan_id
 

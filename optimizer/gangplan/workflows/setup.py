@@ -1,14 +1,13 @@
-"""A first home: settings with their defaults, and a fleet to begin with."""
+"""The first files of a home folder: settings with their defaults, and a fleet."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import yaml
 
 from gangplan import reserve
-from gangplan.clock import Clock, floor_hour
+from gangplan.clock import HOUR, Clock, floor_hour
 from gangplan.config import Settings, read_fleet, write_atomic, write_fleet
 from gangplan.errors import InputError
 from gangplan.extras import needs_extras
@@ -18,30 +17,27 @@ STARTER = Fleet(pools=(LAB,), nodes={LAB.name: LAB.max_nodes})
 
 
 def initialise(settings: Settings, *, from_telemetry: bool, force: bool, clock: Clock) -> tuple[Path, ...]:
-    """Write gangplan.yaml and a fleet, publish the fleet as the first calendar; return what was written."""
+    """Write gangplan.yaml and a fleet file, publish the fleet as the first calendar; return the written files."""
     fleet = draft(settings) if from_telemetry else STARTER
-    files = {settings.home / "gangplan.yaml": _defaults(settings), settings.fleet_file: None}
+    files = (settings.home / "gangplan.yaml", settings.fleet_file)
     present = [path for path in files if path.exists()]
     if present and not force:
         raise InputError("home", ", ".join(map(str, present)), "is there already: give --force to write over it")
-    for path, text in files.items():
-        if text is None:
-            write_fleet(path, fleet)
-        else:
-            write_atomic(path, text)
+    write_atomic(files[0], _defaults(settings))
+    write_fleet(files[1], fleet)
     publish_fleet(settings, fleet, clock=clock)
-    return tuple(files)
+    return files
 
 
 def ensure_fleet(settings: Settings) -> Fleet:
-    """Return the fleet of the settings; where there is no file yet, draft one from the telemetry."""
+    """Return the fleet of the settings; without a file, draft one from the telemetry and write it."""
     if not settings.fleet_file.exists():
         write_fleet(settings.fleet_file, draft(settings))
     return read_fleet(settings.fleet_file)
 
 
 def draft(settings: Settings) -> Fleet:
-    """Draw up a fleet that would serve the telemetry in MLflow."""
+    """Return a fleet that would serve the telemetry in MLflow."""
     with needs_extras():
         from gangplan import plan, telemetry
         from gangplan.tracking import open_store
@@ -50,9 +46,9 @@ def draft(settings: Settings) -> Fleet:
 
 
 def publish_fleet(settings: Settings, fleet: Fleet, *, clock: Clock) -> None:
-    """Publish the fleet's running nodes as a calendar, so that slots can be reserved before any plan was made."""
+    """Publish the fleet's running nodes as a calendar, so that slots can be reserved before there is a plan."""
     start = floor_hour(clock())
-    end = start + timedelta(hours=settings.horizon_hours)
+    end = start + settings.horizon_hours * HOUR
     intervals = tuple(
         CapacityInterval(pool=pool.name, start=start, end=end, nodes=fleet.nodes.get(pool.name, pool.min_nodes))
         for pool in fleet.pools
@@ -63,7 +59,7 @@ def publish_fleet(settings: Settings, fleet: Fleet, *, clock: Clock) -> None:
 
 
 def _defaults(settings: Settings) -> str:
-    """Write the settings file: every field, its meaning, its default, commented out."""
+    """Return the text of gangplan.yaml: every field with its meaning and its default, commented out."""
     lines = ["# gangplan's settings. The environment (GANGPLAN_<FIELD>) wins over this file."]
     for name, field in type(settings).model_fields.items():
         if name in ("home", "ledger", "mlflow", "fleet"):

@@ -1,0 +1,117 @@
+"""The nodes that reservations need, hour by hour: a plan may not take them away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeAlias
+
+from gangplan.clock import HOUR
+from gangplan.reserve import Ledger
+from gangplan.types import Fleet, Plan, Pool, Reservation, ReservationState
+
+HourlyNodes: TypeAlias = Mapping[str, Sequence[int]]
+"""Nodes by pool, one number for each hour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """A span of hours in which a plan has fewer nodes of a pool than reservations need, and who holds these."""
+
+    pool: str
+    start: datetime
+    end: datetime
+    planned: int
+    held: int
+    holders: tuple[str, ...]
+
+
+def reserved_nodes(ledger: Ledger, fleet: Fleet, start: datetime, hours: int, now: datetime) -> dict[str, list[int]]:
+    """Return the nodes of each pool that reservations need in each of `hours` hours from `start` on.
+
+    A granted gang needs its pool up to its highest node, until its walltime is over; promised windows need as many
+    nodes as the slots that the ledger's calendar keeps for them.
+    """
+    needed = {pool.name: [0] * hours for pool in fleet.pools}
+    for reservation in ledger.list(ReservationState.GRANTED):
+        for pool, nodes in _highest_nodes(reservation).items():
+            if pool in needed:
+                _need(needed[pool], start, now, _lease_end(reservation, now), nodes)
+    end = start + hours * HOUR
+    pools = {pool.name: pool for pool in fleet.pools}
+    for interval in ledger.calendar(max(start, now), end) if end > now else ():
+        if interval.pool in pools and interval.held_gpus:
+            nodes = -(-interval.held_gpus // pools[interval.pool].slots_per_node)
+            _need(needed[interval.pool], start, interval.start, interval.end, nodes)
+    return needed
+
+
+def conflicts(
+    plan: Plan, needed: HourlyNodes, reservations: Iterable[Reservation], now: datetime
+) -> tuple[Conflict, ...]:
+    """Return the spans in which a plan has fewer nodes than reservations need."""
+    granted = [reservation for reservation in reservations if reservation.state is ReservationState.GRANTED]
+    spans: list[Conflict] = []
+    for pool in plan.fleet.pools:
+        rows = plan.nodes.filter(plan.nodes["pool"] == pool.name).sort("hour")
+        need = needed.get(pool.name, ())
+        for hour, planned, held in zip(rows["hour"], rows["nodes"], need, strict=False):
+            if planned < held:
+                span = Conflict(
+                    pool=pool.name,
+                    start=hour,
+                    end=hour + HOUR,
+                    planned=planned,
+                    held=held,
+                    holders=_holders(granted, pool, planned, hour, now),
+                )
+                _append(spans, span)
+    return tuple(spans)
+
+
+def _append(spans: list[Conflict], hour: Conflict) -> None:
+    """Add the conflict of one hour: it extends the last span if that ends here and is the same but for its times."""
+    last = spans[-1] if spans else None
+    if last is not None and last.end == hour.start and replace(last, start=hour.start, end=hour.end) == hour:
+        spans[-1] = replace(last, end=hour.end)
+    else:
+        spans.append(hour)
+
+
+def _holders(granted: list[Reservation], pool: Pool, planned: int, hour: datetime, now: datetime) -> tuple[str, ...]:
+    """Return the request keys of the granted gangs that need more nodes of a pool than are planned."""
+    return tuple(
+        reservation.request.request_key
+        for reservation in granted
+        if _highest_nodes(reservation).get(pool.name, 0) > planned and _lease_end(reservation, now) > hour
+    )
+
+
+def _highest_nodes(reservation: Reservation) -> dict[str, int]:
+    """Return how many nodes of each pool a gang needs: up to its highest, as a pool's nodes are numbered from 0."""
+    highest: dict[str, int] = {}
+    for place in reservation.placements:
+        highest[place.pool] = max(highest.get(place.pool, 0), int(place.node.rpartition("-")[2]) + 1)
+    return highest
+
+
+def _lease_end(reservation: Reservation, now: datetime) -> datetime:
+    """Return the latest end of a granted gang's lease."""
+    return max(reservation.expires_at or now, (reservation.granted_at or now) + reservation.request.limit)
+
+
+def held_until(reservation: Reservation, now: datetime) -> datetime:
+    """Return until when a reservation may hold slots; `now` for one without slots and without a promise."""
+    if reservation.state is ReservationState.GRANTED:
+        return _lease_end(reservation, now)
+    promised = reservation.promised and not reservation.state.final
+    return reservation.eta + reservation.request.limit if promised and reservation.eta is not None else now
+
+
+def _need(hourly: list[int], start: datetime, since: datetime, until: datetime, nodes: int) -> None:
+    """Raise the nodes to at least that many in every hour that a span touches."""
+    first = max(0, int((since - start) // HOUR))
+    last = min(len(hourly), -int(-(until - start) // HOUR))
+    for hour in range(first, last):
+        hourly[hour] = max(hourly[hour], nodes)
