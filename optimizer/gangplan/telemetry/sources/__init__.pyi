@@ -1,1 +1,2 @@
 from .choose import load as load
+from .sample import make_sample as make_sample
