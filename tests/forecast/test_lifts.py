@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from gangplan import forecast
+from gangplan.clock import HOUR
 from gangplan.forecast.models.lifts import job_share, measure_lifts, with_known_events
-from gangplan.forecast.series.panel import HOUR, Panel, from_usage
+from gangplan.forecast.series.panel import Panel, from_usage
 from gangplan.tables import ANNOUNCED, EVENTS, conform
 from gangplan.types import Usage
 

@@ -17,7 +17,8 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from gangplan.forecast.series import HOUR, MEDIAN, WEEK, Floats, Ints, Panel, normal_scores, ratio, tidy
+from gangplan.clock import HOUR
+from gangplan.forecast.series import MEDIAN, WEEK, Floats, Ints, Panel, normal_scores, ratio, tidy
 from gangplan.types import QUANTILES
 
 JOB, TARGET = "job", "target"

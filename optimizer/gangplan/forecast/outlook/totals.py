@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from gangplan.clock import HOUR
 from gangplan.forecast.evaluation import to_table
 from gangplan.forecast.outlook.growth import names_by
-from gangplan.forecast.series import HOUR, WEEK, Floats, Ints, Panel, from_usage, normal_scores, tidy
+from gangplan.forecast.series import WEEK, Floats, Ints, Panel, from_usage, normal_scores, tidy
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import QUANTILES, SERIES, Forecast, Usage
 

@@ -15,7 +15,6 @@ from .arrays import (
 )
 from .cleaning import cleaned as cleaned
 from .panel import (
-    HOUR as HOUR,
     Jobs as Jobs,
     Panel as Panel,
     from_tables as from_tables,

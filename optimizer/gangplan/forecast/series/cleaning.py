@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from gangplan.clock import HOUR
 from gangplan.forecast.series.arrays import Floats, Ints
-from gangplan.forecast.series.panel import HOUR, Panel
+from gangplan.forecast.series.panel import Panel
 from gangplan.forecast.series.shifts import shifts_of
 
 DEAD_SHARE = 0.1

@@ -10,13 +10,12 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from gangplan.clock import floor_hour
+from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError
 from gangplan.forecast.series.arrays import Bools, Floats, Ints, Key, known_mean, ratio
 from gangplan.tables import DEMAND, EVENTS, JOBS, conform, empty
 from gangplan.types import SERIES, Usage
 
-HOUR = timedelta(hours=1)
 TOTAL: Key = ("all", "all", "all")
 
 

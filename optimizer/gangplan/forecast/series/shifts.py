@@ -11,8 +11,9 @@ from datetime import datetime
 
 import numpy as np
 
+from gangplan.clock import HOUR
 from gangplan.forecast.series.arrays import DAY, Bools, Floats, Key, known_mean
-from gangplan.forecast.series.panel import HOUR, Panel
+from gangplan.forecast.series.panel import Panel
 
 SHIFT = 1.5
 _SPREADS = 3.0

@@ -14,9 +14,9 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
+from gangplan.clock import HOUR
 from gangplan.forecast.series import (
     DAY,
-    HOUR,
     MEDIAN,
     WEEK,
     Bools,
