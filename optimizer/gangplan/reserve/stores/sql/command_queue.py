@@ -58,6 +58,13 @@ def dequeue(connection: Connection, most: int = AT_ONCE) -> list[QueuedCommand]:
     return [QueuedCommand(row.call, row.client, command_from(row.body)) for row in rows]
 
 
+def refuse_first(connection: Connection, change: int, error: Exception) -> None:
+    """Take the oldest command out of the queue; its result is that it failed."""
+    for queued in dequeue(connection, 1):
+        refusal = GangplanError(f"ledger: {queued.command.name} failed in its leader: {error!r}")
+        write_results(connection, change, [(queued, result_text(refusal, {}))])
+
+
 def withdraw(connection: Connection, call: str) -> bool:
     """Delete a command that nobody has run yet; False when it was run."""
     return connection.execute(delete(inbox).where(inbox.c.call == call)).rowcount > 0

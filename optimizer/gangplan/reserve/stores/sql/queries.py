@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from gangplan.reserve.admission import Document, Entry
 from gangplan.reserve.codec import entry_of
-from gangplan.reserve.stores.sql.leadership import Leader
+from gangplan.reserve.stores.sql.leadership import Leader, Status
 from gangplan.reserve.stores.sql.schema import documents, head, inbox, reservations
 from gangplan.types import ReservationId, ReservationState
 
@@ -79,12 +79,15 @@ def newest_document(connection: Connection, kind: str) -> str | None:
     return connection.execute(query.order_by(documents.c.change.desc(), documents.c.place.desc()).limit(1)).scalar()
 
 
-def count_queue(connection: Connection) -> int:
-    """Return how many commands wait for the leader."""
-    return connection.execute(select(func.count()).select_from(inbox)).scalar_one()
-
-
-def count_states(connection: Connection) -> dict[str, int]:
-    """Return how many reservations there are in each state."""
-    query = select(reservations.c.state, func.count()).group_by(reservations.c.state)
-    return {str(state): int(count) for state, count in connection.execute(query).all()}
+def read_status(connection: Connection, name: str) -> Status:
+    """Return the state of the ledger, as the process of this name sees it."""
+    now = read_head(connection)
+    states = select(reservations.c.state, func.count()).group_by(reservations.c.state)
+    return Status(
+        leader=now.holder,
+        leads=now.holder == name,
+        term=now.term,
+        change=now.change,
+        inbox=connection.execute(select(func.count()).select_from(inbox)).scalar_one(),
+        states={str(state): int(count) for state, count in connection.execute(states).all()},
+    )

@@ -278,10 +278,7 @@ class SqlStore:
             now = read_head(connection)
             self.leadership.enter(now.leader, lead=False)
             self._cache.drop()
-            for queued in command_queue.dequeue(connection, 1):
-                refusal = GangplanError(f"ledger: {queued.command.name} failed in its leader: {error!r}")
-                text = command_queue.result_text(refusal, {})
-                command_queue.write_results(connection, now.change + 1, [(queued, text)])
+            command_queue.refuse_first(connection, now.change + 1, error)
             connection.execute(update(head).values(change=now.change + 1))
 
     def _may_leave(self, waits: bool, stays: bool) -> bool:
@@ -386,15 +383,7 @@ class SqlStore:
     def status(self) -> Status:
         """Return the state of the ledger."""
         with self._database.reading() as connection:
-            now = read_head(connection)
-            return Status(
-                leader=now.holder,
-                leads=now.holder == self.leadership.name,
-                term=now.term,
-                change=now.change,
-                inbox=queries.count_queue(connection),
-                states=queries.count_states(connection),
-            )
+            return queries.read_status(connection, self.leadership.name)
 
     def close(self) -> None:
         """See `LedgerStore.close`."""
