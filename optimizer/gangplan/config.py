@@ -11,7 +11,6 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
-from gangplan.errors import InputError
 from gangplan.types import Fleet
 from gangplan.yaml_files import read_yaml, refused_field
 
@@ -102,13 +101,8 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                name, first["input"], f"is no setting: use one of {', '.join(Settings.model_fields)}"
-            ) from None
-        raise refused_field(error, name) from None
+        name = ".".join(map(str, error.errors()[0]["loc"])) or "settings"
+        raise refused_field(error, name, what="no setting", known=Settings.model_fields) from None
 
 
 def read_fleet(path: Path) -> Fleet:

@@ -88,5 +88,4 @@ class CapacityCalendar:
         names = {pool.name for pool in self.pools}
         for interval in self.intervals:
             if interval.pool not in names:
-                known = ", ".join(sorted(names))
-                raise InputError("pool", interval.pool, f"is not in the calendar's pools: use one of {known}")
+                raise InputError.unknown("pool", interval.pool, "not in the calendar's pools", sorted(names))

@@ -50,16 +50,16 @@ def request_from(
     try:
         return _request(given, unit)
     except InputError as error:
-        raise InputError((called or {}).get(error.field, error.field), error.value, error.remedy) from None
+        raise error.renamed((called or {}).get(error.field, error.field)) from None
 
 
 def _request(given: Mapping[str, Any], unit: timedelta) -> GangRequest:
     for name in given:
         if name not in _READ:
-            raise InputError("request", name, f"is no field of a request: use one of {', '.join(_READ)}")
+            raise InputError.unknown("request", name, "no field of a request", _READ)
     for name in _READ:
         if name not in _DEFAULTS and given.get(name) is None:
-            raise InputError(name, None, "is missing: give it")
+            raise InputError.missing(name, None)
     return GangRequest(**{name: _READ[name](name, value, unit) for name, value in given.items() if value is not None})
 
 
@@ -156,7 +156,7 @@ def _pod_set(field: str, value: Any) -> Any:
         return value
     unknown = next((name for name in value if name not in names), None)
     if unknown is not None:
-        raise InputError(field, unknown, f"is no field of a pod set: use one of {', '.join(names)}")
+        raise InputError.unknown(field, unknown, "no field of a pod set", names)
     given = {"count": None, "gpus_per_pod": None, **value}
     return PodSet(**{name: _whole(name, number, _SECOND) for name, number in given.items()})
 
@@ -165,7 +165,7 @@ def _workload_class(field: str, value: Any, unit: timedelta) -> Any:
     if not isinstance(value, str):
         return value
     if value not in list(WorkloadClass):
-        raise InputError(field, value, f"is unknown: use one of {', '.join(WorkloadClass)}")
+        raise InputError.unknown(field, value, "unknown", WorkloadClass)
     return WorkloadClass(value)
 
 

@@ -119,15 +119,15 @@ def _record(kind: type[T], path: str, body: object) -> T:
     known = {field.name: field for field in fields(kind)}  # pyright: ignore[reportArgumentType]
     for name, value in given.items():
         if name not in known:
-            raise InputError(_join(path, name), value, f"is not a known field: use one of {', '.join(known)}")
+            raise InputError.unknown(_join(path, name), value, "not a known field", known)
     for name, field in known.items():
         if field.default is MISSING and field.default_factory is MISSING and name not in given:
-            raise InputError(_join(path, name), "", "is missing: it must be given")
+            raise InputError.missing(_join(path, name))
     values = {name: _value(hints[name], _join(path, name), value) for name, value in given.items()}
     try:
         return kind(**values)
     except InputError as error:
-        raise InputError(_join(path, _own(error.field)), error.value, error.remedy) from None
+        raise error.renamed(_join(path, _own(error.field))) from None
 
 
 @cache
