@@ -22,13 +22,15 @@ from .demand import (
 )
 from .fleet import LAB as LAB, WHOLE_GPU as WHOLE_GPU, Fleet as Fleet, Pool as Pool, PoolKind as PoolKind, Term as Term
 from .gang import GangRequest as GangRequest, Level as Level, PodSet as PodSet, Topology as Topology
-from .outcome import Learning as Learning, Outcome as Outcome, Score as Score
 from .plan import (
     CapacityCalendar as CapacityCalendar,
     CapacityInterval as CapacityInterval,
+    Learning as Learning,
     NodeChange as NodeChange,
+    Outcome as Outcome,
     Plan as Plan,
     PlanId as PlanId,
+    Score as Score,
 )
 from .purchases import (
     Commitments as Commitments,
