@@ -68,7 +68,7 @@ def request_fields(request: GangRequest, *, defaults: bool = True) -> dict[str, 
 
     Durations, and moments since 1970, are in microseconds. With `defaults` off, fields at their default are left out.
     """
-    plain = {name: write(getattr(request, name)) for name, write in _WRITE.items()}
+    plain = {name: _plain(name, getattr(request, name)) for name in _WRITE}
     return {name: value for name, value in plain.items() if defaults or value != _DEFAULTS.get(name, MISSING)}
 
 
@@ -176,20 +176,12 @@ def _topology(field: str, value: Any, unit: timedelta) -> Any:
 # ---------------------------------------------------------------- writing, by type
 
 
+def _plain(field: str, value: Any) -> Any:
+    return None if value is None else _WRITE[field](value)
+
+
 def _same(value: Any) -> Any:
     return value
-
-
-def _or_none(write: Write) -> Write:
-    return lambda value: None if value is None else write(value)
-
-
-def _sorted(by_name: dict[str, Any]) -> Any:
-    return dict(sorted(by_name.items()))
-
-
-def _numbers(pod_sets: tuple[PodSet, ...]) -> Any:
-    return [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in pod_sets]
 
 
 _BY_TYPE: dict[str, tuple[Read, Write]] = {
@@ -197,19 +189,22 @@ _BY_TYPE: dict[str, tuple[Read, Write]] = {
     "int": (_whole, _same),
     "bool": (_flag, _same),
     "timedelta": (_span, lambda span: span // _MICROSECOND),
-    "timedelta | None": (_span, _or_none(lambda span: span // _MICROSECOND)),
-    "datetime | None": (_moment, _or_none(lambda moment: (moment - _EPOCH) // _MICROSECOND)),
-    "tuple[PodSet, ...]": (_pod_sets, _numbers),
+    "datetime": (_moment, lambda moment: (moment - _EPOCH) // _MICROSECOND),
+    "tuple[PodSet, ...]": (
+        _pod_sets,
+        lambda pod_sets: [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in pod_sets],
+    ),
     "tuple[str, ...]": (_names, list),
-    "dict[str, float]": (_factors, _sorted),
-    "dict[str, str]": (_as_it_is, _sorted),
+    "dict[str, float]": (_factors, lambda by_name: dict(sorted(by_name.items()))),
+    "dict[str, str]": (_as_it_is, lambda by_name: dict(sorted(by_name.items()))),
     "WorkloadClass": (_workload_class, str),
-    "Topology | None": (_topology, _or_none(str)),
+    "Topology": (_topology, str),
 }
-_READ = {field.name: _BY_TYPE[str(field.type)][0] for field in fields(GangRequest)}
-_WRITE = {field.name: _BY_TYPE[str(field.type)][1] for field in fields(GangRequest)}
+_OF_FIELD = {field.name: _BY_TYPE[str(field.type).removesuffix(" | None")] for field in fields(GangRequest)}
+_READ = {name: read for name, (read, _) in _OF_FIELD.items()}
+_WRITE = {name: write for name, (_, write) in _OF_FIELD.items()}
 _DEFAULTS: dict[str, Any] = {
-    field.name: _WRITE[field.name](field.default if field.default_factory is MISSING else field.default_factory())
+    field.name: _plain(field.name, field.default if field.default_factory is MISSING else field.default_factory())
     for field in fields(GangRequest)
     if field.default is not MISSING or field.default_factory is not MISSING
 }
