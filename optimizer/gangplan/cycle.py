@@ -19,10 +19,20 @@ def ingest(
     return telemetry.ingest(source, store, seed=settings.seed, clock=clock, progress=progress)
 
 
-def train(settings: Settings, *, clock: Clock = system_clock, progress: Progress = no_progress) -> Training:
-    """Train a demand model, back-test it, register it as challenger, promote it if it passes the gate."""
+def train(
+    settings: Settings,
+    *,
+    because: str = "asked for",
+    clock: Clock = system_clock,
+    progress: Progress = no_progress,
+) -> Training:
+    """Train a demand model, back-test it, register it as challenger, promote it if it passes the gate.
+
+    `because` is kept with the version: what caused the training, such as a schedule, or a drift and its reason.
+    """
     store = open_store(settings)
-    return forecast.retrain(telemetry.read_usage(store), store, settings=settings, clock=clock, progress=progress)
+    usage = telemetry.read_usage(store)
+    return forecast.retrain(usage, store, settings=settings, because=because, clock=clock, progress=progress)
 
 
 def make_plan(

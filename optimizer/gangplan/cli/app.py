@@ -125,8 +125,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
-        training = workflows.train(settings_here(), because=because, progress=progress)
+        training = cycle.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), screen.training)
 
 

@@ -3,7 +3,6 @@ from .models import (
     drift as drift,
     question as question,
     questions as questions,
-    train as train,
     watch as watch,
     write_page as write_page,
 )
