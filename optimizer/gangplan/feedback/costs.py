@@ -170,22 +170,12 @@ def serve(capacities: Sequence[Mapping[str, Capacity]], asked: Sequence[Iterable
     for hour, (free, new) in enumerate(zip(capacities, asked, strict=True)):
         queue = sorted([*queue, *new], key=lambda work: (work.due, work.accelerator == ANY))
         for work in queue:
-            _serve_work(work, free)
-            if work.due <= hour and _known(work, free):
+            fitting = [capacity for name, capacity in free.items() if work.accelerator in (ANY, name)]
+            for capacity in fitting:
+                work.gpus -= capacity.take(work.gpus, spot=CLASS_RULES[work.workload_class].spot)
+            if work.due <= hour and fitting:
                 result.unserved[work.workload_class] += work.gpus
                 work.gpus = 0.0
         queue = [work for work in queue if work.gpus > _NOTHING]
         result.idle += sum(capacity.free for capacity in free.values())
     return result
-
-
-def _serve_work(work: Work, free: Mapping[str, Capacity]) -> None:
-    """Give work the GPUs that are left for it."""
-    for accelerator, capacity in free.items():
-        if work.accelerator in (ANY, accelerator):
-            work.gpus -= capacity.take(work.gpus, spot=CLASS_RULES[work.workload_class].spot)
-
-
-def _known(work: Work, free: Mapping[str, Capacity]) -> bool:
-    """Return whether the demand of the work's accelerator is known in this hour."""
-    return work.accelerator in free if work.accelerator != ANY else bool(free)
