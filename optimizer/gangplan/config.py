@@ -113,13 +113,18 @@ def read_fleet(path: Path) -> Fleet:
 
 def write_fleet(path: Path, fleet: Fleet) -> None:
     """Write a fleet file whole or not at all."""
+    write_atomic(path, fleet_text(fleet))
+
+
+def fleet_text(fleet: Fleet) -> str:
+    """Return the text of a fleet file."""
     pools = [{**vars(pool), "kind": pool.kind.value} for pool in fleet.pools]
     body: dict[str, Any] = {"pools": pools, "nodes": dict(fleet.nodes)}
     if fleet.terms:
         body["terms"] = [vars(term) for term in fleet.terms]
     if fleet.committed_until:
         body["committed_until"] = dict(fleet.committed_until)
-    write_atomic(path, yaml.safe_dump(body, sort_keys=False))
+    return yaml.safe_dump(body, sort_keys=False)
 
 
 def write_atomic(path: Path, text: str) -> None:
