@@ -156,4 +156,4 @@ def refused_field(
         return InputError.unknown(field, first["input"], what, known)
     if first["type"] in _MISSING:
         return InputError.missing(field)
-    return InputError(field, first["input"], f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}")
+    return InputError(field, first["input"], f"{first['msg'][:1].lower()}{first['msg'][1:]}")
