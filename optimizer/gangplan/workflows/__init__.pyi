@@ -8,5 +8,4 @@ from .models import (
 )
 from .plans import Planning as Planning, approve as approve, ask as ask, compare as compare
 from .purchases import look_ahead as look_ahead
-from .reports import write_report as write_report
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise
