@@ -1,4 +1,6 @@
 from .checks import (
+    NAME as NAME,
+    NO_NAME as NO_NAME,
     require_at_least as require_at_least,
     require_items as require_items,
     require_name as require_name,

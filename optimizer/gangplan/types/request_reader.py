@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypeGuard
 
-from gangplan.clock import DURATION, parse_factors, parse_span, parse_utc
+from gangplan.clock import NO_DURATION, parse_factors, parse_span, parse_utc
 from gangplan.errors import InputError
 from gangplan.types.demand import WorkloadClass
 from gangplan.types.gang import GangRequest, PodSet, Topology
@@ -110,7 +110,7 @@ def _times(field: str, value: Any, unit: timedelta) -> Any:
     try:
         return value * unit
     except (OverflowError, ValueError):
-        raise InputError(field, value, f"is not a duration: give it {DURATION}") from None
+        raise InputError(field, value, NO_DURATION) from None
 
 
 def _whole(field: str, value: Any, unit: timedelta) -> Any:

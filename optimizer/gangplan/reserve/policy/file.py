@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gangplan.clock import DURATION, parse_span
+from gangplan.clock import DURATION, NO_DURATION, parse_span
 from gangplan.errors import InputError
 from gangplan.reserve.policy.rules import Policy, TenantPolicy
 from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml, refused_field
@@ -137,7 +137,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _span(path: str, value: object) -> timedelta:
     if not isinstance(value, str):
-        raise InputError(path, value, f"is not a duration: give it {DURATION}")
+        raise InputError(path, value, NO_DURATION)
     span = parse_span(path, value)
     if span > _LONGEST:
         raise InputError(path, value, f"is too long: give at most {_LONGEST.days}d")
