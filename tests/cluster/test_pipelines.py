@@ -26,17 +26,15 @@ assert run.state == "success", run.state
 KFP = """
 import sys
 from kfp import dsl, local
-from gangplan_kfp.release_gang import release_gang
-from gangplan_kfp.reserve_gang import reserve_gang
+from gangplan_kfp import release_gang, reserve_gang
 
 @dsl.component(install_kfp_package=False)
 def train(reservation_id: str, token: int, job: str):  # as text: KFP hands every number on as a float
     import json
     import os
     from gangplan.clock import system_clock
-    from gangplan.hold import hold
-    from gangplan.reserve import open_ledger
-    from gangplan.reserve.kueue.jobs.beside import run_beside
+    from gangplan.client import hold
+    from gangplan.reserve import open_ledger, run_beside
     with open_ledger(os.environ["GANGPLAN_LEDGER"], clock=system_clock) as ledger:
         with hold(ledger, reservation_id, token) as held:
             run_beside(ledger, reservation_id, json.loads(job), check=held.check)
