@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from gangplan.clock import to_us
 from gangplan.errors import (
     InputError,
     KeyConflictError,
@@ -20,7 +21,6 @@ from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.reserve.kueue.objects import names, view
 from gangplan.reserve.kueue.objects.claim import claim_from
 from gangplan.reserve.kueue.objects.record import Records
-from gangplan.reserve.moments import to_us
 from gangplan.testing import a_request
 from gangplan.types import Limit, PodSet, Reservation, ReservationId, ReservationState, Token
 from tests.cluster.conftest import Space, until

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gangplan.clock import FOREVER, SECOND, to_us
 from gangplan.errors import InputError
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, pod_from, usage_of
@@ -19,7 +20,6 @@ from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
 from gangplan.reserve.kueue.objects.view import picture, state_of
 from gangplan.reserve.kueue.objects.workload import Place, refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
-from gangplan.reserve.moments import FOREVER, SECOND, to_us
 from gangplan.testing import NOW, a_request
 from gangplan.types import Level, Limit, PoolKind, ReservationState, Topology, WorkloadClass
 

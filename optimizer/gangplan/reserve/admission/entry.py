@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
+from gangplan.clock import from_us, or_none_at, or_none_us, span_us, to_us
 from gangplan.reserve.space import Shape, Slots
 from gangplan.types import (
     GangRequest,

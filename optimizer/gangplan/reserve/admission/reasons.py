@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from gangplan.clock import from_us
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
-from gangplan.reserve.moments import from_us
 from gangplan.reserve.space import Board
 from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationId, ReservationState
 

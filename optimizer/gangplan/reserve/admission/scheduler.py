@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from gangplan.clock import FOREVER
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.book import Book, EntryChange
 from gangplan.reserve.admission.entry import Entry, Rank
@@ -32,7 +33,6 @@ from gangplan.reserve.admission.placing import (
 )
 from gangplan.reserve.admission.preemption import Preemptor, spare_victims
 from gangplan.reserve.admission.reasons import give_reason
-from gangplan.reserve.moments import FOREVER
 from gangplan.types import ReservationId, ReservationState
 
 ROUNDS = 8

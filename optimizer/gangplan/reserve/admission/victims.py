@@ -30,7 +30,7 @@ from itertools import accumulate, count, groupby, islice
 from operator import add
 from typing import NamedTuple, TypeAlias
 
-from gangplan.reserve.moments import SECOND
+from gangplan.clock import SECOND
 from gangplan.reserve.space import Board, Shape, Slots, place, width_of
 from gangplan.types import Pool, require_at_least
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 from functools import cached_property
 from typing import ClassVar
 
+from gangplan.clock import from_us, span_us, to_us
 from gangplan.errors import InputError, KeyConflictError, NoRoomError, StaleTokenError
 from gangplan.reserve.admission import Book, Entry
 from gangplan.reserve.codec import id_of, request_text
 from gangplan.reserve.commands.command import Command, HolderCommand, Lookup, ReservationCommand, require_entry
-from gangplan.reserve.moments import from_us, span_us, to_us
 from gangplan.reserve.space import Shape, Slot, Slots
 from gangplan.types import (
     GangRequest,

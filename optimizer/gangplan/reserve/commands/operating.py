@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gangplan.clock import span_us
 from gangplan.errors import InputError
 from gangplan.reserve import codec
 from gangplan.reserve.admission import Book, Document, Entry, check_kept
 from gangplan.reserve.commands.command import Command, Lookup
-from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import check_calendar
 from gangplan.types import CapacityCalendar, NodeState, ReservationState, require_text, require_type

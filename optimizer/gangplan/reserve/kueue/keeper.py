@@ -17,14 +17,13 @@ from datetime import timedelta
 from itertools import count
 from threading import Condition, Event, Lock, Thread
 
-from gangplan.clock import Clock
+from gangplan.clock import SECOND, Clock, from_us, to_us
 from gangplan.errors import GangplanError, NotFoundError
 from gangplan.kube import Api, ConflictError, Mirror, Object
 from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.objects import Claim, claim_from
 from gangplan.reserve.kueue.writing import Pen
-from gangplan.reserve.moments import SECOND, from_us, to_us
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
 from gangplan.types import Reservation, ReservationId
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
 
-from gangplan.clock import Clock, require_utc
+from gangplan.clock import Clock, require_utc, span_us, to_us
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
 from gangplan.kube import Api, ConflictError, Object, RejectedError
 from gangplan.reserve.audit import Compacted
@@ -21,7 +21,6 @@ from gangplan.reserve.kueue.objects import Claim, Place, View, claim_from, read_
 from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen
-from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger, but_for_eta
 from gangplan.types import (

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from gangplan.clock import to_us
 from gangplan.errors import NotFoundError
 from gangplan.kube import Api, ConflictError, Object
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.objects import Claim, Records, claim_from
-from gangplan.reserve.moments import to_us
 from gangplan.types import Token
 
 

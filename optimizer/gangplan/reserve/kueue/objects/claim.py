@@ -6,9 +6,9 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from gangplan.clock import SECOND, to_us
 from gangplan.kube import Object, is_accelerator, whole
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.moments import SECOND, to_us
 from gangplan.types import Token
 
 _UID_BITS = 20

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
+from gangplan.clock import to_us
 from gangplan.errors import InputError
 from gangplan.kube import Object
 from gangplan.reserve.codec import annotation_of, id_of
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import Flavor, View
-from gangplan.reserve.moments import to_us
 from gangplan.types import GangRequest, Level
 
 
