@@ -9,13 +9,13 @@ import pytest
 
 from gangplan.clock import FOREVER, SECOND, to_us
 from gangplan.errors import InputError
+from gangplan.kube import LEASE, Claim, claim_from
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, pod_from, usage_of
 from gangplan.kube.vendors import short_name
 from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.claim import Claim, claim_from
 from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
 from gangplan.reserve.kueue.objects.view import picture, state_of
 from gangplan.reserve.kueue.objects.workload import Place, refuse, workload_of
@@ -102,9 +102,9 @@ def test_a_grant_has_a_lease_from_its_admission_and_a_token_of_its_own() -> None
     assert granted.granted_at == NOW + timedelta(seconds=1)
     assert granted.expires_at == NOW + HOUR + timedelta(seconds=1)
     assert granted.token is not None
-    item["metadata"].setdefault("annotations", {})[names.LEASE] = f"{granted.token}:{to_us(NOW + timedelta(minutes=5))}"
+    item["metadata"].setdefault("annotations", {})[LEASE] = f"{granted.token}:{to_us(NOW + timedelta(minutes=5))}"
     assert picture(claim_from(item), to_us(NOW)).expires_at == NOW + timedelta(minutes=5)
-    item["metadata"]["annotations"][names.LEASE] = f"{granted.token - 1}:{to_us(NOW + timedelta(minutes=5))}"
+    item["metadata"]["annotations"][LEASE] = f"{granted.token - 1}:{to_us(NOW + timedelta(minutes=5))}"
     assert picture(claim_from(item), to_us(NOW)).expires_at == granted.expires_at
     item["metadata"]["uid"] = "u2"
     assert claim_from(item).token != granted.token

@@ -8,8 +8,9 @@ from datetime import datetime
 from itertools import pairwise
 
 from gangplan.clock import FOREVER, SECOND, from_us, span_us, to_us
+from gangplan.kube import Claim
 from gangplan.reserve.codec import request_of
-from gangplan.reserve.kueue.objects import Claim, View, lease_of, state_of
+from gangplan.reserve.kueue.objects import View, lease_of, state_of
 from gangplan.types import FreeCapacity
 
 LONGEST_LINE = 500

@@ -19,10 +19,9 @@ from threading import Condition, Event, Lock, Thread
 
 from gangplan.clock import SECOND, Clock, from_us, to_us
 from gangplan.errors import GangplanError, NotFoundError
-from gangplan.kube import Api, ConflictError, Mirror, Object
+from gangplan.kube import Api, Claim, ConflictError, Mirror, Object, claim_from
 from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.objects import Claim, claim_from
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
 from gangplan.types import Reservation, ReservationId

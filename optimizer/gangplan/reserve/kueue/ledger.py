@@ -12,12 +12,12 @@ from types import NoneType
 
 from gangplan.clock import Clock, require_utc, span_us, to_us
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
-from gangplan.kube import Api, ConflictError, Object, RejectedError
+from gangplan.kube import Api, Claim, ConflictError, Object, RejectedError, claim_from
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
-from gangplan.reserve.kueue.objects import Claim, Place, View, claim_from, read_view, refuse, refuse_late, workload_of
+from gangplan.reserve.kueue.objects import Place, View, read_view, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.outlook import Outlook
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen

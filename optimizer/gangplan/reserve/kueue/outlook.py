@@ -8,11 +8,11 @@ from datetime import datetime
 
 from gangplan.clock import Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
-from gangplan.kube import Api
+from gangplan.kube import Api, Claim, claim_from
 from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.calendar import Calendar, Wish, holds_of, line_of
-from gangplan.reserve.kueue.objects import Claim, View, claim_from, refuse
+from gangplan.reserve.kueue.objects import View, refuse
 from gangplan.types import FreeCapacity, GangRequest, Limit, Reason
 
 _LINE_S = 2.0

@@ -12,21 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gangplan.errors import InputError, StaleTokenError
-from gangplan.kube import Api, Object
+from gangplan.kube import Api, Claim, Object, gpus_of
 from gangplan.reserve.codec import id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
 from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.objects import (
-    Claim,
-    Flavor,
-    gpus_of,
-    limit_seconds,
-    node_affinity,
-    refuse,
-    topology_request,
-)
+from gangplan.reserve.kueue.objects import Flavor, limit_seconds, node_affinity, refuse, topology_request
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
 
 _PATHS = {"Job": "/apis/batch/v1", "JobSet": "/apis/jobset.x-k8s.io/v1alpha2"}

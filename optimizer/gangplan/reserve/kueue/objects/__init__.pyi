@@ -1,12 +1,9 @@
-from .claim import Claim as Claim, claim_from as claim_from, gpus_of as gpus_of
 from .names import (
     API as API,
-    END as END,
     GPU as GPU,
     GROUP as GROUP,
     HOST as HOST,
     IS_GROUP as IS_GROUP,
-    LEASE as LEASE,
     MAX_EXEC as MAX_EXEC,
     POD_GROUP as POD_GROUP,
     POD_GROUP_TOTAL as POD_GROUP_TOTAL,

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
+from gangplan.kube import KUEUE
+
 GROUP = "kueue.x-k8s.io"
-VERSION = f"{GROUP}/v1beta2"
-API = f"/apis/{VERSION}"
-
-RESERVATION = "gangplan.io/reservation"
-"""<microsecond of its submit> <LocalQueue that it is for, though it is not queued before its window> <its request>."""
-
-LEASE = "gangplan.io/lease"
-"""<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
-
-END = "gangplan.io/end"
-"""How a reservation ended: no Workload of ours that has it is any more than a rest."""
+API = KUEUE
+VERSION = API.removeprefix("/apis/")
 
 MANAGED = "app.kubernetes.io/managed-by"
 QUEUE = "gangplan.io/queue"

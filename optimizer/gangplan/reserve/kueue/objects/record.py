@@ -16,9 +16,8 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from gangplan.kube import NAMES_ONLY, Api, ConflictError, Object
+from gangplan.kube import NAMES_ONLY, Api, Claim, ConflictError, Mark, Object
 from gangplan.reserve.kueue.objects import names, view
-from gangplan.reserve.kueue.objects.claim import Claim, Mark
 
 _TOGETHER_S = 0.02
 """Seconds that a record waits for more where ends follow each other faster, like PostgreSQL's commit_delay."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gangplan.clock import SECOND, from_us, or_none_at, span_us, to_us
+from gangplan.kube import Claim, Mark
 from gangplan.reserve.codec import request_of
-from gangplan.reserve.kueue.objects.claim import Claim, Mark
 from gangplan.reserve.kueue.objects.workload import pod_set_name
 from gangplan.types import (
     GangRequest,

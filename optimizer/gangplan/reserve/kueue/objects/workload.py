@@ -10,7 +10,7 @@ from typing import Any
 
 from gangplan.clock import to_us
 from gangplan.errors import InputError
-from gangplan.kube import Object
+from gangplan.kube import RESERVATION, Object
 from gangplan.reserve.codec import annotation_of, id_of
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import Flavor, View
@@ -122,7 +122,7 @@ def workload_of(
     in the first pod template where that is ours: Kueue applies a Workload's own labels and annotations anew with each
     write of its status, and with any of ours there, a reservation costs the API server a sixth more.
     """
-    annotations = {names.RESERVATION: f"{to_us(now)} {place.queue} {annotation_of(request)}"}
+    annotations = {RESERVATION: f"{to_us(now)} {place.queue} {annotation_of(request)}"}
     metadata: Object = {"name": id_of(request.request_key), "namespace": place.namespace}
     if pod_sets is None:
         pod_sets = [_pod_set(request, index, flavors, chooses) for index in range(len(request.pod_sets))]
