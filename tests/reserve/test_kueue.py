@@ -16,7 +16,7 @@ from gangplan.kube.vendors import short_name
 from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
+from gangplan.reserve.kueue.objects.queues import Flavor, FlavorQuota, Queue, View
 from gangplan.reserve.kueue.objects.view import picture, state_of
 from gangplan.reserve.kueue.objects.workload import Place, refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
@@ -35,7 +35,7 @@ H100 = Flavor(
 
 def a_queue(name: str = "mine", **changes: Any) -> Queue:
     """Return a ClusterQueue with 8 GPUs of the h100."""
-    plain: dict[str, Any] = {"cohort": "", "quotas": {"h100-owned": Quota(nominal=8)}}
+    plain: dict[str, Any] = {"cohort": "", "quotas": {"h100-owned": FlavorQuota(nominal=8)}}
     return Queue(name=name, **{**plain, "preempts_lower": False, "reclaims": False, "stopped": False, **changes})
 
 
@@ -182,8 +182,8 @@ def test_a_preemptible_gang_is_asked_for_where_a_cohort_reclaims() -> None:
 
 def test_a_calendar_knows_borrowing_and_lending() -> None:
     """What others use of their own is theirs; what they use of ours is missing."""
-    mine = a_queue(cohort="lab", quotas={"h100-owned": Quota(nominal=8, borrow=4)})
-    theirs = a_queue("theirs", cohort="lab", quotas={"h100-owned": Quota(nominal=8, lend=6)})
+    mine = a_queue(cohort="lab", quotas={"h100-owned": FlavorQuota(nominal=8, borrow=4)})
+    theirs = a_queue("theirs", cohort="lab", quotas={"h100-owned": FlavorQuota(nominal=8, lend=6)})
     now = to_us(NOW)
     assert a_view(mine, theirs).most("h100-owned") == 12
     for used, free in ((0, 12), (2, 12), (4, 12), (6, 10), (8, 8)):
