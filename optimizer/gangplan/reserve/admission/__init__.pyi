@@ -9,4 +9,3 @@ from .expected import (
 )
 from .reasons import explain as explain
 from .scheduler import admit as admit, expire as expire
-from .stranding import check_kept as check_kept
