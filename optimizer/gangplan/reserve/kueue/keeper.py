@@ -92,11 +92,6 @@ class Keeper:
         seen = self.seen(claim.name)
         return seen is not None and seen.uid == claim.uid and self.surely_new(claim.name)
 
-    @property
-    def mirror(self) -> Mirror[Claim]:
-        """The reservations as they were last heard of."""
-        return self._mirror
-
     def seen(self, id: str) -> Claim | None:
         """Return a reservation as last heard of; None where it was not."""
         return self._mirror.there.get(f"{self._namespace}/{id}")
@@ -117,13 +112,10 @@ class Keeper:
                     return None
             return None
         finally:
-            self._stop_waiting(name, changed)
-
-    def _stop_waiting(self, name: str, changed: Event) -> None:
-        with self._news:
-            self._waiting[name].remove(changed)
-            if not self._waiting[name]:
-                del self._waiting[name]
+            with self._news:
+                self._waiting[name].remove(changed)
+                if not self._waiting[name]:
+                    del self._waiting[name]
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """Tell `callback` soon how a reservation stands, then every change of it."""
@@ -202,15 +194,12 @@ class Keeper:
                 if self._due and self._due[0][0] <= now:
                     return heapq.heappop(self._due)[2], self._attend
                 if self._learned and self._mirror.steady not in (0, self._learned):
-                    return "", self._learn_anew
+                    return "", lambda _: self.learn()
                 if self._checks and self._checks[0][0] <= time.monotonic():
                     return heapq.heappop(self._checks)[1], self._check
                 left = (self._due[0][0] - now) / SECOND if self._due else _LOOK_S
                 self._news.wait(min(left, _LOOK_S))
             return None
-
-    def _learn_anew(self, _: str) -> None:
-        self.learn()
 
     def _attend(self, name: str) -> None:
         """Do what is due about a reservation, then tell how it stands."""

@@ -22,7 +22,6 @@ from gangplan.reserve.kueue.objects import Flavor, limit_seconds, node_affinity,
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
 
 _PATHS = {"Job": "/apis/batch/v1", "JobSet": "/apis/jobset.x-k8s.io/v1alpha2"}
-_PLURALS = {"Job": "jobs", "JobSet": "jobsets"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +47,16 @@ def pod_sets_of(api: Api, namespace: str, manifest: Object) -> list[Object]:
         return pod_sets_of_group(api, namespace, pods)
     whole = _tried(api, namespace, manifest)
     if whole["kind"] == "Job":
-        spec = whole["spec"]
-        parallel, completions = spec.get("parallelism", 1), spec.get("completions")
-        count = parallel if completions is None else min(parallel, completions)
-        return [{"name": "main", "count": count, "template": _template(spec["template"])}]
-    return [_of_replicated(job) for job in whole["spec"]["replicatedJobs"]]
+        return [_pod_set("main", whole["spec"])]
+    jobs: list[Object] = whole["spec"]["replicatedJobs"]
+    return [_pod_set(job["name"].lower(), job["template"]["spec"], job.get("replicas", 1)) for job in jobs]
 
 
-def _of_replicated(job: Object) -> Object:
-    spec = job["template"]["spec"]
+def _pod_set(name: str, spec: Object, replicas: int = 1) -> Object:
+    """Return the pods of a Job's spec, of which there are so many replicas."""
     parallel, completions = spec.get("parallelism", 1), spec.get("completions")
     each = parallel if completions is None else min(parallel, completions)
-    return {
-        "name": job["name"].lower(),
-        "count": job.get("replicas", 1) * each,
-        "template": _template(spec["template"]),
-    }
+    return {"name": name, "count": replicas * each, "template": _template(spec["template"])}
 
 
 def _tried(api: Api, namespace: str, manifest: Object) -> Object:
@@ -97,7 +90,7 @@ def path_of(namespace: str, manifest: Object) -> str:
         raise InputError(
             "manifest.kind", kind, f"cannot adopt a reservation here: use {', '.join(_PATHS)}, or a List of Pods"
         )
-    return f"{_PATHS[kind]}/namespaces/{namespace}/{_PLURALS[kind]}"
+    return f"{_PATHS[kind]}/namespaces/{namespace}/{kind.lower()}s"
 
 
 def asked_by(pod_sets: list[Object]) -> tuple[PodSet, ...]:
