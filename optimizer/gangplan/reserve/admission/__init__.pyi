@@ -1,5 +1,5 @@
 from .book import Book as Book, Document as Document
-from .entry import Entry as Entry, Leave as Leave, Promise as Promise
+from .entry import Entry as Entry, Leave as Leave, Promise as Promise, last_start as last_start
 from .expected import (
     EtaErrors as EtaErrors,
     estimate as estimate,

@@ -17,9 +17,10 @@ from datetime import timedelta
 from itertools import count
 from threading import Condition, Event, Lock, Thread
 
-from gangplan.clock import SECOND, Clock, from_us, to_us
+from gangplan.clock import SECOND, Clock, from_us, span_us, to_us
 from gangplan.errors import GangplanError, NotFoundError
 from gangplan.kube import Api, Claim, ConflictError, Mirror, Object, claim_from
+from gangplan.reserve.admission import last_start
 from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.writing import Pen
@@ -259,7 +260,7 @@ class Keeper:
             if lease is not None and lease.end <= now:
                 return self._pen.end(claim, objects.EXPIRED, moment)
             return self._pen.ready(claim, moment) if ready else claim
-        latest = objects.last_start(request)
+        latest = last_start(request, span_us(request.limit))
         if latest is not None and latest < now and not claim.evictions:
             return self._pen.end(claim, objects.EXPIRED, moment)
         return self._pen.queue(claim) if not claim.queue else claim

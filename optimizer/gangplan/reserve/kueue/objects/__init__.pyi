@@ -1,6 +1,5 @@
 from .names import (
     API as API,
-    GPU as GPU,
     GROUP as GROUP,
     HOST as HOST,
     IS_GROUP as IS_GROUP,
@@ -24,7 +23,6 @@ from .view import (
     due_at as due_at,
     end_of as end_of,
     ended_by_time as ended_by_time,
-    last_start as last_start,
     lease_of as lease_of,
     opens_later as opens_later,
     over_by_kueue as over_by_kueue,
