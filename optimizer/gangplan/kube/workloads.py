@@ -136,7 +136,7 @@ def claim_from(item: Object) -> Claim:
     owner = next(iter(meta.get("ownerReferences", ())), None)
     admission: Object = status.get("admission") or {}
     stats: Object = status.get("schedulingStats") or {}
-    pod_sets = tuple(_pod_set(pod_set) for pod_set in spec["podSets"])
+    pod_sets = tuple((pods.get("name", "main"), pods["count"], gpus_of(pods["template"])) for pods in spec["podSets"])
     return Claim(
         name=meta["name"],
         namespace=meta.get("namespace", ""),
@@ -185,10 +185,6 @@ def gpus_of(template: Object) -> int:
     """Return the accelerators that a pod of a template asks for."""
     resources: list[Object] = [part.get("resources", {}) for part in template["spec"].get("containers", ())]
     return sum(_gpus_in(part.get("requests") or part.get("limits") or {}) for part in resources)
-
-
-def _pod_set(item: Object) -> tuple[str, int, int]:
-    return item.get("name", "main"), item["count"], gpus_of(item["template"])
 
 
 def _mark(item: Object) -> Mark:

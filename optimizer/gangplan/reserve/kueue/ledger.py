@@ -22,7 +22,7 @@ from gangplan.reserve.kueue.objects import Place, View, read_view, refuse, refus
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.subscribers import Callback, Unsubscribe
-from gangplan.reserve.waiting import WaitingLedger, but_for_eta
+from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
     FreeCapacity,
     GangRequest,
@@ -310,7 +310,8 @@ class KueueLedger(WaitingLedger, Refusals):
         return self._keeper.subscribe(id, callback)
 
     def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
-        return but_for_eta(reservation) != but_for_eta(previous)
+        """Tell whether a state is another one; a change of the expected start alone is not told."""
+        return replace(reservation, eta=None) != replace(previous, eta=None)
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""

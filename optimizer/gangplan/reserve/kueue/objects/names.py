@@ -38,11 +38,6 @@ def workloads(namespace: str = "") -> str:
     return f"{API}/namespaces/{namespace}/workloads" if namespace else f"{API}/workloads"
 
 
-def records(namespace: str) -> str:
-    """Return the path of the ConfigMaps that say how reservations ended."""
-    return f"/api/v1/namespaces/{namespace}/configmaps"
-
-
 def resource_of(slot: str) -> str:
     """Return the extended resource that a slot is counted in: whole GPUs, MIG profiles, or a name as it stands."""
     if slot == "gpu":

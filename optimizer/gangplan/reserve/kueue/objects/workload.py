@@ -36,7 +36,8 @@ def refuse(request: GangRequest, view: View) -> list[Flavor]:
     """Return the flavors that serve a request, or refuse what Kueue cannot keep."""
     flavors = view.fitting(request.accelerators)
     if not flavors:
-        known = sorted(name for flavor in view.mine.quotas for name in _called(view, flavor))
+        queued = [view.flavors[flavor] for flavor in view.mine.quotas if flavor in view.flavors]
+        known = sorted(name for flavor in queued for name in flavor.accelerators)
         raise InputError(
             "accelerators",
             ", ".join(request.accelerators),
@@ -65,10 +66,6 @@ def refuse_late(request: GangRequest, now: datetime) -> None:
         raise InputError("latest_start", request.latest_start.isoformat(), "is past: give a later one, or none")
     if request.deadline is not None and request.deadline - request.limit < now:
         raise InputError("deadline", request.deadline.isoformat(), "cannot be met any more: give a later one, or none")
-
-
-def _called(view: View, flavor: str) -> frozenset[str]:
-    return view.flavors[flavor].accelerators if flavor in view.flavors else frozenset()
 
 
 def _refuse_order(request: GangRequest, flavors: list[Flavor]) -> None:
