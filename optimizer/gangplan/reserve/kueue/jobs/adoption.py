@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gangplan.errors import InputError, StaleTokenError
-from gangplan.kube import Api, Claim, Object, gpus_of
+from gangplan.kube import Api, Claim, ConflictError, Object, gpus_of
 from gangplan.reserve.codec import id_of, request_of
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
-from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
+from gangplan.reserve.kueue.jobs.pod_group import dry_run, marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.reserve.kueue.objects import Flavor, limit_seconds, node_affinity, refuse, topology_request
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
@@ -193,12 +192,12 @@ def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
     handout = hand_out(ledger, id)
     if pods := pods_of(manifest):
         return _start_group(ledger, handout, pods)
-    body = _suspended(named(manifest, handout.workload))
+    body = _suspended(_named(manifest, handout.workload))
     body["metadata"]["labels"] |= handout.labels
     for template in _templates(body):
         _annotate(template, handout.annotations)
     where = path_of(ledger.place.namespace, manifest)
-    return create_once(ledger.api, where, body, (objects.PREBUILT, handout.workload))
+    return _create_once(ledger.api, where, body, (objects.PREBUILT, handout.workload))
 
 
 def _annotate(template: Object, notes: dict[str, str]) -> None:
@@ -213,6 +212,32 @@ def _start_group(ledger: KueueLedger, handout: Handout, pods: list[Object]) -> O
     """Create the pods of a group; Kueue holds each back until it has seen its Workload."""
     labels = handout.labels | {objects.POD_GROUP: handout.workload}
     notes = handout.annotations | {objects.POD_GROUP_TOTAL: str(len(pods))}
-    bodies = [marked(named(pod, handout.workload, index), labels, notes) for index, pod in enumerate(pods)]
+    bodies = [marked(_named(pod, handout.workload, index), labels, notes) for index, pod in enumerate(pods)]
     where, ours = path(ledger.place.namespace), (objects.POD_GROUP, handout.workload)
-    return {"kind": "List", "items": [create_once(ledger.api, where, body, ours) for body in bodies]}
+    return {"kind": "List", "items": [_create_once(ledger.api, where, body, ours) for body in bodies]}
+
+
+def _create_once(api: Api, where: str, body: Object, mark: tuple[str, str]) -> Object:
+    """Create an object, or return the one of that name that carries the same label; another's is refused by name.
+
+    So a retry after half of a start was done finds its own and goes on.
+    """
+    name, (label, value) = body["metadata"]["name"], mark
+    try:
+        return api.create(where, body)
+    except ConflictError:
+        there = api.get(f"{where}/{name}")
+    labels: dict[str, str] = there["metadata"].get("labels") or {}
+    if labels.get(label) != value:
+        raise InputError(
+            "manifest.metadata.name", name, f"is another's, not of reservation {value}: delete that one, or rename this"
+        )
+    return there
+
+
+def _named(body: Object, reservation: str, index: int = 0) -> Object:
+    """Return an object with a name of its own: what the API server makes up would be another one on a retry."""
+    meta: Object = dict(body["metadata"])
+    if not meta.get("name"):
+        meta["name"] = f"{meta.pop('generateName', '')}{reservation[:10]}-{index}"
+    return body | {"metadata": meta}

@@ -17,7 +17,6 @@ ENDED = "ended.gangplan.io/"
 """Before a reservation's id: the label of the ConfigMap that says how it ended."""
 
 ACCELERATOR = "gangplan.io/accelerator"
-RACK = "gangplan.io/rack"
 HOST = "kubernetes.io/hostname"
 GPU = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"
