@@ -15,11 +15,11 @@ from statistics import fmean
 from benchmarks.parts.clients import policy_of, pool_of, request_of
 from benchmarks.parts.floor import SECOND, Course
 from benchmarks.parts.kueue_load import SEED, Gang, Load
+from gangplan.clock import to_us
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.commands import Command, Publish, Release, SetPolicy, Submit, run_batch
-from gangplan.reserve.moments import to_us
 from gangplan.testing import a_calendar
 from gangplan.types import ReservationId, ReservationState
 

@@ -1,4 +1,4 @@
-"""Time: timezone-aware UTC, from a clock that is passed in."""
+"""Time: timezone-aware UTC from a clock that is passed in, or whole microseconds: exact, quick to compare and store."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ Clock: TypeAlias = Callable[[], datetime]
 """Returns the present moment, timezone-aware, in UTC."""
 
 HOUR = timedelta(hours=1)
+MICROSECOND = timedelta(microseconds=1)
+
+SECOND = 1_000_000
+"""Microseconds in a second."""
+
+FOREVER = 2**62
+"""Later than every moment in microseconds."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 DURATION = "like 90s, 30m, 2h or 1d"
 
@@ -76,3 +85,31 @@ def parse_factors(field: str, texts: Iterable[str]) -> dict[str, float]:
 def floor_hour(value: datetime) -> datetime:
     """Return the start of the hour that `value` lies in."""
     return value.replace(minute=0, second=0, microsecond=0)
+
+
+# ---------------------------------------------------------------- whole microseconds since 1970 in UTC
+
+
+def to_us(moment: datetime) -> int:
+    """Return the microseconds from 1970 to `moment`."""
+    return (moment - _EPOCH) // MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """Return the moment of so many microseconds after 1970, in UTC."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def span_us(span: timedelta) -> int:
+    """Return a duration in microseconds."""
+    return span // MICROSECOND
+
+
+def or_none_us(moment: datetime | None) -> int | None:
+    """Return the microseconds of a moment that may be missing."""
+    return None if moment is None else to_us(moment)
+
+
+def or_none_at(us: int | None) -> datetime | None:
+    """Return the moment of microseconds that may be missing."""
+    return None if us is None else from_us(us)

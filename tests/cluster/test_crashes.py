@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from gangplan.errors import GangplanError, UnavailableError
+from gangplan.kube import claim_from
 from gangplan.kube.api import GoneError
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.objects.claim import claim_from
 from gangplan.testing import a_request
 from gangplan.types import PodSet, Reservation, ReservationState
 from tests.cluster.conftest import Space, until

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from gangplan.errors import InputError, NotFoundError, StaleTokenError
+from gangplan.kube import claim_from
 from gangplan.kube.api import RejectedError
 from gangplan.reserve.kueue.jobs import adoption
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.claim import claim_from
 from gangplan.testing import a_request
 from gangplan.types import Level, Limit, PodSet, ReservationState, Topology
 from tests.cluster.conftest import Object, Space, until

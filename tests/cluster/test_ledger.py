@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from gangplan.clock import to_us
 from gangplan.errors import (
     InputError,
     KeyConflictError,
@@ -16,11 +17,10 @@ from gangplan.errors import (
     UnsupportedError,
     WaitTimeoutError,
 )
+from gangplan.kube import END, claim_from
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.reserve.kueue.objects import names, view
-from gangplan.reserve.kueue.objects.claim import claim_from
 from gangplan.reserve.kueue.objects.record import Records
-from gangplan.reserve.moments import to_us
 from gangplan.testing import a_request
 from gangplan.types import Limit, PodSet, Reservation, ReservationId, ReservationState, Token
 from tests.cluster.conftest import Space, until
@@ -164,7 +164,7 @@ def interrupted_release(space: Space, held: Reservation) -> None:
 
 def interrupted_end(space: Space, held: Reservation) -> None:
     """Do the first half of any other end: the Workload is marked, and still there."""
-    mark = {names.END: f"{view.CANCELLED}:{to_us(space.clock())}"}
+    mark = {END: f"{view.CANCELLED}:{to_us(space.clock())}"}
     body = {"metadata": {"annotations": mark}}
     space.api.merge(f"{names.workloads(space.name)}/{held.id}", body)
 

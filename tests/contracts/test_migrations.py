@@ -13,10 +13,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
+from gangplan.clock import to_us
 from gangplan.errors import KeyConflictError
 from gangplan.reserve import codec, open_ledger
 from gangplan.reserve.codec import calendar_text, id_of
-from gangplan.reserve.moments import to_us
 from gangplan.reserve.stores.sql import schema
 from gangplan.testing import NOW, FakeClock, a_calendar, a_request
 from gangplan.types import GangRequest, Level, ReservationState, Topology

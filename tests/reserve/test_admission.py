@@ -8,10 +8,10 @@ from typing import Any
 
 from hypothesis import event, given, settings, strategies as st
 
+from gangplan.clock import to_us
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.scheduler import commit, decide
 from gangplan.reserve.codec import id_of
-from gangplan.reserve.moments import to_us
 from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import NOW, a_calendar, a_pool, a_request
 from gangplan.types import PodSet, ReservationState

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, strategies as st
 from tests.effort import effort, examples
 
+from gangplan.clock import from_us, to_us
 from gangplan.feedback import scoring
 from gangplan.reserve import Ledger
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.expected import estimate, eta_errors, learned_ratio, waited
-from gangplan.reserve.moments import from_us, to_us
 from gangplan.reserve.policy.rules import Policy, Quota, TenantPolicy
 from gangplan.testing import NOW, FakeClock, a_calendar, a_pool, a_request, memory_ledger
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId, ReservationState

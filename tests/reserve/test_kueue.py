@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
+from gangplan.clock import FOREVER, SECOND, to_us
 from gangplan.errors import InputError
+from gangplan.kube import LEASE, Claim, claim_from
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, pod_from, usage_of
 from gangplan.kube.vendors import short_name
 from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names
-from gangplan.reserve.kueue.objects.claim import Claim, claim_from
-from gangplan.reserve.kueue.objects.queues import Flavor, Queue, Quota, View
+from gangplan.reserve.kueue.objects.queues import Flavor, FlavorQuota, Queue, View
 from gangplan.reserve.kueue.objects.view import picture, state_of
 from gangplan.reserve.kueue.objects.workload import Place, refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
-from gangplan.reserve.moments import FOREVER, SECOND, to_us
 from gangplan.testing import NOW, a_request
 from gangplan.types import Level, Limit, PoolKind, ReservationState, Topology, WorkloadClass
 
@@ -35,7 +35,7 @@ H100 = Flavor(
 
 def a_queue(name: str = "mine", **changes: Any) -> Queue:
     """Return a ClusterQueue with 8 GPUs of the h100."""
-    plain: dict[str, Any] = {"cohort": "", "quotas": {"h100-owned": Quota(nominal=8)}}
+    plain: dict[str, Any] = {"cohort": "", "quotas": {"h100-owned": FlavorQuota(nominal=8)}}
     return Queue(name=name, **{**plain, "preempts_lower": False, "reclaims": False, "stopped": False, **changes})
 
 
@@ -102,9 +102,9 @@ def test_a_grant_has_a_lease_from_its_admission_and_a_token_of_its_own() -> None
     assert granted.granted_at == NOW + timedelta(seconds=1)
     assert granted.expires_at == NOW + HOUR + timedelta(seconds=1)
     assert granted.token is not None
-    item["metadata"].setdefault("annotations", {})[names.LEASE] = f"{granted.token}:{to_us(NOW + timedelta(minutes=5))}"
+    item["metadata"].setdefault("annotations", {})[LEASE] = f"{granted.token}:{to_us(NOW + timedelta(minutes=5))}"
     assert picture(claim_from(item), to_us(NOW)).expires_at == NOW + timedelta(minutes=5)
-    item["metadata"]["annotations"][names.LEASE] = f"{granted.token - 1}:{to_us(NOW + timedelta(minutes=5))}"
+    item["metadata"]["annotations"][LEASE] = f"{granted.token - 1}:{to_us(NOW + timedelta(minutes=5))}"
     assert picture(claim_from(item), to_us(NOW)).expires_at == granted.expires_at
     item["metadata"]["uid"] = "u2"
     assert claim_from(item).token != granted.token
@@ -182,8 +182,8 @@ def test_a_preemptible_gang_is_asked_for_where_a_cohort_reclaims() -> None:
 
 def test_a_calendar_knows_borrowing_and_lending() -> None:
     """What others use of their own is theirs; what they use of ours is missing."""
-    mine = a_queue(cohort="lab", quotas={"h100-owned": Quota(nominal=8, borrow=4)})
-    theirs = a_queue("theirs", cohort="lab", quotas={"h100-owned": Quota(nominal=8, lend=6)})
+    mine = a_queue(cohort="lab", quotas={"h100-owned": FlavorQuota(nominal=8, borrow=4)})
+    theirs = a_queue("theirs", cohort="lab", quotas={"h100-owned": FlavorQuota(nominal=8, lend=6)})
     now = to_us(NOW)
     assert a_view(mine, theirs).most("h100-owned") == 12
     for used, free in ((0, 12), (2, 12), (4, 12), (6, 10), (8, 8)):

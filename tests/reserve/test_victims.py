@@ -49,7 +49,6 @@ class Case:
     shape: Shape
     end: int
     must_free: dict[str, int]
-    blocked: frozenset[int]
     out: frozenset[int]  # draining or lost
 
     @property
@@ -74,7 +73,7 @@ class Case:
 
     def free(self, node: int, gone: frozenset[str]) -> int:
         """Return what stays free of a node from the start to the end when some gangs are gone."""
-        if node in self.blocked | self.out:
+        if node in self.out:
             return 0
         moments = {START, *(since for _, since, _ in self.promised if START < since < self.end)}
         return self.pool.gpus_per_node - max(self.used(node, moment, gone) for moment in moments)
@@ -108,8 +107,7 @@ def a_case(seed: int, *, pod_sets: int = 1) -> Case:
         shape=_a_shape(rng, whole, count, pod_sets),
         end=START + rng.randint(1, 5) * HOUR,
         must_free=rng.choice([{}, {}, {}, {"ann": 1}, {"ann": 2, "bob": 1}, {"bob": whole}]),
-        blocked=_few(rng, count),
-        out=_few(rng, count),
+        out=_few(rng, count) | _few(rng, count),
     )
 
 
@@ -234,9 +232,7 @@ def check(case: Case, choice: Choice | None, *, proven: bool) -> None:
 def ask(case: Case, **options: Any) -> Choice | None:
     """Choose for a case."""
     board = case.board()
-    return choose(
-        board, case.shape, case.candidates, START, case.end, blocked=case.blocked, must_free=case.must_free, **options
-    )
+    return choose(board, case.shape, case.candidates, START, case.end, must_free=case.must_free, **options)
 
 
 @examples(300, 8000)

@@ -15,5 +15,16 @@ from .inventory import (
     usage_of as usage_of,
 )
 from .mirror import Mirror as Mirror
-from .vendors import GPU_RESOURCES as GPU_RESOURCES, is_accelerator as is_accelerator, short_name as short_name
-from .workloads import Gang as Gang, read_gangs as read_gangs
+from .vendors import GPU_RESOURCES as GPU_RESOURCES, short_name as short_name
+from .workloads import (
+    END as END,
+    KUEUE as KUEUE,
+    LEASE as LEASE,
+    RESERVATION as RESERVATION,
+    Claim as Claim,
+    Gang as Gang,
+    Mark as Mark,
+    claim_from as claim_from,
+    gpus_of as gpus_of,
+    read_gangs as read_gangs,
+)

@@ -1,19 +1,225 @@
-"""The gangs that a cluster knows: Kueue's Workloads, and pods that belong to no Workload."""
+"""Kueue's Workloads as small frozen values, and the gangs that a cluster knows: Workloads, and pods without one."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from gangplan.clock import SECOND, from_us, or_none_at, to_us
 from gangplan.errors import NotFoundError
-from gangplan.kube.api import Api, Object
+from gangplan.kube.api import Api, Object, whole
 from gangplan.kube.inventory import PODS, PRODUCT_LABELS, accelerators_of, pod_from, read_nodes
-from gangplan.kube.vendors import short_name
+from gangplan.kube.vendors import is_accelerator, short_name
+from gangplan.types import Token
 
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
+
+RESERVATION = "gangplan.io/reservation"
+"""<microsecond of its submit> <LocalQueue that it is for, though it is not queued before its window> <its request>."""
+
+LEASE = "gangplan.io/lease"
+"""<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
+
+END = "gangplan.io/end"
+"""How a reservation ended: no Workload of ours that has it is any more than a rest."""
+
 _COUNTED = "kueue.x-k8s.io/"
 _CLASS = "gangplan.io/workload-class"
+_UID_BITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One condition: whether it holds, since when, why, and in Kueue's words."""
+
+    holds: bool
+    since: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one pod set was given: its flavor, pods, GPUs, and where topology is known the pods on each node."""
+
+    pod_set: str
+    flavor: str  # of its accelerators; empty where it has none
+    extended: str  # of its first extended resource: Kueue may count accelerators under another name
+    pods: int
+    gpus: int
+    nodes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A Workload: what it asks for, what Kueue has said of it, and what we have written on it."""
+
+    name: str
+    namespace: str
+    uid: str
+    version: str
+    created: int
+    queue: str  # empty: not queued yet
+    our_queue: str  # the LocalQueue that it is ours for; empty: not ours
+    priority: int
+    active: bool
+    deleted: bool
+    owner: str  # kind and name of what adopted it
+    request: str
+    submitted: int
+    lease: str
+    end: str
+    limit_s: int | None
+    gpus: int
+    pod_sets: tuple[tuple[str, int, int], ...]  # name, pods, GPUs of each pod
+    marks: dict[str, Mark]
+    cluster_queue: str
+    shares: tuple[Share, ...]
+    evictions: int
+
+    def since(self, condition: str) -> int | None:
+        """Return since when a condition holds, by Kueue's clock, which counts whole seconds; None: it does not."""
+        mark = self.marks.get(condition)
+        return mark.since if mark is not None and mark.holds else None
+
+    def on(self, condition: str) -> bool:
+        """Whether a condition holds."""
+        return self.since(condition) is not None
+
+    @property
+    def key(self) -> str:
+        """Its name with its namespace."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def reserved(self) -> bool:
+        """Whether Kueue counts quota for it: until it is finished, inactive or gone."""
+        return self.on("QuotaReserved") and not self.finished and self.active
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is over for good."""
+        return self.on("Finished")
+
+    @property
+    def safe(self) -> bool:
+        """Whether a step may start or go on: all of this must hold, and nothing less will do."""
+        return self.reserved and self.on("Admitted") and not self.on("Evicted") and not self.deleted and not self.end
+
+    @property
+    def evicted(self) -> bool:
+        """Whether Kueue took its quota away while its status still says that it has it."""
+        return self.on("QuotaReserved") and self.on("Evicted") and not self.finished
+
+    @property
+    def token(self) -> Token | None:
+        """The fencing token: when the quota was reserved, and whose; grows with each grant of a Workload."""
+        reserved = self.since("QuotaReserved")
+        if reserved is None:
+            return None
+        whose = zlib.crc32(self.uid.encode()) & (2**_UID_BITS - 1)
+        return Token((reserved // SECOND << _UID_BITS) | whose)
+
+    @property
+    def admitted(self) -> int | None:
+        """When it was admitted."""
+        return self.since("Admitted")
+
+
+def claim_from(item: Object) -> Claim:
+    """Read a Workload."""
+    meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
+    notes: dict[str, str] = meta.get("annotations", {})
+    submitted, our_queue, request = _reservation(notes, spec["podSets"][0]["template"].get("metadata", {}))
+    owner = next(iter(meta.get("ownerReferences", ())), None)
+    admission: Object = status.get("admission") or {}
+    stats: Object = status.get("schedulingStats") or {}
+    pod_sets = tuple((pods.get("name", "main"), pods["count"], gpus_of(pods["template"])) for pods in spec["podSets"])
+    return Claim(
+        name=meta["name"],
+        namespace=meta.get("namespace", ""),
+        uid=meta.get("uid", ""),
+        version=meta.get("resourceVersion", ""),
+        created=_us_from(meta["creationTimestamp"]) if "creationTimestamp" in meta else 0,
+        queue=spec.get("queueName", ""),
+        our_queue=our_queue,
+        priority=spec.get("priority", 0),
+        active=spec.get("active", True),
+        deleted="deletionTimestamp" in meta,
+        owner=f"{owner['kind']} {owner['name']}" if owner else "",
+        request=request,
+        submitted=submitted,
+        lease=notes.get(LEASE, ""),
+        end=notes.get(END, ""),
+        limit_s=spec.get("maximumExecutionTimeSeconds"),
+        gpus=sum(pods * gpus for _, pods, gpus in pod_sets),
+        pod_sets=pod_sets,
+        marks={condition["type"]: _mark(condition) for condition in status.get("conditions", ())},
+        cluster_queue=admission.get("clusterQueue", ""),
+        shares=tuple(_share(assignment) for assignment in admission.get("podSetAssignments", ())),
+        evictions=sum(eviction["count"] for eviction in stats.get("evictions", ())),
+    )
+
+
+def _reservation(notes: dict[str, str], template: Object) -> tuple[int, str, str]:
+    """Return when a reservation was submitted, for which queue, and its request; of what is not ours, nothing."""
+    text = notes.get(RESERVATION) or template.get("annotations", {}).get(RESERVATION, "")
+    submitted, _, rest = text.partition(" ")
+    queue, _, request = rest.partition(" ")
+    return (int(submitted), queue, request) if submitted.isdecimal() and request else (0, "", "")
+
+
+def _us_from(text: str) -> int:
+    """Return a Kubernetes time in microseconds."""
+    return to_us(datetime.fromisoformat(text))
+
+
+def _gpus_in(resources: Object) -> int:
+    """Return the accelerators in a list of resources: GPUs, MIG slices, TPUs, whatever the vendor."""
+    return sum(whole(value) for name, value in resources.items() if is_accelerator(name))
+
+
+def gpus_of(template: Object) -> int:
+    """Return the accelerators that a pod of a template asks for."""
+    resources: list[Object] = [part.get("resources", {}) for part in template["spec"].get("containers", ())]
+    return sum(_gpus_in(part.get("requests") or part.get("limits") or {}) for part in resources)
+
+
+def _mark(item: Object) -> Mark:
+    return Mark(item["status"] == "True", _us_from(item["lastTransitionTime"]), item["reason"], item.get("message", ""))
+
+
+def _share(item: Object) -> Share:
+    flavors: dict[str, str] = item.get("flavors", {})
+    return Share(
+        pod_set=item["name"],
+        flavor=next((flavor for name, flavor in flavors.items() if is_accelerator(name)), ""),
+        extended=next((flavor for name, flavor in flavors.items() if "/" in name), ""),
+        pods=item.get("count", 0),
+        gpus=_gpus_in(item.get("resourceUsage", {})),
+        nodes=_nodes(item.get("topologyAssignment")),
+    )
+
+
+def _nodes(topology: Object | None) -> tuple[tuple[str, int], ...]:
+    """Return the lowest domains (nodes, where the topology goes so far) and the pods on each."""
+    nodes: list[tuple[str, int]] = []
+    for part in (topology or {}).get("slices", ()):
+        count, lowest = part["domainCount"], part["valuesPerLevel"][-1]
+        each = lowest.get("individual")
+        values = [lowest["universal"]] * count if each is None else _spelled(each)
+        pods = part["podCounts"].get("individual") or [part["podCounts"]["universal"]] * count
+        nodes += zip(values, pods, strict=True)
+    return tuple(nodes)
+
+
+def _spelled(each: Object) -> list[str]:
+    return [f"{each.get('prefix', '')}{root}{each.get('suffix', '')}" for root in each["roots"]]
+
+
+# ---------------------------------------------------------------- gangs, for telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,39 +265,23 @@ def _flavors(api: Api) -> Iterator[tuple[str, str]]:
 
 def gang_from(item: Object, flavors: dict[str, str]) -> Gang | None:
     """Read the gang of a Workload; None where it asks for no accelerators."""
-    meta, status = item["metadata"], item.get("status", {})
+    # A pod that asks for several kinds of accelerators counts here by the one it asks for most, as in `Pod.count`.
     count = sum(pods["count"] * accelerators_of(pods["template"]["spec"])[1] for pods in item["spec"]["podSets"])
     if not count:
         return None
-    conditions: list[Object] = status.get("conditions", [])
-    marks = {mark["type"]: mark for mark in conditions if mark["status"] == "True"}
-    over = "Finished" if "Finished" in marks else "Evicted" if item["spec"].get("active") is False else ""
+    claim = claim_from(item)
+    flavor = next((share.extended for share in claim.shares if share.extended), "")
+    over = "Finished" if claim.finished else "" if claim.active else "Evicted"
     return Gang(
-        id=meta["uid"],
-        tenant=meta["namespace"],
-        accelerator=_given(status, flavors),
+        id=claim.uid,
+        tenant=claim.namespace,
+        accelerator=flavors.get(flavor, flavor),
         count=count,
-        kind=meta.get("labels", {}).get(_CLASS, ""),
-        created=datetime.fromisoformat(meta["creationTimestamp"]),
-        started=_since(marks, "Admitted"),
-        ended=_since(marks, over),
+        kind=item["metadata"].get("labels", {}).get(_CLASS, ""),
+        created=from_us(claim.created),
+        started=or_none_at(claim.since("Admitted")),
+        ended=or_none_at(claim.since(over)),
     )
-
-
-def _given(status: Object, flavors: dict[str, str]) -> str:
-    """Return the accelerator of the first flavor that was assigned for an extended resource."""
-    admission: Object = status.get("admission") or {}
-    shares: list[Object] = admission.get("podSetAssignments", [])
-    for share in shares:
-        given: dict[str, str] = share.get("flavors", {})
-        for resource, flavor in given.items():
-            if "/" in resource:
-                return flavors.get(flavor, flavor)
-    return ""
-
-
-def _since(marks: dict[str, Object], kind: str) -> datetime | None:
-    return datetime.fromisoformat(marks[kind]["lastTransitionTime"]) if kind in marks else None
 
 
 def _gang_of_pod(item: Object, accelerators: dict[str, str]) -> Gang | None:

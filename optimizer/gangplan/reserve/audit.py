@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gangplan.clock import from_us
 from gangplan.reserve.codec import Row
-from gangplan.reserve.moments import from_us
 from gangplan.types import ReservationId
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from gangplan.clock import MICROSECOND, from_us, to_us
 from gangplan.reserve.admission import Entry, Leave, Promise
-from gangplan.reserve.moments import MICROSECOND, from_us, to_us
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import Slot, Slots
 from gangplan.types import (

@@ -6,7 +6,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Self
@@ -99,11 +98,6 @@ class WaitingLedger(ABC):
 
     def __exit__(self, *raised: object) -> None:
         self.close()
-
-
-def but_for_eta(reservation: Reservation) -> Reservation:
-    """Return a reservation without its expected start: a change of that alone is not told."""
-    return replace(reservation, eta=None)
 
 
 def _still_waits(reservation: Reservation, timeout: timedelta) -> str:

@@ -24,10 +24,10 @@ from tests.reserve.support.draws import MINUTE, NODES, POOLS, Draws
 from tests.reserve.support.mirror import Mirror, outline_of
 from tests.reserve.support.world import Peer, World
 
+from gangplan.clock import to_us
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.commands import Command, MarkNode, Release, SetPolicy
-from gangplan.reserve.moments import to_us
 from gangplan.reserve.opening import open_store
 from gangplan.reserve.policy.rules import Policy
 from gangplan.reserve.stores.sql.leadership import LedElsewhere

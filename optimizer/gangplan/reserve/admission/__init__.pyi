@@ -1,5 +1,5 @@
 from .book import Book as Book, Document as Document
-from .entry import Entry as Entry, Leave as Leave, Promise as Promise
+from .entry import Entry as Entry, Leave as Leave, Promise as Promise, last_start as last_start
 from .expected import (
     EtaErrors as EtaErrors,
     estimate as estimate,
@@ -9,4 +9,3 @@ from .expected import (
 )
 from .reasons import explain as explain
 from .scheduler import admit as admit, expire as expire
-from .stranding import check_kept as check_kept

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from gangplan.reserve.moments import from_us, or_none_at, or_none_us, span_us, to_us
+from gangplan.clock import from_us, or_none_at, or_none_us, span_us, to_us
 from gangplan.reserve.space import Shape, Slots
 from gangplan.types import (
     GangRequest,
@@ -99,7 +99,7 @@ class Entry:
         self.duration = span_us(request.duration)
         self.limit = span_us(request.limit)
         self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
-        self.last_start = self._start_by(min(self.limit_on(name) for name in request.accelerators))
+        self.last_start = last_start(request, min(self.limit_on(name) for name in request.accelerators))
         self.priority = request.priority
         self.points = -self.priority
 
@@ -127,15 +127,7 @@ class Entry:
         """Return the last start in time on an accelerator; None: any start is."""
         if self.request.deadline is None or self.moves:
             return self.latest
-        return self._start_by(self.limit_on(accelerator))
-
-    def _start_by(self, limit: int) -> int | None:
-        """Return the last start that keeps both the window and, with this walltime, the deadline."""
-        latest, deadline = or_none_us(self.request.latest_start), self.request.deadline
-        if deadline is None:
-            return latest
-        in_time = to_us(deadline) - limit
-        return in_time if latest is None else min(latest, in_time)
+        return last_start(self.request, self.limit_on(accelerator))
 
     def limit_on(self, accelerator: str) -> int:
         """Return the hard walltime on an accelerator, by its measured speed."""
@@ -209,6 +201,15 @@ class Entry:
             notice=Notice(until=from_us(leave.until), why=leave.why, beneficiary=leave.beneficiary) if leave else None,
             interruptions=self.moves,
         )
+
+
+def last_start(request: GangRequest, limit: int) -> int | None:
+    """Return the last start that keeps both the window and, with this walltime in microseconds, the deadline."""
+    latest, deadline = or_none_us(request.latest_start), request.deadline
+    if deadline is None:
+        return latest
+    in_time = to_us(deadline) - limit
+    return in_time if latest is None else min(latest, in_time)
 
 
 def shape_of(request: GangRequest) -> Shape:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gangplan.clock import FOREVER
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.admission.flow import Flow
-from gangplan.reserve.moments import FOREVER
 from gangplan.reserve.space import Board
 from gangplan.types import Reservation, ReservationId, ReservationState
 

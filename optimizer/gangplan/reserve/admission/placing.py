@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gangplan.clock import FOREVER, SECOND
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, Promise, Rank
 from gangplan.reserve.admission.occupancy import Occupancy
-from gangplan.reserve.moments import FOREVER, SECOND
 from gangplan.reserve.space import Board, Slots
 
 LATE_US = 5 * SECOND

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from gangplan.clock import from_us
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
-from gangplan.reserve.moments import from_us
 from gangplan.reserve.space import Board
 from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationId, ReservationState
 
@@ -17,8 +17,12 @@ _SHOWN = 3
 
 def give_reason(book: Book, entry: Entry, now: int) -> None:
     """Tell a waiting gang why it waits."""
-    far = entry.promise is None and entry.earliest <= now and len(book.promised) >= book.policy.depth
-    reason = _far_back(entry, book.policy.depth) if far else explain(book, entry, now)
+    depth = book.policy.depth
+    if entry.promise is None and entry.earliest <= now and len(book.promised) >= depth:
+        message = f"{_wish(entry.request)}: {depth} gangs or more are ahead of it; no start is promised yet"
+        reason = Reason(limit=Limit.CAPACITY, message=message)
+    else:
+        reason = explain(book, entry, now)
     book.keep(entry)
     entry.reason = reason
     book.touch(entry)
@@ -41,18 +45,13 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
     named = tuple(holder.id for holder in holders[:_SHOWN])
     words = "; ".join(_holding(holder) for holder in holders[:_SHOWN])
     more = " and others" if len(holders) > _SHOWN else ""
+    verb = "Promised before it" if limit is Limit.ORDER else "Held by"
     return Reason(
         limit=limit,
-        message=f"{message}. {_verb(limit)}: {words}{more}" if words else message,
+        message=f"{message}. {verb}: {words}{more}" if words else message,
         holders=named,
         helps=_helps(book, entry, now, limit, holders),
     )
-
-
-def _far_back(entry: Entry, depth: int) -> Reason:
-    """Say that a request stands too far back in the line for a promise."""
-    message = f"{_wish(entry.request)}: {depth} gangs or more are ahead of it; no start is promised yet"
-    return Reason(limit=Limit.CAPACITY, message=message)
 
 
 def _window(entry: Entry) -> Reason:
@@ -161,10 +160,6 @@ def _start(entry: Entry) -> str:
     """Say when it will start."""
     promise = entry.promise
     return f"; it starts by {_clock(from_us(promise.start))}" if promise else "; no start is promised yet"
-
-
-def _verb(limit: Limit) -> str:
-    return "Promised before it" if limit is Limit.ORDER else "Held by"
 
 
 def _holding(entry: Entry) -> str:

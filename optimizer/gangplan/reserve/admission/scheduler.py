@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from gangplan.clock import FOREVER
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.book import Book, EntryChange
 from gangplan.reserve.admission.entry import Entry, Rank
@@ -32,7 +33,6 @@ from gangplan.reserve.admission.placing import (
 )
 from gangplan.reserve.admission.preemption import Preemptor, spare_victims
 from gangplan.reserve.admission.reasons import give_reason
-from gangplan.reserve.moments import FOREVER
 from gangplan.types import ReservationId, ReservationState
 
 ROUNDS = 8
@@ -144,7 +144,7 @@ class Admission:
     def _rank_promises(self) -> None:
         """Let each promise rank as it did when it was made, or better, where its tenant's share has fallen since."""
         space, shares = self._book.occupancy, dict[str, float]()
-        promised = filter(_displaceable, self._book.promised.values())
+        promised = [entry for entry in self._book.promised.values() if entry.displaceable]
         for entry in sorted(promised, key=lambda entry: (entry.points, entry.arrival)):
             tenant = entry.request.tenant
             share = shares.get(tenant)
@@ -201,7 +201,8 @@ class Pass:
         """Return those whose promise a higher rank may displace, or has just displaced, in the order of ranks."""
         book, agenda = self._book, self._book.agenda
         lost = [entry for id in agenda.lost if (entry := book.live.get(id)) and entry.state.waits]
-        entries = [*filter(_displaceable, book.promised.values()), *(entry for entry in lost if not entry.promise)]
+        entries = [entry for entry in book.promised.values() if entry.displaceable]
+        entries += [entry for entry in lost if not entry.promise]
         return sorted(((agenda.rank_of(entry), entry) for entry in entries), key=lambda item: item[0])
 
     def serve(self, line: Line) -> dict[ReservationId, Entry]:
@@ -297,7 +298,3 @@ class Pass:
     def _counts(self, entry: Entry) -> bool:
         """Tell whether a gang counts in its tenant's share: it was granted, or has a promise, or had one till now."""
         return not entry.state.waits or entry.displaceable or entry.id in self._book.agenda.lost
-
-
-def _displaceable(entry: Entry) -> bool:
-    return entry.displaceable

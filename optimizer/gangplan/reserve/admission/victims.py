@@ -30,7 +30,7 @@ from itertools import accumulate, count, groupby, islice
 from operator import add
 from typing import NamedTuple, TypeAlias
 
-from gangplan.reserve.moments import SECOND
+from gangplan.clock import SECOND
 from gangplan.reserve.space import Board, Shape, Slots, place, width_of
 from gangplan.types import Pool, require_at_least
 
@@ -83,21 +83,20 @@ def choose(
     now: int,
     end: int,
     *,
-    blocked: Collection[int] = (),
     must_free: Mapping[str, int] | None = None,
     budget: int = BUDGET,
 ) -> Choice | None:
     """Return the cheapest candidates whose slots, with what is free, hold the gang from `now` up to `end`.
 
     What others run or were promised stays as it is. Cost is the sum over the victims; of equals the fewest victims,
-    then the fewest GPUs, then the youngest grants. `blocked` nodes are not used, nor those that are out; `must_free`
-    names GPUs that the victims must free of tenants besides. None of the victims could be left out. None: not even all
+    then the fewest GPUs, then the youngest grants. Nodes that are out are not used; `must_free` names
+    GPUs that the victims must free of tenants besides. None of the victims could be left out. None: not even all
     candidates suffice.
     """
     gangs = sorted((gang for gang in candidates if gang.hard_end > now), key=lambda gang: (gang.cost, gang.id))
     weights = _weights(gangs)
     due = [_due(gangs, tenant, gpus, weights) for tenant, gpus in (must_free or {}).items()]
-    nodes = _nodes(board, gangs, now, end, blocked)
+    nodes = _nodes(board, gangs, now, end)
     width = board.size if shape.must is None else width_of(board.pool, shape.must)
     domains: list[_Domain] = []
     for _, numbers in groupby(nodes, key=lambda number: number // width):
@@ -139,12 +138,12 @@ class _Node(NamedTuple):
 _Nodes: TypeAlias = dict[int, _Node]
 
 
-def _nodes(board: Board, gangs: Sequence[Candidate], now: int, end: int, blocked: Collection[int]) -> _Nodes:
+def _nodes(board: Board, gangs: Sequence[Candidate], now: int, end: int) -> _Nodes:
     """Return the nodes that may be used, in their order. A gang frees nothing at a moment by which it has ended."""
     nodes: _Nodes = {}
     moments: dict[int, list[int]] = {}
     for number in range(min(board.steps.least(now, end), board.size)):
-        if number not in board.out and number not in blocked:
+        if number not in board.out:
             moments[number] = [now, *sorted({at for at, *_ in board.planned.get(number, ()) if now < at < end})]
             nodes[number] = _Node(tuple([board.free_over(number, at, at + 1) for at in moments[number]]), {})
     for index, gang in enumerate(gangs):

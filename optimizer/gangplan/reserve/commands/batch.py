@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
+from gangplan.clock import span_us
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import codec
 from gangplan.reserve.admission import Book, Entry, admit, expire
 from gangplan.reserve.commands.command import Command, Lookup, Result
 from gangplan.reserve.commands.gang import Cancel, Release, Renew, Resize, Submit
 from gangplan.reserve.commands.operating import MarkNode, Publish, SetPolicy, Tick
-from gangplan.reserve.moments import span_us
 from gangplan.types import NodeState
 
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 from functools import cached_property
 from typing import ClassVar
 
+from gangplan.clock import from_us, span_us, to_us
 from gangplan.errors import InputError, KeyConflictError, NoRoomError, StaleTokenError
 from gangplan.reserve.admission import Book, Entry
 from gangplan.reserve.codec import id_of, request_text
 from gangplan.reserve.commands.command import Command, HolderCommand, Lookup, ReservationCommand, require_entry
-from gangplan.reserve.moments import from_us, span_us, to_us
-from gangplan.reserve.space import Shape, Slot, Slots
+from gangplan.reserve.space import Slot, Slots
 from gangplan.types import (
     GangRequest,
     ReservationId,
@@ -198,16 +198,12 @@ def _more(book: Book, entry: Entry, slots: Slots, more: list[int], now: int) -> 
     tenant, name = entry.request.tenant, board.pool.accelerator
     if not book.occupancy.quotas.allows(tenant, name, gpus / board.pool.slots_per_gpu, now, entry.hard_end):
         raise NoRoomError(f"resize: {wish}: {tenant}'s quota of {name} has no room now: ask for less, or later")
-    extra = board.fit_more(slots, _shape_of_more(entry, more, gpus), now, entry.hard_end)
+    coming = tuple((size, more[at], at) for size, _, at in entry.shape.pods if more[at])
+    shape = entry.shape._replace(pods=coming, gpus=gpus)  # as close to the gang as the request asks
+    extra = board.fit_more(slots, shape, now, entry.hard_end)
     if extra is None:
         raise NoRoomError(f"resize: {wish}: {gpus} GPUs do not fit in {board.pool.name} now: ask for less, or later")
     return extra
-
-
-def _shape_of_more(entry: Entry, more: list[int], gpus: int) -> Shape:
-    """Return the shape of the pods that come, as close to the gang as the request asks."""
-    pods = tuple((size, more[at], at) for size, _, at in entry.shape.pods if more[at])
-    return entry.shape._replace(pods=pods, gpus=gpus)
 
 
 def _merged(slots: Slots, extra: Slots) -> Slots:

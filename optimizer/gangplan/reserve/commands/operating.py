@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gangplan.errors import InputError
+from gangplan.clock import span_us
+from gangplan.errors import InputError, StrandedError
 from gangplan.reserve import codec
-from gangplan.reserve.admission import Book, Document, Entry, check_kept
+from gangplan.reserve.admission import Book, Document, Entry, admit
 from gangplan.reserve.commands.command import Command, Lookup
-from gangplan.reserve.moments import span_us
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import check_calendar
+from gangplan.reserve.space import check_calendar, steps_of
 from gangplan.types import CapacityCalendar, NodeState, ReservationState, require_text, require_type
 
 
@@ -40,9 +41,54 @@ class Publish(Command):
     def run(self, book: Book, lookup: Lookup, now: int) -> None:
         """See `Command.run`."""
         if self.keep:
-            check_kept(book, self.calendar, now)
+            _check_kept(book, self.calendar, now)
         book.publish(self.calendar)
         book.documents.append(Document("calendar", codec.calendar_text(self.calendar)))
+
+
+def _check_kept(book: Book, calendar: CapacityCalendar, now: int) -> None:
+    """Refuse a calendar that would strand a granted gang or an accepted window; the book stays as it is.
+
+    This is checked inside the transaction that publishes the calendar, so that it sees a grant made a moment before. A
+    window may come to other nodes or an earlier start, never to a later one. What is stranded already does not count.
+    """
+    names = sorted([*_stranded_gangs(book, calendar, now), *_stranded_windows(book, calendar, now)])
+    if names:
+        raise StrandedError(
+            f"publish: plan {calendar.plan_id} would take nodes from {', '.join(names)}: nothing was changed; publish "
+            "it again, or plan again, around what is reserved now"
+        )
+
+
+def _stranded_gangs(book: Book, calendar: CapacityCalendar, now: int) -> Iterator[str]:
+    """Name the gangs whose nodes the calendar in force has until their walltime is over, and the new one has not.
+
+    The nodes of a calendar with n nodes are numbered 0 to n - 1.
+    """
+    planned = {pool.name: steps_of(calendar, pool.name) for pool in calendar.pools}
+    for entry in book.granted():
+        board, steps = book.occupancy.boards.get(entry.pool or ""), planned.get(entry.pool or "")
+        needed = max((slot.node for slot in entry.slots), default=-1) + 1
+        if board is None or entry.hard_end is None or board.steps.least(now, entry.hard_end) < needed:
+            continue
+        if steps is None or steps.least(now, entry.hard_end) < needed:
+            yield f"{entry.request.request_key} (on {entry.pool})"
+
+
+def _stranded_windows(book: Book, calendar: CapacityCalendar, now: int) -> Iterator[str]:
+    """Name the accepted windows that would start later or never, by an admission on a copy of the book."""
+    starts = [(entry, entry.promise.start) for entry in book.promised.values() if entry.promise and entry.promise.firm]
+    if not starts:
+        return
+    trial = book.copy()
+    trial.publish(calendar)
+    admit(trial, now)
+    for entry, start in starts:
+        after = trial.live.get(entry.id)
+        granted = after is not None and after.state is ReservationState.GRANTED
+        promise = None if after is None else after.promise
+        if not granted and (promise is None or promise.start > start):
+            yield f"{entry.request.request_key} (window)"
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,13 @@ from datetime import timedelta
 from itertools import count
 from threading import Condition, Event, Lock, Thread
 
-from gangplan.clock import Clock
+from gangplan.clock import SECOND, Clock, from_us, span_us, to_us
 from gangplan.errors import GangplanError, NotFoundError
-from gangplan.kube import Api, ConflictError, Mirror, Object
+from gangplan.kube import Api, Claim, ConflictError, Mirror, Object, claim_from
+from gangplan.reserve.admission import last_start
 from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.objects import Claim, claim_from
 from gangplan.reserve.kueue.writing import Pen
-from gangplan.reserve.moments import SECOND, from_us, to_us
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
 from gangplan.types import Reservation, ReservationId
 
@@ -94,11 +93,6 @@ class Keeper:
         seen = self.seen(claim.name)
         return seen is not None and seen.uid == claim.uid and self.surely_new(claim.name)
 
-    @property
-    def mirror(self) -> Mirror[Claim]:
-        """The reservations as they were last heard of."""
-        return self._mirror
-
     def seen(self, id: str) -> Claim | None:
         """Return a reservation as last heard of; None where it was not."""
         return self._mirror.there.get(f"{self._namespace}/{id}")
@@ -119,13 +113,10 @@ class Keeper:
                     return None
             return None
         finally:
-            self._stop_waiting(name, changed)
-
-    def _stop_waiting(self, name: str, changed: Event) -> None:
-        with self._news:
-            self._waiting[name].remove(changed)
-            if not self._waiting[name]:
-                del self._waiting[name]
+            with self._news:
+                self._waiting[name].remove(changed)
+                if not self._waiting[name]:
+                    del self._waiting[name]
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """Tell `callback` soon how a reservation stands, then every change of it."""
@@ -204,15 +195,12 @@ class Keeper:
                 if self._due and self._due[0][0] <= now:
                     return heapq.heappop(self._due)[2], self._attend
                 if self._learned and self._mirror.steady not in (0, self._learned):
-                    return "", self._learn_anew
+                    return "", lambda _: self.learn()
                 if self._checks and self._checks[0][0] <= time.monotonic():
                     return heapq.heappop(self._checks)[1], self._check
                 left = (self._due[0][0] - now) / SECOND if self._due else _LOOK_S
                 self._news.wait(min(left, _LOOK_S))
             return None
-
-    def _learn_anew(self, _: str) -> None:
-        self.learn()
 
     def _attend(self, name: str) -> None:
         """Do what is due about a reservation, then tell how it stands."""
@@ -272,7 +260,7 @@ class Keeper:
             if lease is not None and lease.end <= now:
                 return self._pen.end(claim, objects.EXPIRED, moment)
             return self._pen.ready(claim, moment) if ready else claim
-        latest = objects.last_start(request)
+        latest = last_start(request, span_us(request.limit))
         if latest is not None and latest < now and not claim.evictions:
             return self._pen.end(claim, objects.EXPIRED, moment)
         return self._pen.queue(claim) if not claim.queue else claim

@@ -10,20 +10,19 @@ from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
 
-from gangplan.clock import Clock, require_utc
+from gangplan.clock import Clock, require_utc, span_us, to_us
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
-from gangplan.kube import Api, ConflictError, Object, RejectedError
+from gangplan.kube import Api, Claim, ConflictError, Object, RejectedError, claim_from
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects
+from gangplan.reserve.kueue.calendar import Outlook
 from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
-from gangplan.reserve.kueue.objects import Claim, Place, View, claim_from, read_view, refuse, refuse_late, workload_of
-from gangplan.reserve.kueue.outlook import Outlook
+from gangplan.reserve.kueue.objects import Place, View, read_view, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen
-from gangplan.reserve.moments import span_us, to_us
 from gangplan.reserve.subscribers import Callback, Unsubscribe
-from gangplan.reserve.waiting import WaitingLedger, but_for_eta
+from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
     FreeCapacity,
     GangRequest,
@@ -52,29 +51,19 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def __init__(self, api: Api, place: Place, *, clock: Clock) -> None:
         super().__init__(clock)
-        self._api, self._place = api, place
+        self.api, self.place = api, place  # the cluster, and where on it the reservations are
         self._pen = Pen(api, place.namespace)
         self._view: tuple[View, float] | None = None
         self._looking = Lock()
         self._outlook = Outlook(api, place.namespace, clock, self.view)
         self._keeper = Keeper(api, self._pen, place.queue, clock, place.ahead, self._show)
 
-    @property
-    def api(self) -> Api:
-        """The cluster."""
-        return self._api
-
-    @property
-    def place(self) -> Place:
-        """Where the reservations are."""
-        return self._place
-
     def view(self) -> View:
         """Return how the queues stand, as read a few seconds ago at most."""
         with self._looking:
             if self._view is None or time.monotonic() > self._view[1]:
-                place = self._place
-                seen = read_view(self._api, place.namespace, place.queue, place.resource)
+                place = self.place
+                seen = read_view(self.api, place.namespace, place.queue, place.resource)
                 self._view = seen, time.monotonic() + _VIEW_S
             return self._view[0]
 
@@ -82,18 +71,14 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def submit(self, request: GangRequest) -> Reservation:
         """See `Ledger.submit`."""
-        require_type("request", request, GangRequest, "a GangRequest")
-        return self._submit(request)
+        return self.submit_for(request)
 
-    def submit_for(self, request: GangRequest, pod_sets: list[Object], notes: Mapping[str, str] = {}) -> Reservation:
-        """Ask for a gang whose pods are exactly those of a Job that is to adopt it; Kueue wants notes of some kinds."""
-        require_type("request", request, GangRequest, "a GangRequest")
-        return self._submit(request, pod_sets, notes)
-
-    def _submit(
+    def submit_for(
         self, request: GangRequest, pod_sets: list[Object] | None = None, notes: Mapping[str, str] = {}
     ) -> Reservation:
-        view, place, id = self.view(), self._place, id_of(request.request_key)
+        """Ask for a gang; one that a Job is to adopt has exactly its pods, and the notes that Kueue wants."""
+        require_type("request", request, GangRequest, "a GangRequest")
+        view, place, id = self.view(), self.place, id_of(request.request_key)
         flavors = refuse(request, view)
         self._outlook.forget()
         self._keeper.start()
@@ -111,7 +96,7 @@ class KueueLedger(WaitingLedger, Refusals):
             body["metadata"]["annotations"] |= notes
         claim = self._created(request, body)
         if claim is None:
-            return self._again(self._read(id), request)
+            return self._again(self.claim(id), request)
         new = bool(claim.queue) and self._keeper.surely_new(id)
         if not new and (over := self._ended(claim)):
             return self._again(over, request, claim)
@@ -120,7 +105,7 @@ class KueueLedger(WaitingLedger, Refusals):
         seen = self._keeper.until(id, objects.decided, place.settle.total_seconds())
         if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.records.of(id)):
             return self._again(over, request, claim)
-        return self._picture(seen or self._read(id))
+        return self._picture(seen or self.claim(id))
 
     def _ended(self, made: Claim) -> Claim | None:
         """Return how a reservation ended for which a Workload was made just now; without the right to ask that goes."""
@@ -208,7 +193,7 @@ class KueueLedger(WaitingLedger, Refusals):
         tries = _TRIES
         while True:
             try:
-                return self._picture(act(self._settled(self._read(id))))
+                return self._picture(act(self._settled(self.claim(id))))
             except ConflictError:
                 tries -= 1
                 if not tries:
@@ -231,10 +216,10 @@ class KueueLedger(WaitingLedger, Refusals):
         require_text("id", id)
         for _ in range(_TRIES):
             try:
-                return self._picture(self._settled(self._read(id)))
+                return self._picture(self._settled(self.claim(id)))
             except ConflictError:
                 continue
-        return self._picture(self._read(id))
+        return self._picture(self.claim(id))
 
     def find(self, request_key: str) -> Reservation:
         """See `Ledger.find`."""
@@ -242,16 +227,13 @@ class KueueLedger(WaitingLedger, Refusals):
         return self.get(id_of(request_key))
 
     def claim(self, id: ReservationId) -> Claim:
-        """Return the Workload of a reservation as it stands."""
-        return self._read(id)
-
-    def _read(self, id: ReservationId) -> Claim:
+        """Return the Workload of a reservation as it stands, or the record of its end."""
         claim = self._pen.there(id)
         if claim is None or not self._keeper.surely_first(claim):
             over = self._pen.records.of(id)  # looked up last: a record is there before its Workload goes
             claim = over if claim is None or revived(claim, over) else claim
         if claim is None:
-            where = f"{self._place.namespace}/{self._place.queue}"
+            where = f"{self.place.namespace}/{self.place.queue}"
             raise NotFoundError(f"id: there is no reservation {id!r} in {where}: list them with `gangplan status`")
         if not claim.request:
             raise NotFoundError(f"reservation {id}: is a Workload, but none of gangplan's")
@@ -276,7 +258,7 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def explain(self, id: ReservationId) -> Reason | None:
         """See `Ledger.explain`."""
-        claim = self._read(id)
+        claim = self.claim(id)
         reservation = self._picture(claim)
         if not reservation.state.waits or reservation.reason is None:
             return None
@@ -314,8 +296,8 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def _everything(self) -> tuple[list[Claim], dict[str, Claim]]:
         """Return the reservations' Workloads, and by name those that are over; these are read last, and count."""
-        space, queue = self._place.namespace, self._place.queue
-        every = [claim_from(item) for item in self._api.items(objects.workloads(space))]
+        space, queue = self.place.namespace, self.place.queue
+        every = [claim_from(item) for item in self.api.items(objects.workloads(space))]
         live = [claim for claim in every if claim.request and claim.our_queue == queue]
         return live, self._pen.records.all(queue)
 
@@ -328,11 +310,12 @@ class KueueLedger(WaitingLedger, Refusals):
         return self._keeper.subscribe(id, callback)
 
     def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
-        return but_for_eta(reservation) != but_for_eta(previous)
+        """Tell whether a state is another one; a change of the expected start alone is not told."""
+        return replace(reservation, eta=None) != replace(previous, eta=None)
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""
-        self._read(id)
+        self.claim(id)
         return self._keeper.subscribe(id, callback)
 
     # ------------------------------------------------------------ keeping house
@@ -360,7 +343,7 @@ class KueueLedger(WaitingLedger, Refusals):
         old = {id for id, (_, seen) in every.items() if seen.ended_at is not None and seen.ended_at < limit}
         for id in old:
             self._pen.forget(every[id][0])
-        self._pen.records.forget(self._place.queue, old)
+        self._pen.records.forget(self.place.queue, old)
         return Compacted(reservations=len(old), changes=0)
 
     def close(self) -> None:
@@ -370,7 +353,7 @@ class KueueLedger(WaitingLedger, Refusals):
     def nodes(self) -> dict[str, NodeState]:
         """Return the cluster's GPU nodes that take no pods now: not ready, or cordoned."""
         nodes: dict[str, NodeState] = {}
-        for item in self._api.items("/api/v1/nodes"):
+        for item in self.api.items("/api/v1/nodes"):
             conditions = item.get("status", {}).get("conditions", ())
             ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in conditions)
             if not ready:

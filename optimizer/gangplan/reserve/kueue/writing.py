@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from gangplan.clock import to_us
 from gangplan.errors import NotFoundError
-from gangplan.kube import Api, ConflictError, Object
+from gangplan.kube import END, LEASE, Api, Claim, ConflictError, Object, claim_from
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.objects import Claim, Records, claim_from
-from gangplan.reserve.moments import to_us
+from gangplan.reserve.kueue.objects import Records
 from gangplan.types import Token
 
 
@@ -59,7 +59,7 @@ class Pen:
 
     def _marked(self, claim: Claim, end: str) -> Claim:
         """Mark a Workload as ended; one that a Job has is deactivated, so that Kueue stops the Job."""
-        return self._apply(claim, notes={objects.END: end}, **({"active": False} if claim.owner else {}))
+        return self._apply(claim, notes={END: end}, **({"active": False} if claim.owner else {}))
 
     def delete(self, claim: Claim) -> bool:
         """Delete a Workload as it was last seen; tell whether it was there."""
@@ -92,7 +92,7 @@ class Pen:
 
     def lease(self, claim: Claim, token: Token, end: int) -> Claim:
         """Let the lease of this grant end at a moment."""
-        return self._apply(claim, notes={objects.LEASE: f"{token}:{end}"})
+        return self._apply(claim, notes={LEASE: f"{token}:{end}"})
 
     def queue(self, claim: Claim) -> Claim:
         """Queue what waited for its window."""
@@ -122,7 +122,7 @@ class Pen:
 
     def _apply(self, claim: Claim, *, notes: dict[str, str] | None = None, **spec: Any) -> Claim:
         """Write what is ours: all of it each time, as what an apply leaves out is taken away."""
-        held = {objects.LEASE: claim.lease, objects.END: claim.end} | (notes or {})
+        held = {LEASE: claim.lease, END: claim.end} | (notes or {})
         body = self._body(claim)
         body["metadata"]["annotations"] = {name: value for name, value in held.items() if value}
         body["spec"] = ({"queueName": claim.queue} if claim.queue else {}) | spec

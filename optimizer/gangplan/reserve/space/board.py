@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from itertools import accumulate
 
-from gangplan.reserve.moments import FOREVER, from_us
+from gangplan.clock import FOREVER, from_us
 from gangplan.reserve.space.packing import Shape, Slots, fill, widths_wished
 from gangplan.reserve.space.steps import Steps
 from gangplan.reserve.space.sweep import BoardView, Sweep

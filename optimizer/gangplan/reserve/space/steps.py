@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
+from gangplan.clock import to_us
 from gangplan.errors import InputError
-from gangplan.reserve.moments import to_us
 from gangplan.types import CapacityCalendar
 
 

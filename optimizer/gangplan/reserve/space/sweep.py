@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 
-from gangplan.reserve.moments import FOREVER
+from gangplan.clock import FOREVER
 from gangplan.reserve.space.packing import Shape, Slots, place, width_of
 from gangplan.reserve.space.steps import Steps
 from gangplan.types import Pool

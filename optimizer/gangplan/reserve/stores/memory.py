@@ -9,13 +9,12 @@ from itertools import takewhile
 from threading import RLock
 from typing import Any
 
-from gangplan.clock import Clock
+from gangplan.clock import SECOND, Clock, from_us, to_us
 from gangplan.errors import GangplanError
 from gangplan.reserve.admission import Book, Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, replay
 from gangplan.reserve.codec import Row, changes, row_of
 from gangplan.reserve.commands import BookQuery, Command, T, Tick, run_batch
-from gangplan.reserve.moments import SECOND, from_us, to_us
 from gangplan.reserve.stores.poller import Poller
 from gangplan.reserve.stores.wakeups import LocalWakeup
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe

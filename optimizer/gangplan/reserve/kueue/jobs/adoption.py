@@ -12,25 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gangplan.errors import InputError, StaleTokenError
-from gangplan.kube import Api, Object
+from gangplan.kube import Api, Claim, ConflictError, Object, gpus_of
 from gangplan.reserve.codec import id_of, request_of
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.jobs.creating import create_once, dry_run, named
-from gangplan.reserve.kueue.jobs.pod_group import marked, path, pod_sets_of_group, pods_of
+from gangplan.reserve.kueue.jobs.pod_group import dry_run, marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.reserve.kueue.objects import (
-    Claim,
-    Flavor,
-    gpus_of,
-    limit_seconds,
-    node_affinity,
-    refuse,
-    topology_request,
-)
+from gangplan.reserve.kueue.objects import Flavor, limit_seconds, node_affinity, refuse, topology_request
 from gangplan.types import GangRequest, PodSet, Reservation, ReservationId
 
 _PATHS = {"Job": "/apis/batch/v1", "JobSet": "/apis/jobset.x-k8s.io/v1alpha2"}
-_PLURALS = {"Job": "jobs", "JobSet": "jobsets"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,22 +46,16 @@ def pod_sets_of(api: Api, namespace: str, manifest: Object) -> list[Object]:
         return pod_sets_of_group(api, namespace, pods)
     whole = _tried(api, namespace, manifest)
     if whole["kind"] == "Job":
-        spec = whole["spec"]
-        parallel, completions = spec.get("parallelism", 1), spec.get("completions")
-        count = parallel if completions is None else min(parallel, completions)
-        return [{"name": "main", "count": count, "template": _template(spec["template"])}]
-    return [_of_replicated(job) for job in whole["spec"]["replicatedJobs"]]
+        return [_pod_set("main", whole["spec"])]
+    jobs: list[Object] = whole["spec"]["replicatedJobs"]
+    return [_pod_set(job["name"].lower(), job["template"]["spec"], job.get("replicas", 1)) for job in jobs]
 
 
-def _of_replicated(job: Object) -> Object:
-    spec = job["template"]["spec"]
+def _pod_set(name: str, spec: Object, replicas: int = 1) -> Object:
+    """Return the pods of a Job's spec, of which there are so many replicas."""
     parallel, completions = spec.get("parallelism", 1), spec.get("completions")
     each = parallel if completions is None else min(parallel, completions)
-    return {
-        "name": job["name"].lower(),
-        "count": job.get("replicas", 1) * each,
-        "template": _template(spec["template"]),
-    }
+    return {"name": name, "count": replicas * each, "template": _template(spec["template"])}
 
 
 def _tried(api: Api, namespace: str, manifest: Object) -> Object:
@@ -105,7 +89,7 @@ def path_of(namespace: str, manifest: Object) -> str:
         raise InputError(
             "manifest.kind", kind, f"cannot adopt a reservation here: use {', '.join(_PATHS)}, or a List of Pods"
         )
-    return f"{_PATHS[kind]}/namespaces/{namespace}/{_PLURALS[kind]}"
+    return f"{_PATHS[kind]}/namespaces/{namespace}/{kind.lower()}s"
 
 
 def asked_by(pod_sets: list[Object]) -> tuple[PodSet, ...]:
@@ -208,12 +192,12 @@ def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
     handout = hand_out(ledger, id)
     if pods := pods_of(manifest):
         return _start_group(ledger, handout, pods)
-    body = _suspended(named(manifest, handout.workload))
+    body = _suspended(_named(manifest, handout.workload))
     body["metadata"]["labels"] |= handout.labels
     for template in _templates(body):
         _annotate(template, handout.annotations)
     where = path_of(ledger.place.namespace, manifest)
-    return create_once(ledger.api, where, body, (objects.PREBUILT, handout.workload))
+    return _create_once(ledger.api, where, body, (objects.PREBUILT, handout.workload))
 
 
 def _annotate(template: Object, notes: dict[str, str]) -> None:
@@ -228,6 +212,32 @@ def _start_group(ledger: KueueLedger, handout: Handout, pods: list[Object]) -> O
     """Create the pods of a group; Kueue holds each back until it has seen its Workload."""
     labels = handout.labels | {objects.POD_GROUP: handout.workload}
     notes = handout.annotations | {objects.POD_GROUP_TOTAL: str(len(pods))}
-    bodies = [marked(named(pod, handout.workload, index), labels, notes) for index, pod in enumerate(pods)]
+    bodies = [marked(_named(pod, handout.workload, index), labels, notes) for index, pod in enumerate(pods)]
     where, ours = path(ledger.place.namespace), (objects.POD_GROUP, handout.workload)
-    return {"kind": "List", "items": [create_once(ledger.api, where, body, ours) for body in bodies]}
+    return {"kind": "List", "items": [_create_once(ledger.api, where, body, ours) for body in bodies]}
+
+
+def _create_once(api: Api, where: str, body: Object, mark: tuple[str, str]) -> Object:
+    """Create an object, or return the one of that name that carries the same label; another's is refused by name.
+
+    So a retry after half of a start was done finds its own and goes on.
+    """
+    name, (label, value) = body["metadata"]["name"], mark
+    try:
+        return api.create(where, body)
+    except ConflictError:
+        there = api.get(f"{where}/{name}")
+    labels: dict[str, str] = there["metadata"].get("labels") or {}
+    if labels.get(label) != value:
+        raise InputError(
+            "manifest.metadata.name", name, f"is another's, not of reservation {value}: delete that one, or rename this"
+        )
+    return there
+
+
+def _named(body: Object, reservation: str, index: int = 0) -> Object:
+    """Return an object with a name of its own: what the API server makes up would be another one on a retry."""
+    meta: Object = dict(body["metadata"])
+    if not meta.get("name"):
+        meta["name"] = f"{meta.pop('generateName', '')}{reservation[:10]}-{index}"
+    return body | {"metadata": meta}

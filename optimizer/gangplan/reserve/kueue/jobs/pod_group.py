@@ -10,9 +10,8 @@ from copy import deepcopy
 from itertools import groupby
 
 from gangplan.errors import InputError
-from gangplan.kube import Api, Object
+from gangplan.kube import Api, ConflictError, Object
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.jobs.creating import dry_run
 
 _MOST_ROLES = 8
 
@@ -43,6 +42,16 @@ def pod_sets_of_group(api: Api, namespace: str, pods: list[Object]) -> list[Obje
             "manifest.items", len(pod_sets), f"differ too much: a group has up to {_MOST_ROLES} kinds of pods"
         )
     return pod_sets
+
+
+def dry_run(api: Api, path: str, body: Object) -> Object:
+    """Let the API server complete an object without creating it, whether or not there is one of that name."""
+    try:
+        return api.create(path, body, dryRun="All")
+    except ConflictError:
+        other = deepcopy(body)
+        other["metadata"]["generateName"] = f"{other['metadata'].pop('name')}-"
+        return api.create(path, other, dryRun="All")
 
 
 def _tried(api: Api, namespace: str, pod: Object, total: int) -> Object:

@@ -1,12 +1,8 @@
-from .claim import Claim as Claim, claim_from as claim_from, gpus_of as gpus_of
 from .names import (
     API as API,
-    END as END,
-    GPU as GPU,
     GROUP as GROUP,
     HOST as HOST,
     IS_GROUP as IS_GROUP,
-    LEASE as LEASE,
     MAX_EXEC as MAX_EXEC,
     POD_GROUP as POD_GROUP,
     POD_GROUP_TOTAL as POD_GROUP_TOTAL,
@@ -27,7 +23,6 @@ from .view import (
     due_at as due_at,
     end_of as end_of,
     ended_by_time as ended_by_time,
-    last_start as last_start,
     lease_of as lease_of,
     opens_later as opens_later,
     over_by_kueue as over_by_kueue,

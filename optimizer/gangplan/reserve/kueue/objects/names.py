@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
+from gangplan.kube import KUEUE
+
 GROUP = "kueue.x-k8s.io"
-VERSION = f"{GROUP}/v1beta2"
-API = f"/apis/{VERSION}"
-
-RESERVATION = "gangplan.io/reservation"
-"""<microsecond of its submit> <LocalQueue that it is for, though it is not queued before its window> <its request>."""
-
-LEASE = "gangplan.io/lease"
-"""<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
-
-END = "gangplan.io/end"
-"""How a reservation ended: no Workload of ours that has it is any more than a rest."""
+API = KUEUE
+VERSION = API.removeprefix("/apis/")
 
 MANAGED = "app.kubernetes.io/managed-by"
 QUEUE = "gangplan.io/queue"
@@ -24,7 +17,6 @@ ENDED = "ended.gangplan.io/"
 """Before a reservation's id: the label of the ConfigMap that says how it ended."""
 
 ACCELERATOR = "gangplan.io/accelerator"
-RACK = "gangplan.io/rack"
 HOST = "kubernetes.io/hostname"
 GPU = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"
@@ -43,11 +35,6 @@ MAX_EXEC = f"{GROUP}/max-exec-time-seconds"
 def workloads(namespace: str = "") -> str:
     """Return the path of Workloads, of one namespace or of all."""
     return f"{API}/namespaces/{namespace}/workloads" if namespace else f"{API}/workloads"
-
-
-def records(namespace: str) -> str:
-    """Return the path of the ConfigMaps that say how reservations ended."""
-    return f"/api/v1/namespaces/{namespace}/configmaps"
 
 
 def resource_of(slot: str) -> str:

@@ -12,7 +12,7 @@ from gangplan.types import Level
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quota:
+class FlavorQuota:
     """What one ClusterQueue has of one flavor; None is no limit."""
 
     nominal: int
@@ -49,7 +49,7 @@ class Queue:
 
     name: str
     cohort: str
-    quotas: Mapping[str, Quota]  # by flavor, in Kueue's order of preference
+    quotas: Mapping[str, FlavorQuota]  # by flavor, in Kueue's order of preference
     preempts_lower: bool
     reclaims: bool
     stopped: bool
@@ -126,16 +126,16 @@ def _queue(item: Object, resource: str) -> Queue:
     )
 
 
-def _quotas(spec: Object, resource: str) -> list[tuple[str, Quota]]:
+def _quotas(spec: Object, resource: str) -> list[tuple[str, FlavorQuota]]:
     """Return the quotas of the GPUs of each flavor."""
-    quotas: list[tuple[str, Quota]] = []
+    quotas: list[tuple[str, FlavorQuota]] = []
     for group in spec.get("resourceGroups", ()):
         for flavor in group["flavors"]:
             for limited in flavor["resources"]:
                 if limited["name"] == resource:
                     limits = [limited.get("borrowingLimit"), limited.get("lendingLimit")]
                     borrow, lend = (None if limit is None else whole(limit) for limit in limits)
-                    quota = Quota(nominal=whole(limited["nominalQuota"]), borrow=borrow, lend=lend)
+                    quota = FlavorQuota(nominal=whole(limited["nominalQuota"]), borrow=borrow, lend=lend)
                     quotas.append((flavor["name"], quota))
     return quotas
 

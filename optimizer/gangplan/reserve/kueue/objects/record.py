@@ -16,9 +16,8 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from gangplan.kube import NAMES_ONLY, Api, ConflictError, Object
+from gangplan.kube import NAMES_ONLY, Api, Claim, ConflictError, Mark, Object
 from gangplan.reserve.kueue.objects import names, view
-from gangplan.reserve.kueue.objects.claim import Claim, Mark
 
 _TOGETHER_S = 0.02
 """Seconds that a record waits for more where ends follow each other faster, like PostgreSQL's commit_delay."""
@@ -35,7 +34,7 @@ class Records:
     """The records of one namespace, written several at once where many reservations end at a time (group commit)."""
 
     def __init__(self, api: Api, namespace: str) -> None:
-        self._api, self._path = api, names.records(namespace)
+        self._api, self._path = api, f"/api/v1/namespaces/{namespace}/configmaps"
         self._lock = Lock()  # guards what follows
         self._open: _Batch | None = None
         self._last = -_TOGETHER_S
@@ -73,7 +72,7 @@ class Records:
 
     def of(self, name: str) -> Claim | None:
         """Return a reservation as it ended, if it is over; None where there is no record."""
-        items = self._api.items(self._path, labelSelector=_label(name))
+        items = self._api.items(self._path, labelSelector=names.ENDED + name)
         claims = (claim for item in items for claim in claims_of(item) if claim.name == name)
         return min(claims, key=_counts, default=None)
 
@@ -115,7 +114,7 @@ class _Batch:
 
     def body(self) -> Object:
         """Return the ConfigMap that says how they ended."""
-        labels = {names.MANAGED: "gangplan", names.QUEUE: self.queue} | {_label(name): "" for name in self.claims}
+        labels = {names.MANAGED: "gangplan", names.QUEUE: self.queue} | {names.ENDED + name: "" for name in self.claims}
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -162,10 +161,6 @@ def _counts(claim: Claim) -> tuple[bool, int]:
     """
     reason, _, moment = claim.end.partition(":")
     return reason == view.RELEASED, int(moment)
-
-
-def _label(name: str) -> str:
-    return f"{names.ENDED}{name}"
 
 
 def _of_queue(queue: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from gangplan.clock import SECOND, from_us, or_none_at, span_us, to_us
+from gangplan.kube import Claim, Mark
+from gangplan.reserve.admission import last_start
 from gangplan.reserve.codec import request_of
-from gangplan.reserve.kueue.objects.claim import Claim, Mark
 from gangplan.reserve.kueue.objects.workload import pod_set_name
-from gangplan.reserve.moments import SECOND, from_us, or_none_at, span_us, to_us
 from gangplan.types import (
     GangRequest,
     Limit,
@@ -228,16 +229,8 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
         if not claim.on("PodsReady") and not claim.owner:
             dues.append((claim.admitted or now) + _READY_AFTER)
     else:
-        latest = last_start(request)
+        latest = last_start(request, span_us(request.limit))
         dues += [latest] if latest is not None and not claim.evictions else []
         if not claim.queue and request.earliest_start:
             dues.append(to_us(request.earliest_start - ahead))
     return min(dues, default=None)
-
-
-def last_start(request: GangRequest) -> int | None:
-    """Return the last start that keeps both the window and the deadline."""
-    latest = [to_us(request.latest_start)] if request.latest_start else []
-    if request.deadline:
-        latest.append(to_us(request.deadline - request.limit))
-    return min(latest, default=None)

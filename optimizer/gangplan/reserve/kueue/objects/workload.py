@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
+from gangplan.clock import to_us
 from gangplan.errors import InputError
-from gangplan.kube import Object
+from gangplan.kube import RESERVATION, Object
 from gangplan.reserve.codec import annotation_of, id_of
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import Flavor, View
-from gangplan.reserve.moments import to_us
 from gangplan.types import GangRequest, Level
 
 
@@ -36,7 +36,8 @@ def refuse(request: GangRequest, view: View) -> list[Flavor]:
     """Return the flavors that serve a request, or refuse what Kueue cannot keep."""
     flavors = view.fitting(request.accelerators)
     if not flavors:
-        known = sorted(name for flavor in view.mine.quotas for name in _called(view, flavor))
+        queued = [view.flavors[flavor] for flavor in view.mine.quotas if flavor in view.flavors]
+        known = sorted(name for flavor in queued for name in flavor.accelerators)
         raise InputError(
             "accelerators",
             ", ".join(request.accelerators),
@@ -65,10 +66,6 @@ def refuse_late(request: GangRequest, now: datetime) -> None:
         raise InputError("latest_start", request.latest_start.isoformat(), "is past: give a later one, or none")
     if request.deadline is not None and request.deadline - request.limit < now:
         raise InputError("deadline", request.deadline.isoformat(), "cannot be met any more: give a later one, or none")
-
-
-def _called(view: View, flavor: str) -> frozenset[str]:
-    return view.flavors[flavor].accelerators if flavor in view.flavors else frozenset()
 
 
 def _refuse_order(request: GangRequest, flavors: list[Flavor]) -> None:
@@ -122,7 +119,7 @@ def workload_of(
     in the first pod template where that is ours: Kueue applies a Workload's own labels and annotations anew with each
     write of its status, and with any of ours there, a reservation costs the API server a sixth more.
     """
-    annotations = {names.RESERVATION: f"{to_us(now)} {place.queue} {annotation_of(request)}"}
+    annotations = {RESERVATION: f"{to_us(now)} {place.queue} {annotation_of(request)}"}
     metadata: Object = {"name": id_of(request.request_key), "namespace": place.namespace}
     if pod_sets is None:
         pod_sets = [_pod_set(request, index, flavors, chooses) for index in range(len(request.pod_sets))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
@@ -29,23 +29,17 @@ class Database:
     notifies: bool = False  # the server sends notifications to those who listen
     patience: float = 30.0  # seconds that a command waits for its answer
 
-    @contextmanager
-    def writing(self) -> Generator[Connection]:
+    def writing(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that holds the write lock; it is durable when it ends."""
-        with self._translated(), self.writer.begin() as connection:
-            yield connection
+        return self._begin(self.writer)
 
-    @contextmanager
-    def reading(self) -> Generator[Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that sees one moment."""
-        with self._translated(), self.reader.begin() as connection:
-            yield connection
+        return self._begin(self.reader)
 
-    @contextmanager
-    def posting(self) -> Generator[Connection]:
+    def posting(self) -> AbstractContextManager[Connection]:
         """Begin a transaction on the inbox."""
-        with self._translated(), self.poster.begin() as connection:
-            yield connection
+        return self._begin(self.poster)
 
     def notify(self, connection: Connection, channel: str) -> None:
         """Notify those who listen, once the transaction is committed."""
@@ -58,10 +52,11 @@ class Database:
             engine.dispose()
 
     @contextmanager
-    def _translated(self) -> Generator[None]:
-        """Turn an error of the database into one of ours."""
+    def _begin(self, engine: Engine) -> Generator[Connection]:
+        """Begin a transaction; an error of the database in it becomes one of ours."""
         try:
-            yield
+            with engine.begin() as connection:
+                yield connection
         except OperationalError as error:
             why = _one_line(error)
             raise UnavailableError(f"ledger: {self.shown} cannot be reached ({why}): try again") from error

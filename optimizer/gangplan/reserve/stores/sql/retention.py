@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from gangplan.clock import to_us
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, event_from, replay, text_of
 from gangplan.reserve.codec import COLUMNS
-from gangplan.reserve.moments import to_us
 from gangplan.reserve.stores.sql.queries import LIVE
 from gangplan.reserve.stores.sql.schema import audit, head, reservations
 from gangplan.types import ReservationId

@@ -17,12 +17,11 @@ from threading import RLock
 
 from sqlalchemy import Connection, update
 
-from gangplan.clock import Clock
+from gangplan.clock import SECOND, Clock, to_us
 from gangplan.errors import GangplanError, UnavailableError
 from gangplan.reserve.admission import Document, Entry
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.commands import BookQuery, Command, Result, T, run_batch
-from gangplan.reserve.moments import SECOND, to_us
 from gangplan.reserve.stores.group_commit import Call, GroupCommit
 from gangplan.reserve.stores.poller import Poller
 from gangplan.reserve.stores.sql import command_queue, queries, retention
