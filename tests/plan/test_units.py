@@ -83,7 +83,7 @@ def settings() -> Settings:
 
 def solved(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> Solution:
     """Solve it."""
-    return decide(build_problem(asked, fleet, settings, policy=policy))[0]
+    return decide(Search(build_problem(asked, fleet, settings, policy=policy)))[0]
 
 
 def priced_alike(one: Solution, other: Problem, factor: float) -> None:
@@ -134,7 +134,7 @@ def test_hours_as_blocks(fleet: Fleet, settings: Settings, policy: PlanPolicy, n
     still = replace(still, classes=waits)
     blocks = build_problem(flat, punctual, settings, policy=still, blocks=((24, 3),))
     hours = build_problem(flat, punctual, settings, policy=still, blocks=((24, 1),))
-    found, _ = decide(blocks)
+    found, _ = decide(Search(blocks))
     from gangplan.plan.solver.search import Search
 
     single = Search(hours).price(np.repeat(found.nodes, 3, axis=1))

@@ -19,10 +19,8 @@ from typing import TypeAlias
 import numpy as np
 
 from gangplan.forecast.models import naive
-from gangplan.forecast.models.drift import HeldForecast, forecast_held
-from gangplan.forecast.models.features import History, build, choose_kinds
-from gangplan.forecast.models.profiles import CORRECTIONS, Correction, late_losses
-from gangplan.forecast.models.survival import Hazard, fit_hazard
+from gangplan.forecast.models.features import CORRECTIONS, Correction, History, build, choose_kinds, late_losses
+from gangplan.forecast.models.survival import Hazard, HeldForecast, fit_hazard, forecast_held
 from gangplan.forecast.models.theta import THETA_HOURS, Theta, fit_theta, theta_quantiles
 from gangplan.forecast.models.trees import LEAST_ROWS, ROUNDS, TREES, Trees, grower
 from gangplan.forecast.series import (
