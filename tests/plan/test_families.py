@@ -27,7 +27,7 @@ from gangplan.plan.problem.policy import (
     read_plan_policy,
 )
 from gangplan.plan.solver import Search
-from gangplan.plan.solver.rounding import keep_minimum_up, repair
+from gangplan.plan.solver.search import keep_minimum_up, repair
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Plan, Pool, WorkloadClass
 

@@ -17,7 +17,7 @@ from gangplan.plan.make import decide
 from gangplan.plan.problem.builder import build_problem, nodes_of
 from gangplan.plan.problem.periods import Periods
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
-from gangplan.plan.problem.startup import arrivals, early_hours, startup_minutes
+from gangplan.plan.problem.scenarios import arrivals, early_hours, startup_minutes
 from gangplan.plan.questions.alternatives import PLAN, compare
 from gangplan.plan.solver import Search
 from gangplan.testing import a_forecast

@@ -20,6 +20,7 @@ from gangplan.plan.make import decide
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
 from gangplan.plan.problem.problem import Problem
+from gangplan.plan.solver import Search
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Forecast, WorkloadClass
@@ -88,7 +89,6 @@ def solved(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy
 
 def priced_alike(one: Solution, other: Problem, factor: float) -> None:
     """Each solution's fleet costs, in the other units, the same but for the factor; so they have the same optimum."""
-    from gangplan.plan.solver.search import Search
 
     theirs = Search(other).price(one.nodes).objective
     assert theirs == pytest.approx(factor * one.result.objective, rel=1e-6)
@@ -135,7 +135,6 @@ def test_hours_as_blocks(fleet: Fleet, settings: Settings, policy: PlanPolicy, n
     blocks = build_problem(flat, punctual, settings, policy=still, blocks=((24, 3),))
     hours = build_problem(flat, punctual, settings, policy=still, blocks=((24, 1),))
     found, _ = decide(Search(blocks))
-    from gangplan.plan.solver.search import Search
 
     single = Search(hours).price(np.repeat(found.nodes, 3, axis=1))
     assert single.objective == pytest.approx(found.result.objective, rel=1e-6)

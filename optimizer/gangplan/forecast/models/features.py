@@ -1,9 +1,8 @@
 """Features of the trees, and the bases that they correct: forecasts from the cycle of days and weeks alone.
 
-For a series, an origin and a horizon, they are numbers that were all known at the origin.
-
-Each value of demand enters as its difference from the base that the trees correct, in units of the series' level, so
-that one set of trees serves all series. Only the calendar and the events that are known ahead look past the origin.
+For a series, an origin and a horizon, features are numbers that were all known at the origin. Each value
+of demand enters as its difference from the base, in units of the series' level, so that one set of trees serves all
+series. Only the calendar and the events that are known ahead look past the origin.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Telemetry as a panel: a matrix of series by hours, in which what is missing is NaN; and which series can be learned."""
+"""Telemetry as a panel: a matrix of series by hours, in which what is missing is NaN; which series can be learned."""
 
 from __future__ import annotations
 

@@ -9,5 +9,10 @@ from .recourse import (
     cuts_to_bytes as cuts_to_bytes,
     risk as risk,
 )
-from .rounding import fit_budget as fit_budget, repair as repair, round_at as round_at
-from .search import Search as Search, SearchResult as SearchResult
+from .search import (
+    Search as Search,
+    SearchResult as SearchResult,
+    fit_budget as fit_budget,
+    repair as repair,
+    round_at as round_at,
+)
