@@ -77,17 +77,15 @@ def backtest(table: pl.DataFrame) -> Table:
             (figure("WQL", "% of demand"), lambda row: number(row["wql"], 1)),
             (figure("Error of the median", "GPUs"), lambda row: number(row["error"], 2)),
             (figure("Error of naive", "GPUs"), lambda row: number(row["naive"], 2)),
-            (figure("Better than naive by"), lambda row: share(_gain(row["error"], row["naive"]))),
+            (
+                figure("Better than naive by"),
+                lambda row: share(1 - row["error"] / row["naive"] if row["naive"] else None),
+            ),
             (figure("Within 80 % band"), lambda row: share(row["coverage"])),
             (figure("Below 0.95"), lambda row: share(row["below"])),
         ],
         empty="The back-test has no hour with known demand.",
     )
-
-
-def _gain(error: float, naive: float | None) -> float | None:
-    """Return the share by which an error is smaller than naive's."""
-    return 1 - error / naive if naive else None
 
 
 def pools(plan: Plan) -> Table:

@@ -150,11 +150,6 @@ def choose_kinds(events: pl.DataFrame) -> tuple[str, ...]:
     return tuple(ranked["kind"].head(MAX_KINDS))
 
 
-def _safe_name(kind: str, place: int) -> str:
-    """Return a kind's name in characters that LightGBM accepts; its place keeps it unique."""
-    return f"event_{place}_{re.sub(r'[^A-Za-z0-9]+', '_', kind).strip('_')}"
-
-
 def _same_hour(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict[str, Floats]:
     """Return demand at the target's hour of earlier days and weeks that the origin knows."""
     target = origin + horizon
@@ -188,7 +183,8 @@ def _events(history: History, series: Ints, origin: Ints, horizon: Ints) -> dict
     on, since = history.events
     columns: dict[str, Floats] = {}
     for place, kind in enumerate(history.kinds):
-        name = _safe_name(kind, place)
+        # in characters that LightGBM accepts; the place keeps it unique
+        name = f"event_{place}_{re.sub(r'[^A-Za-z0-9]+', '_', kind).strip('_')}"
         columns[f"{name}_at_target"] = on[place, series, origin + horizon]
         columns[f"{name}_at_origin"] = on[place, series, origin]
         columns[f"{name}_since"] = since[place, series, origin + horizon]

@@ -154,24 +154,19 @@ def _cumulative(rates: Floats, ages: NDArray[np.floating[Any]]) -> Floats:
     return until[:, place] + rates[:, place] * (ages - _AGES[place])
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeldForecast:
-    """A forecast from the GPUs held now.
-
-    quantiles : series x horizon x levels, in GPUs.
-    losses : its mean absolute error of late, series x horizon; NaN where no error is known.
-    """
-
-    quantiles: Floats
-    losses: Floats
-
-
-def forecast_held(panel: Panel, last: Floats, series: Ints, hazard: Hazard | None, horizon: int) -> HeldForecast:
+def forecast_held(
+    panel: Panel, last: Floats, series: Ints, hazard: Hazard | None, horizon: int
+) -> tuple[Floats, Floats]:
     """Forecast last value + c x (survivors - last value), with the quantiles of its own past errors.
 
     c, from 0 to 1 for each series and horizon, is the regression of past changes on past expected losses. It is shrunk
     towards the c of the next shorter horizon, as if four more independent windows had shown that one; for the first
     horizon towards 0, which is the last value. Without job records it is 0 throughout.
+
+    Returns
+    -------
+    Quantiles, series x horizon x levels, in GPUs; and their mean absolute error of late, series x horizon, NaN where no
+    error is known.
     """
     knots = knots_of(horizon)
     first = max(0, panel.hours - SLOPE_HOURS)
@@ -188,7 +183,7 @@ def forecast_held(panel: Panel, last: Floats, series: Ints, hazard: Hazard | Non
         changes[:, place] = slope * losing[:, -1:, place] + spread
         losses[:, place, 0] = late_mean(np.abs(errors - spread[:, [MEDIAN]]))
     quantiles = tidy(known[:, -1, None, None] + between_knots(horizon, changes))
-    return HeldForecast(quantiles=quantiles, losses=between_knots(horizon, losses)[:, :, 0])
+    return quantiles, between_knots(horizon, losses)[:, :, 0]
 
 
 def _expected_losses(

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gangplan.plan.answer.limits import NEARLY, Binding
 from gangplan.plan.answer.schedule import order_of, order_text
-from gangplan.plan.answer.solution import TOLERANCE, Solution
+from gangplan.plan.answer.solution import NEARLY, TOLERANCE, Binding, Solution
 from gangplan.types import ANY, SERIES, Plan, Pool, WorkloadClass
 
 _SOON = 24  # hours for which changes and orders are listed

@@ -14,8 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from gangplan.plan.answer.limits import NEARLY, Binding
-from gangplan.plan.answer.solution import Solution
+from gangplan.plan.answer.solution import NEARLY, Binding, Solution
 from gangplan.plan.model import Ints
 from gangplan.plan.solver import Candidate, Engine, FleetProgram, Search, SolverResult
 

@@ -1,5 +1,9 @@
-from .decomposition import TOWARDS_MASTER as TOWARDS_MASTER, Candidate as Candidate, Decomposition as Decomposition
-from .fleet_programs import FleetProgram as FleetProgram
+from .decomposition import (
+    TOWARDS_MASTER as TOWARDS_MASTER,
+    Candidate as Candidate,
+    Decomposition as Decomposition,
+    FleetProgram as FleetProgram,
+)
 from .highs import Engine as Engine, SolverResult as SolverResult
 from .recourse import (
     Cut as Cut,

@@ -17,8 +17,7 @@ from time import perf_counter
 import numpy as np
 
 from gangplan.plan.problem import Array, Counts, Problem
-from gangplan.plan.solver.decomposition import Candidate, Decomposition
-from gangplan.plan.solver.fleet_programs import ExtensiveForm
+from gangplan.plan.solver.decomposition import Candidate, Decomposition, ExtensiveForm
 from gangplan.plan.solver.highs import Engine
 from gangplan.plan.solver.recourse import Cut
 from gangplan.progress import Progress
