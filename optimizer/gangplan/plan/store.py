@@ -145,9 +145,10 @@ def _metrics(plan: Plan) -> list[Metric]:
 
 def _log_files(plan: Plan, store: Store, run_id: str) -> None:
     """Keep the plan's own fields, the fleet and the explanation."""
+    fields = {name: getattr(plan, name) for name in _FIELDS} | {"issued_at": plan.issued_at.isoformat()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "plan.json").write_text(json.dumps(_fields(plan), indent=1))
+        (folder / "plan.json").write_text(json.dumps(fields, indent=1))
         (folder / "explanation.md").write_text(explain(plan) + "\n")
         write_fleet(folder / "fleet.yaml", plan.fleet)
         (folder / "warm_start.npz").write_bytes(plan.warm_start)
@@ -155,11 +156,6 @@ def _log_files(plan: Plan, store: Store, run_id: str) -> None:
         store.client.set_tag(run_id, "sha256.fleet", digest)
         for file in sorted(folder.iterdir()):
             store.client.log_artifact(run_id, str(file))  # pyright: ignore[reportUnknownMemberType]
-
-
-def _fields(plan: Plan) -> dict[str, Any]:
-    """Return the fields that are neither table nor fleet, as plain values."""
-    return {name: getattr(plan, name) for name in _FIELDS} | {"issued_at": plan.issued_at.isoformat()}
 
 
 def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:

@@ -113,7 +113,10 @@ def define_capacity(model: Model, problem: Problem) -> None:
     workloads_of = {g: [w for w, group in model.routes if group == g] for g in model.G}
 
     def capacity(m: Model, g: int, t: int, k: int) -> Expression:
-        room = sum(_gpus_per_node(problem, k, p, t) * _nodes(m, problem, p, t, k) for p in problem.groups[g].pools)
+        room = sum(
+            float(problem.usable_gpus[p] * problem.supply[k, p, t]) * _nodes(m, problem, p, t, k)
+            for p in problem.groups[g].pools
+        )
         return sum(m.serve[w, g, t, k] for w in workloads_of[g]) - room <= 0
 
     model.capacity = constraint([g for g in model.G if workloads_of[g]], model.T, model.K, rule=capacity)
@@ -130,11 +133,6 @@ def define_hire(model: Model, problem: Problem) -> None:
 def _nodes(model: Model, problem: Problem, p: int, t: int, k: int) -> Expression:
     """Return the nodes that a pool has on a path: those of the first stage, or those that the path takes."""
     return model.hire[p, t, k] if p in problem.hired else model.nodes[p, t]
-
-
-def _gpus_per_node(problem: Problem, k: int, p: int, t: int) -> float:
-    """Return the GPUs that one node of a pool provides on a path."""
-    return float(problem.usable_gpus[p] * problem.supply[k, p, t])
 
 
 def define_demand_balance(model: Model, problem: Problem) -> None:

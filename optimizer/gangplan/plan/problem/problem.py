@@ -7,7 +7,7 @@ workload, unless their tenant has a quota. A workload's shortage is divided amon
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -17,7 +17,7 @@ import numpy as np
 from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.periods import Array, Counts, Periods
-from gangplan.plan.problem.policy import LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy, TenantQuota
+from gangplan.plan.problem.policy import LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
 from gangplan.plan.problem.scenarios import draw_paths, draw_supply, early_hours
 from gangplan.types import ANY, QUANTILES, Fleet, Pool, PoolKind, WorkloadClass
 
@@ -143,12 +143,7 @@ class Problem:
     @cached_property
     def ceilings(self) -> tuple[Ceiling, ...]:
         """What tenants and cohorts may use at a time."""
-        tenants = [load.tenant for load in self.workloads]
-        most = {
-            name: float(sum(p.gpus_per_node * p.max_nodes for p in self.pools if name in (ANY, p.accelerator)))
-            for name in {ANY, *(pool.accelerator for pool in self.pools)}
-        }
-        return ceilings(self.policy.quotas, tenants, [group.accelerator for group in self.groups], most)
+        return _ceilings(self)
 
     @cached_property
     def usable_gpus(self) -> Array:
@@ -237,62 +232,43 @@ class Ceiling:
     gpus: float
 
 
-def ceilings(
-    quotas: Mapping[str, TenantQuota], tenants: Sequence[str], accelerators: Sequence[str], most: Mapping[str, float]
-) -> tuple[Ceiling, ...]:
+def _ceilings(problem: Problem) -> tuple[Ceiling, ...]:
     """Return every ceiling that can bind.
 
     A tenant may use its nominal share and what it borrows; all tenants of a cohort, the sum of their nominal shares.
-
-    Parameters
-    ----------
-    tenants : the tenant of each workload
-    accelerators : the accelerator of each group
-    most : GPUs that the whole fleet may have, by accelerator
 
     Raises
     ------
     InputError
         A nominal share is more than the fleet may have.
     """
-    limits: list[Ceiling] = []
+    quotas, limits = problem.policy.quotas, list[Ceiling]()
+
+    def add(name: str, members: Sequence[str], accelerator: str, gpus: float) -> None:
+        workloads = tuple(w for w, load in enumerate(problem.workloads) if load.tenant in members)
+        groups = tuple(g for g, group in enumerate(problem.groups) if accelerator in (ANY, group.accelerator))
+        limits.append(Ceiling(name=f"{name}/{accelerator}", workloads=workloads, groups=groups, gpus=gpus))
+
     members: dict[tuple[str, str], list[str]] = {}
     for tenant, quota in quotas.items():
         for accelerator, share in quota.shares.items():
-            _check(tenant, accelerator, share.nominal, most)
+            _check_nominal(problem, tenant, accelerator, share.nominal)
             if quota.cohort:
                 members.setdefault((quota.cohort, accelerator), []).append(tenant)
             if not quota.cohort or share.borrow is not None:
-                gpus = share.nominal + (share.borrow or 0.0)
-                limits.append(_ceiling(f"{tenant}/{accelerator}", [tenant], accelerator, gpus, tenants, accelerators))
+                add(tenant, [tenant], accelerator, share.nominal + (share.borrow or 0.0))
     for (cohort, accelerator), names in members.items():
-        gpus = sum(quotas[name].shares[accelerator].nominal for name in names)
-        limits.append(_ceiling(f"{cohort}/{accelerator}", names, accelerator, gpus, tenants, accelerators))
+        add(cohort, names, accelerator, sum(quotas[name].shares[accelerator].nominal for name in names))
     return tuple(ceiling for ceiling in limits if ceiling.workloads and ceiling.groups)
 
 
-def _check(tenant: str, accelerator: str, nominal: float, most: Mapping[str, float]) -> None:
-    """Refuse a nominal share of more than the fleet may have."""
-    if accelerator in most and nominal > most[accelerator]:
+def _check_nominal(problem: Problem, tenant: str, accelerator: str, nominal: float) -> None:
+    """Refuse a nominal share of more than the fleet may have; of accelerators that it lacks any is allowed."""
+    pools = [pool for pool in problem.pools if accelerator in (ANY, pool.accelerator)]
+    most = float(sum(pool.gpus_per_node * pool.max_nodes for pool in pools))
+    if (pools or accelerator == ANY) and nominal > most:
         raise InputError(
             f"quotas[{tenant}].shares[{accelerator}].nominal",
             nominal,
-            f"is more than the {most[accelerator]:g} GPUs that the fleet may run: lower it, or raise max_nodes",
+            f"is more than the {most:g} GPUs that the fleet may run: lower it, or raise max_nodes",
         )
-
-
-def _ceiling(
-    name: str,
-    members: Sequence[str],
-    accelerator: str,
-    gpus: float,
-    tenants: Sequence[str],
-    accelerators: Sequence[str],
-) -> Ceiling:
-    """Make the ceiling of some tenants on one accelerator: find their workloads and its groups."""
-    return Ceiling(
-        name=name,
-        workloads=tuple(w for w, tenant in enumerate(tenants) if tenant in members),
-        groups=tuple(g for g, kind in enumerate(accelerators) if accelerator in (ANY, kind)),
-        gpus=gpus,
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from math import ceil
 
 import numpy as np
@@ -205,13 +205,8 @@ def _full_pools(search: PurchaseSearch, best: PurchaseResult) -> Iterator[PoolFu
         reached = full.reshape(shape).any(axis=-1)
         first = np.where(reached.any(axis=-1), reached.argmax(axis=-1).astype(float), np.inf)
         months = [float(np.quantile(first, level, method="inverted_cdf")) for level in _BAND]
-        early, middle, late = (_first_day(problem, month) for month in months)
+        early, middle, late = (problem.demand.edges[int(month)] if np.isfinite(month) else None for month in months)
         yield PoolFull(pool=pool.name, early=early, middle=middle, late=late)
-
-
-def _first_day(problem: PurchaseProblem, month: float) -> date | None:
-    """Return the first day of a month; None beyond the horizon."""
-    return problem.demand.edges[int(month)] if np.isfinite(month) else None
 
 
 def _full_weeks(search: PurchaseSearch, best: PurchaseResult, p: int) -> Array | None:
