@@ -215,11 +215,6 @@ def histories_of(panel: Panel, kinds: tuple[str, ...], horizon: int) -> tuple[Hi
     return tuple(_history(panel.since(first), panel.levels, correction, kinds, horizon) for correction in CORRECTIONS)
 
 
-def threads() -> int:
-    """Return how many cores a training takes: at most two, so that its neighbours keep theirs."""
-    return min(2, os.cpu_count() or 1)
-
-
 def _training_rows(panel: Panel, horizon: int) -> Rows:
     """Choose rows whose origin and target were both observed.
 
@@ -267,8 +262,8 @@ def _grow(
 
     trees: list[Trees] = []
     # Levels are grown side by side, each on one thread: LightGBM's own threads spin while they wait, which is slow
-    # where cores are shared.
-    with ThreadPoolExecutor(threads()) as pool:
+    # where cores are shared. At most two cores are taken, so that neighbours keep theirs.
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         for grown in pool.map(grow_level, QUANTILES):
             trees.append(grown)
             done()

@@ -168,16 +168,11 @@ def _tags(store: Store) -> dict[str, str]:
 
 def _changes(tags: dict[str, str]) -> tuple[Change, ...]:
     """Read the decisions from their tags."""
-    return tuple(_read(text) for key, text in sorted(tags.items()) if key.startswith(_AUDIT))
+    bodies: list[dict[str, Any]] = [json.loads(text) for key, text in sorted(tags.items()) if key.startswith(_AUDIT)]
+    read = ({**body, "at": datetime.fromisoformat(body["at"]), "action": Action(body["action"])} for body in bodies)
+    return tuple(Change(**body) for body in read)
 
 
 def _body(change: Change) -> dict[str, Any]:
     """Return a decision's fields as JSON has them."""
     return {**asdict(change), "at": change.at.isoformat()}
-
-
-def _read(text: str) -> Change:
-    """Read a decision from its tag."""
-    body: dict[str, Any] = json.loads(text)
-    at, action = datetime.fromisoformat(body.pop("at")), Action(body.pop("action"))
-    return Change(at=at, action=action, **body)
