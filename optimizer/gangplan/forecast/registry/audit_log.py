@@ -168,11 +168,16 @@ def _tags(store: Store) -> dict[str, str]:
 
 def _changes(tags: dict[str, str]) -> tuple[Change, ...]:
     """Read the decisions from their tags."""
-    bodies: list[dict[str, Any]] = [json.loads(text) for key, text in sorted(tags.items()) if key.startswith(_AUDIT)]
-    read = ({**body, "at": datetime.fromisoformat(body["at"]), "action": Action(body["action"])} for body in bodies)
-    return tuple(Change(**body) for body in read)
+    return tuple(_read(text) for key, text in sorted(tags.items()) if key.startswith(_AUDIT))
 
 
 def _body(change: Change) -> dict[str, Any]:
     """Return a decision's fields as JSON has them."""
     return {**asdict(change), "at": change.at.isoformat()}
+
+
+def _read(text: str) -> Change:
+    """Read a decision from its tag."""
+    body: dict[str, Any] = json.loads(text)
+    at, action = datetime.fromisoformat(body.pop("at")), Action(body.pop("action"))
+    return Change(at=at, action=action, **body)

@@ -43,7 +43,7 @@ def build_master(problem: Problem) -> Model:
         first_stage.define_carbon_cap(model, problem)
         first_stage.define_steadiness(model, problem)
         define_risk(model)
-        define_objective(model, problem)
+        model.total = minimize(first_stage.first_stage_cost(model, problem) + risk_cost(model))
     return model
 
 
@@ -84,11 +84,6 @@ def define_risk(model: Model) -> None:
     model.tail_level = variable()
     model.tail_excess = variable(model.K)
     model.cvar = constraint(model.K, rule=lambda m, k: m.tail_excess[k] + m.tail_level - m.path_cost[k] >= 0)
-
-
-def define_objective(model: Model, problem: Problem) -> None:
-    """Minimise the fleet's cost and the paths' cost with its risk."""
-    model.total = minimize(first_stage.first_stage_cost(model, problem) + risk_cost(model))
 
 
 def risk_cost(model: Model) -> Expression:

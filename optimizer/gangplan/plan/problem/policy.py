@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
-from gangplan.plan.problem.catalogue import Catalogue, Need, Strict, read_catalogue
+from gangplan.plan.problem.catalogue import Need, Strict, read_catalogue
 from gangplan.types import ANY, CLASS_RULES, WorkloadClass, require_at_least, require_name, require_positive
 from gangplan.yaml_files import read_yaml, validated
 
@@ -175,18 +175,16 @@ _POLICY = TypeAdapter(PlanPolicy)
 
 
 def read_plan_policy(path: Path) -> PlanPolicy:
-    """Read a policy file; without one the default holds. Needs are looked up in the catalogue beside it."""
+    """Read a policy file; without one the default holds. `speeds` gets what the catalogue beside it gives for needs."""
     if not path.exists():
         return PlanPolicy()
     document = read_yaml(path, "plan policy")
     with document.naming_lines():
-        return with_needs(policy_from(document.body or {}), read_catalogue(path.with_name(OWN_CATALOGUE)))
-
-
-def with_needs(policy: PlanPolicy, catalogue: Catalogue) -> PlanPolicy:
-    """Write into `speeds` which accelerators of the catalogue meet each need; speeds that the policy names stay."""
-    speeds = {name: catalogue.speeds(name, need) | policy.speeds.get(name, {}) for name, need in policy.needs.items()}
-    return replace(policy, speeds={**policy.speeds, **speeds})
+        policy, catalogue = policy_from(document.body or {}), read_catalogue(path.with_name(OWN_CATALOGUE))
+        able = {name: catalogue.speeds(name, need) for name, need in policy.needs.items()}
+        # Speeds that the policy names stay.
+        named = {name: factors | policy.speeds.get(name, {}) for name, factors in able.items()}
+        return replace(policy, speeds={**policy.speeds, **named})
 
 
 def policy_from(body: Any) -> PlanPolicy:
