@@ -154,4 +154,4 @@ def refused_field(error: ValidationError, field: str) -> InputError:
         return InputError(field, first["input"], "is not a known field: check its spelling")
     if first["type"] in _MISSING:
         return InputError(field, "", "is missing: it must be given")
-    return InputError(field, first["input"], f"is refused: {first['msg'][:1].lower()}{first['msg'][1:]}")
+    return InputError(field, first["input"], f"{first['msg'][:1].lower()}{first['msg'][1:]}")

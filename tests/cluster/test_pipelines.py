@@ -26,8 +26,7 @@ assert run.state == "success", run.state
 KFP = """
 import sys
 from kfp import dsl, local
-from gangplan_kfp.release_gang import release_gang
-from gangplan_kfp.reserve_gang import reserve_gang
+from gangplan_kfp import release_gang, reserve_gang
 
 @dsl.component(install_kfp_package=False)
 def train(reservation_id: str, token: int, job: str):  # as text: KFP hands every number on as a float
