@@ -17,7 +17,7 @@ from typing import TypeVar
 from benchmarks.parts.figures import ROOT, Figure, report
 from gangplan import cycle
 from gangplan.config import load_settings
-from gangplan.workflows import reports, setup
+from gangplan.workflows import setup
 
 Result = TypeVar("Result")
 OPENB = ROOT.parent / "shared" / "data" / "openb" / "pods.csv.gz"
@@ -38,7 +38,7 @@ def measure(name: str, source: str, home: Path) -> list[Figure]:
     training, train_s = timed(lambda: cycle.train(settings))
     plan, plan_s = timed(lambda: cycle.make_plan(settings))
     _, learn_s = timed(lambda: cycle.learn(settings))
-    _, report_s = timed(lambda: reports.write_report(settings))
+    _, report_s = timed(lambda: cycle.write_report(settings))
     naive = f"seasonal naive {training.naive_wql:.2f}"
     return [
         Figure(name=f"{name}_ingest_s", value=ingest_s, unit="s"),

@@ -30,10 +30,10 @@ def gangplan_feedback() -> None:
     @task
     def report() -> str:
         """Write the report's page."""
-        from gangplan import workflows
+        from gangplan import cycle
         from gangplan.config import load_settings
 
-        return str(workflows.write_report(load_settings()))
+        return str(cycle.write_report(load_settings()))
 
     learn() >> report()
 

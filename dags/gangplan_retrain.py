@@ -28,13 +28,13 @@ def gangplan_retrain() -> None:
     @task(outlets=[Asset("gangplan_model")])
     def train(triggering_asset_events: Any = None) -> dict[str, Any]:
         """Train, back-test, register; the champion of the registry is what the next plan uses."""
-        from gangplan import summaries, workflows
+        from gangplan import cycle, summaries
         from gangplan.config import load_settings
 
         seen = (triggering_asset_events or {}).get(DRIFT, [])
         causes = [str(event.extra.get("cause", "not said")) for event in seen]
         because = f"drift: {'; '.join(causes)}" if causes else "schedule"
-        return summaries.of_training(workflows.train(load_settings(), because=because))
+        return summaries.of_training(cycle.train(load_settings(), because=because))
 
     train()
 

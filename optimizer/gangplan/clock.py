@@ -17,6 +17,11 @@ HOUR = timedelta(hours=1)
 
 DURATION = "like 90s, 30m, 2h or 1d"
 
+NO_DURATION = f"is not a duration: give it {DURATION}"
+NO_TIME = "is not an ISO 8601 time: give it like 2026-03-01T12:00:00Z"
+NOT_UTC = "is not a UTC time: give it with Z or +00:00, like 2026-03-01T12:00:00Z"
+"""What errors say about a text that cannot be read so."""
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -30,7 +35,7 @@ def require_utc(field: str, value: object) -> datetime:
     """Return `value` in UTC, or refuse a naive time, any other zone, and what is no time."""
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() != timedelta(0):
         shown = value.isoformat() if isinstance(value, datetime) else value
-        raise InputError(field, shown, "is not a UTC time: give it with Z or +00:00, like 2026-03-01T12:00:00Z")
+        raise InputError(field, shown, NOT_UTC)
     return value.astimezone(UTC)
 
 
@@ -39,7 +44,7 @@ def parse_utc(field: str, text: str) -> datetime:
     try:
         value = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise InputError(field, text, "is not an ISO 8601 time: give it like 2026-03-01T12:00:00Z") from None
+        raise InputError(field, text, NO_TIME) from None
     return require_utc(field, value)
 
 
@@ -47,7 +52,7 @@ def parse_span(field: str, text: str) -> timedelta:
     """Read a duration such as 90s, 30m, 2h or 1d."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None:
-        raise InputError(field, text, f"is not a duration: give it {DURATION}")
+        raise InputError(field, text, NO_DURATION)
     try:
         return timedelta(**{_UNITS[match[2]]: float(match[1])})
     except OverflowError:

@@ -11,7 +11,6 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
-from gangplan.errors import InputError
 from gangplan.types import Fleet
 from gangplan.yaml_files import read_yaml, refused_field
 
@@ -102,13 +101,8 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                name, first["input"], f"is no setting: use one of {', '.join(Settings.model_fields)}"
-            ) from None
-        raise refused_field(error, name) from None
+        name = ".".join(map(str, error.errors()[0]["loc"])) or "settings"
+        raise refused_field(error, name, what="no setting", known=Settings.model_fields) from None
 
 
 def read_fleet(path: Path) -> Fleet:
@@ -119,13 +113,18 @@ def read_fleet(path: Path) -> Fleet:
 
 def write_fleet(path: Path, fleet: Fleet) -> None:
     """Write a fleet file whole or not at all."""
+    write_atomic(path, fleet_text(fleet))
+
+
+def fleet_text(fleet: Fleet) -> str:
+    """Return the text of a fleet file."""
     pools = [{**vars(pool), "kind": pool.kind.value} for pool in fleet.pools]
     body: dict[str, Any] = {"pools": pools, "nodes": dict(fleet.nodes)}
     if fleet.terms:
         body["terms"] = [vars(term) for term in fleet.terms]
     if fleet.committed_until:
         body["committed_until"] = dict(fleet.committed_until)
-    write_atomic(path, yaml.safe_dump(body, sort_keys=False))
+    return yaml.safe_dump(body, sort_keys=False)
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -1,9 +1,11 @@
-"""The whole cycle: telemetry -> forecast -> plan -> execute -> (reservations) -> feedback -> telemetry.
+"""The whole cycle: telemetry -> forecast -> plan -> execute -> (reservations) -> feedback -> telemetry, and its report.
 
 Each stage reads from MLflow or the ledger what the stage before wrote, so each can run in a process of its own.
 """
 
-from gangplan import execute, feedback, forecast, plan, reserve, telemetry, workflows
+from pathlib import Path
+
+from gangplan import execute, feedback, forecast, plan, report, reserve, telemetry, workflows
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings, read_fleet
 from gangplan.progress import Progress, no_progress
@@ -19,10 +21,20 @@ def ingest(
     return telemetry.ingest(source, store, seed=settings.seed, clock=clock, progress=progress)
 
 
-def train(settings: Settings, *, clock: Clock = system_clock, progress: Progress = no_progress) -> Training:
-    """Train a demand model, back-test it, register it as challenger, promote it if it passes the gate."""
+def train(
+    settings: Settings,
+    *,
+    because: str = "asked for",
+    clock: Clock = system_clock,
+    progress: Progress = no_progress,
+) -> Training:
+    """Train a demand model, back-test it, register it as challenger, promote it if it passes the gate.
+
+    `because` is kept with the version: what caused the training, such as a schedule, or a drift and its reason.
+    """
     store = open_store(settings)
-    return forecast.retrain(telemetry.read_usage(store), store, settings=settings, clock=clock, progress=progress)
+    usage = telemetry.read_usage(store)
+    return forecast.retrain(usage, store, settings=settings, because=because, clock=clock, progress=progress)
 
 
 def make_plan(
@@ -58,3 +70,29 @@ def learn(settings: Settings, *, clock: Clock = system_clock) -> Learning:
     beliefs = feedback.learn(score, store, clock=clock)
     after = forecast.predict(usage, store, beliefs, settings=settings)
     return Learning(score=score, beliefs=beliefs, before=before, after=after)
+
+
+def write_report(
+    settings: Settings, *, compare: bool = False, clock: Clock = system_clock, progress: Progress = no_progress
+) -> Path:
+    """Write the report and return its path.
+
+    `compare` first simulates the plan beside its alternatives, unless that was done for this plan before.
+    """
+    store = open_store(settings)
+    planned, foreseen = plan.read_plan(store)
+    if compare and plan.read_alternatives(store, planned) is None:
+        workflows.compare(store, settings, planned.plan_id, progress)
+    with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
+        reservations = ledger.history()
+    return report.build(
+        settings.report_file,
+        usage=telemetry.read_usage(store),
+        training=forecast.read_training(store),
+        forecast=foreseen,
+        plan=planned,
+        reservations=reservations,
+        score=feedback.read_score(store),
+        beliefs=feedback.read_beliefs(store),
+        alternatives=plan.read_alternatives(store, planned),
+    )

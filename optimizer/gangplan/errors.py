@@ -21,6 +21,8 @@ The message of each is one line; its parts are fields, so that a program need no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class GangplanError(Exception):
     """Base of all errors that gangplan raises on purpose."""
@@ -38,6 +40,29 @@ class InputError(GangplanError):
         self.value = value
         self.remedy = remedy
         super().__init__(f"{field}: {_shown(value)} {remedy}")
+
+    @staticmethod
+    def unknown(field: str, value: object, what: str, known: Iterable[str] = ()) -> InputError:
+        """Return the error about a name that is none of those known, such as a field that there is not.
+
+        Parameters
+        ----------
+        what
+            What the name is not, as `no field of a request`.
+        known
+            The names that there are; without them, the remedy is to check the spelling.
+        """
+        names = ", ".join(known)
+        return InputError(field, value, f"is {what}: {f'use one of {names}' if names else 'check its spelling'}")
+
+    @staticmethod
+    def missing(field: str, value: object = "") -> InputError:
+        """Return the error about a field without a value."""
+        return InputError(field, value, "is missing: it must be given")
+
+    def renamed(self, field: str) -> InputError:
+        """Return the same error about a field that its writer calls otherwise."""
+        return InputError(field, self.value, self.remedy)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         """Pickle by the parts, since Airflow and KFP carry errors across processes."""

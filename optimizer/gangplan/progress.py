@@ -1,15 +1,10 @@
 """How long-running work reports its progress."""
 
-from __future__ import annotations
+from collections.abc import Callable
+from typing import TypeAlias
 
-from typing import Protocol
-
-
-class Progress(Protocol):
-    """A callback that gets how much is done, of how much, and a few words."""
-
-    def __call__(self, done: float, total: float, text: str, /) -> None:
-        """Show the progress."""
+Progress: TypeAlias = Callable[[float, float, str], None]
+"""A callback that gets how much is done, of how much, and a few words."""
 
 
 def no_progress(done: float, total: float, text: str, /) -> None:

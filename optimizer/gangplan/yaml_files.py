@@ -5,7 +5,7 @@ PyYAML alone keeps the last of two equal keys without a word. Here a key that st
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,11 +147,13 @@ def validated(adapter: TypeAdapter[T], body: object, name: str, *, qualified: bo
         raise refused_field(error, ".".join([name, *path] if qualified or not path else path)) from None
 
 
-def refused_field(error: ValidationError, field: str) -> InputError:
-    """Say pydantic's first complaint as an error of field, value and remedy."""
+def refused_field(
+    error: ValidationError, field: str, *, what: str = "not a known field", known: Iterable[str] = ()
+) -> InputError:
+    """Say pydantic's first complaint as an error of field, value and remedy; see `InputError.unknown`."""
     first = error.errors()[0]
     if first["type"] in _UNKNOWN:
-        return InputError(field, first["input"], "is not a known field: check its spelling")
+        return InputError.unknown(field, first["input"], what, known)
     if first["type"] in _MISSING:
-        return InputError(field, "", "is missing: it must be given")
+        return InputError.missing(field)
     return InputError(field, first["input"], f"{first['msg'][:1].lower()}{first['msg'][1:]}")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from gangplan import client
-from gangplan.clock import system_clock
+from gangplan.clock import parse_span, system_clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
-from gangplan.types import Reservation, ReservationId, ReservationState
+from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, request_from
 from gangplan_airflow.hook import GangplanHook, slots
-from gangplan_airflow.request import Span, key_template, read_request, read_span
 from gangplan_airflow.trigger import GangGrantedTrigger, waiting_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+Span: TypeAlias = timedelta | float | str
+
+WISHED = ("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline")
+"""The fields of a request that a task may name itself; its `options` take the others."""
 
 
 class ReserveGangOperator(BaseOperator):
@@ -32,7 +36,7 @@ class ReserveGangOperator(BaseOperator):
 
     template_fields = (
         *("tenant", "accelerators", "pods", "gpus_per_pod", "min_pods", "max_pods", "duration"),
-        *("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline"),
+        *WISHED,
         *("wait_timeout", "request_key", "options"),
     )
 
@@ -140,3 +144,39 @@ class ReleaseGangOperator(BaseOperator):
         for reservation in ended:
             self.log.info("%s: %s GPUs given back", reservation.id, reservation.request.gpus)
         return [reservation.id for reservation in ended]
+
+
+def key_template(task_id: str) -> str:
+    """Return the request key of a task: the same on every retry, another in every run."""
+    return f"airflow/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}/{task_id}/{{{{ ti.map_index }}}}"
+
+
+def read_request(task: ReserveGangOperator) -> GangRequest:
+    """Make a task's request; templates give text, so numbers and times may come as text."""
+    values = _named(task)
+    for name, value in (task.options or {}).items():
+        if name in values and name != "pod_sets":
+            raise InputError(f"options[{name}]", value, f"is given twice: {name} is an argument of its own")
+        values[name] = value
+    return request_from(values, called={"request": "options"})
+
+
+def _named(task: ReserveGangOperator) -> dict[str, Any]:
+    """Return the request's fields that are arguments of their own, those that were given."""
+    pods = {"count": task.pods, "gpus_per_pod": task.gpus_per_pod}
+    bounds = {"min_count": task.min_pods, "max_count": task.max_pods}
+    wished = {name: getattr(task, name) for name in WISHED}
+    return {
+        **{name: getattr(task, name) for name in ("request_key", "tenant", "accelerators", "duration")},
+        "pod_sets": [pods | bounds],
+        **{name: value for name, value in wished.items() if value not in (None, "", False)},
+    }
+
+
+def read_span(name: str, value: Span) -> timedelta:
+    """Read a duration: a timedelta, seconds, or text like 30m."""
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str):
+        return parse_span(name, value)
+    return timedelta(seconds=value)

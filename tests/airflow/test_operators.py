@@ -27,8 +27,7 @@ from gangplan.reserve import Ledger
 from gangplan.testing import a_request
 from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology, WorkloadClass
 from gangplan_airflow import news
-from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
-from gangplan_airflow.request import WISHED
+from gangplan_airflow.operators import WISHED, ReleaseGangOperator, ReserveGangOperator
 from gangplan_airflow.trigger import GangGrantedTrigger
 
 pytestmark = [

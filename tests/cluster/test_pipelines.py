@@ -33,9 +33,8 @@ def train(reservation_id: str, token: int, job: str):  # as text: KFP hands ever
     import json
     import os
     from gangplan.clock import system_clock
-    from gangplan.hold import hold
-    from gangplan.reserve import open_ledger
-    from gangplan.reserve.kueue.jobs.beside import run_beside
+    from gangplan.client import hold
+    from gangplan.reserve import open_ledger, run_beside
     with open_ledger(os.environ["GANGPLAN_LEDGER"], clock=system_clock) as ledger:
         with hold(ledger, reservation_id, token) as held:
             run_beside(ledger, reservation_id, json.loads(job), check=held.check)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gangplan.feedback.service import Capacity, Work, serve
+from gangplan.feedback.costs import Capacity, Work, serve
 from gangplan.types import CLASS_RULES, WorkloadClass
 
 

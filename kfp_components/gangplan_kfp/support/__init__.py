@@ -10,6 +10,9 @@ from gangplan_kfp.support.artifacts import (
     write as write,
 )
 from gangplan_kfp.support.holding import give_back as give_back, request_from as request_from, take as take
-from gangplan_kfp.support.image import IMAGE as IMAGE
-from gangplan_kfp.support.settings import one_line_errors as one_line_errors
-from gangplan_kfp.support.stages import make_plan as make_plan, train as train
+from gangplan_kfp.support.steps import (
+    IMAGE as IMAGE,
+    make_plan as make_plan,
+    one_line_errors as one_line_errors,
+    train as train,
+)

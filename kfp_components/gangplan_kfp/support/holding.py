@@ -19,7 +19,7 @@ from gangplan.types import (
     require_at_least,
     require_name,
 )
-from gangplan_kfp.support.settings import say, settings_from
+from gangplan_kfp.support.steps import say, settings_from
 
 LOOK_EVERY = timedelta(seconds=5)
 """How often a waiting step asks for a changed ETA or reason."""

@@ -125,8 +125,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a demand model, back-test it against seasonal naive, register it; promote it if the gate passes."""
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
-        training = workflows.train(settings_here(), because=because, progress=progress)
+        training = cycle.train(settings_here(), because=because, progress=progress)
     emit(as_json, summaries.of_training(training), screen.training)
 
 
@@ -207,8 +209,10 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report: demand and forecast, plan and alternatives, reservations, shortage, what feedback changed."""
+    from gangplan import cycle
+
     with screen.progress(console, not as_json) as progress:
-        written = workflows.write_report(settings_here(), compare=compare, progress=progress)
+        written = cycle.write_report(settings_here(), compare=compare, progress=progress)
     emit(as_json, {"written": [str(written)]}, screen.written)
 
 
@@ -229,5 +233,5 @@ def run(
         summary["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
         summary["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
         summary["feedback"] = summaries.of_learning(cycle.learn(settings))
-        summary["report"] = {"written": [str(workflows.write_report(settings))]}
+        summary["report"] = {"written": [str(cycle.write_report(settings))]}
     emit(as_json, summary, screen.run)

@@ -13,6 +13,7 @@ import yaml
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import DURATION, parse_span
+from gangplan.config import fleet_text
 from gangplan.errors import GangplanError, InputError, UnsupportedError
 from gangplan.types import GangRequest, PodSet
 
@@ -109,9 +110,7 @@ def fleet(context: Context = "") -> None:
     """Print the fleet file of the nodes with accelerators, a pool for each pool label; its prices are 0."""
     from gangplan.kube import connect, fleet_of, read_nodes
 
-    drafted = fleet_of(read_nodes(connect(context)))
-    pools = [{**vars(pool), "kind": pool.kind.value} for pool in drafted.pools]
-    yaml.safe_dump({"pools": pools, "nodes": dict(drafted.nodes)}, sys.stdout, sort_keys=False)
+    print(fleet_text(fleet_of(read_nodes(connect(context)))), end="")
 
 
 @kube_app.command("usage", epilog="Example:  gangplan kube usage --json")

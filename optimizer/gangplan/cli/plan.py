@@ -44,16 +44,14 @@ def make_plan(
 @plan_app.command("list", epilog="Example:  gangplan plan list")
 def list_plans(as_json: AsJson = False) -> None:
     """List the plans, the newest first: from when, how they were solved, whether approved and published."""
-    store = open_store_here()
     columns = {name: name for name in ("plan_id", "status", "forecast_issued_at", "approved", "published")}
-    emit(as_json, plan.list_plans(store), lambda rows: screen.listing("Plans", rows, columns))
+    emit(as_json, plan.list_plans(open_store_here()), lambda rows: screen.listing("Plans", rows, columns))
 
 
 @plan_app.command("explain", epilog="Example:  gangplan plan explain")
 def explain(id: Id = None, as_json: AsJson = False) -> None:
     """Say who is short, when and why, which limit binds, and what one more unit would bring (always re-solved)."""
-    store = open_store_here()
-    explained, _ = plan.read_plan(store, _id(id))
+    explained, _ = plan.read_plan(open_store_here(), _id(id))
     text = plan.explain(explained)
     emit(as_json, {"plan_id": explained.plan_id, "text": text}, lambda _: escape(text))
 
@@ -65,8 +63,7 @@ def list_orders(
     as_json: AsJson = False,
 ) -> None:
     """List a plan's starts and stops: when to order which nodes, and from when on they serve (UTC)."""
-    store = open_store_here()
-    planned, _ = plan.read_plan(store, _id(id))
+    planned, _ = plan.read_plan(open_store_here(), _id(id))
     orders = [{**asdict(order), "words": plan.order_text(order)} for order in plan.orders(planned, hours)]
     text = "\n".join(order["words"] for order in orders) or "every pool stays as it is"
     emit(as_json, orders, lambda _: escape(text))

@@ -56,7 +56,7 @@ def list_accelerators(
     catalogue = plan.read_catalogue(settings_here().catalogue_file)
     for name in kind or ():
         if name not in list(plan.AcceleratorKind):
-            raise InputError("kind", name, f"is no kind of accelerator: use one of {', '.join(plan.AcceleratorKind)}")
+            raise InputError.unknown("kind", name, "no kind of accelerator", plan.AcceleratorKind)
     need = plan.Need(
         kinds=tuple(map(plan.AcceleratorKind, kind or ())), features=tuple(feature or ()), memory_gb=memory
     )

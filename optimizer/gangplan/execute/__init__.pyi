@@ -1,2 +1,1 @@
-from .changes import diff as diff
-from .fleet_file import apply_to_file as apply_to_file
+from .fleet_file import apply_to_file as apply_to_file, diff as diff

@@ -1,24 +1,25 @@
 """What the plan's nodes cost, and how many GPU-hours were not served or not used.
 
 The nodes that ran are taken to be the plan's; of spot nodes, the share that is interrupted does not count. Demand is
-served by the rules of its class (see `service`). A cell (hour, accelerator) in which any series' demand is missing does
-not count at all. Cost is the price of the nodes plus the shortage at the plan's price for each class: the planned
-cost has the shortage that the plan expected, the realised cost the one that occurred.
+served by the rules of its class, in the order of its due hours. A cell (hour, accelerator) in which any series' demand
+is missing does not count at all. Cost is the price of the nodes plus the shortage at the plan's price for each class:
+the planned cost has the shortage that the plan expected, the realised cost the one that occurred.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
 
 from gangplan.config import Settings
-from gangplan.feedback.service import Capacity, Work, serve
 from gangplan.types import ANY, CLASS_RULES, Outcome, Plan, Pool, PoolKind, WorkloadClass
 
 Cell = tuple[datetime, str]
+
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,3 +113,69 @@ def _shortage_cost(plan: Plan, gpu_hours: Mapping[WorkloadClass, float]) -> floa
     usual = float(Settings.model_fields["shortage_price"].default)
     price = plan.settings.get("shortage_price") or usual
     return price * sum(CLASS_RULES[kind].shortage_factor * gpus for kind, gpus in gpu_hours.items())
+
+
+@dataclass(kw_only=True)
+class Capacity:
+    """The free GPUs of one accelerator in one hour; work takes them away."""
+
+    firm: float = 0.0
+    spot: float = 0.0
+
+    @property
+    def free(self) -> float:
+        """All GPUs that are left."""
+        return self.firm + self.spot
+
+    def take(self, gpus: float, *, spot: bool) -> float:
+        """Take up to that many GPUs, first those on spot nodes if `spot` allows it; return how many were taken."""
+        from_spot = min(gpus, self.spot) if spot else 0.0
+        from_firm = min(gpus - from_spot, self.firm)
+        self.spot -= from_spot
+        self.firm -= from_firm
+        return from_spot + from_firm
+
+
+@dataclass(kw_only=True)
+class Work:
+    """GPU-hours of one class that were asked for in one hour and must be served by the hour `due`."""
+
+    workload_class: WorkloadClass
+    accelerator: str
+    gpus: float
+    due: int
+
+
+@dataclass(kw_only=True)
+class Served:
+    """The GPU-hours of work that were not served, by class, and the GPU-hours of nodes that were not used."""
+
+    unserved: dict[WorkloadClass, float] = field(default_factory=lambda: dict.fromkeys(WorkloadClass, 0.0))
+    idle: float = 0.0
+
+
+def serve(capacities: Sequence[Mapping[str, Capacity]], asked: Sequence[Iterable[Work]]) -> Served:
+    """Serve the work of each hour in the order of its due hours; keep what may wait for the next hours.
+
+    Parameters
+    ----------
+    capacities
+        The capacity of each hour by accelerator. One that is missing (its demand is unknown) serves nothing, and work
+        for it does not become overdue in that hour.
+    asked
+        The work that was asked for in each hour. Work that could still wait when the hours end counts as neither
+        served nor unserved.
+    """
+    result, queue = Served(), list[Work]()
+    for hour, (free, new) in enumerate(zip(capacities, asked, strict=True)):
+        queue = sorted([*queue, *new], key=lambda work: (work.due, work.accelerator == ANY))
+        for work in queue:
+            fitting = [capacity for name, capacity in free.items() if work.accelerator in (ANY, name)]
+            for capacity in fitting:
+                work.gpus -= capacity.take(work.gpus, spot=CLASS_RULES[work.workload_class].spot)
+            if work.due <= hour and fitting:
+                result.unserved[work.workload_class] += work.gpus
+                work.gpus = 0.0
+        queue = [work for work in queue if work.gpus > _NOTHING]
+        result.idle += sum(capacity.free for capacity in free.values())
+    return result

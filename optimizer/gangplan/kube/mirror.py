@@ -7,14 +7,13 @@ import random
 import time
 from collections.abc import Callable
 from threading import Event, Thread, current_thread
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from gangplan.errors import GangplanError
 from gangplan.kube.api import Api, GoneError, Object, Stream
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-Seen = TypeVar("Seen", contravariant=True)
 
 _WATCH_S = (240, 480)
 """A watch is reopened after a random time between these, in seconds, so that many watches do not reopen together."""
@@ -22,12 +21,11 @@ _WATCH_S = (240, 480)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 
 
-class Listener(Protocol[Seen]):
-    """A callback for each change; it runs in the mirror's thread and must return quickly."""
+Listener: TypeAlias = Callable[[str, T | None, T | None], None]
+"""A callback with an object's name, its value before (None: it was added) and its value now (None: it was deleted).
 
-    def __call__(self, name: str, before: Seen | None, now: Seen | None) -> None:
-        """Handle an object that was added (before is None), changed, or deleted (now is None)."""
-        ...
+It runs in the mirror's thread and must return quickly.
+"""
 
 
 class Mirror(Generic[T]):

@@ -1,4 +1,6 @@
 from .checks import (
+    NAME as NAME,
+    NO_NAME as NO_NAME,
     require_at_least as require_at_least,
     require_items as require_items,
     require_name as require_name,
@@ -22,13 +24,15 @@ from .demand import (
 )
 from .fleet import LAB as LAB, WHOLE_GPU as WHOLE_GPU, Fleet as Fleet, Pool as Pool, PoolKind as PoolKind, Term as Term
 from .gang import GangRequest as GangRequest, Level as Level, PodSet as PodSet, Topology as Topology
-from .outcome import Learning as Learning, Outcome as Outcome, Score as Score
 from .plan import (
     CapacityCalendar as CapacityCalendar,
     CapacityInterval as CapacityInterval,
+    Learning as Learning,
     NodeChange as NodeChange,
+    Outcome as Outcome,
     Plan as Plan,
     PlanId as PlanId,
+    Score as Score,
 )
 from .purchases import (
     Commitments as Commitments,

@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from gangplan.errors import InputError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+NO_NAME = "is not a name: use 1 to 63 letters, digits, '.', '_' or '-'"
+"""The pattern of a plain name, and what errors say about a text that is none."""
+
 _SLOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,62}")
 
 LONGEST = timedelta(days=3650)
@@ -63,8 +66,8 @@ def require_items(field_name: str, value: tuple[object, ...], kind: type, words:
 def require_name(field_name: str, value: str) -> str:
     """Return `value`, or refuse what is not a plain name."""
     require_type(field_name, value, str, "a name")
-    if not _NAME.fullmatch(value):
-        raise InputError(field_name, value, "is not a name: use 1 to 63 letters, digits, '.', '_' or '-'")
+    if not re.fullmatch(NAME, value):
+        raise InputError(field_name, value, NO_NAME)
     return value
 
 

@@ -174,8 +174,7 @@ class Fleet:
         for pool in self.pools:
             if pool.name == name:
                 return pool
-        known = ", ".join(pool.name for pool in self.pools)
-        raise InputError("pool", name, f"is not in the fleet: use one of {known}")
+        raise InputError.unknown("pool", name, "not in the fleet", [pool.name for pool in self.pools])
 
 
 LAB = Pool(

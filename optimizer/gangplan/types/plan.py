@@ -1,4 +1,4 @@
-"""A plan, the changes of nodes that it needs, and the calendar of capacity that it publishes."""
+"""A plan, the changes of nodes that it needs, the calendar that it publishes, and how it did when its time was over."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NewType
 from gangplan.clock import require_utc
 from gangplan.errors import InputError
 from gangplan.types.checks import require_at_least
+from gangplan.types.demand import Beliefs, Forecast
 from gangplan.types.fleet import Fleet, Pool
+from gangplan.types.reservation import Reservation
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,5 +90,46 @@ class CapacityCalendar:
         names = {pool.name for pool in self.pools}
         for interval in self.intervals:
             if interval.pool not in names:
-                known = ", ".join(sorted(names))
-                raise InputError("pool", interval.pool, f"is not in the calendar's pools: use one of {known}")
+                raise InputError.unknown("pool", interval.pool, "not in the calendar's pools", sorted(names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What happened from `start` up to `end`: the demand, and the reservations of that time."""
+
+    start: datetime
+    end: datetime
+    demand: pl.DataFrame
+    reservations: tuple[Reservation, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How a plan and its forecast did from `start` up to `end`.
+
+    WQL is in per cent of mean demand, coverage a share from 0 to 1, cost in the fleet file's currency, waits and errors
+    of ETAs in seconds. `corrected_by` is the run id of the beliefs in the scored forecast.
+    """
+
+    start: datetime
+    end: datetime
+    wql: float
+    coverage_80: float
+    planned_cost: float
+    realised_cost: float
+    unserved_gpu_hours: float
+    idle_gpu_hours: float
+    mean_wait_s: float | None
+    mean_eta_error_s: float | None
+    by_series: pl.DataFrame
+    corrected_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """What feedback changed: the score, the beliefs learned from it, and the forecasts before and after."""
+
+    score: Score
+    beliefs: Beliefs
+    before: Forecast
+    after: Forecast

@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypeGuard
 
-from gangplan.clock import DURATION, parse_factors, parse_span, parse_utc
+from gangplan.clock import NO_DURATION, parse_factors, parse_span, parse_utc
 from gangplan.errors import InputError
 from gangplan.types.demand import WorkloadClass
 from gangplan.types.gang import GangRequest, PodSet, Topology
@@ -50,16 +50,16 @@ def request_from(
     try:
         return _request(given, unit)
     except InputError as error:
-        raise InputError((called or {}).get(error.field, error.field), error.value, error.remedy) from None
+        raise error.renamed((called or {}).get(error.field, error.field)) from None
 
 
 def _request(given: Mapping[str, Any], unit: timedelta) -> GangRequest:
     for name in given:
         if name not in _READ:
-            raise InputError("request", name, f"is no field of a request: use one of {', '.join(_READ)}")
+            raise InputError.unknown("request", name, "no field of a request", _READ)
     for name in _READ:
         if name not in _DEFAULTS and given.get(name) is None:
-            raise InputError(name, None, "is missing: give it")
+            raise InputError.missing(name, None)
     return GangRequest(**{name: _READ[name](name, value, unit) for name, value in given.items() if value is not None})
 
 
@@ -68,7 +68,7 @@ def request_fields(request: GangRequest, *, defaults: bool = True) -> dict[str, 
 
     Durations, and moments since 1970, are in microseconds. With `defaults` off, fields at their default are left out.
     """
-    plain = {name: write(getattr(request, name)) for name, write in _WRITE.items()}
+    plain = {name: _plain(name, getattr(request, name)) for name in _WRITE}
     return {name: value for name, value in plain.items() if defaults or value != _DEFAULTS.get(name, MISSING)}
 
 
@@ -110,7 +110,7 @@ def _times(field: str, value: Any, unit: timedelta) -> Any:
     try:
         return value * unit
     except (OverflowError, ValueError):
-        raise InputError(field, value, f"is not a duration: give it {DURATION}") from None
+        raise InputError(field, value, NO_DURATION) from None
 
 
 def _whole(field: str, value: Any, unit: timedelta) -> Any:
@@ -156,7 +156,7 @@ def _pod_set(field: str, value: Any) -> Any:
         return value
     unknown = next((name for name in value if name not in names), None)
     if unknown is not None:
-        raise InputError(field, unknown, f"is no field of a pod set: use one of {', '.join(names)}")
+        raise InputError.unknown(field, unknown, "no field of a pod set", names)
     given = {"count": None, "gpus_per_pod": None, **value}
     return PodSet(**{name: _whole(name, number, _SECOND) for name, number in given.items()})
 
@@ -165,7 +165,7 @@ def _workload_class(field: str, value: Any, unit: timedelta) -> Any:
     if not isinstance(value, str):
         return value
     if value not in list(WorkloadClass):
-        raise InputError(field, value, f"is unknown: use one of {', '.join(WorkloadClass)}")
+        raise InputError.unknown(field, value, "unknown", WorkloadClass)
     return WorkloadClass(value)
 
 
@@ -176,20 +176,12 @@ def _topology(field: str, value: Any, unit: timedelta) -> Any:
 # ---------------------------------------------------------------- writing, by type
 
 
+def _plain(field: str, value: Any) -> Any:
+    return None if value is None else _WRITE[field](value)
+
+
 def _same(value: Any) -> Any:
     return value
-
-
-def _or_none(write: Write) -> Write:
-    return lambda value: None if value is None else write(value)
-
-
-def _sorted(by_name: dict[str, Any]) -> Any:
-    return dict(sorted(by_name.items()))
-
-
-def _numbers(pod_sets: tuple[PodSet, ...]) -> Any:
-    return [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in pod_sets]
 
 
 _BY_TYPE: dict[str, tuple[Read, Write]] = {
@@ -197,19 +189,22 @@ _BY_TYPE: dict[str, tuple[Read, Write]] = {
     "int": (_whole, _same),
     "bool": (_flag, _same),
     "timedelta": (_span, lambda span: span // _MICROSECOND),
-    "timedelta | None": (_span, _or_none(lambda span: span // _MICROSECOND)),
-    "datetime | None": (_moment, _or_none(lambda moment: (moment - _EPOCH) // _MICROSECOND)),
-    "tuple[PodSet, ...]": (_pod_sets, _numbers),
+    "datetime": (_moment, lambda moment: (moment - _EPOCH) // _MICROSECOND),
+    "tuple[PodSet, ...]": (
+        _pod_sets,
+        lambda pod_sets: [[pods.count, pods.gpus_per_pod, pods.min_count, pods.max_count] for pods in pod_sets],
+    ),
     "tuple[str, ...]": (_names, list),
-    "dict[str, float]": (_factors, _sorted),
-    "dict[str, str]": (_as_it_is, _sorted),
+    "dict[str, float]": (_factors, lambda by_name: dict(sorted(by_name.items()))),
+    "dict[str, str]": (_as_it_is, lambda by_name: dict(sorted(by_name.items()))),
     "WorkloadClass": (_workload_class, str),
-    "Topology | None": (_topology, _or_none(str)),
+    "Topology": (_topology, str),
 }
-_READ = {field.name: _BY_TYPE[str(field.type)][0] for field in fields(GangRequest)}
-_WRITE = {field.name: _BY_TYPE[str(field.type)][1] for field in fields(GangRequest)}
+_OF_FIELD = {field.name: _BY_TYPE[str(field.type).removesuffix(" | None")] for field in fields(GangRequest)}
+_READ = {name: read for name, (read, _) in _OF_FIELD.items()}
+_WRITE = {name: write for name, (_, write) in _OF_FIELD.items()}
 _DEFAULTS: dict[str, Any] = {
-    field.name: _WRITE[field.name](field.default if field.default_factory is MISSING else field.default_factory())
+    field.name: _plain(field.name, field.default if field.default_factory is MISSING else field.default_factory())
     for field in fields(GangRequest)
     if field.default is not MISSING or field.default_factory is not MISSING
 }

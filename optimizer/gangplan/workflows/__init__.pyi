@@ -3,11 +3,9 @@ from .models import (
     drift as drift,
     question as question,
     questions as questions,
-    train as train,
     watch as watch,
     write_page as write_page,
 )
 from .plans import Planning as Planning, approve as approve, ask as ask, compare as compare
 from .purchases import look_ahead as look_ahead
-from .reports import write_report as write_report
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

@@ -11,22 +11,11 @@ from gangplan import forecast, telemetry
 from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings
 from gangplan.forecast import Change, ModelVersion
-from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
-from gangplan.types import Training
 
 DRIFT_DAYS = 14
 AGAIN = timedelta(days=1)
 """For so long after a training that a drift caused, no other drift asks for a training."""
-
-
-def train(
-    settings: Settings, *, because: str, clock: Clock = system_clock, progress: Progress = no_progress
-) -> Training:
-    """Train as `cycle.train` does, and keep with the version what caused it: a schedule, or a drift and its reason."""
-    store = open_store(settings)
-    usage = telemetry.read_usage(store)
-    return forecast.retrain(usage, store, settings=settings, because=because, clock=clock, progress=progress)
 
 
 def drift(settings: Settings, *, days: int = DRIFT_DAYS, clock: Clock = system_clock) -> tuple[forecast.Health, str]:

@@ -171,7 +171,7 @@ def names_by(panel: Panel, by: str) -> list[str]:
         When `by` names no column of a series.
     """
     if by not in SERIES:
-        raise InputError("by", by, f"is no column of a series: use one of {', '.join(SERIES)}")
+        raise InputError.unknown("by", by, "no column of a series", SERIES)
     return [key[SERIES.index(by)] for key in panel.keys]
 
 

@@ -111,8 +111,7 @@ def workload_of(series: Series, policy: PlanPolicy) -> Workload:
     try:
         known = WorkloadClass(kind)
     except ValueError:
-        names = ", ".join(WorkloadClass)
-        raise InputError("forecast.workload_class", kind, f"is not a workload class: use one of {names}") from None
+        raise InputError.unknown("forecast.workload_class", kind, "not a workload class", WorkloadClass) from None
     return Workload(workload_class=known, accelerator=accelerator, tenant=tenant if tenant in policy.quotas else "")
 
 

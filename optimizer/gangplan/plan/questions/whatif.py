@@ -92,8 +92,8 @@ class WhatIf:
             kind, _, name = selector.partition(":")
             selected = [s for s, series in enumerate(problem.series) if not kind or series[SELECTORS[kind]] == name]
             if not selected:
-                known = ", ".join(sorted({series[SELECTORS[kind]] for series in problem.series}))
-                raise InputError("demand", selector, f"is asked for by nobody in the forecast: use one of {known}")
+                known = sorted({series[SELECTORS[kind]] for series in problem.series})
+                raise InputError.unknown("demand", selector, "asked for by nobody in the forecast", known)
             factor[selected] *= times
         return factor
 

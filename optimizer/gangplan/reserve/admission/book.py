@@ -328,7 +328,6 @@ class Book:
         """Refuse what no calendar, and no quota, could ever serve; with no calendar yet, let it wait."""
         classes = self.policy.priority_classes
         if request.priority_class and request.priority_class not in classes:
-            known = ", ".join(classes) or "none"
-            raise InputError("priority_class", request.priority_class, f"is not in the policy: use one of {known}")
+            raise InputError.unknown("priority_class", request.priority_class, "not in the policy", classes or ["none"])
         if self.calendar is not None:
             self.occupancy.check_servable(request, entry)

@@ -143,10 +143,10 @@ class Occupancy:
         """Say which accelerators, or which slots of them, there are."""
         pools = [board.pool for name in request.accelerators for board in self.by_accelerator.get(name, ())]
         if pools:
-            known = ", ".join(sorted({pool.slot for pool in pools}))
-            return InputError("slot", request.slot, f"is not what these pools are divided into: use one of {known}")
-        known = ", ".join(sorted(self.by_accelerator))
-        return InputError("accelerators", ", ".join(request.accelerators), f"is in no pool: use one of {known}")
+            slots = sorted({pool.slot for pool in pools})
+            return InputError.unknown("slot", request.slot, "not what these pools are divided into", slots)
+        asked = ", ".join(request.accelerators)
+        return InputError.unknown("accelerators", asked, "in no pool", sorted(self.by_accelerator))
 
 
 def gpus_of(board: Board, slots: Slots) -> float:

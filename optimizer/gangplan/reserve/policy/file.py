@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gangplan.clock import DURATION, parse_span
+from gangplan.clock import DURATION, NO_DURATION, parse_span
 from gangplan.errors import InputError
 from gangplan.reserve.policy.rules import Policy, TenantPolicy
 from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml, refused_field
@@ -119,15 +119,15 @@ def _record(kind: type[T], path: str, body: object) -> T:
     known = {field.name: field for field in fields(kind)}  # pyright: ignore[reportArgumentType]
     for name, value in given.items():
         if name not in known:
-            raise InputError(_join(path, name), value, f"is not a known field: use one of {', '.join(known)}")
+            raise InputError.unknown(_join(path, name), value, "not a known field", known)
     for name, field in known.items():
         if field.default is MISSING and field.default_factory is MISSING and name not in given:
-            raise InputError(_join(path, name), "", "is missing: it must be given")
+            raise InputError.missing(_join(path, name))
     values = {name: _value(hints[name], _join(path, name), value) for name, value in given.items()}
     try:
         return kind(**values)
     except InputError as error:
-        raise InputError(_join(path, _own(error.field)), error.value, error.remedy) from None
+        raise error.renamed(_join(path, _own(error.field))) from None
 
 
 @cache
@@ -137,7 +137,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _span(path: str, value: object) -> timedelta:
     if not isinstance(value, str):
-        raise InputError(path, value, f"is not a duration: give it {DURATION}")
+        raise InputError(path, value, NO_DURATION)
     span = parse_span(path, value)
     if span > _LONGEST:
         raise InputError(path, value, f"is too long: give at most {_LONGEST.days}d")

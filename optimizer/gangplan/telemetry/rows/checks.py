@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from gangplan.clock import NO_TIME, NOT_UTC
 from gangplan.tables import UTC_TIME
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow
+from gangplan.types import NAME, NO_NAME
 
 LINE, PLACE, FAULT = "_line", "_place", "_fault"
 """Columns that a reader adds: the row's line and file, and what is wrong with the row as a whole (null: nothing)."""
@@ -24,10 +26,8 @@ _READ = "._read"
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MOST_GPUS = 1_000_000.0
 
-_EXAMPLE = "2026-03-01T12:00:00Z"
 _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?)?\s?(Z|[+-]\d{2}:?\d{2})?$"
 _UTC = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]00:?00)$"
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ def check(
 
 def name(field: str, *, optional: bool = False) -> Field:
     """Return a field that holds a plain name, by the ledger's rules for names."""
-    remedy = "is not a name: use 1 to 63 letters, digits, '.', '_' or '-'"
-    return _text_field(field, optional, Rule(field, _given(field) & ~pl.col(field).str.contains(_NAME), remedy))
+    return _text_field(field, optional, Rule(field, _given(field) & ~pl.col(field).str.contains(f"^{NAME}$"), NO_NAME))
 
 
 def text(field: str, *, optional: bool = False) -> Field:
@@ -125,9 +124,9 @@ def moment(field: str, now: datetime, *, optional: bool = False, ahead: bool = F
     value, written, given = value_of(field), pl.col(field).str, _given(field)
     rules = [
         *_required(field, optional),
-        Rule(field, given & ~written.contains(_ISO), f"is not an ISO 8601 time: give it like {_EXAMPLE}"),
-        Rule(field, given & ~written.contains(_UTC), f"is not a UTC time: give it with Z or +00:00, like {_EXAMPLE}"),
-        Rule(field, given & value.is_null(), f"is no day or hour that there is: give it like {_EXAMPLE}"),
+        Rule(field, given & ~written.contains(_ISO), NO_TIME),
+        Rule(field, given & ~written.contains(_UTC), NOT_UTC),
+        Rule(field, given & value.is_null(), "is no day or hour that there is: give it like 2026-03-01T12:00:00Z"),
         Rule(field, value < EARLIEST, "lies before 2000: give the year with four digits"),
     ]
     if not ahead:

@@ -147,19 +147,19 @@ def _listed_by_database(ask: Ask) -> tuple[pl.DataFrame, pl.DataFrame]:
         .where(run.lifecycle_stage == "active", experiment.lifecycle_stage == "active"),
         {name: kind for name, kind in RUNS.items() if name not in TAGS and name != "content"},
     )
-    columns = (latest.run_uuid, latest.key, latest.timestamp, latest.step, latest.value)
-    newest = ask(sa.select(*columns).where(latest.key.like(_LIKE)), _NEWEST)
+    newest = ask(
+        sa.select(latest.run_uuid, latest.key, latest.timestamp, latest.step, latest.value).where(
+            latest.key.like(_LIKE)
+        ),
+        _NEWEST,
+    )
     tags = ask(
         sa.select(tag.run_uuid, tag.key, tag.value).where(tag.key.in_(TAGS)),
         dict.fromkeys(("run_id", "key", "value"), pl.String()),
     )
-    return runs.join(_wide(tags), on="run_id", how="left"), newest.filter(pl.col("key").str.contains(_PATTERN))
-
-
-def _wide(tags: pl.DataFrame) -> pl.DataFrame:
-    """Return the tags with a row for each run and a column for each tag."""
     columns = [pl.col("value").filter(pl.col("key") == tag).first().alias(tag) for tag in TAGS]
-    return tags.group_by("run_id").agg(columns)
+    wide = tags.group_by("run_id").agg(columns)
+    return runs.join(wide, on="run_id", how="left"), newest.filter(pl.col("key").str.contains(_PATTERN))
 
 
 def _points_of_database(ask: Ask, run_ids: Sequence[str]) -> pl.DataFrame:

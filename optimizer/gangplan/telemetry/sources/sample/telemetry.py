@@ -13,7 +13,7 @@ import polars as pl
 
 from gangplan.clock import HOUR
 from gangplan.telemetry.demand import Floats, fill_grid, hourly_demand, hours_between, series_demand
-from gangplan.telemetry.sources.sample import jobs as made, metrics
+from gangplan.telemetry.sources.sample import cluster
 from gangplan.telemetry.sources.sample.world import (
     ANCHOR,
     DAYS,
@@ -162,13 +162,13 @@ def _draw_gap(rng: np.random.Generator) -> tuple[datetime, datetime]:
 
 def _run_jobs(targets: dict[SeriesShape, Floats], outage: Outage, rng: np.random.Generator) -> pl.DataFrame:
     """Return the jobs of all series (JOBS): replicas by the target, batch through one queue for each accelerator."""
-    rows = {shape: made.replicas(shape, path, rng) for shape, path in targets.items() if shape.serving}
+    rows = {shape: cluster.replicas(shape, path, rng) for shape, path in targets.items() if shape.serving}
     for accelerator in sorted({shape.accelerator for shape in WORLD}):
         batch = {s: p for s, p in targets.items() if s.accelerator == accelerator and not s.serving}
         capacity = _capacity(np.sum(list(batch.values()), axis=0), accelerator, outage)
-        rows.update(made.queue_together({s: made.arrivals(s, p, rng) for s, p in batch.items()}, capacity))
+        rows.update(cluster.queue_together({s: cluster.arrivals(s, p, rng) for s, p in batch.items()}, capacity))
     lived = pl.col("ended_at").is_null() | (pl.col("ended_at") > ANCHOR)
-    return made.jobs_table(rows).filter(lived)
+    return cluster.jobs_table(rows).filter(lived)
 
 
 def _capacity(target: Floats, accelerator: str, outage: Outage) -> Floats:
@@ -191,10 +191,10 @@ def _observe(
     """Return the telemetry that a collector with gaps recorded."""
     seen = ~pl.col("hour").is_between(*truth.gap, closed="left")
     demand = asked.filter(seen).join(truth.missing, on=["hour", *SERIES], how="anti")
-    times = metrics.sample_times()
+    times = cluster.sample_times()
     times = times.filter(~times.is_between(*truth.gap, closed="left"))
     off = times.is_between(truth.outage.start, truth.outage.end, closed="left").to_numpy() * truth.outage.share
-    nodes = metrics.node_metrics(jobs, times, {truth.outage.accelerator: off}, rng)
+    nodes = cluster.node_metrics(jobs, times, {truth.outage.accelerator: off}, rng)
     given = Telemetry(
         source="sample",
         start=ANCHOR,
@@ -203,8 +203,8 @@ def _observe(
         demand=fill_grid(demand, ANCHOR, END),
         jobs=jobs,
         nodes=nodes.filter(pl.Series(rng.random(nodes.height) >= _NODE_MISSING_ODDS)),
-        queue=metrics.queue_lengths(jobs, times),
-        requests=metrics.request_rates(targets, times, rng),
+        queue=cluster.queue_lengths(jobs, times),
+        requests=cluster.request_rates(targets, times, rng),
         events=truth.events,
     )
     return replace(given, rows=sum(frame.height for frame in given.tables.values()))
