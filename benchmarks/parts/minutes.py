@@ -24,7 +24,6 @@ from gangplan.forecast.models import naive
 from gangplan.forecast.outlook import minutes
 from gangplan.forecast.outlook.minutes import MinutePanel
 from gangplan.forecast.series.arrays import Floats, tidy
-from gangplan.forecast.series.panel import TOTAL
 from gangplan.telemetry.demand import mean_by_hour
 from gangplan.telemetry.sources.folder import read_path
 from gangplan.types import QUANTILES
@@ -89,7 +88,7 @@ def _held(jobs: pl.DataFrame, start: datetime, end: datetime) -> MinutePanel:
 
 def _fine(values: Floats, start: datetime) -> MinutePanel:
     """One series."""
-    return MinutePanel(start=start, step=STEP, keys=(TOTAL,), values=values[None])
+    return MinutePanel(start=start, step=STEP, keys=(("all", "all", "all"),), values=values[None])
 
 
 def last_value(known: Floats) -> Floats:

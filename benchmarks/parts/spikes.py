@@ -24,7 +24,7 @@ from benchmarks.parts.figures import Figure
 from benchmarks.parts.traces import Trace, wql
 from gangplan.forecast.models import demand
 from gangplan.forecast.series.arrays import Floats
-from gangplan.forecast.series.panel import TOTAL, Panel
+from gangplan.forecast.series.panel import Panel
 from gangplan.forecast.watch import spikes
 from gangplan.forecast.watch.nowcast import AHEAD, alarms_at, corrected, forecast_past_alarms, share_left
 from gangplan.tables import EVENTS, empty
@@ -166,5 +166,5 @@ def _nowcast(trace: Trace) -> list[Figure]:
 def _panel(values: Floats, like: Panel | None = None) -> Panel:
     """Make a panel of one series, with the jobs of another one."""
     if like is None:
-        return Panel(start=_MONDAY, keys=(TOTAL,), values=values[None], events=empty(EVENTS))
+        return Panel(start=_MONDAY, keys=(("all", "all", "all"),), values=values[None], events=empty(EVENTS))
     return replace(like, values=values[None])

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.parts import traces
 from benchmarks.parts.figures import Figure
-from benchmarks.parts.traces import wql
+from benchmarks.parts.traces import total_of, wql
 from gangplan.forecast.models import demand
 from gangplan.forecast.outlook import totals
 from gangplan.forecast.series.arrays import Floats
@@ -60,7 +60,7 @@ def _all(name: str, panel: Panel) -> tuple[Floats, dict[str, Floats]]:
     """Forecast the total from each origin in each way; fitted once, before the first."""
     last = panel.hours - HORIZON
     origins = [last - 24 * back for back in reversed(range(ORIGINS))]
-    parts, whole = (demand.fit(one.until(origins[0]), HORIZON, seed=7) for one in (panel, panel.total()))
+    parts, whole = (demand.fit(one.until(origins[0]), HORIZON, seed=7) for one in (panel, total_of(panel)))
     rng = np.random.default_rng(0)
     found: dict[str, list[Floats]] = {OURS: [], "quantiles added": [], "independent": [], "its own model": []}
     for origin in track(origins, description=f"{name:6} totals", transient=True):
@@ -70,7 +70,7 @@ def _all(name: str, panel: Panel) -> tuple[Floats, dict[str, Floats]]:
         found[OURS].append(totals.quantiles_of(paths.sum(axis=0)))
         found["quantiles added"].append(quantiles.sum(axis=0))
         found["independent"].append(totals.quantiles_of(rng.permuted(paths, axis=2).sum(axis=0)))
-        found["its own model"].append(whole.quantiles(panel.total().until(origin), HORIZON)[0][0])
+        found["its own model"].append(whole.quantiles(total_of(panel).until(origin), HORIZON)[0][0])
     came = np.stack([panel.values[:, origin : origin + HORIZON].sum(axis=0) for origin in origins])
     return came, {way: np.stack(said) for way, said in found.items()}
 

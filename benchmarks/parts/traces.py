@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -56,11 +56,17 @@ def day_ahead(trace: Trace, quantiles: Sequence[float]) -> np.ndarray:
     return np.quantile(values[24:] / values[:-24], quantiles)
 
 
+def total_of(panel: Panel) -> Panel:
+    """Return the sum of all series as one, missing where any is; jobs keep their kinds."""
+    jobs = None if panel.jobs is None else replace(panel.jobs, series=np.zeros_like(panel.jobs.series))
+    return replace(panel, keys=(("all", "all", "all"),), values=panel.values.sum(axis=0, keepdims=True), jobs=jobs)
+
+
 def _openb() -> Trace:
     """GPUs asked for by the pods of Alibaba gpu-v2023, after its ramp of survivors."""
     found = read_path(DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
     panel = from_tables(found.demand, None, end=found.end, jobs=found.jobs)
-    return Trace(name="openb", panel=panel.total(), horizon=72, count=14)
+    return Trace(name="openb", panel=total_of(panel), horizon=72, count=14)
 
 
 def dlrm_jobs() -> tuple[pl.DataFrame, datetime]:
@@ -88,7 +94,7 @@ def _dlrm() -> Trace:
     """GPUs asked for by a recommendation service."""
     jobs, end = dlrm_jobs()
     panel = from_tables(hourly_demand(jobs, MONDAY, end), None, end=end, jobs=jobs)
-    return Trace(name="dlrm", panel=panel.total(), horizon=72, count=14)
+    return Trace(name="dlrm", panel=total_of(panel), horizon=72, count=14)
 
 
 def _genai() -> Trace:

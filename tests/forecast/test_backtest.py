@@ -12,7 +12,7 @@ from gangplan.errors import InputError
 from gangplan.forecast.evaluation import backtest, trial
 from gangplan.forecast.evaluation.compare import mase, quality
 from gangplan.forecast.models import demand
-from gangplan.forecast.models.profiles import CORRECTIONS
+from gangplan.forecast.models.features import CORRECTIONS
 from gangplan.forecast.series.panel import from_usage
 from gangplan.progress import no_progress
 from gangplan.tables import BACKTEST, QUANTILE_COLUMNS

@@ -15,11 +15,10 @@ from statsforecast.theta import auto_theta, forecast_theta
 
 from gangplan.forecast.models import demand, naive
 from gangplan.forecast.models.bundle import Bundle, bundle_bytes, read_bundle
-from gangplan.forecast.models.drift import forecast_held
-from gangplan.forecast.models.survival import fit_hazard, survivors
+from gangplan.forecast.models.survival import fit_hazard, forecast_held, survivors
 from gangplan.forecast.models.theta import Theta, fit_theta, theta_quantiles
 from gangplan.forecast.series.arrays import Floats, tidy
-from gangplan.forecast.series.panel import TOTAL, Jobs, Panel, from_tables
+from gangplan.forecast.series.panel import Jobs, Panel, from_tables
 from gangplan.tables import JOBS
 from gangplan.telemetry.demand import hourly_demand
 from gangplan.types import QUANTILES
@@ -70,7 +69,7 @@ def test_hazard_finds_the_rate_at_which_jobs_end(panel: Panel) -> None:
 
 
 def test_survivors_agree_with_plain_loops(panel: Panel) -> None:
-    """HeldForecast later = sum over the jobs held now of GPUs times their chance to live on."""
+    """Held later = sum over the jobs held now of GPUs times their chance to live on."""
     jobs = jobs_in(panel)
     plain = fit_hazard(jobs, panel.hours)
     ahead = np.array([1, 24])
@@ -112,8 +111,8 @@ def test_jobs_that_will_end_lower_the_forecast(*, running: bool) -> None:
     """While a burst of short jobs runs, survivors lower the forecast below the one without records; not after it."""
     both = with_bursts(running=running)
     series = np.array([0])
-    with_jobs = forecast_held(both, both.values, series, fit_hazard(jobs_in(both), 595), 24).quantiles
-    without = forecast_held(both, both.values, series, None, 24).quantiles
+    with_jobs = forecast_held(both, both.values, series, fit_hazard(jobs_in(both), 595), 24)[0]
+    without = forecast_held(both, both.values, series, None, 24)[0]
     assert (with_jobs[0, 11, 1] < without[0, 11, 1] - 10) == running
 
 
@@ -123,7 +122,7 @@ def test_bands_grow_where_few_windows_were_seen() -> None:
     walks = 1000 + rng.normal(0, 1, (400, 372)).cumsum(axis=1)
     keys = tuple((f"walk-{n}", "cost", "l4") for n in range(400))
     panel = Panel(start=START, keys=keys, values=walks, events=a_panel(a_table()).events).until(300)
-    made = forecast_held(panel, panel.values, np.arange(400), None, 72).quantiles
+    made = forecast_held(panel, panel.values, np.arange(400), None, 72)[0]
     inside = (walks[:, 300:] >= made[..., 0]) & (walks[:, 300:] <= made[..., 2])
     for first, last in ((0, 6), (6, 24), (24, 48), (48, 72)):
         assert 0.74 < inside[:, first:last].mean() < 0.88
@@ -134,9 +133,9 @@ def test_a_series_without_a_known_error_repeats_its_last_value() -> None:
     values = np.vstack([np.arange(60.0), np.where(np.arange(60) < 30, 5.0, np.nan)])
     panel = Panel(start=START, keys=KEYS, values=values, events=a_panel(a_table()).events)
     last = np.vstack([values[0], np.full(60, 5.0)])
-    made = forecast_held(panel, last, np.array([0, 1]), None, 200)
-    assert np.isfinite(made.quantiles).all()
-    assert np.isnan(made.losses[:, -1]).all()
+    quantiles, losses = forecast_held(panel, last, np.array([0, 1]), None, 200)
+    assert np.isfinite(quantiles).all()
+    assert np.isnan(losses[:, -1]).all()
 
 
 def test_theta_of_a_stretch_without_change_repeats_it() -> None:
@@ -218,10 +217,8 @@ def test_what_trees_gain_speaks_for_the_cycle(panel: Panel) -> None:
 
 def test_total_is_the_sum_and_keeps_its_jobs(panel: Panel) -> None:
     """The total is one series, whose jobs still know what they were."""
-    total = panel.total()
-    assert total.keys == (TOTAL,)
-    assert np.allclose(total.values[0], panel.values.sum(axis=0))
-    assert set(jobs_in(total).series) == {0}
+    jobs = replace(jobs_in(panel), series=np.zeros_like(jobs_in(panel).series))
+    total = replace(panel, keys=(("all", "all", "all"),), values=panel.values.sum(axis=0, keepdims=True), jobs=jobs)
     assert jobs_in(total).kinds == panel.keys
     assert np.isfinite(demand.fit(total, 24, seed=7).quantiles(total, 24)[0]).all()
 

@@ -12,8 +12,8 @@ import pytest
 from gangplan.forecast.models import demand
 from gangplan.forecast.models.bundle import read_model, write_model
 from gangplan.forecast.series.arrays import Floats
+from gangplan.forecast.series.cleaning import Shift, at_new_levels, shifts_of
 from gangplan.forecast.series.panel import Panel, from_usage
-from gangplan.forecast.series.shifts import Shift, at_new_levels, shifts_of
 
 from .conftest import CHAT, END, TRAIN, a_usage, pinball, waves
 

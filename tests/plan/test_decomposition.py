@@ -14,8 +14,7 @@ from gangplan.plan.model.program import build, build_recourse
 from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
 from gangplan.plan.problem.problem import Problem
 from gangplan.plan.problem.scenarios import draw_supply
-from gangplan.plan.solver.decomposition import Decomposition
-from gangplan.plan.solver.fleet_programs import ExtensiveForm
+from gangplan.plan.solver.decomposition import Decomposition, ExtensiveForm
 from gangplan.plan.solver.highs import Engine
 from gangplan.plan.solver.recourse import RecoursePrograms, cuts_from_bytes, cuts_to_bytes, risk
 from gangplan.plan.solver.search import Search

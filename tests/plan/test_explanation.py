@@ -13,7 +13,9 @@ from gangplan import plan
 from gangplan.errors import InputError, NotFoundError
 from gangplan.plan.answer import marginal
 from gangplan.plan.make import decide
+from gangplan.plan.model import build
 from gangplan.plan.problem.builder import build_problem
+from gangplan.plan.solver import Search
 from gangplan.testing import a_forecast
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, PlanId
@@ -47,13 +49,13 @@ def test_what_one_more_node_brings_is_the_difference_of_two_solves(
 ) -> None:
     """Planning anew with the larger pool saves what was said, within the gaps of the two plans."""
     chosen = settings_of(horizon_hours=48, scenarios=3, mip_gap=0.004)
-    solution, bindings = decide(build_problem(sample_forecast, sample_fleet, chosen))
+    solution, bindings = decide(Search(build_problem(sample_forecast, sample_fleet, chosen)))
     said = next(one for one in bindings if one.family == "maximum_nodes" and one.name == "h100-owned")
     pools = tuple(
         pool if pool.name != said.name else type(pool)(**{**vars(pool), "max_nodes": pool.max_nodes + 1})
         for pool in sample_fleet.pools
     )
-    more, _ = decide(build_problem(sample_forecast, Fleet(pools=pools, nodes=sample_fleet.nodes), chosen))
+    more, _ = decide(Search(build_problem(sample_forecast, Fleet(pools=pools, nodes=sample_fleet.nodes), chosen)))
     really = solution.result.objective - more.result.objective
     assert said.cost == pytest.approx(really, abs=2 * 0.004 * solution.result.objective)
     assert said.cost > 0
@@ -66,9 +68,9 @@ def test_a_large_problem_is_told_the_same(
 ) -> None:
     """By cuts, as large ones are solved again, each limit brings what the one linear program says, to their gap."""
     problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, scenarios=3))
-    _, at_once = decide(problem)
+    _, at_once = decide(Search(problem))
     monkeypatch.setattr(marginal, "WHOLE_COLUMNS", 0)
-    solution, by_cuts = decide(problem)
+    solution, by_cuts = decide(Search(problem))
     told = [{(one.family, one.name): one.cost for one in found if one.relief > 0} for found in (at_once, by_cuts)]
     assert told[0]
     assert told[1] == pytest.approx(told[0], abs=2 * marginal.TIGHT * solution.result.objective)
@@ -119,27 +121,25 @@ def test_only_spot_for_latency_work_is_said(
     assert "latency work may not be interrupted: add a firm pool" in plan.explain(found)
 
 
-def test_the_lp_file_is_the_model_and_is_kept_on_request(
+def test_the_model_names_its_families_and_a_kept_plan_is_made_again(
     sample_forecast: Forecast,
     sample_fleet: Fleet,
     mlflow_store: Store,
     tmp_path: Path,
 ) -> None:
-    """The LP file has each constraint family by name and goes with the plan's run when it is given."""
+    """The model has each constraint family by name; from what a plan's run keeps the same plan is made again."""
     chosen = settings_of(scenarios=2, mip_gap=0.02)
-    path = plan.write_lp(sample_forecast, sample_fleet, tmp_path / "plan.lp", settings=chosen)
+    path = tmp_path / "plan.lp"
+    model = build(build_problem(sample_forecast, sample_fleet, chosen))
+    model.write(str(path), io_options={"symbolic_solver_labels": True})
     text = path.read_text()
     for family in ("node_balance", "capacity", "demand_balance", "latency_reserve", "cvar"):
         assert f"{family}(" in text
-    with pytest.raises(InputError, match=r"must end in \.lp"):
-        plan.write_lp(sample_forecast, sample_fleet, tmp_path / "plan.txt", settings=chosen)
-    kept = plan.log_plan(
-        plan.solve(sample_forecast, sample_fleet, settings=chosen), sample_forecast, mlflow_store, lp_file=path
-    )
+    kept = plan.log_plan(plan.solve(sample_forecast, sample_fleet, settings=chosen), sample_forecast, mlflow_store)
     assert kept.run_id is not None
     run = mlflow_store.client.get_run(kept.run_id)
     assert {file.path for file in mlflow_store.client.list_artifacts(kept.run_id)} == {
-        "explanation.md", "fleet.yaml", "plan.json", "plan.lp", "tables", "warm_start.npz",
+        "explanation.md", "fleet.yaml", "plan.json", "tables", "warm_start.npz",
     }  # fmt: skip
     assert run.data.params["scenarios"] == "2"
     assert {"sha256.forecast", "sha256.fleet", "sha256.nodes"} <= set(run.data.tags)

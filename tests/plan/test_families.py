@@ -26,7 +26,8 @@ from gangplan.plan.problem.policy import (
     policy_from,
     read_plan_policy,
 )
-from gangplan.plan.solver.rounding import keep_minimum_up, repair
+from gangplan.plan.solver import Search
+from gangplan.plan.solver.search import keep_minimum_up, repair
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Plan, Pool, WorkloadClass
 
@@ -187,9 +188,9 @@ def test_a_drought_of_spot_nodes_is_planned_for(
     fleet = Fleet(pools=(pool_of("spot", "h100", "spot", price_per_node_hour=8), pool_of("firm", "h100")))
     asked = a_forecast({("ann", "throughput", "h100"): [30.0] * 24}, now, CERTAIN)
     policy = PlanPolicy(spot_drought=SupplyRisk(share_of_paths=0.5, hours=24))
-    calm = decide(build_problem(asked, fleet, settings_of(scenarios=4, mip_gap=0.01)))[0]
+    calm = decide(Search(build_problem(asked, fleet, settings_of(scenarios=4, mip_gap=0.01))))[0]
     problem = build_problem(asked, fleet, settings_of(scenarios=4, mip_gap=0.01), policy=policy)
-    dry = decide(problem)[0]
+    dry = decide(Search(problem))[0]
     struck = (problem.supply[:, 0] == 0).any(axis=1)
     assert struck.sum() == 2
     assert (problem.supply[:, 1] == 1).all()

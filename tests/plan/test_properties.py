@@ -18,6 +18,7 @@ from gangplan.plan.make import decide
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.policy import PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
 from gangplan.plan.problem.problem import Problem
+from gangplan.plan.solver import Search
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Forecast, Pool, PoolKind
 
@@ -182,7 +183,7 @@ def test_every_plan_keeps_every_constraint_and_adds_up(
     forecast = a_forecast(world["medians"], now)
     given_settings = settings_of(scenarios=world["scenarios"], budget=world["budget"], mip_gap=0.005)
     problem = build_problem(forecast, world["fleet"], given_settings, policy=world["policy"])
-    solution, bindings = decide(problem)
+    solution, bindings = decide(Search(problem))
     check(solution)
     plan = to_plan(forecast, solution, bindings)
     assert plan.status == "optimal"
@@ -197,7 +198,7 @@ def test_every_plan_keeps_every_constraint_and_adds_up(
 
 def service(problem: Problem) -> tuple[float, float]:
     """Return what a plan costs beside its nodes and its budget's price, and its whole price."""
-    solution, _ = decide(problem)
+    solution, _ = decide(Search(problem))
     spent = float(solution.cost.sum())
     over = 0.0 if problem.budget is None else max(0.0, spent - problem.budget)
     return solution.result.objective - spent - 100.0 * over, solution.result.objective
@@ -249,4 +250,4 @@ def test_another_pool_never_makes_the_plan_dearer(
 def test_the_sample_plan_keeps_every_constraint(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
     """A week with blocks of three hours passes the second statement of the constraints as well."""
     problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168, mip_gap=0.01))
-    check(decide(problem)[0])
+    check(decide(Search(problem))[0])

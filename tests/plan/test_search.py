@@ -135,7 +135,7 @@ def test_search_equals_brute_force(
         now,
     )
     problem = build_problem(forecast, fleet, settings_of(scenarios=2, mip_gap=1e-6, **given))
-    solution, _ = decide(problem)
+    solution, _ = decide(Search(problem))
     fleets = (np.array(both).reshape(2, 3) for both in itertools.product(*[range(3)] * 3, *[range(2)] * 3))
     prices = [price for nodes in fleets if (price := true_price(problem, nodes)) is not None]
     assert solution.result.objective == pytest.approx(min(prices), rel=1e-5)
@@ -146,7 +146,7 @@ def test_search_equals_brute_force(
 def test_no_time_still_gives_a_plan(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
     """With no time to search, the fleet that runs is kept and priced, and the status and the gap say so."""
     problem = build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=1e-6))
-    solution, bindings = decide(problem)
+    solution, bindings = decide(Search(problem))
     assert (solution.result.status, solution.result.gap) == ("time_limit", 1.0)
     assert (solution.nodes == np.array(problem.now)[:, None]).all()
     assert not [one for one in bindings if one.family in ("maximum_nodes", "lead_time", "budget")]
@@ -189,7 +189,7 @@ def test_branching_that_is_cut_short_keeps_the_rounded_plan(
     problem = build_problem(
         sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=600.0, mip_gap=1e-9)
     )
-    solution, _ = decide(problem, progress)
+    solution, _ = decide(Search(problem), progress)
     assert seconds == [599.0]
     assert solution.result.status == "time_limit"
     assert 0 < solution.result.gap < 0.1
@@ -198,7 +198,9 @@ def test_branching_that_is_cut_short_keeps_the_rounded_plan(
 def test_same_seed_same_plan_other_seed_other_paths(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
     """A plan depends on its inputs and its seed alone."""
     plans = [
-        decide(build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, mip_gap=0.01, seed=seed)))[0]
+        decide(
+            Search(build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=48, mip_gap=0.01, seed=seed)))
+        )[0]
         for seed in (1, 1, 2)
     ]
     assert (plans[0].nodes == plans[1].nodes).all()

@@ -17,8 +17,9 @@ from gangplan.plan.make import decide
 from gangplan.plan.problem.builder import build_problem, nodes_of
 from gangplan.plan.problem.periods import Periods
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy
-from gangplan.plan.problem.startup import arrivals, early_hours, startup_minutes
+from gangplan.plan.problem.scenarios import arrivals, early_hours, startup_minutes
 from gangplan.plan.questions.alternatives import PLAN, compare
+from gangplan.plan.solver import Search
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Pool, WorkloadClass
 
@@ -65,7 +66,7 @@ def test_fresh_paths_draw_start_up_times(slow: Pool, now: datetime) -> None:
         build_problem(asked, Fleet(pools=(pool,), nodes={"slow": 1}), settings_of(scenarios=2))
         for pool in (punctual, slow)
     ]
-    nodes = decide(problems[0])[0].nodes
+    nodes = decide(Search(problems[0]))[0].nodes
     costs = [next(one.mean for one in compare(problem, nodes) if one.name == PLAN) for problem in problems]
     starts = np.maximum(0, np.diff(nodes[0], prepend=1)).sum()
     assert starts > 0
@@ -132,7 +133,7 @@ def test_work_stays_with_its_data_unless_moving_pays(
     dear, _ = solved(20.0)
     assert nodes_of(cheap, problem).sum(axis=1).tolist() == [0, 24]
     assert nodes_of(dear, problem).sum(axis=1).tolist() == [24, 0]
-    solution, _ = decide(problem)
+    solution, _ = decide(Search(problem))
     assert solution.egress == pytest.approx(24 * 7.9 * 0.5, rel=1e-6)
     assert any("Data that leaves its region costs 95 in the mean" in line for line in cheap.explanation)
     with pytest.raises(InputError, match=r"egress_per_gb\[eu\]: -1"):

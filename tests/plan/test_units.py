@@ -20,6 +20,7 @@ from gangplan.plan.make import decide
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.policy import CLASS_POLICY, PlanPolicy, QuotaShare, SupplyRisk, TenantQuota
 from gangplan.plan.problem.problem import Problem
+from gangplan.plan.solver import Search
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet, Forecast, WorkloadClass
@@ -83,12 +84,11 @@ def settings() -> Settings:
 
 def solved(asked: Forecast, fleet: Fleet, settings: Settings, policy: PlanPolicy) -> Solution:
     """Solve it."""
-    return decide(build_problem(asked, fleet, settings, policy=policy))[0]
+    return decide(Search(build_problem(asked, fleet, settings, policy=policy)))[0]
 
 
 def priced_alike(one: Solution, other: Problem, factor: float) -> None:
     """Each solution's fleet costs, in the other units, the same but for the factor; so they have the same optimum."""
-    from gangplan.plan.solver.search import Search
 
     theirs = Search(other).price(one.nodes).objective
     assert theirs == pytest.approx(factor * one.result.objective, rel=1e-6)
@@ -134,8 +134,7 @@ def test_hours_as_blocks(fleet: Fleet, settings: Settings, policy: PlanPolicy, n
     still = replace(still, classes=waits)
     blocks = build_problem(flat, punctual, settings, policy=still, blocks=((24, 3),))
     hours = build_problem(flat, punctual, settings, policy=still, blocks=((24, 1),))
-    found, _ = decide(blocks)
-    from gangplan.plan.solver.search import Search
+    found, _ = decide(Search(blocks))
 
     single = Search(hours).price(np.repeat(found.nodes, 3, axis=1))
     assert single.objective == pytest.approx(found.result.objective, rel=1e-6)

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gangplan.pages.table import Table
+from gangplan.pages.rendering import Table
 from gangplan.report import tables
 
 

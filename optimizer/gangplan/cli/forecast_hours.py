@@ -39,15 +39,15 @@ def spikes(
     """Say which series stand out in the newest hour, and correct the next six hours of the plan's forecast by it."""
     store = open_store_here()
     usage, (_, foreseen) = telemetry.read_usage(store), plan.read_plan(store)
-    corrected = forecast.correct_next_hours(usage, foreseen)
-    keys = {alarm.key for alarm in corrected.alarms}
+    corrected, alarms = forecast.correct_next_hours(usage, foreseen)
+    keys = {alarm.key for alarm in alarms}
     rows = [
         {**row, "hour": row["hour"].isoformat()}
-        for row in corrected.forecast.quantiles.iter_rows(named=True)
+        for row in corrected.quantiles.iter_rows(named=True)
         if tuple(row[name] for name in SERIES) in keys and usage.end <= row["hour"] < usage.end + timedelta(hours=6)
     ]
-    made = _plan_again(as_json) if replan and corrected.alarms else None
-    summary = {"alarms": [_of_alarm(alarm) for alarm in corrected.alarms], "corrected": rows, "plan": made}
+    made = _plan_again(as_json) if replan and alarms else None
+    summary = {"alarms": [_of_alarm(alarm) for alarm in alarms], "corrected": rows, "plan": made}
     emit(as_json, summary, _spikes_tables)
 
 

@@ -50,18 +50,14 @@ class ServedModel(PythonModel):
         self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Forecast `horizon_hours` from the hour after the newest given; times are UTC."""
+        params = params or {}
         with uncollected():
-            return self._answer(model_input, params or {})
-
-    def _answer(self, given: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
-        """Read the table, ask the fit, write a table."""
-        demand = _demand(given)
-        newest = demand["hour"].max()
-        end = (newest if isinstance(newest, datetime) else datetime.now(UTC)) + timedelta(hours=1)
-        panel = from_tables(demand, _events(str(params.get("events", "[]"))), end=end)
-        quantiles, _ = self.bundle.steering.quantiles(panel, int(params.get("horizon_hours", HORIZON)))
-        table = to_table(panel, quantiles).with_columns(pl.col("hour").dt.replace_time_zone(None))
-        return table.to_pandas()
+            demand = _demand(model_input)
+            newest = demand["hour"].max()
+            end = (newest if isinstance(newest, datetime) else datetime.now(UTC)) + timedelta(hours=1)
+            panel = from_tables(demand, _events(str(params.get("events", "[]"))), end=end)
+            quantiles, _ = self.bundle.steering.quantiles(panel, int(params.get("horizon_hours", HORIZON)))
+            return to_table(panel, quantiles).with_columns(pl.col("hour").dt.replace_time_zone(None)).to_pandas()
 
 
 def example_input() -> pd.DataFrame:

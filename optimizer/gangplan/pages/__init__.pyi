@@ -17,18 +17,16 @@ from .drawing import (
 )
 from .rendering import (
     NOTHING as NOTHING,
+    Cells as Cells,
+    Table as Table,
     duration as duration,
     factor as factor,
+    figure as figure,
     moment as moment,
     number as number,
     second as second,
     share as share,
-    templates as templates,
-)
-from .table import (
-    Cells as Cells,
-    Table as Table,
-    figure as figure,
     table_of as table_of,
+    templates as templates,
     text as text,
 )

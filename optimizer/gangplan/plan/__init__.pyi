@@ -1,6 +1,6 @@
 from .answer import explain as explain, order_text as order_text, orders as orders, to_calendar as to_calendar
 from .first_fleet import draft_fleet as draft_fleet
-from .make import rebuild_problem as rebuild_problem, replay as replay, solve as solve, write_lp as write_lp
+from .make import rebuild_problem as rebuild_problem, replay as replay, solve as solve
 from .problem import (
     AcceleratorKind as AcceleratorKind,
     Need as Need,

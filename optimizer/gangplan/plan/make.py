@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from gangplan.config import Settings
-from gangplan.errors import InputError
 from gangplan.plan.answer import Binding, Solution, bent_limits, inputs_of, kept_limits, read_solution, to_plan
-from gangplan.plan.model import Model, build
 from gangplan.plan.problem import PlanPolicy, Problem, build_problem, policy_from
 from gangplan.plan.solver import Search, cuts_to_bytes
 from gangplan.progress import Progress, no_progress
@@ -42,7 +39,7 @@ def solve(
     """
     problem = build_problem(forecast, fleet, settings, policy=policy, previous=previous, held=held)
     search = Search(problem)
-    solution, bindings = _decide(search, progress)
+    solution, bindings = decide(search, progress)
     inputs = inputs_of(problem.policy, previous, held)
     plan = to_plan(forecast, solution, bindings, inputs)
     plan = replace(plan, warm_start=cuts_to_bytes(search.decomposition.near_cuts()))
@@ -50,13 +47,8 @@ def solve(
     return plan
 
 
-def decide(problem: Problem, progress: Progress = no_progress) -> tuple[Solution, list[Binding]]:
-    """Build and search, then find what one more unit of each limit would bring."""
-    return _decide(Search(problem), progress)
-
-
-def _decide(search: Search, progress: Progress) -> tuple[Solution, list[Binding]]:
-    """Search and explain."""
+def decide(search: Search, progress: Progress = no_progress) -> tuple[Solution, list[Binding]]:
+    """Search, then find what one more unit of each limit would bring."""
     problem, settings = search.problem, search.problem.settings
     progress(0.0, 1, f"{len(problem.periods)} periods, {len(problem.pools)} pools, {settings.scenarios} demand paths")
     result = search.run(progress)
@@ -76,13 +68,3 @@ def rebuild_problem(plan: Plan, forecast: Forecast, previous: Plan | None, setti
 def replay(forecast: Forecast, fleet: Fleet, *, settings: Settings) -> tuple[Plan, Forecast]:
     """Return the plan that would have been made from an old forecast, and that forecast."""
     return solve(forecast, fleet, settings=settings), forecast
-
-
-def write_lp(forecast: Forecast, fleet: Fleet, path: Path, *, settings: Settings) -> Path:
-    """Write the plan's model as an LP file, for other solvers and for readers."""
-    if path.suffix != ".lp":
-        raise InputError("lp", path, "must end in .lp")
-    model: Model = build(build_problem(forecast, fleet, settings))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model.write(str(path), io_options={"symbolic_solver_labels": True})
-    return path

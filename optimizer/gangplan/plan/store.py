@@ -39,11 +39,11 @@ _SCORED_AFTER = timedelta(hours=24)
 """A plan is scored once a day of it has passed."""
 
 
-def log_plan(plan: Plan, forecast: Forecast, store: Store, *, lp_file: Path | None = None) -> Plan:
+def log_plan(plan: Plan, forecast: Forecast, store: Store) -> Plan:
     """Keep a plan as an MLflow run and return it with its `run_id`.
 
     The run has the settings and the seed as parameters, the sha256 of forecast and fleet as tags, and cost, gap and
-    shortage as metrics. Its files are the tables, `explanation.md`, `fleet.yaml`, and the model as an LP file if given.
+    shortage as metrics. Its files are the tables, `explanation.md` and `fleet.yaml`.
     """
     tags = {"plan_id": plan.plan_id, "status": plan.status, **_origin(forecast)}
     with store.run(PLAN, plan.plan_id, tags) as run_id:
@@ -54,7 +54,7 @@ def log_plan(plan: Plan, forecast: Forecast, store: Store, *, lp_file: Path | No
         for name, schema in _TABLES.items():
             store.log_table(run_id, name, conform(name, getattr(plan, name), schema))
         store.log_table(run_id, "forecast", conform("forecast", forecast.quantiles, QUANTILE_TABLE))
-        _log_files(plan, store, run_id, lp_file)
+        _log_files(plan, store, run_id)
     return replace(plan, run_id=run_id)
 
 
@@ -143,23 +143,19 @@ def _metrics(plan: Plan) -> list[Metric]:
     return [Metric(name, value, at, 0) for name, value in figures.items()]
 
 
-def _log_files(plan: Plan, store: Store, run_id: str, lp_file: Path | None) -> None:
-    """Keep the plan's own fields, the fleet, the explanation, and the LP file."""
+def _log_files(plan: Plan, store: Store, run_id: str) -> None:
+    """Keep the plan's own fields, the fleet and the explanation."""
+    fields = {name: getattr(plan, name) for name in _FIELDS} | {"issued_at": plan.issued_at.isoformat()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "plan.json").write_text(json.dumps(_fields(plan), indent=1))
+        (folder / "plan.json").write_text(json.dumps(fields, indent=1))
         (folder / "explanation.md").write_text(explain(plan) + "\n")
         write_fleet(folder / "fleet.yaml", plan.fleet)
         (folder / "warm_start.npz").write_bytes(plan.warm_start)
         digest = hashlib.sha256((folder / "fleet.yaml").read_bytes()).hexdigest()
         store.client.set_tag(run_id, "sha256.fleet", digest)
-        for file in (*sorted(folder.iterdir()), *([lp_file] if lp_file else [])):
+        for file in sorted(folder.iterdir()):
             store.client.log_artifact(run_id, str(file))  # pyright: ignore[reportUnknownMemberType]
-
-
-def _fields(plan: Plan) -> dict[str, Any]:
-    """Return the fields that are neither table nor fleet, as plain values."""
-    return {name: getattr(plan, name) for name in _FIELDS} | {"issued_at": plan.issued_at.isoformat()}
 
 
 def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gangplan import pages
+from gangplan.report.demand import total_forecast
 from gangplan.types import ANY, Forecast, Plan, Pool, PoolKind
 
 _ORDER = (PoolKind.OWNED, PoolKind.COMMITTED, PoolKind.ON_DEMAND, PoolKind.SPOT)
@@ -66,7 +67,7 @@ def _draw_accelerator(accelerator: str, plan: Plan, forecast: Forecast, name: st
 
 def _draw(axes: pages.Axes, plan: Plan, quantiles: pl.DataFrame, accelerator: str | None = None) -> str:
     """Draw nodes as a stack of steps, and demand over it as lines; return a description in words."""
-    wanted = _demand(quantiles)
+    wanted = total_forecast(quantiles)
     stack = [layer for layer in layers(plan) if accelerator in (None, layer.pool.accelerator)]
     edges, heights = _steps(plan, stack)
     base = np.zeros(len(edges))
@@ -91,13 +92,6 @@ def _steps(plan: Plan, stack: list[Layer]) -> tuple[list[float], list[NDArray[np
         nodes = grid.join(rows, on="hour", how="left", maintain_order="left")["nodes"].fill_null(0).to_numpy()
         heights.append(np.append(nodes, nodes[-1]).astype(float) * layer.pool.gpus_per_node)
     return pages.times([*hours, hours[-1] + timedelta(hours=1)] if hours else []), heights
-
-
-def _demand(quantiles: pl.DataFrame) -> pl.DataFrame:
-    """Sum quantiles over series by hour (as `demand.total_forecast` does)."""
-    return (
-        quantiles.group_by("hour", maintain_order=True).agg(pl.col("q0.1", "q0.5", "q0.9", "q0.95").sum()).sort("hour")
-    )
 
 
 def planned_gpus(plan: Plan, accelerator: str | None = None) -> pl.DataFrame:

@@ -22,14 +22,14 @@ def total_demand(usage: Usage) -> pl.DataFrame:
     return shown.group_by("hour", maintain_order=True).agg(known.alias("gpus")).sort("hour")
 
 
-def total_forecast(forecast: Forecast) -> pl.DataFrame:
+def total_forecast(quantiles: pl.DataFrame) -> pl.DataFrame:
     """Sum each quantile over series: an upper bound of the total's own quantile, exact if all series moved together."""
-    return forecast.quantiles.group_by("hour", maintain_order=True).agg(pl.col(QUANTILE_COLUMNS).sum()).sort("hour")
+    return quantiles.group_by("hour", maintain_order=True).agg(pl.col(QUANTILE_COLUMNS).sum()).sort("hour")
 
 
 def draw_total(usage: Usage, forecast: Forecast) -> str:
     """Draw all series together."""
-    demand, ahead = total_demand(usage), total_forecast(forecast)
+    demand, ahead = total_demand(usage), total_forecast(forecast.quantiles)
     with style():
         figure, axes = new_axes(11, 3.5)
         _draw(axes, demand, ahead, forecast.issued_at)

@@ -48,7 +48,7 @@ def demand_now(usage: Usage) -> Tile:
 
 def peak_ahead(forecast: Forecast) -> Tile:
     """Show the highest hour of the median, and the highest 0.95 quantile."""
-    ahead = total_forecast(forecast)
+    ahead = total_forecast(forecast.quantiles)
     if ahead.is_empty():
         return Tile(name="Peak ahead", value=NOTHING, unit="", note="there is no forecast")
     peak = ahead.sort("q0.5", descending=True).row(0, named=True)

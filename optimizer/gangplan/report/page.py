@@ -44,7 +44,8 @@ def build(
         tiles=headline.tiles(usage=usage, training=training, forecast=forecast, plan=plan, reservations=reservations),
         **_demand(usage, forecast),
         **_plan(plan, forecast),
-        **_alternatives(alternatives),
+        alternatives=None if alternatives is None else rules.table(alternatives),
+        alternatives_drawn=None if alternatives is None else _drawing(rules.draw(alternatives)),
         **_reservations(reservations),
         backtest=tables.backtest(training.backtest),
         score=score,
@@ -74,14 +75,6 @@ def _plan(plan: Plan, forecast: Forecast) -> dict[str, Any]:
         "pools": tables.pools(plan),
         "shortages": tables.shortages(plan),
         "limits": tables.limits(plan),
-    }
-
-
-def _alternatives(compared: pl.DataFrame | None) -> dict[str, Any]:
-    """Return the drawing and table of the alternatives."""
-    return {
-        "alternatives": None if compared is None else rules.table(compared),
-        "alternatives_drawn": None if compared is None else _drawing(rules.draw(compared)),
     }
 
 

@@ -29,10 +29,11 @@ def write(path: Path, plan: Commitments) -> Path:
     if path.suffix not in (".html", ".svg", ".png"):
         raise InputError("plot", path, "must end in .html, .svg or .png")
     try:
-        if path.suffix == ".png":
-            path.write_bytes(_png(plan))
-        else:
-            write_atomic(path, _page(plan) if path.suffix == ".html" else _document(plan))
+        with pages.style():
+            if path.suffix == ".png":
+                path.write_bytes(_png(plan))
+            else:
+                write_atomic(path, _page(plan) if path.suffix == ".html" else pages.to_svg_file(draw(plan)))
     except OSError as error:
         raise InputError("plot", path, f"cannot be written ({error.strerror}): name a file elsewhere") from None
     return path
@@ -89,26 +90,13 @@ def _times(days: list[date]) -> list[float]:
     return pages.times(datetime.combine(day, time(), UTC) for day in days)
 
 
-def _svg(plan: Commitments) -> str:
-    """Return the picture as an element of a page."""
-    with pages.style():
-        return pages.to_svg(draw(plan), "commitments", "What stands for a term, and demand", _describe(plan))
-
-
-def _document(plan: Commitments) -> str:
-    """Return the picture as a file of its own, with its colours."""
-    with pages.style():
-        return pages.to_svg_file(draw(plan))
-
-
 def _png(plan: Commitments) -> bytes:
     """Return the picture as pixels, with a legend."""
-    with pages.style():
-        drawing = draw(plan)
-        (axes,) = drawing.axes
-        axes.legend(loc="upper left", fontsize=8, ncols=4, frameon=False)
-        axes.set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours", fontsize=9, loc="left")
-        return pages.to_png(drawing)
+    drawing = draw(plan)
+    (axes,) = drawing.axes
+    axes.legend(loc="upper left", fontsize=8, ncols=4, frameon=False)
+    axes.set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours", fontsize=9, loc="left")
+    return pages.to_png(drawing)
 
 
 def _describe(plan: Commitments) -> str:
@@ -124,11 +112,12 @@ def _describe(plan: Commitments) -> str:
 def _page(plan: Commitments) -> str:
     """Return the page: picture, explanation, tables."""
     template = pages.templates(Path(__file__).parent).get_template("purchases.html.j2")
+    drawing = pages.to_svg(draw(plan), "commitments", "What stands for a term, and demand", _describe(plan))
     return template.render(
         light=pages.LIGHT,
         dark=pages.DARK,
         made=plan,
-        drawing=Markup(_svg(plan)),  # noqa: S704 - our own drawing; its text is escaped where it is made
+        drawing=Markup(drawing),  # noqa: S704 - our own drawing; its text is escaped where it is made
         pools=pools(plan),
         tables=(_purchases(plan), _strategies(plan), _benefits(plan), _full(plan)),
     )

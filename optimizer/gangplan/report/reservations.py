@@ -124,7 +124,8 @@ def _days(first: datetime, last: datetime) -> str:
 
 def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
     """Name the rows, and keep the time axis from collapsing."""
-    axes.set_yticks(range(len(reservations)), [_label(reservation) for reservation in reservations])
+    labels = [f"{row.request.tenant} · {row.request.gpus} GPUs · {row.id[-6:]}" for row in reservations]
+    axes.set_yticks(range(len(reservations)), labels)
     axes.set_ylim(len(reservations) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
     axes.grid(visible=False, axis="y")
@@ -135,11 +136,6 @@ def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
     left, right = times((first - room, last + 4 * room))
     axes.set_xlim(left, right)
     axes.set_xlabel(_days(first, last))
-
-
-def _label(reservation: Reservation) -> str:
-    """Return a row's name: tenant, GPUs and the end of the id."""
-    return f"{reservation.request.tenant} · {reservation.request.gpus} GPUs · {reservation.id[-6:]}"
 
 
 def _describe(reservations: Sequence[Reservation]) -> str:

@@ -77,17 +77,15 @@ def backtest(table: pl.DataFrame) -> Table:
             (figure("WQL", "% of demand"), lambda row: number(row["wql"], 1)),
             (figure("Error of the median", "GPUs"), lambda row: number(row["error"], 2)),
             (figure("Error of naive", "GPUs"), lambda row: number(row["naive"], 2)),
-            (figure("Better than naive by"), lambda row: share(_gain(row["error"], row["naive"]))),
+            (
+                figure("Better than naive by"),
+                lambda row: share(1 - row["error"] / row["naive"] if row["naive"] else None),
+            ),
             (figure("Within 80 % band"), lambda row: share(row["coverage"])),
             (figure("Below 0.95"), lambda row: share(row["below"])),
         ],
         empty="The back-test has no hour with known demand.",
     )
-
-
-def _gain(error: float, naive: float | None) -> float | None:
-    """Return the share by which an error is smaller than naive's."""
-    return 1 - error / naive if naive else None
 
 
 def pools(plan: Plan) -> Table:
@@ -207,7 +205,7 @@ def reservations(history: Sequence[Reservation], most: int = 60) -> Table:
             (figure("Submitted", "UTC"), lambda row: second(row.submitted_at)),
             (figure("Waited"), lambda row: duration(row.waited)),
             (figure("First ETA was off by"), lambda row: _early_or_late(row.granted_at, row.first_eta)),
-            (figure("ETA", "UTC"), lambda row: second(row.eta) if _is_waiting(row) else NOTHING),
+            (figure("ETA", "UTC"), lambda row: second(None if row.state.final or row.granted_at else row.eta)),
             (figure("Held"), lambda row: duration(_between(row.granted_at, row.ended_at))),
             (text("Where, or why it waits"), _where_or_why),
         ],
@@ -218,11 +216,6 @@ def reservations(history: Sequence[Reservation], most: int = 60) -> Table:
 def _gang(reservation: Reservation) -> str:
     """Format the pod sets of a gang."""
     return " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in reservation.request.pod_sets)
-
-
-def _is_waiting(reservation: Reservation) -> bool:
-    """Whether a reservation may still be granted."""
-    return not reservation.state.final and reservation.granted_at is None
 
 
 def _between(start: datetime | None, end: datetime | None) -> timedelta | None:

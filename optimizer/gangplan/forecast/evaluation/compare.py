@@ -149,18 +149,13 @@ class Gap:
 
 
 def side_by_side(mine: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that both back-tests have, with both losses (`loss`, `other`) and what is grouped by."""
+    """Return the rows that both back-tests have, with both losses (`loss`, `other`), the series' tier and `step`."""
     theirs = other.drop_nulls("gpus").select(*ROW, other=pinball_loss())
     both = mine.drop_nulls("gpus").with_columns(loss=pinball_loss()).join(theirs, on=ROW, how="inner")
     step = (pl.col("hour") - pl.col("origin")).dt.total_hours() + 1
-    return with_tier(both).with_columns(step.alias("step"))
-
-
-def with_tier(rows: pl.DataFrame) -> pl.DataFrame:
-    """Add the tier of each row's series, by its mean demand in these rows."""
     mean, (low, high) = pl.col("gpus").mean().over(SERIES), _BOUNDS
     tier = pl.when(mean < low).then(pl.lit("small")).when(mean <= high).then(pl.lit("medium"))
-    return rows.with_columns(tier.otherwise(pl.lit("large")).alias("tier"))
+    return both.with_columns(tier.otherwise(pl.lit("large")).alias("tier"), step.alias("step"))
 
 
 def gap(name: str, rows: pl.DataFrame, total: float) -> Gap:

@@ -19,10 +19,8 @@ from typing import TypeAlias
 import numpy as np
 
 from gangplan.forecast.models import naive
-from gangplan.forecast.models.drift import HeldForecast, forecast_held
-from gangplan.forecast.models.features import History, build, choose_kinds
-from gangplan.forecast.models.profiles import CORRECTIONS, Correction, late_losses
-from gangplan.forecast.models.survival import Hazard, fit_hazard
+from gangplan.forecast.models.features import CORRECTIONS, Correction, History, build, choose_kinds, late_losses
+from gangplan.forecast.models.survival import Hazard, fit_hazard, forecast_held
 from gangplan.forecast.models.theta import THETA_HOURS, Theta, fit_theta, theta_quantiles
 from gangplan.forecast.models.trees import LEAST_ROWS, ROUNDS, TREES, Trees, grower
 from gangplan.forecast.series import (
@@ -120,7 +118,7 @@ class DemandModel:
         """Forecast with both halves, weighted by their recent errors (series x horizon x levels)."""
         histories = histories_of(panel, self.kinds, horizon)
         held, weight = self.weigh(panel, histories, series, horizon)
-        drift = self._drift(panel, series, held.quantiles, weight.max(axis=1) >= LEAST_WEIGHT)
+        drift = self._drift(panel, series, held, weight.max(axis=1) >= LEAST_WEIGHT)
         cycle = widen(
             self._cycle(histories, panel.levels, series, horizon),
             float(np.sqrt(1.0 + _WEEKS_WORTH * WEEK / panel.hours)),
@@ -128,14 +126,12 @@ class DemandModel:
         )
         return weight[:, :, None] * drift + (1 - weight[:, :, None]) * cycle
 
-    def weigh(
-        self, panel: Panel, histories: tuple[History, ...], series: Ints, horizon: int
-    ) -> tuple[HeldForecast, Floats]:
+    def weigh(self, panel: Panel, histories: tuple[History, ...], series: Ints, horizon: int) -> tuple[Floats, Floats]:
         """Forecast from the GPUs held, and return how far to trust the drift (series x horizon, from 0 to 1)."""
-        held = forecast_held(panel, carried_forward(panel.values), series, self.hazard, horizon)
+        held, losses = forecast_held(panel, carried_forward(panel.values), series, self.hazard, horizon)
         gain = np.array([self.gains.get(panel.keys[int(row)], 1.0) for row in series])
         cycle = (panel.levels[series] * gain)[:, None] * late_losses(histories, series, horizon)
-        return held, naive.share(held.losses, cycle)
+        return held, naive.share(losses, cycle)
 
     def _cycle(self, histories: tuple[History, ...], level: Floats, series: Ints, horizon: int) -> Floats:
         """Forecast with the corrected profiles alone (series x horizon x levels)."""
@@ -219,11 +215,6 @@ def histories_of(panel: Panel, kinds: tuple[str, ...], horizon: int) -> tuple[Hi
     return tuple(_history(panel.since(first), panel.levels, correction, kinds, horizon) for correction in CORRECTIONS)
 
 
-def threads() -> int:
-    """Return how many cores a training takes: at most two, so that its neighbours keep theirs."""
-    return min(2, os.cpu_count() or 1)
-
-
 def _training_rows(panel: Panel, horizon: int) -> Rows:
     """Choose rows whose origin and target were both observed.
 
@@ -271,8 +262,8 @@ def _grow(
 
     trees: list[Trees] = []
     # Levels are grown side by side, each on one thread: LightGBM's own threads spin while they wait, which is slow
-    # where cores are shared.
-    with ThreadPoolExecutor(threads()) as pool:
+    # where cores are shared. At most two cores are taken, so that neighbours keep theirs.
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         for grown in pool.map(grow_level, QUANTILES):
             trees.append(grown)
             done()

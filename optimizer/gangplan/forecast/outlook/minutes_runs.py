@@ -108,10 +108,8 @@ def _train(
     key: str,
 ) -> str:
     """Learn from all of it, and test the same on the newest day; return the run that keeps it."""
-    tested, model = (
-        _backtest(panel, request.ahead, settings.seed),
-        minutes.fit(panel, request.ahead, seed=settings.seed),
-    )
+    tested = _backtest(panel, request.ahead, settings.seed)
+    model = minutes.fit(panel, request.ahead, seed=settings.seed)
     tags = {"kind": KIND, "key": key, "fitted_until": panel.end.isoformat(), "sha256.usage": usage.sha256}
     with store.run(FORECAST, f"minutes-{panel.end:%Y%m%dT%H%M%S}", tags) as run_id:
         store.client.log_inputs(run_id, [data_set(usage, f"{request.of} by the minute", table, table_sha256(table))])

@@ -86,7 +86,8 @@ def standing(store: Store, version: str, usage: Usage | None = None) -> ShadowSt
     if not runs or not isinstance(newest, datetime):
         return ShadowStanding(days=0.0, needed=needed, forecasts=0, champion=champion, gap=None)
     days = max(0.0, (newest + timedelta(hours=1) - _issued(runs[-1])) / timedelta(days=1))
-    rows = pl.concat([_pair(store, run, demand) for run in runs])
+    pairs = [[_beside(store, run, name, demand) for name in ("challenger", "champion")] for run in runs]
+    rows = pl.concat([side_by_side(mine, other) for mine, other in pairs])
     measured = gap("in the shadow", rows, float(rows["gpus"].sum())) if rows.height else None
     return ShadowStanding(days=days, needed=needed, forecasts=len(runs), champion=champion, gap=measured)
 
@@ -105,12 +106,6 @@ def _runs(store: Store, version: str) -> list[Run]:
 def _issued(run: Run) -> datetime:
     """Return the moment that a forecast was made for."""
     return datetime.fromisoformat(run.data.tags["issued_at"])
-
-
-def _pair(store: Store, run: Run, demand: pl.DataFrame) -> pl.DataFrame:
-    """Return both forecasts of a run beside what came of them."""
-    mine, other = (_beside(store, run, name, demand) for name in ("challenger", "champion"))
-    return side_by_side(mine, other)
 
 
 def _beside(store: Store, run: Run, name: str, demand: pl.DataFrame) -> pl.DataFrame:

@@ -17,11 +17,12 @@ from .model_versions import (
     register as register,
     versions as versions,
 )
-from .run_record import data_set as data_set, log_training as log_training
 from .runs import (
     checkpoints as checkpoints,
     code_sha256 as code_sha256,
+    data_set as data_set,
     finish_training as finish_training,
+    log_training as log_training,
     training_key as training_key,
     training_run as training_run,
 )

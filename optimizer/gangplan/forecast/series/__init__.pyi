@@ -13,16 +13,13 @@ from .arrays import (
     tidy as tidy,
     widen as widen,
 )
-from .cleaning import cleaned as cleaned
+from .cleaning import Shift as Shift, at_new_levels as at_new_levels, cleaned as cleaned, shifts_of as shifts_of
 from .panel import (
     Jobs as Jobs,
     Panel as Panel,
+    SeriesStatus as SeriesStatus,
     from_tables as from_tables,
     from_usage as from_usage,
-)
-from .shifts import Shift as Shift, at_new_levels as at_new_levels, shifts_of as shifts_of
-from .status import (
-    SeriesStatus as SeriesStatus,
     learnable_rows as learnable_rows,
     status_of_series as status_of_series,
 )

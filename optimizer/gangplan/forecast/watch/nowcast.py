@@ -70,16 +70,8 @@ class Alarm:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Nowcast:
-    """What stands out in the newest hour, and the forecast with the next hours of those series corrected."""
-
-    alarms: tuple[Alarm, ...]
-    forecast: Forecast
-
-
-def correct_next_hours(usage: Usage, forecast: Forecast) -> Nowcast:
-    """Correct the hours after the telemetry's end in a forecast that was made before them.
+def correct_next_hours(usage: Usage, forecast: Forecast) -> tuple[Forecast, tuple[Alarm, ...]]:
+    """Correct the hours after the telemetry's end in a forecast that was made before them; return the alarms too.
 
     Only series whose newest hour alarms are corrected. The excess is measured from the forecast's median, or from what
     was expected of that hour where the forecast does not cover it.
@@ -88,11 +80,11 @@ def correct_next_hours(usage: Usage, forecast: Forecast) -> Nowcast:
     seen = watch(panel)
     alarms = alarms_at(panel, seen, panel.hours - 1)
     if forecast.stands_out and forecast.issued_at >= panel.end:  # it knew that hour, and is corrected already
-        return Nowcast(alarms=alarms, forecast=forecast)
+        return forecast, alarms
     table = forecast.quantiles
     for alarm in alarms:
         table = _corrected_table(table, alarm, panel, seen)
-    return Nowcast(alarms=alarms, forecast=replace(forecast, quantiles=table))
+    return replace(forecast, quantiles=table), alarms
 
 
 def forecast_past_alarms(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[Floats, tuple[Alarm, ...]]:

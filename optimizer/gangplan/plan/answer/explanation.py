@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gangplan.plan.answer.limits import NEARLY, Binding
 from gangplan.plan.answer.schedule import order_of, order_text
-from gangplan.plan.answer.solution import TOLERANCE, Solution
+from gangplan.plan.answer.solution import NEARLY, TOLERANCE, Binding, Solution
 from gangplan.types import ANY, SERIES, Plan, Pool, WorkloadClass
 
 _SOON = 24  # hours for which changes and orders are listed
@@ -127,11 +126,12 @@ def _shortage(solution: Solution, w: int) -> str:
     hours, amount = int(lengths[short > 0].sum()), float(short @ lengths)
     share = amount / float(problem.demand[:, w].mean(axis=0) @ lengths)
     worst = int(solution.short[:, w].max(axis=0).argmax())
+    at = problem.start + timedelta(hours=int(periods.starts[worst]))
     tenants = sorted({series[0] for series, home in zip(problem.series, problem.workload_of, strict=True) if home == w})
     return (
         f"Short: {workload.workload_class} work of {', '.join(tenants)} on {workload.accelerator} lacks "
         f"{amount:,.1f} GPU-hours in the mean ({_share(share)} of its demand), in {hours} of {periods.hours} h; "
-        f"at worst {_gpus(solution.short[:, w].max())} at {_hour(solution, worst)}: {_reasons(solution, w)}."
+        f"at worst {_gpus(solution.short[:, w].max())} at {_at(at)}: {_reasons(solution, w)}."
     )
 
 
@@ -257,11 +257,6 @@ def _kept(limit: Binding, solution: Solution) -> str:
     if limit.family == "lead_time":
         return f"{limit.name} takes {limit.hours} h for new nodes: having them at once {effect}."
     return f"The budget holds the plan back: {limit.amount:,.0f} more {effect}."
-
-
-def _hour(solution: Solution, t: int) -> str:
-    """Format the time at which a period begins."""
-    return _at(solution.problem.start + timedelta(hours=int(solution.problem.periods.starts[t])))
 
 
 def _at(moment: datetime) -> str:

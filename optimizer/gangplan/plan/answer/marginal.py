@@ -14,10 +14,9 @@ from time import perf_counter
 
 import numpy as np
 
-from gangplan.plan.answer.limits import NEARLY, Binding
-from gangplan.plan.answer.solution import Solution
+from gangplan.plan.answer.solution import NEARLY, Binding, Solution
 from gangplan.plan.model import Ints
-from gangplan.plan.solver import Candidate, Engine, FleetProgram, Search, SolverResult
+from gangplan.plan.solver import Engine, FleetProgram, Search, SolverResult
 
 WHOLE_COLUMNS = 60_000
 """Up to this many columns the relaxed problem is solved again as one linear program."""
@@ -90,7 +89,8 @@ def _by_cuts(solution: Solution, search: Search, until: float) -> tuple[float, l
     for promise, change in sorted(zip(promises, changes, strict=True), key=lambda pair: -pair[0]):
         if promise <= least or perf_counter() >= until:
             break
-        candidate = _continued(change, search, until)
+        candidate = decomposition.run_loosened(change.change, TIGHT, until)
+        change.undo(master.engine)
         if candidate is not None:
             relief = short - search.short_gpu_hours(candidate)
             limits.append(change.bringing(base.objective - candidate.objective, relief))
@@ -103,13 +103,6 @@ def _solve_changed(change: LimitChange, engine: Engine, until: float) -> SolverR
     result = engine.run(until - perf_counter())
     change.undo(engine)
     return result
-
-
-def _continued(change: LimitChange, search: Search, until: float) -> Candidate | None:
-    """Continue the decomposition with a limit widened, and take that back."""
-    candidate = search.decomposition.run_loosened(change.change, TIGHT, until)
-    change.undo(search.decomposition.master.engine)
-    return candidate
 
 
 def _least(objective: float) -> float:

@@ -13,8 +13,7 @@ import polars as pl
 
 from gangplan.config import Settings
 from gangplan.plan.answer.explanation import sentences
-from gangplan.plan.answer.limits import Binding, to_table
-from gangplan.plan.answer.solution import TOLERANCE, Solution
+from gangplan.plan.answer.solution import TOLERANCE, Binding, Solution, to_table
 from gangplan.plan.problem import Array, PlanPolicy, policy_body
 from gangplan.tables import PLAN_COST, PLAN_NODES, PLAN_SHORTAGE, conform
 from gangplan.tracking import table_sha256

@@ -9,10 +9,10 @@ from itertools import groupby
 
 import polars as pl
 
+from gangplan.clock import HOUR
 from gangplan.types import CapacityCalendar, CapacityInterval, Plan, Pool
 
 Row = tuple[datetime, str, int]
-_HOUR = timedelta(hours=1)
 
 
 def to_calendar(plan: Plan, held: Mapping[str, Sequence[int]] | None = None) -> CapacityCalendar:
@@ -24,7 +24,7 @@ def to_calendar(plan: Plan, held: Mapping[str, Sequence[int]] | None = None) -> 
     held = held or {}
     rows = _extended(plan.nodes.sort("pool", "hour").rows(), max(map(len, held.values()), default=0))
     least = {
-        (plan.issued_at + hour * _HOUR, pool): nodes
+        (plan.issued_at + hour * HOUR, pool): nodes
         for pool, counts in held.items()
         for hour, nodes in enumerate(counts)
     }
@@ -32,7 +32,7 @@ def to_calendar(plan: Plan, held: Mapping[str, Sequence[int]] | None = None) -> 
     intervals: list[CapacityInterval] = []
     for (pool, nodes), equal in groupby(raised, key=lambda row: (row[1], row[2])):
         hours = [hour for hour, _, _ in equal]
-        intervals.append(CapacityInterval(pool=pool, start=hours[0], end=hours[-1] + _HOUR, nodes=nodes))
+        intervals.append(CapacityInterval(pool=pool, start=hours[0], end=hours[-1] + HOUR, nodes=nodes))
     return CapacityCalendar(plan_id=plan.plan_id, pools=plan.fleet.pools, intervals=tuple(intervals))
 
 
@@ -43,7 +43,7 @@ def _extended(rows: list[Row], hours: int) -> list[Row]:
         known = list(of_pool)
         last, _, nodes = known[-1]
         more = hours + 1 - len(known) if hours > len(known) else 0
-        extended += [*known, *((last + (hour + 1) * _HOUR, pool, nodes) for hour in range(more))]
+        extended += [*known, *((last + (hour + 1) * HOUR, pool, nodes) for hour in range(more))]
     return extended
 
 
@@ -72,7 +72,7 @@ def _orders(plan: Plan, pool: Pool, hours: int) -> Iterator[Order]:
     rows = plan.nodes.filter(pl.col("pool") == pool.name).sort("hour")
     before = plan.fleet.nodes.get(pool.name, 0)
     for hour, nodes in rows["hour", "nodes"].iter_rows():
-        if nodes != before and hour < plan.issued_at + hours * _HOUR:
+        if nodes != before and hour < plan.issued_at + hours * HOUR:
             yield order_of(pool, nodes - before, hour)
         before = nodes
 
@@ -82,7 +82,7 @@ def order_of(pool: Pool, nodes: int, serve_at: datetime) -> Order:
     if nodes < 0:
         return Order(pool=pool.name, nodes=nodes, order_at=serve_at, serve_at=serve_at)
     if pool.startup_minutes_p95 <= 0:
-        return Order(pool=pool.name, nodes=nodes, order_at=serve_at - pool.lead_time_hours * _HOUR, serve_at=serve_at)
+        return Order(pool=pool.name, nodes=nodes, order_at=serve_at - pool.lead_time_hours * HOUR, serve_at=serve_at)
     at = serve_at - timedelta(minutes=pool.startup_minutes_p95)
     half = at + timedelta(minutes=pool.startup_minutes_p50)
     return Order(pool=pool.name, nodes=nodes, order_at=at, serve_at=serve_at, half_by=half)

@@ -85,7 +85,7 @@ def define_commitment(model: Model, problem: Problem) -> None:
 
 def define_latency_reserve(model: Model, problem: Problem) -> None:
     """Pools that are not interrupted can serve the expected latency demand and its reserve, or lack GPUs at a price."""
-    needs = reserve_needs(problem)
+    needs = _needs(problem, [1 + rule.reserve if rule.reserve > 0 else 0.0 for rule in problem.class_policies])
     model.reserved = list(needs)
     model.reserve_gap = variable(model.reserved, model.T)
     _define_reserve(model, problem, "reserve", needs, [""], model.reserve_gap)
@@ -93,7 +93,8 @@ def define_latency_reserve(model: Model, problem: Problem) -> None:
 
 def define_zone_reserve(model: Model, problem: Problem) -> None:
     """Whichever zone is lost, the others can serve the expected latency demand, or lack GPUs at a price."""
-    needs = zone_needs(problem)
+    needs = _needs(problem, [rule.zone_reserve for rule in problem.class_policies])
+    needs = {a: need for a, need in needs.items() if len(zones_of(problem, a)) > 1}
     model.zoned = list(needs)
     model.zone_gap = variable(model.zoned, model.T)
     zones = sorted({zone for a in needs for zone in zones_of(problem, a)})
@@ -149,19 +150,8 @@ def zones_of(problem: Problem, accelerator: str) -> list[str]:
     return list(dict.fromkeys(zone_of(problem, p) for p in pools))
 
 
-def reserve_needs(problem: Problem) -> dict[str, Array]:
-    """Return the expected demand of classes with a reserve, plus that reserve: GPUs by accelerator and period."""
-    return _needs(problem, [1 + rule.reserve if rule.reserve > 0 else 0.0 for rule in problem.class_policies])
-
-
-def zone_needs(problem: Problem) -> dict[str, Array]:
-    """Return the GPUs needed outside any one zone, for accelerators whose pools are in several zones."""
-    needs = _needs(problem, [rule.zone_reserve for rule in problem.class_policies])
-    return {a: need for a, need in needs.items() if len(zones_of(problem, a)) > 1}
-
-
 def _needs(problem: Problem, shares: list[float]) -> dict[str, Array]:
-    """Sum shares of the workloads' expected demand by accelerator."""
+    """Sum shares of the workloads' expected demand: GPUs by accelerator and period."""
     needs: dict[str, Array] = {}
     for w, (workload, share) in enumerate(zip(problem.workloads, shares, strict=True)):
         if share > 0:

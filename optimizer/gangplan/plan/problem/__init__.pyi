@@ -21,4 +21,4 @@ from .policy import (
     read_plan_policy as read_plan_policy,
 )
 from .problem import Problem as Problem, Series as Series
-from .startup import arrivals as arrivals
+from .scenarios import arrivals as arrivals

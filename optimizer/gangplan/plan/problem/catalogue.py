@@ -20,7 +20,11 @@ from gangplan.errors import InputError
 from gangplan.types import PoolKind, require_at_least, require_name, require_positive, require_slot
 from gangplan.yaml_files import parse_yaml, read_yaml
 
-_STRICT: dict[str, str] = {"extra": "forbid"}  # a misspelt field is refused
+
+class Strict:
+    """The base of values that are read from a file: a misspelt field is refused."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 class AcceleratorKind(StrEnum):
@@ -34,15 +38,13 @@ class AcceleratorKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class Price(Strict):
     """What one accelerator costs: money per hour on demand, and shares of it for owned and spot."""
 
     on_demand: float
     owned_factor: float
     spot_factor: float
     gpus_per_node: int
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
         require_positive("catalogue.on_demand", self.on_demand)
@@ -82,7 +84,7 @@ class Accelerator(Price):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class Need(Strict):
     """Capabilities that work asks for instead of a name: kinds, features, memory of one accelerator in GB.
 
     With `like`, an accelerator does the work as fast as its 16-bit teraflops are to that one's; without, all at 1.
@@ -92,8 +94,6 @@ class Need:
     features: tuple[str, ...] = ()
     memory_gb: float = 0.0
     like: str = ""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
         require_at_least("needs.memory_gb", self.memory_gb, 0)
@@ -105,7 +105,7 @@ class Need:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Catalogue:
+class Catalogue(Strict):
     """Accelerators as of a day.
 
     `default` is the price of those that are not in it; `terms` are shares of the price on demand by months; `features`
@@ -117,8 +117,6 @@ class Catalogue:
     features: dict[str, str]
     default: Price
     accelerators: dict[str, Accelerator]
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
         for name, accelerator in self.accelerators.items():

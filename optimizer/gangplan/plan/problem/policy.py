@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
-from gangplan.plan.problem.catalogue import Catalogue, Need, read_catalogue
+from gangplan.plan.problem.catalogue import Need, Strict, read_catalogue
 from gangplan.types import ANY, CLASS_RULES, WorkloadClass, require_at_least, require_name, require_positive
 from gangplan.yaml_files import read_yaml, validated
 
 OWN_CATALOGUE = "accelerators.yaml"
-_STRICT: dict[str, str] = {"extra": "forbid"}  # a misspelt field of the policy file is refused
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassPolicy:
+class ClassPolicy(Strict):
     """How a workload class may be served.
 
     `shortage_factor` prices a GPU-hour that is not served, `delay_factor` a GPU-hour that waits one hour. Work may wait
@@ -41,8 +40,6 @@ class ClassPolicy:
     data_region: str = ""
     data_gb_per_gpu_hour: float = 0.0
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
-
     def __post_init__(self) -> None:
         require_positive("classes.shortage_factor", self.shortage_factor)
         for name in ("defer_hours", "delay_factor", "reserve", "zone_reserve", "data_gb_per_gpu_hour"):
@@ -57,13 +54,11 @@ CLASS_POLICY: dict[WorkloadClass, ClassPolicy] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuotaShare:
+class QuotaShare(Strict):
     """GPUs of one accelerator that a tenant may use: its own, and what it may borrow (None: all of its cohort)."""
 
     nominal: float
     borrow: float | None = None
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
         require_at_least("quotas.nominal", self.nominal, 0)
@@ -71,24 +66,20 @@ class QuotaShare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TenantQuota:
+class TenantQuota(Strict):
     """A tenant's shares by accelerator (`any`: of all together), and the cohort that it borrows from."""
 
     shares: dict[str, QuotaShare] = field(default_factory=dict[str, QuotaShare])
     cohort: str = ""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
-
 
 @dataclass(frozen=True, kw_only=True)
-class SupplyRisk:
+class SupplyRisk(Strict):
     """A failure of capacity: on `share_of_paths` of the paths, for `hours`, only the share `left` of it works."""
 
     share_of_paths: float = 0.0
     hours: int = 12
     left: float = 0.0
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
         for name in ("share_of_paths", "left"):
@@ -98,7 +89,7 @@ class SupplyRisk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanPolicy:
+class PlanPolicy(Strict):
     """The plan's rules as data.
 
     `speeds` says which other accelerators may do a series' work, and how fast against the one that it asks for (asked
@@ -120,8 +111,6 @@ class PlanPolicy:
     change_hours: float = 0.1
     egress_per_gb: dict[str, float] = field(default_factory=dict[str, float])
     needs: dict[str, Need] = field(default_factory=dict[str, Need])
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
         if self.carbon_cap_kg is not None:
@@ -186,18 +175,16 @@ _POLICY = TypeAdapter(PlanPolicy)
 
 
 def read_plan_policy(path: Path) -> PlanPolicy:
-    """Read a policy file; without one the default holds. Needs are looked up in the catalogue beside it."""
+    """Read a policy file; without one the default holds. `speeds` gets what the catalogue beside it gives for needs."""
     if not path.exists():
         return PlanPolicy()
     document = read_yaml(path, "plan policy")
     with document.naming_lines():
-        return with_needs(policy_from(document.body or {}), read_catalogue(path.with_name(OWN_CATALOGUE)))
-
-
-def with_needs(policy: PlanPolicy, catalogue: Catalogue) -> PlanPolicy:
-    """Write into `speeds` which accelerators of the catalogue meet each need; speeds that the policy names stay."""
-    speeds = {name: catalogue.speeds(name, need) | policy.speeds.get(name, {}) for name, need in policy.needs.items()}
-    return replace(policy, speeds={**policy.speeds, **speeds})
+        policy, catalogue = policy_from(document.body or {}), read_catalogue(path.with_name(OWN_CATALOGUE))
+        able = {name: catalogue.speeds(name, need) for name, need in policy.needs.items()}
+        # Speeds that the policy names stay.
+        named = {name: factors | policy.speeds.get(name, {}) for name, factors in able.items()}
+        return replace(policy, speeds={**policy.speeds, **named})
 
 
 def policy_from(body: Any) -> PlanPolicy:

@@ -15,11 +15,10 @@ from functools import cached_property
 import numpy as np
 
 from gangplan.config import Settings
+from gangplan.errors import InputError
 from gangplan.plan.problem.periods import Array, Counts, Periods
 from gangplan.plan.problem.policy import LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
-from gangplan.plan.problem.quotas import Ceiling, ceilings
-from gangplan.plan.problem.scenarios import draw_paths, draw_supply
-from gangplan.plan.problem.startup import early_hours
+from gangplan.plan.problem.scenarios import draw_paths, draw_supply, early_hours
 from gangplan.types import ANY, QUANTILES, Fleet, Pool, PoolKind, WorkloadClass
 
 Series = tuple[str, str, str]
@@ -144,12 +143,7 @@ class Problem:
     @cached_property
     def ceilings(self) -> tuple[Ceiling, ...]:
         """What tenants and cohorts may use at a time."""
-        tenants = [load.tenant for load in self.workloads]
-        most = {
-            name: float(sum(p.gpus_per_node * p.max_nodes for p in self.pools if name in (ANY, p.accelerator)))
-            for name in {ANY, *(pool.accelerator for pool in self.pools)}
-        }
-        return ceilings(self.policy.quotas, tenants, [group.accelerator for group in self.groups], most)
+        return _ceilings(self)
 
     @cached_property
     def usable_gpus(self) -> Array:
@@ -226,3 +220,55 @@ class Problem:
     def budget(self) -> float | None:
         """The budget that can be kept: never less than what the minimum nodes cost."""
         return None if self.settings.budget is None else max(self.settings.budget, self.unavoidable_cost)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceiling:
+    """GPUs that some workloads may use together on some groups of pools, each by its index."""
+
+    name: str
+    workloads: tuple[int, ...]
+    groups: tuple[int, ...]
+    gpus: float
+
+
+def _ceilings(problem: Problem) -> tuple[Ceiling, ...]:
+    """Return every ceiling that can bind.
+
+    A tenant may use its nominal share and what it borrows; all tenants of a cohort, the sum of their nominal shares.
+
+    Raises
+    ------
+    InputError
+        A nominal share is more than the fleet may have.
+    """
+    quotas, limits = problem.policy.quotas, list[Ceiling]()
+
+    def add(name: str, members: Sequence[str], accelerator: str, gpus: float) -> None:
+        workloads = tuple(w for w, load in enumerate(problem.workloads) if load.tenant in members)
+        groups = tuple(g for g, group in enumerate(problem.groups) if accelerator in (ANY, group.accelerator))
+        limits.append(Ceiling(name=f"{name}/{accelerator}", workloads=workloads, groups=groups, gpus=gpus))
+
+    members: dict[tuple[str, str], list[str]] = {}
+    for tenant, quota in quotas.items():
+        for accelerator, share in quota.shares.items():
+            _check_nominal(problem, tenant, accelerator, share.nominal)
+            if quota.cohort:
+                members.setdefault((quota.cohort, accelerator), []).append(tenant)
+            if not quota.cohort or share.borrow is not None:
+                add(tenant, [tenant], accelerator, share.nominal + (share.borrow or 0.0))
+    for (cohort, accelerator), names in members.items():
+        add(cohort, names, accelerator, sum(quotas[name].shares[accelerator].nominal for name in names))
+    return tuple(ceiling for ceiling in limits if ceiling.workloads and ceiling.groups)
+
+
+def _check_nominal(problem: Problem, tenant: str, accelerator: str, nominal: float) -> None:
+    """Refuse a nominal share of more than the fleet may have; of accelerators that it lacks any is allowed."""
+    pools = [pool for pool in problem.pools if accelerator in (ANY, pool.accelerator)]
+    most = float(sum(pool.gpus_per_node * pool.max_nodes for pool in pools))
+    if (pools or accelerator == ANY) and nominal > most:
+        raise InputError(
+            f"quotas[{tenant}].shares[{accelerator}].nominal",
+            nominal,
+            f"is more than the {most:g} GPUs that the fleet may run: lower it, or raise max_nodes",
+        )

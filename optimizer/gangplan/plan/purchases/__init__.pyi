@@ -3,6 +3,6 @@ from .demand import (
     LongDemand as LongDemand,
     PurchaseHorizon as PurchaseHorizon,
     demand_from_growth as demand_from_growth,
+    demand_from_table as demand_from_table,
 )
-from .demand_table import demand_from_table as demand_from_table
 from .solve import plan_purchases as plan_purchases

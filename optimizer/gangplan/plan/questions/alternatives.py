@@ -70,7 +70,7 @@ def compare(problem: Problem, nodes: Counts, progress: Progress = no_progress) -
         assert recourse is not None  # noqa: S101 - there is no time limit
         costs = recourse.costs + _money(fresh, ordered) + early
         plan_costs = costs if name == PLAN else plan_costs
-        alternatives.append(_alternative(name, costs, plan_costs, programs, recourse, _carbon(fresh, ordered)))
+        alternatives.append(_alternative(name, costs, plan_costs, programs, recourse, ordered))
     return tuple(alternatives)
 
 
@@ -120,13 +120,8 @@ def _money(problem: Problem, run: Counts) -> Array:
     return np.array([problem.money(fleet).sum() for fleet in fleets])
 
 
-def _carbon(problem: Problem, run: Counts) -> float:
-    """Return the kilograms of carbon dioxide that nodes emit, on average over the paths."""
-    return float((run * problem.carbon @ np.array(problem.periods.lengths, dtype=float)).sum(axis=-1).mean())
-
-
 def _alternative(
-    name: str, costs: Array, plan: Array, programs: RecoursePrograms, recourse: RecourseResult, carbon: float
+    name: str, costs: Array, plan: Array, programs: RecoursePrograms, recourse: RecourseResult, run: Counts
 ) -> Alternative:
     """Sum up what a rule cost and what it left unserved."""
     problem = programs.problem
@@ -144,7 +139,7 @@ def _alternative(
         range=float(1.96 * difference.std(ddof=1) / np.sqrt(len(difference))),
         unserved=_share(short.sum(), demand.sum()),
         latency_unserved=_share(short[:, latency].sum(), demand[:, latency].sum()),
-        carbon_kg=carbon,
+        carbon_kg=float((run * problem.carbon @ lengths).sum(axis=-1).mean()),
     )
 
 

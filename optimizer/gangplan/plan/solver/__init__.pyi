@@ -1,5 +1,9 @@
-from .decomposition import TOWARDS_MASTER as TOWARDS_MASTER, Candidate as Candidate, Decomposition as Decomposition
-from .fleet_programs import FleetProgram as FleetProgram
+from .decomposition import (
+    TOWARDS_MASTER as TOWARDS_MASTER,
+    Candidate as Candidate,
+    Decomposition as Decomposition,
+    FleetProgram as FleetProgram,
+)
 from .highs import Engine as Engine, SolverResult as SolverResult
 from .recourse import (
     Cut as Cut,
@@ -9,5 +13,10 @@ from .recourse import (
     cuts_to_bytes as cuts_to_bytes,
     risk as risk,
 )
-from .rounding import fit_budget as fit_budget, repair as repair, round_at as round_at
-from .search import Search as Search, SearchResult as SearchResult
+from .search import (
+    Search as Search,
+    SearchResult as SearchResult,
+    fit_budget as fit_budget,
+    repair as repair,
+    round_at as round_at,
+)
