@@ -93,7 +93,7 @@ def _fine(values: Floats, start: datetime) -> MinutePanel:
 
 def last_value(known: Floats) -> Floats:
     """The last value with the quantiles of its own past errors."""
-    return naive.last_value_quantiles(_fine(known, traces.MONDAY).panel, AHEAD)[0]
+    return naive.last_value_quantiles(_fine(known, traces.MONDAY), AHEAD)[0]
 
 
 def hours_mean(known: Floats) -> Floats:
