@@ -16,7 +16,7 @@ import highspy
 
 from benchmarks.parts.figures import Figure, report
 from benchmarks.parts.victims import GPUS, SHAPES, Question, question
-from gangplan.reserve.admission.victims import BUDGET, Candidate
+from gangplan.reserve.admission.choose_victims import BUDGET, Candidate
 from gangplan.reserve.space.packing import fill
 
 SEEDS = {8: 12, 32: 12, 128: 12, 512: 4}

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from gangplan.reserve.admission.victims import BUDGET, Candidate, Choice, choose
+from gangplan.reserve.admission.choose_victims import BUDGET, Candidate, Choice, choose
 from gangplan.reserve.space.board import Board
 from gangplan.reserve.space.packing import Shape, Slot
 from gangplan.reserve.space.steps import Steps

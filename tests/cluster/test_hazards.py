@@ -13,7 +13,7 @@ import yaml
 from gangplan.errors import InputError, NotFoundError, StaleTokenError
 from gangplan.kube import claim_from
 from gangplan.kube.api import RejectedError
-from gangplan.reserve.kueue.jobs import adoption
+from gangplan.reserve.kueue.jobs import adopt
 from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
 from gangplan.types import Level, Limit, PodSet, ReservationState, Topology
@@ -178,9 +178,9 @@ def test_4_lived_with_what_is_reserved_is_the_job_itself(space: Space, queue: st
     """The pods reserved are the Job's as the API server completes them, so that it adopts, runs and ends."""
     ledger = space.ledger()
     job = a_job(space.name, "step", pods=2, gpus=4)
-    held = adoption.reserve_for(ledger, a_request("step"), job)
+    held = adopt.reserve_for(ledger, a_request("step"), job)
     assert held.state is GRANTED
-    adoption.start(ledger, held.id, job)
+    adopt.start(ledger, held.id, job)
     until(lambda: condition(space.api.get(f"{jobs(space.name)}/step"), "Complete") == "True")
     until(lambda: space.condition(held.id, "Finished") == "True Succeeded")
     assert ledger.get(held.id).state is ReservationState.RELEASED
@@ -194,16 +194,16 @@ def test_5_shown_and_lived_with_a_second_job_stays_suspended(space: Space, queue
     """A finished Workload still says QuotaReserved, and a second Job of it never runs; we hand out nothing for it."""
     ledger = space.ledger()
     job = a_job(space.name, "first", pods=1, gpus=8)
-    held = adoption.reserve_for(ledger, a_request("a"), job)
-    adoption.start(ledger, held.id, job)
+    held = adopt.reserve_for(ledger, a_request("a"), job)
+    adopt.start(ledger, held.id, job)
     until(lambda: space.condition(held.id, "Finished").startswith("True"))
     assert space.condition(held.id, "QuotaReserved").startswith("True")
     second = a_job(space.name, "second", pods=1, gpus=8)
-    second["metadata"]["labels"] = adoption.labels_of(a_request("a"), "queue", ledger.place.ahead)
+    second["metadata"]["labels"] = adopt.labels_of(a_request("a"), "queue", ledger.place.ahead)
     second["spec"]["suspend"] = True
     space.api.create(jobs(space.name), second)
     with pytest.raises(StaleTokenError, match="nothing may start"):
-        adoption.start(ledger, held.id, a_job(space.name, "third", pods=1, gpus=8))
+        adopt.start(ledger, held.id, a_job(space.name, "third", pods=1, gpus=8))
     later = ledger.submit(a_request("later"))
     assert later.state is GRANTED
     assert space.api.get(f"{jobs(space.name)}/second")["spec"]["suspend"] is True
@@ -309,7 +309,7 @@ def test_11_shown_and_lived_with_pods_beside_a_reservation_carry_no_queue(space:
     """A pod with the queue's label is counted once more, and waits; one with what is handed out runs."""
     ledger = space.ledger()
     held = ledger.submit(a_request("a", pod_sets=ONE))
-    handout = adoption.hand_out(ledger, held.id)
+    handout = adopt.hand_out(ledger, held.id)
     pods = f"/api/v1/namespaces/{space.name}/pods"
     template = a_job(space.name, "x", pods=1, gpus=8)["spec"]["template"]["spec"]
     spec = {**template, "nodeSelector": handout.node_selector, "tolerations": list(handout.tolerations)}
@@ -386,8 +386,8 @@ def test_14_releasing_what_a_job_has_adopted_stops_the_job_first(space: Space, q
     """Finished under a running Job, a Workload would leave it running without quota: Kueue is told to stop it."""
     ledger = space.ledger()
     job = a_job(space.name, "long", pods=1, gpus=8, how="hangs")
-    held = adoption.reserve_for(ledger, a_request("a"), job)
-    adoption.start(ledger, held.id, job)
+    held = adopt.reserve_for(ledger, a_request("a"), job)
+    adopt.start(ledger, held.id, job)
     until(lambda: space.api.get(f"{jobs(space.name)}/long")["status"].get("active"))
     now = until(lambda: (now := ledger.get(held.id)).state is GRANTED and now)
     assert ledger.release(held.id, now.token or 0).state is ReservationState.RELEASED
@@ -402,12 +402,12 @@ def test_15_shown_and_lived_with_pods_on_chosen_nodes_need_the_topology_named(sp
     space.queue({space.flavor(topology="gangplan"): 64})
     ledger = space.ledger()
     silent, told = (a_job(space.name, name, pods=1, gpus=2, how="hangs") for name in ("silent", "told"))
-    first = adoption.reserve_for(ledger, a_request("silent"), silent)
-    second = adoption.reserve_for(ledger, a_request("told"), told)
-    silent["metadata"]["labels"] = adoption.hand_out(ledger, first.id).labels
+    first = adopt.reserve_for(ledger, a_request("silent"), silent)
+    second = adopt.reserve_for(ledger, a_request("told"), told)
+    silent["metadata"]["labels"] = adopt.hand_out(ledger, first.id).labels
     silent["spec"]["suspend"] = True
     space.api.create(jobs(space.name), silent)
-    adoption.start(ledger, second.id, told)
+    adopt.start(ledger, second.id, told)
     until(lambda: phases(space, "told") == ["Running"])
     until(lambda: phases(space, "silent") == ["Pending"])
     pod = next(space.api.items(f"/api/v1/namespaces/{space.name}/pods", labelSelector="job-name=silent"))
@@ -427,10 +427,10 @@ def test_a_jobset_with_a_driver_adopts_its_reservation_and_completes(space: Spac
     """A driver without GPUs and two workers with four each: one reservation of two pod sets."""
     ledger = space.ledger()
     jobset = a_jobset(space.name, "train", workers=2, gpus=4)
-    held = adoption.reserve_for(ledger, a_request("train"), jobset)
+    held = adopt.reserve_for(ledger, a_request("train"), jobset)
     assert held.state is GRANTED, held
     assert held.request.pod_sets == (PodSet(count=2, gpus_per_pod=4),)
-    adoption.start(ledger, held.id, jobset)
+    adopt.start(ledger, held.id, jobset)
     path = f"/apis/jobset.x-k8s.io/v1alpha2/namespaces/{space.name}/jobsets/train"
     until(lambda: condition(space.api.get(path), "Completed") == "True", 40)
     until(lambda: ledger.get(held.id).state is ReservationState.RELEASED)

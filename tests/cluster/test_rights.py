@@ -12,7 +12,7 @@ from gangplan.errors import ForbiddenError
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.api import Api, connect
 from gangplan.reserve.kueue.doctor import BAD, GOOD, NOTE, examine
-from gangplan.reserve.kueue.jobs import adoption
+from gangplan.reserve.kueue.jobs import adopt
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
@@ -67,8 +67,8 @@ def test_all_calls_work_with_the_printed_rights(least: Api, space: Space) -> Non
         assert ledger.wait(waiting.id, timeout=timedelta(seconds=10)).state is ReservationState.GRANTED
         ledger.cancel(waiting.id)
         job = a_job(space.name, "step", pods=1, gpus=8)
-        ours = adoption.reserve_for(ledger, a_request("step"), job)
-        adoption.start(ledger, ours.id, job)
+        ours = adopt.reserve_for(ledger, a_request("step"), job)
+        adopt.start(ledger, ours.id, job)
         ledger.tick()
         assert ledger.compact(space.clock() + timedelta(hours=1)).reservations >= 2
 

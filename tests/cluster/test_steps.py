@@ -10,8 +10,8 @@ import pytest
 from gangplan.client import attempts
 from gangplan.client.lease import hold
 from gangplan.errors import InputError, StaleTokenError
-from gangplan.reserve.kueue.jobs import adoption
-from gangplan.reserve.kueue.jobs.beside import run_beside
+from gangplan.reserve.kueue.jobs import adopt
+from gangplan.reserve.kueue.jobs.job_beside import run_beside
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
@@ -39,10 +39,10 @@ def test_a_job_runs_where_its_reservation_said(space: Space) -> None:
     ledger = space.ledger()
     job = a_job(space.name, "step", pods=3, gpus=8, runs_for="2s")
     wish = Topology(level=Level.RACK)
-    held = adoption.reserve_for(ledger, a_request("step", topology=wish), job)
+    held = adopt.reserve_for(ledger, a_request("step", topology=wish), job)
     assert held.state is GRANTED, held
     assert held.request.pod_sets == (PodSet(count=3, gpus_per_pod=8),)
-    adoption.start(ledger, held.id, job)
+    adopt.start(ledger, held.id, job)
     until(lambda: len(nodes_of(space, "step")) == 3)
     bound = nodes_of(space, "step")
     assert sorted(bound) == sorted(place.node for place in held.placements)
@@ -59,8 +59,8 @@ def test_a_hanging_job_is_ended_at_its_walltime(space: Space, queue: str) -> Non
     """Kueue stops it after the time limit that stands in both; its slots are the next one's."""
     ledger = space.ledger()
     job = a_job(space.name, "hangs", pods=1, gpus=8, how="hangs")
-    held = adoption.reserve_for(ledger, a_request("hangs", duration=timedelta(seconds=4)), job)
-    adoption.start(ledger, held.id, job)
+    held = adopt.reserve_for(ledger, a_request("hangs", duration=timedelta(seconds=4)), job)
+    adopt.start(ledger, held.id, job)
     until(lambda: pods_of(space, "hangs"))
     waiting = ledger.submit(a_request("next"))
     assert ledger.wait(waiting.id, timeout=timedelta(seconds=20)).state is GRANTED
@@ -73,9 +73,9 @@ def test_a_failing_job_gives_its_slots_back(space: Space, queue: str) -> None:
     """Its Workload is finished as failed; whoever waited is granted."""
     ledger = space.ledger()
     job = a_job(space.name, "fails", pods=1, gpus=8, how="fails", runs_for="1s")
-    held = adoption.reserve_for(ledger, a_request("fails"), job)
+    held = adopt.reserve_for(ledger, a_request("fails"), job)
     waiting = ledger.submit(a_request("next"))
-    adoption.start(ledger, held.id, job)
+    adopt.start(ledger, held.id, job)
     assert ledger.wait(waiting.id, timeout=timedelta(seconds=20)).state is GRANTED
     assert ledger.get(held.id).state is ReservationState.RELEASED
     assert space.condition(held.id, "Finished") == "True Failed"
@@ -85,7 +85,7 @@ def test_what_is_handed_out_names_the_flavor_and_the_workload(space: Space, queu
     """Labels for the Job, selector and tolerations for pods beside it, the exact templates by pod set."""
     ledger = space.ledger()
     held = ledger.submit(a_request("a"))
-    handout = adoption.hand_out(ledger, held.id)
+    handout = adopt.hand_out(ledger, held.id)
     assert handout.labels == {names.QUEUE_NAME: "queue", names.PREBUILT: held.id, names.MAX_EXEC: "3600"}
     assert handout.node_selector == {"gangplan.io/pool": "h100-owned", "nvidia.com/gpu.product": "NVIDIA-H100"}
     assert [one["key"] for one in handout.tolerations] == ["nvidia.com/gpu"]
@@ -151,10 +151,10 @@ def test_a_group_of_plain_pods_adopts_its_reservation_and_completes(space: Space
     ledger = space.ledger()
     pods = [a_pod(name, gpus=gpus, how="completes") for name, gpus in (("driver", 2), ("one", 3), ("two", 3))]
     group = {"kind": "List", "items": pods}
-    held = adoption.reserve_for(ledger, a_request("group"), group)
+    held = adopt.reserve_for(ledger, a_request("group"), group)
     assert held.state is ReservationState.GRANTED, held
     assert sorted(one.gpus_per_pod * one.count for one in held.request.pod_sets) == [2, 6]
-    adoption.start(ledger, held.id, group)
+    adopt.start(ledger, held.id, group)
     path = f"/api/v1/namespaces/{space.name}/pods"
     until(lambda: [one["status"]["phase"] for one in space.api.items(path)] == ["Succeeded"] * 3, 40)
     until(lambda: space.condition(held.id, "Finished") == "True Succeeded")
@@ -165,8 +165,8 @@ def test_a_group_that_hangs_gives_its_slots_back_when_it_is_released(space: Spac
     """Kueue deletes its pods, and the next one is granted."""
     ledger = space.ledger()
     pod = a_pod("alone", gpus=8, how="hangs")
-    held = adoption.reserve_for(ledger, a_request("alone"), pod)
-    adoption.start(ledger, held.id, pod)
+    held = adopt.reserve_for(ledger, a_request("alone"), pod)
+    adopt.start(ledger, held.id, pod)
     path = f"/api/v1/namespaces/{space.name}/pods"
     until(lambda: [one["status"]["phase"] for one in space.api.items(path)] == ["Running"])
     now = ledger.get(held.id)
@@ -181,7 +181,7 @@ def test_a_list_of_other_things_than_pods_is_refused(space: Space, queue: str) -
     """The kind is named, and what to give."""
     mixed = {"kind": "List", "items": [a_pod("one", gpus=1), a_job(space.name, "two", pods=1, gpus=1)]}
     with pytest.raises(InputError, match=r"manifest.items: 'Job' make up no gang: give a List of Pods alone"):
-        adoption.reserve_for(space.ledger(), a_request("mixed"), mixed)
+        adopt.reserve_for(space.ledger(), a_request("mixed"), mixed)
 
 
 @pytest.mark.parametrize("of", ["job", "jobset", "pods"])
@@ -194,13 +194,13 @@ def test_a_start_that_is_tried_again_finds_what_it_had_created(space: Space, que
         "jobset": a_jobset(space.name, "step", workers=2, gpus=4),
         "pods": {"kind": "List", "items": pods},
     }[of]
-    held = adoption.reserve_for(ledger, a_request("again"), manifest)
+    held = adopt.reserve_for(ledger, a_request("again"), manifest)
     if of == "pods":
         name_taken_from_the_second_pod(space, ledger, held, pods)
     else:
-        adoption.start(ledger, held.id, manifest)
-    assert adoption.reserve_for(ledger, a_request("again"), manifest).id == held.id
-    first, second = (adoption.start(ledger, held.id, manifest) for _ in range(2))
+        adopt.start(ledger, held.id, manifest)
+    assert adopt.reserve_for(ledger, a_request("again"), manifest).id == held.id
+    first, second = (adopt.start(ledger, held.id, manifest) for _ in range(2))
     assert uids(first) == uids(second)
     until(lambda: space.condition(held.id, "Finished") == "True Succeeded", 40)
 
@@ -211,7 +211,7 @@ def name_taken_from_the_second_pod(space: Space, ledger: KueueLedger, held: Rese
     path = f"/api/v1/namespaces/{space.name}/pods"
     space.api.create(path, stranger)
     with pytest.raises(InputError, match=r"manifest.metadata.name: 'pod-1' is another's, not of reservation r-"):
-        adoption.start(ledger, held.id, {"kind": "List", "items": pods})
+        adopt.start(ledger, held.id, {"kind": "List", "items": pods})
     assert {one["metadata"]["name"] for one in space.api.items(path)} == {"pod-0", "pod-1"}
     space.api.delete(f"{path}/pod-1", gracePeriodSeconds=0)
 
@@ -226,7 +226,7 @@ def test_a_manifest_without_a_name_is_one_job_though_started_twice(space: Space,
     ledger = space.ledger()
     job = a_job(space.name, "", pods=1, gpus=8, how="hangs")
     job["metadata"] = {"generateName": "train-"}
-    held = adoption.reserve_for(ledger, a_request("unnamed"), job)
-    first, second = (adoption.start(ledger, held.id, job) for _ in range(2))
+    held = adopt.reserve_for(ledger, a_request("unnamed"), job)
+    first, second = (adopt.start(ledger, held.id, job) for _ in range(2))
     assert first["metadata"]["name"].startswith("train-r-")
     assert uids(first) == uids(second)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gangplan.clock import system_clock
-from gangplan.reserve.kueue.jobs import adoption
+from gangplan.reserve.kueue.jobs import adopt
 from gangplan.telemetry.sources.kubernetes import read_cluster
 from gangplan.testing import a_request
 from gangplan.types import PodSet
@@ -22,8 +22,8 @@ def test_jobs_pods_and_reservations_of_a_cluster_are_telemetry(
     """Each gang once, with its durations; what waits is the queue; what goes is remembered."""
     ledger = space.ledger()
     job = a_job(space.name, "step", pods=2, gpus=2, runs_for="1s")
-    held = adoption.reserve_for(ledger, a_request("step"), job)
-    adoption.start(ledger, held.id, job)
+    held = adopt.reserve_for(ledger, a_request("step"), job)
+    adopt.start(ledger, held.id, job)
     until(lambda: condition(space.api.get(f"{jobs(space.name)}/step"), "Complete") == "True")
     until(lambda: space.condition(held.id, "Finished").startswith("True"))
     reserved = ledger.submit(a_request("held"))

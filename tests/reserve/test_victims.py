@@ -12,7 +12,7 @@ from hypothesis import event, given, strategies as st
 from tests.effort import examples
 from tests.reserve.support.packs import packs
 
-from gangplan.reserve.admission.victims import Candidate, Choice, choose
+from gangplan.reserve.admission.choose_victims import Candidate, Choice, choose
 from gangplan.reserve.space.board import Board
 from gangplan.reserve.space.packing import Shape, Slot, Slots
 from gangplan.reserve.space.steps import Steps

@@ -13,7 +13,7 @@ import pytest
 
 from gangplan import telemetry
 from gangplan.errors import InputError, NotFoundError
-from gangplan.telemetry import intake
+from gangplan.telemetry import ingestion
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES
 
@@ -153,7 +153,7 @@ def test_history_keeps_the_largest_series_when_there_are_too_many_points(
     tmp_path: Path, mlflow_store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     """The metrics are bounded, largest series first; the table keeps every point."""
-    monkeypatch.setattr(intake, "POINTS", 5)
+    monkeypatch.setattr(ingestion, "POINTS", 5)
     small = ROW.format(id="b", gpus=1, end="05").replace("search", "risk")
     report = telemetry.ingest(
         str(_file(tmp_path, small, ROW.format(id="a", gpus=4, end="05"))), mlflow_store, seed=7, clock=_clock

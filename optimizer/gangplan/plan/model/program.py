@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gangplan.plan.model import first_stage
+from gangplan.plan.model import fleet_constraints
 from gangplan.plan.model.algebra import SKIP, Expression, Model, PauseGC, constraint, minimize, new_model, variable
 from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Problem
 
@@ -32,18 +32,18 @@ def build_master(problem: Problem) -> Model:
     with PauseGC():
         model = new_model("gangplan")
         define_sets(model, problem, range(len(problem.paths)))
-        first_stage.define_fleet(model, problem)
-        first_stage.define_node_balance(model, problem)
-        first_stage.define_minimum_up(model, problem)
-        first_stage.define_minimum_nodes(model, problem)
-        first_stage.define_commitment(model, problem)
-        first_stage.define_latency_reserve(model, problem)
-        first_stage.define_zone_reserve(model, problem)
-        first_stage.define_budget(model, problem)
-        first_stage.define_carbon_cap(model, problem)
-        first_stage.define_steadiness(model, problem)
+        fleet_constraints.define_fleet(model, problem)
+        fleet_constraints.define_node_balance(model, problem)
+        fleet_constraints.define_minimum_up(model, problem)
+        fleet_constraints.define_minimum_nodes(model, problem)
+        fleet_constraints.define_commitment(model, problem)
+        fleet_constraints.define_latency_reserve(model, problem)
+        fleet_constraints.define_zone_reserve(model, problem)
+        fleet_constraints.define_budget(model, problem)
+        fleet_constraints.define_carbon_cap(model, problem)
+        fleet_constraints.define_steadiness(model, problem)
         define_risk(model)
-        model.total = minimize(first_stage.first_stage_cost(model, problem) + risk_cost(model))
+        model.total = minimize(fleet_constraints.first_stage_cost(model, problem) + risk_cost(model))
     return model
 
 
@@ -52,7 +52,7 @@ def build_recourse(problem: Problem, k: int) -> Model:
     with PauseGC():
         model = new_model("gangplan-path")
         define_sets(model, problem, [k])
-        first_stage.define_fleet(model, problem)
+        fleet_constraints.define_fleet(model, problem)
         define_paths(model, problem)
         model.total = minimize(path_cost(model, problem, k))
     return model

@@ -16,8 +16,8 @@ from gangplan.clock import span_us
 from gangplan.errors import InputError
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.entry import Entry, Leave, Promise, Snapshot
-from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Occupancy
+from gangplan.reserve.admission.waiting_line import Line, Walk
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import Board, Slots
 from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token

@@ -11,8 +11,8 @@ import math
 
 from gangplan.clock import FOREVER, SECOND, span_us
 from gangplan.reserve.admission.book import Book
+from gangplan.reserve.admission.choose_victims import Candidate, Choice, choose
 from gangplan.reserve.admission.entry import Entry, Promise, Rank
-from gangplan.reserve.admission.victims import Candidate, Choice, choose
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.space import Board
 from gangplan.types import ReservationId, ReservationState

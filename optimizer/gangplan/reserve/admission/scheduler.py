@@ -20,7 +20,6 @@ from gangplan.clock import FOREVER
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.book import Book, EntryChange
 from gangplan.reserve.admission.entry import Entry, Rank
-from gangplan.reserve.admission.line import Line, Walk
 from gangplan.reserve.admission.occupancy import Undo
 from gangplan.reserve.admission.placing import (
     DRAWN,
@@ -33,6 +32,7 @@ from gangplan.reserve.admission.placing import (
 )
 from gangplan.reserve.admission.preemption import Preemptor, spare_victims
 from gangplan.reserve.admission.reasons import give_reason
+from gangplan.reserve.admission.waiting_line import Line, Walk
 from gangplan.types import ReservationId, ReservationState
 
 ROUNDS = 8

@@ -17,7 +17,7 @@ from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.calendar import Outlook
-from gangplan.reserve.kueue.keeper import Keeper, over_already, revived
+from gangplan.reserve.kueue.housekeeping import Keeper, over_already, revived
 from gangplan.reserve.kueue.objects import Place, View, read_view, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen

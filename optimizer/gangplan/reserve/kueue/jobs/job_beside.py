@@ -18,7 +18,7 @@ from gangplan.errors import GangplanError, InputError
 from gangplan.kube import Object
 from gangplan.reserve import Ledger
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.jobs.adoption import Handout, hand_out, path_of
+from gangplan.reserve.kueue.jobs.adopt import Handout, hand_out, path_of
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.types import ReservationId
 
