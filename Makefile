@@ -61,7 +61,7 @@ docs: $(ENVS)/docs/.ready ## The pages and the API reference as a site, into .ru
 	@echo "docs: .run/site/index.html"
 
 .PHONY: bench
-bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_% benchmarks/__%,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
+bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
 
 bench-forecast: $(ENVS)/traces/.ready
 
