@@ -26,6 +26,7 @@ def of_ingest(report: IngestReport) -> Summary:
         "series": usage.demand.select("tenant", "workload_class", "accelerator").n_unique(),
         "jobs": usage.jobs.height,
         "sha256": usage.sha256,
+        "notes": list(usage.notes),
     }
 
 

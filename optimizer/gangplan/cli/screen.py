@@ -97,7 +97,8 @@ def ingest(summary: Row) -> RenderableType:
         ("rows kept out", summary["rejected_count"]),
         ("run", summary["run_id"]),
     ]
-    return Group(fields("Telemetry in MLflow", pairs), *rejected(summary))
+    notes = [escape(f"note: {note}") for note in summary["notes"]]
+    return Group(fields("Telemetry in MLflow", pairs), *notes, *rejected(summary))
 
 
 def training(summary: Row) -> RenderableType:

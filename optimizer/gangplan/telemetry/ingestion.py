@@ -12,7 +12,7 @@ from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.align import align
 from gangplan.telemetry.read import IMPORT, read_import
 from gangplan.telemetry.sources import load
-from gangplan.telemetry.values import TABLES, IngestReport, Telemetry, digest_of
+from gangplan.telemetry.values import NOTES_KEPT, TABLES, IngestReport, Telemetry, digest_of
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES
 
@@ -63,6 +63,7 @@ def _write(telemetry: Telemetry, sha256: str, store: Store, seed: int, progress:
         "start": telemetry.start.isoformat(),
         "end": telemetry.end.isoformat(),
         "live": str(telemetry.live).lower(),
+        "notes": json.dumps([note[:200] for note in telemetry.notes[:NOTES_KEPT]], ensure_ascii=False),
     }
     with store.run(TELEMETRY, f"import {telemetry.source}"[:250], tags) as run_id:
         for step, name in enumerate(TABLES):

@@ -5,6 +5,7 @@ Reservations are demand too, so the ledger's history is recorded as jobs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -45,6 +46,7 @@ def read_import(store: Store, run_id: str) -> Usage:
         start=datetime.fromisoformat(tags["start"]),
         end=datetime.fromisoformat(tags["end"]),
         run_id=run_id,
+        notes=tuple(json.loads(tags.get("notes", "[]"))),
         **{name: store.read_table(run_id, name) for name in TABLES},
     )
 

@@ -25,6 +25,9 @@ TABLES: dict[str, Schema] = {
 REJECTED_KEPT = 20
 """How many rejected rows a report lists; it counts all of them."""
 
+NOTES_KEPT = 20
+"""How many notes an import keeps, at 200 characters each: MLflow holds 5,000 characters in a tag."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BadRow:
@@ -47,7 +50,8 @@ class Telemetry:
 
     `relative`: the times have no calendar, so they may be moved by any number of hours. `live`: the source watches the
     cluster that the reservations run on, so it counts their GPUs already. `rows` counts the used rows, `rejected_count`
-    the wrong ones (`rejected` lists the first 20), `skipped` the correct ones that are of no use.
+    the wrong ones (`rejected` lists the first 20), `skipped` the correct ones that are of no use. `notes` say, a
+    sentence each, what a reader must know: what was left out and why, with its count, and what was assumed.
     """
 
     source: str
@@ -65,6 +69,7 @@ class Telemetry:
     rejected: tuple[BadRow, ...] = ()
     rejected_count: int = 0
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -74,7 +79,7 @@ class Telemetry:
     def sha256(self) -> str:
         """Return the digest of everything in it."""
         span = [self.start.isoformat(), self.end.isoformat(), str(self.relative), str(self.live)]
-        return digest_of([*span, *(table_sha256(frame) for frame in self.tables.values())])
+        return digest_of([*span, *self.notes, *(table_sha256(frame) for frame in self.tables.values())])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,7 @@ class Usage:
     """How many GPUs were asked for, and all other telemetry, from `start` up to `end`.
 
     `demand` is hourly and counts the GPUs of running and queued work; a missing hour is a null, never a zero.
+    `notes` say what a reader must know about the import: what was left out and why, and what was assumed.
     """
 
     source: str
@@ -67,6 +68,7 @@ class Usage:
     events: pl.DataFrame
     run_id: str | None = None
     announced: pl.DataFrame | None = None  # tables.ANNOUNCED; its events are in `events` too
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
