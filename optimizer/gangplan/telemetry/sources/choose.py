@@ -9,6 +9,7 @@ from pathlib import Path
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.progress import Progress
+from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.sources.folder import read_path
 from gangplan.telemetry.sources.kubernetes import PREFIX, read_cluster
 from gangplan.telemetry.sources.mlflow import read_runs, shown
@@ -17,13 +18,24 @@ from gangplan.telemetry.sources.sample import make_sample
 from gangplan.telemetry.values import Telemetry
 
 KNOWN = (
-    "sample, a CSV or Parquet file, a folder of them, prometheus+http://host:9090, "
+    "sample, a CSV or Parquet file or another table (docs/telemetry.md), a folder of them, prometheus+http://host:9090, "
     "kubernetes+<context>, or mlflow+ and an MLflow tracking URI"
 )
 
 
-def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Path | None = None) -> Telemetry:
-    """Return a source's telemetry with its own times; `cache` is a folder for data that need not be read twice."""
+def load(
+    source: str,
+    *,
+    seed: int,
+    clock: Clock,
+    progress: Progress,
+    cache: Path | None = None,
+    reading: Reading | None = None,
+) -> Telemetry:
+    """Return a source's telemetry with its own times; `cache` is a folder for data that need not be read twice.
+
+    `reading` says how files are to be read.
+    """
     if source == "sample":
         return make_sample(seed).telemetry
     if source.startswith("prometheus+"):
@@ -39,7 +51,7 @@ def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Pat
         exists = bool(source) and Path(source).exists()
     if not exists:
         raise InputError("source", source, f"is not there: give {KNOWN}")
-    return read_path(Path(source), clock())
+    return read_path(Path(source), clock(), reading)
 
 
 def _kept(kind: str, source: str, cache: Path | None) -> Path | None:

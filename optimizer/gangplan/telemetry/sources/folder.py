@@ -1,79 +1,206 @@
-"""A file or a folder of gangplan's own tables, or of a public trace; each file is recognised by its header."""
+"""A file or a folder of gangplan's own tables, or of tables that a mapping knows; each is recognised by its header."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError
-from gangplan.tables import conform
+from gangplan.tables import DEMAND, REQUESTS, conform, empty
 from gangplan.telemetry.demand import fill_grid, hourly_demand
-from gangplan.telemetry.rows import Checked, check, files_of, read_rows, recognise, table_specs
-from gangplan.telemetry.sources import openb
-from gangplan.telemetry.values import REJECTED_KEPT, TABLES, Telemetry
+from gangplan.telemetry.mappings import OfNoUse, Reading, read_table
+from gangplan.telemetry.rows import (
+    ENDINGS,
+    PLACE,
+    TableRows,
+    TableSpec,
+    check,
+    files_of,
+    is_table,
+    read,
+    request_log,
+    table_specs,
+)
+from gangplan.telemetry.values import REJECTED_KEPT, TABLES, BadRow, Telemetry
 from gangplan.types import SERIES
 
+_ASKED = ("jobs", "demand", "requests")
+"""Telemetry has at least one of these tables."""
 
-def read_path(path: Path, now: datetime) -> Telemetry:
-    """Return the telemetry of a file, or of all files of a folder."""
-    frames = [read_rows(file) for file in (files_of(path) if path.is_dir() else [path])]
-    pods = [rows for rows in frames if openb.is_pods(rows.columns)]
-    if pods:
-        if any(not openb.is_pods(rows.columns) and not openb.is_nodes(rows.columns) for rows in frames):
-            raise InputError("source", path, "mixes the openb trace with other tables: give each a folder of its own")
-        return openb.from_pods(pl.concat(pods), str(path))
-    return from_rows(frames, str(path), now)
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The right rows of one table, and what is to be said about the others."""
+
+    frame: pl.DataFrame
+    rejected: tuple[BadRow, ...] = ()
+    rejected_count: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_path(path: Path, now: datetime, reading: Reading | None = None) -> Telemetry:
+    """Return the telemetry of a file, or of all files of a folder.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read, is no table that is known, or none has a usable row.
+    """
+    if not path.is_dir():
+        return _of_tables([_read(path, now, reading)], str(path), now)
+    rows: list[TableRows] = []
+    notes: list[str] = []
+    for file in files_of(path):
+        try:
+            rows.append(_read(file, now, reading))
+        except OfNoUse as error:
+            notes.append(f"{file.name} was left out: it {error.remedy}")
+        except InputError as error:
+            if is_table(file):
+                raise
+            notes.append(f"{file.name} was left out, since it is no table that is known: it {error.remedy}")
+    if not rows:
+        why = f" ({notes[0]})" if notes else ""
+        raise InputError("source", path, f"has no table: put {', '.join(ENDINGS)} files there (docs/telemetry.md){why}")
+    return _of_tables(rows, str(path), now, notes=notes)
 
 
 def from_rows(frames: list[pl.DataFrame], source: str, now: datetime, *, live: bool = False) -> Telemetry:
-    """Check rows of text and return their telemetry; demand that is not given is counted from the jobs."""
-    checked = _check_all(frames, source, now)
+    """Check rows of text of the table of jobs and return their telemetry; the demand is counted from the jobs."""
+    return _of_tables([TableRows(table="jobs", frame=frame) for frame in frames], source, now, live=live)
+
+
+def _read(file: Path, now: datetime, reading: Reading | None) -> TableRows:
+    """Return the rows of a file as those of one of gangplan's tables."""
+    return read_table(file, table_specs(now), reading or Reading())
+
+
+def _of_tables(
+    rows: Sequence[TableRows], source: str, now: datetime, *, live: bool = False, notes: Sequence[str] = ()
+) -> Telemetry:
+    """Check rows and return their telemetry; demand that is not given is counted from the jobs."""
+    if len({each.relative for each in rows}) > 1:
+        remedy = "mixes a trace without a calendar with tables that have one: give each a folder of its own"
+        raise InputError("source", source, remedy)
+    checked = _check_all(rows, now)
     rejected = [row for table in checked.values() for row in table.rejected]
+    rejected_count = sum(table.rejected_count for table in checked.values())
     tables = {name: conform(name, table.frame, TABLES[name]) for name, table in checked.items()}
-    if not any(tables[name].height for name in ("jobs", "demand") if name in tables):
-        why = f": {rejected[0]}" if rejected else ": it needs a table of jobs or of demand (docs/telemetry.md)"
-        raise InputError("source", source, f"has no usable row{why}")
-    start, end = _span(tables, source)
+    said = [*notes, *_notes(rows), *(note for table in checked.values() for note in table.notes)]
+    span = next((each.span for each in rows if each.span), None)
+    outside = 0 if span is None else _cut(tables, *span)
+    if not any(tables[name].height for name in _ASKED if name in tables):
+        why = rejected[0] if rejected else "; ".join(said) or f"it needs a table of {', of '.join(_ASKED)}"
+        raise InputError("source", source, f"has no usable row: {why} (docs/telemetry.md)")
+    start, end = span or _span(tables, source, [each.last for each in rows if each.last and each.last <= now])
     made = Telemetry(
         source=source,
         start=start,
         end=end,
-        rows=sum(frame.height for frame in tables.values()),
+        rows=sum(each.frame.height for each in rows) - rejected_count - outside,
         demand=_demand(tables, start, end),
         live=live,
+        relative=rows[0].relative,
         rejected=tuple(rejected[:REJECTED_KEPT]),
-        rejected_count=sum(table.rejected_count for table in checked.values()),
+        rejected_count=rejected_count,
+        skipped=sum(each.skipped for each in rows) + outside,
+        notes=tuple(dict.fromkeys(said)),
     )
     return replace(made, **{**tables, "demand": made.demand})
 
 
-def _check_all(frames: list[pl.DataFrame], source: str, now: datetime) -> dict[str, Checked]:
+def _notes(rows: Iterable[TableRows]) -> list[str]:
+    """Return what the readers say."""
+    return [note for each in rows for note in each.notes]
+
+
+def _check_all(rows: Sequence[TableRows], now: datetime) -> dict[str, _Table]:
     """Check the tables; files of the same table count as one."""
     specs = table_specs(now)
-    parts: dict[str, list[pl.DataFrame]] = {}
-    for rows in frames:
-        parts.setdefault(recognise(rows.columns, specs, source), []).append(rows)
     return {
-        table: check(pl.concat(rows, how="diagonal"), specs[table].fields, specs[table].relations, specs[table].unique)
-        for table, rows in parts.items()
+        name: _check(name, [each for each in rows if each.table == name], specs, now)
+        for name in specs
+        if name in {each.table for each in rows}
     }
 
 
-def _span(tables: dict[str, pl.DataFrame], source: str) -> tuple[datetime, datetime]:
-    """Return the whole hours that jobs and demand cover together, as their start and end."""
-    moments: list[datetime | None] = []
+def _check(name: str, rows: Sequence[TableRows], specs: dict[str, TableSpec], now: datetime) -> _Table:
+    """Check the rows of one table; a log of requests is counted."""
+    logs = [each for each in rows if each.counted_by]
+    tables = [each for each in rows if not each.counted_by]
+    parts: list[_Table] = []
+    for step in {each.counted_by for each in logs}:
+        assert step is not None  # noqa: S101 - these are logs
+        log = _checked(request_log(now), [each for each in logs if each.counted_by == step])
+        parts.append(replace(log, frame=_per_second(log.frame, step), notes=(*log.notes, _counted(step))))
+    if tables:
+        parts.append(_checked(specs[name], tables))
+    return _Table(
+        frame=pl.concat([part.frame for part in parts], how="diagonal"),
+        rejected=tuple(row for part in parts for row in part.rejected),
+        rejected_count=sum(part.rejected_count for part in parts),
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+
+
+def _checked(spec: TableSpec, rows: Sequence[TableRows]) -> _Table:
+    """Read and check rows; a wrong one is named as its file names the column."""
+    names = {
+        f"{each.frame.row(0)[each.frame.get_column_index(PLACE)]}": each.names for each in rows if each.frame.height
+    }
+    read_rows = [read(each.frame, spec.fields, each.zone) for each in rows]
+    found = check(
+        pl.concat([frame for frame, _ in read_rows], how="diagonal"), spec.fields, spec.relations, spec.unique
+    )
+    rejected = tuple(replace(row, field=names.get(row.place, {}).get(row.field, row.field)) for row in found.rejected)
+    notes = tuple(note for _, said in read_rows for note in said)
+    return _Table(frame=found.frame, rejected=rejected, rejected_count=found.rejected_count, notes=notes)
+
+
+def _per_second(log: pl.DataFrame, step: timedelta) -> pl.DataFrame:
+    """Return requests per second in each step from a tenant's first request to its last (REQUESTS)."""
+    counted = log.group_by(pl.col("time").dt.truncate(step), "tenant").agg(pl.len().alias("count"))
+    spans = counted.group_by("tenant").agg(
+        pl.datetime_ranges(pl.col("time").min(), pl.col("time").max(), step).alias("time")
+    )
+    every = spans.explode("time").join(counted, on=["time", "tenant"], how="left")
+    rate = (pl.col("count").fill_null(0) / step.total_seconds()).alias("requests_per_second")
+    return conform("requests", every.with_columns(rate).sort("tenant", "time"), REQUESTS)
+
+
+def _counted(step: timedelta) -> str:
+    """Say that requests were counted."""
+    minutes = step.total_seconds() / 60
+    return f"requests were counted in steps of {minutes:g} min; those at both ends of a log may be cut short"
+
+
+def _cut(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> int:
+    """Keep the jobs that asked within the span that a mapping gives, and return how many did not."""
+    jobs = tables["jobs"]
+    tables["jobs"] = jobs.filter(pl.col("submitted_at") < end, pl.col("ended_at").fill_null(end) > start)
+    return jobs.height - tables["jobs"].height
+
+
+def _span(tables: dict[str, pl.DataFrame], source: str, last: Sequence[datetime]) -> tuple[datetime, datetime]:
+    """Return the whole hours that the tables cover together, as their start and end; `last`: of rows without use."""
+    moments: list[datetime | None] = [*last]
     if "jobs" in tables:
         times = tables["jobs"].select("submitted_at", "started_at", "ended_at")
         moments += [*times.min().row(0)[:1], *times.max().row(0)]
+    if "requests" in tables:
+        moments += tables["requests"].select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
     if "demand" in tables:
         hours = tables["demand"].select(first=pl.col("hour").min(), last=pl.col("hour").max() + HOUR)
         moments += hours.row(0)
     known = [moment for moment in moments if moment is not None]  # the times of an empty table are null
     start, end = floor_hour(min(known)), floor_hour(max(known))
+    if end <= start and set(tables) == {"requests"}:  # a log of less than an hour counts as that hour
+        end = start + HOUR
     if end <= start:
         raise InputError(
             "source", source, f"covers no whole hour (from {min(known)} to {max(known)}): give a longer span"
@@ -84,6 +211,8 @@ def _span(tables: dict[str, pl.DataFrame], source: str) -> tuple[datetime, datet
 def _demand(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> pl.DataFrame:
     """Return the demand that was given; series of which only jobs were given are counted from these."""
     given = tables.get("demand")
+    if given is None and "jobs" not in tables:
+        return empty(DEMAND)  # requests alone
     counted = hourly_demand(tables["jobs"], start, end) if "jobs" in tables else None
     if given is None:
         assert counted is not None  # noqa: S101 - from_rows refused a source with neither
