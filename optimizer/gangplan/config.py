@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     budget: float | None = Field(None, gt=0, description="Money that the plan may spend over its horizon.")
     mip_gap: float = Field(0.01, gt=0, lt=1, description="Proven gap at which the solver may stop.")
     time_limit_s: float = Field(60.0, gt=0, description="Seconds that the solver may take.")
+    mapping: str = Field("", description="How files of telemetry are read: a mapping's name, or its file.")
+    zone: str = Field("", description="Time zone of times in files that do not say their offset.")
+    decimal: Literal["", ".", ","] = Field("", description="Decimal sign of numbers in files, where both may be.")
     seed: int = Field(7, ge=0, description="Seed of every random choice.")
 
     @classmethod

@@ -18,7 +18,20 @@ def ingest(
 ) -> telemetry.IngestReport:
     """Read telemetry from a source and keep it in MLflow."""
     store = open_store(settings, create=True)
-    return telemetry.ingest(source, store, seed=settings.seed, clock=clock, progress=progress)
+    reading = _reading(settings)
+    return telemetry.ingest(source, store, seed=settings.seed, clock=clock, reading=reading, progress=progress)
+
+
+def preview(
+    settings: Settings, source: str, *, clock: Clock = system_clock, progress: Progress = no_progress
+) -> telemetry.Preview:
+    """Read telemetry from a source as `ingest` does, and write nothing."""
+    return telemetry.preview(source, seed=settings.seed, clock=clock, reading=_reading(settings), progress=progress)
+
+
+def _reading(settings: Settings) -> telemetry.Reading:
+    """Return how files are read."""
+    return telemetry.Reading(mapping=settings.mapping, zone=settings.zone, decimal=settings.decimal)
 
 
 def train(

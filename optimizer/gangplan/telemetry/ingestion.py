@@ -10,6 +10,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from gangplan.clock import Clock
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.align import align
+from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.read import IMPORT, read_import
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.values import NOTES_KEPT, TABLES, IngestReport, Telemetry, digest_of
@@ -20,11 +21,19 @@ POINTS = 60_000
 """The most metric points of one run. The largest series come first; the table of demand holds all."""
 
 
-def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Progress = no_progress) -> IngestReport:
+def ingest(
+    source: str,
+    store: Store,
+    *,
+    seed: int,
+    clock: Clock,
+    reading: Reading | None = None,
+    progress: Progress = no_progress,
+) -> IngestReport:
     """Bring a source's telemetry into MLflow, moved to the present hour, and report which rows were used and rejected.
 
     `source`: "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090",
-    "kubernetes+<context>", or "mlflow+<tracking URI>". If the newest import holds the same telemetry up to the same
+    "kubernetes+<context>", or "mlflow+<tracking URI>". `reading` says how files are read that do not say it. If the newest import holds the same telemetry up to the same
     hour, nothing is written.
 
     Raises
@@ -36,7 +45,7 @@ def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Prog
     """
     progress(0, 1, "reading the telemetry")
     cache = None if store.folder is None else store.folder / "cache"
-    raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache)
+    raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache, reading=reading)
     telemetry = align(raw, clock())
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
     newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one

@@ -65,12 +65,11 @@ def convert(mapping: Mapping, table: OpenTable, *, zone: str = "", decimal: str 
         there = ", ".join(table.columns)
         what = f"{mapping.about} has that column, and this file has {there}"
         raise InputError(", ".join(missing), table.path, f"lacks that column: {what} (docs/telemetry.md)")
-    raw = table.read(_needed(mapping, table))
-    raw = raw.with_columns(pl.col(name).str.strip_chars() for name in raw.columns if name not in _KEEP)
-    if mapping.empty:
-        words = [name for name in raw.columns if name not in _KEEP]
-        raw = raw.with_columns(pl.when(~pl.col(words).is_in(list(mapping.empty))).then(pl.col(words)))
+    raw = _plain(table.read(_needed(mapping, table)), mapping)
+    zone = zone or mapping.zone
+    told = raw.select(LINE, *(_column(mapping, name, table).alias(name) for name in _times(mapping, table)))
     kept = _left_out(raw, mapping.leave_out)
+    del raw
     prepared = mapping.preparation.run(kept.frame) if mapping.preparation else Prepared(frame=kept.frame)
     numeric = [name for name in _number_columns(mapping) if name in prepared.frame.columns]
     frame, decimals = plain_numbers(
@@ -78,33 +77,40 @@ def convert(mapping: Mapping, table: OpenTable, *, zone: str = "", decimal: str 
     )
     added = {mapping.column(name).plus for name in mapping.columns} - {""}
     ours = frame.select(*_KEEP, *added, *(_column(mapping, name, table).alias(name) for name in mapping.columns))
-    ours = _with_durations(ours, mapping, zone or mapping.zone).drop(added)
+    ours = _with_durations(ours, mapping, zone).drop(added)
     asking = _asking(ours) if mapping.table == "jobs" else _Kept(frame=ours)
-    unused = (
-        raw.join(asking.frame.select(LINE), on=LINE, how="anti") if asking.frame.height < raw.height else raw.clear()
-    )
     named = _named(asking.frame)
+    skipped = kept.skipped + prepared.skipped + asking.skipped
     return TableRows(
         table=mapping.table,
         frame=named.frame,
         names={name: mapping.column(name).label or name for name in mapping.columns},
-        zone=zone or mapping.zone,
+        zone=zone,
         counted_by=mapping.step,
         relative=mapping.relative,
         span=mapping.span,
-        last=_last(unused, mapping, table, zone or mapping.zone),
-        skipped=kept.skipped + prepared.skipped + asking.skipped,
+        last=_last(told.join(named.frame.select(LINE), on=LINE, how="anti"), zone) if skipped else None,
+        skipped=skipped,
         notes=(*kept.notes, *prepared.notes, *decimals, *asking.notes, *named.notes),
     )
 
 
-def _last(unused: pl.DataFrame, mapping: Mapping, table: OpenTable, zone: str) -> datetime | None:
+def _plain(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
+    """Return rows without blanks around their texts; words that mean nothing are empty."""
+    words = pl.col([name for name in rows.columns if name not in _KEEP]).str.strip_chars()
+    return rows.with_columns(pl.when(~words.is_in(list(mapping.empty))).then(words) if mapping.empty else words)
+
+
+def _times(mapping: Mapping, table: OpenTable) -> list[str]:
+    """Return our columns of times that the file tells itself."""
+    there = set(table.columns)
+    return [name for name in mapping.columns if name in _TIMES and there & set(mapping.column(name).sources)]
+
+
+def _last(unused: pl.DataFrame, zone: str) -> datetime | None:
     """Return the last time of rows that are left out: the file tells of the others up to then too."""
-    times = [
-        name for name in mapping.columns if name in _TIMES and set(mapping.column(name).sources) & set(table.columns)
-    ]
-    texts = unused.select(LINE, *(_column(mapping, name, table).alias(name) for name in times))
-    moments, _ = read_times(texts, [Moments(name) for name in times], zone)
+    times = [name for name in unused.columns if name != LINE]
+    moments, _ = read_times(unused, [Moments(name) for name in times], zone)
     latest = [moments[f"{name}{READ}"].max() for name in times]
     return max((moment for moment in latest if isinstance(moment, datetime)), default=None)
 

@@ -42,20 +42,15 @@ def prepare_sacct(rows: pl.DataFrame) -> Prepared:
         remedy = "lacks that column, which says the GPUs of each job: call sacct with -o (docs/telemetry.md)"
         raise InputError("AllocTRES", ", ".join(rows.columns), remedy)
     faulty = rows.filter(pl.col(FAULT).is_not_null())
-    sound = _with_columns(rows.filter(pl.col(FAULT).is_null()))
     notes: list[str] = []
-    jobs = _counted(sound, ~pl.col("JobID").str.contains(".", literal=True), "steps of jobs", notes)
+    jobs = _with_columns(rows.filter(pl.col(FAULT).is_null()))
+    jobs = _counted(jobs, ~pl.col("JobID").str.contains(".", literal=True), "steps of jobs", notes)
     jobs = _with_gpus(jobs)
-    shards = pl.col("_tres").str.contains("gres/(shard|mps)") & (pl.col("_gpus") == 0)
+    shards = pl.col("_tres").str.contains("gres/(shard|mps)") & (pl.col("gpus") == 0)
     jobs = _counted(jobs, ~shards, "jobs on shards of a GPU, whose share sacct does not tell", notes)
-    jobs = _counted(jobs, pl.col("_gpus") > 0, "jobs without GPUs", notes)
-    jobs = _by_type(jobs)
-    jobs = _lives(jobs, notes)
-    jobs = _arrays(jobs, notes)
-    slices = jobs.filter(pl.col("accelerator").str.contains(_SLICE).fill_null(value=False)).height
-    if slices:
-        notes.append(f"{rows_of(slices)} ask for MIG slices: each of a GPU's seven parts counts as 1/7 GPU")
-    frame = pl.concat([jobs.drop("_gpus", "_tres", "_order"), faulty], how="diagonal")
+    jobs = _counted(jobs, pl.col("gpus") > 0, "jobs without GPUs", notes)
+    jobs = _arrays(_lives(_by_type(jobs, notes), notes), notes)
+    frame = pl.concat([jobs.drop("_order"), faulty.drop("AllocTRES", "ReqTRES", strict=False)], how="diagonal")
     return Prepared(frame=frame, notes=tuple(notes), skipped=rows.height - frame.height)
 
 
@@ -77,59 +72,64 @@ def _counted(rows: pl.DataFrame, kept: pl.Expr, what: str, notes: list[str]) -> 
 def _with_gpus(jobs: pl.DataFrame) -> pl.DataFrame:
     """Return the jobs with their GPUs and the type that sacct names first: what they got, else what they asked for."""
     given = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in ("AllocTRES", "ReqTRES")]
-    tres = jobs.with_columns(_tres=pl.coalesce(*given, pl.lit("")))
+    tres = jobs.with_columns(_tres=pl.coalesce(*given, pl.lit(""))).drop("AllocTRES", "ReqTRES")
     typed = pl.col("_tres").str.extract(_TYPED, 2).cast(pl.Int64)
     total = pl.col("_tres").str.extract(_ALL, 1).cast(pl.Int64)
-    return tres.with_columns(_gpus=pl.coalesce(total, typed, 0), accelerator=pl.col("_tres").str.extract(_TYPED, 1))
+    return tres.with_columns(gpus=pl.coalesce(total, typed, 0), accelerator=pl.col("_tres").str.extract(_TYPED, 1))
 
 
-def _by_type(jobs: pl.DataFrame) -> pl.DataFrame:
+def _by_type(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
     """Return one row for each type of GPU of a job, since each is another series; slices count as parts of a GPU."""
     several = pl.col("_tres").str.count_matches(_TYPED) > 1
     each = jobs.filter(several).with_columns(_one=pl.col("_tres").str.extract_all(_TYPED)).explode("_one")
     split = each.with_columns(
-        _gpus=pl.col("_one").str.extract(_TYPED, 2).cast(pl.Int64),
+        gpus=pl.col("_one").str.extract(_TYPED, 2).cast(pl.Int64),
         accelerator=pl.col("_one").str.extract(_TYPED, 1),
         JobID=pl.format("{}:{}", "JobID", pl.col("_one").str.extract(_TYPED, 1)),
     )
-    together = pl.concat([jobs.filter(~several), split.drop("_one")])
-    parts = pl.col("accelerator").str.extract(_SLICE, 1).cast(pl.Float64) / 7
-    return together.with_columns(gpus=pl.col("_gpus") * pl.coalesce(parts, 1.0))
+    together = pl.concat([jobs.filter(~several).drop("_tres"), split.drop("_one", "_tres")])
+    parts = pl.col("accelerator").str.extract(_SLICE, 1).cast(pl.Float64)
+    if slices := together.select(parts.is_not_null().sum()).item():
+        notes.append(f"{rows_of(slices)} ask for MIG slices: each of a GPU's seven parts counts as 1/7 GPU")
+    return together.with_columns(gpus=pl.col("gpus") * pl.coalesce(parts / 7, 1.0))
 
 
 def _lives(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
-    """Return each life of a job once, as its newest telling has it, with ids of its own after the first.
-
-    A life without an end is over when the next one of the job was submitted.
-    """
-    job = ["Cluster", "JobID"]
-    known = pl.col("End").is_not_null().cast(pl.Int8) * 2 + pl.col("Start").is_not_null().cast(pl.Int8)
-    told = jobs.with_columns(_known=known).sort("_known", "_order")
-    lives = told.unique([*job, "Submit", "Start"], keep="last", maintain_order=True)
-    started = pl.col("Start").is_not_null()
-    lives = lives.filter(started | ~started.any().over([*job, "Submit"])).sort("_order").drop("_known")
-    if again := jobs.height - lives.height:
-        notes.append(
-            f"{rows_of(again)} left out: they tell a job again, of which the row with its end counts, or else the last"
-        )
-    repeated = pl.struct(job).is_duplicated()
-    once, more = lives.filter(~repeated), lives.filter(repeated)
-    if more.height:
-        more = more.sort([*job, "Submit", "Start"], nulls_last=True, maintain_order=True)
-        number, later = pl.int_range(1, pl.len() + 1).over(job), pl.col("Submit").shift(-1).over(job)
-        more = more.with_columns(_life=number, End=pl.coalesce("End", later))
-        names = pl.when(pl.col("_life") > 1).then(pl.format("{}#{}", "JobID", "_life")).otherwise(pl.col("JobID"))
-        jobs_again = more.filter(pl.col("_life") == 2).height
-        notes.append(f"requeued jobs ({jobs_again:,}): each of their lives counts as a job, {more.height:,} in all")
-        more = more.with_columns(JobID=names).drop("_life")
-    whole = pl.concat([once, more]).sort("_order")
+    """Return each life of a job once, as its newest telling has it, with ids of its own after the first."""
+    repeated = (
+        pl.struct("Cluster", "JobID").is_duplicated() if jobs["Cluster"].count() else pl.col("JobID").is_duplicated()
+    )
+    often = jobs.select(repeated).to_series()
+    if often.any():
+        jobs = pl.concat([jobs.filter(~often), _told_often(jobs.filter(often), notes)]).sort("_order")
     over = pl.any_horizontal(pl.col("State").str.starts_with(state) for state in _ENDED).fill_null(value=False)
     ended = (
         pl.when(over & pl.col("End").is_null()).then(pl.lit("Unknown, but the job is over")).otherwise(pl.col("End"))
     )
     waits = (pl.col("State") == "PENDING").fill_null(value=False)
     cluster = pl.when(pl.col("Cluster").fill_null("") != "").then(pl.col("Cluster") + "/").otherwise(pl.lit(""))
-    return whole.with_columns(JobID=cluster + pl.col("JobID"), Start=pl.when(~waits).then(pl.col("Start")), End=ended)
+    return jobs.with_columns(JobID=cluster + pl.col("JobID"), Start=pl.when(~waits).then(pl.col("Start")), End=ended)
+
+
+def _told_often(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
+    """Return each life of jobs with several rows; one without an end is over when the next one was submitted."""
+    job = ["Cluster", "JobID"]
+    known = pl.col("End").is_not_null().cast(pl.Int8) * 2 + pl.col("Start").is_not_null().cast(pl.Int8)
+    told = jobs.with_columns(_known=known).sort("_known", "_order")
+    lives = told.unique([*job, "Submit", "Start"], keep="last", maintain_order=True).drop("_known")
+    started = pl.col("Start").is_not_null()
+    lives = lives.filter(started | ~started.any().over([*job, "Submit"]))
+    if again := jobs.height - lives.height:
+        words = "they tell a job again, of which the row with its end counts, or else the last"
+        notes.append(f"{rows_of(again)} left out: {words}")
+    lives = lives.sort([*job, "Submit", "Start"], nulls_last=True, maintain_order=True)
+    number, later = pl.int_range(1, pl.len() + 1).over(job), pl.col("Submit").shift(-1).over(job)
+    lives = lives.with_columns(_life=number, End=pl.coalesce("End", later))
+    if requeued := lives.filter(pl.col("_life") == 2).height:
+        count = lives.filter(pl.col("_life").max().over(job) > 1).height
+        notes.append(f"requeued jobs ({requeued:,}): each of their lives counts as a job, {count:,} in all")
+    names = pl.when(pl.col("_life") > 1).then(pl.format("{}#{}", "JobID", "_life")).otherwise(pl.col("JobID"))
+    return lives.with_columns(JobID=names).drop("_life")
 
 
 def _arrays(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from .checks import (
     Kind as Kind,
     Rule as Rule,
     check as check,
+    judge as judge,
     moment as moment,
     name as name,
     not_before as not_before,
@@ -19,6 +20,7 @@ from .files import (
     files_of as files_of,
     is_table as is_table,
     open_table as open_table,
+    read_rows as read_rows,
 )
 from .numbers import plain_numbers as plain_numbers
 from .schema import (

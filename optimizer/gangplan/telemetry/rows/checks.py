@@ -7,7 +7,7 @@ several rules is reported with the first of them, in the order of the fields.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -59,11 +59,12 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """The values of the correct rows, the first 20 wrong rows, and the number of wrong rows."""
+    """The values of the correct rows, the first 20 wrong rows, the number of wrong rows, and notes on the reading."""
 
     frame: pl.DataFrame
     rejected: tuple[BadRow, ...] = ()
     rejected_count: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def read(rows: pl.DataFrame, fields: Sequence[Field], zone: str = "") -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -78,6 +79,14 @@ def read(rows: pl.DataFrame, fields: Sequence[Field], zone: str = "") -> tuple[p
 
 
 def check(
+    rows: pl.DataFrame, fields: Sequence[Field], relations: Sequence[Rule] = (), unique: Sequence[str] = ()
+) -> Checked:
+    """Return the values of the rows of text that keep all rules, and name those that do not; see `judge`."""
+    values, notes = read(rows, fields)
+    return replace(judge(values, fields, relations, unique), notes=notes)
+
+
+def judge(
     rows: pl.DataFrame, fields: Sequence[Field], relations: Sequence[Rule] = (), unique: Sequence[str] = ()
 ) -> Checked:
     """Return the values of the rows that keep all rules, and name those that do not.

@@ -27,7 +27,7 @@ _JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson")
 
 @dataclass(frozen=True, kw_only=True)
 class OpenTable:
-    """A file whose columns are known and whose rows can be read, a few columns at a time."""
+    """A file whose columns are known and whose rows can be read once, a few columns of them."""
 
     path: Path
     columns: tuple[str, ...]
@@ -58,6 +58,11 @@ def open_table(path: Path, layout: Layout | None = None) -> OpenTable:
         found = open_delimited(text, path, layout)
         columns = tuple(found.columns)
         return OpenTable(path=path, columns=columns, delimiter=found.delimiter, reader=found.read)
+
+
+def read_rows(path: Path) -> pl.DataFrame:
+    """Return all rows of a file as text with their lines."""
+    return open_table(path).read()
 
 
 def files_of(folder: Path) -> list[Path]:

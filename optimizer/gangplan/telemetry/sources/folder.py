@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,30 +17,21 @@ from gangplan.telemetry.mappings import OfNoUse, Reading, read_table
 from gangplan.telemetry.rows import (
     ENDINGS,
     PLACE,
+    Checked,
     TableRows,
     TableSpec,
-    check,
     files_of,
     is_table,
+    judge,
     read,
     request_log,
     table_specs,
 )
-from gangplan.telemetry.values import REJECTED_KEPT, TABLES, BadRow, Telemetry
+from gangplan.telemetry.values import REJECTED_KEPT, TABLES, Telemetry
 from gangplan.types import SERIES
 
 _ASKED = ("jobs", "demand", "requests")
 """Telemetry has at least one of these tables."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Table:
-    """The right rows of one table, and what is to be said about the others."""
-
-    frame: pl.DataFrame
-    rejected: tuple[BadRow, ...] = ()
-    rejected_count: int = 0
-    notes: tuple[str, ...] = ()
 
 
 def read_path(path: Path, now: datetime, reading: Reading | None = None) -> Telemetry:
@@ -119,7 +110,7 @@ def _notes(rows: Iterable[TableRows]) -> list[str]:
     return [note for each in rows for note in each.notes]
 
 
-def _check_all(rows: Sequence[TableRows], now: datetime) -> dict[str, _Table]:
+def _check_all(rows: Sequence[TableRows], now: datetime) -> dict[str, Checked]:
     """Check the tables; files of the same table count as one."""
     specs = table_specs(now)
     return {
@@ -129,18 +120,18 @@ def _check_all(rows: Sequence[TableRows], now: datetime) -> dict[str, _Table]:
     }
 
 
-def _check(name: str, rows: Sequence[TableRows], specs: dict[str, TableSpec], now: datetime) -> _Table:
+def _check(name: str, rows: Sequence[TableRows], specs: dict[str, TableSpec], now: datetime) -> Checked:
     """Check the rows of one table; a log of requests is counted."""
     logs = [each for each in rows if each.counted_by]
     tables = [each for each in rows if not each.counted_by]
-    parts: list[_Table] = []
+    parts: list[Checked] = []
     for step in {each.counted_by for each in logs}:
         assert step is not None  # noqa: S101 - these are logs
         log = _checked(request_log(now), [each for each in logs if each.counted_by == step])
         parts.append(replace(log, frame=_per_second(log.frame, step), notes=(*log.notes, _counted(step))))
     if tables:
         parts.append(_checked(specs[name], tables))
-    return _Table(
+    return Checked(
         frame=pl.concat([part.frame for part in parts], how="diagonal"),
         rejected=tuple(row for part in parts for row in part.rejected),
         rejected_count=sum(part.rejected_count for part in parts),
@@ -148,18 +139,18 @@ def _check(name: str, rows: Sequence[TableRows], specs: dict[str, TableSpec], no
     )
 
 
-def _checked(spec: TableSpec, rows: Sequence[TableRows]) -> _Table:
+def _checked(spec: TableSpec, rows: Sequence[TableRows]) -> Checked:
     """Read and check rows; a wrong one is named as its file names the column."""
     names = {
         f"{each.frame.row(0)[each.frame.get_column_index(PLACE)]}": each.names for each in rows if each.frame.height
     }
     read_rows = [read(each.frame, spec.fields, each.zone) for each in rows]
-    found = check(
+    found = judge(
         pl.concat([frame for frame, _ in read_rows], how="diagonal"), spec.fields, spec.relations, spec.unique
     )
     rejected = tuple(replace(row, field=names.get(row.place, {}).get(row.field, row.field)) for row in found.rejected)
     notes = tuple(note for _, said in read_rows for note in said)
-    return _Table(frame=found.frame, rejected=rejected, rejected_count=found.rejected_count, notes=notes)
+    return Checked(frame=found.frame, rejected=rejected, rejected_count=found.rejected_count, notes=notes)
 
 
 def _per_second(log: pl.DataFrame, step: timedelta) -> pl.DataFrame:
