@@ -100,13 +100,9 @@ class Delimited:
         if rows.height != good.height:
             return None
         fault = pl.format("{} fields where the header has {}", "fields", pl.lit(width)).alias(FAULT)
-        return pl.concat(
-            [
-                rows.with_columns(good[LINE], pl.lit(None, pl.String).alias(FAULT)),
-                counted.filter(~fits).select(LINE, fault),
-            ],
-            how="diagonal",
-        )
+        sound = rows.with_columns(good[LINE], pl.lit(None, pl.String).alias(FAULT))
+        bad = counted.filter(~fits).select(LINE, fault)
+        return pl.concat([sound, bad], how="diagonal").sort(LINE)
 
     def _parsed(self, text: bytes, columns: Sequence[str], *, quoted: bool, skipped: int = 0) -> pl.DataFrame:
         """Parse text whose rows have at least the header's width; what stands beyond it is empty."""

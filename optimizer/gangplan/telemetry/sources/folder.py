@@ -85,6 +85,8 @@ def _of_tables(
     said = [*notes, *_notes(rows), *(note for table in checked.values() for note in table.notes)]
     span = next((each.span for each in rows if each.span), None)
     outside = 0 if span is None else _cut(tables, *span)
+    if outside:
+        said.append(f"{outside:,} jobs left out: they lie outside the hours that are used of this trace")
     if not any(tables[name].height for name in _ASKED if name in tables):
         why = rejected[0] if rejected else "; ".join(said) or f"it needs a table of {', of '.join(_ASKED)}"
         raise InputError("source", source, f"has no usable row: {why} (docs/telemetry.md)")
