@@ -15,8 +15,9 @@ _NO_TIME = ("None", "")
 def prepare_philly(rows: pl.DataFrame) -> Prepared:
     """Return one row for each attempt, submitted when the one before it ended."""
     decoded = pl.col("attempts").str.json_decode(pl.Struct({"attempts": pl.List(_ATTEMPT)}))
-    each = rows.with_columns(_attempt=decoded.struct.field("attempts")).explode("_attempt")
-    attempts = each.filter(pl.col("_attempt").is_not_null() | pl.col(FAULT).is_not_null())
+    jobs = rows.with_columns(_attempt=decoded.struct.field("attempts"))
+    tried = jobs.filter((pl.col("_attempt").list.len() > 0).fill_null(value=False) | pl.col(FAULT).is_not_null())
+    attempts = tried.explode("_attempt")
     gpus = pl.col("_attempt").struct.field("detail").list.eval(pl.element().struct.field("gpus").list.len()).list.sum()
     times = {name: pl.col("_attempt").struct.field(name) for name in ("start_time", "end_time")}
     known = {name: pl.when(~moment.is_in(_NO_TIME)).then(moment) for name, moment in times.items()}
@@ -25,19 +26,19 @@ def prepare_philly(rows: pl.DataFrame) -> Prepared:
     ended = numbered.with_columns(ended_at=pl.coalesce("end_time", next_start))
     before = pl.col("ended_at").shift(1).over("jobid")
     first = pl.col("_number") == 1
-    jobs = ended.with_columns(
+    lives = ended.with_columns(
         job_id=pl.when(first).then(pl.col("jobid")).otherwise(pl.format("{}#{}", "jobid", "_number")),
         gpus=pl.col("gpus").cast(pl.String),
         submitted_at=pl.when(first).then(pl.col("submitted_time")).otherwise(pl.coalesce(before, "start_time")),
         started_at="start_time",
     )
-    never = each.height - attempts.height
+    never = jobs.height - tried.height
     notes = (
         (f"{rows_of(never)} left out: jobs that were never tried, and do not say how many GPUs they asked for",)
         if never
         else ()
     )
-    return Prepared(frame=jobs.drop("_attempt", "_number", "start_time", "end_time"), notes=notes, skipped=never)
+    return Prepared(frame=lives.drop("_attempt", "_number", "start_time", "end_time"), notes=notes, skipped=never)
 
 
 PHILLY = Preparation(

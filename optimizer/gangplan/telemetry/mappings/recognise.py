@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Names
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from gangplan.errors import InputError
 from gangplan.telemetry.mappings.convert import convert
-from gangplan.telemetry.mappings.mapping import Mapping, read_mapping, shipped
+from gangplan.telemetry.mappings.mapping import read_mapping, shipped
 from gangplan.telemetry.rows import OpenTable, TableRows, TableSpec, open_table, plain_numbers, require_zone
 
 _NEAR = 0.5
@@ -45,9 +45,9 @@ def read_table(path: Path, specs: Names[str, TableSpec], reading: Reading) -> Ta
         if own is None or not mapping.missing_from(table.columns):
             return convert(mapping, table, zone=reading.zone, decimal=reading.decimal)
         return _own_rows(table, own, specs, reading)
-    by_name = [each for each in shipped().values() if any(fnmatch(path.name, pattern) for pattern in each.files)]
-    if len(by_name) == 1:
-        return convert(by_name[0], open_table(path, by_name[0].layout), zone=reading.zone, decimal=reading.decimal)
+    named = [name for name, each in shipped().items() if any(fnmatch(path.name, pattern) for pattern in each.files)]
+    if len(named) == 1:
+        return _as(named[0], open_table(path, shipped()[named[0]].layout), reading)
     table = open_table(path)
     own = _own(table, specs)
     if own is not None:
@@ -55,9 +55,14 @@ def read_table(path: Path, specs: Names[str, TableSpec], reading: Reading) -> Ta
     known = _known(table)
     if known is None:
         raise _unknown(table, specs)
-    if known.layout.quoted is False:
-        table = open_table(path, known.layout)
-    return convert(known, table, zone=reading.zone, decimal=reading.decimal)
+    return _as(known, open_table(path, shipped()[known].layout), reading)
+
+
+def _as(name: str, table: OpenTable, reading: Reading) -> TableRows:
+    """Return the rows of a file that was recognised, and say as what."""
+    mapping = shipped()[name]
+    rows = convert(mapping, table, zone=reading.zone, decimal=reading.decimal)
+    return replace(rows, notes=(f"{table.path.name} was read as {mapping.about} (mapping {name})", *rows.notes))
 
 
 def _own(table: OpenTable, specs: Names[str, TableSpec]) -> str | None:
@@ -75,8 +80,8 @@ def _own_rows(table: OpenTable, name: str, specs: Names[str, TableSpec], reading
     return TableRows(table=name, frame=frame, zone=reading.zone, notes=notes)
 
 
-def _known(table: OpenTable) -> Mapping | None:
-    """Return the one shipped mapping that the columns fit; of two, the one that knows more of them."""
+def _known(table: OpenTable) -> str | None:
+    """Return the name of the one shipped mapping that the columns fit; of two, the one that knows more of them."""
     header = set(table.columns)
     fitting = {
         name: len(header & set(each.recognised_by))
@@ -86,7 +91,7 @@ def _known(table: OpenTable) -> Mapping | None:
     best = [name for name, count in fitting.items() if count == max(fitting.values())]
     if len(best) > 1:
         raise InputError("source", table.path, f"may be a table of {' or '.join(best)}: name one with --mapping")
-    return shipped()[best[0]] if best else None
+    return best[0] if best else None
 
 
 def _unknown(table: OpenTable, specs: Names[str, TableSpec]) -> InputError:
@@ -101,6 +106,9 @@ def _unknown(table: OpenTable, specs: Names[str, TableSpec]) -> InputError:
     }
     shares = {what: len(header & set(columns)) / len(columns) for what, columns in wanted.items()}
     nearest = max(shares, key=lambda what: shares[what])
+    if shares[nearest] < _NEAR and "JobID" in header:
+        remedy = "is sacct's, without the columns that are needed: call it as docs/telemetry.md says"
+        return InputError("source", table.path, remedy)
     if shares[nearest] < _NEAR:
         remedy = (
             f"has the columns {', '.join(table.columns)[:80]}, which no known table has: give a table of "
