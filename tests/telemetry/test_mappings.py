@@ -1,5 +1,6 @@
 """Tables of others, by mappings: the public traces as their publishers give them, and one's own."""
 
+# ruff: noqa: E501 - the traces' own lines
 from __future__ import annotations
 
 import gzip
@@ -145,7 +146,11 @@ def test_philly_attempts_are_lives(tmp_path: Path):
     ("name", "text", "rates"),
     [
         ("code.csv", AZURE, [("code", 0, 2), ("code", 1, 0), ("code", 2, 1)]),
-        ("burst.csv", BURST, [("ChatGPT", 0, 1), *(("ChatGPT", n, 0) for n in range(1, 61)), ("ChatGPT", 61, 1), ("GPT-4", 0, 1)]),
+        (
+            "burst.csv",
+            BURST,
+            [("ChatGPT", 0, 1), *(("ChatGPT", n, 0) for n in range(1, 61)), ("ChatGPT", 61, 1), ("GPT-4", 0, 1)],
+        ),
         ("toolagent_trace.jsonl", MOONCAKE, [("toolagent_trace", 0, 1), ("toolagent_trace", 1, 1)]),
     ],
 )
@@ -170,9 +175,13 @@ def test_a_cut_line_of_json_is_kept_out_by_itself(tmp_path: Path):
 
 def test_a_renamed_column_is_named(tmp_path: Path):
     """Of a file that is nearly Helios', the column that is missing and what was expected."""
-    with pytest.raises(InputError, match=r"submit_time: .* lacks that column: Helios .*\(mapping helios\) needs job_id"):
+    with pytest.raises(
+        InputError, match=r"submit_time: .* lacks that column: Helios .*\(mapping helios\) needs job_id"
+    ):
         _read(tmp_path / "log.csv", HELIOS.replace("submit_time", "submitted"))
-    with pytest.raises(InputError, match=r"submit_time: .* lacks that column: Helios .* has that column, and this file has"):
+    with pytest.raises(
+        InputError, match=r"submit_time: .* lacks that column: Helios .* has that column, and this file has"
+    ):
         _read(tmp_path / "log.csv", HELIOS.replace("submit_time", "submitted"), mapping="helios")
 
 

@@ -55,7 +55,9 @@ def _hour(read: Telemetry, at: datetime) -> dict[tuple[str, str], float]:
 def test_accounting_as_it_comes_is_read(tmp_path: Path):
     """Steps and CPU jobs are left out and counted; lives, arrays and ends that are not known are what they were."""
     read = _read(f"{HEADER}\n{SACCT}", tmp_path)
-    assert read.jobs.select("job_id", "tenant", "accelerator", "gpus", "submitted_at", "started_at", "ended_at").rows() == [
+    assert read.jobs.select(
+        "job_id", "tenant", "accelerator", "gpus", "submitted_at", "started_at", "ended_at"
+    ).rows() == [
         ("90001", "vision", "a100", 8.0, _at(2, 8), _at(2, 8, 20), _at(2, 20, 20)),
         ("90002_7", "language", "a100", 1.0, _at(2, 9), _at(2, 9, 1), None),
         ("90002_[8-63%4]", "language", "any", 3.0, _at(2, 9), None, None),
@@ -86,13 +88,15 @@ def test_name_of_the_file_does_not_matter(name: str, tmp_path: Path):
     (tmp_path / "folder" / "notes.txt").write_text("to do\n")
     read = _read(f"{HEADER}\n{SACCT}", tmp_path, name=name)
     if "/" in name:
-        read = load(str(tmp_path / "folder"), seed=7, clock=lambda: NOW, progress=no_progress, reading=Reading(zone="UTC"))
+        read = load(
+            str(tmp_path / "folder"), seed=7, clock=lambda: NOW, progress=no_progress, reading=Reading(zone="UTC")
+        )
         assert any(note.startswith("notes.txt was left out") for note in read.notes)
     assert read.jobs.height == 6
 
 
 def test_local_times_need_their_zone(tmp_path: Path):
-    """Slurm prints local times: without a zone nothing is read, and the remedy is named; in Berlin it is an hour less."""
+    """Slurm prints local times: without a zone nothing is read, and the remedy is named."""
     with pytest.raises(InputError, match=r"sacct.txt line 2: Submit: .* has no time zone: .* --zone Europe/Berlin"):
         _read(f"{HEADER}\n{SACCT}", tmp_path, zone="")
     read = _read(f"{HEADER}\n{SACCT}", tmp_path, zone="Europe/Berlin")
@@ -194,8 +198,14 @@ def test_a_bar_or_a_quote_in_a_name_spoils_no_other_row(tmp_path: Path):
     ("text", "remedy"),
     [
         ("JobID|Submit|Start|End|Account\n1|a|b|c|d\n", "AllocTRES: .* lacks that column"),
-        ("JobID|JobName|Partition|Account|AllocCPUS|State|ExitCode\n1|a|b|c|1|d|0:0\n", "is sacct's, without the columns that are needed"),
-        ("JobID           JobName  Partition    Account\n------- ---- ---- ----\n", "is sacct's table for people: call it with -P"),
+        (
+            "JobID|JobName|Partition|Account|AllocCPUS|State|ExitCode\n1|a|b|c|1|d|0:0\n",
+            "is sacct's, without the columns that are needed",
+        ),
+        (
+            "JobID           JobName  Partition    Account\n------- ---- ---- ----\n",
+            "is sacct's table for people: call it with -P",
+        ),
         ("JobID|Submit|Begin|End|AllocTRES|Account\n1|a|b|c|d|e\n", "Start: .* lacks that column: Slurm's accounting"),
     ],
 )

@@ -127,7 +127,10 @@ def test_named_decimal_sign_is_used(tmp_path: Path):
 @pytest.mark.parametrize(
     ("raw", "remedy"),
     [
-        (_table("4").replace("search", "Größe").encode("cp1252"), r"is not a CSV file in UTF-8 \(byte 0xf6 in line 2\)"),
+        (
+            _table("4").replace("search", "Größe").encode("cp1252"),
+            r"is not a CSV file in UTF-8 \(byte 0xf6 in line 2\)",
+        ),
         (_table("4").encode("utf-16-le"), "has zero bytes, as UTF-16 without its mark has"),
         (b"PK\x03\x04rest", "is an Excel workbook or a zip archive: save the sheet as CSV UTF-8"),
         (b"\xd0\xcf\x11\xe0rest", "is an old Excel workbook"),

@@ -102,7 +102,7 @@ def init(
 
 
 @app.command(
-    epilog="Example:  gangplan ingest sample   |   gangplan ingest sacct.txt --zone Europe/Berlin --preview   |   gangplan ingest prometheus+http://127.0.0.1:9090"
+    epilog="Example:  gangplan ingest sample   |   ... ingest sacct.txt --zone Europe/Berlin --preview   |   ... ingest ours.csv --mapping ours.yaml"
 )
 def ingest(
     source: Annotated[

@@ -33,8 +33,8 @@ def ingest(
     """Bring a source's telemetry into MLflow, moved to the present hour, and report which rows were used and rejected.
 
     `source`: "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090",
-    "kubernetes+<context>", or "mlflow+<tracking URI>". `reading` says how files are read that do not say it. If the newest import holds the same telemetry up to the same
-    hour, nothing is written.
+    "kubernetes+<context>", or "mlflow+<tracking URI>". `reading` says how files are read that do not say it. If the
+    newest import holds the same telemetry up to the same hour, nothing is written.
 
     Raises
     ------

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as Words
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import TypeAdapter
 
@@ -46,9 +46,10 @@ class _Strict:
 class Column(_Strict):
     """Where one of gangplan's columns comes from: a column, the first of several that is not empty, or a constant.
 
-    `joined_with` is a column whose text follows it after a stroke. `pattern` takes the first group of a regular expression. `words` translates, `otherwise` is for all other words. A
-    number is multiplied by that of the column `multiplied_by` and divided by `divided_by`. `plus` is a column with the seconds
-    that are added to a time. `file`: the name of the file, without its ending.
+    `file`: it is the name of the file, without its ending. `joined_with` is a column whose text follows after a stroke.
+    `pattern` takes the first group of a regular expression. `words` translates, `otherwise` is for all other words. A
+    number is multiplied by that of the column `multiplied_by` and divided by `divided_by`. `plus` is a column with the
+    seconds that are added to a time.
     """
 
     column: str | tuple[str, ...] = ()
@@ -225,13 +226,15 @@ def read_mapping(name: str) -> Mapping:
 
 def _based(document: YamlDocument) -> YamlDocument:
     """Return a mapping's values laid over those that it is based on."""
-    body: Any = document.body
-    if not isinstance(body, dict) or not body.get("based_on"):
+    body = cast("dict[str, Any]", document.body if isinstance(document.body, dict) else {})
+    name = body.get("based_on")
+    if not name:
         return document
-    base = shipped().get(str(body["based_on"]))
     with document.naming_lines():
-        if base is None:
-            raise InputError.unknown("based_on", body["based_on"], "no mapping that ships with gangplan", shipped())
+        if name not in shipped():
+            raise InputError.unknown("based_on", name, "no mapping that ships with gangplan", shipped())
+    base = shipped()[name]
     values: dict[str, Any] = {each.name: getattr(base, each.name) for each in fields(base)}
-    columns = {**values["columns"], **body.get("columns", {})}
-    return YamlDocument(body={**values, **body, "columns": columns}, source=document.source, places=document.places)
+    said = body.get("columns", {})
+    columns = {**base.columns, **said} if isinstance(said, dict) else said
+    return replace(document, body={**values, **body, "columns": columns})

@@ -19,7 +19,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What makes rows ready: the columns that it makes, and those that it reads beside the mapping's if they are there."""
+    """What makes rows ready, the columns that it makes, and those that it reads where they are there."""
 
     run: Callable[[pl.DataFrame], Prepared]
     makes: tuple[str, ...]

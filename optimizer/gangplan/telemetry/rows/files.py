@@ -170,7 +170,7 @@ def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _as_text(column: str, kind: pl.DataType) -> pl.Expr:
-    """Return a typed column as the text that a CSV file would have; one of lists or objects as JSON within an object."""
+    """Return a typed column as the text that a CSV file would have; lists and objects as JSON within an object."""
     if isinstance(kind, pl.Datetime):
         return pl.col(column).dt.strftime(f"%Y-%m-%dT%H:%M:%S%.f{'' if kind.time_zone is None else '%:z'}")
     if isinstance(kind, pl.List | pl.Array | pl.Struct):

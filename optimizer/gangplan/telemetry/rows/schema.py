@@ -37,8 +37,8 @@ class TableRows:
 
     `names`: what the file calls our columns. `zone`: that of times without an offset. `counted_by`: each row is one
     request, to be counted in steps of this length. `skipped`: rows that are right but of no use. `relative`: the times
-    have no calendar. `span`: from when to when the file tells all; none if that is from its first time to its last. `last`: the last
-    time in rows that are skipped.
+    have no calendar. `span`: from when to when the file tells all; none if that is from its first time to its last.
+    `last`: the last time in rows that are skipped.
     """
 
     table: str

@@ -82,7 +82,7 @@ def require_zone(zone: str) -> str:
 
 
 def read_times(rows: pl.DataFrame, columns: Sequence[Moments], zone: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the rows with the instants of some columns (READ) and why others are none, and notes on how they were read.
+    """Return the rows with the instants of some columns (READ), why others are none, and notes on how they were read.
 
     `zone` is the time zone of times that do not say their offset; "" if none was named.
     """
@@ -159,7 +159,7 @@ def _minutes(offset: pl.Expr) -> pl.Expr:
 
 
 def _placed(parts: pl.DataFrame, zone: str, local: bool) -> pl.DataFrame:
-    """Return the earlier and the later instant of each time (`early`, `late`), which differ in an hour that stands twice."""
+    """Return the earlier and the later instant (`early`, `late`), which differ in an hour that stands twice."""
     exact = (pl.col("local") - pl.duration(minutes=pl.col("minutes"))).dt.replace_time_zone("UTC")
     if not local:
         return parts.select(early=exact.cast(UTC_TIME), late=exact.cast(UTC_TIME), why="why")

@@ -18,8 +18,8 @@ from gangplan.telemetry.sources.sample import make_sample
 from gangplan.telemetry.values import Telemetry
 
 KNOWN = (
-    "sample, a CSV or Parquet file or another table (docs/telemetry.md), a folder of them, prometheus+http://host:9090, "
-    "kubernetes+<context>, or mlflow+ and an MLflow tracking URI"
+    "sample, a CSV or Parquet file or another table (docs/telemetry.md), a folder of them, "
+    "prometheus+http://host:9090, kubernetes+<context>, or mlflow+ and an MLflow tracking URI"
 )
 
 

@@ -91,7 +91,9 @@ def _of_tables(
         why = rejected[0] if rejected else "; ".join(said) or f"it needs a table of {', of '.join(_ASKED)}"
         raise InputError("source", source, f"has no usable row: {why} (docs/telemetry.md)")
     if not any(tables[name].height for name in ("jobs", "demand") if name in tables):
-        said.append("there are requests alone: `gangplan forecast minutes --of requests` uses them; a plan needs demand")
+        said.append(
+            "there are requests alone: `gangplan forecast minutes --of requests` uses them; a plan needs demand"
+        )
     start, end = span or _span(tables, source, [each.last for each in rows if each.last and each.last <= now])
     made = Telemetry(
         source=source,
