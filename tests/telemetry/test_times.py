@@ -88,6 +88,21 @@ def test_hour_that_stands_twice_keeps_the_order_and_is_said():
     assert notes[1].startswith("1 times of start (line 7) are an hour that Europe/Berlin has twice: read as the first")
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_samples_of_the_night_of_25_hours_are_all_there(newest_first: bool):
+    """Hourly samples in local time: 2 o'clock comes twice, and the second is an hour after the first."""
+    hours = [datetime(2026, 10, 24, 22, tzinfo=UTC) + timedelta(hours=hour) for hour in range(6)]
+    local = [f"{hour.astimezone(ZoneInfo('Europe/Berlin')):%Y-%m-%dT%H:%M:%S}" for hour in hours]
+    wanted = [(each, tenant) for each in hours for tenant in ("a", "b")]
+    texts = [(each, tenant) for each in local for tenant in ("a", "b")]
+    if newest_first:
+        wanted, texts = wanted[::-1], texts[::-1]
+    rows = pl.DataFrame(texts, schema=["time", "tenant"], orient="row").with_row_index(LINE)
+    read, notes = read_times(rows, [Moments("time", series=("tenant",))], "Europe/Berlin")
+    assert read.select(value_of("time"), "tenant").rows() == wanted
+    assert "4 times of time (line" in notes[1]
+
+
 @pytest.mark.parametrize("zone", ["Europe/Berln", "CEST", "../etc/passwd", "UTC+1", "Europe"])
 def test_unknown_zone_is_named(zone: str):
     """A zone is a name of the zone database."""

@@ -102,7 +102,7 @@ def init(
 
 
 @app.command(
-    epilog="Example:  gangplan ingest sample   |   ... ingest sacct.txt --zone Europe/Berlin --preview   |   ... ingest ours.csv --mapping ours.yaml"
+    epilog="Example:  gangplan ingest sample   |   ... ingest sacct.txt --zone Europe/Berlin   |   ... ingest ours.csv --preview"
 )
 def ingest(
     source: Annotated[

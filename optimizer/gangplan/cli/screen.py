@@ -136,9 +136,7 @@ def picture(title: str, values: Sequence[tuple[str, float | None]]) -> list[str]
     parts = [[value for _, value in values[at : at + size]] for at in range(0, len(values), size)]
     means = [None if None in part else sum(filter(None, part)) / len(part) for part in parts]
     most = max((mean for mean in means if mean is not None), default=0.0)
-    lines = [
-        "".join(_block(mean, most, row) for mean in means).rstrip() for row in reversed(range(_PICTURE_HEIGHT))
-    ]
+    lines = ["".join(_block(mean, most, row) for mean in means).rstrip() for row in reversed(range(_PICTURE_HEIGHT))]
     hours = "hour" if size == 1 else f"mean of {size} hours"
     axis = f"{values[0][0]} to {values[-1][0]}, each column the {hours}, highest {most:,.4g}"
     return [f"[bold]{escape(title)}[/]", *lines, axis]

@@ -67,14 +67,24 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def read(rows: pl.DataFrame, fields: Sequence[Field], zone: str = "") -> tuple[pl.DataFrame, tuple[str, ...]]:
+def read(
+    rows: pl.DataFrame, fields: Sequence[Field], zone: str = "", unique: Sequence[str] = ()
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return rows of text with the values that are read from them beside it, and notes on how times were read.
 
-    `zone` is the time zone of times that do not say their offset.
+    `zone` is the time zone of times that do not say their offset; `unique` as for `judge`.
     """
     text = _trimmed(rows, fields)
     values = text.with_columns(_value(field) for field in fields if field.kind is not Kind.TIME)
-    clocks = [Moments(field.name, field.after) for field in fields if field.kind is Kind.TIME]
+    clocks = [
+        Moments(
+            field.name,
+            field.after,
+            tuple(name for name in unique if name != field.name) if field.name in unique else None,
+        )
+        for field in fields
+        if field.kind is Kind.TIME
+    ]
     return read_times(values, clocks, zone)
 
 
@@ -82,7 +92,7 @@ def check(
     rows: pl.DataFrame, fields: Sequence[Field], relations: Sequence[Rule] = (), unique: Sequence[str] = ()
 ) -> Checked:
     """Return the values of the rows of text that keep all rules, and name those that do not; see `judge`."""
-    values, notes = read(rows, fields)
+    values, notes = read(rows, fields, unique=unique)
     return replace(judge(values, fields, relations, unique), notes=notes)
 
 

@@ -94,7 +94,11 @@ class Delimited:
         good = counted.filter(fits)
         joined = (good["text"].str.join("\n").item() or "").encode()
         try:
-            rows = self._parsed(joined, columns, quoted=quoted) if joined else pl.DataFrame()
+            rows = (
+                self._parsed(joined, columns, quoted=quoted)
+                if joined
+                else pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
+            )
         except pl.exceptions.PolarsError:  # a quote within a field
             return None
         if rows.height != good.height:

@@ -90,7 +90,8 @@ def _naming_faults(path: Path) -> Generator[None]:
     except OSError as error:
         raise InputError("source", path, f"cannot be read ({error.strerror or error}): check the file") from None
     except (EOFError, zlib.error, pl.exceptions.PolarsError) as error:
-        raise InputError("source", path, f"is broken ({error}): make the file again") from None
+        why = " ".join(str(error).split())[:160]
+        raise InputError("source", path, f"is broken ({why}): make the file again") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError("source", path, f"is not a CSV file in UTF-8 ({error}): save it as one") from None
 

@@ -2,7 +2,7 @@
 
 A zone that changes its clocks has one hour a year that does not exist, and one that stands twice. A time in the first
 is a wrong row. One in the second is read as the earlier of its two instants, or as the later one where the earlier
-would lie before what must come before it.
+would lie before what must come before it, or where the clock of a series of samples went back.
 """
 
 from __future__ import annotations
@@ -55,10 +55,11 @@ TIME_FAULTS = {
 
 @dataclass(frozen=True)
 class Moments:
-    """A column of times, and the columns whose times lie before it."""
+    """A column of times, the columns whose times lie before it, and those of which each series is in order of time."""
 
     name: str
     after: tuple[str, ...] = ()
+    series: tuple[str, ...] | None = None
 
 
 def value_of(field: str) -> pl.Expr:
@@ -96,7 +97,7 @@ def read_times(rows: pl.DataFrame, columns: Sequence[Moments], zone: str) -> tup
         read, why = pl.col("early").alias(f"{column.name}{READ}"), pl.col("why").alias(f"{column.name}{_WHY}")
         rows = pl.concat([rows, parts.select(read, why, "late")], how="horizontal")
         if twice.height:
-            rows = rows.with_columns(_in_order(column))
+            rows = rows.with_columns(_again(rows, column)).with_columns(_in_order(column)).drop("_again")
             notes.append(_told(column.name, twice[LINE], zone))
         rows = rows.drop("late")
         local_times += int(local.sum()) if zone else 0
@@ -180,10 +181,25 @@ def _in_zone(zone: str, which: Ambiguous) -> pl.Expr:
     return local.dt.convert_time_zone("UTC")
 
 
+def _again(rows: pl.DataFrame, column: Moments) -> pl.Series:
+    """Return where the hour that stands twice has begun again: the clock of a series went back, or stood still."""
+    none = pl.Series("_again", [False] * rows.height)
+    early = value_of(column.name)
+    known = rows.select(early, "late", *(column.series or ())).with_row_index("_row").drop_nulls(f"{column.name}{READ}")
+    if column.series is None or known.is_empty():
+        return none
+    if known[f"{column.name}{READ}"][0] > known[f"{column.name}{READ}"][-1]:  # the newest first
+        known = known.reverse()
+    twice = known.filter(pl.col("late") != early)
+    highest = early.cum_max().shift(1)
+    again = twice.filter((early <= (highest.over(column.series) if column.series else highest)).fill_null(value=False))
+    return none.scatter(again["_row"], True) if again.height else none
+
+
 def _in_order(column: Moments) -> pl.Expr:
     """Return the earlier instant, or the later one where the earlier lies before what must come before it."""
     early = value_of(column.name)
-    before = pl.any_horizontal(pl.lit(value=False), *(early < value_of(name) for name in column.after))
+    before = pl.any_horizontal("_again", *(early < value_of(name) for name in column.after))
     return pl.when(before.fill_null(value=False)).then("late").otherwise(early).alias(f"{column.name}{READ}")
 
 

@@ -30,6 +30,7 @@ from gangplan.telemetry.rows import (
 from gangplan.telemetry.values import REJECTED_KEPT, TABLES, Telemetry
 from gangplan.types import SERIES
 
+_LONGEST_LOG = timedelta(days=1096)
 _ASKED = ("jobs", "demand", "requests")
 """Telemetry has at least one of these tables."""
 
@@ -150,7 +151,7 @@ def _checked(spec: TableSpec, rows: Sequence[TableRows]) -> Checked:
     names = {
         f"{each.frame.row(0)[each.frame.get_column_index(PLACE)]}": each.names for each in rows if each.frame.height
     }
-    read_rows = [read(each.frame, spec.fields, each.zone) for each in rows]
+    read_rows = [read(each.frame, spec.fields, each.zone, spec.unique) for each in rows]
     found = judge(
         pl.concat([frame for frame, _ in read_rows], how="diagonal"), spec.fields, spec.relations, spec.unique
     )
@@ -162,6 +163,10 @@ def _checked(spec: TableSpec, rows: Sequence[TableRows]) -> Checked:
 def _per_second(log: pl.DataFrame, step: timedelta) -> pl.DataFrame:
     """Return requests per second in each step from a tenant's first request to its last (REQUESTS)."""
     counted = log.group_by(pl.col("time").dt.truncate(step), "tenant").agg(pl.len().alias("count"))
+    first, last = counted["time"].min(), counted["time"].max()
+    if isinstance(first, datetime) and isinstance(last, datetime) and last - first > _LONGEST_LOG:
+        remedy = f"to {last:%Y-%m-%d} is too long for a log of requests: correct the wrong time, or give three years"
+        raise InputError("time", f"{first:%Y-%m-%d}", remedy)
     spans = counted.group_by("tenant").agg(
         pl.datetime_ranges(pl.col("time").min(), pl.col("time").max(), step).alias("time")
     )
