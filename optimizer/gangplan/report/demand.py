@@ -71,17 +71,12 @@ def _draw_one(key: tuple[str, ...], shown: pl.DataFrame, forecast: Forecast, nam
 
 def _draw(axes: Axes, demand: pl.DataFrame, ahead: pl.DataFrame, issued_at: datetime) -> None:
     """Draw what happened as a line, missing hours as gaps, and the quantiles as a fan."""
-    axes.plot(_times(demand), demand["gpus"].to_numpy(), color=LIGHT["ink"], linewidth=1.1)
-    hours = _times(ahead)
+    axes.plot(times(demand["hour"]), demand["gpus"].to_numpy(), color=LIGHT["ink"], linewidth=1.1)
+    hours = times(ahead["hour"])
     for low, high, opacity in _BANDS:
         band(axes, hours, ahead[low].to_numpy(), ahead[high].to_numpy(), "fan", opacity)
     axes.plot(hours, ahead["q0.5"].to_numpy(), color=LIGHT["fan"], linewidth=1.5)
     axes.axvline(times([issued_at])[0], color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (3, 3)))
-
-
-def _times(frame: pl.DataFrame) -> list[float]:
-    """Return the hours as matplotlib counts them."""
-    return times(frame["hour"].to_list())
 
 
 def _by_size(quantiles: pl.DataFrame, shown: pl.DataFrame) -> list[tuple[str, ...]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from markupsafe import Markup
 
 from gangplan import pages
 from gangplan.config import write_atomic
@@ -78,9 +77,7 @@ def _fan(axes: pages.Axes, plan: Commitments) -> None:
     sums = plan.demand.group_by("month").agg(pl.col(_SUMS).sum()).sort("month")
     values = {name: np.append(sums[name].to_numpy(), sums[name][-1]) for name in _SUMS}
     hours = _times(edges)
-    axes.fill_between(
-        hours, values["q0.1"], values["q0.9"], step="post", color=pages.LIGHT["fan"], alpha=0.28, linewidth=0
-    )
+    pages.band(axes, hours, values["q0.1"], values["q0.9"], "fan", 0.28, step="post")
     for name, width, dashes in (("q0.5", 1.5, "-"), ("peak0.5", 1.2, (0, (4, 2))), ("peak0.9", 1.0, (0, (1, 2)))):
         pages.line(axes, hours, values[name], width, dashes, step=True)
 
@@ -94,8 +91,8 @@ def _png(plan: Commitments) -> bytes:
     """Return the picture as pixels, with a legend."""
     drawing = draw(plan)
     (axes,) = drawing.axes
-    axes.legend(loc="upper left", fontsize=8, ncols=4, frameon=False)
-    axes.set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours", fontsize=9, loc="left")
+    axes.legend(loc="upper left", ncols=4)
+    axes.set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours")
     return pages.to_png(drawing)
 
 
@@ -117,7 +114,7 @@ def _page(plan: Commitments) -> str:
         light=pages.LIGHT,
         dark=pages.DARK,
         made=plan,
-        drawing=Markup(drawing),  # noqa: S704 - our own drawing; its text is escaped where it is made
+        drawing=drawing,
         pools=pools(plan),
         tables=(_purchases(plan), _strategies(plan), _benefits(plan), _full(plan)),
     )

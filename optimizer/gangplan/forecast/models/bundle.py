@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from gangplan.forecast.models.survival import Hazard
 from gangplan.forecast.models.theta import Theta
 from gangplan.forecast.models.trees import Trees
 from gangplan.forecast.series import Key, Shift
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +57,10 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
         "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
-        "gains": [[*key, gain] for key, gain in _sorted(model.gains)],
-        "thetas": [[*key, asdict(theta)] for key, theta in _sorted(model.thetas)],
+        "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
+        "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items())],
         "rows": model.rows,
-        "shifts": [
-            [*key, model.shifts[key].since.isoformat(), model.shifts[key].factor] for key in sorted(model.shifts)
-        ],
+        "shifts": [[*key, shift.since.isoformat(), shift.factor] for key, shift in sorted(model.shifts.items())],
         "anchor": None if model.anchor is None else _to_dict(model.anchor),
     }
 
@@ -86,11 +81,6 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
         },
         anchor=_from_dict(body["anchor"]) if body.get("anchor") else None,
     )
-
-
-def _sorted(by_key: dict[Key, _Value]) -> list[tuple[Key, _Value]]:
-    """Return the items in the order of their keys."""
-    return sorted(by_key.items(), key=itemgetter(0))
 
 
 def _key(row: list[Any]) -> Key:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import count
+from itertools import count, repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -86,11 +86,9 @@ class DemandModel:
     anchor: DemandModel | None = None
 
     def quantiles(self, panel: Panel, horizon: int) -> tuple[Floats, tuple[SeriesStatus, ...]]:
-        """Forecast the `horizon` hours after the panel's end.
+        """Forecast the `horizon` hours after the panel's end; also say which series fell back to the naive members.
 
-        Returns
-        -------
-        series x horizon x levels in GPUs, sorted and at least 0; and which series fell back to the naive members.
+        Quantiles are series x horizon x levels, in GPUs, sorted and at least 0.
         """
         status = status_of_series(panel)
         learned = learnable_rows(panel) if self.trees else np.zeros(0, dtype=np.int64)
@@ -256,15 +254,11 @@ def _grow(
     missed = history.values[series, origin + steps] - base
     params = {**TREES, "seed": seed, "num_threads": 1}
     grow = grower(columns, missed, params, names=names)
-
-    def grow_level(level: float) -> Trees:
-        return grow({"alpha": level}, ROUNDS)
-
     trees: list[Trees] = []
     # Levels are grown side by side, each on one thread: LightGBM's own threads spin while they wait, which is slow
     # where cores are shared. At most two cores are taken, so that neighbours keep theirs.
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        for grown in pool.map(grow_level, QUANTILES):
+        for grown in pool.map(grow, [{"alpha": level} for level in QUANTILES], repeat(ROUNDS)):
             trees.append(grown)
             done()
     sample = slice(None, None, rows[0].size // _GAIN_ROWS | 1)

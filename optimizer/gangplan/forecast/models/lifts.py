@@ -71,10 +71,7 @@ class Lift:
 def measure_lifts(panel: Panel, announced: pl.DataFrame | None = None) -> tuple[Lift, ...]:
     """Measure every kind of event in the panel on every class of its series; those never seen borrow.
 
-    Parameters
-    ----------
-    announced
-        `tables.ANNOUNCED`, whose column `like` names the kind that a new one resembles.
+    The column `like` of `announced` (`tables.ANNOUNCED`) names the kind that a new one resembles.
     """
     measured = occurrences(panel)
     classes = sorted({key[1] for key in panel.keys})
@@ -109,14 +106,9 @@ def occurrences(panel: Panel) -> list[Occurrence]:
 def with_known_events(
     quantiles: Floats, panel: Panel, announced: pl.DataFrame | None, kinds: tuple[str, ...]
 ) -> Floats:
-    """Bring into a model's quantiles what people know ahead and the model cannot: new kinds of events, planned jobs.
+    """Bring into quantiles (series x horizon x levels, GPUs) what people know ahead: new kinds of events, planned jobs.
 
-    Parameters
-    ----------
-    quantiles
-        series x horizon x levels, in GPUs.
-    kinds
-        The kinds that the model has features for; it has learned those of them that were on before the panel's end.
+    `kinds` are those that the model has features for; it has learned those of them that were on before the panel's end.
     """
     learned = panel.events.filter(pl.col("start") < panel.end, pl.col("kind").is_in(kinds))
     lifts = measure_lifts(panel, announced) if panel.events.height else ()

@@ -15,8 +15,8 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from gangplan import pages
 from gangplan.errors import InputError
 from gangplan.forecast.series import DAY, Floats, Ints, Panel, known_mean
 from gangplan.types import QUANTILES, SERIES
@@ -75,10 +75,10 @@ class CapacityDate:
 
     name: str
     capacity: float
-    busiest_now: float
-    early: date | None
-    middle: date | None
-    late: date | None
+    busiest_now: float = 0.0
+    early: date | None = None
+    middle: date | None = None
+    late: date | None = None
 
 
 def forecast_growth(
@@ -86,10 +86,7 @@ def forecast_growth(
 ) -> tuple[Trend, ...]:
     """Forecast the daily mean GPUs of each tenant (or accelerator, or class) and of all, the largest first.
 
-    Parameters
-    ----------
-    announced
-        `tables.ANNOUNCED`; each tenant's newest target gives the trend its `target`.
+    Each tenant's newest target in `announced` (`tables.ANNOUNCED`) gives the trend its `target`.
 
     Raises
     ------
@@ -109,41 +106,38 @@ def when_full(panel: Panel, capacity: dict[str, float], *, days: int = 365, seed
     """
     groups = {name: rows for name, rows in _groups(panel, "accelerator").items() if name in capacity}
     trends = _trends(panel, _busiest(panel, groups), days, seed) if groups else ()
-    dates = {trend.name: _full(trend, capacity[trend.name]) for trend in trends}
-    never = CapacityDate(name="", capacity=0.0, busiest_now=0.0, early=None, middle=None, late=None)
-    return tuple(dates.get(name) or replace(never, name=name, capacity=gpus) for name, gpus in sorted(capacity.items()))
+    full = [_full(trend, capacity[trend.name]) for trend in trends]
+    never = [CapacityDate(name=name, capacity=gpus) for name, gpus in capacity.items() if name not in groups]
+    return tuple(sorted((*full, *never), key=lambda date: date.name))
 
 
 def draw_growth(trends: tuple[Trend, ...]) -> bytes:
     """Draw the total and the largest groups below one another, as a PNG: the last months, the fan ahead, the target."""
-    from gangplan.forecast import charts  # matplotlib is slow to import
-
     shown = trends[:_MOST_CHARTS]
-    figure, panels = charts.panels(len(shown), (9, 0.5 + 1.9 * len(shown)))
-    for trend, axes in zip(shown, panels, strict=True):
-        past, first = trend.past[-_PAST_DAYS:], np.datetime64(trend.today) + 1
-        ahead: NDArray[np.datetime64] = first + np.arange(trend.paths.shape[1], dtype="timedelta64[D]")
-        levels = dict(zip(QUANTILES, trend.quantiles.T, strict=True))
-        charts.line(
-            axes,
-            first + np.arange(-past.size, 0, dtype="timedelta64[D]"),
-            past,
-            charts.BLACK,
-            0.9,
-            label="mean of the day",
-        )
-        charts.band(axes, ahead, levels[0.1], levels[0.9], "8 of 10 cases")
-        charts.line(axes, ahead, levels[0.95], charts.BLUE, 0.7, linestyle=":", label="95 %")
-        charts.line(axes, ahead, levels[0.5], charts.BLUE, label="median")
-        if trend.target is not None:
-            charts.line(axes, ahead, trend.target, charts.GREEN, linestyle="--", label="target")
-        low, middle, high = trend.per_month
-        name = "all together" if trend.name == TOTAL else trend.name
-        charts.label(axes, y="GPUs", title=f"{name}: {middle:+.1%} a month ({low:+.1%} to {high:+.1%})")
-        axes.set_ylim(0, 1.05 * max(float(past.max()), float(levels[0.95].max())))
-        charts.dates(axes)
-    charts.legend(panels[0], columns=5, place="upper left")
-    return charts.png(figure)
+    with pages.style():
+        figure, panels = pages.new_panels(len(shown), 9, 0.5 + 1.9 * len(shown))
+        for trend, axes in zip(shown, panels, strict=True):
+            _draw_trend(axes, trend)
+        panels[0].legend(ncols=5, loc="upper left")
+        return pages.to_png(figure)
+
+
+def _draw_trend(axes: pages.Axes, trend: Trend) -> None:
+    """Draw one group."""
+    past, blue = trend.past[-_PAST_DAYS:], pages.LIGHT["fan"]
+    days = np.datetime64(trend.today) + 1 + np.arange(-past.size, trend.paths.shape[1], dtype="timedelta64[D]")
+    ahead, levels = days[past.size :], dict(zip(QUANTILES, trend.quantiles.T, strict=True))
+    axes.plot(days[: past.size], past, color=pages.LIGHT["ink"], linewidth=0.9, label="mean of the day")
+    pages.band(axes, ahead, levels[0.1], levels[0.9], "fan", 0.25, label="8 of 10 cases")
+    axes.plot(ahead, levels[0.95], color=blue, linewidth=0.7, linestyle=":", label="95 %")
+    axes.plot(ahead, levels[0.5], color=blue, label="median")
+    if trend.target is not None:
+        axes.plot(ahead, trend.target, color=pages.LIGHT["c2"], linestyle="--", label="target")
+    low, middle, high = trend.per_month
+    name = "all together" if trend.name == TOTAL else trend.name
+    axes.set(ylabel="GPUs", title=f"{name}: {middle:+.1%} a month ({low:+.1%} to {high:+.1%})")
+    axes.set_ylim(0, 1.05 * max(float(past.max()), float(levels[0.95].max())))
+    pages.time_axis(axes, ticks=12)
 
 
 def _full(trend: Trend, capacity: float) -> CapacityDate:
@@ -163,13 +157,7 @@ def _groups(panel: Panel, by: str) -> dict[str, Ints]:
 
 
 def names_by(panel: Panel, by: str) -> list[str]:
-    """Return each series' tenant, workload class or accelerator.
-
-    Raises
-    ------
-    InputError
-        When `by` names no column of a series.
-    """
+    """Return each series' tenant, workload class or accelerator; refuse a `by` that is no column of a series."""
     if by not in SERIES:
         raise InputError.unknown("by", by, "no column of a series", SERIES)
     return [key[SERIES.index(by)] for key in panel.keys]

@@ -59,10 +59,7 @@ def forecast_minutes(
 ) -> MinuteForecast:
     """Forecast the steps after the telemetry's end, with the newest training if it is fresh, else with a new one.
 
-    Parameters
-    ----------
-    table
-        Demand at steps of minutes, of that telemetry (see `minutes.from_table`).
+    `table` is that telemetry's demand at steps of minutes (see `minutes.from_table`).
 
     Raises
     ------

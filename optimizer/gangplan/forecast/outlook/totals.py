@@ -47,13 +47,7 @@ def sum_up(usage: Usage, forecast: Forecast, by: str = "tenant") -> pl.DataFrame
 
 
 def paths_of(panel: Panel, quantiles: Floats) -> Floats:
-    """Draw paths for the hours after the panel's end (series x horizon x paths), in GPUs.
-
-    Parameters
-    ----------
-    quantiles
-        series x horizon x levels of `types.QUANTILES`.
-    """
+    """Draw paths for the hours after the panel's end (series x horizon x paths) from quantiles, in GPUs."""
     ranks = _ranks(panel, quantiles.shape[1])
     count = ranks.shape[2]
     score = normal_scores((np.arange(count, dtype=np.float64) + 0.5) / count)

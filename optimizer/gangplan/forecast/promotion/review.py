@@ -49,8 +49,8 @@ class ModelVersion:
 
 def list_versions(store: Store) -> tuple[ModelVersion, ...]:
     """Return all versions, the newest first."""
-    aliases, changes = _aliases(store), registry.history(store)
-    return tuple(_read(version, aliases, changes) for version in registry.versions(store))
+    holders, changes = {name: registry.alias(store, name) for name in Alias}, registry.history(store)
+    return tuple(_read(version, holders, changes) for version in registry.versions(store))
 
 
 def show_version(store: Store, version: str) -> ModelVersion:
@@ -61,11 +61,10 @@ def show_version(store: Store, version: str) -> ModelVersion:
     NotFoundError
         When the registry has no such version.
     """
-    shown = list_versions(store)
-    for candidate in shown:
-        if candidate.version == str(version):
-            return candidate
-    known = ", ".join(each.version for each in shown) or "none yet: `gangplan train` makes one"
+    shown = {candidate.version: candidate for candidate in list_versions(store)}
+    if str(version) in shown:
+        return shown[str(version)]
+    known = ", ".join(shown) or "none yet: `gangplan train` makes one"
     raise NotFoundError(f"version: {version!r} is not in the registry: versions are {known}")
 
 
@@ -160,21 +159,13 @@ def _require_reason(by: str, why: str) -> None:
             raise InputError(field, value, "is empty: say who decides and why, it is kept with the version")
 
 
-def _aliases(store: Store) -> dict[str, tuple[str, ...]]:
-    """Return the aliases of each version that has one."""
-    holders = {name: registry.alias(store, name) for name in Alias}
-    return {
-        holder: tuple(name.value for name in Alias if holders[name] == holder) for holder in holders.values() if holder
-    }
-
-
-def _read(version: MlflowVersion, aliases: dict[str, tuple[str, ...]], changes: tuple[Change, ...]) -> ModelVersion:
+def _read(version: MlflowVersion, holders: dict[Alias, str | None], changes: tuple[Change, ...]) -> ModelVersion:
     """Read a version from its tags; one that was made by hand lacks figures, and says so."""
     tags: dict[str, str] = dict(version.tags)
     number = str(version.version)
     return ModelVersion(
         version=number,
-        aliases=aliases.get(number, ()),
+        aliases=tuple(name.value for name, holder in holders.items() if holder == number),
         made_at=datetime.fromtimestamp(version.creation_timestamp // 1000, UTC),
         run_id=str(version.run_id),
         wql=float(tags.get("wql", "nan")),

@@ -212,14 +212,18 @@ def _daily(rows: pl.DataFrame) -> Floats:
     return losses.group_by("origin", maintain_order=True).agg(pl.col("loss").mean())["loss"].to_numpy()
 
 
+def _stats() -> Any:
+    """Return SciPy's statistics, which have no types and are slow to import."""
+    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
+
+    return stats
+
+
 def _luck(late: Floats, early: Floats, measured: Quality, promise: Quality, seed: int) -> float:
     """Return how often days drawn from both alike differ as much: one-sided, 2,000 permutations."""
     if not np.isfinite(measured.wql) or not np.isfinite(promise.wql):
         return 1.0
-    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]  slow to import
-
-    untyped: Any = stats
-    test = untyped.permutation_test(
+    test = _stats().permutation_test(
         (late, early),
         _mean_difference,
         alternative="greater",
@@ -279,11 +283,6 @@ def _distance(late: Floats, windows: list[Floats]) -> float:
 
 
 def _apart(values: Floats, others: list[Floats]) -> float:
-    """Return the Wasserstein distance of values from others, the unknown left out: the area between their shares."""
-    mine, rest = np.sort(values[~np.isnan(values)]), np.concatenate(others)
-    rest = np.sort(rest[~np.isnan(rest)])
-    if not mine.size or not rest.size:
-        return 0.0
-    every = np.sort(np.concatenate([mine, rest]))
-    shares = [np.searchsorted(each, every[:-1], "right") / each.size for each in (mine, rest)]
-    return float((np.abs(shares[0] - shares[1]) * np.diff(every)).sum())
+    """Return the Wasserstein distance of values from others, the unknown left out; 0 where nothing is known."""
+    mine, rest = (known[~np.isnan(known)] for known in (values, np.concatenate(others)))
+    return float(_stats().wasserstein_distance(mine, rest)) if mine.size and rest.size else 0.0

@@ -60,10 +60,7 @@ class Watch:
 def watch(panel: Panel, *, false_hours_per_week: float = FALSE_HOURS_PER_WEEK) -> Watch:
     """Judge every hour of the panel by the hours before it alone.
 
-    Parameters
-    ----------
-    false_hours_per_week
-        How many hours a week may alarm, on each side, where nothing but the usual noise is.
+    So many hours a week may alarm, on each side, where nothing but the usual noise is.
     """
     level = _level(panel.values)
     root = np.sqrt(panel.values / level)
