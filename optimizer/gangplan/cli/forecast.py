@@ -19,8 +19,10 @@ from gangplan.errors import InputError
 from gangplan.types import Usage
 
 if TYPE_CHECKING:
-    from gangplan.forecast import CapacityDate, Lift, Trend
+    from gangplan.forecast import Lift, Trend
     from gangplan.telemetry import Announcements
+
+_CASES = ("low", "middle", "high")  # 10, 50 and 90 %
 
 forecast_app = typer.Typer(
     help="Look ahead: growth by tenant, when a pool is full, events and their lifts, spikes, drift.",
@@ -45,7 +47,9 @@ def outlook(
     if when_full:
         capacity = read_fleet(settings.fleet_file).most_gpus()
         full = forecast.when_full(panel, capacity, seed=settings.seed)
-        return emit(as_json, [_of_full(pool) for pool in full], _full_table)
+        dates = ("capacity", "busiest_now", "early", "middle", "late")
+        rows = [{"accelerator": pool.name, **summaries.fields_of(pool, *dates, digits=1)} for pool in full]
+        return emit(as_json, rows, _full_table)
     trends = forecast.forecast_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
     if plot is not None:
         _write(plot, forecast.draw_growth(trends))
@@ -82,14 +86,13 @@ def _write(path: Path, picture: bytes) -> None:
 
 def _of_trend(trend: Trend) -> dict[str, Any]:
     """Summarise a trend: GPUs now and at its end, growth per month as a share."""
-    low, middle, high = (round(share, 4) for share in trend.per_month)
-    ends = trend.quantiles[-1]
+    shares, ends = trend.per_month, trend.quantiles[-1].tolist()
     return {
         "name": trend.name,
         "gpus_now": round(float(trend.past[-7:].mean()), 1),
-        "per_month": {"low": low, "middle": middle, "high": high},
+        "per_month": {name: round(share, 4) for name, share in zip(_CASES, shares, strict=True)},
         "until": (trend.today + timedelta(days=trend.paths.shape[1])).isoformat(),
-        "gpus_then": {"low": round(ends[0], 1), "middle": round(ends[1], 1), "high": round(ends[2], 1)},
+        "gpus_then": {name: round(gpus, 1) for name, gpus in zip(_CASES, ends, strict=False)},
         "gpus_meant": None if trend.target is None else round(float(trend.target[-1]), 1),
     }
 
@@ -114,13 +117,6 @@ def _growth_table(summary: dict[str, Any]) -> RenderableType:
 def _with_range(cases: dict[str, float], form: str) -> str:
     """Return the middle of three numbers, with the range in brackets."""
     return f"{cases['middle']:{form}} ({cases['low']:{form}} to {cases['high']:{form}})"
-
-
-def _of_full(full: CapacityDate) -> dict[str, Any]:
-    """Summarise on which day an accelerator's pools are full."""
-    now = {"accelerator": full.name, "capacity": full.capacity, "busiest_now": round(full.busiest_now, 1)}
-    days = {"early": full.early, "middle": full.middle, "late": full.late}
-    return {**now, **{name: None if day is None else day.isoformat() for name, day in days.items()}}
 
 
 def _full_table(summary: list[dict[str, Any]]) -> RenderableType:
@@ -175,8 +171,7 @@ def _ahead(usage: Usage) -> list[dict[str, Any]]:
     if usage.announced is not None:
         both = usage.announced.join(both, on=both.columns, how="full", coalesce=True, nulls_equal=True)
     later = both.filter(both["end"] > usage.end).sort("start").head(20)
-    rows = later.iter_rows(named=True)
-    return [{**row, "start": row["start"].isoformat(), "end": row["end"].isoformat()} for row in rows]
+    return [{name: summaries.plain(value) for name, value in row.items()} for row in later.iter_rows(named=True)]
 
 
 def _events_tables(summary: dict[str, Any]) -> RenderableType:

@@ -201,16 +201,12 @@ def _alternatives_table(summary: list[dict[str, Any]]) -> RenderableType:
 
 def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
     """Summarise how two plans differ."""
+    import polars as pl  # slow to import
+
     both = first.nodes.join(second.nodes, on=["hour", "pool"], suffix="_b")
-    moved = both.filter(both["nodes"] != both["nodes_b"])
-    pools = {
-        str(name[0]): {
-            "hours": rows.height,
-            "node_hours": int((rows["nodes_b"] - rows["nodes"]).sum()),
-            "first": rows["hour"].min(),
-        }
-        for name, rows in moved.sort("hour").group_by("pool", maintain_order=True)
-    }
+    step = (both["nodes_b"] - both["nodes"]).alias("step")
+    moved = both.with_columns(step).filter(step != 0).sort("hour").group_by("pool", maintain_order=True)
+    rows = moved.agg(hours=pl.len(), node_hours=pl.col("step").sum(), first=pl.col("hour").min()).to_dicts()
     plans = {"a": first, "b": second}
     return {
         "a": first.plan_id,
@@ -220,7 +216,7 @@ def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
         "expected_short_gpu_hours": {
             side: round(float(planned.shortage["expected_gpus"].sum()), 2) for side, planned in plans.items()
         },
-        "pools": pools,
+        "pools": {row.pop("pool"): row for row in rows},
     }
 
 

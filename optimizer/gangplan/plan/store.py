@@ -164,7 +164,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
     with tempfile.TemporaryDirectory() as folder:
         fields: dict[str, Any] = json.loads(_download(store, run_id, "plan.json", folder).read_text())
         fleet = read_fleet(_download(store, run_id, "fleet.yaml", folder))
-        fields["warm_start"] = _optional(store, run_id, "warm_start.npz", folder)
+        fields["warm_start"] = _download(store, run_id, "warm_start.npz", folder).read_bytes()
     fields["issued_at"] = parse_utc("issued_at", fields["issued_at"])
     fields["explanation"] = tuple(fields["explanation"])
     fields |= {name: store.read_table(run_id, name) for name in _TABLES}
@@ -177,14 +177,6 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
         stands_out=tuple(json.loads(tags.get("forecast_stands_out", "[]"))),
     )
     return Plan(**fields, fleet=fleet, run_id=run_id), forecast
-
-
-def _optional(store: Store, run_id: str, name: str, folder: str) -> bytes:
-    """Fetch a file that a run of an earlier version may not have."""
-    try:
-        return _download(store, run_id, name, folder).read_bytes()
-    except NotFoundError:
-        return b""
 
 
 def _download(store: Store, run_id: str, name: str, folder: str) -> Path:

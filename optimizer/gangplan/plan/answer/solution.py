@@ -142,7 +142,7 @@ class Binding:
     name: str
     hours: int
     amount: float
-    cost: float
+    cost: float = 0.0
     relief: float = 0.0
 
 

@@ -128,11 +128,6 @@ class Catalogue(Strict):
         """Return an accelerator's price, whatever the case of its name."""
         return self.accelerators.get(accelerator.lower(), self.default)
 
-    def find(self, where: str, name: str) -> Accelerator:
-        """Return an accelerator, or refuse the name."""
-        require_known(where, name, self.accelerators)
-        return self.accelerators[name]
-
     def speeds(self, name: str, need: Need) -> dict[str, float]:
         """Return how fast each accelerator does what a need asks for; only those that can.
 
@@ -143,7 +138,9 @@ class Catalogue(Strict):
         """
         for feature in need.features:
             require_known(f"needs[{name}].features", feature, self.features)
-        base = self.find(f"needs[{name}].like", need.like).bf16_tflops if need.like else 0.0
+        if need.like:
+            require_known(f"needs[{name}].like", need.like, self.accelerators)
+        base = self.accelerators[need.like].bf16_tflops if need.like else 0.0
         able = {other: kind for other, kind in self.accelerators.items() if need.met_by(kind)}
         ratios = {other: kind.bf16_tflops / base if base else 1.0 for other, kind in able.items()}
         speeds = {other: round(ratio, 4) for other, ratio in ratios.items() if ratio > 0}

@@ -29,17 +29,7 @@ _STEPS = 200
 
 
 def draw_paths(quantiles: Array, levels: Sequence[float], count: int, seed: int) -> Array:
-    """Draw equally likely demand paths.
-
-    Parameters
-    ----------
-    quantiles : GPUs, shape (series, hours, levels)
-    count : number of paths
-
-    Returns
-    -------
-    GPUs, shape (count, series, hours)
-    """
+    """Draw equally likely demand paths, shape (count, series, hours), from quantiles, shape (series, hours, levels)."""
     series, hours, _ = quantiles.shape
     order = _copula(count, series, hours, np.random.default_rng(seed)).argsort(axis=0).argsort(axis=0)
     normal = NormalDist()
@@ -122,15 +112,9 @@ def arrivals(
 ) -> tuple[Array, Array]:
     """Draw when started nodes come up, with one draw for all nodes that a pool starts together.
 
-    Parameters
-    ----------
-    nodes : as ordered, shape (pools, periods) or (paths, pools, periods)
-    prices : money per node-hour, shape (pools, periods)
-
-    Returns
-    -------
-    Nodes that are up, in the shape of `nodes`, fractional where some come up within a period; and money for those that
-    came early, by path (or one number). Without start-up times in the fleet file these are `nodes` and 0.
+    `nodes` are as ordered, shape (pools, periods) or (paths, pools, periods); `prices` are money per node-hour. Returns
+    the nodes that are up, fractional where some come up within a period, and the money for those that came early, by
+    path (or one number). Without start-up times in the fleet file these are `nodes` and 0.
     """
     up = np.array(nodes, dtype=float)
     paid = np.zeros(up.shape[:-2])

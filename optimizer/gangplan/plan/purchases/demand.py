@@ -116,10 +116,8 @@ def add_months(day: date, months: int) -> date:
 def typical_weeks(values: Array, start: datetime, groups: Sequence[int], count: int) -> tuple[Array, Array]:
     """Find the weeks that represent the last ones best, and the share of weeks that each represents.
 
-    Parameters
-    ----------
-    values : GPUs asked for, shape (series, hours), NaN where unknown, from `start` on
-    groups : the group of each series; each group's mean is 1 in every week that is returned
+    `values` are GPUs, shape (series, hours), NaN where unknown. `groups` has the group of each series; each group's
+    mean is 1 in every week that is returned.
 
     Raises
     ------
@@ -160,13 +158,7 @@ def _whole_weeks(values: Array, start: datetime) -> Array:
 def monthly_paths(daily: Array, start: date, months: int, count: int) -> Array:
     """Turn drawn days into equally likely paths of months: the draws at evenly spaced ranks from low to high growth.
 
-    Parameters
-    ----------
-    daily : GPUs, shape (draws, groups, days), the first day being `start`
-
-    Returns
-    -------
-    GPUs, shape (count, groups, months)
+    `daily` are GPUs, shape (draws, groups, days), from `start` on; the result has the shape (count, groups, months).
     """
     places = [(add_months(start, month) - start).days for month in range(months + 1)]
     if daily.shape[2] < places[-1]:

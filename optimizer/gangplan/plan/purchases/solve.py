@@ -38,12 +38,8 @@ def plan_purchases(
 ) -> Commitments:
     """Find how many nodes of which offer to buy when.
 
-    A fleet without offers gets those of the `catalogue`, and the explanation says so.
-
-    Raises
-    ------
-    InputError
-        There is nothing to buy, a series has no known class, or a quota is more than the fleet has.
+    A fleet without offers gets those of the `catalogue`, and the explanation says so. See `build_purchase_problem` for
+    what is refused.
     """
     offered, origin = with_offers(fleet, catalogue)
     problem = build_purchase_problem(demand, offered, settings=settings, policy=policy, beyond=horizon.beyond)
@@ -98,10 +94,10 @@ def peak_purchases(problem: PurchaseProblem) -> Counts:
 def _peak_gpus(problem: PurchaseProblem, level: float) -> dict[str, Array]:
     """Return the GPUs of each accelerator in the busiest hour of each month, at a quantile of the paths."""
     paths = problem.weeks.paths.reshape(len(problem.paths), len(problem.months), -1, *problem.weeks.paths.shape[1:])
-    peaks: dict[str, Array] = {}
-    for name, members in _series_of(problem).items():
-        peaks[name] = np.quantile(paths[:, :, :, members].sum(axis=3).max(axis=(2, 3)), level, axis=0)
-    return peaks
+    return {
+        name: np.quantile(paths[:, :, :, members].sum(axis=3).max(axis=(2, 3)), level, axis=0)
+        for name, members in _series_of(problem).items()
+    }
 
 
 def _series_of(problem: PurchaseProblem) -> dict[str, list[int]]:
@@ -256,7 +252,9 @@ def _demand(problem: PurchaseProblem) -> pl.DataFrame:
 
 def sentences(plan: Commitments) -> tuple[str, ...]:
     """Explain a plan of purchases, what is to be done first."""
-    return (*_orders(plan), *_money(plan), *map(_earning, plan.earnings), *_full(plan.full), *_beyond(plan))
+    beyond = f"{plan.bound_beyond:,.0f} are bound after {plan.end}: a share counted (--beyond); look further: --months."
+    told = (*_orders(plan), *_money(plan), *map(_earning, plan.earnings), *_full(plan.full))
+    return (*told, beyond) if plan.bound_beyond > 0 else told
 
 
 def _orders(plan: Commitments) -> list[str]:
@@ -313,10 +311,3 @@ def _full(pools: tuple[PoolFull, ...]) -> list[str]:
     strong = [f"{pool.pool} from {pool.early:%b %Y}" for pool in late if pool.early is not None]
     lines = [("Full in some hours of a usual week", sure), ("Full with strong growth only", strong)]
     return [f"{words}: {', '.join(names)}." for words, names in lines if names]
-
-
-def _beyond(plan: Commitments) -> list[str]:
-    """Return the money that is bound after the horizon."""
-    if plan.bound_beyond <= 0:
-        return []
-    return [f"{plan.bound_beyond:,.0f} are bound after {plan.end}: a share counted (--beyond); look further: --months."]
