@@ -77,7 +77,6 @@ def events(as_json: AsJson = False) -> None:
 
 
 def _write(path: Path, picture: bytes) -> None:
-    """Write a picture to the named file."""
     try:
         path.write_bytes(picture)
     except OSError as error:
@@ -98,7 +97,6 @@ def _of_trend(trend: Trend) -> dict[str, Any]:
 
 
 def _growth_table(summary: dict[str, Any]) -> RenderableType:
-    """Show the growth of each group."""
     rows = [
         (
             trend["name"],
@@ -120,7 +118,6 @@ def _with_range(cases: dict[str, float], form: str) -> str:
 
 
 def _full_table(summary: list[dict[str, Any]]) -> RenderableType:
-    """Show when each pool is full."""
     later = "not within a year"
     return screen.listing(
         "When the usual busiest hour reaches all nodes of the fleet file",
@@ -136,7 +133,6 @@ def _full_table(summary: list[dict[str, Any]]) -> RenderableType:
 
 
 def _of_announcements(announced: Announcements) -> dict[str, Any]:
-    """Summarise the announcements of a source."""
     return {
         **summaries.fields_of(announced, "run_id", "source"),
         "rows": announced.rows.height,
@@ -147,7 +143,6 @@ def _of_announcements(announced: Announcements) -> dict[str, Any]:
 
 
 def _announcements_table(summary: dict[str, Any]) -> RenderableType:
-    """Show the announcements of a source."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in summary["kinds"].items())
     counts = [("kinds", kinds), ("kept out", summary["rejected_count"])]
     pairs = [("source", summary["source"]), *counts, ("run", summary["run_id"])]
@@ -175,7 +170,6 @@ def _ahead(usage: Usage) -> list[dict[str, Any]]:
 
 
 def _events_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show the lifts and the events ahead."""
     lifts = screen.listing(
         "Lifts",
         summary["lifts"],

@@ -146,7 +146,6 @@ def _made_text(summary: dict[str, Any], waits: bool) -> RenderableType:
 
 
 def _id(id: str | None) -> PlanId | None:
-    """Return a text as the id of a plan."""
     return None if id is None else PlanId(id)
 
 
@@ -165,7 +164,6 @@ def _of_answers(before: plan.WhatIfResult, after: plan.WhatIfResult) -> dict[str
 
 
 def _what_if_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show two answers side by side."""
     now, then = summary["now"], summary["then"]
     names = {"cost": "money for nodes", "short_gpu_hours": "short, expected GPU-hours"}
     rows = [
@@ -200,7 +198,6 @@ def _alternatives_table(summary: list[dict[str, Any]]) -> RenderableType:
 
 
 def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
-    """Summarise how two plans differ."""
     import polars as pl  # slow to import
 
     both = first.nodes.join(second.nodes, on=["hour", "pool"], suffix="_b")
@@ -221,7 +218,6 @@ def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
 
 
 def _diff_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show how two plans differ."""
     cost, short = summary["cost"], summary["expected_short_gpu_hours"]
     head = screen.fields(
         f"{summary['a']} -> {summary['b']}",

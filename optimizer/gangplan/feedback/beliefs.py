@@ -50,7 +50,9 @@ def correct(by_series: pl.DataFrame, *, before: pl.DataFrame, age: timedelta, ap
         rows[name].cast(pl.Float64).to_numpy()
         for name in ("hours", "mean_gpus", "width", "held_level", "held_width", "prior_level", "prior_width")
     )
-    measured = held * _level_ratio(mean, mean + rows["bias"].to_numpy())
+    median = mean + rows["bias"].to_numpy()
+    # A series with next to no demand keeps its level.
+    measured = held * np.clip(np.divide(mean, median, out=np.ones_like(mean), where=median > 1e-9), 0.25, 4.0)
     levels = _update(prior, measured, _level_noise(rows, hours))
     needed = held_width * _width_ratio(rows, hours, width, _share_removed(held, measured, levels))
     widths = _update(prior_width, needed, _WIDTH_NOISE / (hours / HOURS_ALIKE))
@@ -83,11 +85,6 @@ def shrink(deviations: ArrayLike, noise: ArrayLike) -> Floats:
 def _update(prior: Floats, measured: Floats, noise: Floats) -> Floats:
     """Move the prior factors towards the measured ones, by logarithms, within the band."""
     return np.clip(prior * np.exp(shrink(np.log(measured / prior), noise)), *BAND)
-
-
-def _level_ratio(mean: Floats, median: Floats) -> Floats:
-    """Return demand / forecast median, from a quarter to four; 1 for a series with next to no demand."""
-    return np.clip(np.divide(mean, median, out=np.ones_like(mean), where=median > 1e-9), 0.25, 4.0)
 
 
 def _level_noise(rows: pl.DataFrame, hours: Floats) -> Floats:

@@ -80,7 +80,6 @@ def _capacities(
 
 
 def _work(demand: pl.DataFrame, hour: datetime, index: int) -> list[Work]:
-    """Return the work that was asked for in an hour."""
     rows = demand.filter(pl.col("hour") == hour, pl.col("gpus") > 0)
     return [
         Work(workload_class=kind, accelerator=name, gpus=gpus, due=index + CLASS_RULES[kind].defer_hours)
@@ -99,7 +98,6 @@ def _expected(shortage: pl.DataFrame, missing: set[Cell]) -> dict[WorkloadClass,
 
 
 def _shortage_cost(plan: Plan, gpu_hours: Mapping[WorkloadClass, float]) -> float:
-    """Return the money for GPU-hours that are not served."""
     usual = float(Settings.model_fields["shortage_price"].default)
     price = plan.settings.get("shortage_price") or usual
     return price * sum(CLASS_RULES[kind].shortage_factor * gpus for kind, gpus in gpu_hours.items())

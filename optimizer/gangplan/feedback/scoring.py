@@ -96,7 +96,6 @@ def _needed_width() -> pl.Expr:
 
 
 def _span(hours: pl.Series) -> tuple[datetime, datetime]:
-    """Return the first hour and the end of the last."""
     first, last = hours.min(), hours.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         raise TypeError("hours must be times")  # our own bug: the frame is not empty

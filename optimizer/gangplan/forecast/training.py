@@ -78,11 +78,6 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     """Forecast the hours after the telemetry's end with the champion, corrected by feedback's beliefs.
 
     Series whose newest hour stands out have their next six hours corrected (setting `nowcast`).
-
-    Raises
-    ------
-    NotFoundError
-        When there is no champion, or its model cannot be loaded.
     """
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
@@ -156,7 +151,6 @@ def _shortened(notes: tuple[str, ...]) -> list[str]:
 
 
 def _training(version: MlflowVersion, table: pl.DataFrame) -> Training:
-    """Read a training from its version's tags."""
     tags: dict[str, str] = dict(version.tags)
     return Training(
         run_id=str(version.run_id),

@@ -56,7 +56,6 @@ def draw_by_accelerator(plan: Plan, forecast: Forecast) -> list[tuple[str, str]]
 
 
 def _draw_accelerator(accelerator: str, plan: Plan, forecast: Forecast, name: str) -> str:
-    """Draw one accelerator."""
     quantiles = forecast.quantiles.filter(pl.col("accelerator") == accelerator)
     with pages.style():
         figure, axes = pages.new_axes(3.7, 1.9)
@@ -103,7 +102,6 @@ def planned_gpus(plan: Plan, accelerator: str | None = None) -> pl.DataFrame:
 
 
 def _describe(plan: Plan, wanted: pl.DataFrame, accelerator: str | None = None) -> str:
-    """Describe the picture in words."""
     planned = planned_gpus(plan, accelerator)
     supply = "No GPUs are planned."
     if not planned.is_empty():

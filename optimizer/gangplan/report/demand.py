@@ -59,7 +59,6 @@ def label(key: Sequence[str]) -> str:
 
 
 def _draw_one(key: tuple[str, ...], shown: pl.DataFrame, forecast: Forecast, name: str) -> str:
-    """Draw one series."""
     of_series = pl.all_horizontal([pl.col(column) == value for column, value in zip(SERIES, key, strict=True)])
     demand, ahead = shown.filter(of_series).sort("hour"), forecast.quantiles.filter(of_series).sort("hour")
     with style():
@@ -87,7 +86,6 @@ def _by_size(quantiles: pl.DataFrame, shown: pl.DataFrame) -> list[tuple[str, ..
 
 
 def _describe(demand: pl.DataFrame, ahead: pl.DataFrame) -> str:
-    """Describe the picture in words."""
     known = demand.drop_nulls("gpus")
     past = "No demand was recorded in the days shown."
     if not known.is_empty():
@@ -99,6 +97,5 @@ def _describe(demand: pl.DataFrame, ahead: pl.DataFrame) -> str:
 
 
 def _range(frame: pl.DataFrame, column: str) -> str:
-    """Format the least and the most of a column."""
     least, most = frame.select(pl.col(column).min().alias("least"), pl.col(column).max().alias("most")).row(0)
     return f"{number(least)} to {number(most)} GPUs"

@@ -18,13 +18,7 @@ _SUMS = ("q0.1", "q0.5", "q0.9", "peak0.5", "peak0.9")
 
 
 def write(path: Path, plan: Commitments) -> Path:
-    """Write the picture where its name says: .html a page with tables, .svg or .png the picture alone.
-
-    Raises
-    ------
-    InputError
-        The name ends in none of these, or the file cannot be written.
-    """
+    """Write the picture where its name says: .html a page with tables, .svg or .png the picture alone."""
     if path.suffix not in (".html", ".svg", ".png"):
         raise InputError("plot", path, "must end in .html, .svg or .png")
     try:
@@ -83,7 +77,6 @@ def _fan(axes: pages.Axes, plan: Commitments) -> None:
 
 
 def _times(days: list[date]) -> list[float]:
-    """Return days as the axis counts them."""
     return pages.times(datetime.combine(day, time(), UTC) for day in days)
 
 
@@ -97,7 +90,6 @@ def _png(plan: Commitments) -> bytes:
 
 
 def _describe(plan: Commitments) -> str:
-    """Describe the picture in words."""
     standing = plan.standing.group_by("month").agg(pl.col("gpus").sum()).sort("month")["gpus"].to_list()
     median = plan.demand.group_by("month").agg(pl.col("q0.5").sum()).sort("month")["q0.5"].to_list()
     stands = "Nothing stands for a term."
@@ -107,7 +99,6 @@ def _describe(plan: Commitments) -> str:
 
 
 def _page(plan: Commitments) -> str:
-    """Return the page: picture, explanation, tables."""
     template = pages.templates(Path(__file__).parent).get_template("purchases.html.j2")
     drawing = pages.to_svg(draw(plan), "commitments", "What stands for a term, and demand", _describe(plan))
     return template.render(
@@ -121,7 +112,6 @@ def _page(plan: Commitments) -> str:
 
 
 def _purchases(plan: Commitments) -> pages.Table:
-    """Show what to buy."""
     return pages.table_of(
         "What to buy",
         plan.purchases,
@@ -139,7 +129,6 @@ def _purchases(plan: Commitments) -> pages.Table:
 
 
 def _strategies(plan: Commitments) -> pages.Table:
-    """Show what other strategies cost."""
     best = plan.ways[0]
     return pages.table_of(
         "Beside the other ways, on the same paths",
@@ -165,12 +154,10 @@ def _strategies(plan: Commitments) -> pages.Table:
 
 
 def _range(low: float, high: float) -> str:
-    """Format a range."""
     return f"{pages.number(low)} to {pages.number(high)}"
 
 
 def _benefits(plan: Commitments) -> pages.Table:
-    """Show what each purchase earns."""
     return pages.table_of(
         "What buying earns, against solving again without it",
         plan.earnings,
@@ -188,7 +175,6 @@ def _benefits(plan: Commitments) -> pages.Table:
 
 
 def _full(plan: Commitments) -> pages.Table:
-    """Show when pools are full."""
     return pages.table_of(
         "When a pool runs all nodes that it may have, in some hours of a usual week",
         plan.full,

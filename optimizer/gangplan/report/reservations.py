@@ -115,7 +115,6 @@ def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
 
 
 def _describe(reservations: Sequence[Reservation]) -> str:
-    """Describe the picture in words."""
     states = [
         f"{reservation.request.tenant}, {reservation.request.gpus} GPUs: {reservation.state.value}"
         + (f" after {duration(reservation.waited)}" if reservation.waited else "")

@@ -213,7 +213,6 @@ def reservations(history: Sequence[Reservation], most: int = 60) -> Table:
 
 
 def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
-    """Return the time between two moments, if both are known."""
     return None if start is None or end is None else end - start
 
 

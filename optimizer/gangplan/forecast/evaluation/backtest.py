@@ -35,11 +35,6 @@ def choose_window(panel: Panel, horizon: int, origins: int) -> Window:
     """Choose rolling origins a day apart, the last one `horizon` hours before the end.
 
     A short past gives a shorter horizon (a third of it at most), then fewer origins.
-
-    Raises
-    ------
-    InputError
-        When there are fewer than 48 hours in all.
     """
     if panel.hours < LEAST_HOURS:
         raise InputError(

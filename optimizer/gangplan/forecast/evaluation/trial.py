@@ -139,7 +139,6 @@ def notes(panel: Panel, fitted: models.DemandModel) -> tuple[str, ...]:
 
 
 def _named(quality: Quality, prefix: str) -> dict[str, float]:
-    """Return a quality's figures under their metric names."""
     return {f"{prefix}{name}": value for name, value in vars(quality).items() if name != "rows"}
 
 

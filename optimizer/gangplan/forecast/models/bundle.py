@@ -51,12 +51,13 @@ def read_model(path: Path) -> DemandModel:
 
 
 def _to_dict(model: DemandModel) -> dict[str, object]:
-    """Give a fit's parts as plain values."""
+    hazard = model.hazard
+    trees = hazard and hazard.trees
     return {
         "trees": [tree.text for tree in model.trees],
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
-        "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
+        "hazard": hazard and {"rates": hazard.rates.tolist(), "trees": trees and trees.text, "names": hazard.names},
         "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
         "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items())],
         "rows": model.rows,
@@ -66,7 +67,6 @@ def _to_dict(model: DemandModel) -> dict[str, object]:
 
 
 def _from_dict(body: dict[str, Any]) -> DemandModel:
-    """Make a fit of its parts."""
     return DemandModel(
         trees=tuple(Trees(text) for text in body["trees"]),
         kinds=tuple(body["kinds"]),
@@ -84,19 +84,11 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
 
 
 def _key(row: list[Any]) -> Key:
-    """Return the series that a row begins with."""
     tenant, workload, accelerator = row[:3]
     return tenant, workload, accelerator
 
 
-def _hazard_to_dict(hazard: Hazard) -> dict[str, object]:
-    """Give a hazard's parts as plain values."""
-    trees = None if hazard.trees is None else hazard.trees.text
-    return {"rates": hazard.rates.tolist(), "trees": trees, "names": hazard.names}
-
-
 def _hazard_from_dict(body: dict[str, Any]) -> Hazard:
-    """Make a hazard of its parts."""
     tenants, classes, accelerators = (tuple(names) for names in body["names"])
     trees = None if body["trees"] is None else Trees(body["trees"])
     return Hazard(rates=np.array(body["rates"]), trees=trees, names=(tenants, classes, accelerators))

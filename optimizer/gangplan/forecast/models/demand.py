@@ -157,16 +157,16 @@ class DemandModel:
         return drift
 
 
-def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> DemandModel:
+def fit(panel: Panel, horizon: int, *, seed: int, step: Step = lambda done, total: None) -> DemandModel:
     """Learn from all of the panel that can be learned from; `step` hears of each level that is done.
 
     Series whose level shifted are learned a second time, with their past at the new level, as a member of the average.
     """
-    model = _fit(panel, horizon, seed, step or _silent)
+    model = _fit(panel, horizon, seed, step)
     shifts = _shifts_of_cycles(panel, horizon) if model.trees else {}
     if not shifts:
         return model
-    return replace(model, shifts=shifts, anchor=_fit(at_new_levels(panel, shifts), horizon, seed, _silent))
+    return replace(model, shifts=shifts, anchor=_fit(at_new_levels(panel, shifts), horizon, seed))
 
 
 def _shifts_of_cycles(panel: Panel, horizon: int) -> dict[Key, Shift]:
@@ -182,7 +182,7 @@ def _shifts_of_cycles(panel: Panel, horizon: int) -> dict[Key, Shift]:
     return {key: shifts[key] for key in keys}
 
 
-def _fit(panel: Panel, horizon: int, seed: int, step: Step) -> DemandModel:
+def _fit(panel: Panel, horizon: int, seed: int, step: Step = lambda done, total: None) -> DemandModel:
     """Learn from a panel as it is."""
     kinds = choose_kinds(panel.events)
     rows = _training_rows(panel, horizon)
@@ -231,14 +231,13 @@ def _training_rows(panel: Panel, horizon: int) -> Rows:
 
 def _grid(hours: int, horizon: int, step: int) -> Ints:
     """Pair origins, every `step` hours back from the end, with the horizons whose target lies in the panel."""
-    turns = enumerate(range(hours - 2, WARM_UP - 1, -step))
-    pairs = [(origin, h) for turn, origin in turns for h in _horizons(horizon, turn) if origin + h < hours]
+    pairs = [
+        (origin, h)
+        for turn, origin in enumerate(range(hours - 2, WARM_UP - 1, -step))
+        for h in range(1, min(horizon, hours - 1 - origin) + 1)
+        if h <= 24 or (h + turn) % (2 if h <= 72 else 4) == 0  # thinned horizons shift by turns, so all are seen
+    ]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _horizons(horizon: int, turn: int) -> list[int]:
-    """Return the horizons that an origin is trained at; `turn` shifts the thinned ones, so that all are seen."""
-    return [h for h in range(1, horizon + 1) if h <= 24 or (h + turn) % (2 if h <= 72 else 4) == 0]
 
 
 def _grow(
@@ -300,7 +299,3 @@ def _theta_windows(panel: Panel, series: Ints) -> list[Floats]:
     """Return what Theta sees of each series: its last hours, those before the first known one left out."""
     last = carried_forward(panel.values[series])[:, -THETA_HOURS:]
     return [row[~np.isnan(row)] for row in last]
-
-
-def _silent(done: int, total: int, /) -> None:
-    """Hear nothing."""

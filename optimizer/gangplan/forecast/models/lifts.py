@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from gangplan.clock import HOUR
-from gangplan.forecast.series import MEDIAN, WEEK, Floats, Ints, Panel, normal_scores, ratio, tidy
+from gangplan.forecast.series import MEDIAN, WEEK, Floats, Ints, Panel, known_mean, normal_scores, tidy
 from gangplan.types import QUANTILES
 
 JOB, TARGET = "job", "target"
@@ -231,16 +231,10 @@ def _hours(panel: Panel, start: datetime, end: datetime) -> Ints:
 
 def _usual(calm: Floats) -> Floats:
     """Return the mean of the same hour in the weeks around, without events; NaN where fewer than two are known."""
-    total, count = np.zeros_like(calm), np.zeros_like(calm)
-    for week in _WEEKS:
-        moved = np.full_like(calm, np.nan)
-        lag = week * WEEK
-        if abs(lag) < calm.shape[1]:
-            into, out = (slice(lag, None), slice(None, -lag)) if lag > 0 else (slice(None, lag), slice(-lag, None))
-            moved[:, into] = calm[:, out]
-        total += np.nan_to_num(moved)
-        count += ~np.isnan(moved)
-    return ratio(total, count, above=1)
+    reach = max(_WEEKS) * WEEK
+    padded = np.pad(calm, ((0, 0), (reach, reach)), constant_values=np.nan)
+    hours: Ints = reach + np.arange(calm.shape[1], dtype=np.int64)
+    return known_mean(np.stack([padded[:, hours - week * WEEK] for week in _WEEKS]), axis=0, above=1)
 
 
 def _log_ratio(values: Floats, usual: Floats, hours: Ints) -> float | None:

@@ -93,9 +93,15 @@ def forecast_growth(
     InputError
         When `by` names no column of a series, or there are fewer than 28 days.
     """
-    trends = _trends(panel, _means(panel, _groups(panel, by)), days, seed)
-    targets = {} if announced is None or by != "tenant" else _targets(announced)
-    ordered = (_sum(trends, panel), *sorted(trends, key=_size, reverse=True))
+    # A series' day counts as unknown with less than half of it known.
+    means = np.stack([_filled(mean) for mean in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)])
+    past = {name: means[rows].sum(axis=0) for name, rows in _groups(panel, by).items()}
+    trends = _trends(panel, past, days, seed)
+    targets: dict[str, tuple[date, date, float]] = {}
+    if announced is not None and by == "tenant":
+        rows = announced.filter(pl.col("kind") == TARGET).sort("start").select("tenant", "start", "end", "growth")
+        targets = {tenant or TOTAL: (start.date(), end.date(), share) for tenant, start, end, share in rows.iter_rows()}
+    ordered = (_sum(trends), *sorted(trends, key=_size, reverse=True))
     return tuple(_with_target(trend, targets.get(trend.name)) for trend in ordered)
 
 
@@ -123,7 +129,6 @@ def draw_growth(trends: tuple[Trend, ...]) -> bytes:
 
 
 def _draw_trend(axes: pages.Axes, trend: Trend) -> None:
-    """Draw one group."""
     past, blue = trend.past[-_PAST_DAYS:], pages.LIGHT["fan"]
     days = np.datetime64(trend.today) + 1 + np.arange(-past.size, trend.paths.shape[1], dtype="timedelta64[D]")
     ahead, levels = days[past.size :], dict(zip(QUANTILES, trend.quantiles.T, strict=True))
@@ -151,7 +156,6 @@ def _full(trend: Trend, capacity: float) -> CapacityDate:
 
 
 def _groups(panel: Panel, by: str) -> dict[str, Ints]:
-    """Return each group's rows of the panel."""
     names = np.array(names_by(panel, by))
     return {str(name): np.flatnonzero(names == name).astype(np.int64) for name in np.unique(names)}
 
@@ -171,21 +175,12 @@ def _whole_days(panel: Panel) -> Floats:
     return panel.values[:, panel.hours - count * DAY :].reshape(len(panel.keys), count, DAY)
 
 
-def _means(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
-    """Return the sum of each group's daily means; a series' day counts as unknown with less than half of it known."""
-    means = np.stack([_filled(days) for days in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)])
-    return {name: means[rows].sum(axis=0) for name, rows in groups.items()}
-
-
 def _busiest(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
     """Return the busiest hour of each day of each group."""
     days = _whole_days(panel)
-    busiest: dict[str, Floats] = {}
-    for name, rows in groups.items():
-        seen = ~np.isnan(days[rows]).all(axis=0)
-        peak = np.nansum(days[rows], axis=0).max(axis=1)
-        busiest[name] = _filled(np.where(seen.sum(axis=1) >= DAY // 2, peak, np.nan))
-    return busiest
+    seen = {name: (~np.isnan(days[rows]).all(axis=0)).sum(axis=1) >= DAY // 2 for name, rows in groups.items()}
+    peaks = {name: np.nansum(days[rows], axis=0).max(axis=1) for name, rows in groups.items()}
+    return {name: _filled(np.where(seen[name], peak, np.nan)) for name, peak in peaks.items()}
 
 
 def _filled(values: Floats) -> Floats:
@@ -205,7 +200,6 @@ def _trends(panel: Panel, past: dict[str, Floats], days: int, seed: int) -> tupl
 
 
 def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]) -> Trend:
-    """Fit one group's trend and draw its paths."""
     weeks, steps, stray = draws
     floor = _FLOOR * max(float(past.mean()), 1e-9)
     logs = np.log(np.maximum(past, floor))[-WINDOW:]
@@ -213,7 +207,8 @@ def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]
     ahead: Ints = np.arange(1, stray.shape[1] + 1, dtype=np.int64)
     shape = _week_shape(logs)
     level = logs - shape[time % _WEEK]
-    slope = _median_slope(level)
+    early, late = np.triu_indices(level.size, 1)
+    slope = float(np.median((level[late] - level[early]) / (late - early)))  # Sen, JASA 63 (1968)
     rest = level - slope * time
     base = float(np.median(rest[-2 * _WEEK :])) + slope * time[-1]
     slopes = slope + _strays_of_slope(rest - np.median(rest), time, weeks)
@@ -227,12 +222,6 @@ def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]
         smooth=np.exp(smooth + max(0.0, float(shape.max()))),
         rates=slopes,
     )
-
-
-def _median_slope(values: Floats) -> float:
-    """Return the median slope per day over all pairs of days (Sen, JASA 63, 1968)."""
-    early, late = np.triu_indices(values.size, 1)
-    return float(np.median((values[late] - values[early]) / (late - early)))
 
 
 def _week_shape(logs: Floats) -> Floats:
@@ -258,24 +247,12 @@ def _wander(level: Floats, steps: Ints) -> Floats:
     return np.cumsum((moved[steps][:, :, None] * within).reshape(steps.shape[0], -1), axis=1)
 
 
-def _sum(trends: tuple[Trend, ...], panel: Panel) -> Trend:
+def _sum(trends: tuple[Trend, ...]) -> Trend:
     """Add the groups' paths: each draw is one future of all."""
     sizes = np.array([_size(trend) for trend in trends])
     rates = np.sum([size * trend.rates for size, trend in zip(sizes, trends, strict=True)], axis=0)
-    return Trend(
-        name=TOTAL,
-        today=panel.end.date() - timedelta(days=1),
-        past=np.sum([trend.past for trend in trends], axis=0),
-        paths=np.sum([trend.paths for trend in trends], axis=0),
-        smooth=np.sum([trend.smooth for trend in trends], axis=0),
-        rates=rates / max(float(sizes.sum()), 1e-9),
-    )
-
-
-def _targets(announced: pl.DataFrame) -> dict[str | None, tuple[date, date, float]]:
-    """Return the newest target of each tenant: from when, until when, and the growth as a share."""
-    rows = announced.filter(pl.col("kind") == TARGET).sort("start").select("tenant", "start", "end", "growth")
-    return {tenant or TOTAL: (start.date(), end.date(), share) for tenant, start, end, share in rows.iter_rows()}
+    total = {name: np.sum([getattr(trend, name) for trend in trends], axis=0) for name in ("past", "paths", "smooth")}
+    return Trend(name=TOTAL, today=trends[0].today, rates=rates / max(float(sizes.sum()), 1e-9), **total)
 
 
 def _with_target(trend: Trend, target: tuple[date, date, float] | None) -> Trend:

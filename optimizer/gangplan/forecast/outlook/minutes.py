@@ -87,13 +87,7 @@ class MinuteModel:
 
 
 def from_table(table: pl.DataFrame, step: timedelta, end: datetime) -> MinutePanel:
-    """Make a panel of a table with `time` (a step's start), the columns of a series, and `value`; gaps become NaN.
-
-    Raises
-    ------
-    InputError
-        When there are fewer than six hours of it.
-    """
+    """Make a panel of a table with `time` (a step's start), the columns of a series, and `value`; gaps become NaN."""
     first = table["time"].min()
     if not isinstance(first, datetime) or end - first < timedelta(hours=6):
         raise InputError("demand", f"{table.height} rows", "are less than six hours: bring in more fine telemetry")

@@ -30,13 +30,7 @@ _SCORES = normal_scores(np.array(QUANTILES))
 
 
 def sum_up(usage: Usage, forecast: Forecast, by: str = "tenant") -> pl.DataFrame:
-    """Sum a forecast up by one column of a series, and over all: `by`, hour, quantiles and the mean of each sum.
-
-    Raises
-    ------
-    InputError
-        When `by` names no column of a series.
-    """
+    """Sum a forecast up by one column of a series, and over all: `by`, hour, quantiles and the mean of each sum."""
     panel, quantiles = _aligned(from_usage(usage), forecast)
     names = names_by(panel, by)
     paths = paths_of(panel, quantiles)
@@ -99,7 +93,6 @@ def _aligned(panel: Panel, forecast: Forecast) -> tuple[Panel, Floats]:
 
 
 def _summed(panel: Panel, paths: Floats, name: str, by: str) -> pl.DataFrame:
-    """Return one total's rows."""
     total = Panel(start=panel.start, keys=((name, name, name),), values=panel.values[:1])
     table = to_table(total, quantiles_of(paths)[None])
     mean = pl.Series(MEAN, paths.mean(axis=1))

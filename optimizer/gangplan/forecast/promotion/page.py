@@ -144,7 +144,6 @@ def _with_champion(store: Store, shown: review.ModelVersion, table: pl.DataFrame
 
 
 def _text(store: Store, run_id: str, name: str) -> str:
-    """Read a text artifact."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             return Path(store.client.download_artifacts(run_id, name, folder)).read_text()

@@ -54,13 +54,7 @@ def list_versions(store: Store) -> tuple[ModelVersion, ...]:
 
 
 def show_version(store: Store, version: str) -> ModelVersion:
-    """Return one version with its changes.
-
-    Raises
-    ------
-    NotFoundError
-        When the registry has no such version.
-    """
+    """Return one version with its changes."""
     shown = {candidate.version: candidate for candidate in list_versions(store)}
     if str(version) in shown:
         return shown[str(version)]
@@ -78,9 +72,7 @@ def challenger(store: Store) -> str:
 
 def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, force: bool = False) -> ModelVersion:
     """Make a version the champion. What the gate refused or a reviewer rejected needs `force`."""
-    _require_reason(by, why)
-    registry.record_manual_changes(store, clock)
-    candidate = show_version(store, version)
+    candidate = _candidate(store, version, by, why, clock)
     if Alias.CHAMPION in candidate.aliases:
         raise Refusal(f"version {version} is the champion already")
     if not force:
@@ -92,9 +84,7 @@ def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, forc
 
 def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> ModelVersion:
     """Refuse a version, with the reason; the champion cannot be rejected, only rolled back."""
-    _require_reason(by, why)
-    registry.record_manual_changes(store, clock)
-    candidate = show_version(store, version)
+    candidate = _candidate(store, version, by, why, clock)
     if Alias.CHAMPION in candidate.aliases:
         raise Refusal(f"version {version} is the champion: use `gangplan review rollback`, then reject it")
     at = clock()
@@ -107,17 +97,9 @@ def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> Mo
 
 
 def rollback(store: Store, version: str | None = None, *, by: str, why: str, clock: Clock) -> ModelVersion:
-    """Give the champion's place back to the one before it, or to the version named.
-
-    Raises
-    ------
-    NotFoundError
-        When there was no champion before this one, or no such version.
-    """
-    _require_reason(by, why)
-    registry.record_manual_changes(store, clock)
+    """Give the champion's place back to the one before it, or to the version named."""
+    target = _candidate(store, version, by, why, clock)
     present = str(registry.champion(store).version)
-    target = show_version(store, _before(store, present) if version is None else version)
     if target.version == present:
         raise Refusal(f"version {present} is the champion already")
     registry.record_decision(store, Action.ROLLED_BACK, target.version, by=by, why=why, at=clock())
@@ -152,11 +134,13 @@ def _before(store: Store, present: str) -> str:
     return pile[-1]
 
 
-def _require_reason(by: str, why: str) -> None:
-    """Refuse a decision without a name or a reason."""
+def _candidate(store: Store, version: str | None, by: str, why: str, clock: Clock) -> ModelVersion:
+    """Return the version to decide on, by default the champion before; refuse a decision without a name or a reason."""
     for field, value in (("by", by), ("why", why)):
         if not value.strip():
             raise InputError(field, value, "is empty: say who decides and why, it is kept with the version")
+    registry.record_manual_changes(store, clock)
+    return show_version(store, _before(store, str(registry.champion(store).version)) if version is None else version)
 
 
 def _read(version: MlflowVersion, holders: dict[Alias, str | None], changes: tuple[Change, ...]) -> ModelVersion:

@@ -98,13 +98,7 @@ class Health:
 
 
 def watch_drift(usage: Usage, store: Store, *, settings: Settings, days: int = DAYS) -> Health:
-    """Judge the champions of the last days by them, at most the last `days` and those since the first was fitted.
-
-    Raises
-    ------
-    NotFoundError
-        When there is no champion.
-    """
+    """Judge the champions of the last days by them, at most the last `days` and those since the first was fitted."""
     version = str(registry.champion(store).version)
     panel = cleaned(from_usage(usage))
     line = _line(store, version, panel.end - timedelta(days=days))
@@ -235,17 +229,14 @@ def _luck(late: Floats, early: Floats, measured: Quality, promise: Quality, seed
 
 
 def _mean_difference(late: Floats, early: Floats, axis: int) -> Floats:
-    """Return how much larger the mean of the first is."""
     return late.mean(axis=axis) - early.mean(axis=axis)
 
 
 def _new_and_gone(panel: Panel, promised: pl.DataFrame) -> Iterator[FeatureShift]:
     """Name series that the back-test did not have, and those that it had and that are no more."""
     before = {(tenant, workload, kind) for tenant, workload, kind in promised.select(SERIES).unique().iter_rows()}
-    for key in sorted(set(panel.keys) - before):
-        yield FeatureShift(key=key, feature="new series", distance=float("inf"))
-    for key in sorted(before - set(panel.keys)):
-        yield FeatureShift(key=key, feature="series gone", distance=float("inf"))
+    for feature, keys in (("new series", set(panel.keys) - before), ("series gone", before - set(panel.keys))):
+        yield from (FeatureShift(key=key, feature=feature, distance=float("inf")) for key in sorted(keys))
 
 
 def _moved(panel: Panel, fitted: DemandModel, origins: tuple[int, ...]) -> Iterator[FeatureShift]:

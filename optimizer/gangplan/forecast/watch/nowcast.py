@@ -162,7 +162,6 @@ def _begun(seen: Watch, row: int) -> int:
 
 
 def _corrected_table(table: pl.DataFrame, alarm: Alarm, panel: Panel, seen: Watch) -> pl.DataFrame:
-    """Correct the rows of one series."""
     mine = pl.all_horizontal(pl.col(name) == value for name, value in zip(SERIES, alarm.key, strict=True))
     after = mine & (pl.col("hour") > alarm.hour) & (pl.col("hour") <= alarm.hour + AHEAD * HOUR)
     median = table.filter(mine & (pl.col("hour") == alarm.hour))["q0.5"]

@@ -131,19 +131,15 @@ def _shortage(solution: Solution, w: int) -> str:
     short = solution.expected_short[w]
     hours, amount = int(lengths[short > 0].sum()), float(short @ lengths)
     share = amount / float(problem.demand[:, w].mean(axis=0) @ lengths)
+    part = f"{share:.1%}" if share >= 0.001 else "under 0.1%"
     worst, most = int(solution.short[:, w].max(axis=0).argmax()), float(solution.short[:, w].max())
     at = problem.start + timedelta(hours=int(periods.starts[worst]))
     tenants = sorted({series[0] for series, home in zip(problem.series, problem.workload_of, strict=True) if home == w})
     return (
         f"Short: {workload.workload_class} work of {', '.join(tenants)} on {workload.accelerator} lacks "
-        f"{amount:,.1f} GPU-hours in the mean ({_share(share)} of its demand), in {hours} of {periods.hours} h; "
+        f"{amount:,.1f} GPU-hours in the mean ({part} of its demand), in {hours} of {periods.hours} h; "
         f"at worst {most:,.0f} {'GPU' if round(most) == 1 else 'GPUs'} at {_at(at)}: {_reasons(solution, w)}."
     )
-
-
-def _share(share: float) -> str:
-    """Format a share; a small one is not rounded to nothing."""
-    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
 
 
 def _reasons(solution: Solution, w: int) -> str:
@@ -227,7 +223,6 @@ def _too_expensive(solution: Solution, w: int) -> str:
 
 
 def _bent(limit: Binding, solution: Solution) -> str:
-    """Describe a limit that was bent."""
     problem, least = solution.problem, solution.problem.unavoidable_cost
     why = f" (the minimum nodes alone cost {least:,.0f})" if least > (problem.settings.budget or 0) else ""
     return _BENT[limit.family].format(limit, why=why, cap=problem.policy.carbon_cap_kg or 0.0)
@@ -246,5 +241,4 @@ def _kept(limit: Binding, solution: Solution) -> str:
 
 
 def _at(moment: datetime) -> str:
-    """Format a time to the minute."""
     return f"{moment:%a %d %b %H:%M} UTC"

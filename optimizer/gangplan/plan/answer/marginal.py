@@ -132,7 +132,6 @@ def _changes(solution: Solution, program: FleetProgram) -> Iterator[LimitChange]
 
 
 def _widened(binding: Binding, columns: Ints, bound: float, program: FleetProgram) -> LimitChange:
-    """Widen columns to another upper bound."""
     lower, upper = program.form.lower[columns], program.form.upper[columns]
     return LimitChange(
         binding=binding,

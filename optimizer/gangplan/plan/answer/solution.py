@@ -30,8 +30,6 @@ NEARLY = 0.995
 class Solution:
     """A search's result as arrays.
 
-    Attributes
-    ----------
     short : GPUs, shape (scenarios, workloads, periods)
     backlog : GPU-hours that wait, in the same shape
     serve : GPUs by (workload, group), each of shape (scenarios, periods)

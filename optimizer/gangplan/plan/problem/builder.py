@@ -31,11 +31,6 @@ def build_problem(
     """Draw the scenarios and build the problem; refuse what cannot be planned.
 
     `held` are nodes that reservations use, by pool and hour; `previous` is the plan that this one follows.
-
-    Raises
-    ------
-    InputError
-        The forecast has gaps or values that are no numbers, or a pool cannot grow within the horizon.
     """
     policy = policy or PlanPolicy()
     start, series, quantiles = _read_quantiles(forecast, settings.horizon_hours)

@@ -131,10 +131,7 @@ class Catalogue(Strict):
     def speeds(self, name: str, need: Need) -> dict[str, float]:
         """Return how fast each accelerator does what a need asks for; only those that can.
 
-        Raises
-        ------
-        InputError
-            A feature or the accelerator that it is `like` is not in the catalogue, or no accelerator can do it.
+        A need is refused that names what the catalogue lacks, or that no accelerator meets.
         """
         for feature in need.features:
             require_known(f"needs[{name}].features", feature, self.features)
@@ -168,13 +165,7 @@ def _packaged() -> Catalogue:
 
 
 def read_catalogue(path: Path | None = None) -> Catalogue:
-    """Read the catalogue, with the entries of a file of one's own where there is one.
-
-    Raises
-    ------
-    InputError
-        The file is not YAML, or an entry has a wrong field or value.
-    """
+    """Read the catalogue, with the entries of a file of one's own where there is one."""
     base = _packaged()
     if path is None or not path.exists():
         return base

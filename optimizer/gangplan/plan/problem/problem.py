@@ -64,8 +64,6 @@ class Ceiling:
 class Problem:
     """What the model is built from.
 
-    Attributes
-    ----------
     start : the first hour
     workload_of : the workload of each series, by its place in `workloads`
     quantiles : the forecast's, in GPUs, shape (series, hours, levels)
@@ -152,13 +150,7 @@ class Problem:
 
     @cached_property
     def ceilings(self) -> tuple[Ceiling, ...]:
-        """What tenants (nominal share and what they borrow) and cohorts (all nominal shares) may use at a time.
-
-        Raises
-        ------
-        InputError
-            A nominal share is more than the fleet may have.
-        """
+        """What tenants (nominal share and what they borrow) and cohorts (all nominal shares) may use at a time."""
         quotas, limits = self.policy.quotas, list[Ceiling]()
 
         def add(name: str, members: Sequence[str], accelerator: str, gpus: float) -> None:

@@ -31,7 +31,10 @@ _STEPS = 200
 def draw_paths(quantiles: Array, levels: Sequence[float], count: int, seed: int) -> Array:
     """Draw equally likely demand paths, shape (count, series, hours), from quantiles, shape (series, hours, levels)."""
     series, hours, _ = quantiles.shape
-    order = _copula(count, series, hours, np.random.default_rng(seed)).argsort(axis=0).argsort(axis=0)
+    generator = np.random.default_rng(seed)
+    common, own = (_walks(generator.standard_normal((count, rows, hours))) for rows in (1, series))
+    scores = np.sqrt(SERIES_CORRELATION) * common + np.sqrt(1 - SERIES_CORRELATION) * own
+    order = scores.argsort(axis=0).argsort(axis=0)
     normal = NormalDist()
     steps = np.array([normal.inv_cdf((rank + 0.5) / count) for rank in range(count)])
     knots = np.array([normal.inv_cdf(level) for level in levels])
@@ -44,13 +47,6 @@ def _quantile_function(values: Array, knots: Array, scores: Array) -> Array:
     left = np.clip(np.searchsorted(knots, scores, side="right") - 1, 0, len(knots) - 2)
     weight = (scores - knots[left]) / (knots[left + 1] - knots[left])
     return np.maximum(0.0, values[..., left] * (1 - weight) + values[..., left + 1] * weight)
-
-
-def _copula(count: int, series: int, hours: int, generator: np.random.Generator) -> Array:
-    """Draw normal scores of shape (count, series, hours) with the correlations of the policy."""
-    common = _walks(generator.standard_normal((count, 1, hours)))
-    own = _walks(generator.standard_normal((count, series, hours)))
-    return np.sqrt(SERIES_CORRELATION) * common + np.sqrt(1 - SERIES_CORRELATION) * own
 
 
 def _walks(noise: Array) -> Array:

@@ -69,8 +69,6 @@ class History:
 class LongDemand:
     """GPUs asked for, month by month: `means` times a typical week.
 
-    Attributes
-    ----------
     start : the first day
     weeks : from Monday 00:00 UTC, as multiples of `means`, shape (typical weeks, series, 168)
     weights : the share of all weeks that each typical week stands for
@@ -118,11 +116,6 @@ def typical_weeks(values: Array, start: datetime, groups: Sequence[int], count: 
 
     `values` are GPUs, shape (series, hours), NaN where unknown. `groups` has the group of each series; each group's
     mean is 1 in every week that is returned.
-
-    Raises
-    ------
-    InputError
-        There is no whole week from a Monday on.
     """
     weeks = _whole_weeks(values, start)
     member = np.array(groups)[:, None] == np.arange(max(groups) + 1)
@@ -185,11 +178,6 @@ def read_demand_table(path: Path) -> pl.DataFrame:
     """Read a CSV file with month (2026-05), tenant, workload_class, accelerator, gpus, and optionally low and high.
 
     `gpus` is the month's mean; `low` and `high` are its bounds in 8 of 10 cases.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, a column is missing, a value is no number of at least 0, or a month is missing.
     """
     try:
         table = pl.read_csv(path, schema_overrides={"month": pl.String})
@@ -204,7 +192,6 @@ def read_demand_table(path: Path) -> pl.DataFrame:
 
 
 def _numbers(table: pl.DataFrame) -> list[str]:
-    """Return the columns that have numbers."""
     return [name for name in ("gpus", "low", "high") if name in table.columns]
 
 

@@ -40,8 +40,6 @@ MIP_SECONDS = 10.0  # for each whole-number master
 class PurchaseResult:
     """What purchases cost.
 
-    Attributes
-    ----------
     buy : nodes bought, shape (offers, months)
     standing : nodes that run for a term, shape (pools, months)
     spend : money for the purchases within the horizon
@@ -109,7 +107,6 @@ class PurchaseSearch:
             self._bound_columns(columns, lower, self._form.upper[columns])
 
     def _bound_columns(self, columns: Ints, lower: Array, upper: Array) -> None:
-        """Give columns other bounds in both masters."""
         for engine in (self._relaxed, self._whole):
             engine.bound_columns(columns, lower, upper)
 

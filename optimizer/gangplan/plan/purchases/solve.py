@@ -59,7 +59,11 @@ def buy_ahead(problem: PurchaseProblem, progress: Progress = no_progress) -> Com
         start=problem.demand.start,
         end=problem.demand.edges[-1],
         purchases=tuple(_purchases(problem, best.buy)),
-        ways=tuple(_strategies(search, best)),
+        ways=(
+            _strategy(PLAN, search, best, best),
+            _strategy(NONE, search, search.price(np.zeros_like(best.buy)), best),
+            _strategy(PEAK, search, search.price(peak_purchases(problem)), best),
+        ),
         earnings=tuple(_benefits(search, best)),
         full=tuple(_full_pools(search, best)),
         standing=_standing(problem, best.standing),
@@ -101,22 +105,14 @@ def _peak_gpus(problem: PurchaseProblem, level: float) -> dict[str, Array]:
 
 
 def _series_of(problem: PurchaseProblem) -> dict[str, list[int]]:
-    """Return the series of each accelerator, by their indices."""
     members: dict[str, list[int]] = {}
     for s, (_, _, accelerator) in enumerate(problem.demand.series):
         members.setdefault(accelerator, []).append(s)
     return members
 
 
-def _strategies(search: PurchaseSearch, best: PurchaseResult) -> Iterator[PurchaseStrategy]:
-    """Price the plan, buying nothing, and buying for the busiest hour, on the same paths."""
-    yield _strategy(PLAN, search, best, best)
-    yield _strategy(NONE, search, search.price(np.zeros_like(best.buy)), best)
-    yield _strategy(PEAK, search, search.price(peak_purchases(search.problem)), best)
-
-
 def _strategy(name: str, search: PurchaseSearch, result: PurchaseResult, best: PurchaseResult) -> PurchaseStrategy:
-    """Sum up a strategy."""
+    """Price a way to buy on the paths of the best one."""
     problem, weeks = search.problem, search.problem.weeks
     lengths, often = np.array(weeks.periods.lengths, dtype=float), problem.times / len(problem.paths)
     short = search.programs.short_gpus(result.recourse) @ lengths
@@ -273,7 +269,6 @@ def _orders(plan: Commitments) -> list[str]:
 
 
 def _purchase(purchase: Purchase) -> str:
-    """Describe a purchase."""
     nodes = "1 node" if purchase.nodes == 1 else f"{purchase.nodes} nodes"
     term = f"{purchase.pool} for {purchase.months} months from {purchase.begins}"
     return f"{nodes} of {term} (at {purchase.price_per_node_hour:g} an hour)"
@@ -295,7 +290,6 @@ def _money(plan: Commitments) -> list[str]:
 
 
 def _earning(benefit: PurchaseBenefit) -> str:
-    """Describe what a purchase earns."""
     what = f"the {benefit.months}-month term of {benefit.pool}" if benefit.months else f"{benefit.pool} for a term"
     loses = f"; it loses on {benefit.loses:.0%} of the paths" if benefit.loses > 0 else ""
     return (

@@ -118,7 +118,6 @@ def static_peak(problem: Problem, demand: Array) -> Counts:
 def _alternative(
     name: str, costs: Array, plan: Array, programs: RecoursePrograms, recourse: RecourseResult, run: Counts
 ) -> Alternative:
-    """Sum up what a rule cost and what it left unserved."""
     problem = programs.problem
     lengths = np.array(problem.periods.lengths, dtype=float)
     short = programs.short_gpus(recourse) @ lengths

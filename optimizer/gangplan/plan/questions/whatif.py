@@ -185,7 +185,6 @@ class WhatIfSolver:
         return self._summary(problem, nodes, candidate, decomposition.master.relaxed()[1])
 
     def _summary(self, problem: Problem, nodes: Counts, candidate: Candidate, bound: float) -> WhatIfResult:
-        """Sum up a priced fleet."""
         short = self._programs.short_gpus(candidate.recourse).mean(axis=0)
         return WhatIfResult(
             problem=problem,
