@@ -256,13 +256,9 @@ def _changes_table(changes: list[dict[str, Any]], title: str, sides: tuple[str, 
 def _history_table(history: list[dict[str, Any]]) -> RenderableType:
     if not history:
         return "no policy was ever set: the default holds"
-    columns: screen.Columns = {
-        "": "number",
-        "since": "at",
-        "by": "by",
-        "why": "why",
-        "what changed": lambda row: "\n".join(
-            f"{each['field']}: {' -> '.join(each['words'])}" for each in row["changes"]
-        ),
-    }
+    columns: screen.Columns = {"": "number", "since": "at", "by": "by", "why": "why", "what changed": _changes_text}
     return screen.listing("Policies", history, columns)
+
+
+def _changes_text(row: dict[str, Any]) -> str:
+    return "\n".join(f"{change['field']}: {' -> '.join(change['words'])}" for change in row["changes"])

@@ -1,7 +1,4 @@
-"""The gate between a challenger and the champion's place: MLflow's own evaluation and validation, put into words.
-
-`evaluate` lets MLflow measure the back-test, inside the training's run; `judge` lets it hold figures against limits.
-"""
+"""The gate between a challenger and the champion's place: MLflow's own evaluation and validation, put into words."""
 
 from __future__ import annotations
 

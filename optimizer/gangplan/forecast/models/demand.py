@@ -243,10 +243,7 @@ def _grid(hours: int, horizon: int, step: int) -> Ints:
 def _grow(
     correction: Correction, history: History, rows: Rows, seed: int, done: Callable[[], None]
 ) -> tuple[list[Trees], Floats]:
-    """Grow the trees of each level on one binned data set; also return the share of each series' error that is left.
-
-    `done` is called after each level.
-    """
+    """Grow the trees of each level on one binned data set; also return the share of each series' error that is left."""
     series, origin, steps = rows
     base = correction.profile(history, series, origin, steps)
     names, columns = build(history, series, origin, steps, base)

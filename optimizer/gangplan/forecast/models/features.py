@@ -238,10 +238,7 @@ CORRECTIONS = (
 
 
 def late_losses(histories: tuple[History, ...], series: Ints, horizon: int) -> Floats:
-    """Return the recent absolute error of the mean of all profiles, uncorrected (series x horizon, GPUs of the level).
-
-    `histories` has one for each of `CORRECTIONS`, on its scale.
-    """
+    """Return the recent absolute error of the mean of all profiles, uncorrected (series x horizon, in levels)."""
     knots, hours = knots_of(horizon), histories[0].panel.hours
     target = np.arange(hours - 1, max(DAY, hours - 1 - _LOSS_HOURS), -_LOSS_STEP)[::-1]
     grid = np.meshgrid(series, knots, target, indexing="ij")

@@ -3,8 +3,7 @@
 Quantiles do not add up: unless all series move together, an upper quantile of a sum lies below the sum of quantiles.
 So paths are drawn for all series at once: their values follow each series' quantiles, their ranks those of past windows
 (the Schaake shuffle). Every total, by tenant, accelerator, class or over all, is summed from the same paths. So means
-add up exactly, and a series alone keeps its quantiles. A reconciliation such as MinT needs the covariance of the
-series' errors, which cannot be estimated from a few hundred hours of a hundred series; here nothing is estimated.
+add up exactly, and a series alone keeps its quantiles. `docs/decisions/0014-totals-from-paths.md` has the alternatives.
 
 Source: Clark and others, The Schaake shuffle, Journal of Hydrometeorology 5 (2004).
 """

@@ -1,8 +1,4 @@
-"""Decisions on a model, each kept with who, when and why.
-
-The gate decides after a training and when a version's days in the shadow are over; a person lists, shows, approves,
-rejects and rolls back.
-"""
+"""Decisions on a model, by the gate or a person, each kept with who, when and why."""
 
 from __future__ import annotations
 

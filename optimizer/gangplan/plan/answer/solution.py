@@ -1,7 +1,4 @@
-"""A solved problem as arrays: what runs, is served, waits and is short; and the limits that it had to bend.
-
-For the limits that it kept see `marginal`.
-"""
+"""A solved problem as arrays: what runs, is served, waits and is short; and the limits that it had to bend."""
 
 from __future__ import annotations
 

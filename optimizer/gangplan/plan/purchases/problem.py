@@ -170,7 +170,6 @@ def build_purchase_problem(
 
     Owned nodes continue to run, committed ones until their term ends. On-demand and spot nodes are taken by the hour as
     each path needs them. Demand of a class with a reserve counts with that reserve.
-
     A fleet without offers, a series of no known class and a quota of more than the fleet has are refused.
     """
     policy = policy or PlanPolicy()

@@ -1,7 +1,4 @@
-"""Plan purchases: solve, price other strategies on the same paths, find what each purchase earns, and explain.
-
-What a purchase earns comes from solving again without it. A pool is full when it runs all nodes that it may have.
-"""
+"""Plan purchases: solve, price other strategies on the same paths, find what each purchase earns, and explain."""
 
 from __future__ import annotations
 
