@@ -134,10 +134,9 @@ def _full_table(summary: list[dict[str, Any]]) -> RenderableType:
 
 def _of_announcements(announced: Announcements) -> dict[str, Any]:
     return {
-        **summaries.fields_of(announced, "run_id", "source"),
+        **summaries.fields_of(announced, "run_id", "source", "rejected_count"),
         "rows": announced.rows.height,
         "kinds": dict(sorted(announced.rows["kind"].value_counts().iter_rows())),
-        "rejected_count": announced.rejected_count,
         "rejected": [str(row) for row in announced.rejected],
     }
 

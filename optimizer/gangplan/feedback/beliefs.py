@@ -1,10 +1,6 @@
 """From a score to corrections of the forecast, by empirical Bayes.
 
-For each series there are two factors, one on the level and one on the width; all steps are on the logarithms. The
-earlier factors fade towards 1 with a half-life of 14 days. They then move towards the measured factors by the share
-`signal / (signal + noise)`. The noise follows from the series' own errors and its number of hours; the signal is the
-variance of the measured factors over all series beyond their noise (DerSimonian and Laird, 1986). So one chance error
-changes little, and errors in many hours or many series change much.
+docs/feedback.md has the method. Source: DerSimonian and Laird (1986), for the variance of the signal.
 """
 
 from __future__ import annotations

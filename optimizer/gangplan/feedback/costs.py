@@ -1,9 +1,7 @@
 """What the plan's nodes cost, and how many GPU-hours were not served or not used.
 
-The nodes that ran are taken to be the plan's; of spot nodes, the share that is interrupted does not count. Demand is
-served by the rules of its class, in the order of its due hours. A cell (hour, accelerator) in which any series' demand
-is missing does not count at all. Cost is the price of the nodes plus the shortage at the plan's price for each class:
-the planned cost has the shortage that the plan expected, the realised cost the one that occurred.
+The nodes that ran are taken to be the plan's; of spot nodes, the share that is interrupted does not count. Neither does
+a cell (hour, accelerator) in which any series' demand is missing.
 """
 
 from __future__ import annotations

@@ -96,10 +96,8 @@ def _needed_width() -> pl.Expr:
 
 
 def _span(hours: pl.Series) -> tuple[datetime, datetime]:
-    first, last = hours.min(), hours.max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        raise TypeError("hours must be times")  # our own bug: the frame is not empty
-    return first, last + HOUR
+    times: list[datetime] = hours.sort().to_list()
+    return times[0], times[-1] + HOUR
 
 
 def _eta_errors(reservations: Iterable[Reservation]) -> list[float]:

@@ -1,9 +1,6 @@
 """The demand model: a forecast of the cycle and one of the drift, averaged by their recent errors; knows no MLflow.
 
-Cycle: LightGBM quantile trees, one set for all series, correct profiles of days and weeks. The horizon is a feature, so
-that each hour ahead is forecast directly. The trees are small, because stock LightGBM loses to the last value on short
-series that drift.
-Drift: the Theta method and the survival of the jobs that run.
+docs/forecast.md has the recipe.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """What an event that is known ahead does to demand: measured on past events, with uncertainty; new kinds borrow.
 
-An occurrence's lift is the demand of its hours over that of the same hours of the three weeks before and after in which
-nothing was on. Its error is measured on placebo windows: windows of the same length in which nothing happened. The
-occurrences of a kind and class are pooled by random effects, and shrunk towards the mean of all kinds of the class.
-
+The method is in docs/events.md. Placebo windows are windows of the same length in which nothing happened.
 Source: DerSimonian and Laird, Meta-analysis in clinical trials (1986), for the pooling.
 """
 

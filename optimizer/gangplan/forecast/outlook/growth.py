@@ -1,11 +1,7 @@
 """Days to months ahead: growth by tenant or accelerator with intervals, and the day on which a pool is full.
 
-The trend of the last 12 weeks' days, in logs and without the week's shape, is the median of all slopes between two days
-(Theil-Sen), which two odd weeks do not bend. Paths are drawn by bootstrap: the slope's error from blocks of weeks, the
-level's steps from those of the weekly means, the noise from single days. All groups draw the same weeks, so that what
-moves together stays together, and a total is the sum of its parts' paths: coherent from the bottom up.
-
-On the sample (45 origins, 42 days ahead) this lost 7.3 % WQL where AutoETS lost 9.4, AutoTheta 10.6 and AutoARIMA 7.4.
+The method is in docs/outlook.md. On the sample (45 origins, 42 days ahead) it lost 7.3 % WQL where AutoETS lost 9.4,
+AutoTheta 10.6 and AutoARIMA 7.4.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
 """Totals of hourly forecasts, coherent from the bottom up: a total is the sum of its parts, path by path.
 
-Quantiles do not add up: unless all series move together, an upper quantile of a sum lies below the sum of quantiles.
-So paths are drawn for all series at once: their values follow each series' quantiles, their ranks those of past windows
-(the Schaake shuffle). Every total, by tenant, accelerator, class or over all, is summed from the same paths. So means
-add up exactly, and a series alone keeps its quantiles. `docs/decisions/0014-totals-from-paths.md` has the alternatives.
-
+Paths are drawn for all series at once: their values follow each series' quantiles, their ranks those of past windows.
 Source: Clark and others, The Schaake shuffle, Journal of Hydrometeorology 5 (2004).
 """
 

@@ -136,12 +136,8 @@ def _by_hand(store: Store, present: str | None, recorded: str | None, clock: Clo
 
 def _champion_of(changes: tuple[Change, ...]) -> str | None:
     """Return the version that the history says is champion."""
-    for change in reversed(changes):
-        if change.action.makes_champion:
-            return change.version
-        if change.action is Action.TAKEN_BY_HAND:
-            return None
-    return None
+    moved = [row for row in changes if row.action.makes_champion or row.action is Action.TAKEN_BY_HAND]
+    return moved[-1].version if moved and moved[-1].action.makes_champion else None
 
 
 def _write(store: Store, key: str, change: Change) -> None:

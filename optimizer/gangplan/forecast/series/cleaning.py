@@ -1,12 +1,6 @@
 """Faults of telemetry: outages and stuck samples are taken out before a model learns, levels that shifted are found.
 
-Three faults are found, and each is named in the panel's notes:
-- dead: two hours or more at next to nothing, in a series that was never so low in the two weeks before. A collector or
-  a cluster was down, and the hours count as missing; after more than two days it is taken for demand that is gone.
-- stuck: the very same number for half a day or more, and three times as long as ever before. The hours count as
-  missing, but for the first three.
-- shifted: the daily means of the last two days or more all lie beyond those of the two weeks before, by at least half
-  and by at least three times their usual spread. It is named only; the model decides what follows from it.
+docs/outlook.md says which faults are found, and what follows from them.
 """
 
 from __future__ import annotations
@@ -98,13 +92,8 @@ class Shift:
 
 def shifts_of(panel: Panel) -> dict[Key, Shift]:
     """Find the series that stand at a new level."""
-    busy = panel.has_event()
-    shifts: dict[Key, Shift] = {}
-    for row, key in enumerate(panel.keys):
-        shift = _shift_in(panel.values[row], busy[row])
-        if shift is not None:
-            shifts[key] = Shift(since=panel.start + shift[0] * HOUR, factor=shift[1])
-    return shifts
+    found = zip(panel.keys, map(_shift_in, panel.values, panel.has_event()), strict=True)
+    return {key: Shift(since=panel.start + at[0] * HOUR, factor=at[1]) for key, at in found if at is not None}
 
 
 def at_new_levels(panel: Panel, shifts: dict[Key, Shift]) -> Panel:
@@ -127,11 +116,11 @@ def _shift_in(values: Floats, busy: Bools) -> tuple[int, float] | None:
     first = values.size - DAY * count
     days = np.where(busy, np.nan, values)[first:].reshape(count, DAY)
     mean = known_mean(days, axis=1, above=DAY // 2 - 1)
-    factors: dict[int, float] = {}
-    for day in range(max(_DAYS_BEFORE, count - _LOOK_BACK), count - _DAYS_AFTER + 1):
-        factor = _factor(mean[day - _DAYS_BEFORE : day], mean[day:])
-        if factor is not None:
-            factors[day] = factor
+    factors = {
+        day: factor
+        for day in range(max(_DAYS_BEFORE, count - _LOOK_BACK), count - _DAYS_AFTER + 1)
+        if (factor := _factor(mean[day - _DAYS_BEFORE : day], mean[day:])) is not None
+    }
     if not factors:
         return None
     late = np.log(mean[max(0, count - _LOOK_BACK - _DAYS_BEFORE) :])

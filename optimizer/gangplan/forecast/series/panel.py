@@ -121,9 +121,8 @@ def from_tables(
     clean, notes = _clean(conform("demand", demand, DEMAND), end)
     first = clean.filter(pl.col("gpus").is_not_null())["hour"].min()
     if not isinstance(first, datetime):
-        raise InputError(
-            "demand", f"{demand.height} rows", "has no usable hour: import telemetry with `gangplan ingest`"
-        )
+        remedy = "has no usable hour: import telemetry with `gangplan ingest`"
+        raise InputError("demand", f"{demand.height} rows", remedy)
     names, places = _numbered(clean)
     values, twice = _placed(clean, places, names.height, first, (floor_hour(end) - first) // HOUR)
     if twice:

@@ -1,10 +1,7 @@
 """Drift: whether the champion is still as good as its back-test promised, and if not, why.
 
 Each of the last days is forecast, from what was known at its beginning, with the newest champion whose fit ended by
-then. So a model that is trained again each night is watched as well as one that is kept for weeks. The promise is the
-back-test of the champion that forecast the first of these days. Days are compared with the back-test's days by a
-permutation test, so that one bad day is no drift. Features are compared as the trees see them: the last days against
-windows of the same length from the past, so that only unusual changes count.
+then. docs/outlook.md has the tests.
 """
 
 from __future__ import annotations

@@ -162,16 +162,12 @@ def _reason(solution: Solution, w: int, t: int) -> str:
     able = [p for g in problem.served_by[w] for p in problem.groups[g].pools]
     if not able:
         return _no_pool(solution, w)
-    at_most = [problem.pools[p] for p in able if solution.nodes[p, t] >= problem.pools[p].max_nodes]
-    coming = [
-        problem.pools[p]
-        for p in able
-        if problem.pools[p] not in at_most and problem.periods.starts[t] < problem.pools[p].lead_time_hours
-    ]
+    full = [p for p in able if solution.nodes[p, t] >= problem.pools[p].max_nodes]
+    late = [p for p in able if p not in full and problem.periods.starts[t] < problem.pools[p].lead_time_hours]
     if ceiling := _quota(solution, w, t):
         return ceiling
-    if len(at_most) + len(coming) == len(able):
-        return " and ".join(part for part in (_at_most(at_most), _coming(coming)) if part)
+    if len(full) + len(late) == len(able):
+        return _all_in_use([problem.pools[p] for p in full], [problem.pools[p] for p in late])
     return _too_expensive(solution, w)
 
 
@@ -199,16 +195,12 @@ def _no_pool(solution: Solution, w: int) -> str:
     return f"no pool has the accelerator {workload.accelerator}: add one to the fleet"
 
 
-def _at_most(pools: list[Pool]) -> str:
-    """Return that pools run all the nodes that they may."""
-    named = ", ".join(f"{pool.name} (max_nodes {pool.max_nodes})" for pool in pools)
-    return f"{named} {'runs' if len(pools) == 1 else 'run'} all the nodes allowed" if pools else ""
-
-
-def _coming(pools: list[Pool]) -> str:
-    """Return that new nodes are still on their way."""
-    named = ", ".join(f"{pool.name} (lead time {pool.lead_time_hours} h)" for pool in pools)
-    return f"new nodes are still on their way for {named}" if pools else ""
+def _all_in_use(full: list[Pool], late: list[Pool]) -> str:
+    """Return that pools run all the nodes that they may, or that new ones are still on their way."""
+    at_most = ", ".join(f"{pool.name} (max_nodes {pool.max_nodes})" for pool in full)
+    coming = ", ".join(f"{pool.name} (lead time {pool.lead_time_hours} h)" for pool in late)
+    parts = [f"{at_most} {'runs' if len(full) == 1 else 'run'} all the nodes allowed"] if full else []
+    return " and ".join([*parts, f"new nodes are still on their way for {coming}"] if late else parts)
 
 
 def _too_expensive(solution: Solution, w: int) -> str:

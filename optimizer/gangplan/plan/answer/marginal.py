@@ -1,9 +1,7 @@
 """What one more unit of each limit that was reached would bring: from solving again, never from a dual.
 
-A dual holds only near the point where it was taken; in measurements, this model's duals were wrong by factors. So each
-limit that was reached is widened by one unit and the relaxed problem is solved again with a warm start: as one linear
-program while that is fast, by cuts when it is large. Both sides of the comparison are relaxed, because the gap of the
-whole-node search is larger than the difference.
+docs/decisions/0010-solved-again.md says why. Each limit is widened by one unit and the relaxed problem is solved again
+with a warm start: as one linear program while that is fast, by cuts when it is large.
 """
 
 from __future__ import annotations

@@ -136,8 +136,5 @@ def _check_hours(table: pl.DataFrame, start: datetime, hours: int) -> None:
     for name, rows in table.group_by(SERIES, maintain_order=True):
         if rows["hour"].to_list() != expected:
             label = "/".join(str(part) for part in name)
-            raise InputError(
-                f"forecast.quantiles[{label}]",
-                f"{rows.height} rows",
-                f"must have each of the {hours} hours from {start:%Y-%m-%dT%H:%MZ} once: forecast again",
-            )
+            remedy = f"must have each of the {hours} hours from {start:%Y-%m-%dT%H:%MZ} once: forecast again"
+            raise InputError(f"forecast.quantiles[{label}]", f"{rows.height} rows", remedy)

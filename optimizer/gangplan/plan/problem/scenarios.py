@@ -1,13 +1,10 @@
 """Scenarios: demand paths drawn from a forecast's quantiles, capacity that may fail, and how long new nodes take.
 
-A series' quantile function is linear between its levels on the normal scale. So a normal forecast is met exactly, and
-both tails continue as a normal distribution's would, never below zero. A Gaussian copula orders the paths: AR(1) over
-hours plus a factor that all series share. Within each hour the paths have evenly spaced probabilities (ensemble copula
-coupling: Schefzik, Thorarinsdottir and Gneiting 2013), so that a few paths already have the forecast's spread.
+docs/plan.md has the method of demand paths. Source: Schefzik, Thorarinsdottir and Gneiting (2013), for the evenly
+spaced probabilities (ensemble copula coupling).
 
-Start-up times are log-normal, through the median and the 95 % quantile of the fleet file. A node is ordered so early
-that 95 of 100 are up in time. A node that is early is paid for while it waits; a node that is late is missing until it
-comes. The plan adds the mean cost of early nodes to each start; evaluations draw both.
+Start-up times are log-normal, through the median and the 95 % quantile of the fleet file. The plan adds the mean cost
+of nodes that come early to each start; evaluations draw early and late ones.
 """
 
 from __future__ import annotations

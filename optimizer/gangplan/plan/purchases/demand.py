@@ -1,8 +1,6 @@
 """Demand of months ahead: typical weeks, and paths of growth, or a table by month, that multiply them.
 
-A typical week is a real one (the medoid of its kind, by k-medoids), so that hours and series keep their correlations,
-which a mean week would lose. Its weight is how often its kind occurred. A path says how large the demand of each month
-is.
+Typical weeks are real ones (k-medoids, see docs/plan-horizon.md), so that hours and series keep their correlations.
 """
 
 from __future__ import annotations
@@ -138,9 +136,8 @@ def _whole_weeks(values: Array, start: datetime) -> Array:
     first += WEEK if first < 0 else 0
     count = min(KEPT_WEEKS, (values.shape[1] - first) // WEEK)
     if count < 1:
-        raise InputError(
-            "demand", f"{values.shape[1]} hours", "has no whole week from a Monday on: import at least two weeks"
-        )
+        remedy = "has no whole week from a Monday on: import at least two weeks"
+        raise InputError("demand", f"{values.shape[1]} hours", remedy)
     end = first + (values.shape[1] - first) // WEEK * WEEK
     weeks = values[:, end - count * WEEK : end].reshape(len(values), count, WEEK).swapaxes(0, 1)
     known = ~np.isnan(weeks)
@@ -209,9 +206,8 @@ def _checked(table: pl.DataFrame) -> pl.DataFrame:
     for name, rows in table.group_by(SERIES, maintain_order=True):
         if rows["month"].sort().to_list() != expected:
             label = "/".join(str(part) for part in name)
-            raise InputError(
-                f"demand[{label}]", f"{rows.height} rows", f"must have each month from {months[0]:%Y-%m} once"
-            )
+            remedy = f"must have each month from {months[0]:%Y-%m} once"
+            raise InputError(f"demand[{label}]", f"{rows.height} rows", remedy)
     return table.sort(*SERIES, "month")
 
 
