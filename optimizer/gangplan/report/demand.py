@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -50,12 +49,7 @@ def draw_each(usage: Usage, forecast: Forecast) -> list[tuple[str, str]]:
     """Draw each series by itself, the largest first: its name and its SVG."""
     shown = usage.demand.filter(pl.col("hour") >= usage.end - SHOWN)
     keys = _by_size(forecast.quantiles, shown)
-    return [(label(key), _draw_one(key, shown, forecast, f"series{index}")) for index, key in enumerate(keys)]
-
-
-def label(key: Sequence[str]) -> str:
-    """Return the name of a series."""
-    return " / ".join(str(part) for part in key)
+    return [(" / ".join(key), _draw_one(key, shown, forecast, f"series{index}")) for index, key in enumerate(keys)]
 
 
 def _draw_one(key: tuple[str, ...], shown: pl.DataFrame, forecast: Forecast, name: str) -> str:
@@ -65,7 +59,7 @@ def _draw_one(key: tuple[str, ...], shown: pl.DataFrame, forecast: Forecast, nam
         figure, axes = new_axes(3.7, 1.75)
         _draw(axes, demand, ahead, forecast.issued_at)
         gpus_over_time(axes, ticks=6)
-        return to_svg(figure, name, f"Demand and forecast of {label(key)}", _describe(demand, ahead))
+        return to_svg(figure, name, f"Demand and forecast of {' / '.join(key)}", _describe(demand, ahead))
 
 
 def _draw(axes: Axes, demand: pl.DataFrame, ahead: pl.DataFrame, issued_at: datetime) -> None:
