@@ -43,21 +43,17 @@ def learn(score: Score, store: Store, *, clock: Clock) -> Beliefs:
     known = store.runs(FEEDBACK, {**_KIND, "evidence": digest})
     if known:
         return _beliefs(store, known[0])
-    before, applied = _before(store, score.start), score.corrected_by
+    earlier = [run for run in store.runs(FEEDBACK, _KIND, limit=_SCANNED) if _time(run, "end") <= score.start]
+    before = max(earlier, key=lambda run: _time(run, "end"), default=None)
+    applied = score.corrected_by
     corrections = correct(
         score.by_series,
         before=empty(CORRECTIONS) if before is None else store.read_table(before.info.run_id, "corrections"),
         age=timedelta() if before is None else score.end - _time(before, "end"),
         applied=empty(CORRECTIONS) if applied is None else store.read_table(applied, "corrections"),
     )
-    made_at = clock()
-    run_id = _log(
-        score,
-        corrections,
-        store,
-        made_at,
-        {"evidence": digest, "built_on": "" if before is None else before.info.run_id},
-    )
+    made_at, tags = clock(), {"evidence": digest, "built_on": "" if before is None else before.info.run_id}
+    run_id = _log(score, corrections, store, made_at, tags)
     return Beliefs(made_at=made_at, corrections=corrections, run_id=run_id)
 
 
@@ -97,14 +93,7 @@ def _log(score: Score, corrections: pl.DataFrame, store: Store, at: datetime, ta
     return run_id
 
 
-def _before(store: Store, start: datetime) -> Run | None:
-    """Return the newest run whose span ended by `start`."""
-    earlier = [run for run in store.runs(FEEDBACK, _KIND, limit=_SCANNED) if _time(run, "end") <= start]
-    return max(earlier, key=lambda run: _time(run, "end"), default=None)
-
-
 def _beliefs(store: Store, run: Run) -> Beliefs:
-    """Read the beliefs of a run."""
     run_id: str = run.info.run_id
     return Beliefs(made_at=_time(run, "made_at"), corrections=store.read_table(run_id, "corrections"), run_id=run_id)
 
@@ -119,5 +108,4 @@ def _digest(score: Score) -> str:
 
 
 def _time(run: Run, tag: str) -> datetime:
-    """Read a time from a tag of a run."""
     return parse_utc(tag, run.data.tags[tag])
