@@ -77,7 +77,6 @@ def _fail(message: str, code: int) -> None:
 
 
 def _version(asked: bool) -> None:
-    """Print the version."""
     if asked:
         print(f"gangplan {__version__}")
         raise typer.Exit

@@ -157,7 +157,6 @@ def _before(store: Store, score: Score) -> Run | None:
 
 
 def _beliefs(store: Store, run: Run) -> Beliefs:
-    """Read the beliefs of a run."""
     run_id: str = run.info.run_id
     return Beliefs(made_at=_time(run, "made_at"), corrections=store.read_table(run_id, "corrections"), run_id=run_id)
 
@@ -172,5 +171,4 @@ def _digest(score: Score) -> str:
 
 
 def _time(run: Run, tag: str) -> datetime:
-    """Read a time from a tag of a run."""
     return parse_utc(tag, run.data.tags[tag])

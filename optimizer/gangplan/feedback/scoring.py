@@ -35,7 +35,6 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
     if compared.is_empty():
         raise _nothing_common(plan, forecast, outcome)
     first, last = _span(compared["hour"])
-    money = costs_of(plan, outcome, first, last)
     waits = [row.waited.total_seconds() for row in outcome.reservations if row.waited is not None]
     misses = _eta_errors(outcome.reservations)
     overall = compared.select(_wql().alias("wql"), _coverage().alias("coverage")).row(0, named=True)
@@ -44,10 +43,7 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
         end=last,
         wql=overall["wql"],
         coverage_80=overall["coverage"],
-        planned_cost=money.planned,
-        realised_cost=money.realised,
-        unserved_gpu_hours=money.unserved_gpu_hours,
-        idle_gpu_hours=money.idle_gpu_hours,
+        **vars(costs_of(plan, outcome, first, last)),
         mean_wait_s=fmean(waits) if waits else None,
         mean_eta_error_s=fmean(misses) if misses else None,
         by_series=by_series(compared),
@@ -101,11 +97,8 @@ def _needed_width() -> pl.Expr:
 
 
 def _span(hours: pl.Series) -> tuple[datetime, datetime]:
-    """Return the first hour and the end of the last."""
-    first, last = hours.min(), hours.max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        raise TypeError("hours must be times")  # our own bug: the frame is not empty
-    return first, last + HOUR
+    times: list[datetime] = hours.sort().to_list()
+    return times[0], times[-1] + HOUR
 
 
 def _eta_errors(reservations: Iterable[Reservation]) -> list[float]:
