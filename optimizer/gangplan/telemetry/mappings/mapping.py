@@ -236,5 +236,5 @@ def _based(document: YamlDocument) -> YamlDocument:
     base = shipped()[name]
     values: dict[str, Any] = {each.name: getattr(base, each.name) for each in fields(base)}
     said = body.get("columns", {})
-    columns = {**base.columns, **said} if isinstance(said, dict) else said
+    columns: Any = {**base.columns, **cast("dict[str, Any]", said)} if isinstance(said, dict) else said
     return replace(document, body={**values, **body, "columns": columns})
