@@ -185,6 +185,14 @@ def test_the_export_reaches_to_the_last_time_of_any_row(tmp_path: Path):
     assert read.jobs["ended_at"].null_count() == 1
 
 
+def test_bars_at_the_ends_of_lines_are_no_columns(tmp_path: Path):
+    """`sacct -p` ends each line with a bar."""
+    text = f"{HEADER}\n{SACCT}"
+    read = _read(text.replace("\n", "|\n"), tmp_path)
+    assert read.rejected_count == 0
+    assert read.jobs.equals(_read(text, tmp_path).jobs)
+
+
 def test_a_bar_or_a_quote_in_a_name_spoils_no_other_row(tmp_path: Path):
     """sacct quotes nothing: a bar in a job's name makes one wrong row, a quote is a letter."""
     good = SACCT.splitlines()[0]
@@ -197,6 +205,7 @@ def test_a_bar_or_a_quote_in_a_name_spoils_no_other_row(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
+        ('{\n "jobs": [{"job_id": 1}]\n}\n', "is JSON without an object in each line: .* sacct -P"),
         ("JobID|Submit|Start|End|Account\n1|a|b|c|d\n", "AllocTRES: .* lacks that column"),
         (
             "JobID|JobName|Partition|Account|AllocCPUS|State|ExitCode\n1|a|b|c|1|d|0:0\n",

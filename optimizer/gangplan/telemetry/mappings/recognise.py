@@ -55,6 +55,7 @@ def read_table(path: Path, specs: Names[str, TableSpec], reading: Reading) -> Ta
     known = _known(table)
     if known is None:
         raise _unknown(table, specs)
+    del table  # its text may be large, and is read anew as the mapping says
     return _as(known, open_table(path, shipped()[known].layout), reading)
 
 

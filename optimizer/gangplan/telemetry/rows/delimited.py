@@ -40,9 +40,9 @@ class Layout:
     encoding: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Delimited:
-    """Delimited text: its columns, and the line of its first row."""
+    """Delimited text, to be read once: its columns, and the line of its first row."""
 
     text: bytes
     columns: list[str]
@@ -51,17 +51,20 @@ class Delimited:
     quoted: bool
 
     def read(self, columns: Sequence[str]) -> pl.DataFrame:
-        """Return the rows of some columns, with LINE and FAULT."""
+        """Return the rows of some columns, with LINE and FAULT, and let go of the text."""
         quoted = self.quoted and b'"' in self.text
-        fast = None if quoted else self._whole(columns)
-        if fast is None:
-            fast = self._by_lines(columns, quoted)
-        return self._by_records(columns) if fast is None else fast
+        rows = None if quoted else self._whole(columns)
+        if rows is None:
+            rows = self._by_lines(columns, quoted)
+        if rows is None:
+            rows = self._by_records(columns)
+        self.text = b""  # up to a gigabyte
+        return rows
 
     def _whole(self, columns: Sequence[str]) -> pl.DataFrame | None:
         """Read text without quotes in which every line is a row of the header's width; None when one is not."""
         try:
-            rows = self._parsed(self.text, columns, quoted=False, skipped=self.first - 1)
+            rows = self._parsed(self.text, columns, skipped=self.first - 1)
         except pl.exceptions.PolarsError:  # a line has too many fields
             return None
         start = 0
@@ -76,39 +79,46 @@ class Delimited:
 
     def _by_lines(self, columns: Sequence[str], quoted: bool) -> pl.DataFrame | None:
         """Read the lines that are rows of the header's width and name the others; None when a record has several."""
-        lines = _lines(self.text)[self.first - 1 :]
-        numbered = pl.DataFrame({"text": lines}).with_columns(
-            pl.int_range(self.first, self.first + pl.len(), dtype=pl.Int64).alias(LINE)
-        )
-        if quoted and numbered.select((pl.col("text").str.count_matches('"', literal=True) % 2).any()).item():
+        lines = pl.DataFrame({"text": _lines(self.text)[self.first - 1 :]})
+        counted = self._counted(lines, quoted)
+        if quoted and counted["odd"].any():
             return None
-        delimiter = re.escape(self.delimiter)
-        bare = pl.col("text").str.replace_all(r'"[^"]*"', "q") if quoted else pl.col("text")
-        fields = bare.str.count_matches(self.delimiter, literal=True) + 1
-        filled = bare.str.replace(rf"[{delimiter}\s]+$", "").str.count_matches(self.delimiter, literal=True) + 1
-        width = len(self.columns)
-        counted = numbered.with_columns(fields=fields, filled=filled).filter(
-            ~pl.col("text").str.contains(rf'^[{delimiter}"\s]*$')
-        )
-        fits = (pl.col("fields") >= width) & (pl.col("filled") <= width)
-        good = counted.filter(fits)
-        joined = (good["text"].str.join("\n").item() or "").encode()
+        fits = (pl.col("fields") >= len(self.columns)) & (pl.col("filled") <= len(self.columns))
+        good = counted.filter(~pl.col("blank") & fits)
+        whole = good.height == counted.height
+        text = self.text if whole else (lines["text"].gather(good["place"]).str.join("\n").item() or "").encode()
+        del lines
+        rows = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
         try:
-            rows = (
-                self._parsed(joined, columns, quoted=quoted)
-                if joined
-                else pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
-            )
+            if text:
+                rows = self._parsed(text, columns, quoted=quoted, ragged=True, skipped=(self.first - 1) * whole)
         except pl.exceptions.PolarsError:  # a quote within a field
             return None
         if rows.height != good.height:
             return None
-        fault = pl.format("{} fields where the header has {}", "fields", pl.lit(width)).alias(FAULT)
-        sound = rows.with_columns(good[LINE], pl.lit(None, pl.String).alias(FAULT))
-        bad = counted.filter(~fits).select(LINE, fault)
-        return pl.concat([sound, bad], how="diagonal").sort(LINE)
+        line = (pl.col("place").cast(pl.Int64) + self.first).alias(LINE)
+        fault = pl.format("{} fields where the header has {}", "fields", pl.lit(len(self.columns))).alias(FAULT)
+        sound = rows.with_columns(good.select(line).to_series(), pl.lit(None, pl.String).alias(FAULT))
+        bad = counted.filter(~pl.col("blank") & ~fits).select(line, fault)
+        return pl.concat([sound, bad], how="diagonal").sort(LINE) if bad.height else sound
 
-    def _parsed(self, text: bytes, columns: Sequence[str], *, quoted: bool, skipped: int = 0) -> pl.DataFrame:
+    def _counted(self, lines: pl.DataFrame, quoted: bool) -> pl.DataFrame:
+        """Return of each line its place, its fields, those up to the last that is not empty, and what is odd in it."""
+        delimiter = re.escape(self.delimiter)
+        text = pl.col("text")
+        bare = text.str.replace_all(r'"[^"]*"', "q") if quoted else text
+        fields = bare.str.count_matches(self.delimiter, literal=True) + 1
+        filled = bare.str.replace(rf"[{delimiter}\s]+$", "").str.count_matches(self.delimiter, literal=True) + 1
+        return lines.select(
+            fields=fields,
+            filled=filled,
+            blank=text.str.contains(rf'^[{delimiter}"\s]*$'),
+            odd=text.str.count_matches('"', literal=True) % 2 == 1,
+        ).with_row_index("place")
+
+    def _parsed(
+        self, text: bytes, columns: Sequence[str], *, quoted: bool = False, ragged: bool = False, skipped: int = 0
+    ) -> pl.DataFrame:
         """Parse text whose rows have at least the header's width; what stands beyond it is empty."""
         read = pl.read_csv(
             text,
@@ -118,7 +128,7 @@ class Delimited:
             quote_char='"' if quoted else None,
             columns=sorted(self.columns.index(name) for name in columns),
             infer_schema=False,
-            truncate_ragged_lines=not skipped,
+            truncate_ragged_lines=ragged,
         )
         return read.rename(dict(zip(read.columns, sorted(columns, key=self.columns.index), strict=True)))
 

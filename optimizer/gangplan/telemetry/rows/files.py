@@ -116,6 +116,11 @@ def _json_lines(path: Path, text: bytes) -> OpenTable:
         lines = None if frame.height == text.strip().count(b"\n") + 1 and not text[:1].isspace() else _objects(text, {})
     except pl.exceptions.PolarsError:
         lines = _objects(text, bad)
+        if not lines:
+            remedy = (
+                "is JSON without an object in each line: give JSON lines, an array of objects, or of Slurm sacct -P"
+            )
+            raise InputError("source", path, remedy) from None
         frame = pl.DataFrame(
             [{key: _plain(value) for key, value in row.items()} for row in lines.values()], strict=False
         )
