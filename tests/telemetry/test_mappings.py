@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from gangplan.errors import InputError
 from gangplan.progress import no_progress
-from gangplan.telemetry.mappings import Reading, read_mapping, shipped
+from gangplan.telemetry.mappings import Column, Mapping, Reading, read_mapping, shipped
 from gangplan.telemetry.sources.choose import load
 from gangplan.telemetry.values import Telemetry
 
@@ -261,6 +262,10 @@ def test_wrong_cells_are_named_as_they_stand_in_the_file(tmp_path: Path):
         ("based_on: slurm", "based_on: 'slurm' is no mapping that ships"),
         ("since: 2026-03-01T00:00:00", "since"),
         ("count_every: hourly", "is not a duration"),
+        (
+            "columns: {job_id: Nr, gpus: GPUs}",
+            "columns: 'tenant, workload_class, accelerator, submitted_at' is missing",
+        ),
         ("- a list", "mapping"),
         ("columns: {job_id: [", "is not YAML"),
     ],
@@ -297,3 +302,13 @@ def test_mapped_tables_stand_beside_ones_own(tmp_path: Path):
     (tmp_path / "requests.csv").write_text("time,tenant,requests_per_second\n2020-06-10T00:00:00Z,chat,2.5\n")
     read = _read(tmp_path)
     assert (read.jobs.height, read.requests.height) == (2, 1)
+
+
+def test_documented_mappings_and_fields_are_those_that_there_are():
+    """docs/telemetry.md names every mapping that reads, and every field of a mapping and of its columns."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "telemetry.md").read_text()
+    others, own = page.partition("## Tables of others")[2], page.partition("## A mapping of your own")[2]
+    for name in (name for name, mapping in shipped().items() if not mapping.refuse):
+        assert f"| `{name}` |" in others, name
+    for field in (*fields(Mapping), *fields(Column)):
+        assert f"`{field.name}" in own, field.name

@@ -29,8 +29,6 @@ from gangplan.telemetry.rows import (
 from gangplan.types import ANY
 
 _KEEP = (LINE, PLACE, FAULT)
-_TIMES = ("submitted_at", "started_at", "ended_at", "hour", "time", "start", "end")
-_NUMBERS = ("gpus", "jobs", "requests_per_second")
 _WITHOUT_NAME = r"[^A-Za-z0-9._-]+"
 _EPOCH = r"^\d{9,11}$"
 _ISO = "%Y-%m-%dT%H:%M:%S%.6f"
@@ -58,13 +56,7 @@ def convert(mapping: Mapping, table: OpenTable, *, zone: str = "", decimal: str 
     InputError
         When the file lacks a column that the mapping needs.
     """
-    if mapping.refuse:
-        raise OfNoUse("source", table.path, mapping.refuse)
-    missing = mapping.missing_from(table.columns)
-    if missing:
-        there = ", ".join(table.columns)
-        what = f"{mapping.about} has that column, and this file has {there}"
-        raise InputError(", ".join(missing), table.path, f"lacks that column: {what} (docs/telemetry.md)")
+    _refuse(mapping, table)
     raw = _plain(table.read(_needed(mapping, table)), mapping)
     zone = zone or mapping.zone
     told = raw.select(LINE, *(_column(mapping, name, table).alias(name) for name in _times(mapping, table)))
@@ -95,6 +87,17 @@ def convert(mapping: Mapping, table: OpenTable, *, zone: str = "", decimal: str 
     )
 
 
+def _refuse(mapping: Mapping, table: OpenTable) -> None:
+    """Refuse a file that is of no use, or lacks a column that the mapping needs."""
+    if mapping.refuse:
+        raise OfNoUse("source", table.path, mapping.refuse)
+    missing = mapping.missing_from(table.columns)
+    if missing:
+        there = ", ".join(table.columns)
+        what = f"{mapping.about or 'the mapping'} has that column, and this file has {there}"
+        raise InputError(", ".join(missing), table.path, f"lacks that column: {what} (docs/telemetry.md)")
+
+
 def _plain(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     """Return rows without blanks around their texts; words that mean nothing are empty."""
     words = pl.col([name for name in rows.columns if name not in _KEEP]).str.strip_chars()
@@ -104,7 +107,7 @@ def _plain(rows: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
 def _times(mapping: Mapping, table: OpenTable) -> list[str]:
     """Return our columns of times that the file tells itself."""
     there = set(table.columns)
-    return [name for name in mapping.columns if name in _TIMES and there & set(mapping.column(name).sources)]
+    return [name for name in mapping.columns if name in mapping.moments and there & set(mapping.column(name).sources)]
 
 
 def _last(unused: pl.DataFrame, zone: str) -> datetime | None:
@@ -126,7 +129,7 @@ def _needed(mapping: Mapping, table: OpenTable) -> list[str]:
 
 def _number_columns(mapping: Mapping) -> list[str]:
     """Return the columns of the file that hold numbers, which may have a decimal comma."""
-    columns = [mapping.column(name) for name in mapping.columns if name in _NUMBERS]
+    columns = [mapping.column(name) for name in mapping.columns if name in mapping.numbers]
     return list(dict.fromkeys(name for each in columns for name in (*each.sources, *each.beside)))
 
 
@@ -172,7 +175,7 @@ def _column(mapping: Mapping, name: str, table: OpenTable) -> pl.Expr:
         )
     elif said.otherwise is not None:
         text = text.fill_null(said.otherwise)
-    if name in _TIMES:
+    if name in mapping.moments:
         return _time(mapping, text)
     return _number(said, text)
 

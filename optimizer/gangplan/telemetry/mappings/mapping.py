@@ -19,7 +19,7 @@ from gangplan.errors import InputError
 from gangplan.telemetry.mappings.philly import PHILLY
 from gangplan.telemetry.mappings.prepared import Preparation
 from gangplan.telemetry.mappings.sacct import SACCT
-from gangplan.telemetry.rows import Layout, require_zone, table_specs
+from gangplan.telemetry.rows import Kind, Layout, request_log, require_zone, table_specs
 from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml
 
 ENDING = ".yaml"
@@ -34,6 +34,9 @@ UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
 
 RELATIVE_ORIGIN = datetime.fromisoformat("2001-01-01T00:00:00+00:00")
 """The time 0 of a trace without a calendar: a Monday."""
+
+TABLES, LOG = table_specs(RELATIVE_ORIGIN), request_log(RELATIVE_ORIGIN)
+"""The columns of gangplan's tables, whatever the present is."""
 
 
 class _Strict:
@@ -128,19 +131,38 @@ class Mapping(_Strict):
     based_on: str = ""
 
     def __post_init__(self) -> None:
-        specs = table_specs(RELATIVE_ORIGIN)
-        if self.table not in specs:
-            raise InputError.unknown("table", self.table, "no table of gangplan", specs)
-        known = ["time", "tenant"] if self.count_every else [each.name for each in specs[self.table].fields]
+        if self.table not in TABLES:
+            raise InputError.unknown("table", self.table, "no table of gangplan", TABLES)
         for name in self.columns:
-            if name not in known:
-                raise InputError.unknown(f"columns.{name}", name, f"no column of {self.table}", known)
+            if name not in self._names:
+                raise InputError.unknown(f"columns.{name}", name, f"no column of {self.table}", self._names)
         require_zone(self.zone)
         self.origin  # noqa: B018 - it refuses a wrong one
         self.step  # noqa: B018
         if not (self.times in (ISO, SLURM, *UNITS) or "%" in self.times):
-            remedy = f"is no form of times: give {', '.join((ISO, SLURM, *UNITS))}, or a pattern like %d.%m.%Y %H:%M"
+            forms = ", ".join((ISO, SLURM, *UNITS))
+            remedy = f"is no form of times: give {forms}, or a pattern like %d.%m.%Y %H:%M"
             raise InputError("times", self.times, remedy)
+        missing = [name for name, needed in self._names.items() if needed and name not in self.columns]
+        if missing and not self.refuse:
+            remedy = f"is missing: a table of {self.table} needs it; where all rows have the same, give a constant"
+            raise InputError("columns", ", ".join(missing), remedy)
+
+    @property
+    def _names(self) -> dict[str, bool]:
+        """The columns that it may give, and whether it must."""
+        spec = LOG if self.count_every else TABLES[self.table]
+        return {each.name: not each.optional for each in spec.fields}
+
+    @property
+    def moments(self) -> set[str]:
+        """The columns of gangplan's table that are times."""
+        return {each.name for each in TABLES[self.table].fields if each.kind is Kind.TIME}
+
+    @property
+    def numbers(self) -> set[str]:
+        """The columns of gangplan's table that are numbers."""
+        return {each.name for each in TABLES[self.table].fields if each.kind is Kind.NUMBER}
 
     @property
     def origin(self) -> datetime:
