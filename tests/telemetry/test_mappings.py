@@ -197,7 +197,7 @@ leave_out:
     because: tests of the scheduler
 columns:
   job_id: Nr
-  tenant: {column: Projekt, words: {Bildverstehen: vision}}
+  tenant: Projekt
   workload_class: {constant: throughput}
   accelerator: {column: Knoten, pattern: "^([a-z0-9]+)-"}
   gpus: {column: GPUs, divided_by: 2}
@@ -219,11 +219,23 @@ def test_ones_own_mapping(tmp_path: Path):
     table.write_bytes(TABLE.encode("cp1252"))
     read = _read(table, mapping=str(tmp_path / "ours.yaml"))
     assert read.jobs.select("job_id", "tenant", "accelerator", "gpus", "submitted_at", "ended_at").rows() == [
-        ("1", "vision", "h100", 0.75, _utc(2026, 11, 2, 7), _utc(2026, 11, 2, 9)),
+        ("1", "Bildverstehen", "h100", 0.75, _utc(2026, 11, 2, 7), _utc(2026, 11, 2, 9)),
         ("3", "Gr-e", "l4", 4.0, _utc(2026, 11, 2, 8), _utc(2026, 11, 2, 18)),
     ]
     assert "1 row left out: tests of the scheduler" in read.notes
     assert "names of tenant were read plainly (1): 'Größe' as Gr-e" in read.notes
+
+
+def test_names_that_a_mapping_gives_stay(tmp_path: Path):
+    """A word of the mapping is not shortened; of two models that have one short name, it is said."""
+    text = SPOT + "3,13,A100-SXM4-40GB,15,1,1,9589663,41060,Spot\n"
+    read = _read(tmp_path / "job_info_df.csv", text)
+    assert any("(3, of which 1 now as another)" in note for note in read.notes)
+    words = "{A100-SXM4-40GB: a100-40gb, A100-SXM4-80GB: a100-80gb, A10: a10}"
+    ours = tmp_path / "ours.yaml"
+    ours.write_text(f"based_on: spot-gpu\ncolumns:\n  accelerator: {{column: gpu_model, words: {words}}}\n")
+    read = _read(tmp_path / "job_info_df.csv", text, mapping=str(ours))
+    assert read.jobs["accelerator"].to_list() == ["a10", "a100-80gb", "a100-40gb"]
 
 
 def test_a_duration_over_a_change_of_clocks_is_as_long_as_it_says(tmp_path: Path):

@@ -71,7 +71,7 @@ def convert(mapping: Mapping, table: OpenTable, *, zone: str = "", decimal: str 
     ours = frame.select(*_KEEP, *added, *(_column(mapping, name, table).alias(name) for name in mapping.columns))
     ours = _with_durations(ours, mapping, zone).drop(added)
     asking = _asking(ours) if mapping.table == "jobs" else _Kept(frame=ours)
-    named = _named(asking.frame)
+    named = _named(asking.frame, mapping)
     skipped = kept.skipped + prepared.skipped + asking.skipped
     return TableRows(
         table=mapping.table,
@@ -228,18 +228,23 @@ def _seconds(column: str) -> pl.Expr:
     return pl.duration(microseconds=microseconds.round().cast(pl.Int64, strict=False))
 
 
-def _named(rows: pl.DataFrame) -> _Kept:
-    """Return the rows with plain names: accelerators as gangplan calls them, tenants without odd characters."""
+def _named(rows: pl.DataFrame, mapping: Mapping) -> _Kept:
+    """Return the rows with plain names: accelerators as gangplan calls them, tenants without odd characters.
+
+    Names that the mapping itself gives stay as they are.
+    """
     notes: list[str] = []
     for column, plainly in (("accelerator", _accelerator), ("tenant", _tenant)):
-        if column not in rows.columns:
+        if column not in rows.columns or mapping.column(column).words or mapping.column(column).constant is not None:
             continue
         said = rows[column].unique().drop_nulls().sort().to_list()
         plain = {word: plainly(word) for word in said}
         changed = [f"{word!r} as {name}" for word, name in plain.items() if word != name]
         if changed:
             shown = ", ".join(changed[:_SHOWN]) + (", ..." if len(changed) > _SHOWN else "")
-            notes.append(f"names of {column} were read plainly ({len(changed):,}): {shown}")
+            alike = len(plain) - len(set(plain.values()))
+            count = f"{len(changed):,}, of which {alike:,} now as another" if alike else f"{len(changed):,}"
+            notes.append(f"names of {column} were read plainly ({count}): {shown}")
             rows = rows.with_columns(pl.col(column).replace(plain))
     if "accelerator" in rows.columns:
         unknown = int(rows["accelerator"].is_null().sum())
