@@ -214,6 +214,17 @@ def test_parquet_times_need_a_zone_and_keep_its_instant(tmp_path: Path):
     assert _load(path).jobs.equals(jobs)
 
 
+def test_requests_alone_are_telemetry(tmp_path: Path):
+    """A serving team has no more: the span is that of the samples, there is no demand, and what it is good for is said."""
+    path = tmp_path / "requests.csv"
+    rows = [f"2026-03-01T{hour:02}:05:00Z,chat,{hour}" for hour in range(9)]
+    path.write_text("\n".join(["time,tenant,requests_per_second", *rows]) + "\n")
+    read = _load(path)
+    assert (read.requests.height, read.demand.height, read.rows) == (9, 0, 9)
+    assert (read.start, read.end) == (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, 8, tzinfo=UTC))
+    assert any("`gangplan forecast minutes --of requests` uses them" in note for note in read.notes)
+
+
 def test_folder_reads_every_table_and_given_demand_wins(tmp_path: Path):
     """Demand that is given is used as it is, empty where it was not measured; other series are counted from jobs."""
     _jobs(tmp_path, GOOD, _with(tenant="vision"))
