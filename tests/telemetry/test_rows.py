@@ -215,7 +215,7 @@ def test_parquet_times_need_a_zone_and_keep_its_instant(tmp_path: Path):
 
 
 def test_requests_alone_are_telemetry(tmp_path: Path):
-    """A serving team has no more: the span is that of the samples, there is no demand, and what it is good for is said."""
+    """The span is that of the samples, there is no demand, and what they are good for is said."""
     path = tmp_path / "requests.csv"
     rows = [f"2026-03-01T{hour:02}:05:00Z,chat,{hour}" for hour in range(9)]
     path.write_text("\n".join(["time,tenant,requests_per_second", *rows]) + "\n")
