@@ -103,7 +103,7 @@ def init(
 
 
 @app.command(
-    epilog="Example:  gangplan ingest sample   |   ... ingest sacct.txt --zone Europe/Berlin   |   ... ingest ours.csv --preview"
+    epilog="Example:  gangplan ingest sample   |   gangplan ingest sacct.txt --zone Europe/Berlin --preview"
 )
 def ingest(
     source: Annotated[
