@@ -12,6 +12,7 @@ from gangplan.plan import History, LongDemand, PurchaseHorizon
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
 from gangplan.types import Commitments
+from gangplan.workflows.present import refuse_old
 
 
 def look_ahead(
@@ -49,7 +50,9 @@ def _from_table(settings: Settings, horizon: PurchaseHorizon, path: Path) -> Lon
 
 def _panel(settings: Settings) -> Panel:
     """Return the telemetry's demand as a panel of series."""
-    return forecast.from_usage(telemetry.read_usage(open_store(settings)))
+    usage = telemetry.read_usage(open_store(settings), settings.clock())
+    refuse_old(usage.end, settings)
+    return forecast.from_usage(usage)
 
 
 def _history(panel: Panel) -> History:
