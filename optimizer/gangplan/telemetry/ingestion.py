@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import polars as pl
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-from gangplan.clock import Clock
+from gangplan.clock import Clock, floor_hour
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.read import IMPORT, read_import
 from gangplan.telemetry.sources import load
@@ -60,7 +60,7 @@ def ingest(
     latest = _ALWAYS if walks else None
     raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, latest=latest)
     placed = timing.placed(raw, now)
-    telemetry = _noted(delivered(known_at(placed, now) if walks else placed, now), timing)
+    telemetry = _noted(delivered(known_at(placed, now) if walks else placed, now), timing, now)
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
     newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
     same = newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
@@ -78,14 +78,14 @@ def ingest(
     )
 
 
-def _noted(telemetry: Telemetry, timing: Timing) -> Telemetry:
-    """Add what was assumed about the jobs of a file that does not say when it was exported."""
+def _noted(telemetry: Telemetry, timing: Timing, now: datetime) -> Telemetry:
+    """Add what was assumed about the jobs of a file that ends earlier and does not say when it was exported."""
     ends = telemetry.jobs["ended_at"]
-    if telemetry.live or timing.until or not ends.has_nulls():
+    if telemetry.live or timing.until or telemetry.end >= floor_hour(now) or not ends.has_nulls():
         return telemetry
     note = (
-        f"{ends.null_count()} jobs have no end: they count up to {telemetry.end:%Y-%m-%d %H:%M}, the end of the hour "
-        "of the source's last time; if it was exported later, say when: --until now, or --until T"
+        f"jobs without an end: {ends.null_count()}; they count up to {telemetry.end:%Y-%m-%d %H:%M}, the end of the "
+        "hour of the source's last time; if it was exported later, say when: --until now, or --until T"
     )
     return replace(telemetry, notes=(*telemetry.notes, note))
 
