@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from gangplan.clock import Clock, parse_utc, require_utc, system_clock
@@ -58,6 +58,13 @@ class Settings(BaseSettings):
         if isinstance(given, str):
             return parse_utc("now", given) if given.strip() else None
         return given if given is None else require_utc("now", given)
+
+    @model_validator(mode="after")
+    def _alone(self) -> Self:
+        """Refuse a moment for a ledger that others use at the present: their leases would end by it."""
+        if self.ledger.startswith(("kueue:", "postgresql")):
+            self.require_present("a ledger on Kueue or PostgreSQL")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from gangplan import telemetry
 from gangplan.clock import HOUR
 from gangplan.errors import InputError
+from gangplan.progress import no_progress
 from gangplan.telemetry import IngestReport, Timing
+from gangplan.telemetry.sources.choose import load
+from gangplan.telemetry.timing import delivered
 from gangplan.testing import NOW, a_calendar, a_pool, a_request, memory_ledger
 from gangplan.tracking import Store
 
@@ -115,3 +121,18 @@ def test_a_trace_is_walked_through(tmp_path: Path, mlflow_store: Store) -> None:
         assert usage.jobs["ended_at"].null_count() == 1
         assert usage.demand["gpus"].to_list()[-6:] == [0, 0, 8, 8, 8, 8]
     assert walked.usage.demand.equals(telemetry.read_usage(mlflow_store, then).demand)
+
+
+@given(jobs=st.lists(st.tuples(*[st.integers(0, 60 * 24 * 40)] * 3), min_size=1, max_size=12), age=st.integers(0, 900))
+@examples(30, 1000)
+def test_every_time_comes_in_as_it_was_written(jobs: list[tuple[int, int, int]], age: int) -> None:
+    """Whatever its age, no time of a file changes on its way into the tables."""
+    begin = NOW - timedelta(days=40) - age * HOUR
+    times = [sorted(begin + timedelta(minutes=minutes) for minutes in job) for job in jobs]
+    times.append([begin, begin, begin + 2 * HOUR])
+    rows = [f"j{n},vision,cost,a100,1," + ",".join(f"{at:%FT%TZ}" for at in job) for n, job in enumerate(times)]
+    with TemporaryDirectory() as folder:
+        raw = load(written(Path(folder), rows), seed=7, clock=lambda: NOW, progress=no_progress)
+    kept = delivered(Timing().placed(raw, NOW), NOW)
+    assert sorted(kept.jobs.select("submitted_at", "started_at", "ended_at").rows()) == sorted(map(tuple, times))
+    assert kept.end == max(job[2] for job in times).replace(minute=0)
