@@ -154,7 +154,7 @@ def test_notes_and_age_of_the_telemetry_are_told(world: Any, tmp_path: Path) -> 
     usage = replace(world.usage, notes=("replayed: every time was moved by 70 days",))
     foreseen = replace(world.forecast, known_until=world.forecast.issued_at - timedelta(hours=10))
     text = Page(world.build(tmp_path / "late.html", usage=usage, forecast=foreseen).read_text()).text
-    assert "Telemetry: replayed: every time was moved by 70 days." in text
+    assert "Telemetry: replayed: every time was moved by 70 days" in text
     assert "its last hour ended 10 h before the plan begins" in text
 
 

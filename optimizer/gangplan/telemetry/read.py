@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from gangplan.clock import Clock, floor_hour, require_utc
 from gangplan.tables import DEMAND, JOBS, conform, empty
 from gangplan.telemetry.announcements import read_announced, with_announced
 from gangplan.telemetry.demand import fill_grid, hourly_demand
+from gangplan.telemetry.quarantine import Release, find_denied, read_releases, without
 from gangplan.telemetry.timing import known_at
 from gangplan.telemetry.values import TABLES, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
@@ -45,9 +47,16 @@ def _newest(store: Store) -> Usage:
     if not recorded:
         return usage
     jobs = store.read_table(recorded[0].info.run_id, "jobs")
-    sha256 = digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"]])
-    merged, demand = merge_jobs(usage.jobs, jobs), add_demand(usage, jobs)
-    return replace(usage, sha256=sha256, jobs=merged, demand=demand, reserved=jobs)
+    usage = _without_denied(usage, jobs, read_releases(store))
+    denied = [str(quarantine) for quarantine in usage.quarantined]
+    return replace(
+        usage,
+        sha256=digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"], *denied]),
+        jobs=merge_jobs(usage.jobs, jobs),
+        demand=add_demand(usage, jobs),
+        notes=usage.notes + tuple(denied),
+        reserved=jobs,
+    )
 
 
 def until_now(usage: Usage, now: datetime) -> Usage:
@@ -76,10 +85,16 @@ def _not_reserved(usage: Usage, reserved: pl.DataFrame) -> pl.DataFrame:
     return sums.filter(pl.col("gpus_reserved") < RESERVED_SHARE * pl.col("gpus"))
 
 
+def _without_denied(usage: Usage, jobs: pl.DataFrame, releases: Iterable[Release]) -> Usage:
+    """Return the usage without the hours that the ledger's jobs deny and nobody has released."""
+    denied = find_denied(usage.demand, hourly_demand(jobs, usage.start, usage.end))
+    kept = tuple(one for one in denied if not any(release.covers(one) for release in releases))
+    return replace(usage, demand=without(usage.demand, kept), quarantined=kept)
+
+
 def read_import(store: Store, run_id: str) -> Usage:
     """Return one import as it was logged."""
     tags = store.client.get_run(run_id).data.tags
-    tables = {name: store.read_table(run_id, name) for name in TABLES}
     return Usage(
         source=tags["source"],
         sha256=tags["sha256"],
@@ -88,12 +103,7 @@ def read_import(store: Store, run_id: str) -> Usage:
         run_id=run_id,
         notes=tuple(json.loads(tags.get("notes", "[]"))),
         live=tags["live"] == "true",
-        demand=tables["demand"],
-        jobs=tables["jobs"],
-        nodes=tables["nodes"],
-        queue=tables["queue"],
-        requests=tables["requests"],
-        events=tables["events"],
+        **dict[str, Any]({name: store.read_table(run_id, name) for name in TABLES}),
     )
 
 

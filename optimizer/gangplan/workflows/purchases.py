@@ -49,12 +49,10 @@ def _from_table(settings: Settings, horizon: PurchaseHorizon, path: Path) -> Lon
 
 
 def _panel(settings: Settings) -> Panel:
-    """Return the telemetry's demand as a panel of series."""
     usage = telemetry.read_usage(open_store(settings), settings.clock())
     refuse_old(usage.end, settings)
     return forecast.from_usage(usage)
 
 
 def _history(panel: Panel) -> History:
-    """Return the telemetry's demand as the plan takes it."""
     return History(series=panel.keys, values=panel.values, start=panel.start)
