@@ -2,8 +2,8 @@
 
 `source` is what `gangplan ingest` takes: `sample`, a CSV or Parquet file or folder, `prometheus+http://...` or
 `mlflow+<tracking URI>`; its default is the environment's GANGPLAN_TELEMETRY. `until` says when a file was exported,
-`now` for an export of every hour; `replay` moves an old trace to the present, for trial. `draft_fleet` writes a first
-fleet file from the telemetry where there is none yet.
+`now` for an export of every hour (GANGPLAN_TELEMETRY_UNTIL); `replay` moves an old trace to the present, for trial.
+`draft_fleet` writes a first fleet file from the telemetry where there is none yet.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from airflow.sdk import Asset, Param, dag, task
 
 SOURCE = os.environ.get("GANGPLAN_TELEMETRY", "sample")
+UNTIL = os.environ.get("GANGPLAN_TELEMETRY_UNTIL", "")
 
 
 @dag(
@@ -26,7 +27,7 @@ SOURCE = os.environ.get("GANGPLAN_TELEMETRY", "sample")
     doc_md=__doc__,
     params={
         "source": Param(SOURCE, type="string", minLength=1),
-        "until": Param("", type="string", description="When a file was exported: now, or a time."),
+        "until": Param(UNTIL, type="string", description="When a file was exported: now, or a time."),
         "replay": Param(False, type="boolean", description="Move an old trace so that it ends now."),
         "draft_fleet": Param(False, type="boolean"),
     },
