@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from gangplan.clock import HOUR, in_words
 from gangplan.types import FreeCapacity, Learning, NodeChange, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def of_ingest(report: IngestReport) -> Summary:
         "series": usage.demand.select("tenant", "workload_class", "accelerator").n_unique(),
         "jobs": usage.jobs.height,
         "sha256": usage.sha256,
-        "notes": list(usage.notes),
+        "age_hours": round(report.age / HOUR, 2),
+        "notes": [*usage.notes, *_late(report)],
     }
 
 
@@ -47,6 +49,13 @@ def of_preview(seen: Preview) -> Summary:
 def _row(row: Mapping[str, Any]) -> Summary:
     """Return a row of a table as plain values."""
     return {name: plain(value) for name, value in row.items()}
+
+
+def _late(report: IngestReport) -> list[str]:
+    """Say how old the last hour is, if whole hours are missing since."""
+    if report.age < HOUR:
+        return []
+    return [f"late: its last hour ended {in_words(report.age)} before now, and the hours since are missing"]
 
 
 def of_training(training: Training) -> Summary:

@@ -180,8 +180,8 @@ def test_the_export_reaches_to_the_last_time_of_any_row(tmp_path: Path):
     runs = "1|2026-11-02T08:00:00|2026-11-02T08:00:00|Unknown|RUNNING|gres/gpu=8"
     cpu = "2|2026-11-02T08:00:00|2026-11-02T08:00:00|2026-11-03T08:00:00|COMPLETED|cpu=1"
     read = _read(_rows(runs, cpu), tmp_path)
-    assert (read.start, read.end) == (_at(2, 8), _at(3, 8))
-    assert read.demand["gpus"].to_list() == [8.0] * 24
+    assert (read.start, read.end) == (_at(2, 8), _at(3, 9)), "to the end of the hour of the last time"
+    assert read.demand["gpus"].to_list() == [8.0] * 25
     assert read.jobs["ended_at"].null_count() == 1
 
 

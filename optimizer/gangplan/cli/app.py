@@ -24,8 +24,7 @@ from gangplan.cli.policy import policy_app
 from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
-from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use_home
-from gangplan.clock import system_clock
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.types import ReservationState
@@ -33,6 +32,10 @@ from gangplan.types import ReservationState
 _COLLECTED_AFTER = 50_000
 """Objects between two garbage collections. The import of MLflow makes half a million objects that stay alive, and with
 Python's own threshold of some hundreds a command would scan them again and again."""
+
+Until = Annotated[str, typer.Option(help="When a file was exported: now, or a time; jobs without an end run to it.")]
+Replay = Annotated[bool, typer.Option("--replay", help="Move an old trace so that it ends now, for trial.")]
+At = Annotated[str, typer.Option(help="With --replay: the moment of the trace that becomes now; default: its end.")]
 
 app = typer.Typer(
     name="gangplan",
@@ -85,10 +88,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     home: Annotated[Path | None, typer.Option(help="Folder of everything gangplan keeps (GANGPLAN_HOME).")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="Work as of this moment, like 2026-03-01T12:00:00Z (GANGPLAN_NOW).")
+    ] = None,
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it."""
-    use_home(home)
+    use(home=home, now=now)
 
 
 @app.command(epilog="Example:  gangplan --home .run init")
@@ -98,12 +104,12 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
-    written = workflows.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
+    written = workflows.initialise(settings_here(), from_telemetry=from_telemetry, force=force)
     emit(as_json, {"written": [str(path) for path in written]}, screen.written)
 
 
 @app.command(
-    epilog="Example:  gangplan ingest sample   |   gangplan ingest sacct.txt --zone Europe/Berlin --preview"
+    epilog="Example:  gangplan ingest sacct.txt --zone Europe/Berlin --preview   |   ... ingest trace.csv --replay"
 )
 def ingest(
     source: Annotated[
@@ -115,18 +121,22 @@ def ingest(
     ] = None,
     zone: Annotated[str | None, typer.Option(help="Time zone of times without an offset, like Europe/Berlin.")] = None,
     decimal: Annotated[str | None, typer.Option(help="Decimal sign of numbers, where it is in doubt: . or ,")] = None,
+    until: Until = "",
+    replay: Replay = False,
+    at: At = "",
     preview: Annotated[bool, typer.Option("--preview", help="Show how it is understood; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring telemetry into MLflow; bad rows are named and kept out."""
-    from gangplan import cycle
+    """Bring telemetry into MLflow with its own times; bad rows are named and kept out."""
+    from gangplan import cycle, telemetry
 
     settings = settings_here(mapping=mapping, zone=zone, decimal=decimal)
+    timing = telemetry.Timing(until=until, replay=replay, at=at)
     with screen.progress(console, not as_json) as progress:
         if preview:
-            shown = summaries.of_preview(cycle.preview(settings, source, progress=progress))
+            shown = summaries.of_preview(cycle.preview(settings, source, timing, progress=progress))
         else:
-            shown = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
+            shown = summaries.of_ingest(cycle.ingest(settings, source, timing, progress=progress))
     emit(as_json, shown, screen.preview if preview else screen.ingest)
 
 
@@ -177,7 +187,7 @@ def calendar(
     as_json: AsJson = False,
 ) -> None:
     """Show the free capacity over time: planned, held and free GPUs of each pool."""
-    now = system_clock()
+    now = settings_here().clock()
     with open_ledger_here() as ledger:
         free = ledger.calendar(now, now + timedelta(hours=hours))
     emit(as_json, summaries.of_free(free), screen.calendar)
@@ -230,15 +240,18 @@ def report(
 @app.command(epilog="Example:  gangplan --home .run run sample")
 def run(
     source: Annotated[str, typer.Argument(help="Telemetry, as for `gangplan ingest`.")] = "sample",
+    until: Until = "",
+    replay: Replay = False,
+    at: At = "",
     as_json: AsJson = False,
 ) -> None:
     """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
-    from gangplan import cycle
+    from gangplan import cycle, telemetry
 
-    settings = settings_here()
+    settings, timing = settings_here(), telemetry.Timing(until=until, replay=replay, at=at)
     summary: dict[str, Any] = {}
     with screen.progress(console, not as_json) as progress:
-        summary["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
+        summary["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, timing, progress=progress))
         workflows.ensure_fleet(settings)
         summary["train"] = summaries.of_training(cycle.train(settings, progress=progress))
         summary["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))

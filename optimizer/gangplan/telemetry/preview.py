@@ -12,6 +12,7 @@ from gangplan.clock import Clock
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.sources import load
+from gangplan.telemetry.timing import Timing
 from gangplan.telemetry.values import Telemetry
 
 ROWS = 5
@@ -32,9 +33,15 @@ class Preview:
 
 
 def preview(
-    source: str, *, seed: int, clock: Clock, reading: Reading | None = None, progress: Progress = no_progress
+    source: str,
+    *,
+    seed: int,
+    clock: Clock,
+    timing: Timing | None = None,
+    reading: Reading | None = None,
+    progress: Progress = no_progress,
 ) -> Preview:
-    """Return a source's telemetry as it is understood, with its own times; nothing is written.
+    """Return a source's telemetry as it is understood, placed in time as an import would; nothing is written.
 
     Raises
     ------
@@ -44,7 +51,9 @@ def preview(
         When a server does not answer.
     """
     progress(0, 1, "reading the telemetry")
-    seen = load(source, seed=seed, clock=clock, progress=progress, reading=reading)
+    timing = timing or Timing()
+    raw = load(source, seed=seed, clock=clock, progress=progress, timing=timing, reading=reading)
+    seen = timing.placed(raw, clock())
     tables = {name: frame for name, frame in seen.tables.items() if frame.height}
     rate = seen.requests.group_by(pl.col("time").dt.truncate("1h").alias("hour"), "tenant").agg(
         pl.col("requests_per_second").mean()

@@ -35,8 +35,15 @@ _ASKED = ("jobs", "demand", "requests")
 """Telemetry has at least one of these tables."""
 
 
-def read_path(path: Path, now: datetime, reading: Reading | None = None) -> Telemetry:
-    """Return the telemetry of a file, or of all files of a folder.
+def read_path(
+    path: Path,
+    now: datetime,
+    reading: Reading | None = None,
+    *,
+    until: datetime | None = None,
+    latest: datetime | None = None,
+) -> Telemetry:
+    """Return the telemetry of a file, or of all files of a folder; `until` and `latest` as for `from_rows`.
 
     Raises
     ------
@@ -44,7 +51,7 @@ def read_path(path: Path, now: datetime, reading: Reading | None = None) -> Tele
         When a file cannot be read, is no table that is known, or none has a usable row.
     """
     if not path.is_dir():
-        return _of_tables([_read(path, now, reading)], str(path), now)
+        return _of_tables([_read(path, now, reading)], str(path), now, until=until, latest=latest)
     rows: list[TableRows] = []
     notes: list[str] = []
     for file in files_of(path):
@@ -59,12 +66,30 @@ def read_path(path: Path, now: datetime, reading: Reading | None = None) -> Tele
     if not rows:
         why = f" ({notes[0]})" if notes else ""
         raise InputError("source", path, f"has no table: put {', '.join(ENDINGS)} files there (docs/telemetry.md){why}")
-    return _of_tables(rows, str(path), now, notes=notes)
+    return _of_tables(rows, str(path), now, until=until, latest=latest, notes=notes)
 
 
-def from_rows(frames: list[pl.DataFrame], source: str, now: datetime, *, live: bool = False) -> Telemetry:
-    """Check rows of text of the table of jobs and return their telemetry; the demand is counted from the jobs."""
-    return _of_tables([TableRows(table="jobs", frame=frame) for frame in frames], source, now, live=live)
+def from_rows(
+    frames: list[pl.DataFrame],
+    source: str,
+    now: datetime,
+    *,
+    until: datetime | None = None,
+    latest: datetime | None = None,
+    live: bool = False,
+) -> Telemetry:
+    """Check rows of text of the table of jobs and return their telemetry; the demand is counted from the jobs.
+
+    Parameters
+    ----------
+    until
+        When the rows were exported: jobs without an end run until then. By default the rows' last time, or now if they
+        are `live`.
+    latest
+        No time may be after it; by default, after now.
+    """
+    rows = [TableRows(table="jobs", frame=frame) for frame in frames]
+    return _of_tables(rows, source, now, until=until, latest=latest, live=live)
 
 
 def _read(file: Path, now: datetime, reading: Reading | None) -> TableRows:
@@ -73,13 +98,21 @@ def _read(file: Path, now: datetime, reading: Reading | None) -> TableRows:
 
 
 def _of_tables(
-    rows: Sequence[TableRows], source: str, now: datetime, *, live: bool = False, notes: Sequence[str] = ()
+    rows: Sequence[TableRows],
+    source: str,
+    now: datetime,
+    *,
+    until: datetime | None,
+    latest: datetime | None,
+    live: bool = False,
+    notes: Sequence[str] = (),
 ) -> Telemetry:
     """Check rows and return their telemetry; demand that is not given is counted from the jobs."""
     if len({each.relative for each in rows}) > 1:
         remedy = "mixes a trace without a calendar with tables that have one: give each a folder of its own"
         raise InputError("source", source, remedy)
-    checked = _check_all(rows, now)
+    latest = latest or now
+    checked = _check_all(rows, latest)
     rejected = [row for table in checked.values() for row in table.rejected]
     rejected_count = sum(table.rejected_count for table in checked.values())
     tables = {name: conform(name, table.frame, TABLES[name]) for name, table in checked.items()}
@@ -95,7 +128,8 @@ def _of_tables(
         said.append(
             "there are requests alone: `gangplan forecast minutes --of requests` uses them; a plan needs demand"
         )
-    start, end = span or _span(tables, source, [each.last for each in rows if each.last and each.last <= now])
+    unused = [each.last for each in rows if each.last and each.last <= latest]
+    start, end = span or _span(tables, source, now if live else until, live=live, unused=unused)
     made = Telemetry(
         source=source,
         start=start,
@@ -188,26 +222,36 @@ def _cut(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> int
     return jobs.height - tables["jobs"].height
 
 
-def _span(tables: dict[str, pl.DataFrame], source: str, last: Sequence[datetime]) -> tuple[datetime, datetime]:
-    """Return the whole hours that the tables cover together, as their start and end; `last`: of rows without use."""
-    moments: list[datetime | None] = [*last]
-    if "jobs" in tables:
-        times = tables["jobs"].select("submitted_at", "started_at", "ended_at")
-        moments += [*times.min().row(0)[:1], *times.max().row(0)]
-    if "requests" in tables:
-        moments += tables["requests"].select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
-    if "demand" in tables:
-        hours = tables["demand"].select(first=pl.col("hour").min(), last=pl.col("hour").max() + HOUR)
-        moments += hours.row(0)
-    known = [moment for moment in moments if moment is not None]  # the times of an empty table are null
-    start, end = floor_hour(min(known)), floor_hour(max(known))
-    if end <= start and set(tables) == {"requests"}:  # a log of less than an hour counts as that hour
-        end = start + HOUR
+def _span(
+    tables: dict[str, pl.DataFrame], source: str, until: datetime | None, *, live: bool, unused: Sequence[datetime]
+) -> tuple[datetime, datetime]:
+    """Return the whole hours that the tables cover together, as their start and end; `unused` are times without use.
+
+    Where it is not said `until` when, jobs that have no end hold their GPUs to the end of the hour of the last time.
+    """
+    asked = [*_times(tables, "jobs", "submitted_at", "started_at", "ended_at"), *_times(tables, "demand", "hour")]
+    hours = [hour + HOUR for hour in _times(tables, "demand", "hour")]
+    samples = [] if hours else [at for name in ("nodes", "queue", "requests") for at in _times(tables, name, "time")]
+    first, last = min(asked or samples), max([*asked, *samples, *unused])
+    if until is not None and last > until and not live:
+        raise InputError("until", until.isoformat(), f"is before the last time, {last.isoformat()}: give a later one")
+    start, end = floor_hour(first), floor_hour(until or last)
+    if until is None:
+        runs = "jobs" in tables and tables["jobs"]["ended_at"].has_nulls()
+        short = end <= start and not asked  # a log of requests of less than an hour counts as that hour
+        end = max([end + HOUR if runs or short else end, *hours])
     if end <= start:
-        raise InputError(
-            "source", source, f"covers no whole hour (from {min(known)} to {max(known)}): give a longer span"
-        )
+        span = f"from {first} to {until or last}"
+        raise InputError("source", source, f"covers no whole hour ({span}): give a longer span")
     return start, end
+
+
+def _times(tables: dict[str, pl.DataFrame], table: str, *columns: str) -> list[datetime]:
+    """Return the first and the last time in each of these columns of a table, if it is there and has any."""
+    if table not in tables:
+        return []
+    ends = [moment for name in columns for moment in (tables[table][name].min(), tables[table][name].max())]
+    return [moment for moment in ends if isinstance(moment, datetime)]
 
 
 def _demand(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> pl.DataFrame:
