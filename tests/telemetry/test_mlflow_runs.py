@@ -218,7 +218,7 @@ def test_server_is_read_in_bulk_and_says_what_its_store_says(
         busy = {f"gpu_0_{name}_percentage": values for name, values in samples.items()}
         _run(mlflow_store, f"team-{number % 3}", busy, start=START + number % 7 * HOUR)
     with mlflow_server(mlflow_store.uri, tmp_path) as url:
-        served, _ = mlflow_history._listed(store := Store(uri=url))
+        served, *_ = mlflow_history._listed(store := Store(uri=url))
         tables = _read(store)
         asked = [line for line in (tmp_path / "server.log").read_text().splitlines() if "metrics/get-history" in line]
         keys = served.head(3).select("run_id").with_columns(key=pl.lit("system/gpu_0_utilization_percentage"))

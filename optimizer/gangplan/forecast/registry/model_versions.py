@@ -25,7 +25,7 @@ from gangplan.forecast import served
 from gangplan.forecast.libraries import quiet_mlflow, uncollected
 from gangplan.forecast.models import Bundle, bundle_bytes
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, example_input
-from gangplan.tracking import MODEL, Store
+from gangplan.tracking import MODEL, Store, naming_faults
 
 
 class Alias(StrEnum):
@@ -139,10 +139,10 @@ def pointed_at(store: Store) -> Generator[None]:
     with _POINTING:
         tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
         inherited = {name: os.environ.get(name) for name in _ADDRESSES}
-        mlflow.set_tracking_uri(store.uri)
-        mlflow.set_registry_uri(store.uri)
+        mlflow.set_tracking_uri(store.tracking_uri)
+        mlflow.set_registry_uri(store.tracking_uri)
         try:
-            with quiet_mlflow():
+            with quiet_mlflow(), naming_faults(store.uri):
                 yield
         finally:
             mlflow.set_tracking_uri(tracking)
