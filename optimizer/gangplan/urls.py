@@ -15,6 +15,8 @@ CLEAR = "has an @ / ? or # in its user or password: write them as %40 %2F %3F %2
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _IN_TEXT = re.compile(rf"{_SCHEME}[^\s'\"<>]+")
+_MARKS = re.compile("[%?#]")
+_EXAMPLE = "://user:password@"  # of a remedy
 _NO_SECRETS = re.compile(r"(?:[a-z0-9]+\+)?(?:sqlite(?:\+\w+)?|file|kueue|memory)://", re.IGNORECASE)
 _HARMLESS = {"host", "port", "dbname", "sslmode", "connect_timeout", "timeout", "listen", "days"}
 """The parameters of a URL whose values may be shown."""
@@ -44,7 +46,7 @@ def without_secrets(text: str, *urls: str) -> str:
         text = text.replace(url, shown(url))
         for secret in _secrets(url):
             text = text.replace(secret, "***")
-    return _IN_TEXT.sub(lambda url: shown(url[0]), text)
+    return _IN_TEXT.sub(lambda url: url[0] if _EXAMPLE in url[0] else shown(url[0]), text)
 
 
 def _secrets(url: str) -> set[str]:
@@ -67,9 +69,14 @@ def unambiguous(url: str) -> bool:
     return authority.count("@") == rest.count("@") <= 1
 
 
+def has_marks(path: object) -> bool:
+    """Tell whether a path has characters that mean something else in a URL, where libraries cut or decode it."""
+    return bool(_MARKS.search(str(path)))
+
+
 def sqlite_url(file: Path) -> str:
     """Return the URL of a SQLite file; the characters that would end its path are escaped."""
-    return "sqlite:///" + re.sub("[%?#]", lambda character: quote(character[0]), str(file))
+    return "sqlite:///" + _MARKS.sub(lambda mark: quote(mark[0]), str(file))
 
 
 def sqlite_file(url: str) -> Path | None:

@@ -22,7 +22,7 @@ from mlflow.version import VERSION
 
 from gangplan.errors import InputError
 from gangplan.tracking.faults import naming_faults
-from gangplan.urls import CLEAR, shown, sqlite_file, sqlite_url, unambiguous
+from gangplan.urls import CLEAR, has_marks, shown, sqlite_file, sqlite_url, unambiguous
 
 _KINDS = ("sqlite", "http", "https", "postgresql", "postgresql+psycopg")
 _KNOWN = "http://host:port of a server, postgresql://host/database or sqlite:///file.db"
@@ -35,7 +35,7 @@ _SERVE = "let its own MLflow serve it (mlflow server --backend-store-uri ...) an
 def client_uri(uri: str) -> str:
     """Return the URI as MLflow must get it: a path with % ? or # as a SQLite URI, which no library cuts or decodes."""
     file = sqlite_file(uri)
-    if file is None or not set("%?#") & set(str(file)):
+    if file is None or not has_marks(file):
         return uri if file is None else f"sqlite:///{file}"
     # with the driver's name in it, MLflow makes no folder of the escaped path
     escaped = sa.URL.create("sqlite+pysqlite", database=f"file:{quote(str(file))}", query={"uri": "true"})

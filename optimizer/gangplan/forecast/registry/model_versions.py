@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import mlflow
+import mlflow.artifacts
 import mlflow.pyfunc
 from mlflow.entities import LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
@@ -26,6 +27,7 @@ from gangplan.forecast.libraries import quiet_mlflow, uncollected
 from gangplan.forecast.models import Bundle, bundle_bytes
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, example_input
 from gangplan.tracking import MODEL, Store, naming_faults
+from gangplan.urls import has_marks
 
 
 class Alias(StrEnum):
@@ -110,12 +112,22 @@ def versions(store: Store) -> list[MlflowVersion]:
 def load(store: Store, version: str) -> Bundle:
     """Load a version's fits from the registry, by MLflow's own way."""
     try:
-        with pointed_at(store), _own_code(), uncollected():
+        with pointed_at(store), _own_code(), uncollected(), _readable(store, f"models:/{MODEL}/{version}") as uri:
             # Without warnings MLflow leaves out a search of all that is installed, which takes a second.
-            loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True)
+            loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise NotFoundError(f"{MODEL}/{version}: cannot be loaded: {error}: train again or roll back") from error
     return loaded.unwrap_python_model().bundle
+
+
+@contextmanager
+def _readable(store: Store, uri: str) -> Generator[str]:
+    """Yield what MLflow can load a model from: it takes a path for a URI, so one with marks in it is copied first."""
+    if not has_marks(store.folder):
+        yield uri
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
 
 
 @contextmanager
