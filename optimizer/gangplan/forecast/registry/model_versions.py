@@ -57,7 +57,7 @@ def log_model(store: Store, run_id: str, bundle: Bundle) -> str:  # pyright: ign
             python_model=str(served.__file__),
             artifacts={ARTIFACT: str(file)},
             signature=SIGNATURE,
-            input_example=example_input(),
+            input_example=example_input(bundle.steering.fitted_until),
             pip_requirements=_requirements(),
             code_paths=[str(Path(gangplan.__file__).parent)],  # the code that trained it goes with it: nothing to build
         ).model_uri
