@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote
 CLEAR = "has an @ / ? or # in its user or password: write them as %40 %2F %3F %23"
 """The remedy for a URL that is not `unambiguous`."""
 
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+://?"  # with one slash, as a URL that was taken for a path
 _IN_TEXT = re.compile(rf"{_SCHEME}[^\s'\"<>]+")
 _MARKS = re.compile("[%?#]")
 _EXAMPLE = "://user:password@"  # of a remedy
-_NO_SECRETS = re.compile(r"(?:[a-z0-9]+\+)?(?:sqlite(?:\+\w+)?|file|kueue|memory)://", re.IGNORECASE)
+_NO_SECRETS = re.compile(r"(?:[a-z0-9]+\+)?(?:sqlite(?:\+\w+)?|file|kueue|memory)://?", re.IGNORECASE)
 _HARMLESS = {"host", "port", "dbname", "sslmode", "connect_timeout", "timeout", "listen", "days"}
 """The parameters of a URL whose values may be shown."""
 
@@ -25,19 +25,23 @@ _HARMLESS = {"host", "port", "dbname", "sslmode", "connect_timeout", "timeout", 
 def shown(url: str) -> str:
     """Return a URL without its user, its password and the values of its parameters that may be secret.
 
-    A password may hold any character, so all up to the last @ is taken for it.
+    A password may hold any character: where it cannot be told what is part of it, nothing is shown.
     """
     scheme = re.match(_SCHEME, url)
     if scheme is None or _NO_SECRETS.match(url):
         return url
-    place, mark, query = url[scheme.end() :].rpartition("@")[2].partition("?")
-    return f"{scheme[0]}{place}{mark}{'&'.join(_shown_parameter(part) for part in query.split('&'))}"
+    if not unambiguous(url):
+        return f"{scheme[0]}***"
+    address, hash_mark, _ = url[scheme.end() :].rpartition("@")[2].partition("#")
+    place, mark, query = address.partition("?")
+    parameters = "&".join(_shown_parameter(part) for part in query.split("&"))
+    return f"{scheme[0]}{place}{mark}{parameters}{hash_mark and '#***'}"
 
 
 def _shown_parameter(part: str) -> str:
     """Return `name=value` of a URL with the value hidden, unless it is known to be harmless."""
     name, equals, _ = part.partition("=")
-    return part if not equals or name in _HARMLESS else f"{name}=***"
+    return part if name in _HARMLESS or not part else f"{name}=***" if equals else "***"
 
 
 def without_secrets(text: str, *urls: str) -> str:

@@ -141,6 +141,8 @@ def _rows(source: str, now: datetime) -> pl.DataFrame:
         return _as_rows(_tagged(source.removeprefix("mlflow+")), shown(source))
     if source.endswith(".ics"):
         return _as_rows(_calendar(Path(source), now), source)
+    if "://" in source:
+        raise InputError("source", source, f"is of a kind that is not known: give {_SOURCES}")
     rows = read_rows(Path(source))
     missing = [column for column in ("start", "end", "kind") if column not in rows.columns]
     if missing:

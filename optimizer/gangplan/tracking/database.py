@@ -27,6 +27,8 @@ from gangplan.urls import CLEAR, has_marks, shown, sqlite_file, sqlite_url, unam
 _KINDS = ("sqlite", "http", "https", "postgresql", "postgresql+psycopg")
 _KNOWN = "http://host:port of a server, postgresql://host/database or sqlite:///file.db"
 _CONNECT_S = 10
+BUSY_S = 5.0
+"""How long a reader waits for whoever locks a SQLite file; a longer wait is a store that is stuck."""
 _MIGRATION_LOCK = 0x6D6C666C  # "mlfl": the number of our advisory lock
 _tools: Any = utils  # MLflow's helpers have no types
 _SERVE = "let its own MLflow serve it (mlflow server --backend-store-uri ...) and give the address http://host:5000"
@@ -114,7 +116,9 @@ def _engine_to_read(uri: str, field: str) -> sa.Engine:
     file = sqlite_file(uri)
     if file is not None:
         address = f"file:{quote(str(file))}?{_mode(file, field)}"
-        return sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=sa.NullPool)
+        return sa.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(address, BUSY_S, uri=True), poolclass=sa.NullPool
+        )
     options: dict[str, Any] = {"postgresql_readonly": True}
     arguments = {"connect_timeout": _CONNECT_S}
     return sa.create_engine(uri, execution_options=options, connect_args=arguments, poolclass=sa.NullPool)

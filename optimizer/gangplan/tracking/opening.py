@@ -25,6 +25,8 @@ def open_store(settings: Settings, *, create: bool = False) -> Store:
         raise InputError("mlflow", store.uri, "is not there: run `gangplan ingest` first, or name another store")
     if is_http(store.uri):
         require_answer(store.uri)
+    elif file is None:
+        _ = store.client  # it connects, so that a database that is down is named before any work
     return store
 
 
