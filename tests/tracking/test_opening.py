@@ -105,6 +105,9 @@ def test_credentials_go_with_every_call(
     assert told.source == f"mlflow+{gateway.url}"
     with pytest.raises(InputError, match="no run kept a GPU busy"):
         telemetry.ingest(f"mlflow+{url}", mlflow_store, seed=7, clock=lambda: NOW)
+    assert mlflow_store.folder is not None
+    kept = [path.read_bytes() for path in mlflow_store.folder.rglob("*") if path.is_file()]
+    assert not any(b"s3cr" in content for content in kept)
     assert {sent for _, sent in gateway.asked} == {wanted}
     assert len(gateway.asked) >= 6
 

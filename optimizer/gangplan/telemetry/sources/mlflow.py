@@ -69,16 +69,31 @@ def read_runs(source: str, now: datetime, progress: Progress = no_progress, cach
 def _notes(history: History, roots: pl.DataFrame, used: pl.DataFrame, now: datetime) -> list[str]:
     """Say which runs are no jobs, and which ends are assumed."""
     nested = roots.filter(pl.col("root") != pl.col("run_id")).height
-    counts = {
-        "have no GPU metrics: they are no jobs": history.without_gpus,
-        "with GPU metrics are deleted: they are left out": history.deleted,
-        "never kept a GPU busy: they are left out": roots["root"].n_unique() - used.height,
-        "are nested in one that samples the same GPUs: they count as part of it": nested,
-        "say RUNNING and sent no sample for an hour: each is taken to have ended with its last": used.filter(
-            pl.col("end").is_null() & _is_silent(now)
-        ).height,
-    }
-    return [f"{count} {'run' if count == 1 else 'runs'} {what}" for what, count in counts.items() if count]
+    silent = used.filter(pl.col("end").is_null() & _is_silent(now)).height
+    counts = (
+        (history.without_gpus, "has no GPU metrics: it is no job", "have no GPU metrics: they are no jobs"),
+        (
+            history.deleted,
+            "with GPU metrics is deleted: it is left out",
+            "with GPU metrics are deleted: they are left out",
+        ),
+        (
+            roots["root"].n_unique() - used.height,
+            "never kept a GPU busy: it is left out",
+            "never kept a GPU busy: they are left out",
+        ),
+        (
+            nested,
+            "is nested in one that samples the same GPUs: it counts as part of it",
+            "are nested in one that samples the same GPUs: they count as part of it",
+        ),
+        (
+            silent,
+            "is still RUNNING but silent for an hour: its last sample is taken for its end",
+            "are still RUNNING but silent for an hour: the last sample of each is taken for its end",
+        ),
+    )
+    return [f"1 run {one}" if count == 1 else f"{count} runs {several}" for count, one, several in counts if count]
 
 
 def _is_silent(now: datetime) -> pl.Expr:
