@@ -52,6 +52,8 @@ job_heartbeat_sec = 2
 MAKE_MLFLOW = """\
 from gangplan.config import load_settings
 from gangplan.tracking import open_store
+from gangplan.urls import sqlite_file
+from gangplan.urls import sqlite_file
 open_store(load_settings(), create=True).client
 """
 
@@ -138,7 +140,8 @@ def prepare(settings: Settings, console: Console) -> None:
     staging = METADATA.with_name(f".{METADATA.name}.new")
     missing = not _is_whole(METADATA)
     making = [_migrate(staging)] if missing else []
-    if settings.mlflow_uri.startswith("sqlite:///") and not Path(settings.mlflow_uri[10:]).exists():
+    store = sqlite_file(settings.mlflow_uri)
+    if store is not None and not store.exists():
         making.append(spawn("-c", MAKE_MLFLOW))
     if making:
         console.print("making the databases of Airflow and MLflow (the first time only)")

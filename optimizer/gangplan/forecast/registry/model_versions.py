@@ -38,6 +38,7 @@ class Alias(StrEnum):
 
 
 NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
+_NO_ALIAS = "none of them the champion: name one with `gangplan review approve <version>` (see `gangplan review list`)"
 _POINTING = threading.RLock()
 _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
@@ -100,7 +101,8 @@ def champion(store: Store) -> MlflowVersion:
     try:
         return store.client.get_model_version_by_alias(MODEL, Alias.CHAMPION)
     except MlflowException:
-        raise NotFoundError(NO_CHAMPION) from None
+        trained = len(versions(store))
+        raise NotFoundError(f"{MODEL}: {trained} versions, {_NO_ALIAS}" if trained else NO_CHAMPION) from None
 
 
 def versions(store: Store) -> list[MlflowVersion]:
