@@ -67,6 +67,7 @@ def test_model_says_what_it_takes_and_needs(trained: Trained, loaded: mlflow.pyf
     assert signature.inputs.input_names() == ["hour", "tenant", "workload_class", "accelerator", "gpus"]
     assert signature.outputs.input_names()[-5:] == list(QUANTILE_COLUMNS)
     assert loaded.metadata.saved_input_example_info
+    assert len(loaded.predict(loaded.input_example, params={"horizon_hours": 3})) == 3
     with pointed_at(trained.store):
         needed = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{MODEL}@champion")).read_text()
     assert "gangplan" not in needed  # its code comes with the model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import polars as pl
@@ -32,14 +32,16 @@ def read_demand(given: pd.DataFrame, trained_until: datetime | None) -> pl.DataF
     InputError
         A column is missing or unknown, or a value is none of its column; the first is named with its row.
     """
-    for column in given.columns:
-        if column not in _COLUMNS:
-            raise InputError.unknown(str(column), column, "no column of demand", _COLUMNS)
-    for column in _COLUMNS:
-        if column not in given.columns:
-            raise InputError.missing(column)
+    names = [str(name) for name in cast("list[object]", list(given.columns))]
+    for name in names:
+        if name not in _COLUMNS:
+            raise InputError.unknown(name, name, "no column of demand", _COLUMNS)
+    for name in _COLUMNS:
+        if name not in names:
+            raise InputError.missing(name)
     try:
-        frame = pl.from_pandas(given[list(_COLUMNS)], nan_to_null=False).with_columns(pl.col("gpus").cast(pl.Float64))
+        told = cast("pl.DataFrame", pl.from_pandas(given[list(_COLUMNS)], nan_to_null=False))
+        frame = told.with_columns(pl.col("gpus").cast(pl.Float64))
         table = frame.with_columns(pl.col("hour").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())

@@ -10,6 +10,7 @@ import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import polars as pl
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
@@ -63,7 +64,7 @@ class ServedModel(PythonModel):
             with uncollected():
                 return self._forecast(model_input, params or {})
         except InputError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from None
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
 
     def _forecast(self, given: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
         """Read what is asked, and answer."""
