@@ -22,6 +22,7 @@ from run_processes import MARK, spawn
 
 from gangplan.config import Settings, write_atomic
 from gangplan.errors import GangplanError, UnavailableError
+from gangplan.urls import sqlite_file
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("GANGPLAN_HOME") or ROOT / ".run").resolve()
@@ -52,8 +53,6 @@ job_heartbeat_sec = 2
 MAKE_MLFLOW = """\
 from gangplan.config import load_settings
 from gangplan.tracking import open_store
-from gangplan.urls import sqlite_file
-from gangplan.urls import sqlite_file
 open_store(load_settings(), create=True).client
 """
 
