@@ -107,9 +107,7 @@ def init(
     emit(as_json, {"written": [str(path) for path in written]}, screen.written)
 
 
-@app.command(
-    epilog="Example:  gangplan ingest sample   |   gangplan ingest sacct.txt --zone Europe/Berlin --preview"
-)
+@app.command(epilog="Example:  gangplan ingest sample   |   gangplan ingest sacct.txt --zone Europe/Berlin --preview")
 def ingest(
     source: Annotated[
         str,
