@@ -20,7 +20,8 @@ import polars as pl
 
 from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError, UnavailableError
-from gangplan.kube import GPU_RESOURCES, short_name
+from gangplan.kube import short_name
+GPU_RESOURCES = ('nvidia.com/gpu', 'amd.com/gpu')
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import DEMAND, NODES, QUEUE, UTC_TIME, conform
 from gangplan.telemetry.demand import fill_grid

@@ -1,0 +1,167 @@
+"""Accelerators that pods ask for by ResourceClaims (dynamic resource allocation, DRA), and the ResourceSlices of nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gangplan.errors import ForbiddenError, NotFoundError
+from gangplan.kube.accelerators import FAMILIES, family_of, instances_of, short_name
+from gangplan.kube.api import Api, Object
+
+VERSIONS = ("v1", "v1beta2", "v1beta1")
+"""The versions of resource.k8s.io that are read, the newest first."""
+
+_DRIVERS = tuple(driver for family in FAMILIES for driver in family.drivers)
+_CLASSES = {"mig.nvidia.com": "gpu.nvidia.com"}
+"""The drivers of device classes that do not name them."""
+
+_PRODUCT = re.compile(r"productName[^'\"]*['\"]([^'\"]+)['\"]")
+_PROFILE = re.compile(r"['\"]([0-9]+g\.[0-9]+gb)")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device: its driver, its accelerator (empty where nothing tells it), and how much of one it is."""
+
+    driver: str
+    accelerator: str
+    share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """What the claims of a cluster ask for, by namespace and name, and the devices of its nodes; `note`: why there are none.
+
+    `users` counts the pods that a claim is reserved for, for they share it.
+    """
+
+    claims: dict[tuple[str, str], list[Device]] = field(default_factory=dict[tuple[str, str], list[Device]])
+    templates: dict[tuple[str, str], list[Device]] = field(default_factory=dict[tuple[str, str], list[Device]])
+    users: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    nodes: dict[str, list[Device]] = field(default_factory=dict[str, list[Device]])
+    note: str = ""
+
+    def asked(self, namespace: str, spec: Object, status: Object) -> dict[Device, float] | None:
+        """Return the devices that a pod asks for by claims, each with its number; None: a claim was not to be found."""
+        asked: dict[Device, float] = {}
+        made = {each["name"]: each.get("resourceClaimName") for each in status.get("resourceClaimStatuses") or ()}
+        for each in spec.get("resourceClaims") or ():
+            claim = (namespace, each.get("resourceClaimName") or made.get(each["name"]) or "")
+            template = (namespace, each.get("resourceClaimTemplateName") or "")
+            found = self.claims.get(claim)
+            devices = self.templates.get(template) if found is None else found
+            if devices is None:
+                return None
+            for device in devices:
+                asked[device] = asked.get(device, 0.0) + 1 / max(1, self.users.get(claim, 1))
+        return asked
+
+
+def read_devices(api: Api) -> Devices:
+    """Read claims, their templates, slices and device classes, in the newest version that the cluster serves."""
+    try:
+        version = _version(api)
+        if not version:
+            return Devices(note="the cluster serves no resource.k8s.io")
+        base = f"/apis/resource.k8s.io/{version}"
+        slices = list(api.items(f"{base}/resourceslices"))
+        there = {key: device for item in slices for key, device in _devices_in(item)}
+        classes = {item["metadata"]["name"]: item.get("spec") or {} for item in api.items(f"{base}/deviceclasses")}
+        claims = list(api.items(f"{base}/resourceclaims"))
+        templates = list(api.items(f"{base}/resourceclaimtemplates"))
+    except ForbiddenError:
+        return Devices(note="they may not be read (apply `gangplan kube manifests`)")
+    return Devices(
+        claims={_key(item): list(_held_or_asked(item, there, classes)) for item in claims},
+        templates={_key(item): list(_asked_by(item["spec"]["spec"], classes)) for item in templates},
+        users={_key(item): len((item.get("status") or {}).get("reservedFor") or ()) for item in claims},
+        nodes=_on_nodes(slices),
+    )
+
+
+def read_slices(api: Api) -> dict[str, list[Device]]:
+    """Return the whole devices of each node; none where the cluster has no such slices, or they may not be read."""
+    try:
+        version = _version(api)
+        return _on_nodes(api.items(f"/apis/resource.k8s.io/{version}/resourceslices")) if version else {}
+    except ForbiddenError:
+        return {}
+
+
+def _version(api: Api) -> str:
+    """Return the newest version of resource.k8s.io that the cluster serves; empty: none of those that we read."""
+    for version in VERSIONS:
+        try:
+            api.get(f"/apis/resource.k8s.io/{version}/resourceslices", limit="1")
+        except NotFoundError:
+            continue
+        return version
+    return ""
+
+
+def _key(item: Object) -> tuple[str, str]:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
+def _on_nodes(slices: Iterable[Object]) -> dict[str, list[Device]]:
+    """Return the whole devices of each node; the parts that a device may be divided into are listed beside it."""
+    nodes: dict[str, list[Device]] = {}
+    for item in slices:
+        name = item["spec"].get("nodeName")
+        whole = [device for _, device in _devices_in(item) if device.share == 1]
+        if name and whole:
+            nodes.setdefault(name, []).extend(whole)
+    return nodes
+
+
+def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], Device]]:
+    """Yield the accelerators of a slice, by driver, pool and name."""
+    spec = item["spec"]
+    for one in (spec.get("devices") or ()) if family_of(spec["driver"]) else ():
+        attributes: Object = one.get("attributes") or (one.get("basic") or {}).get("attributes") or {}
+        said = {name.rpartition("/")[2]: str(value.get("string", "")) for name, value in attributes.items()}
+        product = said.get("productName") or said.get("product") or said.get("model") or ""
+        yield (
+            (spec["driver"], spec["pool"]["name"], one["name"]),
+            _device(spec["driver"], product, said.get("profile", "")),
+        )
+
+
+def _device(driver: str, product: str, profile: str) -> Device:
+    family = family_of(driver)
+    name = short_name(product) if product else family.name if family else ""
+    part = re.match(r"[0-9]+g\.[0-9]+gb", profile)
+    return Device(driver, name, 1 / instances_of(part[0], product) if part else 1.0)
+
+
+def _held_or_asked(
+    item: Object, there: dict[tuple[str, str, str], Device], classes: dict[str, Object]
+) -> Iterator[Device]:
+    """Yield what a claim was given; where it was given nothing yet, what it asks for."""
+    results = (((item.get("status") or {}).get("allocation") or {}).get("devices") or {}).get("results") or ()
+    if not results:
+        yield from _asked_by(item["spec"], classes)
+    for one in results:
+        if one["driver"] in _DRIVERS and not one.get("adminAccess"):
+            yield there.get((one["driver"], one["pool"], one["device"])) or _device(one["driver"], "", "")
+
+
+def _asked_by(spec: Object, classes: dict[str, Object]) -> Iterator[Device]:
+    """Yield what the requests of a claim ask for; of alternatives, the first."""
+    for request in (spec.get("devices") or {}).get("requests") or ():
+        exact: Object = request.get("exactly") or next(iter(request.get("firstAvailable") or ()), request)
+        name: str = exact.get("deviceClassName", "")
+        text = f"{name} {_expressions(classes.get(name, {}))} {_expressions(exact)}"
+        driver = _CLASSES.get(name) or next((driver for driver in _DRIVERS if driver in text), "")
+        if driver and not exact.get("adminAccess"):
+            product, profile = _PRODUCT.search(text), _PROFILE.search(text)
+            one = _device(
+                driver, re.sub(r"\.\*|[$^]", " ", product[1]) if product else "", profile[1] if profile else ""
+            )
+            yield from [one] * int(exact.get("count") or 1)
+
+
+def _expressions(part: Object) -> str:
+    return " ".join((selector.get("cel") or {}).get("expression", "") for selector in part.get("selectors") or ())
