@@ -77,7 +77,7 @@ def test_time_slices_and_mig_instances_are_parts_of_a_gpu(cluster: Cluster) -> N
     ]
     assert cluster.demand() == {"l40s": 1, "a100": 1, "h100": 1, "l4": 2}
     (note,) = cluster.read().notes
-    assert note.startswith("1 pod on shared GPUs, and no label says how many share one")
+    assert note.startswith("1 pod on shared GPUs, and no label (nvidia.com/gpu.replicas) says how many share one")
 
 
 def test_two_resources_of_a_pod_are_two_gangs(cluster: Cluster) -> None:

@@ -10,10 +10,10 @@ import pytest
 from gangplan.clock import FOREVER, SECOND, to_us
 from gangplan.errors import InputError
 from gangplan.kube import LEASE, Claim, claim_from
+from gangplan.kube.accelerators import short_name
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, usage_of
 from gangplan.kube.pods import pod_from
-from gangplan.kube.accelerators import short_name
 from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names

@@ -1,7 +1,6 @@
-from .access import manifests as manifests, rights as rights
 from .accelerators import (
     METRIC_PATTERN as METRIC_PATTERN,
-    PRODUCT_LABELS as PRODUCT_LABELS,
+    NODE_LABELS as NODE_LABELS,
     accelerator_of as accelerator_of,
     metric_name as metric_name,
     names_of as names_of,
@@ -9,6 +8,7 @@ from .accelerators import (
     share_of as share_of,
     short_name as short_name,
 )
+from .access import manifests as manifests, rights as rights
 from .api import (
     NAMES_ONLY as NAMES_ONLY,
     Api as Api,

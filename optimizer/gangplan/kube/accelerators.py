@@ -72,6 +72,20 @@ FAMILIES = (
 PRODUCT_LABELS = tuple(dict.fromkeys(label for family in FAMILIES for label in family.labels if label != INSTANCE_TYPE))
 """The labels of a node, or of a flavor, that name the accelerator in it."""
 
+NODE_LABELS = (
+    *PRODUCT_LABELS,
+    INSTANCE_TYPE,
+    "nvidia.com/gpu.count",
+    "nvidia.com/gpu.replicas",
+    "nvidia.com/gpu.sharing-strategy",
+    "cloud.google.com/gke-gpu-partition-size",
+    "cloud.google.com/gke-gpu-sharing-strategy",
+    "cloud.google.com/gke-max-shared-clients-per-gpu",
+    "amd.com/gpu.compute-memory-partition",
+    "gpu.intel.com/device.count",
+)
+"""All labels of a node that say what its accelerators are, and how much of one each resource is."""
+
 TPU_TOPOLOGY = "cloud.google.com/gke-tpu-topology"
 """The label with the shape of a TPU slice, as 2x4: so many chips are wired together."""
 

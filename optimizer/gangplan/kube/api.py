@@ -107,7 +107,7 @@ class Api:
     def _object(self, answer: bytes, path: str) -> Object:
         """Read an answer, which must be an object in JSON."""
         with suppress(ValueError):
-            body = from_json(answer)
+            body: Object | str = from_json(answer)
             if isinstance(body, dict):
                 return body
         raise UnavailableError(f"{self.shown}: {path} answered no object: is this a Kubernetes API server?")
@@ -208,6 +208,18 @@ class Stream:
         shutdown = getattr(self._answer, "shutdown", None)  # of urllib3 2.3 and newer: it wakes a reader that waits
         with suppress(ValueError, OSError):  # the stream ended in this moment
             (shutdown or self._answer.close)()
+
+
+def part(item: Object, *names: str) -> Object:
+    """Return the part of an object at a path of fields; an empty one where there is none."""
+    for name in names:
+        item = item.get(name) or {}
+    return item
+
+
+def listed(item: Object, name: str) -> list[Any]:
+    """Return a list in an object; an empty one where there is none."""
+    return item.get(name) or []
 
 
 def whole(quantity: str | int) -> int:

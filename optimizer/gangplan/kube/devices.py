@@ -1,4 +1,4 @@
-"""Accelerators that pods ask for by ResourceClaims (dynamic resource allocation, DRA), and the ResourceSlices of nodes."""
+"""Accelerators by dynamic resource allocation (DRA): the ResourceClaims of pods, the ResourceSlices of nodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gangplan.errors import ForbiddenError, NotFoundError
 from gangplan.kube.accelerators import FAMILIES, family_of, instances_of, short_name
-from gangplan.kube.api import Api, Object
+from gangplan.kube.api import Api, Object, listed, part
 
 VERSIONS = ("v1", "v1beta2", "v1beta1")
 """The versions of resource.k8s.io that are read, the newest first."""
@@ -32,7 +32,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Devices:
-    """What the claims of a cluster ask for, by namespace and name, and the devices of its nodes; `note`: why there are none.
+    """What claims ask for, by namespace and name, and the devices of each node; `note` says why there are none.
 
     `users` counts the pods that a claim is reserved for, for they share it.
     """
@@ -46,8 +46,8 @@ class Devices:
     def asked(self, namespace: str, spec: Object, status: Object) -> dict[Device, float] | None:
         """Return the devices that a pod asks for by claims, each with its number; None: a claim was not to be found."""
         asked: dict[Device, float] = {}
-        made = {each["name"]: each.get("resourceClaimName") for each in status.get("resourceClaimStatuses") or ()}
-        for each in spec.get("resourceClaims") or ():
+        made = {each["name"]: each.get("resourceClaimName") for each in listed(status, "resourceClaimStatuses")}
+        for each in listed(spec, "resourceClaims"):
             claim = (namespace, each.get("resourceClaimName") or made.get(each["name"]) or "")
             template = (namespace, each.get("resourceClaimTemplateName") or "")
             found = self.claims.get(claim)
@@ -68,7 +68,7 @@ def read_devices(api: Api) -> Devices:
         base = f"/apis/resource.k8s.io/{version}"
         slices = list(api.items(f"{base}/resourceslices"))
         there = {key: device for item in slices for key, device in _devices_in(item)}
-        classes = {item["metadata"]["name"]: item.get("spec") or {} for item in api.items(f"{base}/deviceclasses")}
+        classes = {item["metadata"]["name"]: part(item, "spec") for item in api.items(f"{base}/deviceclasses")}
         claims = list(api.items(f"{base}/resourceclaims"))
         templates = list(api.items(f"{base}/resourceclaimtemplates"))
     except ForbiddenError:
@@ -76,7 +76,7 @@ def read_devices(api: Api) -> Devices:
     return Devices(
         claims={_key(item): list(_held_or_asked(item, there, classes)) for item in claims},
         templates={_key(item): list(_asked_by(item["spec"]["spec"], classes)) for item in templates},
-        users={_key(item): len((item.get("status") or {}).get("reservedFor") or ()) for item in claims},
+        users={_key(item): len(listed(part(item, "status"), "reservedFor")) for item in claims},
         nodes=_on_nodes(slices),
     )
 
@@ -119,8 +119,8 @@ def _on_nodes(slices: Iterable[Object]) -> dict[str, list[Device]]:
 def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], Device]]:
     """Yield the accelerators of a slice, by driver, pool and name."""
     spec = item["spec"]
-    for one in (spec.get("devices") or ()) if family_of(spec["driver"]) else ():
-        attributes: Object = one.get("attributes") or (one.get("basic") or {}).get("attributes") or {}
+    for one in listed(spec, "devices") if family_of(spec["driver"]) else ():
+        attributes: Object = one.get("attributes") or part(one, "basic", "attributes")
         said = {name.rpartition("/")[2]: str(value.get("string", "")) for name, value in attributes.items()}
         product = said.get("productName") or said.get("product") or said.get("model") or ""
         yield (
@@ -140,7 +140,7 @@ def _held_or_asked(
     item: Object, there: dict[tuple[str, str, str], Device], classes: dict[str, Object]
 ) -> Iterator[Device]:
     """Yield what a claim was given; where it was given nothing yet, what it asks for."""
-    results = (((item.get("status") or {}).get("allocation") or {}).get("devices") or {}).get("results") or ()
+    results = listed(part(item, "status", "allocation", "devices"), "results")
     if not results:
         yield from _asked_by(item["spec"], classes)
     for one in results:
@@ -150,8 +150,8 @@ def _held_or_asked(
 
 def _asked_by(spec: Object, classes: dict[str, Object]) -> Iterator[Device]:
     """Yield what the requests of a claim ask for; of alternatives, the first."""
-    for request in (spec.get("devices") or {}).get("requests") or ():
-        exact: Object = request.get("exactly") or next(iter(request.get("firstAvailable") or ()), request)
+    for request in listed(part(spec, "devices"), "requests"):
+        exact: Object = request.get("exactly") or next(iter(listed(request, "firstAvailable")), request)
         name: str = exact.get("deviceClassName", "")
         text = f"{name} {_expressions(classes.get(name, {}))} {_expressions(exact)}"
         driver = _CLASSES.get(name) or next((driver for driver in _DRIVERS if driver in text), "")
@@ -163,5 +163,5 @@ def _asked_by(spec: Object, classes: dict[str, Object]) -> Iterator[Device]:
             yield from [one] * int(exact.get("count") or 1)
 
 
-def _expressions(part: Object) -> str:
-    return " ".join((selector.get("cel") or {}).get("expression", "") for selector in part.get("selectors") or ())
+def _expressions(asked: Object) -> str:
+    return " ".join(part(selector, "cel").get("expression", "") for selector in listed(asked, "selectors"))

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from gangplan.clock import from_us, or_none_at
 from gangplan.errors import ForbiddenError, NotFoundError
-from gangplan.kube.api import Api, Object
+from gangplan.kube.api import Api, Object, listed, part
 from gangplan.kube.devices import Device, Devices, read_devices, read_slices
 from gangplan.kube.inventory import NODES, Node, node_from
 from gangplan.kube.places import Place, Places
@@ -109,16 +109,16 @@ class _Census:
     def _of_workload(self, item: Object, flavors: Mapping[str, Mapping[str, str]]) -> Iterator[Gang]:
         """Yield the gangs of a Workload, one for each accelerator; none where it asks for no accelerators."""
         counts: dict[str, float] = {}
-        admission: Object = (item.get("status") or {}).get("admission") or {}
-        given = {share["name"]: share for share in admission.get("podSetAssignments") or ()}
+        admission: Object = part(item, "status", "admission")
+        given = {share["name"]: share for share in listed(admission, "podSetAssignments")}
         for pods in item["spec"]["podSets"]:
             share: Object = given.get(pods.get("name", "main")) or {}
-            for accelerator, each in self._of_pod_set(item, pods, share.get("flavors") or {}, flavors):
+            for accelerator, each in self._of_pod_set(item, pods, part(share, "flavors"), flavors):
                 counts[accelerator] = counts.get(accelerator, 0.0) + each * share.get("count", pods["count"])
         if not counts:
             return
         claim = claim_from(item)
-        self._owners |= {owner["uid"] for owner in item["metadata"].get("ownerReferences") or () if "uid" in owner}
+        self._owners |= {owner["uid"] for owner in listed(item["metadata"], "ownerReferences") if "uid" in owner}
         self._spaces.add(claim.namespace)
         for number, (accelerator, count) in enumerate(sorted(counts.items(), key=lambda each: (-each[1], each[0]))):
             yield Gang(
@@ -168,7 +168,7 @@ class _Census:
         if pod.refused:
             self.remarks.pod("refused")
             return
-        claimed = list(self._claimed(namespace, spec, item.get("status") or {}))
+        claimed = list(self._claimed(namespace, spec, part(item, "status")))
         if pod.guessed and (asks or claimed):
             self.remarks.pod("guessed")
         gang = Gang(
@@ -189,10 +189,10 @@ class _Census:
     def _is_counted(self, item: Object) -> bool:
         """Whether a Workload counts this pod: Kueue has marked it, or the Workload belongs to the pod's own owner."""
         meta = item["metadata"]
-        owners = {owner.get("uid") for owner in meta.get("ownerReferences") or ()} | {meta.get("uid")}
+        owners = {owner.get("uid") for owner in listed(meta, "ownerReferences")} | {meta.get("uid")}
         if owners & self._owners:
             return True
-        marked = {*_labels(item), *(meta.get("annotations") or {})}
+        marked = {*_labels(item), *part(meta, "annotations")}
         if not any(name.startswith(_GROUP) and name not in _WISHES for name in marked):
             return False
         counted = meta.get("namespace", "") in self._spaces
@@ -228,11 +228,11 @@ def _nodes(item: Object, slices: Mapping[str, list[Device]]) -> list[Node]:
 
 
 def _flavor(item: Object) -> list[tuple[str, dict[str, str]]]:
-    return [(item["metadata"]["name"], (item.get("spec") or {}).get("nodeLabels") or {})]
+    return [(item["metadata"]["name"], part(item, "spec", "nodeLabels"))]
 
 
 def _labels(item: Object) -> dict[str, str]:
-    return item["metadata"].get("labels") or {}
+    return part(item["metadata"], "labels")
 
 
 def _end(claim: Claim) -> datetime | None:

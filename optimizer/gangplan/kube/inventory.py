@@ -10,7 +10,7 @@ from math import prod
 
 from gangplan.errors import InputError
 from gangplan.kube.accelerators import TPU_TOPOLOGY, accelerator_of, profile_of, share_of
-from gangplan.kube.api import Api, Object, whole
+from gangplan.kube.api import Api, Object, listed, part, whole
 from gangplan.kube.devices import Device, read_slices
 from gangplan.kube.pods import PODS, Pod, accelerators_in, pod_from
 from gangplan.types import WHOLE_GPU, Fleet, Pool, PoolKind
@@ -66,9 +66,9 @@ class Node:
 
 def node_from(item: Object, slices: Mapping[str, list[Device]] = {}) -> Node | None:
     """Read a node, with its devices from ResourceSlices; None where it has no accelerators."""
-    meta, status = item["metadata"], item.get("status") or {}
-    labels: dict[str, str] = meta.get("labels") or {}
-    there: dict[str, str] = status.get("allocatable") or {}
+    meta, status = item["metadata"], part(item, "status")
+    labels: dict[str, str] = part(meta, "labels")
+    there: dict[str, str] = part(status, "allocatable")
     amounts = accelerators_in({name: whole(value) for name, value in there.items() if "/" in name})
     devices = slices.get(meta["name"], []) if not amounts else []
     if devices:
@@ -77,7 +77,7 @@ def node_from(item: Object, slices: Mapping[str, list[Device]] = {}) -> Node | N
         return None
     resource = max(amounts, key=lambda name: amounts[name] * (share_of(name, labels, amounts) or 1.0))
     accelerator = devices[0].accelerator if devices else accelerator_of(labels, resource)
-    ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in status.get("conditions") or ())
+    ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in listed(status, "conditions"))
     return Node(
         name=meta["name"],
         pool=sys.intern(_first(labels, POOL_LABELS) or f"{accelerator or 'gpu'}-{amounts[resource]}"),
@@ -89,7 +89,7 @@ def node_from(item: Object, slices: Mapping[str, list[Device]] = {}) -> Node | N
         rack=sys.intern(_first(labels, RACK_LABELS)),
         nvlink=sys.intern(_first(labels, NVLINK_LABELS)),
         spot=_first(labels, CAPACITY_LABELS).lower() in ("spot", "true"),
-        ready=ready and not (item.get("spec") or {}).get("unschedulable", False),
+        ready=ready and not part(item, "spec").get("unschedulable", False),
         labels=labels,
         amounts=amounts,
     )

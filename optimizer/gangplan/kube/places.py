@@ -1,4 +1,4 @@
-"""Which accelerator a pod asks for, and how much of one: by its node, its selector and affinity, or its Kueue flavor."""
+"""Which accelerator a pod asks for, and how much of one: by its node, its selector and affinity, or its flavor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gangplan.kube.accelerators import accelerator_of, only_one, share_of
-from gangplan.kube.api import Object
+from gangplan.kube.api import Object, part
 from gangplan.kube.inventory import Node
 from gangplan.kube.pods import is_choosy, labels_wanted, may_go_to
 
@@ -39,13 +39,13 @@ class Places:
         node = self.nodes.get(spec.get("nodeName") or "")
         if node is not None:
             return _place([node], resource)
-        key = f"{resource} {spec.get('nodeSelector')} {(spec.get('affinity') or {}).get('nodeAffinity')}"
+        key = f"{resource} {spec.get('nodeSelector')} {part(spec, 'affinity', 'nodeAffinity')}"
         if key not in self._found:
             self._found[key] = self._wished(spec, resource)
         return self._found[key]
 
     def of_flavor(self, name: str, labels: Mapping[str, str], resource: str) -> Place:
-        """Return the place of a Kueue flavor: what its labels say or its nodes have; else it is called as the flavor."""
+        """Return the place of a Kueue flavor: as its labels say, or its nodes; else it is called as the flavor."""
         there = self._with(resource, {"nodeSelector": dict(labels)}) if labels else []
         found = _place(there, resource)
         told = accelerator_of(labels, resource) or found.accelerator or name

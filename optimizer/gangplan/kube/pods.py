@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gangplan.kube.accelerators import is_accelerator
-from gangplan.kube.api import Object, whole
+from gangplan.kube.api import Object, listed, part, whole
 
 PODS = "/api/v1/pods"
 _OVER = ("Succeeded", "Failed", "Unknown")
@@ -43,11 +43,11 @@ def requests_of(spec: Object) -> Counter[str]:
     containers run before them, one by one, each beside the sidecars that stand before it. The larger of both counts.
     """
     main: Counter[str] = Counter()
-    for container in spec.get("containers") or ():
+    for container in listed(spec, "containers"):
         main += _asked(container)
     sidecars: Counter[str] = Counter()
     peak: Counter[str] = Counter()
-    for container in spec.get("initContainers") or ():
+    for container in listed(spec, "initContainers"):
         own = _asked(container)
         peak |= sidecars + own
         if container.get("restartPolicy") == "Always":
@@ -62,8 +62,8 @@ def accelerators_in(asks: Mapping[str, int]) -> dict[str, int]:
 
 def _asked(container: Object) -> Counter[str]:
     """Return the requests of a container; a limit is the request where there is no other."""
-    resources: Object = container.get("resources") or {}
-    return _amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
+    resources: Object = part(container, "resources")
+    return _amounts({**part(resources, "limits"), **part(resources, "requests")})
 
 
 def _amounts(resources: Object | None) -> Counter[str]:
@@ -79,7 +79,7 @@ def pod_from(item: Object) -> Pod | None:
 
 def pod_with(item: Object, asks: Mapping[str, int]) -> Pod:
     """Read a pod that is known to ask for these."""
-    meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
+    meta, spec, status = item["metadata"], item["spec"], part(item, "status")
     created = datetime.fromisoformat(meta["creationTimestamp"])
     ended, guessed = _end(meta, status, created)
     return Pod(
@@ -114,7 +114,7 @@ def _end(meta: Object, status: Object, created: datetime) -> tuple[datetime | No
     deleted = _moment(meta.get("deletionTimestamp"))
     if status.get("phase") not in _OVER:
         return deleted, False  # a pod whose deletion is due is gone, even where a lost node cannot confirm it
-    marks: list[Object] = status.get("conditions") or []
+    marks: list[Object] = listed(status, "conditions")
     taken = [mark for mark in marks if mark.get("type") == "DisruptionTarget" and mark.get("status") == "True"]
     known = _finished(status) or _last(taken) or deleted
     if known is not None:
@@ -125,8 +125,8 @@ def _end(meta: Object, status: Object, created: datetime) -> tuple[datetime | No
 
 def _finished(status: Object) -> datetime | None:
     """Return when the last container of a pod ended."""
-    containers: list[Object] = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    states: list[Object] = [(container.get("state") or {}).get("terminated") or {} for container in containers]
+    containers: list[Object] = [*listed(status, "initContainerStatuses"), *listed(status, "containerStatuses")]
+    states: list[Object] = [part(container, "state", "terminated") for container in containers]
     return max((moment for state in states if (moment := _moment(state.get("finishedAt")))), default=None)
 
 
@@ -148,7 +148,7 @@ def is_choosy(spec: Object) -> bool:
 
 def may_go_to(spec: Object, labels: Mapping[str, str], name: str = "") -> bool:
     """Whether a pod's node selector and required node affinity allow a node with these labels."""
-    wanted: dict[str, str] = spec.get("nodeSelector") or {}
+    wanted: dict[str, str] = part(spec, "nodeSelector")
     terms = _terms(spec)
     return all(labels.get(label) == value for label, value in wanted.items()) and (
         not terms or any(_matches(term, labels, name) for term in terms)
@@ -157,45 +157,45 @@ def may_go_to(spec: Object, labels: Mapping[str, str], name: str = "") -> bool:
 
 def labels_wanted(spec: Object) -> list[dict[str, str]]:
     """Return the labels that a pod's nodes must have, one dictionary for each alternative that its affinity lists."""
-    wanted: dict[str, str] = spec.get("nodeSelector") or {}
+    wanted: dict[str, str] = part(spec, "nodeSelector")
     alternatives = [
         {rule["key"]: value}
         for term in _terms(spec)
-        for rule in term.get("matchExpressions") or ()
+        for rule in listed(term, "matchExpressions")
         if rule.get("operator") == "In"
-        for value in rule.get("values") or ()
+        for value in listed(rule, "values")
     ]
     return [{**choice, **wanted} for choice in alternatives] or [wanted]
 
 
 def _terms(spec: Object) -> list[Object]:
-    affinity: Object = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required: Object = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    return required.get("nodeSelectorTerms") or []
+    affinity: Object = part(spec, "affinity", "nodeAffinity")
+    required: Object = part(affinity, "requiredDuringSchedulingIgnoredDuringExecution")
+    return listed(required, "nodeSelectorTerms")
 
 
 def _matches(term: Object, labels: Mapping[str, str], name: str) -> bool:
     fields = {"metadata.name": name}
-    rules = [(rule, labels) for rule in term.get("matchExpressions") or ()]
-    rules += [(rule, fields) for rule in term.get("matchFields") or ()]
+    rules = [(rule, labels) for rule in listed(term, "matchExpressions")]
+    rules += [(rule, fields) for rule in listed(term, "matchFields")]
     return bool(rules) and all(_holds(rule, values) for rule, values in rules)
 
 
 def _holds(rule: Object, values: Mapping[str, str]) -> bool:
     """Whether one rule of a node affinity holds."""
-    value, listed = values.get(rule["key"]), list[str](rule.get("values") or ())
+    value, allowed = values.get(rule["key"]), listed(rule, "values")
     match rule["operator"]:
         case "In":
-            return value in listed
+            return value in allowed
         case "NotIn":
-            return value not in listed
+            return value not in allowed
         case "Exists":
             return value is not None
         case "DoesNotExist":
             return value is None
         case "Gt" | "Lt" as order:
-            if value is None or not value.isdecimal() or not listed or not listed[0].isdecimal():
+            if value is None or not value.isdecimal() or not allowed or not allowed[0].isdecimal():
                 return False
-            return int(value) > int(listed[0]) if order == "Gt" else int(value) < int(listed[0])
+            return int(value) > int(allowed[0]) if order == "Gt" else int(value) < int(allowed[0])
         case _:
             return False

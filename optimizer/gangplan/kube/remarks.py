@@ -17,8 +17,8 @@ _PARTS = ("gpumem", "gpumem-percentage", "gpucores", "vgpu-memory", "vgpu-cores"
 _SENTENCES = {
     "refused": "left out: {} refused by the node, which never ran",
     "guessed": "{} over since an unknown time: counted up to the last moment that is known",
-    "shared": "{} on shared GPUs, and no label says how many share one (nvidia.com/gpu.replicas): each share is counted "
-    "as a whole GPU",
+    "shared": "{} on shared GPUs, and no label (nvidia.com/gpu.replicas) says how many share one: each share counts as "
+    "a whole GPU",
     "parts": "{} with a part of a GPU, by memory or cores: counted as the whole GPUs that are asked for beside it",
     "several": "{} for which several accelerators will do: counted as the first that is listed",
     "unclaimed": "{} with Kueue's labels that no Workload counts: each is a gang of its own",
