@@ -26,6 +26,7 @@ class Cluster:
     """What the API server has at each path; all other paths are not found, and those in `closed` forbidden."""
 
     lists: dict[str, Any] = field(default_factory=dict[str, Any])
+    objects: dict[str, Object] = field(default_factory=dict[str, Object])
     closed: set[str] = field(default_factory=set[str])
     kubeconfig: Path = Path()
 
@@ -50,6 +51,8 @@ class Cluster:
         """Answer a GET."""
         if path in self.closed:
             return 403, {"kind": "Status", "message": "is forbidden"}
+        if path in self.objects:
+            return 200, self.objects[path]
         if path not in self.lists:
             return 404, {"kind": "Status", "message": "the server could not find the requested resource"}
         return 200, {"metadata": {"resourceVersion": "1"}, "items": self.lists[path]}

@@ -125,7 +125,8 @@ def test_products_have_the_catalogues_names(product: str, name: str) -> None:
         ({}, "xilinx.com/fpga-xilinx_u250_xdma_201830_2-0", "u250"),
         ({}, "nvidia.com/gpu", ""),
         ({"nvidia.com/gpu.product": "NVIDIA-L4"}, "xilinx.com/fpga-xilinx_u250_xdma_201830_2-0", "u250"),
-        ({"gangplan.io/accelerator": "vu47p"}, "xilinx.com/fpga-x", "x"),
+        ({}, "xilinx.com/fpga", "fpga"),
+        ({"node.kubernetes.io/instance-type": "dl1.24xlarge"}, "habana.ai/gaudi", "gaudi"),
     ],
 )
 def test_labels_name_the_accelerator_of_a_resource(labels: dict[str, str], resource: str, name: str) -> None:
@@ -173,7 +174,7 @@ GKE = {"cloud.google.com/gke-accelerator": "nvidia-a100-80gb"}
             1 / 3,
         ),
         ("amd.com/cpx_nps4", {}, {}, 1 / 8),
-        ("amd.com/gpu", {"amd.com/gpu.compute-memory-partition": "dpx_nps2"}, {}, 1 / 2),
+        ("amd.com/gpu", {"amd.com/compute-memory-partition": "dpx_nps2"}, {}, 1 / 2),
         ("gpu.intel.com/i915", {"gpu.intel.com/device.count": "2"}, {"gpu.intel.com/i915": 10}, 1 / 5),
         ("aws.amazon.com/neuroncore", {}, {"aws.amazon.com/neuron": 16, "aws.amazon.com/neuroncore": 32}, 1 / 2),
         ("aws.amazon.com/neuroncore", {"node.kubernetes.io/instance-type": "inf1.xlarge"}, {}, 1 / 4),

@@ -83,6 +83,13 @@ def _cel(expression: str) -> list[Object]:
             {"a100": 1},
         ),
         ("mig.nvidia.com", {"selectors": _cel(f"device.attributes['{DRIVER}'].profile == '3g.40gb'")}, {"": 0.5}),
+        (
+            "neuron.aws.com",
+            {"count": 8, "selectors": _cel("device.attributes['x'].instanceType == 'trn2.48xlarge'")},
+            {"trainium2": 8},
+        ),
+        ("tpu.google.com", {"count": 4, "selectors": _cel('device.attributes["x"].tpuGen == "v6e"')}, {"tpu-v6e": 4}),
+        (DRIVER, {"allocationMode": "All"}, {"": 2}),  # all of a node
         ("compute-domain-default-channel.nvidia.com", {}, {}),
         ("nic.example.com", {}, {}),
         (DRIVER, {"adminAccess": True}, {}),

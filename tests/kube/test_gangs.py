@@ -191,6 +191,14 @@ def test_a_workload_that_was_switched_off_is_over(cluster: Cluster) -> None:
     assert [gang.ended is not None for gang in cluster.read().gangs] == [True]
 
 
+def test_a_kueue_of_another_version_is_named(cluster: Cluster) -> None:
+    """Its pods are counted one by one."""
+    cluster.lists[PODS] = [a_pod("queued", metadata={"labels": MARKED})]
+    cluster.objects["/apis/kueue.x-k8s.io"] = {"versions": [{"version": "v1alpha2"}]}
+    assert cluster.demand() == {"h100": 4}
+    assert "Kueue serves only v1alpha2, which is not read: its pods are counted one by one" in cluster.read().notes
+
+
 def test_workloads_that_may_not_be_read_are_said(cluster: Cluster) -> None:
     """Their pods are counted one by one."""
     cluster.closed = {f"{V1BETA2}/workloads"}

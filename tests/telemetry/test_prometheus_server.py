@@ -24,6 +24,7 @@ from gangplan.telemetry.sources.prometheus.queries import (
     ALLOCATABLE,
     ASKED,
     CARDS,
+    CLUSTERS,
     CPU,
     EXPORTERS,
     GPU,
@@ -67,6 +68,7 @@ class FakePrometheus:
     most_points: int = 11_000
     asked: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     users: set[str] = field(default_factory=set[str])
+    warnings: list[str] = field(default_factory=list[str])
     tenants: set[str] = field(default_factory=set[str])
 
     def answer(self, form: dict[str, str]) -> dict[str, Any]:
@@ -80,7 +82,8 @@ class FakePrometheus:
             found = [[time, value] for time, value in at.items() if value is not None]
             if found:
                 result.append({"metric": labels, "values": found})
-        return {"status": "success", "data": {"resultType": "matrix", "result": result}}
+        warned = {"warnings": self.warnings} if self.warnings else {}
+        return {"status": "success", **warned, "data": {"resultType": "matrix", "result": result}}
 
 
 @pytest.fixture
@@ -107,6 +110,8 @@ def prometheus() -> Iterator[FakePrometheus]:
                 reply = TOO_MANY
             status, body = reply or (200, json.dumps(fake.answer(form)))
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", "http://login.example.com/in?token=s3cret")
             self.end_headers()
             self.wfile.write(body.encode())
 
@@ -212,6 +217,7 @@ def test_ingest_keeps_it_without_the_password(prometheus: FakePrometheus, mlflow
         ((401, "who?"), InputError, r"refused us: give prometheus\+http://user:password@host"),
         ((200, "<html>"), InputError, "does not speak Prometheus' API"),
         ((200, "[]"), InputError, "does not speak Prometheus' API"),
+        ((302, ""), InputError, r"sends us to http://login.example.com/in: log in there"),
         ((404, "not found"), InputError, r"does not speak Prometheus' API \(404\)"),
         (
             (400, '{"status": "error", "errorType": "bad_data", "error": "parse error"}'),
@@ -447,6 +453,16 @@ def test_every_selector_without_a_match_is_named(prometheus: FakePrometheus):
         assert f"no series of {metric}" in notes
     assert "scraped without honorLabels" in notes
     assert "1 of 1 nodes have no GPU model (n1)" in notes
+
+
+def test_several_clusters_and_warnings_are_said(prometheus: FakePrometheus):
+    """What a server with several clusters adds up, and what it could not ask everywhere."""
+    _cluster(prometheus)
+    prometheus.data[CLUSTERS.name] = [({"cluster": "east"}, {0: "9"}), ({"cluster": "west"}, {0: "9"})]
+    prometheus.warnings = ["a store is away"]
+    notes = _read(f"prometheus+{prometheus.url}?days=1").notes
+    assert "2 clusters are added up: east, west" in notes
+    assert f"the server warned with {len(QUERIES)} answers, which may lack something: ['a store is away']" in notes
 
 
 def test_the_selector_that_is_missing_for_any_demand_is_named(prometheus: FakePrometheus):

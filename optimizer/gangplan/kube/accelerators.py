@@ -59,13 +59,13 @@ FAMILIES = (
     ),
     Family(
         resources=re.compile(r"habana\.ai/gaudi"),
-        labels=("gangplan.io/accelerator", "habana.ai/product"),
+        labels=("gangplan.io/accelerator", INSTANCE_TYPE),
         drivers=("gaudi.intel.com",),
         name="gaudi",
     ),
     Family(
-        resources=re.compile(r"fpga\.intel\.com/.+|(xilinx|amd)\.com/fpga-.+"),
-        labels=("gangplan.io/fpga",),
+        resources=re.compile(r"fpga\.intel\.com/.+|(xilinx|amd)\.com/fpga(-.+)?"),
+        labels=(),  # the resource names the product
         name="fpga",
     ),
 )
@@ -81,7 +81,7 @@ NODE_LABELS = (
     "cloud.google.com/gke-gpu-partition-size",
     "cloud.google.com/gke-gpu-sharing-strategy",
     "cloud.google.com/gke-max-shared-clients-per-gpu",
-    "amd.com/gpu.compute-memory-partition",
+    "amd.com/compute-memory-partition",
     "gpu.intel.com/device.count",
 )
 """All labels of a node that say what its accelerators are, and how much of one each resource is."""
@@ -136,6 +136,17 @@ def names_of(labels: Mapping[str, str]) -> set[str]:
     """Return all that the accelerator of a flavor may be called: what its labels say, and their short names."""
     said = {label: labels[label] for label in PRODUCT_LABELS if labels.get(label)}
     return {*said.values(), *(_name(label, value) for label, value in said.items())}
+
+
+def product_of(driver: str, product: str) -> str:
+    """Return the accelerator that a driver's devices are, by the product, generation or instance type that is told."""
+    family = family_of(driver)
+    name = family.name if family else ""
+    if name == "neuron":
+        return _name(INSTANCE_TYPE, product) or name
+    if name == "tpu" and product and not product.startswith(name):
+        product = f"{name}-{product}"
+    return short_name(product) or name
 
 
 def _name(label: str, value: str) -> str:
@@ -196,7 +207,7 @@ def _instances(base: str, product: str, labels: Mapping[str, str], amounts: Mapp
     if profile := profile_of(base, labels):
         return instances_of(profile, product)
     if base.startswith("amd.com/"):
-        mode = labels.get("amd.com/gpu.compute-memory-partition", "") if base == "amd.com/gpu" else base[8:]
+        mode = labels.get("amd.com/compute-memory-partition", "") if base == "amd.com/gpu" else base[8:]
         return _PARTITIONS.get(mode[:3], 1)
     if base == "aws.amazon.com/neuroncore":
         chips = amounts.get("aws.amazon.com/neuron") or amounts.get("aws.amazon.com/neurondevice") or 0
@@ -243,7 +254,7 @@ def metric_name(name: str) -> str:
 METRIC_PATTERN = (
     "nvidia_com_p?gpu|nvidia_com_gpu_shared|nvidia_com_mig_[0-9]+g_.+|amd_com_gpu|amd_com_[sdtqc]px_nps[0-9]"
     "|gpu_intel_com_(i915|xe)|volcano_sh_v?gpu_number|google_com_tpu|aws_amazon_com_neuron(device|core)?"
-    "|habana_ai_gaudi|fpga_intel_com_.+|(xilinx|amd)_com_fpga_.+"
+    "|habana_ai_gaudi|fpga_intel_com_.+|(xilinx|amd)_com_fpga(_.+)?"
 )
 """The resources of the table as kube-state-metrics spells them, for a query of Prometheus."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gangplan.errors import ForbiddenError, NotFoundError
-from gangplan.kube.accelerators import FAMILIES, family_of, instances_of, short_name
+from gangplan.kube.accelerators import FAMILIES, family_of, instances_of, product_of
 from gangplan.kube.api import Api, Object, listed, part
 
 VERSIONS = ("v1", "v1beta2", "v1beta1")
@@ -17,7 +17,10 @@ _DRIVERS = tuple(driver for family in FAMILIES for driver in family.drivers)
 _CLASSES = {"mig.nvidia.com": "gpu.nvidia.com"}
 """The drivers of device classes that do not name them."""
 
-_PRODUCT = re.compile(r"productName[^'\"]*['\"]([^'\"]+)['\"]")
+_ATTRIBUTES = ("productName", "instanceType", "accelerator", "tpuGen")
+"""The attributes that name the product of a device, each of another driver."""
+
+_PRODUCT = re.compile(rf"(?:{'|'.join(_ATTRIBUTES)})[^'\"]*['\"]([^'\"]+)['\"]")
 _PROFILE = re.compile(r"['\"]([0-9]+g\.[0-9]+gb)")
 
 
@@ -73,12 +76,31 @@ def read_devices(api: Api) -> Devices:
         templates = list(api.items(f"{base}/resourceclaimtemplates"))
     except ForbiddenError:
         return Devices(note="they may not be read (apply `gangplan kube manifests`)")
+    nodes = _on_nodes(slices)
+    known = _Known(devices=there, classes=classes, sizes=_sizes(nodes))
     return Devices(
-        claims={_key(item): list(_held_or_asked(item, there, classes)) for item in claims},
-        templates={_key(item): list(_asked_by(item["spec"]["spec"], classes)) for item in templates},
+        claims={_key(item): list(_held_or_asked(item, known)) for item in claims},
+        templates={_key(item): list(_asked_by(item["spec"]["spec"], known)) for item in templates},
         users={_key(item): len(listed(part(item, "status"), "reservedFor")) for item in claims},
-        nodes=_on_nodes(slices),
+        nodes=nodes,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What claims refer to: devices by driver, pool and name, classes, and how many devices a driver's node has."""
+
+    devices: dict[tuple[str, str, str], Device]
+    classes: dict[str, Object]
+    sizes: dict[str, int]
+
+
+def _sizes(nodes: dict[str, list[Device]]) -> dict[str, int]:
+    """Return the most devices that a node has of each driver."""
+    return {
+        driver: max(sum(one.driver == driver for one in devices) for devices in nodes.values())
+        for driver in {one.driver for devices in nodes.values() for one in devices}
+    }
 
 
 def read_slices(api: Api) -> dict[str, list[Device]]:
@@ -122,7 +144,7 @@ def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], Device]]:
     for one in listed(spec, "devices") if family_of(spec["driver"]) else ():
         attributes: Object = one.get("attributes") or part(one, "basic", "attributes")
         said = {name.rpartition("/")[2]: str(value.get("string", "")) for name, value in attributes.items()}
-        product = said.get("productName") or said.get("product") or said.get("model") or ""
+        product = next((said[name] for name in _ATTRIBUTES if said.get(name)), "")
         yield (
             (spec["driver"], spec["pool"]["name"], one["name"]),
             _device(spec["driver"], product, said.get("profile", "")),
@@ -130,37 +152,34 @@ def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], Device]]:
 
 
 def _device(driver: str, product: str, profile: str) -> Device:
-    family = family_of(driver)
-    name = short_name(product) if product else family.name if family else ""
     part = re.match(r"[0-9]+g\.[0-9]+gb", profile)
-    return Device(driver, name, 1 / instances_of(part[0], product) if part else 1.0)
+    return Device(driver, product_of(driver, product), 1 / instances_of(part[0], product) if part else 1.0)
 
 
-def _held_or_asked(
-    item: Object, there: dict[tuple[str, str, str], Device], classes: dict[str, Object]
-) -> Iterator[Device]:
+def _held_or_asked(item: Object, known: _Known) -> Iterator[Device]:
     """Yield what a claim was given; where it was given nothing yet, what it asks for."""
     results = listed(part(item, "status", "allocation", "devices"), "results")
     if not results:
-        yield from _asked_by(item["spec"], classes)
+        yield from _asked_by(item["spec"], known)
     for one in results:
         if one["driver"] in _DRIVERS and not one.get("adminAccess"):
-            yield there.get((one["driver"], one["pool"], one["device"])) or _device(one["driver"], "", "")
+            yield known.devices.get((one["driver"], one["pool"], one["device"])) or _device(one["driver"], "", "")
 
 
-def _asked_by(spec: Object, classes: dict[str, Object]) -> Iterator[Device]:
-    """Yield what the requests of a claim ask for; of alternatives, the first."""
+def _asked_by(spec: Object, known: _Known) -> Iterator[Device]:
+    """Yield what the requests of a claim ask for; of alternatives, the first; all devices are those of one node."""
     for request in listed(part(spec, "devices"), "requests"):
         exact: Object = request.get("exactly") or next(iter(listed(request, "firstAvailable")), request)
         name: str = exact.get("deviceClassName", "")
-        text = f"{name} {_expressions(classes.get(name, {}))} {_expressions(exact)}"
+        text = f"{name} {_expressions(known.classes.get(name, {}))} {_expressions(exact)}"
         driver = _CLASSES.get(name) or next((driver for driver in _DRIVERS if driver in text), "")
         if driver and not exact.get("adminAccess"):
             product, profile = _PRODUCT.search(text), _PROFILE.search(text)
             one = _device(
                 driver, re.sub(r"\.\*|[$^]", " ", product[1]) if product else "", profile[1] if profile else ""
             )
-            yield from [one] * int(exact.get("count") or 1)
+            every = known.sizes.get(driver, 1) if exact.get("allocationMode") == "All" else 1
+            yield from [one] * int(exact.get("count") or every)
 
 
 def _expressions(asked: Object) -> str:

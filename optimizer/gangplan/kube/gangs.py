@@ -104,7 +104,17 @@ class _Census:
             if base == _OLDER:
                 self.remarks.say("Kueue serves only v1beta1: its Workloads are read (a ledger on Kueue needs v1beta2)")
             return base
+        self._name_kueue()
         return ""
+
+    def _name_kueue(self) -> None:
+        """Say which other versions of Kueue's API there are."""
+        try:
+            served = self._api.get(f"/apis/{_GROUP[:-1]}").get("versions") or ()
+        except (NotFoundError, ForbiddenError):
+            return
+        versions = ", ".join(str(each.get("version")) for each in served)
+        self.remarks.say(f"Kueue serves only {versions}, which is not read: its pods are counted one by one")
 
     def _of_workload(self, item: Object, flavors: Mapping[str, Mapping[str, str]]) -> Iterator[Gang]:
         """Yield the gangs of a Workload, one for each accelerator; none where it asks for no accelerators."""

@@ -40,7 +40,7 @@ def _own(selector: str, *labels: str) -> str:
 REQUESTS = f'kube_pod_container_resource_requests{{resource=~"{METRIC_PATTERN}"}}'
 PHASES = 'kube_pod_status_phase{phase=~"Pending|Running"}'
 _INIT = REQUESTS.replace("pod_container", "pod_init_container")
-_KEY = "namespace, pod, node, resource"
+_KEY = "cluster, namespace, pod, node, resource"
 _OWNED = ("namespace", "pod", "container", "node")
 # A pod asks for what its containers ask for together, or for what its largest init container asks for if that is more.
 _REQUESTED = (
@@ -54,7 +54,7 @@ _UP = "scalar(count_over_time((count(kube_pod_status_phase))[1h:5m]))"
 def _pods_in(phase: str) -> str:
     """Return the PromQL of what pods in these phases ask for, by resource."""
     phases = _own(f'kube_pod_status_phase{{phase=~"{phase}"}}', "namespace", "pod")
-    return f"{_REQUESTED} * on (namespace, pod) group_left () max by (namespace, pod) ({phases})"
+    return f"{_REQUESTED} * on (cluster, namespace, pod) group_left () max by (cluster, namespace, pod) ({phases})"
 
 
 # The mean over the hour: a pod that ran for five minutes counts for five minutes; of an hour that was scraped for half,
@@ -79,7 +79,7 @@ WAITING_GPUS = Query(
 )
 WAITING_PODS = Query(
     name="waiting_pods",
-    promql=f"count by (namespace) (max by (namespace, pod) ({_pods_in('Pending')}) > 0)",
+    promql=f"count by (namespace) (max by (cluster, namespace, pod) ({_pods_in('Pending')}) > 0)",
     labels=("namespace",),
 )
 HOST = ("node", "kubernetes_node", "Hostname", "instance")
@@ -154,9 +154,15 @@ RENAMED = Query(
     labels=(),
     every=SELDOM,
 )
+CLUSTERS = Query(
+    name="clusters",
+    promql='count by (cluster) (kube_pod_status_phase{cluster!=""})',
+    labels=("cluster",),
+    every=SELDOM,
+)
 QUERIES = (
     ASKED, CLASSES, WAITING_GPUS, WAITING_PODS, GPU, MEMORY, CARDS, CPU, NETWORK, ALLOCATABLE, LABELS, ADDRESSES,
-    EXPORTERS, RENAMED,
+    EXPORTERS, RENAMED, CLUSTERS,
 )  # fmt: skip
 
 NEEDED = (REQUESTS, PHASES)

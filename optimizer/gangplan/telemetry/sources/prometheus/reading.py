@@ -18,6 +18,7 @@ from gangplan.telemetry.demand import fill_grid
 from gangplan.telemetry.sources.prometheus.cluster import Cluster
 from gangplan.telemetry.sources.prometheus.queries import (
     CLASSES,
+    CLUSTERS,
     CPU,
     GPU,
     HOST,
@@ -66,7 +67,7 @@ def read_prometheus(source: str, now: datetime, progress: Progress = no_progress
         queue=_queue(answers, asked),
         rejected=tuple(rejected[:REJECTED_KEPT]),
         rejected_count=len(rejected),
-        notes=(*_remarks(answers, session.points), *cluster.notes()),
+        notes=(*_remarks(answers, session), *cluster.notes()),
     )
 
 
@@ -78,7 +79,7 @@ def _nothing(session: Session, server: Server, now: datetime) -> InputError:
     return InputError("source", server.shown, remedy)
 
 
-def _remarks(answers: dict[str, Samples], points: int) -> list[str]:
+def _remarks(answers: dict[str, Samples], session: Session) -> list[str]:
     """Say which selectors match nothing, and how the server and its scrapes had to be helped."""
     notes = [f"no series of {query.lost}" for query in QUERIES if query.lost and answers[query.name].frame.is_empty()]
     if not answers[RENAMED.name].frame.is_empty():
@@ -86,8 +87,15 @@ def _remarks(answers: dict[str, Samples], points: int) -> list[str]:
             "kube-state-metrics is scraped without honorLabels: exported_namespace, exported_pod and exported_container"
             " are read (set honorLabels: true in its scrape)"
         )
-    if points < POINTS:
-        notes.append(f"the server refused a week at once: it was asked for {points} hours at a time")
+    clusters = sorted(set(answers[CLUSTERS.name].frame["cluster"]))
+    if len(clusters) > 1:
+        notes.append(
+            f"{len(clusters)} clusters are added up: {', '.join(clusters[:4])}{', ...' if clusters[4:] else ''}"
+        )
+    if session.points < POINTS:
+        notes.append(f"the server refused a week at once: it was asked for {session.points} hours at a time")
+    if session.warned:
+        notes.append(f"the server warned with {session.warned} answers, which may lack something: {session.warning}")
     return notes
 
 

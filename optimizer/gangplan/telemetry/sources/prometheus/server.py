@@ -132,6 +132,8 @@ class Session:
         self._server = server
         self._verb = "POST"
         self.points = POINTS
+        self.warned = 0
+        self.warning = ""
 
     def __enter__(self) -> Session:
         return self
@@ -202,9 +204,15 @@ class Session:
         shown, status = self._server.shown, response.status_code
         if status in (401, 403):
             raise InputError("source", shown, _LOGIN)
+        if response.is_redirect:
+            moved = urlsplit(response.headers.get("Location", ""))
+            remedy = f"sends us to {moved.scheme}://{moved.hostname}{moved.path}: log in there, or give that address"
+            raise InputError("source", shown, remedy)
         body = _body(response)
         data: dict[str, Any] | None = body.get("data")
         if body.get("status") == "success" and isinstance(data, dict) and data.get("resultType") == "matrix":
+            if body.get("warnings"):
+                self.warned, self.warning = self.warned + 1, str(body["warnings"])[:120]
             return data["result"]
         if status >= 500 or status == 429:
             raise UnavailableError(f"prometheus: {shown} answered {status}: try again{_complaint(body)}")
