@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gangplan.errors import UnavailableError
 from gangplan.kube.gangs import Seen
@@ -234,3 +237,37 @@ def test_a_server_that_is_no_api_server_is_said(cluster: Cluster) -> None:
     cluster.lists[PODS] = {"these": "are no items"}
     with pytest.raises(UnavailableError, match="answered no list: is this a Kubernetes API server"):
         cluster.read()
+
+
+JUNK = (None, "", 5, -1, [], {}, "x", "1Ti", [None], {"a": 1}, True, "2026-01-01", 1e300)
+
+
+def _spots(part: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every place in an object whose value can be replaced."""
+    for key in part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ():
+        yield part, key
+        yield from _spots(part[key])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0), changes=st.lists(st.tuples(st.integers(0), st.sampled_from(JUNK)), min_size=1, max_size=3))
+def test_whatever_stands_in_an_object_it_is_read_or_named(
+    cluster: Cluster, place: int, changes: list[tuple[int, Any]]
+) -> None:
+    """Any parts of one object are replaced by junk: the others count all the same."""
+    objects = {
+        NODES: a_node("n4", "NVIDIA-L40S-SHARED", {GPU: "10"}, **{"nvidia.com/gpu.replicas": "10"}),
+        PODS: [_init(), a_pod("w", node="", spec=_required("NVIDIA-L4")), a_pod("e", status=FAILED)][place % 3],
+        f"{V1BETA2}/workloads": _workload(),
+        f"{V1BETA2}/resourceflavors": {"metadata": {"name": "big"}, "spec": {"nodeLabels": {"pool": "big"}}},
+    }
+    path = list(objects)[place % len(objects)]
+    for number, junk in changes:
+        spots = list(_spots(objects[path]))
+        if spots:
+            part, key = spots[number % len(spots)]
+            part[key] = copy.deepcopy(junk)
+    cluster.lists = {NODES: [a_node("n1")], PODS: [a_pod("train")]} | {key: [] for key in list(objects)[2:]}
+    cluster.lists[path] = [*cluster.lists[path], objects[path]]
+    seen = cluster.read()
+    assert [(gang.accelerator, gang.count) for gang in seen.gangs if gang.id == "train"] == [("h100", 4.0)]

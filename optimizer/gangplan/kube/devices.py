@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gangplan.errors import ForbiddenError, NotFoundError
 from gangplan.kube.accelerators import FAMILIES, family_of, instances_of, product_of
 from gangplan.kube.api import Api, Object, listed, part
+from gangplan.kube.remarks import Remarks
 
+T = TypeVar("T")
+_LISTS = ("resourceslices", "deviceclasses", "resourceclaims", "resourceclaimtemplates")
 VERSIONS = ("v1", "v1beta2", "v1beta1")
 """The versions of resource.k8s.io that are read, the newest first."""
 
@@ -62,28 +66,52 @@ class Devices:
         return asked
 
 
-def read_devices(api: Api) -> Devices:
+def read_devices(api: Api, remarks: Remarks) -> Devices:
     """Read claims, their templates, slices and device classes, in the newest version that the cluster serves."""
     try:
         version = _version(api)
         if not version:
             return Devices(note="the cluster serves no resource.k8s.io")
         base = f"/apis/resource.k8s.io/{version}"
-        slices = list(api.items(f"{base}/resourceslices"))
-        there = {key: device for item in slices for key, device in _devices_in(item)}
-        classes = {item["metadata"]["name"]: part(item, "spec") for item in api.items(f"{base}/deviceclasses")}
-        claims = list(api.items(f"{base}/resourceclaims"))
-        templates = list(api.items(f"{base}/resourceclaimtemplates"))
+        lists = {name: list(api.items(f"{base}/{name}")) for name in _LISTS}
     except ForbiddenError:
         return Devices(note="they may not be read (apply `gangplan kube manifests`)")
-    nodes = _on_nodes(slices)
-    known = _Known(devices=there, classes=classes, sizes=_sizes(nodes))
+
+    def each(name: str, read: Callable[[Object], list[T]]) -> Iterator[T]:
+        return remarks.each(f"{base}/{name}", lists[name], read)
+
+    nodes = _on_nodes(lists["resourceslices"], remarks)
+    known = _Known(
+        devices=dict(each("resourceslices", lambda item: list(_devices_in(item)))),
+        classes=dict(each("deviceclasses", lambda item: [(item["metadata"]["name"], part(item, "spec"))])),
+        sizes=_sizes(nodes),
+    )
+    claims = each("resourceclaims", lambda item: [(_key(item), list(_held_or_asked(item, known)), _users(item))])
+    found = {key: (devices, users) for key, devices, users in claims}
     return Devices(
-        claims={_key(item): list(_held_or_asked(item, known)) for item in claims},
-        templates={_key(item): list(_asked_by(item["spec"]["spec"], known)) for item in templates},
-        users={_key(item): len(listed(part(item, "status"), "reservedFor")) for item in claims},
+        claims={key: devices for key, (devices, _) in found.items()},
+        templates=dict(
+            each(
+                "resourceclaimtemplates",
+                lambda item: [(_key(item), list(_asked_by(item["spec"]["spec"], known)))],
+            )
+        ),
+        users={key: users for key, (_, users) in found.items()},
         nodes=nodes,
     )
+
+
+def read_slices(api: Api, remarks: Remarks) -> dict[str, list[Device]]:
+    """Return the whole devices of each node; none where the cluster has no such slices, or they may not be read."""
+    try:
+        version = _version(api)
+        return _on_nodes(api.items(f"/apis/resource.k8s.io/{version}/resourceslices"), remarks) if version else {}
+    except ForbiddenError:
+        return {}
+
+
+def _users(item: Object) -> int:
+    return len(listed(part(item, "status"), "reservedFor"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +131,6 @@ def _sizes(nodes: dict[str, list[Device]]) -> dict[str, int]:
     }
 
 
-def read_slices(api: Api) -> dict[str, list[Device]]:
-    """Return the whole devices of each node; none where the cluster has no such slices, or they may not be read."""
-    try:
-        version = _version(api)
-        return _on_nodes(api.items(f"/apis/resource.k8s.io/{version}/resourceslices")) if version else {}
-    except ForbiddenError:
-        return {}
-
-
 def _version(api: Api) -> str:
     """Return the newest version of resource.k8s.io that the cluster serves; empty: none of those that we read."""
     for version in VERSIONS:
@@ -127,15 +146,18 @@ def _key(item: Object) -> tuple[str, str]:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
-def _on_nodes(slices: Iterable[Object]) -> dict[str, list[Device]]:
+def _on_nodes(slices: Iterable[Object], remarks: Remarks) -> dict[str, list[Device]]:
     """Return the whole devices of each node; the parts that a device may be divided into are listed beside it."""
     nodes: dict[str, list[Device]] = {}
-    for item in slices:
-        name = item["spec"].get("nodeName")
-        whole = [device for _, device in _devices_in(item) if device.share == 1]
-        if name and whole:
-            nodes.setdefault(name, []).extend(whole)
+    for name, device in remarks.each("resourceslices", slices, lambda item: list(_whole_in(item))):
+        nodes.setdefault(name, []).append(device)
     return nodes
+
+
+def _whole_in(item: Object) -> Iterator[tuple[str, Device]]:
+    """Yield the whole devices of a slice that belongs to one node."""
+    name = item["spec"].get("nodeName")
+    yield from ((name, device) for _, device in _devices_in(item) if name and device.share == 1)
 
 
 def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], Device]]:

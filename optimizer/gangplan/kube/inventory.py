@@ -13,6 +13,7 @@ from gangplan.kube.accelerators import TPU_TOPOLOGY, accelerator_of, profile_of,
 from gangplan.kube.api import Api, Object, listed, part, whole
 from gangplan.kube.devices import Device, read_slices
 from gangplan.kube.pods import PODS, Pod, accelerators_in, pod_from
+from gangplan.kube.remarks import Remarks
 from gangplan.types import WHOLE_GPU, Fleet, Pool, PoolKind
 
 NODES = "/api/v1/nodes"
@@ -151,7 +152,7 @@ def _tpu_nodes(node: Node) -> int:
 
 def read_nodes(api: Api) -> list[Node]:
     """Return the cluster's nodes that have accelerators."""
-    slices = read_slices(api)
+    slices = read_slices(api, Remarks())
     return [node for item in api.items(NODES) if (node := node_from(item, slices)) is not None]
 
 

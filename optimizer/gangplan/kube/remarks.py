@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gangplan.kube.accelerators import VENDORS, is_accelerator
-from gangplan.kube.api import Object
+from gangplan.kube.api import Object, part
 
 T = TypeVar("T")
 
@@ -66,9 +66,12 @@ class Remarks:
         """Yield what is read of each object; one that cannot be read is kept out by itself."""
         for line, item in enumerate(items, 1):
             try:
-                yield from read(item)
+                _require_text(item)
+                found = read(item)
             except _MALFORMED as error:
                 self.malformed.append(Malformed(path, line, _name(item), f"{type(error).__name__}: {error}"))
+            else:
+                yield from found
 
     def sentences(self) -> tuple[str, ...]:
         """Return all that must be said."""
@@ -86,6 +89,21 @@ class Remarks:
 
 def _pods(count: int) -> str:
     return f"{count} pod{'' if count == 1 else 's'}"
+
+
+def _require_text(item: Object) -> None:
+    """Refuse an object whose names and labels are not text."""
+    meta, spec = part(item, "metadata"), part(item, "spec")
+    names = [meta.get(name, "") for name in ("name", "namespace", "uid")] + [spec.get("nodeName") or ""]
+    for labels in (
+        part(meta, "labels"),
+        part(meta, "annotations"),
+        part(spec, "nodeLabels"),
+        part(spec, "nodeSelector"),
+    ):
+        names += [*labels, *labels.values()]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name or a label is not text")
 
 
 def _name(item: object) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import httpx
 import polars as pl
+from polars.exceptions import PolarsError
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -152,7 +153,7 @@ class Session:
             series = self.ask(query.name, query.promql, times, query.every)
             try:
                 answers[query.name] = _samples(query, series)
-            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, PolarsError) as error:
                 raise self._foreign(200) from error
         return answers
 
@@ -205,8 +206,8 @@ class Session:
         if status in (401, 403):
             raise InputError("source", shown, _LOGIN)
         if response.is_redirect:
-            moved = urlsplit(response.headers.get("Location", ""))
-            remedy = f"sends us to {moved.scheme}://{moved.hostname}{moved.path}: log in there, or give that address"
+            address = str(response.headers.get("Location", "another address")).partition("?")[0]
+            remedy = f"sends us to {address}: log in there, or give that address"
             raise InputError("source", shown, remedy)
         body = _body(response)
         data: dict[str, Any] | None = body.get("data")
