@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from gangplan.cli.node import node_app
 from gangplan.cli.plan import plan_app
 from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.policy import policy_app
+from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
 from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use_home
@@ -28,6 +30,7 @@ from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.types import ReservationState
+from gangplan.urls import without_secrets
 
 _COLLECTED_AFTER = 50_000
 """Objects between two garbage collections. The import of MLflow makes half a million objects that stay alive, and with
@@ -51,6 +54,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(kube_app, name="kube")
+app.add_typer(quarantine_app, name="quarantine")
 
 
 def main() -> None:
@@ -66,6 +70,9 @@ def main() -> None:
         _fail(" ".join(error.format_message().split()) + " (see `gangplan --help`)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
+    except Exception:  # noqa: BLE001 - a defect of ours: its trace is shown, without the passwords of URLs in it
+        sys.stderr.write(without_secrets(traceback.format_exc()))
+        sys.exit(1)
 
 
 def _fail(message: str, code: int) -> None:
@@ -75,7 +82,6 @@ def _fail(message: str, code: int) -> None:
 
 
 def _version(asked: bool) -> None:
-    """Print the version."""
     if asked:
         print(f"gangplan {__version__}")
         raise typer.Exit

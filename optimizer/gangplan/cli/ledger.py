@@ -18,6 +18,7 @@ from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
 from gangplan.errors import GangplanError
 from gangplan.types import require_positive
+from gangplan.urls import shown
 
 if TYPE_CHECKING:
     from gangplan.reserve import AuditEvent, SqlStore, Status
@@ -55,7 +56,7 @@ def _serve_kueue(pause: float) -> None:
 
     with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=system_clock) as ledger:
         ledger.serve()
-        print(f"keeps {settings_here().ledger_url}; Ctrl-C ends it", flush=True)
+        print(f"keeps {shown(settings_here().ledger_url)}; Ctrl-C ends it", flush=True)
         while not stop.wait(pause):
             states = Counter(reservation.state.value for reservation in ledger.history())
             print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), flush=True)
@@ -111,7 +112,6 @@ def compact(
 
 @contextmanager
 def _store() -> Generator[SqlStore]:
-    """Open the store of the settings' ledger."""
     from gangplan.reserve import open_store
 
     store = open_store(settings_here().ledger_url)
@@ -153,14 +153,12 @@ def _progress(last: Status, now: Status, seconds: float) -> str:
 
 
 def _status_table(summary: dict[str, Any]) -> RenderableType:
-    """Show who leads, and how many reservations are in each state."""
     leads = summary["leader"] or "nobody: whoever writes next does without, or leads"
     counts = [("term", summary["term"]), ("changes", summary["change"]), ("commands wait", summary["inbox"])]
     return screen.fields("Ledger", [("leads", leads), *counts, *sorted(summary["states"].items())])
 
 
 def _of_event(event: AuditEvent) -> dict[str, Any]:
-    """Summarise a change of the audit log."""
     return {
         **summaries.fields_of(event, "change", "at", "term", "base"),
         "commands": [{"name": name, "id": id} for name, id in event.commands],

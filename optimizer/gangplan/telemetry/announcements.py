@@ -35,9 +35,11 @@ from gangplan.telemetry.rows import (
     read_rows,
     value_of,
 )
+from gangplan.telemetry.sources import tagged_runs
 from gangplan.telemetry.values import NOTES_KEPT, REJECTED_KEPT, BadRow, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Usage, WorkloadClass
+from gangplan.urls import shown
 
 ANNOUNCEMENT = {"kind": "announced"}
 SUPERSEDED = "announced before"
@@ -88,6 +90,7 @@ def announce(source: str, store: Store, *, clock: Clock) -> Announcements:
     if not rows.height and (count or not told.may_be_empty):
         why = f": {rejected[0]}" if rejected else f": give {_SOURCES} with at least one row"
         raise InputError("source", source, f"has no usable row{why}")
+    source = shown(source)
     return Announcements(
         run_id=_keep(source, rows, notes, store),
         source=source,
@@ -185,7 +188,7 @@ def _told(source: str, now: datetime) -> _Told:
     if source.startswith("holidays:"):
         return _Told(rows=_as_rows(_holidays(source, now), source), notes=("whole days count in UTC",))
     if source.startswith("mlflow+"):
-        return _Told(rows=_as_rows(_tagged(Store(uri=source.removeprefix("mlflow+"))), source))
+        return _Told(rows=_as_rows(_tagged(source.removeprefix("mlflow+")), shown(source)))
     if source.lower().endswith((".ics", ".ical", ".ifb", ".icalendar")):
         calendar = read_calendar(Path(source), Window(first=now - BACK, now=now, last=now + AHEAD))
         rows = _as_rows(map(_entry, calendar.events), Path(source).name)
@@ -228,17 +231,13 @@ def _holidays(source: str, now: datetime) -> Iterator[dict[str, str | None]]:
         yield {"kind": "holiday", "start": _moment(day), "end": _moment(day + timedelta(days=1))}
 
 
-def _tagged(store: Store) -> Iterator[dict[str, str | None]]:
+def _tagged(uri: str) -> Iterator[dict[str, str | None]]:
     """Yield the runs that are tagged as events; without tags for them, the run's own start and end count."""
-    experiments = list(store.experiment_names())
-    runs = store.client.search_runs(experiments, f"tags.`{_TAG}kind` LIKE '%'", max_results=_ALL_RUNS)
-    for run in runs:
-        given = {column: run.data.tags.get(f"{_TAG}{column}") for column in ANNOUNCED}
-        if given["start"] is None:
-            given["start"] = _moment(datetime.fromtimestamp(run.info.start_time / 1000, UTC))
-        if given["end"] is None and run.info.end_time:
-            given["end"] = _moment(datetime.fromtimestamp(run.info.end_time / 1000, UTC))
-        yield given
+    for run in tagged_runs(uri, f"{_TAG}kind", _TAG):
+        ends = None if run.end is None else _moment(run.end)
+        yield {"start": _moment(run.start), "end": ends} | {
+            column: value for column, value in run.tags.items() if column in ANNOUNCED
+        }
 
 
 def _moment(value: date) -> str:
