@@ -139,7 +139,7 @@ class WhatIfSolver:
 
     def __init__(self, problem: Problem, nodes: Counts, cuts: tuple[Cut, ...]) -> None:
         base = Decomposition(problem, cuts=cuts)
-        candidate = base.add_candidate(base.master.complete(nodes), np.inf)
+        candidate = base.add_candidate(base.master.complete(nodes))
         assert candidate is not None  # noqa: S101 - there is no time limit
         self.problem = problem
         self._programs, self._master, self._cuts = base.programs, base.master, tuple(base.cuts)
@@ -180,7 +180,7 @@ class WhatIfSolver:
         problem = decomposition.problem
         (rounded,) = round_at(exact, [threshold])
         nodes = fit_budget(problem, repair(problem, rounded), exact)
-        candidate = decomposition.add_candidate(decomposition.master.complete(nodes), np.inf)
+        candidate = decomposition.add_candidate(decomposition.master.complete(nodes))
         assert candidate is not None  # noqa: S101 - there is no time limit
         return self._summary(problem, nodes, candidate, decomposition.master.relaxed()[1])
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from gangplan.plan.model import Ints, StandardForm, build_recourse, compile_model
 from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Array, Problem
-from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.highs import Engine, Work
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,19 +114,18 @@ class RecoursePrograms:
             member[index, list(self.problem.groups[g].pools)] = 1.0
         self._gpus = member * self.problem.usable_gpus  # GPUs per node, shape (served groups, pools)
 
-    def price(self, nodes: Array, seconds: float = np.inf) -> RecourseResult | None:
-        """Serve each path as cheaply as a fleet allows; None when the time is over.
+    def price(self, nodes: Array, work: Work | None = None) -> RecourseResult | None:
+        """Serve each path as cheaply as a fleet allows; None when the seconds are over.
 
         Parameters
         ----------
         nodes : one fleet for all paths, shape (pools, periods), or one for each, shape (paths, pools, periods);
             fractions are allowed
-        seconds : the time for each path
         """
         costs, values, cuts = np.zeros(len(self._engines)), list[Array](), list[Cut]()
         fleets = np.broadcast_to(nodes, (len(self._engines), *nodes.shape[-2:]))
         for k, fleet in enumerate(fleets):
-            result = self._engine(k, fleet).run(seconds)
+            result = self._engine(k, fleet).run(work)
             if result.values is None or result.row_duals is None or result.column_duals is None:
                 return None
             costs[k] = result.objective
