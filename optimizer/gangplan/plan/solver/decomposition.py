@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gangplan.plan.model import build_master
+from gangplan.plan.model import build_master, compile_model
 from gangplan.plan.problem import Array, Counts, Problem
 from gangplan.plan.solver.extensive import ExtensiveForm, FleetProgram
 from gangplan.plan.solver.highs import Engine, Work
@@ -131,7 +131,7 @@ class Decomposition:
             paths=self.problem.paths.mean(axis=0, keepdims=True),
             supply=self.problem.supply.mean(axis=0, keepdims=True),
         )
-        program = ExtensiveForm(mean)
+        program = ExtensiveForm(Master(mean), RecoursePrograms(mean))
         result = program.engine.run(work)
         return None if result.values is None else self.master.complete(np.maximum(result.values[program.nodes], 0.0))
 
@@ -140,8 +140,8 @@ class Master(FleetProgram):
     """The first stage with the cuts on the paths' costs; a second engine prices a given fleet."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem, build_master(problem))
-        model = self.model
+        model = build_master(problem)
+        super().__init__(problem, model, compile_model(model))
         self._path_cost = self.form.columns_of([model.path_cost[k] for k in model.K])
         of_paths = [model.tail_level, *model.tail_excess.values(), *model.path_cost.values()]
         self._fleet_cost = self.form.cost.copy()

@@ -1,4 +1,4 @@
-"""Rows that fleets of whole nodes keep and fleets in fractions break: they bring the relaxed problem near the whole one.
+"""Rows that only whole nodes keep: they bring the relaxed problem near the one in whole numbers.
 
 The work of some workloads that comes within a window of periods, on one path, is done by nodes, is short, or still
 waits at the window's end:
@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from gangplan.plan.model import Ints, Model, StandardForm
+from gangplan.plan.model import Ints
 from gangplan.plan.problem import Array, Problem
+from gangplan.plan.solver.highs import Integers
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12)
 """The windows' periods. More of them take longer and bring nearly nothing."""
@@ -41,8 +42,8 @@ class Rows:
     """Rows with lower bounds; each of the values stands in the row and column beside it."""
 
     lower: Array
-    rows: Any
-    columns: Any
+    rows: Integers
+    columns: Integers
     values: Array
 
 
@@ -61,18 +62,16 @@ class _Windows:
 
 
 class WholeNodeRows:
-    """Finds the rows that a relaxed fleet breaks; `nodes` are the fleet's columns, shape (pools, periods)."""
+    """Finds the rows that a relaxed fleet breaks.
 
-    def __init__(self, problem: Problem, model: Model, form: StandardForm, nodes: Ints) -> None:
-        paths, workloads, periods = model.K, model.W, model.T
-        self._nodes = nodes
-        self._starts = form.columns_of([model.start[p, t] for p in model.P for t in periods]).reshape(nodes.shape)
-        short = form.columns_of([model.short[w, t, k] for k in paths for w in workloads for t in periods])
-        self._short = short.reshape(len(paths), len(workloads), len(periods))
-        self._waiting = np.full_like(self._short, -1)
-        for w in model.waiting:
-            columns = form.columns_of([model.backlog[w, t, k] for k in paths for t in periods])
-            self._waiting[:, w] = columns.reshape(len(paths), len(periods))
+    Parameters
+    ----------
+    nodes, starts : columns of the fleet, shape (pools, periods)
+    short, waiting : columns of the paths, shape (paths, workloads, periods); -1 for work that may not wait
+    """
+
+    def __init__(self, problem: Problem, nodes: Ints, starts: Ints, short: Ints, waiting: Ints) -> None:
+        self._nodes, self._starts, self._short, self._waiting = nodes, starts, short, waiting
         self._hours = np.array(problem.periods.lengths, dtype=float)
         self._runs = problem.supply * self._hours  # hours that a node works, shape (paths, pools, periods)
         self._member = _sets(problem)

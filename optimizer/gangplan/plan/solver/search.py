@@ -34,8 +34,8 @@ RELAXED_SHARE = (0.25, 0.05)
 THRESHOLDS = (0.02, 0.15, 0.3, 0.5, 0.7)
 """A fraction of a node above the threshold is rounded up; each is tried."""
 
-DIVES = (0.5, 0.3, 0.6)
-"""The same for rounding step by step."""
+DIVES = ((0.5, False), (0.5, True), (0.3, True))
+"""The same for rounding step by step, and whether rows of whole nodes are added after each step."""
 
 COLUMNS_PER_UNIT = 1_000
 """A problem with more columns for each unit of work left has no rows of whole nodes and is not branched on."""
@@ -94,7 +94,7 @@ class Search:
     @cached_property
     def extensive(self) -> ExtensiveForm:
         """The relaxed problem as one linear program."""
-        return ExtensiveForm(self.problem)
+        return ExtensiveForm(self.decomposition.master, self.decomposition.programs)
 
     @property
     def columns(self) -> int:
@@ -143,7 +143,7 @@ class Search:
         """Solve the relaxed problem at once, so that the cuts begin at its optimum."""
         result = self.extensive.engine.run(self.work)
         if result.values is not None:
-            self.decomposition.add_cuts(self.extensive.cuts(result, self.decomposition.programs))
+            self.decomposition.add_cuts(self.extensive.cuts(result))
             nodes = np.maximum(result.values[self.extensive.nodes], 0.0)
             self.decomposition.add_candidate(self.decomposition.master.complete(nodes), self.work)
 
@@ -160,13 +160,13 @@ class Search:
     def _dive(self, best: SearchResult, progress: Progress) -> SearchResult:
         """Raise the bound by rows of whole nodes, and round step by step from there."""
         relaxed = self.extensive.tighten(self.work)
-        if relaxed is None or relaxed.values is None:
+        if relaxed.values is None:
             return best
         best = replace(best, bound=max(best.bound, relaxed.objective))
-        for threshold in DIVES:
+        for threshold, again in DIVES:
             if best.status == "optimal" or self.work.ended:
                 break
-            nodes = self.extensive.dive(relaxed.values, threshold, self.work)
+            nodes = self.extensive.dive(relaxed.values, threshold, again, self.work)
             exact = relaxed.values[self.extensive.nodes]
             best = self._cheaper(best, fit_budget(self.problem, repair(self.problem, nodes), exact))
         progress(0.6, 1, f"whole nodes: bound {best.bound:,.0f}, plan {best.objective:,.0f}, gap {best.gap:.2%}")
