@@ -16,7 +16,7 @@ import pyomo.environ as pyo
 import pytest
 from scipy.optimize import linprog
 from tests.plan.builders import pool_of, settings_of
-from tests.plan.instances import instance
+from tests.plan.instances import instance, small
 
 from gangplan import plan
 from gangplan.plan.make import decide
@@ -24,7 +24,6 @@ from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.problem import policy
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.problem import Problem
-from gangplan.plan.solver.decomposition import Decomposition
 from gangplan.plan.solver.highs import Engine, Work
 from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
@@ -166,33 +165,31 @@ def test_no_time_lets_the_last_plan_go_on_without_what_is_lost(sample_forecast: 
     assert found.nodes.filter(found.nodes["pool"] == "l4-on-demand")["nodes"].max() == 9
     assert found.status == "time_limit"
     assert any("The last plan goes on" in line for line in found.explanation)
+    assert any("depends on how busy the machine was" in line for line in found.explanation)
 
 
-def test_branching_that_is_cut_short_keeps_the_rounded_plan(
-    sample_forecast: Forecast,
-    sample_fleet: Fleet,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """When the asked gap is out of reach in the time, the best plan so far comes back with its proven gap.
-
-    The search's time stands still until it branches, and then all but a second of it is over: what was found before
-    does not depend on how fast the machine is.
-    """
-    seconds = [0.0]
-    for part in (Search, Decomposition):
-        monkeypatch.setattr(sys.modules[part.__module__], "perf_counter", lambda: seconds[0])
+def test_a_plan_at_its_work_limit_is_the_same_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the asked gap is out of reach, the best plan so far comes back with its gap, however slow the machine is."""
+    forecast, fleet, settings = small(24, 9, mip_gap=1e-9, time_limit_s=1e6)
+    monkeypatch.setattr(sys.modules[Search.__module__], "COLUMN_NODES_PER_UNIT", 1)  # the first node is too much
+    texts: list[str] = []
 
     def progress(_done: float, _of: float, text: str, /) -> None:
-        if text.startswith("branching"):
-            seconds[0] = 599.0
+        texts.append(text)
 
-    problem = build_problem(
-        sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=600.0, mip_gap=1e-9)
-    )
-    solution, _ = decide(Search(problem), progress)
-    assert seconds == [599.0]
-    assert solution.result.status == "time_limit"
-    assert 0 < solution.result.gap < 0.1
+    idle = plan.solve(forecast, fleet, settings=settings, progress=progress)
+    seconds = itertools.count()
+    monkeypatch.setattr(sys.modules[Work.__module__], "perf_counter", lambda: 60.0 * next(seconds))
+    busy = plan.solve(forecast, fleet, settings=settings)
+    assert any(text.startswith("branching") for text in texts)
+    assert next(seconds) > 60
+    assert (idle.status, busy.status) == ("work_limit", "work_limit")
+    assert 0 < idle.gap < 0.05
+    assert idle.gap == busy.gap
+    assert idle.nodes.equals(busy.nodes)
+    assert idle.limits.equals(busy.limits)
+    assert idle.explanation == busy.explanation
+    assert any("Raise work_limit" in line for line in idle.explanation)
 
 
 def test_same_seed_same_plan_other_seed_other_paths(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
