@@ -44,7 +44,6 @@ def list_nodes(as_json: AsJson = False) -> None:
 
 
 def _mark(name: str, state: NodeState, why: str, as_json: bool) -> None:
-    """Mark a node, and show the gangs that were on it."""
     with open_ledger_here() as ledger:
         granted = ledger.list(ReservationState.GRANTED)
         before = [gang.id for gang in granted if any(place.node == name for place in gang.placements)]
