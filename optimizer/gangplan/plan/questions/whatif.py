@@ -168,7 +168,7 @@ class WhatIfSolver:
                 break
             relaxed, _ = decomposition.master.relaxed()  # with the cuts of the last fleet
             fleet = TOWARDS_MASTER * relaxed + (1 - TOWARDS_MASTER) * fleet
-both = best, self._rounded(decomposition, fleet, THRESHOLDS[turn % len(THRESHOLDS)], work)
+            both = best, self._rounded(decomposition, fleet, THRESHOLDS[turn % len(THRESHOLDS)], work)
             best = replace(min(both, key=lambda result: result.objective), bound=max(each.bound for each in both))
         return best
 
