@@ -29,8 +29,8 @@ def solve(
     as the forecast. Changes against the `previous` plan have a price. `held` are nodes by pool and hour that
     reservations use; they run in any case. There always is a plan: its `status` is "optimal" (proven within
     `settings.mip_gap`) or "work_limit" (the best one found with `settings.work_limit`, with a proven `gap`), and it
-    says what could not be served. What a search does is counted, so the same inputs give the same plan on every machine,
-    however busy; only where `settings.time_limit_s` comes first is the status "time_limit", and that is said.
+    says what could not be served. What a search does is counted, so the same inputs give the same plan on every
+    machine, however busy. Where `settings.time_limit_s` comes first, the status is "time_limit", and the plan says so.
 
     Raises
     ------
