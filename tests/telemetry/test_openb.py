@@ -113,7 +113,8 @@ def test_trace_beside_our_own_tables_is_refused(tmp_path: Path):
 def test_the_public_trace_is_the_hourly_sum_of_its_pods(shared_data: Path, mlflow_store: Store):
     """Read back from MLflow, aligned to the present, the 816 hours are what plain Python counts from the file."""
     file = shared_data / "openb" / "pods.csv.gz"
-    report = telemetry.ingest(str(file), mlflow_store, seed=7, clock=lambda: NOW)
+    replay = telemetry.Timing(replay=True)
+    report = telemetry.ingest(str(file), mlflow_store, seed=7, clock=lambda: NOW, timing=replay)
     usage = telemetry.read_usage(mlflow_store)
     assert (usage.start, usage.end) == (PRESENT - timedelta(hours=816), PRESENT)
     assert (report.rows, report.skipped, report.rejected_count) == (7064, 1088, 0)

@@ -112,7 +112,7 @@ def ingest(summary: Row) -> RenderableType:
 def preview(summary: Row) -> RenderableType:
     """Show how telemetry is understood: its first rows, its span, its demand by hour, and what is left out."""
     tables = [
-        listing(f"{name}: the first of {summary['tables'][name]:,} rows", rows, {column: column for column in rows[0]})
+        listing(f"{name}: the first of {summary['tables'][name]:,} rows, in UTC", *_brief(rows))
         for name, rows in summary["first_rows"].items()
         if name != "demand" or "jobs" not in summary["first_rows"]
     ]
@@ -133,6 +133,16 @@ def preview(summary: Row) -> RenderableType:
     return Group(*tables, fields("Telemetry as understood", pairs), *drawn, *notes, *rejected(summary), last)
 
 
+def _brief(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
+    """Return rows with times to the minute, without columns that hold nothing, and the names of their columns."""
+    brief = [
+        {name: value[:16].replace("T", " ") if str(value).endswith("+00:00") else value for name, value in row.items()}
+        for row in rows
+    ]
+    columns = [name for name in brief[0] if any(row[name] is not None for row in brief)]
+    return brief, {name.removesuffix("_at").replace("_", " "): name for name in columns}
+
+
 def picture(title: str, values: Sequence[tuple[str, float | None]]) -> list[str]:
     """Draw values over time in a few lines of blocks; a dot stands where a value is missing."""
     if not values:
@@ -142,8 +152,9 @@ def picture(title: str, values: Sequence[tuple[str, float | None]]) -> list[str]
     means = [None if None in part else sum(filter(None, part)) / len(part) for part in parts]
     most = max((mean for mean in means if mean is not None), default=0.0)
     lines = ["".join(_block(mean, most, row) for mean in means).rstrip() for row in reversed(range(_PICTURE_HEIGHT))]
-    hours = "hour" if size == 1 else f"mean of {size} hours"
-    axis = f"{values[0][0]} to {values[-1][0]}, each column the {hours}, highest {most:,.4g}"
+    hours = "an hour" if size == 1 else f"the mean of {size} hours"
+    first, last = (moment[:16].replace("T", " ") for moment in (values[0][0], values[-1][0]))
+    axis = f"{first} to {last}, each column {hours}, highest {most:,.4g}"
     return [f"[bold]{escape(title)}[/]", *lines, axis]
 
 
