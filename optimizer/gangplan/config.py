@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     mip_gap: float = Field(0.01, gt=0, lt=1, description="Proven gap at which the solver may stop.")
     work_limit: float = Field(60.0, gt=0, description="Work that the solver may do; a unit is about a second.")
     time_limit_s: float = Field(600.0, gt=0, description="Seconds that the solver may take on a slow machine.")
+    mapping: str = Field("", description="How files of telemetry are read: a mapping's name, or its file.")
+    zone: str = Field("", description="Time zone of times in files that do not say their offset.")
+    decimal: Literal["", ".", ","] = Field("", description="Decimal sign of numbers in files, where both may be.")
     seed: int = Field(7, ge=0, description="Seed of every random choice.")
     now: datetime | None = Field(None, description="The moment that all stages work as of; default: the present.")
 

@@ -18,8 +18,34 @@ def ingest(
     """Read telemetry from a source and keep it in MLflow, with its own times unless `timing` asks for a replay."""
     store, walks = open_store(settings, create=True), settings.now is not None
     return telemetry.ingest(
-        source, store, seed=settings.seed, clock=settings.clock, timing=timing, walks=walks, progress=progress
+        source,
+        store,
+        seed=settings.seed,
+        clock=settings.clock,
+        timing=timing,
+        reading=_reading(settings),
+        walks=walks,
+        progress=progress,
     )
+
+
+def preview(
+    settings: Settings, source: str, timing: telemetry.Timing | None = None, *, progress: Progress = no_progress
+) -> telemetry.Preview:
+    """Read telemetry from a source as `ingest` does, and write nothing."""
+    return telemetry.preview(
+        source,
+        seed=settings.seed,
+        clock=settings.clock,
+        timing=timing,
+        reading=_reading(settings),
+        progress=progress,
+    )
+
+
+def _reading(settings: Settings) -> telemetry.Reading:
+    """Return how files are read."""
+    return telemetry.Reading(mapping=settings.mapping, zone=settings.zone, decimal=settings.decimal)
 
 
 def train(settings: Settings, *, because: str = "asked for", progress: Progress = no_progress) -> Training:

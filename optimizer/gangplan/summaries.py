@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from gangplan.types import FreeCapacity, Learning, NodeChange, Plan, Reason, Res
 
 if TYPE_CHECKING:
     from gangplan.forecast import Change, ModelVersion, ShadowStanding
-    from gangplan.telemetry import IngestReport
+    from gangplan.telemetry import IngestReport, Preview
 
 Summary = dict[str, Any]
 
@@ -30,6 +30,25 @@ def of_ingest(report: IngestReport) -> Summary:
         "age_hours": round(report.age / HOUR, 2),
         "notes": [*usage.notes, *_late(report)],
     }
+
+
+def of_preview(seen: Preview) -> Summary:
+    """Summarise telemetry that is not imported: its first rows as understood, and its demand and requests by hour."""
+    telemetry = seen.telemetry
+    return {
+        **fields_of(telemetry, "source", "start", "end", "relative", "rows", "rejected_count", "skipped"),
+        "rejected": [str(row) for row in telemetry.rejected],
+        "notes": list(telemetry.notes),
+        "tables": dict(seen.counts),
+        "first_rows": {name: [_row(row) for row in rows] for name, rows in seen.first_rows.items()},
+        "demand": [_row(row) for row in seen.demand],
+        "requests": [_row(row) for row in seen.requests],
+    }
+
+
+def _row(row: Mapping[str, Any]) -> Summary:
+    """Return a row of a table as plain values."""
+    return {name: plain(value) for name, value in row.items()}
 
 
 def _late(report: IngestReport) -> list[str]:

@@ -59,7 +59,7 @@ def test_csv_keeps_sound_rows_and_names_the_others(mlflow_store: Store, tmp_path
     said = [str(row) for row in told.rejected]
     assert any("line 5: end" in row and "must not be before start" in row for row in said)
     assert any("line 6: gpus" in row and "is no planned job" in row for row in said)
-    assert any("line 7: start" in row and "is not a UTC time" in row for row in said)
+    assert any("line 7: start" in row and "is not an ISO 8601 time" in row for row in said)
     assert any("line 8: growth" in row and "give it as a share" in row for row in said)
     assert read_announced(mlflow_store).schema == pl.Schema(ANNOUNCED)
 

@@ -42,8 +42,9 @@ def _with(**changed: str) -> str:
 
 
 BAD = {
-    "another zone": ({"submitted_at": "2026-03-01T00:00:00+01:00"}, "submitted_at", "is not a UTC time"),
-    "no zone": ({"started_at": "2026-03-01T00:10:00"}, "started_at", "is not a UTC time"),
+    "no zone": ({"started_at": "2026-03-01T00:10:00"}, "started_at", "has no time zone: give its offset"),
+    "day alone": ({"started_at": "2026-03-01"}, "started_at", "is not an ISO 8601 time"),
+    "no such offset": ({"started_at": "2026-03-01T00:10:00+25:00"}, "started_at", "is not an ISO 8601 time"),
     "no time": ({"submitted_at": "yesterday"}, "submitted_at", "is not an ISO 8601 time"),
     "no such day": ({"ended_at": "2026-02-30T00:00:00Z"}, "ended_at", "is no day or hour that there is"),
     "future": ({"ended_at": "2026-03-02T09:21:00Z"}, "ended_at", "lies in the future"),
@@ -174,7 +175,7 @@ def test_unreadable_file_is_refused(name: str, content: bytes, remedy: str, tmp_
 def test_folder_without_tables_is_refused(tmp_path: Path):
     """An empty folder says which files belong there."""
     (tmp_path / "notes.txt").write_text("nothing")
-    assert "has no table: put .csv, .csv.gz, .parquet files there" in str(_refused(tmp_path))
+    assert "has no table: put .csv, .csv.gz, .parquet, .tsv" in str(_refused(tmp_path))
 
 
 def test_span_below_an_hour_is_refused(tmp_path: Path):
@@ -203,14 +204,25 @@ def test_csv_gz_and_parquet_say_the_same_as_csv(tmp_path: Path):
     assert plain.sha256() == _load(packed).sha256() == _load(typed).sha256()
 
 
-def test_parquet_times_without_a_zone_are_refused(tmp_path: Path):
-    """A naive timestamp is not taken for UTC, and another zone is not quietly turned."""
+def test_parquet_times_need_a_zone_and_keep_its_instant(tmp_path: Path):
+    """A naive timestamp is not taken for UTC; one of a zone is the instant that it names."""
     path = tmp_path / "jobs.parquet"
     jobs = _load(_jobs(tmp_path, GOOD)).jobs
     jobs.with_columns(pl.col("submitted_at").dt.replace_time_zone(None)).write_parquet(path)
     assert "jobs.parquet line 1: submitted_at: '2026-03-01T00:00:00" in str(_refused(path))
     jobs.with_columns(pl.col("submitted_at").dt.convert_time_zone("Europe/Berlin")).write_parquet(path)
-    assert "is not a UTC time" in str(_refused(path))
+    assert _load(path).jobs.equals(jobs)
+
+
+def test_requests_alone_are_telemetry(tmp_path: Path):
+    """The span is that of the samples, there is no demand, and what they are good for is said."""
+    path = tmp_path / "requests.csv"
+    rows = [f"2026-03-01T{hour:02}:05:00Z,chat,{hour}" for hour in range(9)]
+    path.write_text("\n".join(["time,tenant,requests_per_second", *rows]) + "\n")
+    read = _load(path)
+    assert (read.requests.height, read.demand.height, read.rows) == (9, 0, 9)
+    assert (read.start, read.end) == (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, 8, tzinfo=UTC))
+    assert any("`gangplan forecast minutes --of requests` uses them" in note for note in read.notes)
 
 
 def test_folder_reads_every_table_and_given_demand_wins(tmp_path: Path):
@@ -251,7 +263,7 @@ def test_folder_reads_every_table_and_given_demand_wins(tmp_path: Path):
 
 
 moments = st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)).map(lambda at: at.isoformat())  # noqa: DTZ001
-zones = st.sampled_from(["Z", "+00:00", "", "+01:00", "-05:00", "z"])
+zones = st.sampled_from(["Z", "+00:00", "", "+01:00", "-0530", "z", " UTC", "+24:00"])
 gpus = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-10, 2_000_000)
 word = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=5)
 numeral = st.text("0123456789.-+eE x", max_size=5)
@@ -263,7 +275,7 @@ def _sound(each: tuple[str, str, str, str, str]) -> bool:
     tenant, kind, count, at, zone = each
     try:
         value = float(count)
-        moment = datetime.fromisoformat(at + zone)
+        moment = datetime.fromisoformat(at + {"z": "Z", " UTC": "Z"}.get(zone, zone))
     except ValueError:
         return False
     plain = tenant.strip().isascii() and tenant.strip().replace(".", "").replace("_", "").replace("-", "").isalnum()
@@ -273,7 +285,7 @@ def _sound(each: tuple[str, str, str, str, str]) -> bool:
         and kind.strip() in ("latency", "throughput", "cost")
         and math.isfinite(value)
         and 0 < value <= 1_000_000
-        and zone in ("Z", "+00:00")
+        and zone != ""
         and datetime(2000, 1, 1, tzinfo=UTC) <= moment <= NOW
     )
 

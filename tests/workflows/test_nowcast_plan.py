@@ -67,13 +67,14 @@ def nodes_at_the_peak(made: Plan) -> int:
 
 def test_capacity_is_taken_before_the_peak(home: Path) -> None:
     """Spikes of the past doubled in their second hour: the plan holds what the next hours ask for, and says why."""
-    with_it, without = (planned(home, nowcast=nowcast) for nowcast in (True, False))
+    with_it, without = (planned(home, nowcast=nowcast, mip_gap=1e-4) for nowcast in (True, False))
+    _, ahead = plan.read_plan(open_store(Settings(home=home)), with_it.plan_id)
+    likely = float(ahead.quantiles.sort("hour")["q0.9"][1])
     peak = demand()[HOURS - 25] + 60  # GPUs, what the spike comes to an hour from now
-    assert 8 * nodes_at_the_peak(with_it) >= 0.9 * peak
+    assert 0.8 * peak <= likely < 8 * (nodes_at_the_peak(with_it) + 1)
     assert nodes_at_the_peak(with_it) > nodes_at_the_peak(without)
     assert any("chat / latency / h100" in line and "expected" in line for line in with_it.explanation)
     assert not any("next 6 h corrected" in line for line in without.explanation)
-    _, ahead = plan.read_plan(open_store(Settings(home=home)), with_it.plan_id)
     assert len(ahead.stands_out) == 1
 
 

@@ -114,25 +114,35 @@ def init(
 
 
 @app.command(
-    epilog="Example:  gangplan ingest sample   |   ... ingest jobs.csv --until now   |   ... ingest trace.csv --replay"
+    epilog="Example:  gangplan ingest sacct.txt --zone Europe/Berlin --preview   |   ... ingest trace.csv --replay"
 )
 def ingest(
     source: Annotated[
         str,
-        typer.Argument(help="sample, a CSV/Parquet path, prometheus+URL, kubernetes+context, mlflow+URI."),
+        typer.Argument(help="sample, a path of tables (sacct -P too), prometheus+URL, kubernetes+context, mlflow+URI."),
     ],
+    mapping: Annotated[
+        str | None, typer.Option(help="How a table of others is read: a mapping's name, or its file.")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="Time zone of times without an offset, like Europe/Berlin.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal sign of numbers, where it is in doubt: . or ,")] = None,
     until: Until = "",
     replay: Replay = False,
     at: At = "",
+    preview: Annotated[bool, typer.Option("--preview", help="Show how it is understood; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring telemetry into MLflow with its own times; bad rows are named and kept out."""
     from gangplan import cycle, telemetry
 
+    settings = settings_here(mapping=mapping, zone=zone, decimal=decimal)
     timing = telemetry.Timing(until=until, replay=replay, at=at)
     with screen.progress(console, not as_json) as progress:
-        report = cycle.ingest(settings_here(), source, timing, progress=progress)
-    emit(as_json, summaries.of_ingest(report), screen.ingest)
+        if preview:
+            shown = summaries.of_preview(cycle.preview(settings, source, timing, progress=progress))
+        else:
+            shown = summaries.of_ingest(cycle.ingest(settings, source, timing, progress=progress))
+    emit(as_json, shown, screen.preview if preview else screen.ingest)
 
 
 @app.command(epilog="Example:  gangplan train --because 'drift: search / latency / l4'")

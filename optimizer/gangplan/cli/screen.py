@@ -28,6 +28,9 @@ _STATE_STYLE = {
     "cancelled": "dim",
 }
 
+_PICTURE_WIDTH, _PICTURE_HEIGHT = 72, 4
+"""The most columns of a picture in the terminal, and its lines."""
+
 Row = Mapping[str, Any]
 Columns = Mapping[str, str | Callable[[Any], object]]
 """For each heading of a table the key of a row, or a function of the row."""
@@ -104,6 +107,63 @@ def ingest(summary: Row) -> RenderableType:
     ]
     notes = [escape(f"note: {note}") for note in summary["notes"]]
     return Group(fields("Telemetry in MLflow", pairs), *notes, *rejected(summary))
+
+
+def preview(summary: Row) -> RenderableType:
+    """Show how telemetry is understood: its first rows, its span, its demand by hour, and what is left out."""
+    tables = [
+        listing(f"{name}: the first of {summary['tables'][name]:,} rows, in UTC", *_brief(rows))
+        for name, rows in summary["first_rows"].items()
+        if name != "demand" or "jobs" not in summary["first_rows"]
+    ]
+    span = f"{summary['start']} to {summary['end']}"
+    pairs = [
+        ("source", summary["source"]),
+        ("span", f"{span} (a trace without a calendar)" if summary["relative"] else span),
+        ("rows used", summary["rows"]),
+        ("rows of no use", summary["skipped"]),
+        ("rows kept out", summary["rejected_count"]),
+    ]
+    drawn = [
+        *picture("GPUs asked for, by hour", [(row["hour"], row["gpus"]) for row in summary["demand"]]),
+        *picture("requests per second", [(row["hour"], row["requests_per_second"]) for row in summary["requests"]]),
+    ]
+    notes = [escape(f"note: {note}") for note in summary["notes"]]
+    last = "nothing was written: without --preview it is"
+    return Group(*tables, fields("Telemetry as understood", pairs), *drawn, *notes, *rejected(summary), last)
+
+
+def _brief(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
+    """Return rows with times to the minute, without columns that hold nothing, and the names of their columns."""
+    brief = [
+        {name: value[:16].replace("T", " ") if str(value).endswith("+00:00") else value for name, value in row.items()}
+        for row in rows
+    ]
+    columns = [name for name in brief[0] if any(row[name] is not None for row in brief)]
+    return brief, {name.removesuffix("_at").replace("_", " "): name for name in columns}
+
+
+def picture(title: str, values: Sequence[tuple[str, float | None]]) -> list[str]:
+    """Draw values over time in a few lines of blocks; a dot stands where a value is missing."""
+    if not values:
+        return []
+    size = -(-len(values) // _PICTURE_WIDTH)
+    parts = [[value for _, value in values[at : at + size]] for at in range(0, len(values), size)]
+    means = [None if None in part else sum(filter(None, part)) / len(part) for part in parts]
+    most = max((mean for mean in means if mean is not None), default=0.0)
+    lines = ["".join(_block(mean, most, row) for mean in means).rstrip() for row in reversed(range(_PICTURE_HEIGHT))]
+    hours = "an hour" if size == 1 else f"the mean of {size} hours"
+    first, last = (moment[:16].replace("T", " ") for moment in (values[0][0], values[-1][0]))
+    axis = f"{first} to {last}, each column {hours}, highest {most:,.4g}"
+    return [f"[bold]{escape(title)}[/]", *lines, axis]
+
+
+def _block(value: float | None, most: float, row: int) -> str:
+    """Return one character of a picture: how far a value fills one of its rows."""
+    if value is None:
+        return "\u00b7" if row == 0 else " "
+    filled = round(8 * _PICTURE_HEIGHT * value / most) - 8 * row if most else 0
+    return " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"[min(max(filled, int(value > 0 and row == 0)), 8)]
 
 
 def training(summary: Row) -> RenderableType:

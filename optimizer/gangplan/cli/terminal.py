@@ -28,9 +28,9 @@ def use(*, home: Path | None, now: str | None) -> None:
     _given.update(home=home, now=now)
 
 
-def settings_here() -> Settings:
-    """Return the settings of the given home folder and moment."""
-    return load_settings(**_given)
+def settings_here(**given: Any) -> Settings:
+    """Return the settings of the given home folder and moment, and what else is given."""
+    return load_settings(**_given, **given)
 
 
 def open_ledger_here() -> OperableLedger:

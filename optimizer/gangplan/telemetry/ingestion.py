@@ -11,6 +11,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from gangplan.clock import Clock, floor_hour
 from gangplan.progress import Progress, no_progress
+from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.read import IMPORT, read_import
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.timing import Timing, delivered, known_at
@@ -32,6 +33,7 @@ def ingest(
     seed: int,
     clock: Clock,
     timing: Timing | None = None,
+    reading: Reading | None = None,
     walks: bool = False,
     progress: Progress = no_progress,
 ) -> IngestReport:
@@ -44,6 +46,8 @@ def ingest(
     source
         "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090", "kubernetes+<context>", or
         "mlflow+<tracking URI>".
+    reading
+        How files are read that do not say it.
     walks
         Whether a trace is walked through: what comes after now is not known yet. Else a time after now is wrong.
 
@@ -58,7 +62,9 @@ def ingest(
     cache = None if store.folder is None else store.folder / "cache"
     now, timing = clock(), timing or Timing()
     latest = _ALWAYS if walks else None
-    raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, latest=latest)
+    raw = load(
+        source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, latest=latest, reading=reading
+    )
     placed = timing.placed(raw, now)
     telemetry = _noted(delivered(known_at(placed, now) if walks else placed, now), timing, now)
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])

@@ -7,27 +7,34 @@ several rules is reported with the first of them, in the order of the fields.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import polars as pl
 
-from gangplan.clock import NO_TIME, NOT_UTC
-from gangplan.tables import UTC_TIME
+from gangplan.telemetry.rows.delimited import FAULT, LINE, PLACE
+from gangplan.telemetry.rows.times import (
+    READ,
+    TIME_FAULTS,
+    Moments,
+    fault_of,
+    read_times,
+    value_of,
+)
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow
 from gangplan.types import NAME, NO_NAME
-
-LINE, PLACE, FAULT = "_line", "_place", "_fault"
-"""Columns that a reader adds: the row's line and file, and what is wrong with the row as a whole (null: nothing)."""
-
-_READ = "._read"
-"""The ending of the column that holds the value of a field; the field's own column holds its text."""
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MOST_GPUS = 1_000_000.0
 
-_ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?)?\s?(Z|[+-]\d{2}:?\d{2})?$"
-_UTC = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]00:?00)$"
+
+class Kind(StrEnum):
+    """What a text is read as."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    TIME = "time"
 
 
 @dataclass(frozen=True)
@@ -41,24 +48,55 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A column: how its text is read, the rules for it, and whether a file may lack it."""
+    """A column: what its text is read as, the rules for it, whether a file may lack it, which times lie before it."""
 
     name: str
-    value: pl.Expr
     rules: tuple[Rule, ...]
+    kind: Kind = Kind.TEXT
     optional: bool = False
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """The values of the correct rows, the first 20 wrong rows, and the number of wrong rows."""
+    """The values of the correct rows, the first 20 wrong rows, the number of wrong rows, and notes on the reading."""
 
     frame: pl.DataFrame
     rejected: tuple[BadRow, ...] = ()
     rejected_count: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read(
+    rows: pl.DataFrame, fields: Sequence[Field], zone: str = "", unique: Sequence[str] = ()
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return rows of text with the values that are read from them beside it, and notes on how times were read.
+
+    `zone` is the time zone of times that do not say their offset; `unique` as for `judge`.
+    """
+    text = _trimmed(rows, fields)
+    values = text.with_columns(_value(field) for field in fields if field.kind is not Kind.TIME)
+    clocks = [
+        Moments(
+            field.name,
+            field.after,
+            tuple(name for name in unique if name != field.name) if field.name in unique else None,
+        )
+        for field in fields
+        if field.kind is Kind.TIME
+    ]
+    return read_times(values, clocks, zone)
 
 
 def check(
+    rows: pl.DataFrame, fields: Sequence[Field], relations: Sequence[Rule] = (), unique: Sequence[str] = ()
+) -> Checked:
+    """Return the values of the rows of text that keep all rules, and name those that do not; see `judge`."""
+    values, notes = read(rows, fields, unique=unique)
+    return replace(judge(values, fields, relations, unique), notes=notes)
+
+
+def judge(
     rows: pl.DataFrame, fields: Sequence[Field], relations: Sequence[Rule] = (), unique: Sequence[str] = ()
 ) -> Checked:
     """Return the values of the rows that keep all rules, and name those that do not.
@@ -66,7 +104,7 @@ def check(
     Parameters
     ----------
     rows
-        Text, with the columns LINE, PLACE and FAULT.
+        What `read` returns.
     relations
         Rules over several fields.
     unique
@@ -74,9 +112,8 @@ def check(
     """
     no_row = Rule("row", pl.col(FAULT).is_not_null(), "is no row of this table")
     rules: list[Rule] = [no_row, *(rule for field in fields for rule in field.rules), *relations]
-    first = pl.coalesce(pl.when(rule.bad).then(pl.lit(index)) for index, rule in enumerate(rules))
-    read = _trimmed(rows, fields).with_columns(field.value.alias(f"{field.name}{_READ}") for field in fields)
-    judged = read.with_columns(first.alias("_rule"))
+    first = pl.coalesce(pl.when(rule.bad).then(pl.lit(index, pl.Int16)) for index, rule in enumerate(rules))
+    judged = rows.with_columns(first.alias("_rule"))
     values = [value_of(field.name).alias(field.name) for field in fields]
     correct = judged.filter(pl.col("_rule").is_null()).select(PLACE, LINE, *values)
     kept, repeated = _first_of(correct, unique)
@@ -115,23 +152,22 @@ def number(
         Rule(field, low, f"must be {'greater than' if above else 'at least'} {least:g}"),
         Rule(field, value > most, f"must be at most {most:g}"),
     )
-    read = pl.col(field).cast(pl.Float64, strict=False)
-    return Field(name=field, value=read, rules=rules, optional=optional)
+    return Field(name=field, rules=rules, kind=Kind.NUMBER, optional=optional)
 
 
-def moment(field: str, now: datetime, *, optional: bool = False, ahead: bool = False) -> Field:
-    """Return a field that holds a UTC time, not before 2000 and, unless `ahead` allows it, not after `now`."""
-    value, written, given = value_of(field), pl.col(field).str, _given(field)
+def moment(
+    field: str, now: datetime, *, optional: bool = False, ahead: bool = False, after: tuple[str, ...] = ()
+) -> Field:
+    """Return a field that holds an instant, not before 2000 and, unless `ahead` allows it, not after `now`."""
+    value = value_of(field)
     rules = [
         *_required(field, optional),
-        Rule(field, given & ~written.contains(_ISO), NO_TIME),
-        Rule(field, given & ~written.contains(_UTC), NOT_UTC),
-        Rule(field, given & value.is_null(), "is no day or hour that there is: give it like 2026-03-01T12:00:00Z"),
+        *(Rule(field, fault_of(field) == fault.value, remedy) for fault, remedy in TIME_FAULTS.items()),
         Rule(field, value < EARLIEST, "lies before 2000: give the year with four digits"),
     ]
     if not ahead:
         rules.append(Rule(field, value > now, "lies in the future: leave it empty until it has come"))
-    return Field(name=field, value=_time(field), rules=tuple(rules), optional=optional)
+    return Field(name=field, rules=tuple(rules), kind=Kind.TIME, optional=optional, after=after)
 
 
 def not_before(field: str, earlier: str) -> Rule:
@@ -139,22 +175,16 @@ def not_before(field: str, earlier: str) -> Rule:
     return Rule(field, value_of(field) < value_of(earlier), f"must not be before {earlier}")
 
 
-def value_of(field: str) -> pl.Expr:
-    """Return the value that was read from a field's text, for rules."""
-    return pl.col(f"{field}{_READ}")
-
-
 def _text_field(field: str, optional: bool, *rules: Rule) -> Field:
     """Return a field whose value is its text."""
-    return Field(name=field, value=pl.col(field), rules=(*_required(field, optional), *rules), optional=optional)
+    return Field(name=field, rules=(*_required(field, optional), *rules), optional=optional)
 
 
-def _time(field: str) -> pl.Expr:
-    """Read ISO 8601 text in UTC as a time; any other text becomes null."""
-    plain = pl.col(field).str.replace(r"(Z|[+-]00:?00)$", "").str.replace(" ", "T", literal=True)
-    full = pl.when(plain.str.len_chars() == len("2026-03-01T12:00")).then(plain + ":00").otherwise(plain)
-    read = full.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-    return read.dt.replace_time_zone("UTC").cast(UTC_TIME)
+def _value(field: Field) -> pl.Expr:
+    """Return the value of a text that is no time; null if it cannot be read."""
+    text = pl.col(field.name)
+    number = text.cast(pl.Float64, strict=False)
+    return (text if field.kind is Kind.TEXT else number).alias(f"{field.name}{READ}")
 
 
 def _trimmed(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from gangplan.errors import InputError
-from gangplan.telemetry.rows.checks import Field, Rule, moment, name, not_before, number, one_of, text, value_of
+import polars as pl
+
+from gangplan.telemetry.rows.checks import Field, Kind, Rule, moment, name, not_before, number, one_of, text, value_of
 from gangplan.types import SERIES, WorkloadClass
 
 
@@ -20,9 +21,36 @@ class TableSpec:
     unique: tuple[str, ...] = ()
 
     @property
+    def numbers(self) -> list[str]:
+        """The columns that hold numbers."""
+        return [field.name for field in self.fields if field.kind is Kind.NUMBER]
+
+    @property
     def required(self) -> tuple[str, ...]:
         """The columns that a file of this table must have."""
         return tuple(field.name for field in self.fields if not field.optional)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRows:
+    """Rows of text of one of gangplan's tables, as a file gives them.
+
+    `names`: what the file calls our columns. `zone`: that of times without an offset. `counted_by`: each row is one
+    request, to be counted in steps of this length. `skipped`: rows that are right but of no use. `relative`: the times
+    have no calendar. `span`: from when to when the file tells all; none if that is from its first time to its last.
+    `last`: the last time in rows that are skipped.
+    """
+
+    table: str
+    frame: pl.DataFrame
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    zone: str = ""
+    counted_by: timedelta | None = None
+    relative: bool = False
+    span: tuple[datetime, datetime] | None = None
+    last: datetime | None = None
+    skipped: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def table_specs(now: datetime) -> dict[str, TableSpec]:
@@ -53,7 +81,7 @@ def table_specs(now: datetime) -> dict[str, TableSpec]:
         "events": TableSpec(
             fields=(
                 moment("start", now, ahead=True),
-                moment("end", now, ahead=True),
+                moment("end", now, ahead=True, after=("start",)),
                 name("kind"),
                 name("tenant", optional=True),
             ),
@@ -62,18 +90,9 @@ def table_specs(now: datetime) -> dict[str, TableSpec]:
     }
 
 
-def recognise(columns: Sequence[str], specs: dict[str, TableSpec], path: str) -> str:
-    """Return the table that has these columns, or name the columns that the nearest table needs in addition."""
-    fitting = [table for table, spec in specs.items() if set(spec.required) <= set(columns)]
-    if fitting:
-        return max(fitting, key=lambda table: len(specs[table].required))
-    nearest = max(specs, key=lambda table: len(set(specs[table].required) & set(columns)) / len(specs[table].required))
-    missing = [column for column in specs[nearest].required if column not in columns]
-    raise InputError(
-        ", ".join(missing),
-        path,
-        f"lacks that column: a table of {nearest} needs {', '.join(specs[nearest].required)} (docs/telemetry.md)",
-    )
+def request_log(now: datetime) -> TableSpec:
+    """Return the table of a log of requests, one row each, which are counted."""
+    return TableSpec(fields=(moment("time", now), name("tenant")))
 
 
 def _series() -> tuple[Field, ...]:
@@ -88,8 +107,8 @@ def _jobs(now: datetime) -> TableSpec:
         *_series(),
         number("gpus", above=True),
         moment("submitted_at", now),
-        moment("started_at", now, optional=True),
-        moment("ended_at", now, optional=True),
+        moment("started_at", now, optional=True, after=("submitted_at",)),
+        moment("ended_at", now, optional=True, after=("submitted_at", "started_at")),
     )
     order = (
         not_before("started_at", "submitted_at"),

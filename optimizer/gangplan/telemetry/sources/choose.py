@@ -11,6 +11,7 @@ from pathlib import Path
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.progress import Progress
+from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.sources.folder import read_path
 from gangplan.telemetry.sources.kubernetes import PREFIX, read_cluster
 from gangplan.telemetry.sources.mlflow import read_runs
@@ -20,8 +21,8 @@ from gangplan.telemetry.timing import Timing, replayed
 from gangplan.telemetry.values import Telemetry
 
 KNOWN = (
-    "sample, a CSV or Parquet file, a folder of them, prometheus+http://host:9090, "
-    "kubernetes+<context>, or mlflow+ and an MLflow tracking URI"
+    "sample, a CSV or Parquet file or another table (docs/telemetry.md), a folder of them, "
+    "prometheus+http://host:9090, kubernetes+<context>, or mlflow+ and an MLflow tracking URI"
 )
 
 _PLAIN = Timing()
@@ -36,6 +37,7 @@ def load(
     cache: Path | None = None,
     timing: Timing = _PLAIN,
     latest: datetime | None = None,
+    reading: Reading | None = None,
 ) -> Telemetry:
     """Return a source's telemetry with its own times.
 
@@ -45,6 +47,8 @@ def load(
         A folder for data that need not be read twice.
     latest
         No time may be after it; by default, after now.
+    reading
+        How files are to be read.
     """
     now = clock()
     until = timing.export_time(source, now, live=source == "sample" or "+" in source.partition("://")[0])
@@ -63,7 +67,7 @@ def load(
         exists = bool(source) and Path(source).exists()
     if not exists:
         raise InputError("source", source, f"is not there: give {KNOWN}")
-    return read_path(Path(source), now, until=until, latest=latest)
+    return read_path(Path(source), now, reading, until=until, latest=latest)
 
 
 def _sample(seed: int, now: datetime) -> Telemetry:

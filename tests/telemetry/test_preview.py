@@ -1,0 +1,78 @@
+"""`gangplan ingest --preview`: what is understood, before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from tests.command import Call, caller
+
+from gangplan.cli.screen import picture
+
+JOBS = """\
+job_id;tenant;workload_class;accelerator;gpus;submitted_at;started_at;ended_at
+a;search;cost;a100;4;2026-03-01T00:00:00;2026-03-01T00:10:00;2026-03-01T05:00:00
+b;search;cost;a100;8;2026-03-01T02:00:00;2026-03-01T02:10:00;2026-03-01T04:00:00
+c;search;cost;a100;-8;2026-03-01T02:00:00;2026-03-01T02:10:00;2026-03-01T04:00:00
+"""
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Call the command in a folder with a table of jobs in Berlin's time."""
+    monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.csv").write_text(JOBS)
+    yield caller(monkeypatch, capsys)
+    typer.echo("", nl=False)
+
+
+def test_preview_shows_what_is_understood_and_writes_nothing(call: Call, tmp_path: Path):
+    """Rows, span, demand by hour as a picture, and what was kept out; no home is made."""
+    said = call("ingest", "jobs.csv", "--zone", "Europe/Berlin", "--preview")
+    assert said.code == 0
+    for words in (
+        "jobs: the first of 2 rows, in UTC",
+        "2026-02-28T23:00:00+00:00 to 2026-03-01T04:00:00+00:00",
+        "GPUs asked for, by hour",
+        "each column an hour, highest 12",
+        "kept out: jobs.csv line 4: gpus: '-8' must be greater than 0",
+        "note: 9 times without an offset were read as times of Europe/Berlin",
+        "nothing was written",
+    ):
+        assert words in " ".join(said.out.split()), words
+    assert not (tmp_path / "home").exists()
+
+
+def test_preview_as_json(call: Call):
+    """The same as values: what a program needs to decide whether to import."""
+    seen = call("ingest", "jobs.csv", "--zone", "Europe/Berlin", "--preview", "--json").json
+    assert (seen["rows"], seen["rejected_count"], seen["tables"]) == (2, 1, {"demand": 5, "jobs": 2})
+    assert [row["gpus"] for row in seen["demand"]] == [4, 4, 12, 12, 4]
+    assert seen["first_rows"]["jobs"][0]["submitted_at"] == "2026-02-28T23:00:00+00:00"
+
+
+def test_what_a_preview_refuses_an_import_refuses_too(call: Call, tmp_path: Path):
+    """One line and exit code 2; nothing is written."""
+    for words in (["--preview"], []):
+        said = call("ingest", "jobs.csv", *words)
+        assert said.code == 2
+        assert "has no time zone" in said.err
+    assert call("ingest", "jobs.csv", "--zone", "Berlin").code == 2
+    assert call("ingest", "jobs.csv", "--mapping", "helois").code == 2
+    assert call("ingest", "jobs.csv", "--decimal", ";").code == 2
+    assert not (tmp_path / "home" / "mlflow" / "artifacts").exists()
+
+
+def test_picture_fits_the_terminal_and_shows_gaps():
+    """A thousand hours in at most 72 columns; the highest fills its column, a missing hour is a dot."""
+    title, *lines, axis = picture("GPUs", [(f"h{hour}", float(hour)) for hour in range(1000)])
+    assert title == "[bold]GPUs[/]"
+    assert max(len(line) for line in lines) <= 72
+    assert lines[0].endswith("\u2588")
+    assert axis == "h0 to h999, each column the mean of 14 hours, highest 996.5"
+    _, *lines, _ = picture("GPUs", [("h0", 4.0), ("h1", None), ("h2", 0.0), ("h3", 0.01)])
+    assert lines[-1] == "\u2588\u00b7 \u2581"
+    assert picture("GPUs", []) == []
