@@ -92,12 +92,11 @@ def plan_from(text: str | None) -> Promise | None:
 
 
 def more_text(entry: Entry) -> str | None:
-    """Return as JSON what few reservations have: a notice, moves, a guess of the start."""
+    """Return as JSON what few reservations have: a notice, and how often its nodes went away."""
     leave = entry.leave
     more: dict[str, Any] = {
         "leave": leave and [leave.until, leave.why, leave.state, leave.beneficiary, leave.expires, leave.hard_end],
         "moves": entry.moves,
-        "guess": entry.guess,
     }
     kept = {name: value for name, value in more.items() if value}
     return json.dumps(kept) if kept else None
@@ -112,8 +111,6 @@ def take_more(entry: Entry, text: str | None) -> None:
         until, why, state, beneficiary, expires, hard_end = leave
         entry.leave = Leave(until, why, ReservationState(state), beneficiary, expires, hard_end)
     entry.moves = more.get("moves", 0)
-    guess = more.get("guess")
-    entry.guess = (guess[0], guess[1]) if guess else None
 
 
 _POLICY = TypeAdapter(Policy)
@@ -221,7 +218,7 @@ def row_of(entry: Entry) -> Row:
         "ended": entry.ended,
         "first_eta": entry.first_eta,
         "plan": plan_text(entry.promise),
-        "reason": reason_text(entry.reason),
+        "reason": None,  # worked out when somebody asks; only an answer of the leader carries one
         "more": more_text(entry),
     }
 
@@ -244,7 +241,6 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         ended=row["ended"],
         first_eta=row["first_eta"],
         promise=plan_from(row["plan"]),
-        reason=reason_from(row["reason"]),
         stored=True,
     )
     take_more(entry, row["more"])

@@ -12,7 +12,7 @@ from typing import Protocol
 from gangplan.clock import Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
 from gangplan.reserve import admission, commands
-from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio
+from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio, told
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.codec import id_of, policy_from
 from gangplan.reserve.contract import PolicyChange
@@ -167,7 +167,7 @@ class StoreLedger(WaitingLedger):
     def get(self, id: ReservationId) -> Reservation:
         """See `Ledger.get`."""
         require_text("id", id)
-        return self._foreseen([self._stored(id)])[0].reservation()
+        return self._told([self._stored(id)], full=True)[0]
 
     def _stored(self, id: ReservationId) -> Entry:
         """Return a reservation as it stands, after what was due."""
@@ -177,14 +177,23 @@ class StoreLedger(WaitingLedger):
             entry, _ = self._store.get(id)
         return commands.require_entry(entry, id)
 
-    def _foreseen(self, entries: list[Entry]) -> list[Entry]:
-        """Give those that wait without a promise the range in which they are expected to start."""
-        unsure = [entry for entry in entries if entry.state.waits and entry.promise is None]
-        if unsure:
-            ranges = self._ranges()
-            for entry in unsure:
-                entry.guess = ranges.get(entry.id)
-        return entries
+    def _told(self, entries: list[Entry], *, full: bool) -> list[Reservation]:
+        """Return reservations as they are told: those that wait with the reason and, where unsure, a range of starts.
+
+        With `full`, the reason names who stands in the way however long the line is.
+        """
+        waiting = [entry for entry in entries if entry.state.waits]
+        if not waiting:
+            return [entry.reservation() for entry in entries]
+        ranges = self._ranges() if any(entry.promise is None for entry in waiting) else {}
+        now = self._now()
+
+        def work(book: Book, lookup: commands.Lookup) -> dict[ReservationId, Reservation]:
+            found = (lookup(entry.id) or entry for entry in waiting)
+            return {entry.id: told(book, entry, now, guess=ranges.get(entry.id), full=full) for entry in found}
+
+        present = self._store.query(work)
+        return [present.get(entry.id) or entry.reservation() for entry in entries]
 
     def _ranges(self) -> dict[ReservationId, tuple[int, int]]:
         """Return the range in which each gang that waits is expected to start; cached where the line is long.
@@ -216,7 +225,10 @@ class StoreLedger(WaitingLedger):
         return self.get(id_of(request_key))
 
     def _present(self, id: ReservationId) -> Reservation:
-        return self._stored(id).reservation()
+        entry, now = self._stored(id), self._now()
+        if not entry.state.waits:
+            return entry.reservation()
+        return self._store.query(lambda book, lookup: told(book, lookup(id) or entry, now))
 
     def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         return self._store.subscribe(id, callback)
@@ -254,9 +266,9 @@ class StoreLedger(WaitingLedger):
             trial = book.copy()
             entry = submit.run(trial, lambda _: None, now)
             admit(trial, now)
-            if entry.state.waits and entry.promise is None:
-                entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)
-            return entry.reservation()
+            unsure = entry.state.waits and entry.promise is None
+            guess = estimate(trial, now, ratio=ratio).get(entry.id) if unsure else None
+            return told(trial, entry, now, guess=guess, full=True)
 
         reservation = self._store.query(work)
         return reservation.granted_at or reservation.eta, reservation.reason
@@ -270,7 +282,7 @@ class StoreLedger(WaitingLedger):
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
         entries = self._store.select(since=None, state=state)
-        return tuple(entry.reservation() for entry in self._foreseen(entries))
+        return tuple(self._told(entries, full=False))
 
     def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
         """See `LedgerOperations.audit`."""

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Self
@@ -68,8 +69,8 @@ class WaitingLedger(ABC):
                 previous = reservation
 
     def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
-        """Tell whether a state is another one for whoever watches."""
-        return reservation != previous
+        """Tell whether a state is another one for whoever watches; that others hold what it waits for is none."""
+        return replace(reservation, reason=None) != replace(previous, reason=None)
 
     @contextmanager
     def _changes(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Next]:

@@ -7,5 +7,5 @@ from .expected import (
     learned_ratio as learned_ratio,
     waited as waited,
 )
-from .reasons import explain as explain
+from .reasons import explain as explain, told as told
 from .scheduler import admit as admit, expire as expire

@@ -19,7 +19,7 @@ from gangplan.reserve.admission.entry import Entry, Leave, Promise, Snapshot
 from gangplan.reserve.admission.occupancy import Occupancy
 from gangplan.reserve.admission.waiting_line import Line, Walk
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import Board, Slots
+from gangplan.reserve.space import Board, Shape, Slots
 from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
 
 INTERRUPTED_FIRST = -(2**60)
@@ -204,14 +204,14 @@ class Book:
             entry.pool, entry.slots = board.pool.name, slots
             entry.granted, entry.hard_end = now, end
             entry.expires = min(end, now + (min(lasts, span_us(self.policy.claim)) if again else lasts))
-            entry.promise = entry.reason = entry.retry = entry.guess = None
+            entry.promise = entry.retry = None
         self.agenda.forget(entry.id)
 
     def end(self, entry: Entry, state: ReservationState, at: int) -> None:
         """End a waiting or granted reservation, and free what it held."""
         with self._rewriting(entry):
             entry.state, entry.ended = state, at
-            entry.promise = entry.reason = entry.leave = entry.guess = None
+            entry.promise = entry.leave = None
         self.agenda.forget(entry.id)
         self.agenda.freed = True
 
@@ -220,7 +220,7 @@ class Book:
         with self._rewriting(entry):
             entry.state = ReservationState.INTERRUPTED
             entry.token = entry.pool = entry.granted = entry.hard_end = entry.expires = None
-            entry.leave = entry.reason = None
+            entry.leave = None
             entry.slots = ()
             entry.moves += 1
             entry.points = INTERRUPTED_FIRST
@@ -251,12 +251,11 @@ class Book:
             entry.hard_end, entry.expires, entry.leave = leave.hard_end, leave.expires, None
 
     def promise(self, entry: Entry, promise: Promise) -> None:
-        """Promise a waiting gang a start; why it waits is then to be said anew."""
+        """Promise a waiting gang a start."""
         if entry.promise is not None:
             self.agenda.lost.add(entry.id)
         with self._rewriting(entry):
             entry.promise = promise
-            entry.guess = entry.reason = None
             entry.first_eta = promise.start if entry.first_eta is None else entry.first_eta
         self.agenda.forget(entry.id)
 
@@ -265,7 +264,7 @@ class Book:
         self.agenda.lost.add(entry.id)
         self.agenda.ranks[entry.id] = self.agenda.rank_of(entry)
         with self._rewriting(entry):
-            entry.promise = entry.reason = None
+            entry.promise = None
         self.agenda.unserved.add(entry.id)
 
     def retry(self, entry: Entry, at: int | None) -> None:
@@ -324,10 +323,11 @@ class Book:
         other.arrivals, other.tokens = self.arrivals, self.tokens
         return other
 
-    def check_servable(self, request: GangRequest, entry: Entry) -> None:
+    def check_servable(self, request: GangRequest, shape: Shape) -> None:
         """Refuse what no calendar, and no quota, could ever serve; with no calendar yet, let it wait."""
         classes = self.policy.priority_classes
         if request.priority_class and request.priority_class not in classes:
             raise InputError.unknown("priority_class", request.priority_class, "not in the policy", classes or ["none"])
-        if self.calendar is not None:
-            self.occupancy.check_servable(request, entry)
+        refusal = None if self.calendar is None else self.occupancy.refusal(request, shape)
+        if refusal is not None:
+            raise refusal[1]

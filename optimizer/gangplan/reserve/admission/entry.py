@@ -53,7 +53,7 @@ Snapshot: TypeAlias = tuple[Any, ...]
 
 _CHANGING = (
     *("state", "token", "pool", "slots", "granted", "hard_end", "expires", "ended", "first_eta"),
-    *("promise", "reason", "leave", "moves", "guess", "retry", "points"),
+    *("promise", "leave", "moves", "retry", "points"),
 )
 _CHANGING_OF = attrgetter(*_CHANGING)
 
@@ -77,10 +77,8 @@ class Entry:
     ended: int | None = None
     first_eta: int | None = None
     promise: Promise | None = None
-    reason: Reason | None = None
     leave: Leave | None = None
     moves: int = 0  # how often its nodes went away
-    guess: tuple[int, int] | None = None  # from when to when it is expected to start
     retry: int | None = None  # when a gang that it may preempt is no longer safe
     stored: bool = False  # whether it has a row already
     kind: int = -1  # the book's number for its shape and accelerators
@@ -179,10 +177,10 @@ class Entry:
             for slot in self.slots
         )
 
-    def reservation(self) -> Reservation:
-        """Return the frozen picture."""
+    def reservation(self, reason: Reason | None = None, guess: tuple[int, int] | None = None) -> Reservation:
+        """Return the frozen picture; why it waits, and from when to when it may start, are worked out when asked."""
         waiting = self.state.waits
-        guess, leave = self.guess if waiting else None, self.leave
+        guess, leave = None if self.promise or not waiting else guess, self.leave
         return Reservation(
             id=self.id,
             request=self.request,
@@ -197,7 +195,7 @@ class Entry:
             eta=from_us(self.promise.start) if self.promise and waiting else or_none_at(guess[1] if guess else None),
             eta_range=(from_us(guess[0]), from_us(guess[1])) if guess else None,
             promised=self.promise is not None and waiting,
-            reason=self.reason if waiting else None,
+            reason=reason if waiting else None,
             notice=Notice(until=from_us(leave.until), why=leave.why, beneficiary=leave.beneficiary) if leave else None,
             interruptions=self.moves,
         )

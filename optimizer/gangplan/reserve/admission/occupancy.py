@@ -8,8 +8,8 @@ from functools import partial
 from gangplan.errors import InputError
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.policy import Policy, Quotas
-from gangplan.reserve.space import Board, Slots, ever_fits, steps_of
-from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, NodeState, ReservationState
+from gangplan.reserve.space import Board, Shape, Slots, ever_fits, steps_of
+from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, Limit, NodeState, ReservationState
 
 Undo = Callable[[], None]
 """Takes a trial change back."""
@@ -122,22 +122,24 @@ class Occupancy:
 
     # ------------------------------------------------------------ refusals
 
-    def check_servable(self, request: GangRequest, entry: Entry) -> None:
-        """Refuse a request that no pool could hold, or that is more than its tenant's quota could ever allow."""
+    def refusal(self, request: GangRequest, shape: Shape) -> tuple[Limit, InputError] | None:
+        """Say why a request can never start: no pool could hold it, or its tenant's quota could never allow it."""
         boards = self.pools_for(request)
         if not boards:
-            raise self._no_pool(request)
-        if not any(ever_fits(board.pool, board.most_nodes, entry.shape) for board in boards):
+            return Limit.CALENDAR, self._no_pool(request)
+        if not any(ever_fits(board.pool, board.most_nodes, shape) for board in boards):
             wish = " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in request.pod_sets)
             room = ", ".join(f"{board.pool.name} has {board.most_nodes} x {board.whole}" for board in boards)
             topology = request.topology
             together = f" in one {topology.level}" if topology is not None and topology.required else ""
-            raise InputError("pod_sets", wish + together, f"is more than any pool can ever hold: {room}; ask for less")
+            remedy = f"is more than any pool can ever hold: {room}; ask for less"
+            return Limit.CALENDAR, InputError("pod_sets", wish + together, remedy)
         most = max(self.quotas.most(request.tenant, board.pool.accelerator) for board in boards)
         least = min(request.gpus / board.pool.slots_per_gpu for board in boards)
         if least > most:
             remedy = f"may hold at most {most:g} GPUs of {', '.join(request.accelerators)}: ask for less, or for quota"
-            raise InputError("tenant", f"{request.tenant} asks for {least:g}", remedy)
+            return Limit.QUOTA, InputError("tenant", f"{request.tenant} asks for {least:g}", remedy)
+        return None
 
     def _no_pool(self, request: GangRequest) -> InputError:
         """Say which accelerators, or which slots of them, there are."""

@@ -1,4 +1,7 @@
-"""Why a request waits, as fields and as a sentence: the limit, who holds what it needs, what would help and when."""
+"""Why a request waits, as fields and as a sentence: the limit, who holds what it needs, what would help and when.
+
+It is worked out whenever somebody asks, and never kept, so that it names those who stand in the way now.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,27 @@ from dataclasses import replace
 from datetime import datetime
 
 from gangplan.clock import from_us
+from gangplan.errors import InputError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
 from gangplan.reserve.space import Board
-from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationId, ReservationState
+from gangplan.types import GangRequest, Limit, PodSet, Reason, Reservation, ReservationId, ReservationState
 
 _SHOWN = 3
 """How many holders are named; a longer list would not be read."""
 
 
-def give_reason(book: Book, entry: Entry, now: int) -> None:
-    """Tell a waiting gang why it waits."""
-    depth = book.policy.depth
-    if entry.promise is None and entry.earliest <= now and len(book.promised) >= depth:
-        message = f"{_wish(entry.request)}: {depth} gangs or more are ahead of it; no start is promised yet"
-        reason = Reason(limit=Limit.CAPACITY, message=message)
-    else:
-        reason = explain(book, entry, now)
-    book.keep(entry)
-    entry.reason = reason
-    book.touch(entry)
+def told(
+    book: Book, entry: Entry, now: int, *, guess: tuple[int, int] | None = None, full: bool = False
+) -> Reservation:
+    """Return a reservation with why it waits: far back in a long line in one short sentence, unless in `full`."""
+    if not entry.state.waits:
+        return entry.reservation()
+    behind = entry.state is ReservationState.WAITING and entry.promise is None and entry.earliest <= now
+    if full or not behind or len(book.promised) < book.policy.depth:
+        return entry.reservation(explain(book, entry, now), guess)
+    words = f"{_wish(entry.request)}: the {book.policy.depth} starts that are promised at a time are all given to others"
+    return entry.reservation(Reason(limit=Limit.CAPACITY, message=f"{words}; no start is promised yet"), guess)
 
 
 def explain(book: Book, entry: Entry, now: int) -> Reason:
@@ -37,6 +41,9 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
             message="no calendar is published yet, so nothing can be promised",
             helps=("publish a plan: gangplan plan",),
         )
+    refusal = book.occupancy.refusal(entry.request, entry.shape)
+    if refusal is not None:
+        return _hopeless(entry, *refusal)
     if entry.earliest > now:
         return _window(entry)
     limit = _limit(book, boards, entry, now)
@@ -52,6 +59,12 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
         holders=named,
         helps=_helps(book, entry, now, limit, holders),
     )
+
+
+def _hopeless(entry: Entry, limit: Limit, refusal: InputError) -> Reason:
+    """Say that what was taken once could not be asked for any more: the policy or the pools have changed since."""
+    words = f"{_wish(entry.request)}: it can never start as the {'policy' if limit is Limit.QUOTA else 'pools'} are now"
+    return Reason(limit=limit, message=f"{words}: {refusal}", helps=("cancel it, and ask for what there is",))
 
 
 def _window(entry: Entry) -> Reason:

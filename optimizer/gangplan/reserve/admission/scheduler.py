@@ -1,7 +1,7 @@
 """Who gets slots, and when: `decide` on a book at a moment, then `commit`.
 
     expire leases -> grant what is due -> move promises ahead -> in the line's order: grant now, or promise the earliest
-    start, or preempt -> say why the others wait
+    start, or preempt
 
 A promise (conservative backfill) stands on exact slots of the board, so that whoever comes later and ranks lower fits
 around it. A higher rank displaces lower promises, except accepted windows.
@@ -31,7 +31,6 @@ from gangplan.reserve.admission.placing import (
     take_start,
 )
 from gangplan.reserve.admission.preemption import Preemptor, spare_victims
-from gangplan.reserve.admission.reasons import give_reason
 from gangplan.reserve.admission.waiting_line import Line, Walk
 from gangplan.types import ReservationId, ReservationState
 
@@ -113,7 +112,6 @@ class Admission:
         Where nothing became free, only the new and those who lost a promise are looked at.
         """
         book, agenda, now = self._book, self._book.agenda, self._now
-        untold: dict[ReservationId, Entry] = {}
         expire(book, now)
         spare_victims(book)  # before others are promised the slots of those who may stay
         self._keep_due()
@@ -124,13 +122,10 @@ class Admission:
                 self._move_ahead()
             elif not agenda.unserved:
                 break
-            untold |= Pass(book, now).serve(book.line if freed else self._unserved())
+            Pass(book, now).serve(book.line if freed else self._unserved())
         spare_victims(book)
         agenda.lost.clear()
         agenda.ranks = {id: rank for id, rank in agenda.ranks.items() if id in book.promised}
-        for entry in (untold | book.changed).values():
-            if entry.state.waits and entry.reason is None:
-                give_reason(book, entry, now)
 
     def _keep_due(self) -> None:
         """Grant what is promised for now or before, ahead of all that may have come since."""
@@ -205,10 +200,10 @@ class Pass:
         entries += [entry for entry in lost if not entry.promise]
         return sorted(((agenda.rank_of(entry), entry) for entry in entries), key=lambda item: item[0])
 
-    def serve(self, line: Line) -> dict[ReservationId, Entry]:
-        """Serve all in a line, and return those who still wait and were not told why.
+    def serve(self, line: Line) -> None:
+        """Serve all in a line; nobody is unserved after this.
 
-        Most of a long line is skipped, since others of its kind did not fit. Nobody is unserved after this.
+        Most of a long line is skipped, since others of its kind did not fit.
         """
         agenda = self._book.agenda
         walk = Walk(line, self._space, counts=self._counts)
@@ -219,9 +214,7 @@ class Pass:
                 if self._serve(entry, rank):
                     walk.pass_over(entry)
         self._catch_up((FOREVER, 0.0, 0))
-        waiting = {id: self._book.live[id] for id in agenda.unserved}
         agenda.unserved.clear()
-        return {id: entry for id, entry in waiting.items() if entry.reason is None}
 
     def _catch_up(self, rank: Rank) -> None:
         """Let those with promises have their turn, up to a rank."""

@@ -11,7 +11,7 @@ from typing import Any
 from gangplan.clock import span_us
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import codec
-from gangplan.reserve.admission import Book, Entry, admit, expire
+from gangplan.reserve.admission import Book, Entry, admit, expire, told
 from gangplan.reserve.commands.command import Command, Lookup, Result
 from gangplan.reserve.commands.gang import Cancel, Release, Renew, Resize, Submit
 from gangplan.reserve.commands.operating import MarkNode, Publish, SetPolicy, Tick
@@ -23,7 +23,7 @@ def run_batch(book: Book, lookup: Lookup, batch: Sequence[Command], now: int) ->
     expire(book, now)
     done = [_run(book, lookup, command, now) for command in batch]
     admit(book, now)
-    return [entry.reservation() if isinstance(entry, Entry) else entry for entry in done]
+    return [told(book, entry, now) if isinstance(entry, Entry) else entry for entry in done]
 
 
 def _run(book: Book, lookup: Lookup, command: Command, now: int) -> Entry | GangplanError | None:

@@ -51,7 +51,7 @@ class Submit(Command):
         if known is None:
             fresh = Entry(id=id, request=request, body=self.body, arrival=0, submitted=now)
             _refuse_late(request, fresh.latest, now)
-            book.check_servable(request, fresh)
+            book.check_servable(request, fresh.shape)
             return book.enter(request, id=id, body=self.body, now=now)
         if known.body != self.body:
             raise KeyConflictError(
