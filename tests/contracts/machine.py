@@ -208,14 +208,23 @@ class LedgerMachine(RuleBasedStateMachine):
         self.sizes[key] = pods
         self.may_move = self.may_move or sum(pods) > sum(place.pods for place in before.placements)
 
-    @rule(node=nodes, state=st.sampled_from(NodeState))
-    def mark_node(self, node: str, state: NodeState) -> None:
-        """A node goes away, or comes back."""
-        self.ledger.mark_node(node, state)
+    @rule(node=nodes, state=st.sampled_from(NodeState), lasts=st.sampled_from([None, None, 20, 90]))
+    def mark_node(self, node: str, state: NodeState, lasts: int | None) -> None:
+        """A node goes away, maybe for a time that is known, or comes back."""
+        back = None if lasts is None or state is NodeState.READY else self.clock() + lasts * MINUTE
+        self.ledger.mark_node(node, state, back=back)
         self.may_move = True
         on_it = [r for r in self.ledger.list(ReservationState.GRANTED) if any(p.node == node for p in r.placements)]
         assert state is not NodeState.LOST or not on_it
         assert state is not NodeState.DRAINING or all(r.notice for r in on_it)
+
+    @rule(node=nodes, ahead=st.integers(1, 120), lasts=st.sampled_from([None, 15, 240]))
+    def plan_drain(self, node: str, ahead: int, lasts: int | None) -> None:
+        """A node will be drained later."""
+        begin = self.clock() + ahead * MINUTE
+        back = None if lasts is None else begin + lasts * MINUTE
+        self.ledger.mark_node(node, NodeState.DRAINING, begin=begin, back=back)
+        self.may_move = True
 
     @rule(policy=policies)
     def set_policy(self, policy: Policy) -> None:
@@ -261,6 +270,17 @@ class LedgerMachine(RuleBasedStateMachine):
         assert all(gpus <= room[where] for where, gpus in used.items())
         for stretch in self.ledger.calendar(self.clock(), self.clock() + timedelta(hours=12)):
             assert stretch.held_gpus <= self.whole(stretch.pool)
+
+    @invariant()
+    def nobody_stands_on_a_node_that_goes(self) -> None:
+        """1: leases end before a planned drain, those on a draining node were given notice, and a lost one has none."""
+        outages = self.ledger.outages()
+        for reservation in self.ledger.list(ReservationState.GRANTED):
+            for outage in (outages[place.node] for place in reservation.placements if place.node in outages):
+                assert outage.state is NodeState.DRAINING
+                assert reservation.expires_at is not None
+                assert outage.begin is None or reservation.expires_at <= outage.begin
+                assert outage.begin is not None or reservation.notice is not None
 
     @invariant()
     def gangs_are_whole(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from gangplan.clock import MICROSECOND, from_us, to_us
-from gangplan.reserve.admission import Entry, Leave, Promise
+from gangplan.reserve.admission import Entry, Leave, Mark, Marks, Promise
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import Slot, Slots
 from gangplan.types import (
@@ -95,7 +95,7 @@ def more_text(entry: Entry) -> str | None:
     """Return as JSON what few reservations have: a notice, and how often its nodes went away."""
     leave = entry.leave
     more: dict[str, Any] = {
-        "leave": leave and [leave.until, leave.why, leave.state, leave.beneficiary, leave.expires, leave.hard_end],
+        "leave": leave and astuple(leave),
         "moves": entry.moves,
     }
     kept = {name: value for name, value in more.items() if value}
@@ -108,8 +108,8 @@ def take_more(entry: Entry, text: str | None) -> None:
         return
     more = json.loads(text)
     if leave := more.get("leave"):
-        until, why, state, beneficiary, expires, hard_end = leave
-        entry.leave = Leave(until, why, ReservationState(state), beneficiary, expires, hard_end)
+        until, why, state, *rest = leave
+        entry.leave = Leave(until, why, ReservationState(state), *rest)
     entry.moves = more.get("moves", 0)
 
 
@@ -126,14 +126,15 @@ def policy_from(text: str) -> Policy:
     return _POLICY.validate_json(text)
 
 
-def nodes_text(nodes: dict[str, NodeState]) -> str:
-    """Return the states of the nodes that are not ready, by name, as JSON."""
+def nodes_text(nodes: Marks) -> str:
+    """Return the marks of the nodes that are not ready, by name, as JSON."""
     return json.dumps(nodes)
 
 
-def nodes_from(text: str) -> dict[str, NodeState]:
-    """Read the nodes' states back."""
-    return {name: NodeState(state) for name, state in json.loads(text).items()}
+def nodes_from(text: str) -> dict[str, Mark]:
+    """Read the nodes' marks back; older ones have a state alone."""
+    marks = {name: [mark] if isinstance(mark, str) else mark for name, mark in json.loads(text).items()}
+    return {name: Mark(NodeState(state), *rest) for name, (state, *rest) in marks.items()}
 
 
 def reason_text(reason: Reason | None) -> str | None:

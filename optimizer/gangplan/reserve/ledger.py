@@ -12,7 +12,7 @@ from typing import Protocol
 from gangplan.clock import Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
 from gangplan.reserve import admission, commands
-from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio, told
+from gangplan.reserve.admission import Book, Document, Entry, admit, changed_by, estimate, learned_ratio, told
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.codec import id_of, policy_from
 from gangplan.reserve.contract import PolicyChange
@@ -24,6 +24,7 @@ from gangplan.types import (
     FreeCapacity,
     GangRequest,
     NodeState,
+    Outage,
     Reason,
     Reservation,
     ReservationId,
@@ -141,13 +142,26 @@ class StoreLedger(WaitingLedger):
         """See `LedgerOperations.publish`."""
         self._store.change(commands.Publish(calendar, keep))
 
-    def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
+    def mark_node(
+        self,
+        node: str,
+        state: NodeState,
+        *,
+        why: str = "",
+        begin: datetime | None = None,
+        back: datetime | None = None,
+    ) -> None:
         """See `LedgerOperations.mark_node`."""
-        self._store.change(commands.MarkNode(node, state, why))
+        self._store.change(commands.MarkNode(node, state, why, begin, back))
 
     def nodes(self) -> dict[str, NodeState]:
         """See `LedgerOperations.nodes`."""
-        return self._store.query(lambda book, _: dict(book.nodes))
+        return {name: outage.state for name, outage in self.outages().items() if outage.begin is None}
+
+    def outages(self) -> dict[str, Outage]:
+        """See `LedgerOperations.outages`."""
+        marks = self._store.query(lambda book, _: book.nodes)
+        return {name: mark.outage() for name, mark in changed_by(marks, self._now()).items()}
 
     def policy(self) -> Policy:
         """See `LedgerOperations.policy`."""

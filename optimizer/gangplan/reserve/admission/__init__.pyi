@@ -7,5 +7,7 @@ from .expected import (
     learned_ratio as learned_ratio,
     waited as waited,
 )
+from .leaving import tell_leaving as tell_leaving
+from .marks import Mark as Mark, Marks as Marks, changed_by as changed_by
 from .reasons import explain as explain, told as told
 from .scheduler import admit as admit, expire as expire

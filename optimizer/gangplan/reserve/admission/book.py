@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gangplan.clock import span_us
 from gangplan.errors import InputError
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.entry import Entry, Leave, Promise, Snapshot
+from gangplan.reserve.admission.marks import Marks, next_change
 from gangplan.reserve.admission.occupancy import Occupancy
 from gangplan.reserve.admission.waiting_line import Line, Walk
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import Board, Shape, Slots
-from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
+from gangplan.types import CapacityCalendar, GangRequest, ReservationId, ReservationState, Token
 
 INTERRUPTED_FIRST = -(2**60)
 """The points of those whose nodes went away: ahead of all others."""
@@ -49,7 +51,7 @@ class Book:
     def __init__(self) -> None:
         self.calendar: CapacityCalendar | None = None
         self.policy = Policy()
-        self.nodes: dict[str, NodeState] = {}  # by name, those that are not ready
+        self.nodes: Marks = {}
         self.documents: list[Document] = []  # calendars, policies and nodes' states that are to be written
         self.changed: dict[ReservationId, Entry] = {}  # reservations that are to be written
         self.arrivals = 0
@@ -105,7 +107,8 @@ class Book:
 
     def next_due(self) -> int | None:
         """Return the next moment at which time alone changes something."""
-        return self.agenda.next_due(self.live)
+        dues = self.agenda.next_due(self.live), next_change(self.nodes)
+        return min((due for due in dues if due is not None), default=None)
 
     # ------------------------------------------------------------ how a row changes
 
@@ -228,16 +231,24 @@ class Book:
         self.agenda.freed = True
 
     def give_notice(
-        self, entry: Entry, until: int, *, why: str, state: ReservationState, beneficiary: str = ""
+        self, entry: Entry, until: int, *, why: str, state: ReservationState, beneficiary: str = "", since: int = 0
     ) -> None:
-        """Tell a holder that its slots are taken at `until`, and what it is then; no renewal passes that."""
+        """Tell a holder, now or at `since`, that its slots go at `until`, and what it is then; no renewal passes that."""
         assert entry.expires is not None  # noqa: S101
         assert entry.hard_end is not None  # noqa: S101
+        before = entry.leave
+        expires, hard_end = (before.expires, before.hard_end) if before else (entry.expires, entry.hard_end)
         with self._rewriting(entry):
-            entry.leave = Leave(until, why, state, beneficiary, expires=entry.expires, hard_end=entry.hard_end)
-            entry.hard_end = min(entry.hard_end, until)
-            entry.expires = min(entry.expires, until)
+            entry.leave = Leave(until, why, state, beneficiary, expires=expires, hard_end=hard_end, since=since)
+            entry.hard_end, entry.expires = min(hard_end, until), min(expires, until)
         self.agenda.freed = True  # what it would have held after that
+
+    def tell(self, entry: Entry) -> None:
+        """Let a holder know of the notice that it has been given."""
+        assert entry.leave is not None  # noqa: S101
+        self.keep(entry)
+        entry.leave = replace(entry.leave, since=0)
+        self.touch(entry)
 
     def take_notice_back(self, entry: Entry) -> None:
         """Let a holder stay as long as it could before, unless others were promised its slots meanwhile."""
@@ -282,13 +293,8 @@ class Book:
 
     # ------------------------------------------------------------ calendar, policy, nodes
 
-    def publish(self, calendar: CapacityCalendar) -> None:
-        """Let a new calendar hold from now on; promises that it cannot keep are taken back, the last in rank first."""
-        self.load(calendar, self.policy, self.nodes)
-        self.review()
-
-    def set_nodes(self, nodes: dict[str, NodeState]) -> None:
-        """Let other nodes take no gang from now on; the caller gives those on them notice, then calls `review`."""
+    def set_nodes(self, nodes: Marks) -> None:
+        """Let other nodes take no gang; the caller gives those on them notice, then calls `review`."""
         self.nodes = nodes
         self.occupancy.set_nodes(nodes)
         self.agenda.freed = True
@@ -303,7 +309,7 @@ class Book:
             if not kept:
                 self.withdraw(entry)
 
-    def load(self, calendar: CapacityCalendar | None, policy: Policy, nodes: dict[str, NodeState]) -> None:
+    def load(self, calendar: CapacityCalendar | None, policy: Policy, nodes: Marks) -> None:
         """Let a calendar, a policy and the nodes' states hold, and put on their boards what is live."""
         self.calendar, self.policy, self.nodes = calendar, policy, nodes
         self.occupancy = Occupancy(calendar, policy)
@@ -319,7 +325,7 @@ class Book:
         """Return a book in the same state, to try something on."""
         other = Book()
         other.live = {id: copy(entry) for id, entry in self.live.items()}
-        other.load(self.calendar, self.policy, dict(self.nodes))
+        other.load(self.calendar, self.policy, self.nodes)
         other.arrivals, other.tokens = self.arrivals, self.tokens
         return other
 

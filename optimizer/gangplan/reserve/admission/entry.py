@@ -38,7 +38,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Notice to a holder that its slots are taken at `until`; the lease's former ends come back if it is withdrawn."""
+    """Notice to a holder that its slots go at `until`; the lease's former ends come back if it is withdrawn."""
 
     until: int
     why: str
@@ -46,6 +46,7 @@ class Leave:
     beneficiary: str  # request key, or nothing
     expires: int
     hard_end: int
+    since: int = 0  # when the holder is to be told; 0: it was
 
 
 Snapshot: TypeAlias = tuple[Any, ...]
@@ -156,7 +157,8 @@ class Entry:
     def dues(self) -> list[int]:
         """Return the moments at which time alone may change it: expiry, promised start, window's opening and end."""
         if self.expires is not None:
-            return [] if self.state.final else [self.expires]
+            since = 0 if self.leave is None else self.leave.since
+            return [] if self.state.final else [since, self.expires] if since else [self.expires]
         if not self.state.waits:
             return []
         dues = [self.promise.start if self.promise is not None else self.earliest]
@@ -180,7 +182,8 @@ class Entry:
     def reservation(self, reason: Reason | None = None, guess: tuple[int, int] | None = None) -> Reservation:
         """Return the frozen picture; why it waits, and from when to when it may start, are worked out when asked."""
         waiting = self.state.waits
-        guess, leave = None if self.promise or not waiting else guess, self.leave
+        guess = None if self.promise or not waiting else guess
+        leave = None if self.leave is None or self.leave.since else self.leave
         return Reservation(
             id=self.id,
             request=self.request,

@@ -7,9 +7,10 @@ from functools import partial
 
 from gangplan.errors import InputError
 from gangplan.reserve.admission.entry import Entry
+from gangplan.reserve.admission.marks import Marks, spans_of
 from gangplan.reserve.policy import Policy, Quotas
 from gangplan.reserve.space import Board, Shape, Slots, ever_fits, steps_of
-from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, Limit, NodeState, ReservationState
+from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, Limit, ReservationState
 
 Undo = Callable[[], None]
 """Takes a trial change back."""
@@ -29,10 +30,10 @@ class Occupancy:
         for board in sorted(self.boards.values(), key=lambda board: (board.pool.price_per_node_hour, board.pool.name)):
             self.by_accelerator.setdefault(board.pool.accelerator, []).append(board)
 
-    def set_nodes(self, nodes: dict[str, NodeState]) -> None:
-        """Let exactly the nodes that are not ready take no gang from now on."""
+    def set_nodes(self, marks: Marks) -> None:
+        """Let exactly the nodes that are marked take no gang in the times that their marks say."""
         for pool, board in self.boards.items():
-            board.set_out(numbers_out(nodes, pool))
+            board.set_out(spans_of(marks, pool))
 
     # ------------------------------------------------------------ what an entry takes
 
@@ -87,18 +88,21 @@ class Occupancy:
         gpus = request.gpus / board.pool.slots_per_gpu
         return self.quotas.allows(request.tenant, name, gpus, start, start + entry.limit_on(name))
 
-    def is_free(self, entry: Entry, board: Board, slots: Slots, start: int, end: int) -> bool:
-        """Tell whether slots, and the tenant's quota of them, are free from `start` up to `end`."""
+    def is_free(
+        self, entry: Entry, board: Board, slots: Slots, start: int, end: int, *, keep: bool = False
+    ) -> bool:
+        """Tell whether slots, and the tenant's quota of them, are free; `keep` is that of `Board.free_over`."""
         gpus, name = gpus_of(board, slots), board.pool.accelerator
-        return board.is_free(slots, start, end) and self.quotas.allows(entry.request.tenant, name, gpus, start, end)
+        allowed = self.quotas.allows(entry.request.tenant, name, gpus, start, end)
+        return allowed and board.is_free(slots, start, end, keep=keep)
 
     def can_keep(self, entry: Entry) -> bool:
-        """Tell whether the slots of a lifted promise are still free for it."""
+        """Tell whether the slots of a lifted promise are still free for it, on nodes that are there or may be back."""
         promise = entry.promise
         board = None if promise is None else self.boards.get(promise.pool)
         if promise is None or board is None:
             return False
-        return self.is_free(entry, board, promise.slots, promise.start, promise.end)
+        return self.is_free(entry, board, promise.slots, promise.start, promise.end, keep=True)
 
     # ------------------------------------------------------------ shares
 
@@ -154,9 +158,3 @@ class Occupancy:
 def gpus_of(board: Board, slots: Slots) -> float:
     """Return the GPUs that slots are, whole or in parts."""
     return sum(slot.gpus for slot in slots) / board.pool.slots_per_gpu
-
-
-def numbers_out(nodes: dict[str, NodeState], pool: str) -> set[int]:
-    """Return the numbers of a pool's nodes that take no gang; a node's name is its pool's, a dash and its number."""
-    names = (name.rpartition("-") for name, state in nodes.items() if state is not NodeState.READY)
-    return {int(number) for prefix, _, number in names if prefix == pool}

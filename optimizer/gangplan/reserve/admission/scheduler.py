@@ -73,6 +73,8 @@ def expire(book: Book, now: int) -> None:
     while (entry := book.agenda.pop_due(book.live, now)) is not None:
         if entry.expires is not None and entry.expires <= now:
             _end_lease(book, entry, entry.expires)
+        elif entry.leave is not None:
+            book.tell(entry)
         elif _missed(entry, now):
             book.end(entry, ReservationState.EXPIRED, now)
         else:

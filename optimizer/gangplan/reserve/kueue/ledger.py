@@ -27,6 +27,7 @@ from gangplan.types import (
     FreeCapacity,
     GangRequest,
     NodeState,
+    Outage,
     Reason,
     Reservation,
     ReservationId,
@@ -361,3 +362,7 @@ class KueueLedger(WaitingLedger, Refusals):
             elif item.get("spec", {}).get("unschedulable"):
                 nodes[item["metadata"]["name"]] = NodeState.DRAINING
         return nodes
+
+    def outages(self) -> dict[str, Outage]:
+        """Return the same with what else is known of them, which is nothing."""
+        return {name: Outage(state=state) for name, state in self.nodes().items()}

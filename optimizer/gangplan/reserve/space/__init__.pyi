@@ -1,4 +1,5 @@
 from .board import Board as Board
+from .outage import Outage as Outage
 from .packing import (
     Shape as Shape,
     Slot as Slot,
