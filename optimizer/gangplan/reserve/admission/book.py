@@ -103,7 +103,9 @@ class Book:
 
     def in_order(self) -> list[Entry]:
         """Return what waits, the first to be served first."""
-        return [entry for entry, _ in Walk(self.line, self.occupancy, counts=lambda _: True)]
+        line = [entry for entry, _ in Walk(self.line, self.occupancy, counts=lambda _: True)]
+        space = self.occupancy
+        return sorted(line, key=lambda entry: not space.may_own(entry)) if space.quotas.owners_first else line
 
     def next_due(self) -> int | None:
         """Return the next moment at which time alone changes something."""

@@ -23,6 +23,14 @@ from gangplan.types import (
 Rank: TypeAlias = tuple[int, float, int]
 """Place in the line, the lowest first: priority with age, dominant share over weight, arrival."""
 
+BORROWS = 2**61
+"""Added to the points of who starts by borrowing, where owners go first: behind all who do not."""
+
+
+def borrows(rank: Rank) -> bool:
+    """Tell whether a rank is one of those who borrow."""
+    return rank[0] > BORROWS >> 2
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:

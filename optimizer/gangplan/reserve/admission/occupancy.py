@@ -82,11 +82,28 @@ class Occupancy:
         for board in self.boards.values():
             yield from board.free_capacity(start, end)
 
-    def in_quota(self, entry: Entry, board: Board, start: int) -> bool:
-        """Tell whether the tenant's quota has room for a gang in a pool, from `start` for its walltime there."""
+    def in_quota(self, entry: Entry, board: Board, start: int, *, own: bool = False) -> bool:
+        """Tell whether the tenant's quota (`own`: nominal) has room for a gang in a pool, for its walltime there."""
         request, name = entry.request, board.pool.accelerator
         gpus = request.gpus / board.pool.slots_per_gpu
-        return self.quotas.allows(request.tenant, name, gpus, start, start + entry.limit_on(name))
+        return self.quotas.allows(request.tenant, name, gpus, start, start + entry.limit_on(name), own=own)
+
+    def may_own(self, entry: Entry) -> bool:
+        """Tell whether a gang may ever start without borrowing."""
+        return not all(self.would_borrow(entry, board, held=False) for board in self.pools_for(entry.request))
+
+    def may_borrow(self, entry: Entry) -> bool:
+        """Tell whether a gang may ever start by borrowing."""
+        tenant = entry.request.tenant
+        return any(self.quotas.may_borrow(tenant, name) for name in entry.request.accelerators)
+
+    def would_borrow(self, entry: Entry, board: Board, *, held: bool = True) -> bool:
+        """Tell whether a gang has to borrow in a pool, with what its tenant holds now or (not `held`) by itself."""
+        request, name = entry.request, board.pool.accelerator
+        gpus = request.gpus / board.pool.slots_per_gpu
+        return self.quotas.may_borrow(request.tenant, name) and not self.quotas.within_nominal(
+            request.tenant, name, gpus - (0 if held else self.quotas.held(request.tenant, name))
+        )
 
     def is_free(
         self, entry: Entry, board: Board, slots: Slots, start: int, end: int, *, keep: bool = False

@@ -35,14 +35,19 @@ class Preemptor:
         self._looks = LOOKED
         self._victims: list[Entry] | None = None
 
-    def help(self, entry: Entry, rank: Rank, now: int) -> None:
-        """Give notice to the cheapest set of gangs on whose slots an entitled request starts sooner."""
+    def help(self, entry: Entry, rank: Rank, now: int, *, own: bool) -> None:
+        """Give notice to the cheapest set of gangs on whose slots an entitled request starts sooner.
+
+        With `own` only where its tenant does not borrow.
+        """
         if entry.firm or entry.earliest > now or not self._left or not self._looks or not self._running():
             return
         self._looks -= 1
         safe: list[int] = []
         best: tuple[float, Board, int, Choice] | None = None
         for board in self._space.pools_for(entry.request):
+            if own and self._space.would_borrow(entry, board):
+                continue
             candidates = self._candidates(entry, board, now, safe)
             if not candidates:
                 continue
@@ -78,13 +83,13 @@ class Preemptor:
     def _entitled(self, entry: Entry, victim: Entry, board: Board) -> bool:
         """Tell whether a request may take a holder's slots."""
         rules, quotas, name = self._rules, self._space.quotas, board.pool.accelerator
-        if rules.by_priority and victim.priority + rules.margin <= entry.priority:
-            return True
         tenant, other = entry.request.tenant, victim.request.tenant
-        cohort = quotas.cohort(tenant, name) if rules.reclaim and tenant != other else None
-        if cohort is None or other not in cohort.members or not quotas.borrowed(other, name):
-            return False
-        return quotas.within_nominal(tenant, name, entry.request.gpus / board.pool.slots_per_gpu)
+        cohort = quotas.cohort(tenant, name) if tenant != other else None
+        shares, lent = cohort is not None and other in cohort.members, quotas.borrowed(other, name) > 0
+        if rules.by_priority and victim.priority + rules.margin <= entry.priority:
+            return not (quotas.owners_first and shares and not lent and self._space.would_borrow(entry, board))
+        own = quotas.within_nominal(tenant, name, entry.request.gpus / board.pool.slots_per_gpu)
+        return rules.reclaim and shares and lent and own
 
     def _on(self, entry: Entry, board: Board, candidates: dict[str, Entry], now: int) -> tuple[int, Choice] | None:
         """Return when and on whose slots it could start in a pool, if that is sooner than it would anyway."""

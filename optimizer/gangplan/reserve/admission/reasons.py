@@ -12,11 +12,14 @@ from gangplan.clock import from_us
 from gangplan.errors import InputError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
-from gangplan.reserve.space import Board
+from gangplan.reserve.space import Board, ever_fits
 from gangplan.types import GangRequest, Limit, PodSet, Reason, Reservation, ReservationId, ReservationState
 
 _SHOWN = 3
 """How many holders are named; a longer list would not be read."""
+
+_STARTS = 8
+"""How many of the first promised starts are tried as the end of a shorter gang."""
 
 
 def told(
@@ -45,7 +48,7 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
     if refusal is not None:
         return _hopeless(entry, *refusal)
     if entry.earliest > now:
-        return _window(entry)
+        return _window(book, entry)
     limit = _limit(book, boards, entry, now)
     holders = _holders(book, boards, entry, limit)
     message = f"{_wish(entry.request)}: {_because(book, limit, boards, entry, now)}{_start(entry)}"
@@ -67,19 +70,25 @@ def _hopeless(entry: Entry, limit: Limit, refusal: InputError) -> Reason:
     return Reason(limit=limit, message=f"{words}: {refusal}", helps=("cancel it, and ask for what there is",))
 
 
-def _window(entry: Entry) -> Reason:
+def _window(book: Book, entry: Entry) -> Reason:
     """Say that the window is still to come, and whether its start is promised."""
     opens = _clock(from_us(entry.earliest))
     promise = entry.promise
-    promised = f"its slots are promised for {_clock(from_us(promise.start))}" if promise else "no slots yet"
-    return Reason(limit=Limit.WINDOW, message=f"{_wish(entry.request)}: the window opens at {opens}; {promised}")
+    if promise is not None:
+        words = f"its slots are promised for {_clock(from_us(promise.start))}"
+    else:
+        boards = book.occupancy.pools_for(entry.request)
+        planned = [board.steps.least(entry.earliest, _end(entry, board, entry.earliest)) for board in boards]
+        there = [f"{nodes * b.whole} GPUs of {b.pool.name}" for b, nodes in zip(boards, planned, strict=True)]
+        words = f"nothing is promised: the calendar has {', '.join(there)} from then on, others are ahead of it or hold them"
+    return Reason(limit=Limit.WINDOW, message=f"{_wish(entry.request)}: the window opens at {opens}; {words}")
 
 
 def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
     """Return the limit that it meets, judged on the pool that comes nearest to serving it."""
-    if boards and not any(book.occupancy.in_quota(entry, board, now) for board in boards):
-        return Limit.QUOTA
     gpus = entry.request.gpus
+    if boards and not any(book.occupancy.in_quota(entry, board, now) for board in boards):
+        return Limit.ORDER if _has_quota_now(book, entry, boards, now) else Limit.QUOTA
     if any(board.fit_now(entry.shape, now, _end(entry, board, now), promises=False) for board in boards):
         return Limit.ORDER
     least = {board.pool.name: board.steps.least(now, _end(entry, board, now)) for board in boards}
@@ -88,6 +97,11 @@ def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
     if all(least[board.pool.name] * board.whole < gpus for board in boards):
         return Limit.CALENDAR
     return Limit.CAPACITY
+
+
+def _has_quota_now(book: Book, entry: Entry, boards: list[Board], now: int) -> bool:
+    """Tell whether its tenant's quota has room now, if not for as long as it may last."""
+    return any(_fits_until(book, board, entry.request, now, now + 1) for board in boards)
 
 
 def _end(entry: Entry, board: Board, now: int) -> int:
@@ -144,12 +158,17 @@ def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: i
         f"{board.free_now(nodes)} of {nodes * board.whole} free on {board.pool.name}" for board, nodes in least
     )
     if limit is Limit.ORDER:
+        if not any(book.occupancy.in_quota(entry, board, now) for board in boards):
+            return f"its quota has room now ({free}), but not for as long as it may last: it is promised to others"
         return f"the slots are free now ({free}) but promised to gangs ahead of it"
     if limit is Limit.TOPOLOGY:
         close = entry.shape.level if entry.shape.required else None
         together = f"in one {close}" if close else "in pieces as large as its pods"
         return f"enough GPUs are free ({free}) but not {together}"
     if limit is Limit.CALENDAR:
+        if not any(ever_fits(board.pool, board.steps.most, entry.shape) for board in boards):
+            most = max(board.steps.most * board.whole for board in boards)
+            return f"the present calendar never has the nodes for it (at most {most} GPUs): it waits for another plan"
         return f"the calendar has too few nodes for so long from now on ({free})"
     return f"too few GPUs are free ({free})"
 
@@ -191,6 +210,8 @@ def _helps(book: Book, entry: Entry, now: int, limit: Limit, holders: list[Entry
         if name not in entry.request.accelerators and _fits_any(book, boards, entry.request, entry, now):
             helps.append(f"accept {name}: it could start now")
     own = book.occupancy.pools_for(entry.request)
+    if limit is Limit.ORDER and (until := _free_until(book, own, entry, holders, now)):
+        helps.append(f"have it end by {_clock(from_us(until))}: it could start now")
     wish = entry.request.topology
     if wish and wish.required and _fits_any(book, own, replace(entry.request, topology=None), entry, now):
         helps.append(f"prefer one {wish.level} instead of requiring it: it could start now")
@@ -201,6 +222,13 @@ def _helps(book: Book, entry: Entry, now: int, limit: Limit, holders: list[Entry
     if entry.latest is not None and entry.promise is None:
         helps.append("allow a later start: nothing fits by the last one")
     return tuple(helps)
+
+
+def _free_until(book: Book, boards: list[Board], entry: Entry, ahead: list[Entry], now: int) -> int:
+    """Return the last promised start before which a shorter gang would have to end to start now; 0: there is none."""
+    starts = sorted({other.promise.start for other in ahead if other.promise is not None}, reverse=True)
+    fits = (at for at in starts[-_STARTS:] if any(_fits_until(book, b, entry.request, now, at) for b in boards))
+    return next(fits, 0)
 
 
 def _release(entry: Entry, holders: list[Entry]) -> str:
@@ -216,15 +244,14 @@ def _release(entry: Entry, holders: list[Entry]) -> str:
 
 def _fits_any(book: Book, boards: list[Board], request: GangRequest, entry: Entry, now: int) -> bool:
     """Tell whether a changed request would start now on one of these pools."""
-    shape = shape_of(request)
-    for board in boards:
-        end, name = _end(entry, board, now), board.pool.accelerator
-        within = board.pool.slot == request.slot and book.occupancy.quotas.allows(
-            request.tenant, name, request.gpus / board.pool.slots_per_gpu, now, end
-        )
-        if within and board.fit_now(shape, now, end) is not None:
-            return True
-    return False
+    return any(_fits_until(book, board, request, now, _end(entry, board, now)) for board in boards)
+
+
+def _fits_until(book: Book, board: Board, request: GangRequest, now: int, end: int) -> bool:
+    """Tell whether a request has slots and quota in a pool from now up to `end`."""
+    gpus, name = request.gpus / board.pool.slots_per_gpu, board.pool.accelerator
+    within = board.pool.slot == request.slot and book.occupancy.quotas.allows(request.tenant, name, gpus, now, end)
+    return within and board.fit_now(shape_of(request), now, end) is not None
 
 
 def _smaller(book: Book, boards: list[Board], entry: Entry, now: int) -> GangRequest | None:
