@@ -133,8 +133,11 @@ def nodes_text(nodes: Marks) -> str:
 
 def nodes_from(text: str) -> dict[str, Mark]:
     """Read the nodes' marks back; older ones have a state alone."""
-    marks = {name: [mark] if isinstance(mark, str) else mark for name, mark in json.loads(text).items()}
-    return {name: Mark(NodeState(state), *rest) for name, (state, *rest) in marks.items()}
+    marks: dict[str, Any] = json.loads(text)
+    return {
+        name: Mark(NodeState(mark)) if isinstance(mark, str) else Mark(NodeState(mark[0]), *mark[1:])
+        for name, mark in marks.items()
+    }
 
 
 def reason_text(reason: Reason | None) -> str | None:

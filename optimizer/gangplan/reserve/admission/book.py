@@ -235,7 +235,7 @@ class Book:
     def give_notice(
         self, entry: Entry, until: int, *, why: str, state: ReservationState, beneficiary: str = "", since: int = 0
     ) -> None:
-        """Tell a holder, now or at `since`, that its slots go at `until`, and what it is then; no renewal passes that."""
+        """Tell a holder, now or at `since`, that its slots go at `until`, which no renewal passes; it is `state` then."""
         assert entry.expires is not None  # noqa: S101
         assert entry.hard_end is not None  # noqa: S101
         before = entry.leave

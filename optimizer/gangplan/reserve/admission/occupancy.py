@@ -105,9 +105,7 @@ class Occupancy:
             request.tenant, name, gpus - (0 if held else self.quotas.held(request.tenant, name))
         )
 
-    def is_free(
-        self, entry: Entry, board: Board, slots: Slots, start: int, end: int, *, keep: bool = False
-    ) -> bool:
+    def is_free(self, entry: Entry, board: Board, slots: Slots, start: int, end: int, *, keep: bool = False) -> bool:
         """Tell whether slots, and the tenant's quota of them, are free; `keep` is that of `Board.free_over`."""
         gpus, name = gpus_of(board, slots), board.pool.accelerator
         allowed = self.quotas.allows(entry.request.tenant, name, gpus, start, end)

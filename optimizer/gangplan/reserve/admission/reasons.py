@@ -31,7 +31,9 @@ def told(
     behind = entry.state is ReservationState.WAITING and entry.promise is None and entry.earliest <= now
     if full or not behind or len(book.promised) < book.policy.depth:
         return entry.reservation(explain(book, entry, now), guess)
-    words = f"{_wish(entry.request)}: the {book.policy.depth} starts that are promised at a time are all given to others"
+    words = (
+        f"{_wish(entry.request)}: the {book.policy.depth} starts that are promised at a time are all given to others"
+    )
     return entry.reservation(Reason(limit=Limit.CAPACITY, message=f"{words}; no start is promised yet"), guess)
 
 
@@ -80,7 +82,7 @@ def _window(book: Book, entry: Entry) -> Reason:
         boards = book.occupancy.pools_for(entry.request)
         planned = [board.steps.least(entry.earliest, _end(entry, board, entry.earliest)) for board in boards]
         there = [f"{nodes * b.whole} GPUs of {b.pool.name}" for b, nodes in zip(boards, planned, strict=True)]
-        words = f"nothing is promised: the calendar has {', '.join(there)} from then on, others are ahead of it or hold them"
+        words = f"no slots are promised: the calendar has {', '.join(there)} then, others hold them or are ahead of it"
     return Reason(limit=Limit.WINDOW, message=f"{_wish(entry.request)}: the window opens at {opens}; {words}")
 
 

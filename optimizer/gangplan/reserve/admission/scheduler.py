@@ -302,7 +302,7 @@ class Pass:
         return kept
 
     def _start_now(self, entry: Entry, rank: Rank) -> None:
-        """Let a gang that has a start of its own borrow to start at once; only a new one takes others' promised slots."""
+        """Let a gang with a start of its own borrow to start at once; only a new one takes promised slots."""
         if entry.promise is None:
             return
         put_back = self._space.lift(entry)

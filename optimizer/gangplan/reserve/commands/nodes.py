@@ -76,7 +76,7 @@ def _tell(book: Book, entry: Entry, state: NodeState, now: int) -> None:
 
 
 def settle_nodes(book: Book, now: int) -> None:
-    """Let drains begin and end that were planned for now or before, and give up lost nodes that are not back in time."""
+    """Let drains begin and end that are due, and give up the lost nodes that are not back in time."""
     after = changed_by(book.nodes, now)
     if after != book.nodes:
         _set_marks(book, after, "as it was planned")

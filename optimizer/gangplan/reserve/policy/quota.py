@@ -212,9 +212,7 @@ class Quotas:
         quota = self.quota(tenant, accelerator) if self._limited else None
         return quota is not None and quota.borrow != 0 and self.cohort(tenant, accelerator) is not None
 
-    def allows(
-        self, tenant: str, accelerator: str, gpus: float, start: int, end: int, *, own: bool = False
-    ) -> bool:
+    def allows(self, tenant: str, accelerator: str, gpus: float, start: int, end: int, *, own: bool = False) -> bool:
         """Tell whether a tenant may have so many more from `start` up to `end`; with `own` without borrowing."""
         quota = self.quota(tenant, accelerator) if self._limited else None
         if quota is None:

@@ -122,7 +122,7 @@ class Board:
         self._forget(slots)
 
     def set_out(self, outages: Mapping[int, Outage]) -> None:
-        """Let exactly these nodes take no gang in these times; what runs or is promised on them stays until taken off."""
+        """Let exactly these nodes take no gang in these times; what runs or is promised on them stays for now."""
         self._grow(max(outages, default=0))
         self._count_changes(-1)
         self.outages = dict(outages)
@@ -140,7 +140,7 @@ class Board:
         self._sweep = None
 
     def _count_changes(self, sign: int) -> None:
-        """Add the moments at which nodes go and come back to those at which promises start and end, or take them out."""
+        """Add the moments at which nodes go and come back to those of promises, or (sign -1) take them out."""
         for node, outage in self.outages.items():
             for moments, at in ((self.plan_starts, outage.begin), (self.plan_ends, outage.back)):
                 if sign > 0 and 0 < at < FOREVER:

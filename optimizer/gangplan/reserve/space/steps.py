@@ -27,7 +27,7 @@ class Steps:
         return min(self.nodes[first : max(first + 1, bisect_left(self.times, end))])
 
     def first_below(self, nodes: int, after: int) -> int:
-        """Return from when, at `after` or later, there are fewer nodes; what is before the first step does not count."""
+        """Return from when on, not before `after`, there are fewer nodes; before the first step none are missed."""
         for index, at in enumerate(self.times):
             until = self.times[index + 1] if index + 1 < len(self.times) else FOREVER
             if self.nodes[index] < nodes and until > after:
