@@ -14,7 +14,7 @@ from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.entry import shape_of
 from gangplan.reserve.space.board import Board
-from gangplan.reserve.space.outage import Outage
+from gangplan.reserve.space.outage import Span
 from gangplan.reserve.space.packing import Shape, Slot, Slots, ever_fits
 from gangplan.reserve.space.steps import Steps
 from gangplan.testing import a_pool, a_request
@@ -33,7 +33,7 @@ class Facts:
     pool: Pool
     steps: tuple[tuple[int, int], ...]
     seats: dict[str, tuple[Slots, int, int]] = field(default_factory=dict)  # holder: slots, start, end
-    out: dict[int, Outage] = field(default_factory=dict[int, Outage])
+    out: dict[int, Span] = field(default_factory=dict[int, Span])
 
     def nodes(self, start: int, end: int) -> int:
         """Return the nodes that are there from `start` up to `end`."""
@@ -150,7 +150,7 @@ class Pair:
             slots, start, end = self.facts.seats.pop(holder)
             self.board.drop(holder, slots, end) if holder[0] == "r" else self.board.unplan(holder, slots, start, end)
 
-    def set_out(self, nodes: dict[int, Outage]) -> None:
+    def set_out(self, nodes: dict[int, Span]) -> None:
         """Let some nodes take no gang in some time."""
         self.facts.out = nodes
         self.board.set_out(nodes)
@@ -262,7 +262,7 @@ pools = st.builds(
 calendars = st.lists(
     st.tuples(st.integers(0, 10), st.integers(0, NODES)), max_size=3, unique_by=lambda step: step[0]
 ).map(lambda steps: ((0, NODES), *(step for step in steps if step[0])))
-outages = st.sampled_from([(), (), (0, 4), (0, 9), (2, 5), (6, 8), (3,)]).map(lambda span: Outage(*span))
+outages = st.sampled_from([(), (), (0, 4), (0, 9), (2, 5), (6, 8), (3,)]).map(lambda span: Span(*span))
 changes = st.one_of(
     st.tuples(st.just("hold"), slots, moments),
     st.tuples(st.just("hold"), slots, moments),
@@ -363,7 +363,7 @@ def test_a_node_that_is_out_keeps_what_runs_and_takes_nothing_more() -> None:
     """It comes back with what was given back meanwhile."""
     pair = filled(a_pool(gpus_per_node=4), 2, 0)
     one = a_shape((1, 1))
-    pair.board.set_out({0: Outage()})
+    pair.board.set_out({0: Span()})
     assert pair.board.free_now(2) == 0
     assert not pair.board.is_free((Slot(0, 0, 1, 1),), 0, 5)
     assert pair.board.earliest(one, 5, 0) == (10, (Slot(1, 0, 1, 1),))
@@ -377,11 +377,11 @@ def test_a_node_that_goes_for_a_time_takes_what_ends_before_and_what_starts_afte
     """Nothing is placed into its outage, and the calendar offers none of it then."""
     pair = filled(a_pool(gpus_per_node=4, max_nodes=1), 4)
     whole = a_shape((4, 1))
-    pair.board.set_out({0: Outage(5, 9)})
+    pair.board.set_out({0: Span(5, 9)})
     assert pair.board.fit_now(whole, 0, 5) is not None
     assert pair.board.fit_now(whole, 0, 6) is None
     assert pair.board.earliest(whole, 5, 1) == (9, (Slot(0, 0, 4, 4),))
-    pair.board.set_out({0: Outage(0, 9)})
+    pair.board.set_out({0: Span(0, 9)})
     assert (pair.board.fit_now(whole, 0, 1), pair.board.free_now(1)) == (None, 0)
     assert pair.board.earliest(whole, 5, 0) == (9, (Slot(0, 0, 4, 4),))
     assert [(span.planned_gpus, span.end - span.start) for span in pair.board.free_capacity(0, 12)] == [
@@ -393,7 +393,7 @@ def test_a_node_that_goes_for_a_time_takes_what_ends_before_and_what_starts_afte
 def test_a_node_that_may_be_back_any_time_keeps_its_promises() -> None:
     """A promise on it is kept until it is given up; a new one begins when it is expected back."""
     pair = filled(a_pool(gpus_per_node=4, max_nodes=1), 4)
-    pair.board.set_out({0: Outage(0, 9, keeps=True)})
+    pair.board.set_out({0: Span(0, 9, keeps=True)})
     slots = (Slot(0, 0, 1, 1),)
     assert pair.board.is_free(slots, 2, 5, keep=True)
     assert not pair.board.is_free(slots, 2, 5)
@@ -414,7 +414,7 @@ def test_the_same_question_after_a_change_has_the_new_answer() -> None:
     pair = filled(a_pool(gpus_per_node=4), 0, 4, 4)
     one = a_shape((1, 4))
     answers = [pair.board.earliest(one, 5, 0)]
-    pair.set_out({1: Outage()})
+    pair.set_out({1: Span()})
     answers.append(pair.board.earliest(one, 5, 0))
     pair.hold((Slot(2, 0, 1, 1),), 12)
     answers.append(pair.board.earliest(one, 5, 0))

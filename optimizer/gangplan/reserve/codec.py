@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from gangplan.clock import MICROSECOND, from_us, to_us
-from gangplan.reserve.admission import Entry, Leave, Mark, Marks, Promise
+from gangplan.reserve.admission import Entry, Leave, Promise
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import Slot, Slots
+from gangplan.reserve.space import Mark, Marks, Slot, Slots
 from gangplan.types import (
     CapacityCalendar,
     CapacityInterval,

@@ -12,11 +12,12 @@ from typing import Protocol
 from gangplan.clock import Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
 from gangplan.reserve import admission, commands
-from gangplan.reserve.admission import Book, Document, Entry, admit, changed_by, estimate, learned_ratio, told
+from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio, told
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.codec import id_of, policy_from
 from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.policy import Policy
+from gangplan.reserve.space import changed_by
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (

@@ -8,6 +8,5 @@ from .expected import (
     waited as waited,
 )
 from .leaving import tell_leaving as tell_leaving
-from .marks import Mark as Mark, Marks as Marks, changed_by as changed_by
 from .reasons import explain as explain, told as told
 from .scheduler import admit as admit, expire as expire

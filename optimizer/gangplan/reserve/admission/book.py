@@ -17,11 +17,10 @@ from gangplan.clock import span_us
 from gangplan.errors import InputError
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.entry import Entry, Leave, Promise, Snapshot
-from gangplan.reserve.admission.marks import Marks, next_change
 from gangplan.reserve.admission.occupancy import Occupancy
 from gangplan.reserve.admission.waiting_line import Line, Walk
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import Board, Shape, Slots
+from gangplan.reserve.space import Board, Marks, Shape, Slots, next_change
 from gangplan.types import CapacityCalendar, GangRequest, ReservationId, ReservationState, Token
 
 INTERRUPTED_FIRST = -(2**60)
@@ -235,7 +234,7 @@ class Book:
     def give_notice(
         self, entry: Entry, until: int, *, why: str, state: ReservationState, beneficiary: str = "", since: int = 0
     ) -> None:
-        """Tell a holder, now or at `since`, that its slots go at `until`, which no renewal passes; it is `state` then."""
+        """Tell a holder, now or at `since`, that its slots go at `until`, and it is `state`; no renewal passes that."""
         assert entry.expires is not None  # noqa: S101
         assert entry.hard_end is not None  # noqa: S101
         before = entry.leave

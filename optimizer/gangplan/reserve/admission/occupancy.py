@@ -7,9 +7,8 @@ from functools import partial
 
 from gangplan.errors import InputError
 from gangplan.reserve.admission.entry import Entry
-from gangplan.reserve.admission.marks import Marks, spans_of
 from gangplan.reserve.policy import Policy, Quotas
-from gangplan.reserve.space import Board, Shape, Slots, ever_fits, steps_of
+from gangplan.reserve.space import Board, Marks, Shape, Slots, ever_fits, spans_of, steps_of
 from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, Limit, ReservationState
 
 Undo = Callable[[], None]

@@ -68,7 +68,8 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
 
 def _hopeless(entry: Entry, limit: Limit, refusal: InputError) -> Reason:
     """Say that what was taken once could not be asked for any more: the policy or the pools have changed since."""
-    words = f"{_wish(entry.request)}: it can never start as the {'policy' if limit is Limit.QUOTA else 'pools'} are now"
+    since = "the policy is" if limit is Limit.QUOTA else "the pools are"
+    words = f"{_wish(entry.request)}: it can never start as {since} now"
     return Reason(limit=limit, message=f"{words}: {refusal}", helps=("cancel it, and ask for what there is",))
 
 

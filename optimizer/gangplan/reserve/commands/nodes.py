@@ -9,8 +9,9 @@ from typing import ClassVar
 from gangplan.clock import FOREVER, or_none_us, require_utc, span_us
 from gangplan.errors import InputError
 from gangplan.reserve import codec
-from gangplan.reserve.admission import Book, Document, Entry, Mark, Marks, changed_by, tell_leaving
+from gangplan.reserve.admission import Book, Document, Entry, tell_leaving
 from gangplan.reserve.commands.command import Command, Lookup
+from gangplan.reserve.space import Mark, Marks, changed_by
 from gangplan.types import NodeState, require_text, require_type
 
 

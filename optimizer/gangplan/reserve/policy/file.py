@@ -34,7 +34,7 @@ _COMMENTS = {
     "drain": "what the gangs on a draining node have to leave it",
     "claim": "a gang that was moved off a lost node keeps its new slots so long without a renewal",
     "back_within": "how long a lost node is expected back: its promises are kept, others fit before; 0s: it is not",
-    "owners_first": "who stays within its nominal quota goes before all who borrow; false: points and shares alone decide",
+    "owners_first": "within its nominal quota a tenant goes before all who borrow; false: only points and shares count",
 }
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import accumulate
 
 from gangplan.clock import FOREVER, from_us
-from gangplan.reserve.space.outage import Outage
+from gangplan.reserve.space.outage import Span
 from gangplan.reserve.space.packing import Shape, Slots, fill, widths_wished
 from gangplan.reserve.space.steps import Steps
 from gangplan.reserve.space.sweep import BoardView, Sweep
@@ -60,7 +60,7 @@ class Board:
         self.size = 0
         self.whole = pool.slots_per_node
         self.free: list[int] = []  # slots that no running gang holds, by node
-        self.outages: dict[int, Outage] = {}  # by node: when it takes no gang
+        self.outages: dict[int, Span] = {}  # by node: when it takes no gang
         self.out: frozenset[int] = frozenset()  # nodes that take no gang now
         self.ready: list[int] = []  # all others, ascending
         self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # ready nodes by free slots, ascending
@@ -121,7 +121,7 @@ class Board:
             del self.plan_ends[bisect_left(self.plan_ends, (end, slot.node))]
         self._forget(slots)
 
-    def set_out(self, outages: Mapping[int, Outage]) -> None:
+    def set_out(self, outages: Mapping[int, Span]) -> None:
         """Let exactly these nodes take no gang in these times; what runs or is promised on them stays for now."""
         self._grow(max(outages, default=0))
         self._count_changes(-1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import merge
 
 from gangplan.clock import FOREVER
-from gangplan.reserve.space.outage import Outage
+from gangplan.reserve.space.outage import Span
 from gangplan.reserve.space.packing import Shape, Slots, place, width_of
 from gangplan.reserve.space.steps import Steps
 from gangplan.types import Pool
@@ -24,7 +24,7 @@ class BoardView:
     free: Sequence[int]
     by_free: Sequence[Sequence[int]]
     gone: frozenset[int]  # nodes that are out, and not expected back
-    outages: Mapping[int, Outage]
+    outages: Mapping[int, Span]
     ready: Sequence[int]
     ends: Sequence[tuple[int, int, int, str]]
     planned: Container[int]
