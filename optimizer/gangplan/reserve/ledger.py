@@ -12,7 +12,7 @@ from typing import Protocol
 from gangplan.clock import Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
 from gangplan.reserve import admission, commands
-from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio, told
+from gangplan.reserve.admission import Book, Document, Entry, estimate, learned_ratio, look_ahead, told
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.codec import id_of, policy_from
 from gangplan.reserve.contract import PolicyChange
@@ -34,6 +34,9 @@ from gangplan.types import (
     require_text,
     require_type,
 )
+
+_PROSPECT = ReservationId("what-if")
+"""The id of a request that is only asked about: no reservation's, so that its key may be that of one."""
 
 _LEARNED_FROM = timedelta(days=1)
 """The past whose ended gangs tell which part of its walltime a gang uses. Longer: steadier, but slower to change."""
@@ -278,12 +281,12 @@ class StoreLedger(WaitingLedger):
         submit, now, ratio = commands.Submit(request), self._now(), self._ratio()
 
         def work(book: Book, lookup: commands.Lookup) -> Reservation:
-            trial = book.copy()
-            entry = submit.run(trial, lambda _: None, now)
-            admit(trial, now)
-            unsure = entry.state.waits and entry.promise is None
-            guess = estimate(trial, now, ratio=ratio).get(entry.id) if unsure else None
-            return told(trial, entry, now, guess=guess, full=True)
+            with book.trial():
+                entry = submit.enter(book, _PROSPECT, now)
+                look_ahead(book, now)
+                unsure = entry.state.waits and entry.promise is None
+                guess = estimate(book, now, ratio=ratio).get(entry.id) if unsure else None
+                return told(book, entry, now, guess=guess, full=True)
 
         reservation = self._store.query(work)
         return reservation.granted_at or reservation.eta, reservation.reason

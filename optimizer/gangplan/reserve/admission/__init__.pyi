@@ -9,4 +9,4 @@ from .expected import (
 )
 from .leaving import tell_leaving as tell_leaving
 from .reasons import explain as explain, told as told
-from .scheduler import admit as admit, expire as expire
+from .scheduler import admit as admit, expire as expire, look_ahead as look_ahead

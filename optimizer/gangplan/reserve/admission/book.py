@@ -62,7 +62,8 @@ class Book:
         self.occupancy = Occupancy(None, self.policy)
         self.agenda: Agenda = Agenda()
         self._kinds: dict[tuple[Any, ...], int] = {}
-        self._before: dict[ReservationId, tuple[Entry, Snapshot]] | None = None  # in a trial: entries as they were
+        # In a trial: entries as they were, and those that were not there.
+        self._before: dict[ReservationId, tuple[Entry, Snapshot | None]] | None = None
 
     # ------------------------------------------------------------ rows
 
@@ -158,14 +159,19 @@ class Book:
 
     @contextmanager
     def trial(self) -> Generator[None]:
-        """Take back at the end of the block all that changed in it."""
-        agenda, changed, tokens = self.agenda, self.changed, self.tokens
-        self.agenda, self.changed, self._before = agenda.copy(), {}, {}
-        yield
-        before, self._before = self._before, None
-        for entry, was in before.values():
-            self._rewrite(entry, was)
-        self.agenda, self.changed, self.tokens = agenda, changed, tokens
+        """Take back at the end of the block, however it ends, all that changed in it."""
+        kept = self.agenda, self.changed, self.tokens, self.arrivals
+        self.agenda, self.changed, self._before = self.agenda.copy(), {}, {}
+        try:
+            yield
+        finally:
+            before, self._before = self._before, None
+            for entry, was in before.values():
+                if was is None:
+                    self.remove(entry.id)
+                else:
+                    self._rewrite(entry, was)
+            self.agenda, self.changed, self.tokens, self.arrivals = kept
 
     def changes(self) -> tuple[EntryChange, ...]:
         """Return the entries that changed since the trial began, as they are now."""
@@ -193,6 +199,8 @@ class Book:
     def enter(self, request: GangRequest, *, id: ReservationId, body: str, now: int) -> Entry:
         """Let a new request wait."""
         entry = Entry(id=id, request=request, body=body, arrival=self.arrivals + 1, submitted=now)
+        if self._before is not None:
+            self._before[id] = entry, None
         self.add(entry)
         self.touch(entry)
         return entry

@@ -53,6 +53,11 @@ def admit(book: Book, now: int) -> None:
     commit(book, decide(book, now))
 
 
+def look_ahead(book: Book, now: int) -> None:
+    """Let an admission be made within a trial, which takes it back."""
+    Admission(book, now).run()
+
+
 def decide(book: Book, now: int) -> Decision:
     """Return what an admission at `now` changes; the book is as before when this returns.
 
@@ -60,7 +65,7 @@ def decide(book: Book, now: int) -> Decision:
     the admission.
     """
     with book.trial():
-        Admission(book, now).run()
+        look_ahead(book, now)
         return Decision(changes=book.changes(), tokens=book.tokens, agenda=book.agenda)
 
 
