@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from gangplan.types import FreeCapacity, Learning, NodeChange, Notice, Plan, Reason, Reservation, Training
+from gangplan.types import FreeCapacity, Learning, NodeChange, Notice, Outage, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
     from gangplan.forecast import Change, ModelVersion, ShadowStanding
@@ -113,6 +113,11 @@ def of_notice(notice: Notice | None) -> Summary | None:
 def of_reason(reason: Reason | None) -> Summary | None:
     """Summarise which limit makes a request wait, who holds what it needs, and what would help."""
     return None if reason is None else fields_of(reason, "limit", "message", "holders", "helps")
+
+
+def of_outage(outage: Outage) -> Summary:
+    """Summarise why a node takes no gang: its state, from when, until when."""
+    return fields_of(outage, "state", "begin", "back", "why")
 
 
 def of_free(free: Iterable[FreeCapacity]) -> list[Summary]:

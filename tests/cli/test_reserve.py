@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from inspect import signature
 from pathlib import Path
+from time import sleep
 
 import pytest
 from tests.command import Call, caller
 
 from gangplan.cli import terminal
 from gangplan.cli.reserve import _options
-from gangplan.clock import system_clock
 from gangplan.config import load_settings
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
-from gangplan.types import GangRequest
+from gangplan.testing import NOW
+from gangplan.types import GangRequest, ReservationState
 
 TWO = ("--tenant", "vision", "--pods", "2", "--gpus", "4", "--accelerator", "h100-lab", "--duration", "1h")
 ONE = (*TWO[:3], "1", *TWO[4:])
@@ -42,7 +44,7 @@ def test_what_if_tells_the_start_and_writes_nothing(call: Call) -> None:
     """A free fleet: at once. A held one: when its holder's lease ends, and why. Neither is in the ledger."""
     free = call("what-if", *TWO, "--json").json
     assert (free["at_once"], free["reason"]) == (True, None)
-    assert datetime.fromisoformat(free["eta"]) == system_clock()
+    assert datetime.fromisoformat(free["eta"]) == NOW
     held = call("reserve", *TWO, "--key", "first", "--json").json
     later = call("what-if", *TWO, "--json").json
     assert (later["eta"], later["at_once"]) == (held["expires_at"], False)
@@ -90,12 +92,23 @@ def test_speed_slot_and_deadline_reach_the_ledger(call: Call) -> None:
     assert "deadline" in call("reserve", *ONE, "--deadline", "2020-01-01T00:00:00Z").err
 
 
-@pytest.mark.present("the command waits until the last start that would do is over")
-def test_an_expired_request_is_not_a_grant(call: Call) -> None:
-    """Who waited for slots that came too late gets exit code 3, so that no work starts after it."""
+def test_an_expired_request_is_not_a_grant(call: Call, move_clock: Callable[[datetime], None]) -> None:
+    """Who waited for slots that came too late gets exit code 3, so that no work starts after it.
+
+    The clock stands until the request waits, and passes its last start then: how fast the machine is does not count.
+    """
     call("reserve", *TWO, "--key", "first")
-    latest = (system_clock() + timedelta(seconds=0.5)).isoformat()
-    said = call("reserve", *TWO, "--key", "late", "--latest", latest, "--wait", "20s", "--json")
+
+    def passes() -> None:
+        with opened() as ledger:
+            while not ledger.list(ReservationState.WAITING):
+                sleep(0.05)
+        move_clock(NOW + timedelta(minutes=1))
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(passes)
+        latest = (NOW + timedelta(seconds=30)).isoformat()
+        said = call("reserve", *TWO, "--key", "late", "--latest", latest, "--wait", "1h", "--json")
     assert (said.code, said.json["state"]) == (3, "expired")
 
 
@@ -106,7 +119,8 @@ def test_a_lost_node_is_told_with_its_gangs(call: Call) -> None:
     assert [(gang["key"], gang["notice"]["why"]) for gang in drained["gangs"]] == [
         ("first", "node h100-lab-0 is draining")
     ]
-    assert call("node", "list", "--json").json == {"h100-lab-0": "draining"}
+    listed = call("node", "list", "--json").json["h100-lab-0"]
+    assert listed == {"state": "draining", "begin": None, "back": None, "why": "driver update"}
     assert "granted, must leave" in call("status").out
     assert call("node", "ready", "h100-lab-0", "--json").json["gangs"][0]["notice"] is None
     assert "all nodes are ready" in call("node", "list").out
@@ -117,6 +131,26 @@ def test_a_lost_node_is_told_with_its_gangs(call: Call) -> None:
     waits = call("explain", "--key", "first")
     assert "lost its nodes" in waits.out
     assert "2 x" in waits.out
+
+
+def test_a_drain_is_planned_and_a_lost_node_expected_back(call: Call) -> None:
+    """By a time or by how long from now; the list says from when until when, and a wrong time is named."""
+    call("reserve", *ONE, "--key", "first")
+    planned = call("node", "drain", "h100-lab-0", "--at", "30m", "--back", "2026-03-02T12:00:00Z", "--json").json
+    assert [(gang["key"], gang["notice"]) for gang in planned["gangs"]] == [("first", None)]
+    call("node", "lost", "h100-lab-1", "--back", "15m")
+    assert call("node", "list", "--json").json == {
+        "h100-lab-0": {
+            "state": "draining",
+            "begin": "2026-03-02T09:30:00+00:00",
+            "back": "2026-03-02T12:00:00+00:00",
+            "why": "",
+        },
+        "h100-lab-1": {"state": "lost", "begin": None, "back": "2026-03-02T09:15:00+00:00", "why": ""},
+    }
+    assert "2026-03-02T12:00:00" in call("node", "list").out
+    wrong = call("node", "drain", "h100-lab-0", "--at", "tomorrow")
+    assert (wrong.code, "--at" in wrong.err, wrong.err.count("\n")) == (2, True, 1)
 
 
 @pytest.mark.parametrize("node", ["h100-lab-2", "h100", "b200-0"])

@@ -66,7 +66,7 @@ def test_who_owns_a_free_gpu_gets_it_before_who_must_borrow_it(
 def test_who_borrows_uses_what_idles_and_never_delays_its_owner(
     empty: Ledger, fake: FakeClock, hours: int, preemptible: bool
 ) -> None:
-    """A gang that is over before the owner's promised start runs at once; a longer one waits, and is told what would do.
+    """A gang that is over before the owner's promised start runs at once; a longer one waits, and hears what would do.
 
     Source: kubernetes-sigs/kueue#4809.
     """

@@ -81,7 +81,11 @@ def test_a_request_that_the_pools_shrank_below_says_so(ledger: Ledger) -> None:
     for pools, hours, words in (
         ([a_pool(max_nodes=1)], [1], "can never start as the pools are now: pod_sets"),
         ([a_pool("a100-owned")], None, "can never start as the pools are now: accelerators"),
-        ([a_pool()], [1], "the present calendar never has the nodes for it (at most 4 GPUs): it waits for another plan"),
+        (
+            [a_pool()],
+            [1],
+            "the present calendar never has the nodes for it (at most 4 GPUs): it waits for another plan",
+        ),
     ):
         ledger.publish(a_calendar(pools, hours=hours))
         reason = ledger.get(waits.id).reason

@@ -194,10 +194,11 @@ def prospect(summary: Row, reason: Reason | None) -> RenderableType:
     return fields("If asked for now", [("would start", starts), *_reason(reason)])
 
 
-def nodes(states: Mapping[str, str]) -> RenderableType:
-    """List the nodes that take no gang."""
-    rows = list(states.items())
-    return table("Nodes that take no gang", ("node", "state"), rows) if rows else "all nodes are ready"
+def nodes(outages: Mapping[str, Row]) -> RenderableType:
+    """List the nodes that take no gang, or will take none."""
+    columns = ("state", "begin", "back", "why")
+    rows = [(name, *(outage[column] or "-" for column in columns)) for name, outage in outages.items()]
+    return table("Nodes that take no gang", ("node", *columns), rows) if rows else "all nodes are ready"
 
 
 def marked(node: str, state: str, gangs: Sequence[Reservation]) -> RenderableType:
