@@ -240,3 +240,18 @@ def test_a_calendar_that_has_the_nodes_again_gives_the_time_back(empty: Ledger) 
     assert empty.renew(running.id, running.token, 6 * HOUR).expires_at == NOW + HOUR
     empty.publish(a_calendar([pool], hours=[2, 2]))
     assert empty.renew(running.id, running.token, 6 * HOUR).expires_at == NOW + 6 * HOUR
+
+
+def test_who_is_to_leave_later_may_be_preempted_now_and_spared_again(four: Ledger, fake: FakeClock) -> None:
+    """The planned drain holds again when the beneficiary leaves."""
+    held = gang(four, "held", 4, 2, walltime=8 * HOUR, preemptible=True)
+    four.mark_node(node_of(held), DRAINING, begin=NOW + 5 * HOUR)
+    fake.advance(HOUR)
+    urgent = gang(four, "urgent", 1, 1, tenant="b", priority=1000)
+    told = notice(four, held)
+    assert told is not None
+    assert told[0] == fake() + 2 * MINUTE
+    four.cancel(urgent.id)
+    assert notice(four, held) is None
+    assert held.token is not None
+    assert four.renew(held.id, held.token, 8 * HOUR).expires_at == NOW + 5 * HOUR

@@ -126,6 +126,11 @@ class Entry:
         return self.promise is not None and not self.promise.firm
 
     @property
+    def is_told(self) -> bool:
+        """Whether its holder was told to leave; a drain that is far ahead is told later."""
+        return self.leave is not None and not self.leave.since
+
+    @property
     def latest(self) -> int | None:
         """The last start in time; a gang whose nodes went away was in time once, and may start again at any time."""
         return None if self.moves else self.last_start
@@ -191,7 +196,7 @@ class Entry:
         """Return the frozen picture; why it waits, and from when to when it may start, are worked out when asked."""
         waiting = self.state.waits
         guess = None if self.promise or not waiting else guess
-        leave = None if self.leave is None or self.leave.since else self.leave
+        leave = self.leave if self.is_told else None
         return Reservation(
             id=self.id,
             request=self.request,

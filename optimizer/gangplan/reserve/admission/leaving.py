@@ -12,10 +12,13 @@ from gangplan.reserve.admission.entry import Entry
 from gangplan.types import NodeState, ReservationState
 
 
-def tell_leaving(book: Book, entry: Entry, now: int) -> None:
-    """Give a holder the notice that its nodes' marks and the calendar call for now, another one, or none."""
+def tell_leaving(book: Book, entry: Entry, now: int, *, spared: bool = False) -> None:
+    """Give a holder the notice that its nodes' marks and the calendar call for now, another one, or none.
+
+    One that has to leave for another gang keeps that notice, unless it is `spared`.
+    """
     leave, goes = entry.leave, _goes(book, entry, now)
-    if leave is not None and leave.state is not ReservationState.INTERRUPTED:
+    if leave is not None and leave.state is not ReservationState.INTERRUPTED and not spared:
         return
     if goes is None:
         book.take_notice_back(entry)

@@ -13,6 +13,7 @@ from gangplan.clock import FOREVER, SECOND, span_us
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.choose_victims import Candidate, Choice, choose
 from gangplan.reserve.admission.entry import Entry, Promise, Rank
+from gangplan.reserve.admission.leaving import tell_leaving
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.space import Board
 from gangplan.types import ReservationId, ReservationState
@@ -65,14 +66,14 @@ class Preemptor:
         if self._victims is None:
             on = self._rules.by_priority or self._rules.reclaim
             running = self._book.granted() if on else []
-            self._victims = [entry for entry in running if entry.request.preemptible and entry.leave is None]
+            self._victims = [entry for entry in running if entry.request.preemptible and not entry.is_told]
         return self._victims
 
     def _candidates(self, entry: Entry, board: Board, now: int, safe: list[int]) -> dict[str, Entry]:
         """Return the gangs whose slots it may take; the moments up to which others have grace are added to `safe`."""
         grace, candidates = span_us(self._rules.grace), dict[str, Entry]()
         for victim in self._running():
-            if victim.leave is None and victim.pool == board.pool.name and self._entitled(entry, victim, board):
+            if not victim.is_told and victim.pool == board.pool.name and self._entitled(entry, victim, board):
                 until = (victim.granted or 0) + grace
                 if until > now:
                     safe.append(until)
@@ -151,12 +152,12 @@ def _candidate(victim: Entry, now: int, group: str) -> Candidate:
     )
 
 
-def spare_victims(book: Book) -> None:
-    """Let those stay whose beneficiary left, started, or has no promise any more."""
+def spare_victims(book: Book, now: int) -> None:
+    """Let those stay whose beneficiary left, started, or has no promise any more: as long as their nodes do."""
     for entry in list(book.leaving.values()):
         leave = entry.leave
         if leave is None or leave.state is not ReservationState.PREEMPTED:
             continue
         beneficiary = book.live.get(id_of(leave.beneficiary))
         if beneficiary is None or not beneficiary.firm:
-            book.take_notice_back(entry)
+            tell_leaving(book, entry, now, spared=True)

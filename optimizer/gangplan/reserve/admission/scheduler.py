@@ -121,7 +121,7 @@ class Admission:
         """
         book, agenda, now = self._book, self._book.agenda, self._now
         expire(book, now)
-        spare_victims(book)  # before others are promised the slots of those who may stay
+        spare_victims(book, now)  # before others are promised the slots of those who may stay
         self._keep_due()
         self._rank_promises()
         for _ in range(ROUNDS):
@@ -135,7 +135,7 @@ class Admission:
                 found = Pass(book, now, preemptor, own=own, hopeful=None if freed else fresh, fresh=fresh)
                 found.serve(book.line if freed else self._unserved())
             agenda.unserved.clear()
-        spare_victims(book)
+        spare_victims(book, now)
         agenda.lost.clear()
         agenda.ranks = {id: rank for id, rank in agenda.ranks.items() if id in book.promised}
 
