@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.contracts.machine import POOLS, LedgerMachine, search
+from tests.effort import effort
 
-from gangplan.reserve import Ledger, Policy, Preemption, Quota, TenantPolicy
+from gangplan.reserve import Ledger, Policy, Preemption, Quota, TenantPolicy, open_ledger
 from gangplan.testing import FakeClock, a_calendar, a_pool, a_request
-from gangplan.types import Limit, PodSet, Reservation, ReservationState
+from gangplan.types import GangRequest, Limit, PodSet, Reservation, ReservationState
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 GRANTED, WAITING = ReservationState.GRANTED, ReservationState.WAITING
@@ -126,3 +129,31 @@ def test_who_borrows_preempts_no_owner(empty: Ledger, fake: FakeClock, owners_fi
     fake.advance(MINUTE)
     ask(empty, "b1", "b", 4, 1, priority=1000)
     assert (empty.get(own.id).notice is None) is owners_first
+
+
+class OwnersMachine(LedgerMachine):
+    """A lab in which one tenant owns much, one little and one nothing, on nodes that stay; all may borrow."""
+
+    publish = set_policy = mark_node = plan_drain = resize = renew = stale = None  # type: ignore[assignment]
+
+    def opened(self) -> Ledger:
+        """Open a ledger in memory."""
+        return open_ledger("memory://", clock=self.clock)
+
+    def possible(self, request: GangRequest) -> GangRequest:
+        """Return a plain request for what they share."""
+        plain = {"earliest_start": None, "latest_start": None, "topology": None, "preemptible": False}
+        return replace(request, accelerators=("h100",), **plain)
+
+    def begin(self) -> None:
+        """Share what there is."""
+        tenants = {**shared("vision", h100=6), **shared("search", h100=2), **shared("other", h100=0)}
+        self.policy = Policy(tenants=tenants, preemption=Preemption(by_priority=False))
+        self.ledger.publish(a_calendar(POOLS[:1], start=self.clock(), hours=[2]))
+        self.ledger.set_policy(self.policy, by="test", why="shared")
+
+
+@pytest.mark.searches
+def test_no_borrower_moves_an_owners_start_under_any_calls() -> None:
+    """The order of the line, and with it whose promise may move, is the same whatever comes, ends or goes."""
+    search(OwnersMachine, examples=effort(40, 3000), steps=50, shrink=False)
