@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
@@ -243,10 +244,12 @@ class StoreLedger(WaitingLedger):
         return self.get(id_of(request_key))
 
     def _present(self, id: ReservationId) -> Reservation:
-        entry, now = self._stored(id), self._now()
-        if not entry.state.waits:
-            return entry.reservation()
-        return self._store.query(lambda book, lookup: told(book, lookup(id) or entry, now))
+        return self._stored(id).reservation()
+
+    def _explained(self, reservation: Reservation) -> Reservation:
+        if not reservation.state.waits or reservation.reason is not None:
+            return reservation
+        return replace(reservation, reason=self.explain(reservation.id))
 
     def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         return self._store.subscribe(id, callback)

@@ -32,7 +32,11 @@ class WaitingLedger(ABC):
 
     @abstractmethod
     def _present(self, id: ReservationId) -> Reservation:
-        """Return a reservation after what was due; an expected start need not be in it."""
+        """Return a reservation after what was due; an expected start, and why it waits, need not be in it."""
+
+    def _explained(self, reservation: Reservation) -> Reservation:
+        """Return a reservation with the reason why it waits."""
+        return reservation
 
     @abstractmethod
     def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
@@ -53,7 +57,7 @@ class WaitingLedger(ABC):
             while reservation.state.waits:
                 left = deadline - self._clock()
                 if left <= timedelta(0):
-                    raise WaitTimeoutError(_still_waits(reservation, timeout))
+                    raise WaitTimeoutError(_still_waits(self._explained(reservation), timeout))
                 reservation = next_change(left) or self._present(id)
         return reservation
 
@@ -61,11 +65,11 @@ class WaitingLedger(ABC):
         """See `Ledger.watch`."""
         with self._changes(id, poll, sleep) as next_change:
             previous = reservation = self._present(id)
-            yield reservation
+            yield self._explained(reservation)
             while not previous.state.final:
                 reservation = next_change(_LONG) or self._present(id)
                 if self._differs(reservation, previous):
-                    yield reservation
+                    yield self._explained(reservation)
                 previous = reservation
 
     def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
