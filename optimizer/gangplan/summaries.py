@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from gangplan.types import FreeCapacity, Learning, NodeChange, Notice, Outage, Plan, Reason, Reservation, Training
+from gangplan.types import FreeCapacity, Learning, NodeChange, Outage, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
     from gangplan.forecast import Change, ModelVersion, ShadowStanding
@@ -80,7 +80,7 @@ def of_changes(changes: Iterable[NodeChange]) -> list[Summary]:
 
 def of_reservation(reservation: Reservation) -> Summary:
     """Summarise a reservation: its state, the nodes of its pods, its lease, and why and until when it waits."""
-    request = reservation.request
+    request, notice = reservation.request, reservation.notice
     times = ("submitted_at", "granted_at", "expires_at", "ended_at")
     return {
         "id": reservation.id,
@@ -95,7 +95,7 @@ def of_reservation(reservation: Reservation) -> Summary:
         "eta_range": plain(reservation.eta_range or ()),
         "promised": reservation.promised,
         "reason": of_reason(reservation.reason),
-        "notice": of_notice(reservation.notice),
+        "notice": notice and fields_of(notice, "until", "why", "beneficiary"),
         "interruptions": reservation.interruptions,
     }
 
@@ -103,11 +103,6 @@ def of_reservation(reservation: Reservation) -> Summary:
 def of_prospect(starts: datetime | None, reason: Reason | None) -> Summary:
     """Summarise when a request would start if it were submitted now, and why not at once."""
     return {"eta": plain(starts), "at_once": starts is not None and reason is None, "reason": of_reason(reason)}
-
-
-def of_notice(notice: Notice | None) -> Summary | None:
-    """Summarise by when a holder must release its slots, why, and for whom."""
-    return None if notice is None else fields_of(notice, "until", "why", "beneficiary")
 
 
 def of_reason(reason: Reason | None) -> Summary | None:

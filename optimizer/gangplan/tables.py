@@ -60,6 +60,8 @@ ANNOUNCED: Schema = {
 }
 
 QUANTILE_TABLE: Schema = {"hour": UTC_TIME, **_SERIES, **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64())}
+# What was forecast for an hour, and the demand that came.
+COMPARED: Schema = {**QUANTILE_TABLE, "gpus": pl.Float64()}
 # A row of a back-test: what the model forecast at `origin` for `hour`, and the demand that came.
 BACKTEST: Schema = {"origin": UTC_TIME, **QUANTILE_TABLE, "naive": pl.Float64(), "gpus": pl.Float64()}
 

@@ -21,6 +21,7 @@ from gangplan.cli.node import node_app
 from gangplan.cli.plan import plan_app
 from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.policy import policy_app
+from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
 from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use_home
@@ -51,6 +52,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(kube_app, name="kube")
+app.add_typer(quarantine_app, name="quarantine")
 
 
 def main() -> None:
@@ -75,7 +77,6 @@ def _fail(message: str, code: int) -> None:
 
 
 def _version(asked: bool) -> None:
-    """Print the version."""
     if asked:
         print(f"gangplan {__version__}")
         raise typer.Exit

@@ -19,8 +19,10 @@ from gangplan.errors import InputError
 from gangplan.types import Usage
 
 if TYPE_CHECKING:
-    from gangplan.forecast import CapacityDate, Lift, Trend
+    from gangplan.forecast import Lift, Trend
     from gangplan.telemetry import Announcements
+
+_CASES = ("low", "middle", "high")  # 10, 50 and 90 %
 
 forecast_app = typer.Typer(
     help="Look ahead: growth by tenant, when a pool is full, events and their lifts, spikes, drift.",
@@ -45,7 +47,9 @@ def outlook(
     if when_full:
         capacity = read_fleet(settings.fleet_file).most_gpus()
         full = forecast.when_full(panel, capacity, seed=settings.seed)
-        return emit(as_json, [_of_full(pool) for pool in full], _full_table)
+        dates = ("capacity", "busiest_now", "early", "middle", "late")
+        rows = [{"accelerator": pool.name, **summaries.fields_of(pool, *dates, digits=1)} for pool in full]
+        return emit(as_json, rows, _full_table)
     trends = forecast.forecast_growth(panel, by=by, days=days, announced=usage.announced, seed=settings.seed)
     if plot is not None:
         _write(plot, forecast.draw_growth(trends))
@@ -73,7 +77,6 @@ def events(as_json: AsJson = False) -> None:
 
 
 def _write(path: Path, picture: bytes) -> None:
-    """Write a picture to the named file."""
     try:
         path.write_bytes(picture)
     except OSError as error:
@@ -82,20 +85,18 @@ def _write(path: Path, picture: bytes) -> None:
 
 def _of_trend(trend: Trend) -> dict[str, Any]:
     """Summarise a trend: GPUs now and at its end, growth per month as a share."""
-    low, middle, high = (round(share, 4) for share in trend.per_month)
-    ends = trend.quantiles[-1]
+    shares, ends = trend.per_month, trend.quantiles[-1].tolist()
     return {
         "name": trend.name,
         "gpus_now": round(float(trend.past[-7:].mean()), 1),
-        "per_month": {"low": low, "middle": middle, "high": high},
+        "per_month": {name: round(share, 4) for name, share in zip(_CASES, shares, strict=True)},
         "until": (trend.today + timedelta(days=trend.paths.shape[1])).isoformat(),
-        "gpus_then": {"low": round(ends[0], 1), "middle": round(ends[1], 1), "high": round(ends[2], 1)},
+        "gpus_then": {name: round(gpus, 1) for name, gpus in zip(_CASES, ends, strict=False)},
         "gpus_meant": None if trend.target is None else round(float(trend.target[-1]), 1),
     }
 
 
 def _growth_table(summary: dict[str, Any]) -> RenderableType:
-    """Show the growth of each group."""
     rows = [
         (
             trend["name"],
@@ -116,15 +117,7 @@ def _with_range(cases: dict[str, float], form: str) -> str:
     return f"{cases['middle']:{form}} ({cases['low']:{form}} to {cases['high']:{form}})"
 
 
-def _of_full(full: CapacityDate) -> dict[str, Any]:
-    """Summarise on which day an accelerator's pools are full."""
-    now = {"accelerator": full.name, "capacity": full.capacity, "busiest_now": round(full.busiest_now, 1)}
-    days = {"early": full.early, "middle": full.middle, "late": full.late}
-    return {**now, **{name: None if day is None else day.isoformat() for name, day in days.items()}}
-
-
 def _full_table(summary: list[dict[str, Any]]) -> RenderableType:
-    """Show when each pool is full."""
     later = "not within a year"
     return screen.listing(
         "When the usual busiest hour reaches all nodes of the fleet file",
@@ -140,18 +133,15 @@ def _full_table(summary: list[dict[str, Any]]) -> RenderableType:
 
 
 def _of_announcements(announced: Announcements) -> dict[str, Any]:
-    """Summarise the announcements of a source."""
     return {
-        **summaries.fields_of(announced, "run_id", "source"),
+        **summaries.fields_of(announced, "run_id", "source", "rejected_count"),
         "rows": announced.rows.height,
         "kinds": dict(sorted(announced.rows["kind"].value_counts().iter_rows())),
-        "rejected_count": announced.rejected_count,
         "rejected": [str(row) for row in announced.rejected],
     }
 
 
 def _announcements_table(summary: dict[str, Any]) -> RenderableType:
-    """Show the announcements of a source."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in summary["kinds"].items())
     counts = [("kinds", kinds), ("kept out", summary["rejected_count"])]
     pairs = [("source", summary["source"]), *counts, ("run", summary["run_id"])]
@@ -175,12 +165,10 @@ def _ahead(usage: Usage) -> list[dict[str, Any]]:
     if usage.announced is not None:
         both = usage.announced.join(both, on=both.columns, how="full", coalesce=True, nulls_equal=True)
     later = both.filter(both["end"] > usage.end).sort("start").head(20)
-    rows = later.iter_rows(named=True)
-    return [{**row, "start": row["start"].isoformat(), "end": row["end"].isoformat()} for row in rows]
+    return [{name: summaries.plain(value) for name, value in row.items()} for row in later.iter_rows(named=True)]
 
 
 def _events_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show the lifts and the events ahead."""
     lifts = screen.listing(
         "Lifts",
         summary["lifts"],

@@ -46,7 +46,12 @@ def spikes(
         for row in corrected.quantiles.iter_rows(named=True)
         if tuple(row[name] for name in SERIES) in keys and usage.end <= row["hour"] < usage.end + timedelta(hours=6)
     ]
-    made = _plan_again(as_json) if replan and alarms else None
+    made: dict[str, Any] | None = None
+    if replan and alarms:
+        from gangplan import cycle
+
+        with screen.progress(console, not as_json) as progress:
+            made = summaries.of_plan(cycle.make_plan(settings_here(), progress=progress))
     summary = {"alarms": [_of_alarm(alarm) for alarm in alarms], "corrected": rows, "plan": made}
     emit(as_json, summary, _spikes_tables)
 
@@ -99,22 +104,12 @@ def totals(
     emit(as_json, {"by": by, "model": ahead.model, "rows": rows}, _totals_table)
 
 
-def _plan_again(as_json: bool) -> dict[str, Any]:
-    """Make a plan from the corrected forecast and publish it."""
-    from gangplan import cycle
-
-    with screen.progress(console, not as_json) as progress:
-        return summaries.of_plan(cycle.make_plan(settings_here(), progress=progress))
-
-
 def _of_alarm(alarm: Alarm) -> dict[str, Any]:
-    """Summarise an alarm."""
     sizes = {"gpus": round(alarm.gpus, 1), "expected": round(alarm.expected, 1), "score": round(alarm.score, 2)}
     return {"series": " / ".join(alarm.key), "hour": alarm.hour.isoformat(), **sizes}
 
 
 def _spikes_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show the alarms and the hours that they correct."""
     if not summary["alarms"]:
         return "no series stands out in the newest hour: the forecast stays as it is"
     sizes = {"GPUs": "gpus", "expected": "expected", "x threshold": "score"}
@@ -132,7 +127,6 @@ def _spikes_tables(summary: dict[str, Any]) -> RenderableType:
 
 
 def _of_health(health: Health) -> dict[str, Any]:
-    """Summarise a verdict on the champions, with its reasons."""
     series = [
         {
             "series": " / ".join(row.key),
@@ -151,7 +145,6 @@ def _of_health(health: Health) -> dict[str, Any]:
 
 
 def _drift_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show the verdict, the series and the inputs that changed."""
     style = {"fine": "green", "retrain": "yellow", "inputs changed": "yellow"}.get(summary["verdict"], "dim")
     who = f"version {summary['version']}, promised by {summary['promised_by']}"
     head = f"[{style}]{summary['verdict']}[/], {who}, {summary['days']} days: {escape(summary['reason'])}"
@@ -191,7 +184,6 @@ def _minutes_table(summary: dict[str, Any]) -> RenderableType:
 
 
 def _totals_table(summary: dict[str, Any]) -> RenderableType:
-    """Show each total, hour by hour."""
     by = summary["by"]
     names = {"mean": "mean", "q0.1": "q0.1", "median": "q0.5", "q0.95": "q0.95"}
     rows = [
@@ -202,5 +194,4 @@ def _totals_table(summary: dict[str, Any]) -> RenderableType:
 
 
 def _series(row: dict[str, Any]) -> str:
-    """Return the name of a row's series."""
     return " / ".join(row[name] for name in SERIES)

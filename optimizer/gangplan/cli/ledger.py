@@ -111,7 +111,6 @@ def compact(
 
 @contextmanager
 def _store() -> Generator[SqlStore]:
-    """Open the store of the settings' ledger."""
     from gangplan.reserve import open_store
 
     store = open_store(settings_here().ledger_url)
@@ -153,14 +152,12 @@ def _progress(last: Status, now: Status, seconds: float) -> str:
 
 
 def _status_table(summary: dict[str, Any]) -> RenderableType:
-    """Show who leads, and how many reservations are in each state."""
     leads = summary["leader"] or "nobody: whoever writes next does without, or leads"
     counts = [("term", summary["term"]), ("changes", summary["change"]), ("commands wait", summary["inbox"])]
     return screen.fields("Ledger", [("leads", leads), *counts, *sorted(summary["states"].items())])
 
 
 def _of_event(event: AuditEvent) -> dict[str, Any]:
-    """Summarise a change of the audit log."""
     return {
         **summaries.fields_of(event, "change", "at", "term", "base"),
         "commands": [{"name": name, "id": id} for name, id in event.commands],

@@ -60,7 +60,6 @@ def list_nodes(as_json: AsJson = False) -> None:
 def _mark(
     name: str, state: NodeState, why: str, as_json: bool, *, at: str | None = None, back: str | None = None
 ) -> None:
-    """Mark a node, and show the gangs that were on it."""
     begin, end = _moment("--at", at), _moment("--back", back)
     with open_ledger_here() as ledger:
         granted = ledger.list(ReservationState.GRANTED)

@@ -146,7 +146,6 @@ def _made_text(summary: dict[str, Any], waits: bool) -> RenderableType:
 
 
 def _id(id: str | None) -> PlanId | None:
-    """Return a text as the id of a plan."""
     return None if id is None else PlanId(id)
 
 
@@ -165,7 +164,6 @@ def _of_answers(before: plan.WhatIfResult, after: plan.WhatIfResult) -> dict[str
 
 
 def _what_if_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show two answers side by side."""
     now, then = summary["now"], summary["then"]
     names = {"cost": "money for nodes", "short_gpu_hours": "short, expected GPU-hours"}
     rows = [
@@ -200,17 +198,12 @@ def _alternatives_table(summary: list[dict[str, Any]]) -> RenderableType:
 
 
 def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
-    """Summarise how two plans differ."""
+    import polars as pl  # slow to import
+
     both = first.nodes.join(second.nodes, on=["hour", "pool"], suffix="_b")
-    moved = both.filter(both["nodes"] != both["nodes_b"])
-    pools = {
-        str(name[0]): {
-            "hours": rows.height,
-            "node_hours": int((rows["nodes_b"] - rows["nodes"]).sum()),
-            "first": rows["hour"].min(),
-        }
-        for name, rows in moved.sort("hour").group_by("pool", maintain_order=True)
-    }
+    step = (both["nodes_b"] - both["nodes"]).alias("step")
+    moved = both.with_columns(step).filter(step != 0).sort("hour").group_by("pool", maintain_order=True)
+    rows = moved.agg(hours=pl.len(), node_hours=pl.col("step").sum(), first=pl.col("hour").min()).to_dicts()
     plans = {"a": first, "b": second}
     return {
         "a": first.plan_id,
@@ -220,12 +213,11 @@ def _of_diff(first: Plan, second: Plan) -> dict[str, Any]:
         "expected_short_gpu_hours": {
             side: round(float(planned.shortage["expected_gpus"].sum()), 2) for side, planned in plans.items()
         },
-        "pools": pools,
+        "pools": {row.pop("pool"): row for row in rows},
     }
 
 
 def _diff_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show how two plans differ."""
     cost, short = summary["cost"], summary["expected_short_gpu_hours"]
     head = screen.fields(
         f"{summary['a']} -> {summary['b']}",

@@ -66,7 +66,6 @@ def list_accelerators(
 
 
 def _of_commitments(made: Commitments) -> dict[str, Any]:
-    """Summarise a plan of purchases."""
     rows = {name: getattr(made, name) for name in ("purchases", "ways", "earnings", "full")}
     return {
         "start": made.start.isoformat(),
@@ -80,7 +79,6 @@ def _of_commitments(made: Commitments) -> dict[str, Any]:
 
 
 def _commitments_tables(summary: dict[str, Any]) -> RenderableType:
-    """Show what to buy, what that costs beside the other ways, and when pools are full."""
     plan_itself = summary["ways"][0]
     purchases: screen.Columns = {
         "pool": "pool",
@@ -117,7 +115,6 @@ def _month(day: date | None) -> str:
 
 
 def _accelerators_table(summary: dict[str, Any]) -> RenderableType:
-    """Show the catalogue."""
     columns: screen.Columns = {
         "name": "name",
         "kind": lambda row: row["kind"].value,

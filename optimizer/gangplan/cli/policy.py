@@ -24,6 +24,8 @@ policy_app = typer.Typer(help="Tenants, quotas, priorities, preemption: the rule
 
 File = Annotated[Path, typer.Argument(help="Policy file; `gangplan policy show --yaml` prints one to start with.")]
 
+_VERSION = ("number", "at", "by", "why")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
@@ -50,7 +52,11 @@ def policy_show(
     if as_yaml:
         return print(reserve.policy_yaml(version.policy), end="")
     tenants = _rows(version.policy, held)
-    summary = {**_of_version(version), "tenants": tenants, "policy": reserve.policy_body(version.policy)}
+    summary = {
+        **summaries.fields_of(version, *_VERSION),
+        "tenants": tenants,
+        "policy": reserve.policy_body(version.policy),
+    }
     return emit(as_json, summary, lambda _: _in_force(version, tenants))
 
 
@@ -87,7 +93,7 @@ def policy_history(as_json: AsJson = False) -> None:
     with open_ledger_here() as ledger:
         versions = _versions(ledger)
     history = [
-        {**_of_version(new), "changes": _of_changes(reserve.policy_changes(old.policy, new.policy))}
+        {**summaries.fields_of(new, *_VERSION), "changes": _of_changes(reserve.policy_changes(old.policy, new.policy))}
         for old, new in pairwise(versions)
     ]
     emit(as_json, history, _history_table)
@@ -139,7 +145,6 @@ def _named(which: str, text: str, versions: list[Version]) -> reserve.Policy:
 
 
 def _numbered(which: str, number: int, versions: list[Version]) -> Version:
-    """Return the version of a number in the history."""
     if number >= len(versions):
         raise InputError(which, number, f"is not in the history: give 0 to {len(versions) - 1}")
     return versions[number]
@@ -155,13 +160,7 @@ def _review(ledger: reserve.OperableLedger, policy: reserve.Policy) -> dict[str,
     }
 
 
-def _of_version(version: Version) -> dict[str, Any]:
-    """Summarise a version of the policy."""
-    return summaries.fields_of(version, "number", "at", "by", "why")
-
-
 def _of_changes(changes: Iterable[reserve.FieldChange]) -> list[dict[str, Any]]:
-    """Summarise each change in values and in words."""
     return [
         {
             "field": change.field,
@@ -189,7 +188,6 @@ def _rows(policy: reserve.Policy, held: reserve.Holdings) -> list[dict[str, Any]
 
 
 def _in_force(version: Version, tenants: list[dict[str, Any]]) -> RenderableType:
-    """Show a version of the policy."""
     columns = ("tenant", "weight", "cohort", "accelerator", "nominal", "borrow", "lend", "at most", "holds now")
     title = "Policy: the default"
     if version.at is not None:
@@ -250,14 +248,12 @@ def _review_parts(review: dict[str, Any], title: str) -> Iterator[RenderableType
 
 
 def _changes_table(changes: list[dict[str, Any]], title: str, sides: tuple[str, str]) -> RenderableType:
-    """Show each changed field with its values on both sides."""
     if not changes:
         return "no difference: nothing to change"
     return screen.table(title, ("field", *sides), [(change["field"], *change["words"]) for change in changes])
 
 
 def _history_table(history: list[dict[str, Any]]) -> RenderableType:
-    """Show the history, the oldest first."""
     if not history:
         return "no policy was ever set: the default holds"
     columns: screen.Columns = {"": "number", "since": "at", "by": "by", "why": "why", "what changed": _changes_text}
@@ -265,5 +261,4 @@ def _history_table(history: list[dict[str, Any]]) -> RenderableType:
 
 
 def _changes_text(row: dict[str, Any]) -> str:
-    """Return the changes of a version, one in each line."""
     return "\n".join(f"{change['field']}: {' -> '.join(change['words'])}" for change in row["changes"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -127,7 +127,9 @@ def reserve(
     with open_ledger_here() as ledger:
         reservation = ledger.submit(request)
         if patience and reservation.state.waits:
-            reservation = _wait(ledger, reservation, patience)
+            with suppress(WaitTimeoutError):  # the request stays in the queue
+                ledger.wait(reservation.id, timeout=patience)
+            reservation = ledger.get(reservation.id)
     emit_reservation(as_json, reservation)
     if reservation.state is not ReservationState.GRANTED:
         raise typer.Exit(3)
@@ -190,11 +192,3 @@ def require_one(id: str | None, key: str | None) -> None:
 def find(ledger: Ledger, id: str | None, key: str | None) -> Reservation:
     """Return a reservation by its id or its request key, one of which is given."""
     return ledger.get(ReservationId(id)) if id is not None else ledger.find(key or "")
-
-
-def _wait(ledger: Ledger, reservation: Reservation, patience: timedelta) -> Reservation:
-    """Wait for the slots; if they do not come in time, the request stays in the queue."""
-    try:
-        return ledger.wait(reservation.id, timeout=patience)
-    except WaitTimeoutError:
-        return ledger.get(reservation.id)

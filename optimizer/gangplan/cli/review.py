@@ -29,7 +29,11 @@ def list_versions(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
     store = open_store_here()
     forecast.record_manual_changes(store, system_clock)
-    emit(as_json, summaries.of_versions(forecast.list_versions(store)), screen.versions)
+    emit(
+        as_json,
+        summaries.of_versions(forecast.list_versions(store)),
+        lambda rows: screen.records("Demand models", rows),
+    )
 
 
 @review_app.command("show", epilog="Example:  gangplan review show 3 --page")

@@ -66,6 +66,11 @@ def listing(title: str, rows: Sequence[Row], columns: Columns) -> Table:
     return table(title, list(columns), cells)
 
 
+def records(title: str, rows: Sequence[Row]) -> Table:
+    """Make a table with a column for each key."""
+    return table(title, list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+
+
 def fields(title: str, pairs: Sequence[tuple[str, object]]) -> Table:
     """Make a two-column table of names and values."""
     made = Table(title=title, title_justify="left", show_header=False)
@@ -159,7 +164,6 @@ def reservation(shown: Reservation) -> RenderableType:
 
 
 def _reason(reason: Reason | None) -> list[tuple[str, object]]:
-    """Return why a request waits, and what would help."""
     return [] if reason is None else [("why", reason.message), ("would help", "; ".join(reason.helps) or "-")]
 
 
@@ -261,12 +265,6 @@ def learning(summary: Row) -> RenderableType:
     return Group(head, corrections)
 
 
-def versions(rows: Sequence[Row]) -> RenderableType:
-    """List the versions of the demand model."""
-    columns = list(rows[0]) if rows else ["version"]
-    return table("Demand models", columns, [list(row.values()) for row in rows])
-
-
 def version(summary: Row) -> RenderableType:
     """Show one version of the demand model."""
     lines = {**summary, "changes": "\n".join(summary.get("changes", []))}
@@ -275,7 +273,7 @@ def version(summary: Row) -> RenderableType:
 
 def decisions(rows: Sequence[Row]) -> RenderableType:
     """List changes of a model's alias."""
-    return table("Decisions", list(rows[0]), [list(row.values()) for row in rows]) if rows else "nothing was decided"
+    return records("Decisions", rows) if rows else "nothing was decided"
 
 
 def run(summary: Row) -> RenderableType:
@@ -285,12 +283,10 @@ def run(summary: Row) -> RenderableType:
 
 
 def _state(shown: Reservation) -> str:
-    """Return the state of a reservation, and whether it must leave."""
     return "granted, must leave" if shown.notice else shown.state.value
 
 
 def _places(shown: Reservation) -> str:
-    """Return the nodes of a reservation with its pods."""
     return ", ".join(f"{place.pods} x {place.node}" for place in shown.placements)
 
 

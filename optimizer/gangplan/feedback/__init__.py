@@ -1,9 +1,4 @@
-"""Feedback: compares forecast and plan with what happened, and corrects the next forecast.
-
-score       plan + forecast + outcome -> Score        pure
-learn       Score -> Beliefs                          logged in MLflow, once for the same score
-read_*      what was logged last
-"""
+"""Feedback: compares forecast and plan with what happened, and corrects the next forecast."""
 
 from gangplan.extras import lazy_face
 

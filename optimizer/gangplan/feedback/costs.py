@@ -1,9 +1,7 @@
 """What the plan's nodes cost, and how many GPU-hours were not served or not used.
 
-The nodes that ran are taken to be the plan's; of spot nodes, the share that is interrupted does not count. Demand is
-served by the rules of its class, in the order of its due hours. A cell (hour, accelerator) in which any series' demand
-is missing does not count at all. Cost is the price of the nodes plus the shortage at the plan's price for each class:
-the planned cost has the shortage that the plan expected, the realised cost the one that occurred.
+The nodes that ran are taken to be the plan's; of spot nodes, the share that is interrupted does not count. Neither does
+a cell (hour, accelerator) in which any series' demand is missing.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from gangplan.config import Settings
-from gangplan.types import ANY, CLASS_RULES, Outcome, Plan, Pool, PoolKind, WorkloadClass
+from gangplan.types import ANY, CLASS_RULES, Outcome, Plan, PoolKind, WorkloadClass
 
 Cell = tuple[datetime, str]
 
@@ -26,8 +24,8 @@ _NOTHING = 1e-9
 class Costs:
     """Planned and realised cost in money, unserved and idle GPU-hours."""
 
-    planned: float
-    realised: float
+    planned_cost: float
+    realised_cost: float
     unserved_gpu_hours: float
     idle_gpu_hours: float
 
@@ -48,8 +46,8 @@ def costs_of(plan: Plan, outcome: Outcome, start: datetime, end: datetime) -> Co
     running = sum(price.get((hour, name), 0.0) for hour, cell in zip(hours, known, strict=True) for name in cell)
     foreseen = plan.shortage.filter(pl.col("hour").is_in(hours))
     return Costs(
-        planned=running + _shortage_cost(plan, _expected(foreseen, missing)),
-        realised=running + _shortage_cost(plan, served.unserved),
+        planned_cost=running + _shortage_cost(plan, _expected(foreseen, missing)),
+        realised_cost=running + _shortage_cost(plan, served.unserved),
         unserved_gpu_hours=sum(served.unserved.values()),
         idle_gpu_hours=served.idle,
     )
@@ -70,32 +68,21 @@ def _capacities(
     money: dict[Cell, float] = {}
     for hour, name, count in nodes.select("hour", "pool", "nodes").iter_rows():
         pool = pools[name]
-        _add(capacities[hour].setdefault(pool.accelerator, Capacity()), pool, count)
+        gpus = count * pool.gpus_per_node * (1 - pool.interruption_per_hour)
+        capacity = capacities[hour].setdefault(pool.accelerator, Capacity())
+        capacity.spot += gpus if pool.kind is PoolKind.SPOT else 0.0
+        capacity.firm += gpus if pool.kind is not PoolKind.SPOT else 0.0
         cell = (hour, pool.accelerator)
         money[cell] = money.get(cell, 0.0) + count * pool.price_per_node_hour
     return capacities, money
 
 
-def _add(capacity: Capacity, pool: Pool, nodes: int) -> None:
-    """Add a pool's GPUs to the capacity of its accelerator."""
-    gpus = nodes * pool.gpus_per_node * (1 - pool.interruption_per_hour)
-    if pool.kind is PoolKind.SPOT:
-        capacity.spot += gpus
-    else:
-        capacity.firm += gpus
-
-
 def _work(demand: pl.DataFrame, hour: datetime, index: int) -> list[Work]:
-    """Return the work that was asked for in an hour."""
     rows = demand.filter(pl.col("hour") == hour, pl.col("gpus") > 0)
     return [
-        Work(
-            workload_class=WorkloadClass(kind),
-            accelerator=accelerator,
-            gpus=gpus,
-            due=index + CLASS_RULES[WorkloadClass(kind)].defer_hours,
-        )
-        for kind, accelerator, gpus in rows.select("workload_class", "accelerator", "gpus").iter_rows()
+        Work(workload_class=kind, accelerator=name, gpus=gpus, due=index + CLASS_RULES[kind].defer_hours)
+        for text, name, gpus in rows.select("workload_class", "accelerator", "gpus").iter_rows()
+        for kind in [WorkloadClass(text)]
     ]
 
 
@@ -109,7 +96,6 @@ def _expected(shortage: pl.DataFrame, missing: set[Cell]) -> dict[WorkloadClass,
 
 
 def _shortage_cost(plan: Plan, gpu_hours: Mapping[WorkloadClass, float]) -> float:
-    """Return the money for GPU-hours that are not served."""
     usual = float(Settings.model_fields["shortage_price"].default)
     price = plan.settings.get("shortage_price") or usual
     return price * sum(CLASS_RULES[kind].shortage_factor * gpus for kind, gpus in gpu_hours.items())
@@ -157,14 +143,8 @@ class Served:
 def serve(capacities: Sequence[Mapping[str, Capacity]], asked: Sequence[Iterable[Work]]) -> Served:
     """Serve the work of each hour in the order of its due hours; keep what may wait for the next hours.
 
-    Parameters
-    ----------
-    capacities
-        The capacity of each hour by accelerator. One that is missing (its demand is unknown) serves nothing, and work
-        for it does not become overdue in that hour.
-    asked
-        The work that was asked for in each hour. Work that could still wait when the hours end counts as neither
-        served nor unserved.
+    An accelerator without a capacity in an hour (its demand is unknown) serves nothing, and work for it does not become
+    overdue in that hour. Work that could still wait when the hours end counts as neither served nor unserved.
     """
     result, queue = Served(), list[Work]()
     for hour, (free, new) in enumerate(zip(capacities, asked, strict=True)):

@@ -11,7 +11,7 @@ import polars as pl
 from gangplan.clock import HOUR
 from gangplan.errors import InputError
 from gangplan.feedback.costs import costs_of
-from gangplan.tables import SCORE_BY_SERIES, conform, pinball_loss
+from gangplan.tables import COMPARED, SCORE_BY_SERIES, conform, pinball_loss
 from gangplan.types import SERIES, Forecast, Outcome, Plan, Reservation, Score
 
 _MEDIAN = pl.col("q0.5")
@@ -35,7 +35,6 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
     if compared.is_empty():
         raise _nothing_common(plan, forecast, outcome)
     first, last = _span(compared["hour"])
-    money = costs_of(plan, outcome, first, last)
     waits = [row.waited.total_seconds() for row in outcome.reservations if row.waited is not None]
     misses = _eta_errors(outcome.reservations)
     overall = compared.select(_wql().alias("wql"), _coverage().alias("coverage")).row(0, named=True)
@@ -44,13 +43,11 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
         end=last,
         wql=overall["wql"],
         coverage_80=overall["coverage"],
-        planned_cost=money.planned,
-        realised_cost=money.realised,
-        unserved_gpu_hours=money.unserved_gpu_hours,
-        idle_gpu_hours=money.idle_gpu_hours,
+        **vars(costs_of(plan, outcome, first, last)),
         mean_wait_s=fmean(waits) if waits else None,
         mean_eta_error_s=fmean(misses) if misses else None,
-        by_series=_by_series(compared),
+        by_series=by_series(compared),
+        compared=conform("compared", compared, COMPARED),
         corrected_by=forecast.corrected_by,
     )
 
@@ -63,8 +60,8 @@ def _compare(plan: Plan, forecast: Forecast, outcome: Outcome) -> pl.DataFrame:
     return both.join(planned, on="hour", how="semi").sort(*SERIES, "hour")
 
 
-def _by_series(compared: pl.DataFrame) -> pl.DataFrame:
-    """Return the score of each series (SCORE_BY_SERIES)."""
+def by_series(compared: pl.DataFrame) -> pl.DataFrame:
+    """Return the score of each series (SCORE_BY_SERIES) in the hours that were compared (COMPARED)."""
     levelled = compared.with_columns((_GPUS.sum() / _MEDIAN.sum()).over(SERIES).alias("ratio"))
     rows = levelled.group_by(SERIES, maintain_order=True).agg(
         _wql().alias("wql"),
@@ -100,11 +97,8 @@ def _needed_width() -> pl.Expr:
 
 
 def _span(hours: pl.Series) -> tuple[datetime, datetime]:
-    """Return the first hour and the end of the last."""
-    first, last = hours.min(), hours.max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        raise TypeError("hours must be times")  # our own bug: the frame is not empty
-    return first, last + HOUR
+    times: list[datetime] = hours.sort().to_list()
+    return times[0], times[-1] + HOUR
 
 
 def _eta_errors(reservations: Iterable[Reservation]) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,6 @@ from gangplan.tables import QUANTILE_TABLE
 from gangplan.tracking import MODEL, Store
 from gangplan.types import Beliefs, Forecast, Training, Usage
 
-_NO_TRAINING = f"{MODEL}: no training in the registry: train one with `gangplan train`"
 _TAG_LIMIT = 4000
 
 
@@ -78,11 +78,6 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
     """Forecast the hours after the telemetry's end with the champion, corrected by feedback's beliefs.
 
     Series whose newest hour stands out have their next six hours corrected (setting `nowcast`).
-
-    Raises
-    ------
-    NotFoundError
-        When there is no champion, or its model cannot be loaded.
     """
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
@@ -123,7 +118,7 @@ def read_training(store: Store) -> Training:
     """Return the newest training that was registered, or say what makes one."""
     versions = registry.versions(store)
     if not versions:
-        raise NotFoundError(_NO_TRAINING)
+        raise NotFoundError(f"{MODEL}: no training in the registry: train one with `gangplan train`")
     return _training(versions[0], store.read_table(str(versions[0].run_id), "backtest"))
 
 
@@ -147,16 +142,12 @@ def _tags(trial: Trial, gate: GateResult, settings: Settings, because: str, *, c
 
 def _shortened(notes: tuple[str, ...]) -> list[str]:
     """Return as many notes as a tag holds; the run's notes.txt has all of them."""
-    kept: list[str] = []
-    for place, note in enumerate(notes):
-        if sum(map(len, kept)) + len(note) > _TAG_LIMIT:
-            return [*kept, f"and {len(notes) - place} more: see notes.txt of the run"]
-        kept.append(note)
-    return kept
+    kept = [note for note, length in zip(notes, accumulate(map(len, notes)), strict=True) if length <= _TAG_LIMIT]
+    left = len(notes) - len(kept)
+    return [*kept, f"and {left} more: see notes.txt of the run"] if left else kept
 
 
 def _training(version: MlflowVersion, table: pl.DataFrame) -> Training:
-    """Read a training from its version's tags."""
     tags: dict[str, str] = dict(version.tags)
     return Training(
         run_id=str(version.run_id),

@@ -7,6 +7,7 @@ from .drawing import (
     gpus_over_time as gpus_over_time,
     line as line,
     new_axes as new_axes,
+    new_panels as new_panels,
     steps as steps,
     style as style,
     time_axis as time_axis,

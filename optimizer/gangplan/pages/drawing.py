@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure as MatplotlibFigure
@@ -51,6 +52,10 @@ _STYLE = {
     "xtick.color": LIGHT["muted"],
     "ytick.color": LIGHT["muted"],
     "hatch.linewidth": 0.8,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.0,
+    "legend.fontsize": 8.0,
+    "legend.frameon": False,
 }
 # Year, month, day, hour, minute, second; and the first tick of each.
 _TICKS = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
@@ -68,13 +73,19 @@ def style() -> Generator[None]:
 
 def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """Return an empty figure of that size in inches and its axes."""
+    figure, (axes,) = new_panels(1, width, height)
+    return figure, axes
+
+
+def new_panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure of that size in inches, and so many axes below one another."""
     figure = MatplotlibFigure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, [figure.add_subplot(count, 1, place + 1) for place in range(count)]
 
 
-def band(axes: Axes, x: Values, low: Values, high: Values, colour: str, opacity: float) -> None:
+def band(axes: Axes, x: Any, low: Any, high: Any, colour: str, opacity: float, **look: Any) -> None:
     """Fill the range between two curves."""
-    axes.fill_between(x, low, high, color=LIGHT[colour], alpha=opacity, linewidth=0)
+    axes.fill_between(x, low, high, color=LIGHT[colour], alpha=opacity, linewidth=0, **look)
 
 
 def line(axes: Axes, x: Values, y: Values, width: float, dashes: Dashes, *, step: bool = False) -> None:
@@ -123,11 +134,11 @@ def gpus_over_time(axes: Axes, *, ticks: int = 10, label: str = "GPUs") -> None:
     axes.set_ylabel(label)
 
 
-def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
+def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     """Return the figure as an `<svg>` element for an HTML page, with its title and description for screen readers."""
     with mpl.rc_context({"svg.hashsalt": name}):
         document = to_svg_file(figure, transparent=True)
-    return inline(document, name, title, description)
+    return Markup(inline(document, name, title, description))  # noqa: S704  matplotlib and `inline` escape all text
 
 
 def to_svg_file(figure: Figure, *, transparent: bool = False) -> str:

@@ -64,7 +64,8 @@ def _pools(accelerator: str, gpus: pl.Series, usage: Usage, price: Price) -> lis
         max_nodes=owned,
     )
     pools = [base, _by_the_hour(base, PoolKind.ON_DEMAND, price, PEAK_FACTOR * peak)]
-    if _has_cost_work(usage, accelerator):
+    cost = (pl.col("workload_class") == WorkloadClass.COST.value) & (pl.col("accelerator") == accelerator)
+    if usage.demand.filter(cost & (pl.col("gpus") > 0)).height:
         spot = _by_the_hour(base, PoolKind.SPOT, price, SPOT_SHARE * peak)
         pools.append(replace(spot, interruption_per_hour=SPOT_RISK_PER_HOUR))
     return pools
@@ -81,9 +82,3 @@ def _by_the_hour(base: Pool, kind: PoolKind, price: Price, most_gpus: float) -> 
         max_nodes=max(1, math.ceil(most_gpus / base.gpus_per_node)),
         lead_time_hours=1,
     )
-
-
-def _has_cost_work(usage: Usage, accelerator: str) -> bool:
-    """Whether cost-bound work asks for that accelerator."""
-    cost = (pl.col("workload_class") == WorkloadClass.COST.value) & (pl.col("accelerator") == accelerator)
-    return usage.demand.filter(cost & (pl.col("gpus") > 0)).height > 0

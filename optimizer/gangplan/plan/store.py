@@ -45,7 +45,15 @@ def log_plan(plan: Plan, forecast: Forecast, store: Store) -> Plan:
     The run has the settings and the seed as parameters, the sha256 of forecast and fleet as tags, and cost, gap and
     shortage as metrics. Its files are the tables, `explanation.md` and `fleet.yaml`.
     """
-    tags = {"plan_id": plan.plan_id, "status": plan.status, **_origin(forecast)}
+    tags = {
+        "plan_id": plan.plan_id,
+        "status": plan.status,
+        "forecast_issued_at": forecast.issued_at.isoformat(),
+        "forecast_model": forecast.model,
+        "forecast_run_id": forecast.run_id or "",
+        "forecast_corrected_by": forecast.corrected_by or "",
+        "forecast_stands_out": json.dumps(forecast.stands_out[:_MOST_NAMED]),
+    }
     with store.run(PLAN, plan.plan_id, tags) as run_id:
         given = {"seed": plan.seed, "pools": len(plan.fleet.pools), **plan.settings}
         store.client.log_batch(
@@ -120,19 +128,7 @@ def plan_that_ran(store: Store, until: datetime) -> tuple[Plan, Forecast] | None
     return None
 
 
-def _origin(forecast: Forecast) -> dict[str, str]:
-    """Return the tags that name a plan's forecast."""
-    return {
-        "forecast_issued_at": forecast.issued_at.isoformat(),
-        "forecast_model": forecast.model,
-        "forecast_run_id": forecast.run_id or "",
-        "forecast_corrected_by": forecast.corrected_by or "",
-        "forecast_stands_out": json.dumps(forecast.stands_out[:_MOST_NAMED]),
-    }
-
-
 def _metrics(plan: Plan) -> list[Metric]:
-    """Return the plan's figures as MLflow metrics, at its first hour."""
     at = int(plan.issued_at.timestamp() * 1000)
     figures = {
         "total_cost": plan.total_cost,
@@ -159,12 +155,11 @@ def _log_files(plan: Plan, store: Store, run_id: str) -> None:
 
 
 def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
-    """Read a plan's run."""
     run_id, tags = run.info.run_id, run.data.tags
     with tempfile.TemporaryDirectory() as folder:
         fields: dict[str, Any] = json.loads(_download(store, run_id, "plan.json", folder).read_text())
         fleet = read_fleet(_download(store, run_id, "fleet.yaml", folder))
-        fields["warm_start"] = _optional(store, run_id, "warm_start.npz", folder)
+        fields["warm_start"] = _download(store, run_id, "warm_start.npz", folder).read_bytes()
     fields["issued_at"] = parse_utc("issued_at", fields["issued_at"])
     fields["explanation"] = tuple(fields["explanation"])
     fields |= {name: store.read_table(run_id, name) for name in _TABLES}
@@ -179,16 +174,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
     return Plan(**fields, fleet=fleet, run_id=run_id), forecast
 
 
-def _optional(store: Store, run_id: str, name: str, folder: str) -> bytes:
-    """Fetch a file that a run of an earlier version may not have."""
-    try:
-        return _download(store, run_id, name, folder).read_bytes()
-    except NotFoundError:
-        return b""
-
-
 def _download(store: Store, run_id: str, name: str, folder: str) -> Path:
-    """Fetch one file of a run."""
     try:
         return Path(store.client.download_artifacts(run_id, name, folder))
     except (MlflowException, OSError) as error:

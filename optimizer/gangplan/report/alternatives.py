@@ -34,7 +34,6 @@ def draw(alternatives: pl.DataFrame) -> str:
 
 
 def _describe(rows: list[Row]) -> str:
-    """Describe the picture in words."""
     plan, *others = rows
     best = min(others, key=lambda row: row["mean"])
     return (

@@ -42,35 +42,29 @@ def layers(plan: Plan) -> list[Layer]:
 def draw_all(plan: Plan, forecast: Forecast) -> str:
     """Draw all pools and all demand."""
     with pages.style():
-        figure, axes = pages.new_axes(11, 3.7)
-        described = _draw(axes, plan, forecast.quantiles)
-        pages.gpus_over_time(axes, ticks=10)
-        return pages.to_svg(figure, "plan", "Planned GPUs by pool and the demand forecast", described)
+        return _draw(plan, forecast.quantiles, "plan", "Planned GPUs by pool and the demand forecast")
 
 
 def draw_by_accelerator(plan: Plan, forecast: Forecast) -> list[tuple[str, str]]:
     """Draw each accelerator's pools beside its own demand: its name and its SVG."""
     asked = set(forecast.quantiles["accelerator"]) - {ANY}
-    names = sorted({layer.pool.accelerator for layer in layers(plan)} | asked)
-    return [(name, _draw_accelerator(name, plan, forecast, f"plan{index}")) for index, name in enumerate(names)]
-
-
-def _draw_accelerator(accelerator: str, plan: Plan, forecast: Forecast, name: str) -> str:
-    """Draw one accelerator."""
-    quantiles = forecast.quantiles.filter(pl.col("accelerator") == accelerator)
+    parts = enumerate(sorted({layer.pool.accelerator for layer in layers(plan)} | asked))
     with pages.style():
-        figure, axes = pages.new_axes(3.7, 1.9)
-        described = _draw(axes, plan, quantiles, accelerator)
-        pages.gpus_over_time(axes, ticks=6)
-        return pages.to_svg(figure, name, f"Planned GPUs and demand of {accelerator}", described)
+        return [
+            (kind, _draw(plan, forecast.quantiles, f"plan{index}", f"Planned GPUs and demand of {kind}", kind))
+            for index, kind in parts
+        ]
 
 
-def _draw(axes: pages.Axes, plan: Plan, quantiles: pl.DataFrame, accelerator: str | None = None) -> str:
-    """Draw nodes as a stack of steps, and demand over it as lines; return a description in words."""
+def _draw(plan: Plan, quantiles: pl.DataFrame, name: str, title: str, accelerator: str | None = None) -> str:
+    """Draw nodes as a stack of steps, and demand over it as lines, all or those of one accelerator."""
+    if accelerator is not None:
+        quantiles = quantiles.filter(pl.col("accelerator") == accelerator)
     wanted = total_forecast(quantiles)
     stack = [layer for layer in layers(plan) if accelerator in (None, layer.pool.accelerator)]
     edges, heights = _steps(plan, stack)
     base = np.zeros(len(edges))
+    figure, axes = pages.new_axes(3.7, 1.9) if accelerator else pages.new_axes(11, 3.7)
     for layer, height in zip(stack, heights, strict=True):
         hatch = "////" if layer.hatched else None
         pages.steps(axes, edges, base, base + height, layer.role, hatch=hatch, linewidth=0.4)
@@ -79,7 +73,8 @@ def _draw(axes: pages.Axes, plan: Plan, quantiles: pl.DataFrame, accelerator: st
     pages.band(axes, hours, wanted["q0.1"].to_numpy(), wanted["q0.9"].to_numpy(), "ink", 0.15)
     for column, width, dashes in (("q0.5", 1.5, "-"), ("q0.95", 1.1, (0, (4, 2)))):
         pages.line(axes, hours, wanted[column].to_numpy(), width, dashes)
-    return _describe(plan, wanted, accelerator)
+    pages.gpus_over_time(axes, ticks=6 if accelerator else 10)
+    return pages.to_svg(figure, name, title, _describe(plan, wanted, accelerator))
 
 
 def _steps(plan: Plan, stack: list[Layer]) -> tuple[list[float], list[NDArray[np.float64]]]:
@@ -103,7 +98,6 @@ def planned_gpus(plan: Plan, accelerator: str | None = None) -> pl.DataFrame:
 
 
 def _describe(plan: Plan, wanted: pl.DataFrame, accelerator: str | None = None) -> str:
-    """Describe the picture in words."""
     planned = planned_gpus(plan, accelerator)
     supply = "No GPUs are planned."
     if not planned.is_empty():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -50,38 +49,27 @@ def draw_each(usage: Usage, forecast: Forecast) -> list[tuple[str, str]]:
     """Draw each series by itself, the largest first: its name and its SVG."""
     shown = usage.demand.filter(pl.col("hour") >= usage.end - SHOWN)
     keys = _by_size(forecast.quantiles, shown)
-    return [(label(key), _draw_one(key, shown, forecast, f"series{index}")) for index, key in enumerate(keys)]
-
-
-def label(key: Sequence[str]) -> str:
-    """Return the name of a series."""
-    return " / ".join(str(part) for part in key)
+    return [(" / ".join(key), _draw_one(key, shown, forecast, f"series{index}")) for index, key in enumerate(keys)]
 
 
 def _draw_one(key: tuple[str, ...], shown: pl.DataFrame, forecast: Forecast, name: str) -> str:
-    """Draw one series."""
     of_series = pl.all_horizontal([pl.col(column) == value for column, value in zip(SERIES, key, strict=True)])
     demand, ahead = shown.filter(of_series).sort("hour"), forecast.quantiles.filter(of_series).sort("hour")
     with style():
         figure, axes = new_axes(3.7, 1.75)
         _draw(axes, demand, ahead, forecast.issued_at)
         gpus_over_time(axes, ticks=6)
-        return to_svg(figure, name, f"Demand and forecast of {label(key)}", _describe(demand, ahead))
+        return to_svg(figure, name, f"Demand and forecast of {' / '.join(key)}", _describe(demand, ahead))
 
 
 def _draw(axes: Axes, demand: pl.DataFrame, ahead: pl.DataFrame, issued_at: datetime) -> None:
     """Draw what happened as a line, missing hours as gaps, and the quantiles as a fan."""
-    axes.plot(_times(demand), demand["gpus"].to_numpy(), color=LIGHT["ink"], linewidth=1.1)
-    hours = _times(ahead)
+    axes.plot(times(demand["hour"]), demand["gpus"].to_numpy(), color=LIGHT["ink"], linewidth=1.1)
+    hours = times(ahead["hour"])
     for low, high, opacity in _BANDS:
         band(axes, hours, ahead[low].to_numpy(), ahead[high].to_numpy(), "fan", opacity)
     axes.plot(hours, ahead["q0.5"].to_numpy(), color=LIGHT["fan"], linewidth=1.5)
     axes.axvline(times([issued_at])[0], color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (3, 3)))
-
-
-def _times(frame: pl.DataFrame) -> list[float]:
-    """Return the hours as matplotlib counts them."""
-    return times(frame["hour"].to_list())
 
 
 def _by_size(quantiles: pl.DataFrame, shown: pl.DataFrame) -> list[tuple[str, ...]]:
@@ -92,7 +80,6 @@ def _by_size(quantiles: pl.DataFrame, shown: pl.DataFrame) -> list[tuple[str, ..
 
 
 def _describe(demand: pl.DataFrame, ahead: pl.DataFrame) -> str:
-    """Describe the picture in words."""
     known = demand.drop_nulls("gpus")
     past = "No demand was recorded in the days shown."
     if not known.is_empty():
@@ -104,6 +91,5 @@ def _describe(demand: pl.DataFrame, ahead: pl.DataFrame) -> str:
 
 
 def _range(frame: pl.DataFrame, column: str) -> str:
-    """Format the least and the most of a column."""
     least, most = frame.select(pl.col(column).min().alias("least"), pl.col(column).max().alias("most")).row(0)
     return f"{number(least)} to {number(most)} GPUs"

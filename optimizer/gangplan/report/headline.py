@@ -66,9 +66,8 @@ def forecast_loss(training: Training) -> Tile:
 def plan_cost(plan: Plan) -> Tile:
     """Show the money, and over how long."""
     hours = plan.nodes["hour"].n_unique()
-    note = (
-        f"over {hours} h; {number(plan.total_cost / hours)} an hour; gap {share(plan.gap, 2)}" if hours else "no hours"
-    )
+    each = number(plan.total_cost / max(hours, 1))
+    note = f"over {hours} h; {each} an hour; gap {share(plan.gap, 2)}"
     return Tile(name="Plan cost", value=number(plan.total_cost), unit="", note=note)
 
 

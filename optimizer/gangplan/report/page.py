@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-from markupsafe import Markup
 
 from gangplan.config import write_atomic
 from gangplan.pages import DARK, LIGHT, OPACITY, templates
-from gangplan.report import alternatives as rules, capacity, demand, headline, reservations, tables
+from gangplan.report import alternatives as rules, capacity, demand, headline, reservations as gantt, tables
 from gangplan.types import Beliefs, Forecast, Plan, Reservation, Score, Training, Usage
 
 
@@ -37,58 +35,21 @@ def build(
     text = template.render(
         light=LIGHT,
         dark=DARK,
+        opacity=OPACITY,
         usage=usage,
         training=training,
         forecast=forecast,
         plan=plan,
-        tiles=headline.tiles(usage=usage, training=training, forecast=forecast, plan=plan, reservations=reservations),
-        **_demand(usage, forecast),
-        **_plan(plan, forecast),
-        alternatives=None if alternatives is None else rules.table(alternatives),
-        alternatives_drawn=None if alternatives is None else _drawing(rules.draw(alternatives)),
-        **_reservations(reservations),
-        backtest=tables.backtest(training.backtest),
+        history=reservations,
         score=score,
-        learned=None if score is None else tables.learned(score, beliefs),
+        beliefs=beliefs,
+        alternatives=alternatives,
+        tiles=headline.tiles(usage=usage, training=training, forecast=forecast, plan=plan, reservations=reservations),
+        demand=demand,
+        capacity=capacity,
+        rules=rules,
+        gantt=gantt,
+        tables=tables,
     )
     write_atomic(path, text)
     return path
-
-
-def _demand(usage: Usage, forecast: Forecast) -> dict[str, Any]:
-    """Return the drawings of demand."""
-    total = demand.total_demand(usage)
-    return {
-        "demand_total": _drawing(demand.draw_total(usage, forecast)),
-        "demand_each": [(name, _drawing(svg)) for name, svg in demand.draw_each(usage, forecast)],
-        "missing_hours": total["gpus"].null_count(),
-    }
-
-
-def _plan(plan: Plan, forecast: Forecast) -> dict[str, Any]:
-    """Return the drawings, legend and tables of the plan."""
-    return {
-        "plan_total": _drawing(capacity.draw_all(plan, forecast)),
-        "plan_each": [(name, _drawing(svg)) for name, svg in capacity.draw_by_accelerator(plan, forecast)],
-        "layers": capacity.layers(plan),
-        "opacity": OPACITY,
-        "pools": tables.pools(plan),
-        "shortages": tables.shortages(plan),
-        "limits": tables.limits(plan),
-    }
-
-
-def _reservations(history: Sequence[Reservation]) -> dict[str, Any]:
-    """Return the drawing and table of reservations."""
-    shown = reservations.newest_together(history)
-    return {
-        "gantt": _drawing(reservations.draw(shown)) if shown else None,
-        "gantt_shown": len(shown),
-        "reservation_count": len(history),
-        "reservations": tables.reservations(history),
-    }
-
-
-def _drawing(svg: str) -> Markup:
-    """Put a drawing into the page as it is: matplotlib escaped its text, `drawing.inline` its title."""
-    return Markup(svg)  # noqa: S704

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from markupsafe import Markup
 
 from gangplan import pages
 from gangplan.config import write_atomic
@@ -19,13 +18,7 @@ _SUMS = ("q0.1", "q0.5", "q0.9", "peak0.5", "peak0.9")
 
 
 def write(path: Path, plan: Commitments) -> Path:
-    """Write the picture where its name says: .html a page with tables, .svg or .png the picture alone.
-
-    Raises
-    ------
-    InputError
-        The name ends in none of these, or the file cannot be written.
-    """
+    """Write the picture where its name says: .html a page with tables, .svg or .png the picture alone."""
     if path.suffix not in (".html", ".svg", ".png"):
         raise InputError("plot", path, "must end in .html, .svg or .png")
     try:
@@ -78,15 +71,12 @@ def _fan(axes: pages.Axes, plan: Commitments) -> None:
     sums = plan.demand.group_by("month").agg(pl.col(_SUMS).sum()).sort("month")
     values = {name: np.append(sums[name].to_numpy(), sums[name][-1]) for name in _SUMS}
     hours = _times(edges)
-    axes.fill_between(
-        hours, values["q0.1"], values["q0.9"], step="post", color=pages.LIGHT["fan"], alpha=0.28, linewidth=0
-    )
+    pages.band(axes, hours, values["q0.1"], values["q0.9"], "fan", 0.28, step="post")
     for name, width, dashes in (("q0.5", 1.5, "-"), ("peak0.5", 1.2, (0, (4, 2))), ("peak0.9", 1.0, (0, (1, 2)))):
         pages.line(axes, hours, values[name], width, dashes, step=True)
 
 
 def _times(days: list[date]) -> list[float]:
-    """Return days as the axis counts them."""
     return pages.times(datetime.combine(day, time(), UTC) for day in days)
 
 
@@ -94,13 +84,12 @@ def _png(plan: Commitments) -> bytes:
     """Return the picture as pixels, with a legend."""
     drawing = draw(plan)
     (axes,) = drawing.axes
-    axes.legend(loc="upper left", fontsize=8, ncols=4, frameon=False)
-    axes.set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours", fontsize=9, loc="left")
+    axes.legend(loc="upper left", ncols=4)
+    axes.set_title("GPUs for a term; demand: mean (8 of 10 cases), busiest hours")
     return pages.to_png(drawing)
 
 
 def _describe(plan: Commitments) -> str:
-    """Describe the picture in words."""
     standing = plan.standing.group_by("month").agg(pl.col("gpus").sum()).sort("month")["gpus"].to_list()
     median = plan.demand.group_by("month").agg(pl.col("q0.5").sum()).sort("month")["q0.5"].to_list()
     stands = "Nothing stands for a term."
@@ -110,21 +99,19 @@ def _describe(plan: Commitments) -> str:
 
 
 def _page(plan: Commitments) -> str:
-    """Return the page: picture, explanation, tables."""
     template = pages.templates(Path(__file__).parent).get_template("purchases.html.j2")
     drawing = pages.to_svg(draw(plan), "commitments", "What stands for a term, and demand", _describe(plan))
     return template.render(
         light=pages.LIGHT,
         dark=pages.DARK,
         made=plan,
-        drawing=Markup(drawing),  # noqa: S704 - our own drawing; its text is escaped where it is made
+        drawing=drawing,
         pools=pools(plan),
         tables=(_purchases(plan), _strategies(plan), _benefits(plan), _full(plan)),
     )
 
 
 def _purchases(plan: Commitments) -> pages.Table:
-    """Show what to buy."""
     return pages.table_of(
         "What to buy",
         plan.purchases,
@@ -142,7 +129,6 @@ def _purchases(plan: Commitments) -> pages.Table:
 
 
 def _strategies(plan: Commitments) -> pages.Table:
-    """Show what other strategies cost."""
     best = plan.ways[0]
     return pages.table_of(
         "Beside the other ways, on the same paths",
@@ -168,12 +154,10 @@ def _strategies(plan: Commitments) -> pages.Table:
 
 
 def _range(low: float, high: float) -> str:
-    """Format a range."""
     return f"{pages.number(low)} to {pages.number(high)}"
 
 
 def _benefits(plan: Commitments) -> pages.Table:
-    """Show what each purchase earns."""
     return pages.table_of(
         "What buying earns, against solving again without it",
         plan.earnings,
@@ -191,7 +175,6 @@ def _benefits(plan: Commitments) -> pages.Table:
 
 
 def _full(plan: Commitments) -> pages.Table:
-    """Show when pools are full."""
     return pages.table_of(
         "When a pool runs all nodes that it may have, in some hours of a usual week",
         plan.full,

@@ -58,10 +58,8 @@ def _draw_one(axes: Axes, row: int, reservation: Reservation, end: datetime) -> 
     if waited_until > reservation.submitted_at:
         _bar(axes, row, reservation.submitted_at, waited_until, "wait", hatch="////")
     if reservation.granted_at is not None:
-        until, role = (
-            (reservation.ended_at, "done") if reservation.ended_at else (reservation.expires_at or end, "hold")
-        )
-        _bar(axes, row, reservation.granted_at, until, role)
+        until = reservation.ended_at or reservation.expires_at or end
+        _bar(axes, row, reservation.granted_at, until, "done" if reservation.ended_at else "hold")
         if reservation.ended_at is None:
             _note(axes, row, until, "lease ends")
     elif reservation.state.final:
@@ -75,30 +73,14 @@ def _draw_one(axes: Axes, row: int, reservation: Reservation, end: datetime) -> 
 def _bar(axes: Axes, row: int, start: datetime, end: datetime, role: str, hatch: str | None = None) -> None:
     """Draw a span of time; its edge keeps the shortest one visible."""
     left, right = times((start, end))
-    axes.barh(
-        row,
-        right - left,
-        left=left,
-        height=_BAR,
-        facecolor=LIGHT[role],
-        edgecolor=LIGHT["surface" if hatch else role],
-        hatch=hatch,
-        linewidth=0 if hatch else 1.2,
-    )
+    colours = {"facecolor": LIGHT[role], "edgecolor": LIGHT["surface" if hatch else role]}
+    axes.barh(row, right - left, left=left, height=_BAR, hatch=hatch, linewidth=0 if hatch else 1.2, **colours)
 
 
 def _mark(axes: Axes, row: int, at: datetime, *, filled: bool) -> None:
     """Mark an ETA: hollow for the first one, filled for the present reservation."""
-    axes.plot(
-        *times([at]),
-        row,
-        marker="D",
-        markersize=6,
-        markeredgecolor=LIGHT["mark"],
-        markeredgewidth=1.5,
-        markerfacecolor=LIGHT["mark" if filled else "surface"],
-        linestyle="none",
-    )
+    inside = LIGHT["mark" if filled else "surface"]
+    axes.scatter(times([at]), [row], 36, marker="D", edgecolor=LIGHT["mark"], linewidth=1.5, facecolor=inside, zorder=2)
 
 
 def _note(axes: Axes, row: int, at: datetime, words: str) -> None:
@@ -116,12 +98,6 @@ def _note(axes: Axes, row: int, at: datetime, words: str) -> None:
     )
 
 
-def _days(first: datetime, last: datetime) -> str:
-    """Format the date or dates on the axis."""
-    days = dict.fromkeys(f"{at:%a %d %b %Y}" for at in (first, last))
-    return f"{' to '.join(days)}, UTC"
-
-
 def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
     """Name the rows, and keep the time axis from collapsing."""
     labels = [f"{row.request.tenant} · {row.request.gpus} GPUs · {row.id[-6:]}" for row in reservations]
@@ -133,13 +109,12 @@ def _set_axes(axes: Axes, reservations: Sequence[Reservation]) -> None:
     last = max(last_moment(reservation) for reservation in reservations)
     room = max((last - first) * 0.03, timedelta(seconds=1))
     time_axis(axes, ticks=9)
-    left, right = times((first - room, last + 4 * room))
-    axes.set_xlim(left, right)
-    axes.set_xlabel(_days(first, last))
+    axes.set_xlim(*times((first - room, last + 4 * room)))
+    days = dict.fromkeys(f"{at:%a %d %b %Y}" for at in (first, last))
+    axes.set_xlabel(f"{' to '.join(days)}, UTC")
 
 
 def _describe(reservations: Sequence[Reservation]) -> str:
-    """Describe the picture in words."""
     states = [
         f"{reservation.request.tenant}, {reservation.request.gpus} GPUs: {reservation.state.value}"
         + (f" after {duration(reservation.waited)}" if reservation.waited else "")

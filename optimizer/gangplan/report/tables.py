@@ -22,8 +22,8 @@ from gangplan.pages import (
     table_of,
     text,
 )
-from gangplan.tables import CORRECTIONS, QUANTILE_COLUMNS, empty
-from gangplan.types import QUANTILES, SERIES, Beliefs, Plan, Reservation, Score
+from gangplan.tables import CORRECTIONS, empty, pinball_loss
+from gangplan.types import SERIES, Beliefs, Plan, Reservation, Score
 
 Row = dict[str, Any]
 _SERIES: Cells = [
@@ -50,18 +50,14 @@ _EFFECTS = {"bent": "were lacking, priced at", "kept": "more would save"}
 
 def backtest(table: pl.DataFrame) -> Table:
     """Compare the model by series with the seasonal naive point forecast."""
-    gpus, middle = pl.col("gpus"), pl.col("q0.5")
-    losses = [
-        pl.max_horizontal(level * (gpus - pl.col(name)), (level - 1) * (gpus - pl.col(name)))
-        for level, name in zip(QUANTILES, QUANTILE_COLUMNS, strict=True)
-    ]
+    gpus = pl.col("gpus")
     rows = (
         table.drop_nulls("gpus")
         .group_by(SERIES, maintain_order=True)
         .agg(
             gpus.mean().alias("mean"),
-            (200 * pl.mean_horizontal(losses).sum() / gpus.sum()).alias("wql"),
-            (middle - gpus).abs().mean().alias("error"),
+            (100 * pinball_loss().sum() / gpus.sum()).alias("wql"),
+            (pl.col("q0.5") - gpus).abs().mean().alias("error"),
             (pl.col("naive") - gpus).abs().mean().alias("naive"),
             gpus.is_between("q0.1", "q0.9").mean().alias("coverage"),
             (gpus <= pl.col("q0.95")).mean().alias("below"),
@@ -200,7 +196,10 @@ def reservations(history: Sequence[Reservation], most: int = 60) -> Table:
         [
             (text("Reservation"), lambda row: f"{row.request.request_key} ({row.id})"),
             (text("Tenant"), lambda row: row.request.tenant),
-            (text("Gang"), _gang),
+            (
+                text("Gang"),
+                lambda row: " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in row.request.pod_sets),
+            ),
             (text("State"), lambda row: row.state.value),
             (figure("Submitted", "UTC"), lambda row: second(row.submitted_at)),
             (figure("Waited"), lambda row: duration(row.waited)),
@@ -213,13 +212,7 @@ def reservations(history: Sequence[Reservation], most: int = 60) -> Table:
     )
 
 
-def _gang(reservation: Reservation) -> str:
-    """Format the pod sets of a gang."""
-    return " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in reservation.request.pod_sets)
-
-
 def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
-    """Return the time between two moments, if both are known."""
     return None if start is None or end is None else end - start
 
 

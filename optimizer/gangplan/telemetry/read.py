@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from gangplan.clock import Clock, require_utc
 from gangplan.tables import DEMAND, JOBS, conform, empty
 from gangplan.telemetry.announcements import read_announced, with_announced
 from gangplan.telemetry.demand import hourly_demand
+from gangplan.telemetry.quarantine import Release, find_denied, read_releases, without
 from gangplan.telemetry.values import TABLES, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import SERIES, Reservation, Usage
@@ -32,9 +34,21 @@ def read_usage(store: Store) -> Usage:
     if not recorded:
         return usage
     jobs = store.read_table(recorded[0].info.run_id, "jobs")
-    sha256 = digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"]])
+    usage = _without_denied(usage, jobs, read_releases(store))
+    denied = [str(quarantine) for quarantine in usage.quarantined]
+    sha256 = digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"], *denied])
     live = run.data.tags["live"] == "true"
-    return replace(usage, sha256=sha256, jobs=merge_jobs(usage.jobs, jobs), demand=add_demand(usage, jobs, live=live))
+    demand = add_demand(usage, jobs, live=live)
+    return replace(
+        usage, sha256=sha256, jobs=merge_jobs(usage.jobs, jobs), demand=demand, notes=usage.notes + tuple(denied)
+    )
+
+
+def _without_denied(usage: Usage, jobs: pl.DataFrame, releases: Iterable[Release]) -> Usage:
+    """Return the usage without the hours that the ledger's jobs deny and nobody has released."""
+    denied = find_denied(usage.demand, hourly_demand(jobs, usage.start, usage.end))
+    kept = tuple(one for one in denied if not any(release.covers(one) for release in releases))
+    return replace(usage, demand=without(usage.demand, kept), quarantined=kept)
 
 
 def read_import(store: Store, run_id: str) -> Usage:
@@ -47,7 +61,7 @@ def read_import(store: Store, run_id: str) -> Usage:
         end=datetime.fromisoformat(tags["end"]),
         run_id=run_id,
         notes=tuple(json.loads(tags.get("notes", "[]"))),
-        **{name: store.read_table(run_id, name) for name in TABLES},
+        **dict[str, Any]({name: store.read_table(run_id, name) for name in TABLES}),
     )
 
 

@@ -49,11 +49,35 @@ CLASS_RULES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """Hours of a series that telemetry counted far off what the ledger was asked for, so that they are not believed.
+
+    `series` is tenant/workload class/accelerator. `counted_gpus` is the mean that telemetry told, `expected_gpus` what
+    the ledger's word for the same hours lets expect.
+    """
+
+    series: str
+    start: datetime
+    end: datetime
+    counted_gpus: float
+    expected_gpus: float
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        span = f"{self.start:%Y-%m-%d %H:00} to {self.end:%Y-%m-%d %H:00} UTC"
+        return (
+            f"quarantined: {self.series}, {span}: telemetry counts {self.counted_gpus:g} GPUs where the ledger lets "
+            f"expect {self.expected_gpus:g}; not learned from until `gangplan quarantine release {self.series}`"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Usage:
     """How many GPUs were asked for, and all other telemetry, from `start` up to `end`.
 
     `demand` is hourly and counts the GPUs of running and queued work; a missing hour is a null, never a zero.
-    `notes` say what a reader must know about the import: what was left out and why, and what was assumed.
+    `notes` say what a reader must know about the import: what was left out and why, and what was assumed. The demand of
+    `quarantined` hours is null.
     """
 
     source: str
@@ -69,6 +93,7 @@ class Usage:
     run_id: str | None = None
     announced: pl.DataFrame | None = None  # tables.ANNOUNCED; its events are in `events` too
     notes: tuple[str, ...] = ()
+    quarantined: tuple[Quarantine, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,9 +97,8 @@ class Pool:
     def _check_factors(self, name: str, factors: tuple[float, ...]) -> None:
         """Refuse anything but 24 factors, one for each hour of the day, or none."""
         if len(factors) not in (0, 24):
-            raise InputError(
-                name, f"{len(factors)} factors", "must be 24, one for each hour of the day in UTC, or none"
-            )
+            remedy = "must be 24, one for each hour of the day in UTC, or none"
+            raise InputError(name, f"{len(factors)} factors", remedy)
         for factor in factors:
             require_at_least(name, factor, 0)
 

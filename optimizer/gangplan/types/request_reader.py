@@ -29,7 +29,7 @@ Write: TypeAlias = Callable[[Any], Any]
 def request_from(
     given: Mapping[str, Any], *, called: Mapping[str, str] | None = None, unit: timedelta = _SECOND
 ) -> GangRequest:
-    """Read a request.
+    """Read a request; refuse a field that is unknown, missing or wrong.
 
     Parameters
     ----------
@@ -41,11 +41,6 @@ def request_from(
         What the caller calls a field (`{"pod_sets.count": "pods"}`), for the errors.
     unit
         What a plain number counts in durations, and in moments since 1970.
-
-    Raises
-    ------
-    InputError
-        A field is unknown, missing or wrong.
     """
     try:
         return _request(given, unit)

@@ -49,13 +49,7 @@ def write_page(settings: Settings, version: str, out: Path | None = None) -> Pat
 
 
 def question(settings: Settings, version: str | None = None) -> dict[str, str]:
-    """Write the page about a version (default: the challenger) and return the question to a person about it.
-
-    Raises
-    ------
-    NotFoundError
-        When there is no challenger, or no such version.
-    """
+    """Write the page about a version (default: the challenger) and return the question to a person about it."""
     store = open_store(settings)
     number = version or forecast.challenger(store)
     shown = forecast.show_version(store, number)

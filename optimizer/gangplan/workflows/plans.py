@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,7 +13,7 @@ from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfRes
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import ALL, OperableLedger, Policy
 from gangplan.tracking import Store
-from gangplan.types import Fleet, Forecast, Plan, PlanId, Reservation
+from gangplan.types import Fleet, Forecast, Plan, PlanId
 from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, reserved_nodes
 
 PUBLISH_TRIES = 5
@@ -82,7 +81,8 @@ class Planning:
     def _publish(self, planned: Plan, tries: int) -> tuple[Conflict, ...]:
         """Make the calendar with the nodes that reservations need now, and publish it; try again if it is refused."""
         now, reservations = self.clock(), self.ledger.list()
-        hours = _hours(planned, reservations, now)
+        last = max((held_until(reservation, now) for reservation in reservations), default=now)
+        hours = max(planned.nodes["hour"].n_unique(), -int(-(last - planned.issued_at) // HOUR))
         needed = reserved_nodes(self.ledger, planned.fleet, planned.issued_at, hours, now)
         try:
             self.ledger.publish(plan.to_calendar(planned, needed), keep=True)
@@ -137,9 +137,3 @@ def _posed(store: Store, settings: Settings, plan_id: PlanId | None) -> tuple[Pl
     earlier = planned.inputs.get("previous")
     previous = plan.read_plan(store, PlanId(earlier))[0] if earlier else None
     return planned, plan.rebuild_problem(planned, ahead, previous, settings)
-
-
-def _hours(planned: Plan, reservations: Iterable[Reservation], now: datetime) -> int:
-    """Return how many hours a plan's calendar must cover: the plan's own, and those of the last reservation."""
-    last = max((held_until(reservation, now) for reservation in reservations), default=now)
-    return max(planned.nodes["hour"].n_unique(), -int(-(last - planned.issued_at) // HOUR))

@@ -48,10 +48,8 @@ def _from_table(settings: Settings, horizon: PurchaseHorizon, path: Path) -> Lon
 
 
 def _panel(settings: Settings) -> Panel:
-    """Return the telemetry's demand as a panel of series."""
     return forecast.from_usage(telemetry.read_usage(open_store(settings)))
 
 
 def _history(panel: Panel) -> History:
-    """Return the telemetry's demand as the plan takes it."""
     return History(series=panel.keys, values=panel.values, start=panel.start)

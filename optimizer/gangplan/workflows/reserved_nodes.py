@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import TypeAlias
 
 from gangplan.clock import HOUR
@@ -55,28 +56,19 @@ def conflicts(
     spans: list[Conflict] = []
     for pool in plan.fleet.pools:
         rows = plan.nodes.filter(plan.nodes["pool"] == pool.name).sort("hour")
-        need = needed.get(pool.name, ())
-        for hour, planned, held in zip(rows["hour"], rows["nodes"], need, strict=False):
+        hours = zip(rows["hour"], rows["nodes"], needed.get(pool.name, ()), strict=False)
+        each = (
+            (hour, planned, held, _holders(granted, pool, planned, hour, now) if planned < held else ())
+            for hour, planned, held in hours
+        )
+        for (planned, held, holders), alike in groupby(each, key=lambda row: row[1:]):
             if planned < held:
-                span = Conflict(
-                    pool=pool.name,
-                    start=hour,
-                    end=hour + HOUR,
-                    planned=planned,
-                    held=held,
-                    holders=_holders(granted, pool, planned, hour, now),
+                times = [hour for hour, *_ in alike]
+                end = times[-1] + HOUR
+                spans.append(
+                    Conflict(pool=pool.name, start=times[0], end=end, planned=planned, held=held, holders=holders)
                 )
-                _append(spans, span)
     return tuple(spans)
-
-
-def _append(spans: list[Conflict], hour: Conflict) -> None:
-    """Add the conflict of one hour: it extends the last span if that ends here and is the same but for its times."""
-    last = spans[-1] if spans else None
-    if last is not None and last.end == hour.start and replace(last, start=hour.start, end=hour.end) == hour:
-        spans[-1] = replace(last, end=hour.end)
-    else:
-        spans.append(hour)
 
 
 def _holders(granted: list[Reservation], pool: Pool, planned: int, hour: datetime, now: datetime) -> tuple[str, ...]:

@@ -35,16 +35,10 @@ def choose_window(panel: Panel, horizon: int, origins: int) -> Window:
     """Choose rolling origins a day apart, the last one `horizon` hours before the end.
 
     A short past gives a shorter horizon (a third of it at most), then fewer origins.
-
-    Raises
-    ------
-    InputError
-        When there are fewer than 48 hours in all.
     """
     if panel.hours < LEAST_HOURS:
-        raise InputError(
-            "demand", f"{panel.hours} hours", f"is too little to train on: import at least {LEAST_HOURS} hours"
-        )
+        remedy = f"is too little to train on: import at least {LEAST_HOURS} hours"
+        raise InputError("demand", f"{panel.hours} hours", remedy)
     reach = min(horizon, max(DAY, panel.hours // 3 // DAY * DAY))
     last = panel.hours - reach
     count = min(origins, 1 + max(0, last - max(LEAST_PAST, panel.hours // 2)) // DAY)

@@ -1,7 +1,4 @@
-"""The gate between a challenger and the champion's place: MLflow's own evaluation and validation, put into words.
-
-`evaluate` lets MLflow measure the back-test, inside the training's run; `judge` lets it hold figures against limits.
-"""
+"""The gate between a challenger and the champion's place: MLflow's own evaluation and validation, put into words."""
 
 from __future__ import annotations
 
@@ -63,12 +60,8 @@ class GateResult:
 def evaluate(trial: Trial, champion: pl.DataFrame | None, horizon: int) -> dict[str, float]:
     """Let `mlflow.models.evaluate` measure a challenger; return its figures, which the active run gets as well.
 
-    Parameters
-    ----------
-    champion
-        The champion's back-test on the origins that neither had seen (schema `tables.BACKTEST`); none without such.
-    horizon
-        Hours of the forecast whose processor time is measured.
+    `champion` is the champion's back-test on the origins that neither had seen (`tables.BACKTEST`), `horizon` the hours
+    of the forecast whose processor time is measured.
     """
     functions = (wql, naive_wql, coverage_80, *(() if champion is None else (champion_wql,)))
     mlflow_models: Any = mlflow.models  # partly typed
@@ -205,16 +198,10 @@ def _costs(figures: dict[str, float]) -> list[Check]:
 def _check(metric: str, figures: dict[str, float], limit: float, words: str, *, least: bool = False) -> Check:
     """Ask MLflow; a value that is no number never passes."""
     value = float(figures[metric])
-    passed = math.isfinite(value) and _valid(metric, value, limit, least=least)
-    return Check(metric=metric, value=value, limit=limit, words=words, passed=passed, least=least)
-
-
-def _valid(metric: str, value: float, limit: float, *, least: bool) -> bool:
-    """Hold one figure against its limit."""
-    threshold = MetricThreshold(threshold=limit, greater_is_better=least)
+    passed, threshold = math.isfinite(value), MetricThreshold(threshold=limit, greater_is_better=least)
     try:
         with quiet_mlflow():
             validate_evaluation_results({metric: threshold}, EvaluationResult({metric: value}, _NOTHING))
     except ModelValidationFailedException:
-        return False
-    return True
+        passed = False
+    return Check(metric=metric, value=value, limit=limit, words=words, passed=passed, least=least)

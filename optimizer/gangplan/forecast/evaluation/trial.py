@@ -41,12 +41,9 @@ class Trial:
     notes: tuple[str, ...]
 
 
-def _no_checkpoint(_: str, make: Callable[[], models.DemandModel]) -> models.DemandModel:
-    """Keep nothing."""
-    return make()
-
-
-def run_trial(panel: Panel, settings: Settings, progress: Progress, checkpoint: Checkpoint = _no_checkpoint) -> Trial:
+def run_trial(
+    panel: Panel, settings: Settings, progress: Progress, checkpoint: Checkpoint = lambda _, make: make()
+) -> Trial:
     """Back-test the recipe on the past, then fit it on everything."""
     seed, window = settings.seed, backtest.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
     first, second = _reporter(progress, 0, "fit for the back-test"), _reporter(progress, 6, "fit on all data")
@@ -137,15 +134,11 @@ def daily_wql(trial: Trial) -> list[tuple[str, int, float]]:
 def notes(panel: Panel, fitted: models.DemandModel) -> tuple[str, ...]:
     """Say which series are not learned and why, and when none is."""
     lines = [status.note for status in status_of_series(panel) if status.problem]
-    if not fitted.trees:
-        lines.append(
-            "no trees were fitted: there is too little to learn from, all series are forecast by naive members"
-        )
-    return tuple(lines)
+    none = "no trees were fitted: there is too little to learn from, all series are forecast by naive members"
+    return tuple(lines if fitted.trees else [*lines, none])
 
 
 def _named(quality: Quality, prefix: str) -> dict[str, float]:
-    """Return a quality's figures under their metric names."""
     return {f"{prefix}{name}": value for name, value in vars(quality).items() if name != "rows"}
 
 

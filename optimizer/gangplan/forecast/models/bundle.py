@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from gangplan.forecast.models.survival import Hazard
 from gangplan.forecast.models.theta import Theta
 from gangplan.forecast.models.trees import Trees
 from gangplan.forecast.series import Key, Shift
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +51,22 @@ def read_model(path: Path) -> DemandModel:
 
 
 def _to_dict(model: DemandModel) -> dict[str, object]:
-    """Give a fit's parts as plain values."""
+    hazard = model.hazard
+    trees = hazard and hazard.trees
     return {
         "trees": [tree.text for tree in model.trees],
         "kinds": list(model.kinds),
         "fitted_until": model.fitted_until,
-        "hazard": None if model.hazard is None else _hazard_to_dict(model.hazard),
-        "gains": [[*key, gain] for key, gain in _sorted(model.gains)],
-        "thetas": [[*key, asdict(theta)] for key, theta in _sorted(model.thetas)],
+        "hazard": hazard and {"rates": hazard.rates.tolist(), "trees": trees and trees.text, "names": hazard.names},
+        "gains": [[*key, gain] for key, gain in sorted(model.gains.items())],
+        "thetas": [[*key, asdict(theta)] for key, theta in sorted(model.thetas.items())],
         "rows": model.rows,
-        "shifts": [
-            [*key, model.shifts[key].since.isoformat(), model.shifts[key].factor] for key in sorted(model.shifts)
-        ],
+        "shifts": [[*key, shift.since.isoformat(), shift.factor] for key, shift in sorted(model.shifts.items())],
         "anchor": None if model.anchor is None else _to_dict(model.anchor),
     }
 
 
 def _from_dict(body: dict[str, Any]) -> DemandModel:
-    """Make a fit of its parts."""
     return DemandModel(
         trees=tuple(Trees(text) for text in body["trees"]),
         kinds=tuple(body["kinds"]),
@@ -88,25 +83,12 @@ def _from_dict(body: dict[str, Any]) -> DemandModel:
     )
 
 
-def _sorted(by_key: dict[Key, _Value]) -> list[tuple[Key, _Value]]:
-    """Return the items in the order of their keys."""
-    return sorted(by_key.items(), key=itemgetter(0))
-
-
 def _key(row: list[Any]) -> Key:
-    """Return the series that a row begins with."""
     tenant, workload, accelerator = row[:3]
     return tenant, workload, accelerator
 
 
-def _hazard_to_dict(hazard: Hazard) -> dict[str, object]:
-    """Give a hazard's parts as plain values."""
-    trees = None if hazard.trees is None else hazard.trees.text
-    return {"rates": hazard.rates.tolist(), "trees": trees, "names": hazard.names}
-
-
 def _hazard_from_dict(body: dict[str, Any]) -> Hazard:
-    """Make a hazard of its parts."""
     tenants, classes, accelerators = (tuple(names) for names in body["names"])
     trees = None if body["trees"] is None else Trees(body["trees"])
     return Hazard(rates=np.array(body["rates"]), trees=trees, names=(tenants, classes, accelerators))

@@ -1,9 +1,6 @@
 """The demand model: a forecast of the cycle and one of the drift, averaged by their recent errors; knows no MLflow.
 
-Cycle: LightGBM quantile trees, one set for all series, correct profiles of days and weeks. The horizon is a feature, so
-that each hour ahead is forecast directly. The trees are small, because stock LightGBM loses to the last value on short
-series that drift.
-Drift: the Theta method and the survival of the jobs that run.
+docs/forecast.md has the recipe.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import count
+from itertools import count, repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -86,11 +83,9 @@ class DemandModel:
     anchor: DemandModel | None = None
 
     def quantiles(self, panel: Panel, horizon: int) -> tuple[Floats, tuple[SeriesStatus, ...]]:
-        """Forecast the `horizon` hours after the panel's end.
+        """Forecast the `horizon` hours after the panel's end; also say which series fell back to the naive members.
 
-        Returns
-        -------
-        series x horizon x levels in GPUs, sorted and at least 0; and which series fell back to the naive members.
+        Quantiles are series x horizon x levels, in GPUs, sorted and at least 0.
         """
         status = status_of_series(panel)
         learned = learnable_rows(panel) if self.trees else np.zeros(0, dtype=np.int64)
@@ -159,16 +154,16 @@ class DemandModel:
         return drift
 
 
-def fit(panel: Panel, horizon: int, *, seed: int, step: Step | None = None) -> DemandModel:
+def fit(panel: Panel, horizon: int, *, seed: int, step: Step = lambda done, total: None) -> DemandModel:
     """Learn from all of the panel that can be learned from; `step` hears of each level that is done.
 
     Series whose level shifted are learned a second time, with their past at the new level, as a member of the average.
     """
-    model = _fit(panel, horizon, seed, step or _silent)
+    model = _fit(panel, horizon, seed, step)
     shifts = _shifts_of_cycles(panel, horizon) if model.trees else {}
     if not shifts:
         return model
-    return replace(model, shifts=shifts, anchor=_fit(at_new_levels(panel, shifts), horizon, seed, _silent))
+    return replace(model, shifts=shifts, anchor=_fit(at_new_levels(panel, shifts), horizon, seed))
 
 
 def _shifts_of_cycles(panel: Panel, horizon: int) -> dict[Key, Shift]:
@@ -184,7 +179,7 @@ def _shifts_of_cycles(panel: Panel, horizon: int) -> dict[Key, Shift]:
     return {key: shifts[key] for key in keys}
 
 
-def _fit(panel: Panel, horizon: int, seed: int, step: Step) -> DemandModel:
+def _fit(panel: Panel, horizon: int, seed: int, step: Step = lambda done, total: None) -> DemandModel:
     """Learn from a panel as it is."""
     kinds = choose_kinds(panel.events)
     rows = _training_rows(panel, horizon)
@@ -233,38 +228,30 @@ def _training_rows(panel: Panel, horizon: int) -> Rows:
 
 def _grid(hours: int, horizon: int, step: int) -> Ints:
     """Pair origins, every `step` hours back from the end, with the horizons whose target lies in the panel."""
-    turns = enumerate(range(hours - 2, WARM_UP - 1, -step))
-    pairs = [(origin, h) for turn, origin in turns for h in _horizons(horizon, turn) if origin + h < hours]
+    pairs = [
+        (origin, h)
+        for turn, origin in enumerate(range(hours - 2, WARM_UP - 1, -step))
+        for h in range(1, min(horizon, hours - 1 - origin) + 1)
+        if h <= 24 or (h + turn) % (2 if h <= 72 else 4) == 0  # thinned horizons shift by turns, so all are seen
+    ]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _horizons(horizon: int, turn: int) -> list[int]:
-    """Return the horizons that an origin is trained at; `turn` shifts the thinned ones, so that all are seen."""
-    return [h for h in range(1, horizon + 1) if h <= 24 or (h + turn) % (2 if h <= 72 else 4) == 0]
 
 
 def _grow(
     correction: Correction, history: History, rows: Rows, seed: int, done: Callable[[], None]
 ) -> tuple[list[Trees], Floats]:
-    """Grow the trees of each level on one binned data set; also return the share of each series' error that is left.
-
-    `done` is called after each level.
-    """
+    """Grow the trees of each level on one binned data set; also return the share of each series' error that is left."""
     series, origin, steps = rows
     base = correction.profile(history, series, origin, steps)
     names, columns = build(history, series, origin, steps, base)
     missed = history.values[series, origin + steps] - base
     params = {**TREES, "seed": seed, "num_threads": 1}
     grow = grower(columns, missed, params, names=names)
-
-    def grow_level(level: float) -> Trees:
-        return grow({"alpha": level}, ROUNDS)
-
     trees: list[Trees] = []
     # Levels are grown side by side, each on one thread: LightGBM's own threads spin while they wait, which is slow
     # where cores are shared. At most two cores are taken, so that neighbours keep theirs.
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        for grown in pool.map(grow_level, QUANTILES):
+        for grown in pool.map(grow, [{"alpha": level} for level in QUANTILES], repeat(ROUNDS)):
             trees.append(grown)
             done()
     sample = slice(None, None, rows[0].size // _GAIN_ROWS | 1)
@@ -306,7 +293,3 @@ def _theta_windows(panel: Panel, series: Ints) -> list[Floats]:
     """Return what Theta sees of each series: its last hours, those before the first known one left out."""
     last = carried_forward(panel.values[series])[:, -THETA_HOURS:]
     return [row[~np.isnan(row)] for row in last]
-
-
-def _silent(done: int, total: int, /) -> None:
-    """Hear nothing."""

@@ -114,14 +114,8 @@ def build(
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Return the names of the features, and the features (rows x names).
 
-    Parameters
-    ----------
-    history
-        Demand in units of each series' level.
-    series, origin, horizon
-        Row by row: the series, the last observed hour, and how many hours after it the target lies (from 1).
-    base
-        What the trees correct, row by row.
+    `history` has demand in units of each series' level. Given row by row: the series, the last observed hour, how many
+    hours after it the target lies (from 1), and the base that the trees correct.
     """
     absolute = origin + horizon + history.panel.start.hour
     change_hour, change_day, change_week = history.changes(series, origin)
@@ -244,13 +238,7 @@ CORRECTIONS = (
 
 
 def late_losses(histories: tuple[History, ...], series: Ints, horizon: int) -> Floats:
-    """Return the recent absolute error of the mean of all profiles, uncorrected (series x horizon, GPUs of the level).
-
-    Parameters
-    ----------
-    histories
-        One for each of `CORRECTIONS`, on its scale.
-    """
+    """Return the recent absolute error of the mean of all profiles, uncorrected (series x horizon, in levels)."""
     knots, hours = knots_of(horizon), histories[0].panel.hours
     target = np.arange(hours - 1, max(DAY, hours - 1 - _LOSS_HOURS), -_LOSS_STEP)[::-1]
     grid = np.meshgrid(series, knots, target, indexing="ij")

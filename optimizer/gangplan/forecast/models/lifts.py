@@ -1,9 +1,6 @@
 """What an event that is known ahead does to demand: measured on past events, with uncertainty; new kinds borrow.
 
-An occurrence's lift is the demand of its hours over that of the same hours of the three weeks before and after in which
-nothing was on. Its error is measured on placebo windows: windows of the same length in which nothing happened. The
-occurrences of a kind and class are pooled by random effects, and shrunk towards the mean of all kinds of the class.
-
+The method is in docs/events.md. Placebo windows are windows of the same length in which nothing happened.
 Source: DerSimonian and Laird, Meta-analysis in clinical trials (1986), for the pooling.
 """
 
@@ -18,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from gangplan.clock import HOUR
-from gangplan.forecast.series import MEDIAN, WEEK, Floats, Ints, Panel, normal_scores, ratio, tidy
+from gangplan.forecast.series import MEDIAN, WEEK, Floats, Ints, Panel, known_mean, normal_scores, tidy
 from gangplan.types import QUANTILES
 
 JOB, TARGET = "job", "target"
@@ -71,10 +68,7 @@ class Lift:
 def measure_lifts(panel: Panel, announced: pl.DataFrame | None = None) -> tuple[Lift, ...]:
     """Measure every kind of event in the panel on every class of its series; those never seen borrow.
 
-    Parameters
-    ----------
-    announced
-        `tables.ANNOUNCED`, whose column `like` names the kind that a new one resembles.
+    The column `like` of `announced` (`tables.ANNOUNCED`) names the kind that a new one resembles.
     """
     measured = occurrences(panel)
     classes = sorted({key[1] for key in panel.keys})
@@ -109,14 +103,9 @@ def occurrences(panel: Panel) -> list[Occurrence]:
 def with_known_events(
     quantiles: Floats, panel: Panel, announced: pl.DataFrame | None, kinds: tuple[str, ...]
 ) -> Floats:
-    """Bring into a model's quantiles what people know ahead and the model cannot: new kinds of events, planned jobs.
+    """Bring into quantiles (series x horizon x levels, GPUs) what people know ahead: new kinds of events, planned jobs.
 
-    Parameters
-    ----------
-    quantiles
-        series x horizon x levels, in GPUs.
-    kinds
-        The kinds that the model has features for; it has learned those of them that were on before the panel's end.
+    `kinds` are those that the model has features for; it has learned those of them that were on before the panel's end.
     """
     learned = panel.events.filter(pl.col("start") < panel.end, pl.col("kind").is_in(kinds))
     lifts = measure_lifts(panel, announced) if panel.events.height else ()
@@ -239,16 +228,10 @@ def _hours(panel: Panel, start: datetime, end: datetime) -> Ints:
 
 def _usual(calm: Floats) -> Floats:
     """Return the mean of the same hour in the weeks around, without events; NaN where fewer than two are known."""
-    total, count = np.zeros_like(calm), np.zeros_like(calm)
-    for week in _WEEKS:
-        moved = np.full_like(calm, np.nan)
-        lag = week * WEEK
-        if abs(lag) < calm.shape[1]:
-            into, out = (slice(lag, None), slice(None, -lag)) if lag > 0 else (slice(None, lag), slice(-lag, None))
-            moved[:, into] = calm[:, out]
-        total += np.nan_to_num(moved)
-        count += ~np.isnan(moved)
-    return ratio(total, count, above=1)
+    reach = max(_WEEKS) * WEEK
+    padded = np.pad(calm, ((0, 0), (reach, reach)), constant_values=np.nan)
+    hours: Ints = reach + np.arange(calm.shape[1], dtype=np.int64)
+    return known_mean(np.stack([padded[:, hours - week * WEEK] for week in _WEEKS]), axis=0, above=1)
 
 
 def _log_ratio(values: Floats, usual: Floats, hours: Ints) -> float | None:

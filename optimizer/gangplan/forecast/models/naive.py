@@ -25,9 +25,7 @@ _KNOTS = (1, 2, 3, 4, 6, 8, 12, 18, *range(24, 169, 6), 180, 336, 348, 672, 684,
 def seasonal_point(panel: Panel, horizon: int) -> Floats:
     """Repeat the same hour of last week; where that is unknown of earlier weeks, then days, then the last value.
 
-    Returns
-    -------
-    series x horizon, GPUs; 0 for a series without any observed hour.
+    In GPUs (series x horizon); 0 for a series without any observed hour.
     """
     target = panel.hours + np.arange(horizon)
     point = np.full((len(panel.keys), horizon), np.nan)
@@ -42,7 +40,9 @@ def seasonal_quantiles(panel: Panel, horizon: int) -> Floats:
     """Seasonal naive with the quantiles of its own past errors about it (series x horizon x levels)."""
     point = seasonal_point(panel, horizon)
     weeks = -(-(np.arange(horizon) + 1) // WEEK)
-    offsets = np.stack([_seasonal_offsets(panel, int(week)) for week in range(1, weeks[-1] + 1)], axis=1)
+    weekly = np.stack([_offsets(panel, int(week) * WEEK) for week in range(1, weeks[-1] + 1)], axis=1)
+    # Where the past is too short for weeks, the errors of yesterday's same hour.
+    offsets = np.where(np.isnan(weekly), _offsets(panel, DAY)[:, None], weekly)
     return _spread(point, offsets[:, weeks - 1])
 
 
@@ -71,16 +71,9 @@ def share(drift: Floats, cycle: Floats) -> Floats:
     """The weight of a forecast that drifts beside one that has a cycle, by what both lost of late; never a choice.
 
     A loss is taken as its mean over the day of horizons about it: at 24 hours the last value has a cycle too. Half of
-    the evidence is the horizon's own, half that of all: long horizons have seen few windows that do not overlap.
-
-    Parameters
-    ----------
-    drift, cycle
-        Mean absolute errors, series x horizon; NaN where unknown.
-
-    Returns
-    -------
-    series x horizon, from 0 (the cycle alone) to 1; one half where a loss is unknown, or both are nothing.
+    the evidence is the horizon's own, half that of all: long horizons have seen few windows that do not overlap. Both
+    are mean absolute errors (series x horizon, NaN where unknown). The weight goes from 0 (the cycle alone) to 1; it is
+    one half where a loss is unknown, or both are nothing.
     """
     odds = np.nan_to_num(np.log(_over_a_day(cycle) + _NOTHING) - np.log(_over_a_day(drift) + _NOTHING))
     pooled = (odds + odds.mean(axis=1, keepdims=True)) / 2
@@ -124,12 +117,6 @@ def between_knots(horizon: int, tables: Floats) -> Floats:
 def _last_known(panel: Panel) -> Floats:
     """Return the last known value of each series (series x 1); NaN where there is none."""
     return carried_forward(panel.values)[:, [-1]]
-
-
-def _seasonal_offsets(panel: Panel, weeks: int) -> Floats:
-    """Error quantiles of the same hour `weeks` weeks ago, or of yesterday where that is too short a past."""
-    weekly = _offsets(panel, weeks * WEEK)
-    return np.where(np.isnan(weekly), _offsets(panel, DAY), weekly)
 
 
 def _errors(panel: Panel, lag: int) -> Floats:

@@ -92,14 +92,7 @@ def fit_hazard(jobs: Jobs, now: float) -> Hazard:
 def survivors(jobs: Jobs, hazard: Hazard, shape: tuple[int, int], first: int, ahead: Ints) -> Floats:
     """Return the GPUs held at the end of each hour, from `first` on, that are still held `ahead` hours later.
 
-    Parameters
-    ----------
-    shape
-        Series and hours of the panel that the jobs count to.
-
-    Returns
-    -------
-    series x (hours - first) x ahead, expected GPUs.
+    `shape` is that of the panel that the jobs count to; the result is series x (hours - first) x ahead, expected GPUs.
     """
     # SciPy has no types; without job records it need not be imported.
     from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -161,12 +154,8 @@ def forecast_held(
 
     c, from 0 to 1 for each series and horizon, is the regression of past changes on past expected losses. It is shrunk
     towards the c of the next shorter horizon, as if four more independent windows had shown that one; for the first
-    horizon towards 0, which is the last value. Without job records it is 0 throughout.
-
-    Returns
-    -------
-    Quantiles, series x horizon x levels, in GPUs; and their mean absolute error of late, series x horizon, NaN where no
-    error is known.
+    horizon towards 0, which is the last value. Without job records it is 0 throughout. Also returns the mean absolute
+    error of late (series x horizon, GPUs), NaN where no error is known.
     """
     knots = knots_of(horizon)
     first = max(0, panel.hours - SLOPE_HOURS)

@@ -47,12 +47,7 @@ def fit_theta(values: Floats) -> Theta:
 
 
 def theta_quantiles(values: Floats, horizon: int, fitted: list[Theta]) -> Floats:
-    """Forecast series of one length (series x hours, no gap), each with its model, as statsforecast does.
-
-    Returns
-    -------
-    series x horizon x levels, in GPUs.
-    """
+    """Forecast series of one length (series x hours, no gap), each with its model (series x horizon x levels, GPUs)."""
     window = values[:, -THETA_HOURS:]
     hours = window.shape[1]
     season, factor = _season(window)

@@ -1,11 +1,7 @@
 """Days to months ahead: growth by tenant or accelerator with intervals, and the day on which a pool is full.
 
-The trend of the last 12 weeks' days, in logs and without the week's shape, is the median of all slopes between two days
-(Theil-Sen), which two odd weeks do not bend. Paths are drawn by bootstrap: the slope's error from blocks of weeks, the
-level's steps from those of the weekly means, the noise from single days. All groups draw the same weeks, so that what
-moves together stays together, and a total is the sum of its parts' paths: coherent from the bottom up.
-
-On the sample (45 origins, 42 days ahead) this lost 7.3 % WQL where AutoETS lost 9.4, AutoTheta 10.6 and AutoARIMA 7.4.
+The method is in docs/outlook.md. On the sample (45 origins, 42 days ahead) it lost 7.3 % WQL where AutoETS lost 9.4,
+AutoTheta 10.6 and AutoARIMA 7.4.
 """
 
 from __future__ import annotations
@@ -15,8 +11,8 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from gangplan import pages
 from gangplan.errors import InputError
 from gangplan.forecast.series import DAY, Floats, Ints, Panel, known_mean
 from gangplan.types import QUANTILES, SERIES
@@ -75,10 +71,10 @@ class CapacityDate:
 
     name: str
     capacity: float
-    busiest_now: float
-    early: date | None
-    middle: date | None
-    late: date | None
+    busiest_now: float = 0.0
+    early: date | None = None
+    middle: date | None = None
+    late: date | None = None
 
 
 def forecast_growth(
@@ -86,19 +82,22 @@ def forecast_growth(
 ) -> tuple[Trend, ...]:
     """Forecast the daily mean GPUs of each tenant (or accelerator, or class) and of all, the largest first.
 
-    Parameters
-    ----------
-    announced
-        `tables.ANNOUNCED`; each tenant's newest target gives the trend its `target`.
+    Each tenant's newest target in `announced` (`tables.ANNOUNCED`) gives the trend its `target`.
 
     Raises
     ------
     InputError
         When `by` names no column of a series, or there are fewer than 28 days.
     """
-    trends = _trends(panel, _means(panel, _groups(panel, by)), days, seed)
-    targets = {} if announced is None or by != "tenant" else _targets(announced)
-    ordered = (_sum(trends, panel), *sorted(trends, key=_size, reverse=True))
+    # A series' day counts as unknown with less than half of it known.
+    means = np.stack([_filled(mean) for mean in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)])
+    past = {name: means[rows].sum(axis=0) for name, rows in _groups(panel, by).items()}
+    trends = _trends(panel, past, days, seed)
+    targets: dict[str, tuple[date, date, float]] = {}
+    if announced is not None and by == "tenant":
+        rows = announced.filter(pl.col("kind") == TARGET).sort("start").select("tenant", "start", "end", "growth")
+        targets = {tenant or TOTAL: (start.date(), end.date(), share) for tenant, start, end, share in rows.iter_rows()}
+    ordered = (_sum(trends), *sorted(trends, key=_size, reverse=True))
     return tuple(_with_target(trend, targets.get(trend.name)) for trend in ordered)
 
 
@@ -109,41 +108,37 @@ def when_full(panel: Panel, capacity: dict[str, float], *, days: int = 365, seed
     """
     groups = {name: rows for name, rows in _groups(panel, "accelerator").items() if name in capacity}
     trends = _trends(panel, _busiest(panel, groups), days, seed) if groups else ()
-    dates = {trend.name: _full(trend, capacity[trend.name]) for trend in trends}
-    never = CapacityDate(name="", capacity=0.0, busiest_now=0.0, early=None, middle=None, late=None)
-    return tuple(dates.get(name) or replace(never, name=name, capacity=gpus) for name, gpus in sorted(capacity.items()))
+    full = [_full(trend, capacity[trend.name]) for trend in trends]
+    never = [CapacityDate(name=name, capacity=gpus) for name, gpus in capacity.items() if name not in groups]
+    return tuple(sorted((*full, *never), key=lambda date: date.name))
 
 
 def draw_growth(trends: tuple[Trend, ...]) -> bytes:
     """Draw the total and the largest groups below one another, as a PNG: the last months, the fan ahead, the target."""
-    from gangplan.forecast import charts  # matplotlib is slow to import
-
     shown = trends[:_MOST_CHARTS]
-    figure, panels = charts.panels(len(shown), (9, 0.5 + 1.9 * len(shown)))
-    for trend, axes in zip(shown, panels, strict=True):
-        past, first = trend.past[-_PAST_DAYS:], np.datetime64(trend.today) + 1
-        ahead: NDArray[np.datetime64] = first + np.arange(trend.paths.shape[1], dtype="timedelta64[D]")
-        levels = dict(zip(QUANTILES, trend.quantiles.T, strict=True))
-        charts.line(
-            axes,
-            first + np.arange(-past.size, 0, dtype="timedelta64[D]"),
-            past,
-            charts.BLACK,
-            0.9,
-            label="mean of the day",
-        )
-        charts.band(axes, ahead, levels[0.1], levels[0.9], "8 of 10 cases")
-        charts.line(axes, ahead, levels[0.95], charts.BLUE, 0.7, linestyle=":", label="95 %")
-        charts.line(axes, ahead, levels[0.5], charts.BLUE, label="median")
-        if trend.target is not None:
-            charts.line(axes, ahead, trend.target, charts.GREEN, linestyle="--", label="target")
-        low, middle, high = trend.per_month
-        name = "all together" if trend.name == TOTAL else trend.name
-        charts.label(axes, y="GPUs", title=f"{name}: {middle:+.1%} a month ({low:+.1%} to {high:+.1%})")
-        axes.set_ylim(0, 1.05 * max(float(past.max()), float(levels[0.95].max())))
-        charts.dates(axes)
-    charts.legend(panels[0], columns=5, place="upper left")
-    return charts.png(figure)
+    with pages.style():
+        figure, panels = pages.new_panels(len(shown), 9, 0.5 + 1.9 * len(shown))
+        for trend, axes in zip(shown, panels, strict=True):
+            _draw_trend(axes, trend)
+        panels[0].legend(ncols=5, loc="upper left")
+        return pages.to_png(figure)
+
+
+def _draw_trend(axes: pages.Axes, trend: Trend) -> None:
+    past, blue = trend.past[-_PAST_DAYS:], pages.LIGHT["fan"]
+    days = np.datetime64(trend.today) + 1 + np.arange(-past.size, trend.paths.shape[1], dtype="timedelta64[D]")
+    ahead, levels = days[past.size :], dict(zip(QUANTILES, trend.quantiles.T, strict=True))
+    axes.plot(days[: past.size], past, color=pages.LIGHT["ink"], linewidth=0.9, label="mean of the day")
+    pages.band(axes, ahead, levels[0.1], levels[0.9], "fan", 0.25, label="8 of 10 cases")
+    axes.plot(ahead, levels[0.95], color=blue, linewidth=0.7, linestyle=":", label="95 %")
+    axes.plot(ahead, levels[0.5], color=blue, label="median")
+    if trend.target is not None:
+        axes.plot(ahead, trend.target, color=pages.LIGHT["c2"], linestyle="--", label="target")
+    low, middle, high = trend.per_month
+    name = "all together" if trend.name == TOTAL else trend.name
+    axes.set(ylabel="GPUs", title=f"{name}: {middle:+.1%} a month ({low:+.1%} to {high:+.1%})")
+    axes.set_ylim(0, 1.05 * max(float(past.max()), float(levels[0.95].max())))
+    pages.time_axis(axes, ticks=12)
 
 
 def _full(trend: Trend, capacity: float) -> CapacityDate:
@@ -157,19 +152,12 @@ def _full(trend: Trend, capacity: float) -> CapacityDate:
 
 
 def _groups(panel: Panel, by: str) -> dict[str, Ints]:
-    """Return each group's rows of the panel."""
     names = np.array(names_by(panel, by))
     return {str(name): np.flatnonzero(names == name).astype(np.int64) for name in np.unique(names)}
 
 
 def names_by(panel: Panel, by: str) -> list[str]:
-    """Return each series' tenant, workload class or accelerator.
-
-    Raises
-    ------
-    InputError
-        When `by` names no column of a series.
-    """
+    """Return each series' tenant, workload class or accelerator; refuse a `by` that is no column of a series."""
     if by not in SERIES:
         raise InputError.unknown("by", by, "no column of a series", SERIES)
     return [key[SERIES.index(by)] for key in panel.keys]
@@ -183,21 +171,12 @@ def _whole_days(panel: Panel) -> Floats:
     return panel.values[:, panel.hours - count * DAY :].reshape(len(panel.keys), count, DAY)
 
 
-def _means(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
-    """Return the sum of each group's daily means; a series' day counts as unknown with less than half of it known."""
-    means = np.stack([_filled(days) for days in known_mean(_whole_days(panel), axis=2, above=DAY // 2 - 1)])
-    return {name: means[rows].sum(axis=0) for name, rows in groups.items()}
-
-
 def _busiest(panel: Panel, groups: dict[str, Ints]) -> dict[str, Floats]:
     """Return the busiest hour of each day of each group."""
     days = _whole_days(panel)
-    busiest: dict[str, Floats] = {}
-    for name, rows in groups.items():
-        seen = ~np.isnan(days[rows]).all(axis=0)
-        peak = np.nansum(days[rows], axis=0).max(axis=1)
-        busiest[name] = _filled(np.where(seen.sum(axis=1) >= DAY // 2, peak, np.nan))
-    return busiest
+    seen = {name: (~np.isnan(days[rows]).all(axis=0)).sum(axis=1) >= DAY // 2 for name, rows in groups.items()}
+    peaks = {name: np.nansum(days[rows], axis=0).max(axis=1) for name, rows in groups.items()}
+    return {name: _filled(np.where(seen[name], peak, np.nan)) for name, peak in peaks.items()}
 
 
 def _filled(values: Floats) -> Floats:
@@ -217,7 +196,6 @@ def _trends(panel: Panel, past: dict[str, Floats], days: int, seed: int) -> tupl
 
 
 def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]) -> Trend:
-    """Fit one group's trend and draw its paths."""
     weeks, steps, stray = draws
     floor = _FLOOR * max(float(past.mean()), 1e-9)
     logs = np.log(np.maximum(past, floor))[-WINDOW:]
@@ -225,7 +203,8 @@ def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]
     ahead: Ints = np.arange(1, stray.shape[1] + 1, dtype=np.int64)
     shape = _week_shape(logs)
     level = logs - shape[time % _WEEK]
-    slope = _median_slope(level)
+    early, late = np.triu_indices(level.size, 1)
+    slope = float(np.median((level[late] - level[early]) / (late - early)))  # Sen, JASA 63 (1968)
     rest = level - slope * time
     base = float(np.median(rest[-2 * _WEEK :])) + slope * time[-1]
     slopes = slope + _strays_of_slope(rest - np.median(rest), time, weeks)
@@ -239,12 +218,6 @@ def _trend(name: str, past: Floats, panel: Panel, draws: tuple[Ints, Ints, Ints]
         smooth=np.exp(smooth + max(0.0, float(shape.max()))),
         rates=slopes,
     )
-
-
-def _median_slope(values: Floats) -> float:
-    """Return the median slope per day over all pairs of days (Sen, JASA 63, 1968)."""
-    early, late = np.triu_indices(values.size, 1)
-    return float(np.median((values[late] - values[early]) / (late - early)))
 
 
 def _week_shape(logs: Floats) -> Floats:
@@ -270,24 +243,12 @@ def _wander(level: Floats, steps: Ints) -> Floats:
     return np.cumsum((moved[steps][:, :, None] * within).reshape(steps.shape[0], -1), axis=1)
 
 
-def _sum(trends: tuple[Trend, ...], panel: Panel) -> Trend:
+def _sum(trends: tuple[Trend, ...]) -> Trend:
     """Add the groups' paths: each draw is one future of all."""
     sizes = np.array([_size(trend) for trend in trends])
     rates = np.sum([size * trend.rates for size, trend in zip(sizes, trends, strict=True)], axis=0)
-    return Trend(
-        name=TOTAL,
-        today=panel.end.date() - timedelta(days=1),
-        past=np.sum([trend.past for trend in trends], axis=0),
-        paths=np.sum([trend.paths for trend in trends], axis=0),
-        smooth=np.sum([trend.smooth for trend in trends], axis=0),
-        rates=rates / max(float(sizes.sum()), 1e-9),
-    )
-
-
-def _targets(announced: pl.DataFrame) -> dict[str | None, tuple[date, date, float]]:
-    """Return the newest target of each tenant: from when, until when, and the growth as a share."""
-    rows = announced.filter(pl.col("kind") == TARGET).sort("start").select("tenant", "start", "end", "growth")
-    return {tenant or TOTAL: (start.date(), end.date(), share) for tenant, start, end, share in rows.iter_rows()}
+    total = {name: np.sum([getattr(trend, name) for trend in trends], axis=0) for name in ("past", "paths", "smooth")}
+    return Trend(name=TOTAL, today=trends[0].today, rates=rates / max(float(sizes.sum()), 1e-9), **total)
 
 
 def _with_target(trend: Trend, target: tuple[date, date, float] | None) -> Trend:

@@ -1,12 +1,7 @@
 """Minutes to three hours ahead, for serving: demand at steps of 1 to 15 minutes, forecast by small LightGBM trees.
 
-Two bases are corrected, each by one set of trees for all series and all steps ahead, on the scale of the square root:
-the last value, and the usual course (the last hour's mean, moved as demand moved at this time of the seven days
-before). Both forecasts are averaged; none is chosen. The step ahead is a feature, so each step is forecast directly.
-
-Five bases and four averages of them were tried on the last 30 % of each of three public traces at 5 minutes. This
-average was the best, or within 2 % of it, in all of them at one hour and at three. `make bench-forecast` reports on the
-same days.
+Two bases are corrected, on the scale of the square root, and both forecasts are averaged. Of five bases and four
+averages this was the best, or within 2 % of it, on the last 30 % of three public traces (`make bench-forecast`).
 """
 
 from __future__ import annotations
@@ -87,13 +82,7 @@ class MinuteModel:
 
 
 def from_table(table: pl.DataFrame, step: timedelta, end: datetime) -> MinutePanel:
-    """Make a panel of a table with `time` (a step's start), the columns of a series, and `value`; gaps become NaN.
-
-    Raises
-    ------
-    InputError
-        When there are fewer than six hours of it.
-    """
+    """Make a panel of a table with `time` (a step's start), the columns of a series, and `value`; gaps become NaN."""
     first = table["time"].min()
     if not isinstance(first, datetime) or end - first < timedelta(hours=6):
         raise InputError("demand", f"{table.height} rows", "are less than six hours: bring in more fine telemetry")

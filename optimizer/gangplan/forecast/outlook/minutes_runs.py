@@ -23,13 +23,14 @@ from gangplan.forecast.outlook import minutes
 from gangplan.forecast.outlook.minutes import BASES, MinuteModel, MinutePanel
 from gangplan.forecast.registry import code_sha256, data_set
 from gangplan.forecast.series import Floats
-from gangplan.tables import QUANTILE_COLUMNS
+from gangplan.tables import QUANTILE_TABLE, UTC_TIME, Schema, conform, empty
 from gangplan.tracking import FORECAST, Store, table_sha256
-from gangplan.types import QUANTILES, SERIES, Usage
+from gangplan.types import QUANTILES, Usage
 
 KIND = "minutes"
 FRESH = timedelta(days=1)
 _LEAST_PAST = 2  # days: with less before the newest one, the back-test would be of nothing that was learned
+_TESTED: Schema = {"who": pl.String(), "origin": UTC_TIME, **QUANTILE_TABLE, "gpus": pl.Float64()}
 _TREES = {"base": pl.String(), "level": pl.Float64(), "trees": pl.String()}
 
 
@@ -59,10 +60,7 @@ def forecast_minutes(
 ) -> MinuteForecast:
     """Forecast the steps after the telemetry's end, with the newest training if it is fresh, else with a new one.
 
-    Parameters
-    ----------
-    table
-        Demand at steps of minutes, of that telemetry (see `minutes.from_table`).
+    `table` is that telemetry's demand at steps of minutes (see `minutes.from_table`).
 
     Raises
     ------
@@ -133,8 +131,7 @@ def _backtest(panel: MinutePanel, ahead: int, seed: int) -> pl.DataFrame:
     first = panel.steps - panel.day
     origins = range(first, panel.steps - ahead + 1, panel.hour) if first >= _LEAST_PAST * panel.day else ()
     fitted = minutes.fit(panel.until(first), ahead, seed=seed) if origins else MinuteModel(trees=())
-    columns = [pl.Series(name, [], dtype=pl.Float64()) for name in (*QUANTILE_COLUMNS, "gpus")]
-    parts = [pl.DataFrame(columns).select(pl.lit("").alias("who"), pl.lit(panel.end).alias("origin"), pl.all()).clear()]
+    parts = [empty(_TESTED)]
     for origin in origins:
         known, came = panel.until(origin), panel.values[:, origin : origin + ahead]
         forecasts = {
@@ -142,14 +139,14 @@ def _backtest(panel: MinutePanel, ahead: int, seed: int) -> pl.DataFrame:
             "last value": models.last_value_quantiles(known, ahead),
         }
         parts += [_compared(known, who, quantiles, came) for who, quantiles in forecasts.items()]
-    return pl.concat(parts, how="diagonal")
+    return pl.concat(parts)
 
 
 def _compared(known: MinutePanel, who: str, quantiles: Floats, came: Floats) -> pl.DataFrame:
     """Lay one origin's forecast out beside what came."""
     gpus = pl.Series("gpus", came.ravel()).fill_nan(None)
     table = minutes.to_table(known, quantiles).with_columns(gpus, pl.lit(who).alias("who"), origin=pl.lit(known.end))
-    return table.select("who", "origin", *QUANTILE_COLUMNS, "gpus", "time", *SERIES)
+    return conform("backtest", table.rename({"time": "hour"}), _TESTED)
 
 
 def _metrics(tested: pl.DataFrame, stamp: int) -> list[Metric]:
@@ -162,7 +159,6 @@ def _metrics(tested: pl.DataFrame, stamp: int) -> list[Metric]:
 
 
 def _parameters(panel: MinutePanel, request: MinuteRequest, settings: Settings) -> list[Param]:
-    """What the training was made with."""
     named = {
         "of": request.of,
         "step_minutes": request.step / timedelta(minutes=1),

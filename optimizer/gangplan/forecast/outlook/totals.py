@@ -1,11 +1,6 @@
 """Totals of hourly forecasts, coherent from the bottom up: a total is the sum of its parts, path by path.
 
-Quantiles do not add up: unless all series move together, an upper quantile of a sum lies below the sum of quantiles.
-So paths are drawn for all series at once: their values follow each series' quantiles, their ranks those of past windows
-(the Schaake shuffle). Every total, by tenant, accelerator, class or over all, is summed from the same paths. So means
-add up exactly, and a series alone keeps its quantiles. A reconciliation such as MinT needs the covariance of the
-series' errors, which cannot be estimated from a few hundred hours of a hundred series; here nothing is estimated.
-
+Paths are drawn for all series at once: their values follow each series' quantiles, their ranks those of past windows.
 Source: Clark and others, The Schaake shuffle, Journal of Hydrometeorology 5 (2004).
 """
 
@@ -30,13 +25,7 @@ _SCORES = normal_scores(np.array(QUANTILES))
 
 
 def sum_up(usage: Usage, forecast: Forecast, by: str = "tenant") -> pl.DataFrame:
-    """Sum a forecast up by one column of a series, and over all: `by`, hour, quantiles and the mean of each sum.
-
-    Raises
-    ------
-    InputError
-        When `by` names no column of a series.
-    """
+    """Sum a forecast up by one column of a series, and over all: `by`, hour, quantiles and the mean of each sum."""
     panel, quantiles = _aligned(from_usage(usage), forecast)
     names = names_by(panel, by)
     paths = paths_of(panel, quantiles)
@@ -47,13 +36,7 @@ def sum_up(usage: Usage, forecast: Forecast, by: str = "tenant") -> pl.DataFrame
 
 
 def paths_of(panel: Panel, quantiles: Floats) -> Floats:
-    """Draw paths for the hours after the panel's end (series x horizon x paths), in GPUs.
-
-    Parameters
-    ----------
-    quantiles
-        series x horizon x levels of `types.QUANTILES`.
-    """
+    """Draw paths for the hours after the panel's end (series x horizon x paths) from quantiles, in GPUs."""
     ranks = _ranks(panel, quantiles.shape[1])
     count = ranks.shape[2]
     score = normal_scores((np.arange(count, dtype=np.float64) + 0.5) / count)
@@ -105,7 +88,6 @@ def _aligned(panel: Panel, forecast: Forecast) -> tuple[Panel, Floats]:
 
 
 def _summed(panel: Panel, paths: Floats, name: str, by: str) -> pl.DataFrame:
-    """Return one total's rows."""
     total = Panel(start=panel.start, keys=((name, name, name),), values=panel.values[:1])
     table = to_table(total, quantiles_of(paths)[None])
     mean = pl.Series(MEAN, paths.mean(axis=1))

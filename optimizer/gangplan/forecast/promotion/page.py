@@ -144,7 +144,6 @@ def _with_champion(store: Store, shown: review.ModelVersion, table: pl.DataFrame
 
 
 def _text(store: Store, run_id: str, name: str) -> str:
-    """Read a text artifact."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             return Path(store.client.download_artifacts(run_id, name, folder)).read_text()
@@ -154,10 +153,8 @@ def _text(store: Store, run_id: str, name: str) -> str:
 
 def _pictures(store: Store, run_id: str) -> list[tuple[str, str]]:
     """Return the training's pictures with their captions, ready to be put into the page."""
-    pictures: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(store.client.download_artifacts(run_id, "plots", folder))
-        for name, caption in PICTURES.items():
-            if (file := path / f"{name}.png").exists():
-                pictures.append((caption, base64.b64encode(file.read_bytes()).decode()))
-    return pictures
+        files = {caption: path / f"{name}.png" for name, caption in PICTURES.items()}
+        shown = {caption: file.read_bytes() for caption, file in files.items() if file.exists()}
+    return [(caption, base64.b64encode(picture).decode()) for caption, picture in shown.items()]

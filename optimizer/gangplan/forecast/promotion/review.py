@@ -1,8 +1,4 @@
-"""Decisions on a model, each kept with who, when and why.
-
-The gate decides after a training and when a version's days in the shadow are over; a person lists, shows, approves,
-rejects and rolls back.
-"""
+"""Decisions on a model, by the gate or a person, each kept with who, when and why."""
 
 from __future__ import annotations
 
@@ -49,23 +45,16 @@ class ModelVersion:
 
 def list_versions(store: Store) -> tuple[ModelVersion, ...]:
     """Return all versions, the newest first."""
-    aliases, changes = _aliases(store), registry.history(store)
-    return tuple(_read(version, aliases, changes) for version in registry.versions(store))
+    holders, changes = {name: registry.alias(store, name) for name in Alias}, registry.history(store)
+    return tuple(_read(version, holders, changes) for version in registry.versions(store))
 
 
 def show_version(store: Store, version: str) -> ModelVersion:
-    """Return one version with its changes.
-
-    Raises
-    ------
-    NotFoundError
-        When the registry has no such version.
-    """
-    shown = list_versions(store)
-    for candidate in shown:
-        if candidate.version == str(version):
-            return candidate
-    known = ", ".join(each.version for each in shown) or "none yet: `gangplan train` makes one"
+    """Return one version with its changes."""
+    shown = {candidate.version: candidate for candidate in list_versions(store)}
+    if str(version) in shown:
+        return shown[str(version)]
+    known = ", ".join(shown) or "none yet: `gangplan train` makes one"
     raise NotFoundError(f"version: {version!r} is not in the registry: versions are {known}")
 
 
@@ -79,9 +68,7 @@ def challenger(store: Store) -> str:
 
 def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, force: bool = False) -> ModelVersion:
     """Make a version the champion. What the gate refused or a reviewer rejected needs `force`."""
-    _require_reason(by, why)
-    registry.record_manual_changes(store, clock)
-    candidate = show_version(store, version)
+    candidate = _candidate(store, version, by, why, clock)
     if Alias.CHAMPION in candidate.aliases:
         raise Refusal(f"version {version} is the champion already")
     if not force:
@@ -93,9 +80,7 @@ def approve(store: Store, version: str, *, by: str, why: str, clock: Clock, forc
 
 def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> ModelVersion:
     """Refuse a version, with the reason; the champion cannot be rejected, only rolled back."""
-    _require_reason(by, why)
-    registry.record_manual_changes(store, clock)
-    candidate = show_version(store, version)
+    candidate = _candidate(store, version, by, why, clock)
     if Alias.CHAMPION in candidate.aliases:
         raise Refusal(f"version {version} is the champion: use `gangplan review rollback`, then reject it")
     at = clock()
@@ -108,17 +93,9 @@ def reject(store: Store, version: str, *, by: str, why: str, clock: Clock) -> Mo
 
 
 def rollback(store: Store, version: str | None = None, *, by: str, why: str, clock: Clock) -> ModelVersion:
-    """Give the champion's place back to the one before it, or to the version named.
-
-    Raises
-    ------
-    NotFoundError
-        When there was no champion before this one, or no such version.
-    """
-    _require_reason(by, why)
-    registry.record_manual_changes(store, clock)
+    """Give the champion's place back to the one before it, or to the version named."""
+    target = _candidate(store, version, by, why, clock)
     present = str(registry.champion(store).version)
-    target = show_version(store, _before(store, present) if version is None else version)
     if target.version == present:
         raise Refusal(f"version {present} is the champion already")
     registry.record_decision(store, Action.ROLLED_BACK, target.version, by=by, why=why, at=clock())
@@ -153,28 +130,22 @@ def _before(store: Store, present: str) -> str:
     return pile[-1]
 
 
-def _require_reason(by: str, why: str) -> None:
-    """Refuse a decision without a name or a reason."""
+def _candidate(store: Store, version: str | None, by: str, why: str, clock: Clock) -> ModelVersion:
+    """Return the version to decide on, by default the champion before; refuse a decision without a name or a reason."""
     for field, value in (("by", by), ("why", why)):
         if not value.strip():
             raise InputError(field, value, "is empty: say who decides and why, it is kept with the version")
+    registry.record_manual_changes(store, clock)
+    return show_version(store, _before(store, str(registry.champion(store).version)) if version is None else version)
 
 
-def _aliases(store: Store) -> dict[str, tuple[str, ...]]:
-    """Return the aliases of each version that has one."""
-    holders = {name: registry.alias(store, name) for name in Alias}
-    return {
-        holder: tuple(name.value for name in Alias if holders[name] == holder) for holder in holders.values() if holder
-    }
-
-
-def _read(version: MlflowVersion, aliases: dict[str, tuple[str, ...]], changes: tuple[Change, ...]) -> ModelVersion:
+def _read(version: MlflowVersion, holders: dict[Alias, str | None], changes: tuple[Change, ...]) -> ModelVersion:
     """Read a version from its tags; one that was made by hand lacks figures, and says so."""
     tags: dict[str, str] = dict(version.tags)
     number = str(version.version)
     return ModelVersion(
         version=number,
-        aliases=aliases.get(number, ()),
+        aliases=tuple(name.value for name, holder in holders.items() if holder == number),
         made_at=datetime.fromtimestamp(version.creation_timestamp // 1000, UTC),
         run_id=str(version.run_id),
         wql=float(tags.get("wql", "nan")),

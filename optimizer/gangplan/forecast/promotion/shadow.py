@@ -81,7 +81,9 @@ def standing(store: Store, version: str, usage: Usage | None = None) -> ShadowSt
         return None
     champion = registry.alias(store, Alias.CHAMPION) or "none"
     runs = [run for run in _runs(store, version) if run.data.tags["champion"] == champion]
-    demand = _came(store) if usage is None else usage.demand
+    demand = empty(DEMAND) if usage is None else usage.demand
+    if usage is None and (imports := store.runs(TELEMETRY, {"kind": "import"})):
+        demand = store.read_table(imports[0].info.run_id, "demand")
     newest = demand["hour"].max()
     if not runs or not isinstance(newest, datetime):
         return ShadowStanding(days=0.0, needed=needed, forecasts=0, champion=champion, gap=None)
@@ -104,7 +106,6 @@ def _runs(store: Store, version: str) -> list[Run]:
 
 
 def _issued(run: Run) -> datetime:
-    """Return the moment that a forecast was made for."""
     return datetime.fromisoformat(run.data.tags["issued_at"])
 
 
@@ -114,9 +115,3 @@ def _beside(store: Store, run: Run, name: str, demand: pl.DataFrame) -> pl.DataF
     origin = pl.lit(_issued(run)).dt.cast_time_unit("us").alias("origin")
     came = conform("demand", demand, DEMAND)
     return quantiles.join(came, on=["hour", *SERIES], how="inner").with_columns(origin)
-
-
-def _came(store: Store) -> pl.DataFrame:
-    """Return the demand of the newest import; nothing came where there is none."""
-    imports = store.runs(TELEMETRY, {"kind": "import"})
-    return store.read_table(imports[0].info.run_id, "demand") if imports else empty(DEMAND)

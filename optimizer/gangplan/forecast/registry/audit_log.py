@@ -136,21 +136,15 @@ def _by_hand(store: Store, present: str | None, recorded: str | None, clock: Clo
 
 def _champion_of(changes: tuple[Change, ...]) -> str | None:
     """Return the version that the history says is champion."""
-    for change in reversed(changes):
-        if change.action.makes_champion:
-            return change.version
-        if change.action is Action.TAKEN_BY_HAND:
-            return None
-    return None
+    moved = [row for row in changes if row.action.makes_champion or row.action is Action.TAKEN_BY_HAND]
+    return moved[-1].version if moved and moved[-1].action.makes_champion else None
 
 
 def _write(store: Store, key: str, change: Change) -> None:
-    """Write a decision under its tag."""
     _set_tag(store, key, json.dumps(_body(change), sort_keys=True))
 
 
 def _set_tag(store: Store, key: str, value: str) -> None:
-    """Set a tag of the registered model."""
     store.client.set_registered_model_tag(MODEL, key, value)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -167,17 +161,14 @@ def _tags(store: Store) -> dict[str, str]:
 
 
 def _changes(tags: dict[str, str]) -> tuple[Change, ...]:
-    """Read the decisions from their tags."""
     return tuple(_read(text) for key, text in sorted(tags.items()) if key.startswith(_AUDIT))
 
 
 def _body(change: Change) -> dict[str, Any]:
-    """Return a decision's fields as JSON has them."""
     return {**asdict(change), "at": change.at.isoformat()}
 
 
 def _read(text: str) -> Change:
-    """Read a decision from its tag."""
     body: dict[str, Any] = json.loads(text)
     at, action = datetime.fromisoformat(body.pop("at")), Action(body.pop("action"))
     return Change(at=at, action=action, **body)

@@ -163,12 +163,7 @@ def _own_code() -> Generator[None]:
 
 
 def _requirements() -> list[str]:
-    """Return what the code needs in a clean environment, in the versions that trained it."""
-    names = {Requirement(text).name for text in importlib.metadata.requires("gangplan") or () if _wanted(text)}
+    """Return what the forecast needs in a clean environment, in the versions that trained it."""
+    given = map(Requirement, importlib.metadata.requires("gangplan") or ())
+    names = {each.name for each in given if each.marker is None or each.marker.evaluate({"extra": "forecast"})}
     return sorted(f"{name}=={importlib.metadata.version(name)}" for name in (*names, "pandas", "pyarrow"))
-
-
-def _wanted(text: str) -> bool:
-    """Tell whether the forecast needs that requirement."""
-    marker = Requirement(text).marker
-    return marker is None or marker.evaluate({"extra": "forecast"})

@@ -222,7 +222,6 @@ def _code(trial: Trial) -> list[RunTag]:
 
 
 def _parameters(trial: Trial, settings: Settings) -> list[Param]:
-    """What the training was made with."""
     named = {
         "seed": settings.seed,
         "horizon_hours": settings.horizon_hours,

@@ -1,12 +1,6 @@
 """Faults of telemetry: outages and stuck samples are taken out before a model learns, levels that shifted are found.
 
-Three faults are found, and each is named in the panel's notes:
-- dead: two hours or more at next to nothing, in a series that was never so low in the two weeks before. A collector or
-  a cluster was down, and the hours count as missing; after more than two days it is taken for demand that is gone.
-- stuck: the very same number for half a day or more, and three times as long as ever before. The hours count as
-  missing, but for the first three.
-- shifted: the daily means of the last two days or more all lie beyond those of the two weeks before, by at least half
-  and by at least three times their usual spread. It is named only; the model decides what follows from it.
+docs/outlook.md says which faults are found, and what follows from them.
 """
 
 from __future__ import annotations
@@ -51,42 +45,35 @@ def cleaned(panel: Panel) -> Panel:
 
 def dead(values: Floats) -> Ints:
     """Return the hours of outages: a series lay at next to nothing, as it never did in the two weeks before."""
-    outages: list[int] = []
-    run: list[int] = []
     mean = float(np.nanmean(values)) if (~np.isnan(values)).any() else 0.0
-    for hour in np.flatnonzero(values <= DEAD_SHARE * mean):
-        begun = run[0] if run and run[-1] == hour - 1 else int(hour)
-        if begun == hour:
-            outages += _outage(values, run, mean)
-            run = []
-        run.append(int(hour))
-    return np.array([*outages, *_outage(values, run, mean)], dtype=np.int64)
+    low = [run for run in _runs(values <= DEAD_SHARE * mean) if _is_outage(values, run, mean)]
+    return np.array([hour for run in low for hour in run], dtype=np.int64)
 
 
-def _outage(values: Floats, run: list[int], mean: float) -> list[int]:
-    """Return a run of low hours when it is an outage: short, and far below all that was before it."""
-    if not _LEAST_OUTAGE <= len(run) <= LONGEST_OUTAGE:
-        return []
-    before = values[max(0, run[0] - _BEFORE) : run[0]]
+def _runs(hours: Bools) -> list[range]:
+    """Return the stretches of hours in a row that are true."""
+    edges = np.flatnonzero(np.diff(hours, prepend=False, append=False)).tolist()
+    return [range(first, after) for first, after in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _is_outage(values: Floats, run: range, mean: float) -> bool:
+    """Tell whether a run of low hours is an outage: short, and far below all that was before it."""
+    before = values[max(0, run.start - _BEFORE) : run.start]
     known = before[~np.isnan(before)]
     floor = float(np.quantile(known, 0.01)) if known.size >= _BEFORE // 4 else 0.0
-    low = float(np.max(values[run]))
-    return run if floor > _LEAST_FLOOR * mean and low <= DEAD_SHARE * floor else []
+    short = _LEAST_OUTAGE <= len(run) <= LONGEST_OUTAGE
+    return short and floor > _LEAST_FLOOR * mean and float(np.max(values[run])) <= DEAD_SHARE * floor
 
 
 def stuck(values: Floats) -> Ints:
     """Return the hours that repeat the very same number far longer than the series ever did before."""
-    same = np.concatenate([[False], values[1:] == values[:-1]])
-    length = np.zeros(values.size, dtype=np.int64)
-    for hour in np.flatnonzero(same):
-        length[hour] = length[hour - 1] + 1
-    longest = np.maximum.accumulate(np.where(np.append(length[1:], 0) == 0, length, 0))
     hours: list[int] = []
-    for end in np.flatnonzero((length >= LEAST_STUCK) & (np.append(length[1:], 0) == 0)):
-        begun = int(end) - int(length[end])
-        usual = int(longest[begun - 1]) if begun > 0 else int(length[end])
-        if begun >= _BEFORE // 2 and values[end] > 0 and length[end] > 3 * max(usual, 1):
-            hours += range(begun + 3, int(end) + 1)
+    usual = 1
+    for repeats in _runs(np.concatenate([[False], values[1:] == values[:-1]])):
+        lasts, late = len(repeats), repeats.start > _BEFORE // 2
+        if late and lasts >= LEAST_STUCK and lasts > 3 * usual and values[repeats.start] > 0:
+            hours += repeats[2:]
+        usual = max(usual, lasts)
     return np.array(hours, dtype=np.int64)
 
 
@@ -105,13 +92,8 @@ class Shift:
 
 def shifts_of(panel: Panel) -> dict[Key, Shift]:
     """Find the series that stand at a new level."""
-    busy = panel.has_event()
-    shifts: dict[Key, Shift] = {}
-    for row, key in enumerate(panel.keys):
-        shift = _shift_in(panel.values[row], busy[row])
-        if shift is not None:
-            shifts[key] = Shift(since=panel.start + shift[0] * HOUR, factor=shift[1])
-    return shifts
+    found = zip(panel.keys, map(_shift_in, panel.values, panel.has_event()), strict=True)
+    return {key: Shift(since=panel.start + at[0] * HOUR, factor=at[1]) for key, at in found if at is not None}
 
 
 def at_new_levels(panel: Panel, shifts: dict[Key, Shift]) -> Panel:
@@ -134,11 +116,11 @@ def _shift_in(values: Floats, busy: Bools) -> tuple[int, float] | None:
     first = values.size - DAY * count
     days = np.where(busy, np.nan, values)[first:].reshape(count, DAY)
     mean = known_mean(days, axis=1, above=DAY // 2 - 1)
-    factors: dict[int, float] = {}
-    for day in range(max(_DAYS_BEFORE, count - _LOOK_BACK), count - _DAYS_AFTER + 1):
-        factor = _factor(mean[day - _DAYS_BEFORE : day], mean[day:])
-        if factor is not None:
-            factors[day] = factor
+    factors = {
+        day: factor
+        for day in range(max(_DAYS_BEFORE, count - _LOOK_BACK), count - _DAYS_AFTER + 1)
+        if (factor := _factor(mean[day - _DAYS_BEFORE : day], mean[day:])) is not None
+    }
     if not factors:
         return None
     late = np.log(mean[max(0, count - _LOOK_BACK - _DAYS_BEFORE) :])

@@ -39,15 +39,8 @@ class Jobs:
     def known_at(self, hour: float) -> Jobs:
         """Hide the jobs submitted from that hour on, and the ends after it."""
         seen = self.submitted < hour
-        ended = self.ended[seen]
-        return replace(
-            self,
-            series=self.series[seen],
-            kind=self.kind[seen],
-            gpus=self.gpus[seen],
-            submitted=self.submitted[seen],
-            ended=np.where(ended <= hour, ended, np.inf),
-        )
+        kept = {name: getattr(self, name)[seen] for name in ("series", "kind", "gpus", "submitted", "ended")}
+        return replace(self, **kept | {"ended": np.where(kept["ended"] <= hour, kept["ended"], np.inf)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,51 +117,37 @@ def from_usage(usage: Usage) -> Panel:
 def from_tables(
     demand: pl.DataFrame, events: pl.DataFrame | None, *, end: datetime, jobs: pl.DataFrame | None = None
 ) -> Panel:
-    """Make a panel of a demand table: sorted, one value an hour; what is no demand becomes missing.
-
-    Raises
-    ------
-    InputError
-        When no hour before `end` has a usable value.
-    """
+    """Make a panel of a demand table: sorted, one value an hour; what is no demand becomes missing."""
     clean, notes = _clean(conform("demand", demand, DEMAND), end)
     first = clean.filter(pl.col("gpus").is_not_null())["hour"].min()
     if not isinstance(first, datetime):
-        raise InputError(
-            "demand", f"{demand.height} rows", "has no usable hour: import telemetry with `gangplan ingest`"
-        )
+        remedy = "has no usable hour: import telemetry with `gangplan ingest`"
+        raise InputError("demand", f"{demand.height} rows", remedy)
     names, places = _numbered(clean)
     values, twice = _placed(clean, places, names.height, first, (floor_hour(end) - first) // HOUR)
     if twice:
         notes = (*notes, f"{twice} hours stand twice: their mean is taken")
     known_ahead = empty(EVENTS) if events is None else conform("events", events, EVENTS)
     keys = tuple(names.iter_rows())
-    records = None if jobs is None else _jobs_of(jobs, keys, first)
-    known = None if records is None else records.known_at(values.shape[1])
-    return Panel(start=first, keys=keys, values=values, events=known_ahead, jobs=known, notes=notes)
+    records = None if jobs is None else _jobs_of(jobs, keys, first, values.shape[1])
+    return Panel(start=first, keys=keys, values=values, events=known_ahead, jobs=records, notes=notes)
 
 
-def _jobs_of(table: pl.DataFrame, keys: tuple[Key, ...], start: datetime) -> Jobs | None:
-    """Read a table of jobs (`tables.JOBS`); none where it has no job of those series."""
+def _jobs_of(table: pl.DataFrame, keys: tuple[Key, ...], start: datetime, hours: int) -> Jobs | None:
+    """Read what is known of jobs (`tables.JOBS`) after so many hours; none where there is no job of those series."""
     places = pl.DataFrame([(*key, place) for place, key in enumerate(keys)], [*SERIES, "place"], orient="row")
     usable = conform("jobs", table, JOBS).filter(pl.col("gpus") > 0, pl.col("submitted_at").is_not_null())
     jobs = usable.join(places, on=list(SERIES), how="inner")
     if not jobs.height:
         return None
 
-    def hours(name: str) -> Floats:
-        passed = (jobs[name] - start).dt.total_microseconds().cast(pl.Float64) / 3.6e9
-        return passed.fill_null(float("inf")).to_numpy()
-
-    place = jobs["place"].cast(pl.Int64).to_numpy()
-    return Jobs(
-        series=place,
-        kind=place,
-        gpus=jobs["gpus"].to_numpy(),
-        submitted=hours("submitted_at"),
-        ended=hours("ended_at"),
-        kinds=keys,
+    submitted, ended = (
+        ((jobs[name] - start).dt.total_microseconds().cast(pl.Float64) / 3.6e9).fill_null(float("inf")).to_numpy()
+        for name in ("submitted_at", "ended_at")
     )
+    place, gpus = jobs["place"].cast(pl.Int64).to_numpy(), jobs["gpus"].to_numpy()
+    records = Jobs(series=place, kind=place, gpus=gpus, submitted=submitted, ended=ended, kinds=keys)
+    return records.known_at(hours)
 
 
 def _clean(demand: pl.DataFrame, end: datetime) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -236,7 +215,6 @@ def learnable_rows(panel: Panel) -> Ints:
 
 
 def _judge(key: Key, values: Floats) -> SeriesStatus:
-    """Judge one series (GPUs by hour)."""
     known = np.flatnonzero(~np.isnan(values))
     silent = values.size if not known.size else values.size - 1 - int(known[-1])
     if not known.size or silent >= VANISHED_HOURS:

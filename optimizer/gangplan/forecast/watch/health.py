@@ -1,10 +1,7 @@
 """Drift: whether the champion is still as good as its back-test promised, and if not, why.
 
 Each of the last days is forecast, from what was known at its beginning, with the newest champion whose fit ended by
-then. So a model that is trained again each night is watched as well as one that is kept for weeks. The promise is the
-back-test of the champion that forecast the first of these days. Days are compared with the back-test's days by a
-permutation test, so that one bad day is no drift. Features are compared as the trees see them: the last days against
-windows of the same length from the past, so that only unusual changes count.
+then. docs/outlook.md has the tests.
 """
 
 from __future__ import annotations
@@ -98,13 +95,7 @@ class Health:
 
 
 def watch_drift(usage: Usage, store: Store, *, settings: Settings, days: int = DAYS) -> Health:
-    """Judge the champions of the last days by them, at most the last `days` and those since the first was fitted.
-
-    Raises
-    ------
-    NotFoundError
-        When there is no champion.
-    """
+    """Judge the champions of the last days by them, at most the last `days` and those since the first was fitted."""
     version = str(registry.champion(store).version)
     panel = cleaned(from_usage(usage))
     line = _line(store, version, panel.end - timedelta(days=days))
@@ -212,14 +203,18 @@ def _daily(rows: pl.DataFrame) -> Floats:
     return losses.group_by("origin", maintain_order=True).agg(pl.col("loss").mean())["loss"].to_numpy()
 
 
+def _stats() -> Any:
+    """Return SciPy's statistics, which have no types and are slow to import."""
+    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
+
+    return stats
+
+
 def _luck(late: Floats, early: Floats, measured: Quality, promise: Quality, seed: int) -> float:
     """Return how often days drawn from both alike differ as much: one-sided, 2,000 permutations."""
     if not np.isfinite(measured.wql) or not np.isfinite(promise.wql):
         return 1.0
-    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]  slow to import
-
-    untyped: Any = stats
-    test = untyped.permutation_test(
+    test = _stats().permutation_test(
         (late, early),
         _mean_difference,
         alternative="greater",
@@ -231,17 +226,14 @@ def _luck(late: Floats, early: Floats, measured: Quality, promise: Quality, seed
 
 
 def _mean_difference(late: Floats, early: Floats, axis: int) -> Floats:
-    """Return how much larger the mean of the first is."""
     return late.mean(axis=axis) - early.mean(axis=axis)
 
 
 def _new_and_gone(panel: Panel, promised: pl.DataFrame) -> Iterator[FeatureShift]:
     """Name series that the back-test did not have, and those that it had and that are no more."""
     before = {(tenant, workload, kind) for tenant, workload, kind in promised.select(SERIES).unique().iter_rows()}
-    for key in sorted(set(panel.keys) - before):
-        yield FeatureShift(key=key, feature="new series", distance=float("inf"))
-    for key in sorted(before - set(panel.keys)):
-        yield FeatureShift(key=key, feature="series gone", distance=float("inf"))
+    for feature, keys in (("new series", set(panel.keys) - before), ("series gone", before - set(panel.keys))):
+        yield from (FeatureShift(key=key, feature=feature, distance=float("inf")) for key in sorted(keys))
 
 
 def _moved(panel: Panel, fitted: DemandModel, origins: tuple[int, ...]) -> Iterator[FeatureShift]:
@@ -279,11 +271,6 @@ def _distance(late: Floats, windows: list[Floats]) -> float:
 
 
 def _apart(values: Floats, others: list[Floats]) -> float:
-    """Return the Wasserstein distance of values from others, the unknown left out: the area between their shares."""
-    mine, rest = np.sort(values[~np.isnan(values)]), np.concatenate(others)
-    rest = np.sort(rest[~np.isnan(rest)])
-    if not mine.size or not rest.size:
-        return 0.0
-    every = np.sort(np.concatenate([mine, rest]))
-    shares = [np.searchsorted(each, every[:-1], "right") / each.size for each in (mine, rest)]
-    return float((np.abs(shares[0] - shares[1]) * np.diff(every)).sum())
+    """Return the Wasserstein distance of values from others, the unknown left out; 0 where nothing is known."""
+    mine, rest = (known[~np.isnan(known)] for known in (values, np.concatenate(others)))
+    return float(_stats().wasserstein_distance(mine, rest)) if mine.size and rest.size else 0.0

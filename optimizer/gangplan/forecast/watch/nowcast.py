@@ -64,10 +64,8 @@ class Alarm:
     @property
     def words(self) -> str:
         """The alarm as a sentence."""
-        name = " / ".join(self.key)
-        return (
-            f"{name} asked for {self.gpus:.1f} GPUs where {self.expected:.1f} were expected: next {AHEAD} h corrected"
-        )
+        amounts = f"{self.gpus:.1f} GPUs where {self.expected:.1f} were expected"
+        return f"{' / '.join(self.key)} asked for {amounts}: next {AHEAD} h corrected"
 
 
 def correct_next_hours(usage: Usage, forecast: Forecast) -> tuple[Forecast, tuple[Alarm, ...]]:
@@ -90,12 +88,8 @@ def correct_next_hours(usage: Usage, forecast: Forecast) -> tuple[Forecast, tupl
 def forecast_past_alarms(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[Floats, tuple[Alarm, ...]]:
     """Forecast as if the hours that stand out had come as expected, then correct the next hours.
 
-    Trees that see the first hour of a spike would take it for a new level.
-
-    Parameters
-    ----------
-    ask
-        Returns the quantiles of a panel (series x horizon x levels), in GPUs.
+    Trees that see the first hour of a spike would take it for a new level. `ask` returns the quantiles of a panel
+    (series x horizon x levels, GPUs).
     """
     late = panel.since(max(0, panel.hours - _MEMORY))
     seen = watch(late)
@@ -133,11 +127,7 @@ def share_left(panel: Panel, seen: Watch, hour: int, score: float) -> Floats:
 
     Where analogues stood out less than the present hour, other changes of demand are a larger share of their excess, so
     their spread is reduced by the root of that ratio. The fewer of them stood out as much, the more the prior counts.
-
-    Parameters
-    ----------
-    score
-        The present score in thresholds; the sign tells spikes from drops.
+    `score` is the present one in thresholds; its sign tells spikes from drops.
     """
     relative = _relative(seen)[:, : hour - AHEAD + 1]
     apart = np.abs(np.log(np.maximum(relative * np.sign(score), 1e-9) / abs(score)))
@@ -172,7 +162,6 @@ def _begun(seen: Watch, row: int) -> int:
 
 
 def _corrected_table(table: pl.DataFrame, alarm: Alarm, panel: Panel, seen: Watch) -> pl.DataFrame:
-    """Correct the rows of one series."""
     mine = pl.all_horizontal(pl.col(name) == value for name, value in zip(SERIES, alarm.key, strict=True))
     after = mine & (pl.col("hour") > alarm.hour) & (pl.col("hour") <= alarm.hour + AHEAD * HOUR)
     median = table.filter(mine & (pl.col("hour") == alarm.hour))["q0.5"]

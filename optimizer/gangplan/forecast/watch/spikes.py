@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gangplan.forecast.series import DAY, WEEK, Bools, Floats, Panel, carried_forward, ratio
+from gangplan.forecast.series import DAY, WEEK, Bools, Floats, Panel, carried_forward, known_mean, ratio
 
 FALSE_HOURS_PER_WEEK = 0.5
 """Hours a week, of a series without any spike, that alarm on either side."""
@@ -60,10 +60,7 @@ class Watch:
 def watch(panel: Panel, *, false_hours_per_week: float = FALSE_HOURS_PER_WEEK) -> Watch:
     """Judge every hour of the panel by the hours before it alone.
 
-    Parameters
-    ----------
-    false_hours_per_week
-        How many hours a week may alarm, on each side, where nothing but the usual noise is.
+    So many hours a week may alarm, on each side, where nothing but the usual noise is.
     """
     level = _level(panel.values)
     root = np.sqrt(panel.values / level)
@@ -87,11 +84,9 @@ def _seen(values: Floats) -> Floats:
 
 def _level(values: Floats) -> Floats:
     """Return the mean of each series' first known week, by which it is scaled: a constant that looks not ahead."""
-    rows: list[float] = []
-    for row in values:
-        known = row[~np.isnan(row)][:WEEK]
-        rows.append(float(known.mean()) if known.size and known.mean() > 0 else 1.0)
-    return np.array(rows)[:, None]
+    first = np.where(np.cumsum(~np.isnan(values), axis=1) <= WEEK, values, np.nan)
+    mean = known_mean(first, axis=1)[:, None]
+    return np.where(mean > 0, mean, 1.0)
 
 
 def _expected(last: Floats, root: Floats) -> Floats:

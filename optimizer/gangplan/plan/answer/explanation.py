@@ -12,19 +12,32 @@ from gangplan.types import ANY, SERIES, Plan, Pool, WorkloadClass
 
 _SOON = 24  # hours for which changes and orders are listed
 _MOST_ORDERS = 5  # `gangplan plan orders` lists all
+_MOST_KEPT = 5
+_KEPT = ("maximum_nodes", "lead_time", "budget")
+_EGRESS = "Data that leaves its region costs {:,.0f} in the mean, beside the nodes."
+_BENT = {
+    "over_budget": "The plan spends {0.amount:,.0f} over the budget{why}.",
+    "carbon_cap": "The plan emits {0.amount:,.0f} kg of CO2 over the carbon cap of {cap:,.0f} kg.",
+    "latency_reserve": "The latency reserve on {0.name} lacks {0.amount:,.1f} GPU-hours, in {0.hours} h.",
+    "zone_reserve": "Were a zone lost, {0.name} would lack {0.amount:,.0f} GPU-hours for latency work, in {0.hours} h.",
+    "minimum_nodes": (
+        "{0.name} is {0.amount:,.0f} node-hours below its minimum, in {0.hours} h: its lead time is not over."
+    ),
+}
 
 
 def sentences(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
     """Explain a plan in sentences, the most important first."""
+    kept = sorted((limit for limit in bindings if limit.family in _KEPT), key=lambda limit: -limit.cost)
     return (
         _summary(solution),
         _proof(solution),
         *_changes(solution),
         *_orders(solution),
-        *_egress(solution),
+        *([_EGRESS.format(solution.egress)] if solution.egress >= 0.5 else []),
         *_shortages(solution),
         *(_bent(limit, solution) for limit in bindings if limit.family in _BENT),
-        *(_kept(limit, solution) for limit in _dearest(bindings)),
+        *(_kept(limit, solution) for limit in kept[:_MOST_KEPT]),
     )
 
 
@@ -104,13 +117,6 @@ def _orders(solution: Solution) -> list[str]:
     return [*map(order_text, orders[:_MOST_ORDERS]), *more]
 
 
-def _egress(solution: Solution) -> list[str]:
-    """Return what moving data costs."""
-    if solution.egress < 0.5:
-        return []
-    return [f"Data that leaves its region costs {solution.egress:,.0f} in the mean, beside the nodes."]
-
-
 def _shortages(solution: Solution) -> list[str]:
     """Return who is short, when and why, the largest shortage first; or that nobody is."""
     largest = np.argsort(-solution.short_gpu_hours)
@@ -125,19 +131,15 @@ def _shortage(solution: Solution, w: int) -> str:
     short = solution.expected_short[w]
     hours, amount = int(lengths[short > 0].sum()), float(short @ lengths)
     share = amount / float(problem.demand[:, w].mean(axis=0) @ lengths)
-    worst = int(solution.short[:, w].max(axis=0).argmax())
+    part = f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+    worst, most = int(solution.short[:, w].max(axis=0).argmax()), float(solution.short[:, w].max())
     at = problem.start + timedelta(hours=int(periods.starts[worst]))
     tenants = sorted({series[0] for series, home in zip(problem.series, problem.workload_of, strict=True) if home == w})
     return (
         f"Short: {workload.workload_class} work of {', '.join(tenants)} on {workload.accelerator} lacks "
-        f"{amount:,.1f} GPU-hours in the mean ({_share(share)} of its demand), in {hours} of {periods.hours} h; "
-        f"at worst {_gpus(solution.short[:, w].max())} at {_at(at)}: {_reasons(solution, w)}."
+        f"{amount:,.1f} GPU-hours in the mean ({part} of its demand), in {hours} of {periods.hours} h; "
+        f"at worst {most:,.0f} {'GPU' if round(most) == 1 else 'GPUs'} at {_at(at)}: {_reasons(solution, w)}."
     )
-
-
-def _share(share: float) -> str:
-    """Format a share; a small one is not rounded to nothing."""
-    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
 
 
 def _reasons(solution: Solution, w: int) -> str:
@@ -160,16 +162,12 @@ def _reason(solution: Solution, w: int, t: int) -> str:
     able = [p for g in problem.served_by[w] for p in problem.groups[g].pools]
     if not able:
         return _no_pool(solution, w)
-    at_most = [problem.pools[p] for p in able if solution.nodes[p, t] >= problem.pools[p].max_nodes]
-    coming = [
-        problem.pools[p]
-        for p in able
-        if problem.pools[p] not in at_most and problem.periods.starts[t] < problem.pools[p].lead_time_hours
-    ]
+    full = [p for p in able if solution.nodes[p, t] >= problem.pools[p].max_nodes]
+    late = [p for p in able if p not in full and problem.periods.starts[t] < problem.pools[p].lead_time_hours]
     if ceiling := _quota(solution, w, t):
         return ceiling
-    if len(at_most) + len(coming) == len(able):
-        return " and ".join(part for part in (_at_most(at_most), _coming(coming)) if part)
+    if len(full) + len(late) == len(able):
+        return _all_in_use([problem.pools[p] for p in full], [problem.pools[p] for p in late])
     return _too_expensive(solution, w)
 
 
@@ -197,16 +195,12 @@ def _no_pool(solution: Solution, w: int) -> str:
     return f"no pool has the accelerator {workload.accelerator}: add one to the fleet"
 
 
-def _at_most(pools: list[Pool]) -> str:
-    """Return that pools run all the nodes that they may."""
-    named = ", ".join(f"{pool.name} (max_nodes {pool.max_nodes})" for pool in pools)
-    return f"{named} {'runs' if len(pools) == 1 else 'run'} all the nodes allowed" if pools else ""
-
-
-def _coming(pools: list[Pool]) -> str:
-    """Return that new nodes are still on their way."""
-    named = ", ".join(f"{pool.name} (lead time {pool.lead_time_hours} h)" for pool in pools)
-    return f"new nodes are still on their way for {named}" if pools else ""
+def _all_in_use(full: list[Pool], late: list[Pool]) -> str:
+    """Return that pools run all the nodes that they may, or that new ones are still on their way."""
+    at_most = ", ".join(f"{pool.name} (max_nodes {pool.max_nodes})" for pool in full)
+    coming = ", ".join(f"{pool.name} (lead time {pool.lead_time_hours} h)" for pool in late)
+    parts = [f"{at_most} {'runs' if len(full) == 1 else 'run'} all the nodes allowed"] if full else []
+    return " and ".join([*parts, f"new nodes are still on their way for {coming}"] if late else parts)
 
 
 def _too_expensive(solution: Solution, w: int) -> str:
@@ -220,31 +214,10 @@ def _too_expensive(solution: Solution, w: int) -> str:
     return f"peaks this rare cost less at the shortage price of {price:g} per GPU-hour than the nodes to cover them"
 
 
-_BENT = ("over_budget", "carbon_cap", "latency_reserve", "zone_reserve", "minimum_nodes")
-_KEPT = ("maximum_nodes", "lead_time", "budget")
-
-
 def _bent(limit: Binding, solution: Solution) -> str:
-    """Describe a limit that was bent."""
-    amount, where, hours = limit.amount, limit.name, limit.hours
-    if limit.family == "over_budget":
-        least = solution.problem.unavoidable_cost
-        why = f" (the minimum nodes alone cost {least:,.0f})" if least > (solution.problem.settings.budget or 0) else ""
-        return f"The plan spends {amount:,.0f} over the budget{why}."
-    if limit.family == "carbon_cap":
-        cap = solution.problem.policy.carbon_cap_kg or 0.0
-        return f"The plan emits {amount:,.0f} kg of CO2 over the carbon cap of {cap:,.0f} kg."
-    if limit.family == "zone_reserve":
-        return f"Were a zone lost, {where} would lack {amount:,.0f} GPU-hours for latency work, in {hours} h."
-    if limit.family == "latency_reserve":
-        return f"The latency reserve on {where} lacks {amount:,.1f} GPU-hours, in {hours} h."
-    return f"{where} is {amount:,.0f} node-hours below its minimum, in {hours} h: its lead time is not over."
-
-
-def _dearest(bindings: list[Binding]) -> list[Binding]:
-    """Return the kept limits of which one more unit would bring most."""
-    kept = (limit for limit in bindings if limit.family in _KEPT)
-    return sorted(kept, key=lambda limit: -limit.cost)[:5]
+    problem, least = solution.problem, solution.problem.unavoidable_cost
+    why = f" (the minimum nodes alone cost {least:,.0f})" if least > (problem.settings.budget or 0) else ""
+    return _BENT[limit.family].format(limit, why=why, cap=problem.policy.carbon_cap_kg or 0.0)
 
 
 def _kept(limit: Binding, solution: Solution) -> str:
@@ -260,10 +233,4 @@ def _kept(limit: Binding, solution: Solution) -> str:
 
 
 def _at(moment: datetime) -> str:
-    """Format a time to the minute."""
     return f"{moment:%a %d %b %H:%M} UTC"
-
-
-def _gpus(count: float) -> str:
-    """Format a count of GPUs."""
-    return f"{count:,.0f} {'GPU' if round(count) == 1 else 'GPUs'}"

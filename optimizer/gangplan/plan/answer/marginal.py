@@ -1,9 +1,7 @@
 """What one more unit of each limit that was reached would bring: from solving again, never from a dual.
 
-A dual holds only near the point where it was taken; in measurements, this model's duals were wrong by factors. So each
-limit that was reached is widened by one unit and the relaxed problem is solved again with a warm start: as one linear
-program while that is fast, by cuts when it is large. Both sides of the comparison are relaxed, because the gap of the
-whole-node search is larger than the difference.
+docs/decisions/0010-solved-again.md says why. Each limit is widened by one unit and the relaxed problem is solved again
+with a warm start: as one linear program while that is fast, by cuts when it is large.
 """
 
 from __future__ import annotations
@@ -120,22 +118,18 @@ def _changes(solution: Solution, program: FleetProgram) -> Iterator[LimitChange]
             columns = program.nodes[p]
             if p in problem.committed:
                 columns = np.append(columns, program.form.columns_of([model.committed[p]]))
-            yield _widened(_unit("maximum_nodes", pool.name, hours, 1.0), columns, pool.max_nodes + 1.0, program)
+            limit = Binding(family="maximum_nodes", name=pool.name, hours=hours, amount=1.0)
+            yield _widened(limit, columns, pool.max_nodes + 1.0, program)
         waiting = problem.periods.first_after(pool.lead_time_hours)
         if waiting and pool.max_nodes > problem.now[p]:
             columns = program.form.columns_of([model.start[p, t] for t in range(waiting)])
             hours = pool.lead_time_hours
-            yield _widened(_unit("lead_time", pool.name, hours, float(hours)), columns, np.inf, program)
+            limit = Binding(family="lead_time", name=pool.name, hours=hours, amount=float(hours))
+            yield _widened(limit, columns, np.inf, program)
     yield from _budget(solution, program)
 
 
-def _unit(family: str, name: str, hours: int, amount: float) -> Binding:
-    """Name a limit and the unit by which it is widened; what that brings is not known yet."""
-    return Binding(family=family, name=name, hours=hours, amount=amount, cost=0.0)
-
-
 def _widened(binding: Binding, columns: Ints, bound: float, program: FleetProgram) -> LimitChange:
-    """Widen columns to another upper bound."""
     lower, upper = program.form.lower[columns], program.form.upper[columns]
     return LimitChange(
         binding=binding,
@@ -153,7 +147,7 @@ def _budget(solution: Solution, program: FleetProgram) -> Iterator[LimitChange]:
     free, upper = np.array([-np.inf]), program.form.row_upper[row]
     more = limit * BUDGET_STEP
     yield LimitChange(
-        binding=_unit("budget", "budget", problem.periods.hours, more),
+        binding=Binding(family="budget", name="budget", hours=problem.periods.hours, amount=more),
         change=lambda engine: engine.bound_rows(row, free, upper + more),
         undo=lambda engine: engine.bound_rows(row, free, upper),
     )

@@ -34,7 +34,9 @@ def to_plan(
 ) -> Plan:
     """Make the plan of a solution."""
     inputs = inputs or {}
-    problem, cost = solution.problem, _cost(solution)
+    problem = solution.problem
+    names = [pool.name for pool in problem.pools]
+    cost = pl.DataFrame({"pool": names, "node_hours": solution.node_hours, "cost": solution.cost})
     return Plan(
         plan_id=_plan_id(forecast, solution, inputs),
         issued_at=problem.start,
@@ -42,7 +44,7 @@ def to_plan(
         gap=solution.result.gap,
         total_cost=float(cost["cost"].sum()),
         nodes=_nodes(solution),
-        cost=cost,
+        cost=conform("cost", cost, PLAN_COST),
         shortage=_shortage(solution),
         limits=to_table(bindings),
         explanation=sentences(solution, bindings),
@@ -75,25 +77,14 @@ def _plan_id(forecast: Forecast, solution: Solution, given: dict[str, Any]) -> P
 
 
 def _hours(solution: Solution) -> list[datetime]:
-    """Return every hour of the horizon."""
     return [solution.problem.start + timedelta(hours=hour) for hour in range(solution.problem.periods.hours)]
 
 
 def _nodes(solution: Solution) -> pl.DataFrame:
-    """Return nodes by pool and hour."""
     hours, hourly = _hours(solution), solution.problem.periods.hourly(solution.nodes.astype(float))
-    frames = [
-        pl.DataFrame({"hour": hours, "nodes": hourly[p]}).with_columns(pool=pl.lit(pool.name))
-        for p, pool in enumerate(solution.problem.pools)
-    ]
-    return conform("nodes", pl.concat(frames), PLAN_NODES)
-
-
-def _cost(solution: Solution) -> pl.DataFrame:
-    """Return node-hours and money by pool."""
-    names = [pool.name for pool in solution.problem.pools]
-    frame = pl.DataFrame({"pool": names, "node_hours": solution.node_hours, "cost": solution.cost})
-    return conform("cost", frame, PLAN_COST)
+    pools = [pool.name for pool in solution.problem.pools for _ in hours]
+    frame = pl.DataFrame({"hour": hours * len(hourly), "pool": pools, "nodes": hourly.ravel()})
+    return conform("nodes", frame, PLAN_NODES)
 
 
 def _shortage(solution: Solution) -> pl.DataFrame:
@@ -105,11 +96,8 @@ def _shortage(solution: Solution) -> pl.DataFrame:
         "p95_gpus": np.quantile(short, 0.95, axis=0, method="inverted_cdf"),
         "probability": (short > 0).mean(axis=0),
     }
-    hours, periods = _hours(solution), solution.problem.periods
-    frames = [
-        pl.DataFrame({"hour": hours, **dict(zip(SERIES, series, strict=True))}).with_columns(
-            **{name: pl.Series(periods.hourly(values[s])) for name, values in columns.items()}
-        )
-        for s, series in enumerate(solution.problem.series)
-    ]
-    return conform("shortage", pl.concat(frames), PLAN_SHORTAGE)
+    hours, problem = _hours(solution), solution.problem
+    names = {name: [key[place] for key in problem.series for _ in hours] for place, name in enumerate(SERIES)}
+    amounts = {name: problem.periods.hourly(values).ravel() for name, values in columns.items()}
+    frame = pl.DataFrame({"hour": hours * len(problem.series), **names, **amounts})
+    return conform("shortage", frame, PLAN_SHORTAGE)

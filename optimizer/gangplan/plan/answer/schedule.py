@@ -100,5 +100,4 @@ def order_text(order: Order) -> str:
 
 
 def _at(moment: datetime) -> str:
-    """Format a time to the minute."""
     return f"{moment:%a %d %b %H:%M}"

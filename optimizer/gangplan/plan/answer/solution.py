@@ -1,7 +1,4 @@
-"""A solved problem as arrays: what runs, is served, waits and is short; and the limits that it had to bend.
-
-For the limits that it kept see `marginal`.
-"""
+"""A solved problem as arrays: what runs, is served, waits and is short; and the limits that it had to bend."""
 
 from __future__ import annotations
 
@@ -30,8 +27,6 @@ NEARLY = 0.995
 class Solution:
     """A search's result as arrays.
 
-    Attributes
-    ----------
     short : GPUs, shape (scenarios, workloads, periods)
     backlog : GPU-hours that wait, in the same shape
     serve : GPUs by (workload, group), each of shape (scenarios, periods)
@@ -142,7 +137,7 @@ class Binding:
     name: str
     hours: int
     amount: float
-    cost: float
+    cost: float = 0.0
     relief: float = 0.0
 
 

@@ -31,11 +31,6 @@ def build_problem(
     """Draw the scenarios and build the problem; refuse what cannot be planned.
 
     `held` are nodes that reservations use, by pool and hour; `previous` is the plan that this one follows.
-
-    Raises
-    ------
-    InputError
-        The forecast has gaps or values that are no numbers, or a pool cannot grow within the horizon.
     """
     policy = policy or PlanPolicy()
     start, series, quantiles = _read_quantiles(forecast, settings.horizon_hours)
@@ -56,7 +51,7 @@ def build_problem(
         paths=periods.means(draw_paths(quantiles, QUANTILES, settings.scenarios, settings.seed)),
         supply=draw_supply(fleet.pools, policy, periods, settings.scenarios, settings.seed),
         held=_held(held, fleet, periods),
-        previous=_previous(previous, fleet, start, periods),
+        previous=_nodes(previous, fleet, start, periods, missing=-1),
     )
 
 
@@ -69,23 +64,17 @@ def _held(held: Mapping[str, Sequence[int]] | None, fleet: Fleet, periods: Perio
     return np.maximum.reduceat(hourly, periods.starts, axis=1)
 
 
-def _previous(plan: Plan | None, fleet: Fleet, start: datetime, periods: Periods) -> Counts:
-    """Return the last plan's nodes at the start of each period; -1 where it has none."""
-    unknown = np.full((len(fleet.pools), len(periods)), -1, dtype=np.int64)
-    return unknown if plan is None else _fill(unknown, plan, fleet, start, periods)
-
-
 def nodes_of(plan: Plan, problem: Problem) -> Counts:
     """Return a plan's nodes, shape (pools, periods) of its problem."""
-    none = np.zeros((len(problem.pools), len(problem.periods)), dtype=np.int64)
-    return _fill(none, plan, problem.fleet, problem.start, problem.periods)
+    return _nodes(plan, problem.fleet, problem.start, problem.periods, missing=0)
 
 
-def _fill(nodes: Counts, plan: Plan, fleet: Fleet, start: datetime, periods: Periods) -> Counts:
-    """Write a plan's nodes at the start of each period into an array of shape (pools, periods)."""
+def _nodes(plan: Plan | None, fleet: Fleet, start: datetime, periods: Periods, *, missing: int) -> Counts:
+    """Return a plan's nodes at the start of each period, shape (pools, periods); `missing` where it has none."""
+    nodes = np.full((len(fleet.pools), len(periods)), missing, dtype=np.int64)
     pool_index = {pool.name: p for p, pool in enumerate(fleet.pools)}
     period_index = {int(hour): t for t, hour in enumerate(periods.starts)}
-    for hour, pool, count in plan.nodes.iter_rows():
+    for hour, pool, count in () if plan is None else plan.nodes.iter_rows():
         t = period_index.get(round((hour - start).total_seconds() / 3600))
         if t is not None and pool in pool_index:
             nodes[pool_index[pool], t] = count
@@ -147,8 +136,5 @@ def _check_hours(table: pl.DataFrame, start: datetime, hours: int) -> None:
     for name, rows in table.group_by(SERIES, maintain_order=True):
         if rows["hour"].to_list() != expected:
             label = "/".join(str(part) for part in name)
-            raise InputError(
-                f"forecast.quantiles[{label}]",
-                f"{rows.height} rows",
-                f"must have each of the {hours} hours from {start:%Y-%m-%dT%H:%MZ} once: forecast again",
-            )
+            remedy = f"must have each of the {hours} hours from {start:%Y-%m-%dT%H:%MZ} once: forecast again"
+            raise InputError(f"forecast.quantiles[{label}]", f"{rows.height} rows", remedy)

@@ -128,22 +128,16 @@ class Catalogue(Strict):
         """Return an accelerator's price, whatever the case of its name."""
         return self.accelerators.get(accelerator.lower(), self.default)
 
-    def find(self, where: str, name: str) -> Accelerator:
-        """Return an accelerator, or refuse the name."""
-        require_known(where, name, self.accelerators)
-        return self.accelerators[name]
-
     def speeds(self, name: str, need: Need) -> dict[str, float]:
         """Return how fast each accelerator does what a need asks for; only those that can.
 
-        Raises
-        ------
-        InputError
-            A feature or the accelerator that it is `like` is not in the catalogue, or no accelerator can do it.
+        A need is refused that names what the catalogue lacks, or that no accelerator meets.
         """
         for feature in need.features:
             require_known(f"needs[{name}].features", feature, self.features)
-        base = self.find(f"needs[{name}].like", need.like).bf16_tflops if need.like else 0.0
+        if need.like:
+            require_known(f"needs[{name}].like", need.like, self.accelerators)
+        base = self.accelerators[need.like].bf16_tflops if need.like else 0.0
         able = {other: kind for other, kind in self.accelerators.items() if need.met_by(kind)}
         ratios = {other: kind.bf16_tflops / base if base else 1.0 for other, kind in able.items()}
         speeds = {other: round(ratio, 4) for other, ratio in ratios.items() if ratio > 0}
@@ -171,13 +165,7 @@ def _packaged() -> Catalogue:
 
 
 def read_catalogue(path: Path | None = None) -> Catalogue:
-    """Read the catalogue, with the entries of a file of one's own where there is one.
-
-    Raises
-    ------
-    InputError
-        The file is not YAML, or an entry has a wrong field or value.
-    """
+    """Read the catalogue, with the entries of a file of one's own where there is one."""
     base = _packaged()
     if path is None or not path.exists():
         return base

@@ -50,12 +50,20 @@ class Group:
     region: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ceiling:
+    """GPUs that some workloads may use together on some groups of pools, each by its index."""
+
+    name: str
+    workloads: tuple[int, ...]
+    groups: tuple[int, ...]
+    gpus: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """What the model is built from.
 
-    Attributes
-    ----------
     start : the first hour
     workload_of : the workload of each series, by its place in `workloads`
     quantiles : the forecast's, in GPUs, shape (series, hours, levels)
@@ -142,8 +150,25 @@ class Problem:
 
     @cached_property
     def ceilings(self) -> tuple[Ceiling, ...]:
-        """What tenants and cohorts may use at a time."""
-        return _ceilings(self)
+        """What tenants (nominal share and what they borrow) and cohorts (all nominal shares) may use at a time."""
+        quotas, limits = self.policy.quotas, list[Ceiling]()
+
+        def add(name: str, members: Sequence[str], accelerator: str, gpus: float) -> None:
+            workloads = tuple(w for w, load in enumerate(self.workloads) if load.tenant in members)
+            groups = tuple(g for g, group in enumerate(self.groups) if accelerator in (ANY, group.accelerator))
+            limits.append(Ceiling(name=f"{name}/{accelerator}", workloads=workloads, groups=groups, gpus=gpus))
+
+        members: dict[tuple[str, str], list[str]] = {}
+        for tenant, quota in quotas.items():
+            for accelerator, share in quota.shares.items():
+                _check_nominal(self, tenant, accelerator, share.nominal)
+                if quota.cohort:
+                    members.setdefault((quota.cohort, accelerator), []).append(tenant)
+                if not quota.cohort or share.borrow is not None:
+                    add(tenant, [tenant], accelerator, share.nominal + (share.borrow or 0.0))
+        for (cohort, accelerator), names in members.items():
+            add(cohort, names, accelerator, sum(quotas[name].shares[accelerator].nominal for name in names))
+        return tuple(ceiling for ceiling in limits if ceiling.workloads and ceiling.groups)
 
     @cached_property
     def usable_gpus(self) -> Array:
@@ -220,46 +245,6 @@ class Problem:
     def budget(self) -> float | None:
         """The budget that can be kept: never less than what the minimum nodes cost."""
         return None if self.settings.budget is None else max(self.settings.budget, self.unavoidable_cost)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ceiling:
-    """GPUs that some workloads may use together on some groups of pools, each by its index."""
-
-    name: str
-    workloads: tuple[int, ...]
-    groups: tuple[int, ...]
-    gpus: float
-
-
-def _ceilings(problem: Problem) -> tuple[Ceiling, ...]:
-    """Return every ceiling that can bind.
-
-    A tenant may use its nominal share and what it borrows; all tenants of a cohort, the sum of their nominal shares.
-
-    Raises
-    ------
-    InputError
-        A nominal share is more than the fleet may have.
-    """
-    quotas, limits = problem.policy.quotas, list[Ceiling]()
-
-    def add(name: str, members: Sequence[str], accelerator: str, gpus: float) -> None:
-        workloads = tuple(w for w, load in enumerate(problem.workloads) if load.tenant in members)
-        groups = tuple(g for g, group in enumerate(problem.groups) if accelerator in (ANY, group.accelerator))
-        limits.append(Ceiling(name=f"{name}/{accelerator}", workloads=workloads, groups=groups, gpus=gpus))
-
-    members: dict[tuple[str, str], list[str]] = {}
-    for tenant, quota in quotas.items():
-        for accelerator, share in quota.shares.items():
-            _check_nominal(problem, tenant, accelerator, share.nominal)
-            if quota.cohort:
-                members.setdefault((quota.cohort, accelerator), []).append(tenant)
-            if not quota.cohort or share.borrow is not None:
-                add(tenant, [tenant], accelerator, share.nominal + (share.borrow or 0.0))
-    for (cohort, accelerator), names in members.items():
-        add(cohort, names, accelerator, sum(quotas[name].shares[accelerator].nominal for name in names))
-    return tuple(ceiling for ceiling in limits if ceiling.workloads and ceiling.groups)
 
 
 def _check_nominal(problem: Problem, tenant: str, accelerator: str, nominal: float) -> None:

@@ -1,13 +1,10 @@
 """Scenarios: demand paths drawn from a forecast's quantiles, capacity that may fail, and how long new nodes take.
 
-A series' quantile function is linear between its levels on the normal scale. So a normal forecast is met exactly, and
-both tails continue as a normal distribution's would, never below zero. A Gaussian copula orders the paths: AR(1) over
-hours plus a factor that all series share. Within each hour the paths have evenly spaced probabilities (ensemble copula
-coupling: Schefzik, Thorarinsdottir and Gneiting 2013), so that a few paths already have the forecast's spread.
+docs/plan.md has the method of demand paths. Source: Schefzik, Thorarinsdottir and Gneiting (2013), for the evenly
+spaced probabilities (ensemble copula coupling).
 
-Start-up times are log-normal, through the median and the 95 % quantile of the fleet file. A node is ordered so early
-that 95 of 100 are up in time. A node that is early is paid for while it waits; a node that is late is missing until it
-comes. The plan adds the mean cost of early nodes to each start; evaluations draw both.
+Start-up times are log-normal, through the median and the 95 % quantile of the fleet file. The plan adds the mean cost
+of nodes that come early to each start; evaluations draw early and late ones.
 """
 
 from __future__ import annotations
@@ -29,19 +26,12 @@ _STEPS = 200
 
 
 def draw_paths(quantiles: Array, levels: Sequence[float], count: int, seed: int) -> Array:
-    """Draw equally likely demand paths.
-
-    Parameters
-    ----------
-    quantiles : GPUs, shape (series, hours, levels)
-    count : number of paths
-
-    Returns
-    -------
-    GPUs, shape (count, series, hours)
-    """
+    """Draw equally likely demand paths, shape (count, series, hours), from quantiles, shape (series, hours, levels)."""
     series, hours, _ = quantiles.shape
-    order = _copula(count, series, hours, np.random.default_rng(seed)).argsort(axis=0).argsort(axis=0)
+    generator = np.random.default_rng(seed)
+    common, own = (_walks(generator.standard_normal((count, rows, hours))) for rows in (1, series))
+    scores = np.sqrt(SERIES_CORRELATION) * common + np.sqrt(1 - SERIES_CORRELATION) * own
+    order = scores.argsort(axis=0).argsort(axis=0)
     normal = NormalDist()
     steps = np.array([normal.inv_cdf((rank + 0.5) / count) for rank in range(count)])
     knots = np.array([normal.inv_cdf(level) for level in levels])
@@ -54,13 +44,6 @@ def _quantile_function(values: Array, knots: Array, scores: Array) -> Array:
     left = np.clip(np.searchsorted(knots, scores, side="right") - 1, 0, len(knots) - 2)
     weight = (scores - knots[left]) / (knots[left + 1] - knots[left])
     return np.maximum(0.0, values[..., left] * (1 - weight) + values[..., left + 1] * weight)
-
-
-def _copula(count: int, series: int, hours: int, generator: np.random.Generator) -> Array:
-    """Draw normal scores of shape (count, series, hours) with the correlations of the policy."""
-    common = _walks(generator.standard_normal((count, 1, hours)))
-    own = _walks(generator.standard_normal((count, series, hours)))
-    return np.sqrt(SERIES_CORRELATION) * common + np.sqrt(1 - SERIES_CORRELATION) * own
 
 
 def _walks(noise: Array) -> Array:
@@ -122,15 +105,9 @@ def arrivals(
 ) -> tuple[Array, Array]:
     """Draw when started nodes come up, with one draw for all nodes that a pool starts together.
 
-    Parameters
-    ----------
-    nodes : as ordered, shape (pools, periods) or (paths, pools, periods)
-    prices : money per node-hour, shape (pools, periods)
-
-    Returns
-    -------
-    Nodes that are up, in the shape of `nodes`, fractional where some come up within a period; and money for those that
-    came early, by path (or one number). Without start-up times in the fleet file these are `nodes` and 0.
+    `nodes` are as ordered, shape (pools, periods) or (paths, pools, periods); `prices` are money per node-hour. Returns
+    the nodes that are up, fractional where some come up within a period, and the money for those that came early, by
+    path (or one number). Without start-up times in the fleet file these are `nodes` and 0.
     """
     up = np.array(nodes, dtype=float)
     paid = np.zeros(up.shape[:-2])

@@ -1,8 +1,6 @@
 """Demand of months ahead: typical weeks, and paths of growth, or a table by month, that multiply them.
 
-A typical week is a real one (the medoid of its kind, by k-medoids), so that hours and series keep their correlations,
-which a mean week would lose. Its weight is how often its kind occurred. A path says how large the demand of each month
-is.
+Typical weeks are real ones (k-medoids, see docs/plan-horizon.md), so that hours and series keep their correlations.
 """
 
 from __future__ import annotations
@@ -69,8 +67,6 @@ class History:
 class LongDemand:
     """GPUs asked for, month by month: `means` times a typical week.
 
-    Attributes
-    ----------
     start : the first day
     weeks : from Monday 00:00 UTC, as multiples of `means`, shape (typical weeks, series, 168)
     weights : the share of all weeks that each typical week stands for
@@ -116,15 +112,8 @@ def add_months(day: date, months: int) -> date:
 def typical_weeks(values: Array, start: datetime, groups: Sequence[int], count: int) -> tuple[Array, Array]:
     """Find the weeks that represent the last ones best, and the share of weeks that each represents.
 
-    Parameters
-    ----------
-    values : GPUs asked for, shape (series, hours), NaN where unknown, from `start` on
-    groups : the group of each series; each group's mean is 1 in every week that is returned
-
-    Raises
-    ------
-    InputError
-        There is no whole week from a Monday on.
+    `values` are GPUs, shape (series, hours), NaN where unknown. `groups` has the group of each series; each group's
+    mean is 1 in every week that is returned.
     """
     weeks = _whole_weeks(values, start)
     member = np.array(groups)[:, None] == np.arange(max(groups) + 1)
@@ -147,9 +136,8 @@ def _whole_weeks(values: Array, start: datetime) -> Array:
     first += WEEK if first < 0 else 0
     count = min(KEPT_WEEKS, (values.shape[1] - first) // WEEK)
     if count < 1:
-        raise InputError(
-            "demand", f"{values.shape[1]} hours", "has no whole week from a Monday on: import at least two weeks"
-        )
+        remedy = "has no whole week from a Monday on: import at least two weeks"
+        raise InputError("demand", f"{values.shape[1]} hours", remedy)
     end = first + (values.shape[1] - first) // WEEK * WEEK
     weeks = values[:, end - count * WEEK : end].reshape(len(values), count, WEEK).swapaxes(0, 1)
     known = ~np.isnan(weeks)
@@ -160,13 +148,7 @@ def _whole_weeks(values: Array, start: datetime) -> Array:
 def monthly_paths(daily: Array, start: date, months: int, count: int) -> Array:
     """Turn drawn days into equally likely paths of months: the draws at evenly spaced ranks from low to high growth.
 
-    Parameters
-    ----------
-    daily : GPUs, shape (draws, groups, days), the first day being `start`
-
-    Returns
-    -------
-    GPUs, shape (count, groups, months)
+    `daily` are GPUs, shape (draws, groups, days), from `start` on; the result has the shape (count, groups, months).
     """
     places = [(add_months(start, month) - start).days for month in range(months + 1)]
     if daily.shape[2] < places[-1]:
@@ -193,11 +175,6 @@ def read_demand_table(path: Path) -> pl.DataFrame:
     """Read a CSV file with month (2026-05), tenant, workload_class, accelerator, gpus, and optionally low and high.
 
     `gpus` is the month's mean; `low` and `high` are its bounds in 8 of 10 cases.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, a column is missing, a value is no number of at least 0, or a month is missing.
     """
     try:
         table = pl.read_csv(path, schema_overrides={"month": pl.String})
@@ -212,7 +189,6 @@ def read_demand_table(path: Path) -> pl.DataFrame:
 
 
 def _numbers(table: pl.DataFrame) -> list[str]:
-    """Return the columns that have numbers."""
     return [name for name in ("gpus", "low", "high") if name in table.columns]
 
 
@@ -230,9 +206,8 @@ def _checked(table: pl.DataFrame) -> pl.DataFrame:
     for name, rows in table.group_by(SERIES, maintain_order=True):
         if rows["month"].sort().to_list() != expected:
             label = "/".join(str(part) for part in name)
-            raise InputError(
-                f"demand[{label}]", f"{rows.height} rows", f"must have each month from {months[0]:%Y-%m} once"
-            )
+            remedy = f"must have each month from {months[0]:%Y-%m} once"
+            raise InputError(f"demand[{label}]", f"{rows.height} rows", remedy)
     return table.sort(*SERIES, "month")
 
 

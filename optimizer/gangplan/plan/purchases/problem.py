@@ -170,11 +170,7 @@ def build_purchase_problem(
 
     Owned nodes continue to run, committed ones until their term ends. On-demand and spot nodes are taken by the hour as
     each path needs them. Demand of a class with a reserve counts with that reserve.
-
-    Raises
-    ------
-    InputError
-        The fleet has no offer, a series has no known class, or a quota is more than the fleet has.
+    A fleet without offers, a series of no known class and a quota of more than the fleet has are refused.
     """
     policy = policy or PlanPolicy()
     if not fleet.terms:

@@ -1,10 +1,7 @@
 """The search for what to buy: cuts between purchases and weeks, first relaxed, then in whole nodes, to a proven gap.
 
-The model has purchases by month, the nodes that run for a term, and each week's cost, bound by cuts. One `define_*` for
-each family; symbols are those of docs/plan-horizon.md. Indices: o offer, p pool, m month, i week of a path and month, k
-path.
-Every week of every path is one linear program, the plan's own for a path (`plan/solver/recourse.py`). Its cut holds for
-every number of nodes that stand, so solving again without an offer starts with all cuts that were found before.
+docs/plan-horizon.md has the model. Indices: o offer, p pool, m month, i week of a path and month, k path. A week's cut
+holds for every number of nodes that stand, so solving again without an offer starts with all cuts found before.
 """
 
 from __future__ import annotations
@@ -40,8 +37,6 @@ MIP_SECONDS = 10.0  # for each whole-number master
 class PurchaseResult:
     """What purchases cost.
 
-    Attributes
-    ----------
     buy : nodes bought, shape (offers, months)
     standing : nodes that run for a term, shape (pools, months)
     spend : money for the purchases within the horizon
@@ -109,7 +104,6 @@ class PurchaseSearch:
             self._bound_columns(columns, lower, self._form.upper[columns])
 
     def _bound_columns(self, columns: Ints, lower: Array, upper: Array) -> None:
-        """Give columns other bounds in both masters."""
         for engine in (self._relaxed, self._whole):
             engine.bound_columns(columns, lower, upper)
 

@@ -1,7 +1,4 @@
-"""Plan purchases: solve, price other strategies on the same paths, find what each purchase earns, and explain.
-
-What a purchase earns comes from solving again without it. A pool is full when it runs all nodes that it may have.
-"""
+"""Plan purchases: solve, price other strategies on the same paths, find what each purchase earns, and explain."""
 
 from __future__ import annotations
 
@@ -38,12 +35,8 @@ def plan_purchases(
 ) -> Commitments:
     """Find how many nodes of which offer to buy when.
 
-    A fleet without offers gets those of the `catalogue`, and the explanation says so.
-
-    Raises
-    ------
-    InputError
-        There is nothing to buy, a series has no known class, or a quota is more than the fleet has.
+    A fleet without offers gets those of the `catalogue`, and the explanation says so. See `build_purchase_problem` for
+    what is refused.
     """
     offered, origin = with_offers(fleet, catalogue)
     problem = build_purchase_problem(demand, offered, settings=settings, policy=policy, beyond=horizon.beyond)
@@ -63,7 +56,11 @@ def buy_ahead(problem: PurchaseProblem, progress: Progress = no_progress) -> Com
         start=problem.demand.start,
         end=problem.demand.edges[-1],
         purchases=tuple(_purchases(problem, best.buy)),
-        ways=tuple(_strategies(search, best)),
+        ways=(
+            _strategy(PLAN, search, best, best),
+            _strategy(NONE, search, search.price(np.zeros_like(best.buy)), best),
+            _strategy(PEAK, search, search.price(peak_purchases(problem)), best),
+        ),
         earnings=tuple(_benefits(search, best)),
         full=tuple(_full_pools(search, best)),
         standing=_standing(problem, best.standing),
@@ -98,29 +95,21 @@ def peak_purchases(problem: PurchaseProblem) -> Counts:
 def _peak_gpus(problem: PurchaseProblem, level: float) -> dict[str, Array]:
     """Return the GPUs of each accelerator in the busiest hour of each month, at a quantile of the paths."""
     paths = problem.weeks.paths.reshape(len(problem.paths), len(problem.months), -1, *problem.weeks.paths.shape[1:])
-    peaks: dict[str, Array] = {}
-    for name, members in _series_of(problem).items():
-        peaks[name] = np.quantile(paths[:, :, :, members].sum(axis=3).max(axis=(2, 3)), level, axis=0)
-    return peaks
+    return {
+        name: np.quantile(paths[:, :, :, members].sum(axis=3).max(axis=(2, 3)), level, axis=0)
+        for name, members in _series_of(problem).items()
+    }
 
 
 def _series_of(problem: PurchaseProblem) -> dict[str, list[int]]:
-    """Return the series of each accelerator, by their indices."""
     members: dict[str, list[int]] = {}
     for s, (_, _, accelerator) in enumerate(problem.demand.series):
         members.setdefault(accelerator, []).append(s)
     return members
 
 
-def _strategies(search: PurchaseSearch, best: PurchaseResult) -> Iterator[PurchaseStrategy]:
-    """Price the plan, buying nothing, and buying for the busiest hour, on the same paths."""
-    yield _strategy(PLAN, search, best, best)
-    yield _strategy(NONE, search, search.price(np.zeros_like(best.buy)), best)
-    yield _strategy(PEAK, search, search.price(peak_purchases(search.problem)), best)
-
-
 def _strategy(name: str, search: PurchaseSearch, result: PurchaseResult, best: PurchaseResult) -> PurchaseStrategy:
-    """Sum up a strategy."""
+    """Price a way to buy on the paths of the best one."""
     problem, weeks = search.problem, search.problem.weeks
     lengths, often = np.array(weeks.periods.lengths, dtype=float), problem.times / len(problem.paths)
     short = search.programs.short_gpus(result.recourse) @ lengths
@@ -256,7 +245,9 @@ def _demand(problem: PurchaseProblem) -> pl.DataFrame:
 
 def sentences(plan: Commitments) -> tuple[str, ...]:
     """Explain a plan of purchases, what is to be done first."""
-    return (*_orders(plan), *_money(plan), *map(_earning, plan.earnings), *_full(plan.full), *_beyond(plan))
+    beyond = f"{plan.bound_beyond:,.0f} are bound after {plan.end}: a share counted (--beyond); look further: --months."
+    told = (*_orders(plan), *_money(plan), *map(_earning, plan.earnings), *_full(plan.full))
+    return (*told, beyond) if plan.bound_beyond > 0 else told
 
 
 def _orders(plan: Commitments) -> list[str]:
@@ -275,7 +266,6 @@ def _orders(plan: Commitments) -> list[str]:
 
 
 def _purchase(purchase: Purchase) -> str:
-    """Describe a purchase."""
     nodes = "1 node" if purchase.nodes == 1 else f"{purchase.nodes} nodes"
     term = f"{purchase.pool} for {purchase.months} months from {purchase.begins}"
     return f"{nodes} of {term} (at {purchase.price_per_node_hour:g} an hour)"
@@ -297,7 +287,6 @@ def _money(plan: Commitments) -> list[str]:
 
 
 def _earning(benefit: PurchaseBenefit) -> str:
-    """Describe what a purchase earns."""
     what = f"the {benefit.months}-month term of {benefit.pool}" if benefit.months else f"{benefit.pool} for a term"
     loses = f"; it loses on {benefit.loses:.0%} of the paths" if benefit.loses > 0 else ""
     return (
@@ -313,10 +302,3 @@ def _full(pools: tuple[PoolFull, ...]) -> list[str]:
     strong = [f"{pool.pool} from {pool.early:%b %Y}" for pool in late if pool.early is not None]
     lines = [("Full in some hours of a usual week", sure), ("Full with strong growth only", strong)]
     return [f"{words}: {', '.join(names)}." for words, names in lines if names]
-
-
-def _beyond(plan: Commitments) -> list[str]:
-    """Return the money that is bound after the horizon."""
-    if plan.bound_beyond <= 0:
-        return []
-    return [f"{plan.bound_beyond:,.0f} are bound after {plan.end}: a share counted (--beyond); look further: --months."]

@@ -68,7 +68,8 @@ def compare(problem: Problem, nodes: Counts, progress: Progress = no_progress) -
         running, early = arrivals(fresh.pools, fresh.now, ordered, fresh.periods, fresh.prices, seed=FRESH_SEED)
         recourse = programs.price(running)
         assert recourse is not None  # noqa: S101 - there is no time limit
-        costs = recourse.costs + _money(fresh, ordered) + early
+        by_path = ordered if ordered.ndim == 3 else ordered[None]  # one fleet for all paths, or one for each
+        costs = recourse.costs + np.array([fresh.money(fleet).sum() for fleet in by_path]) + early
         plan_costs = costs if name == PLAN else plan_costs
         alternatives.append(_alternative(name, costs, plan_costs, programs, recourse, ordered))
     return tuple(alternatives)
@@ -114,16 +115,9 @@ def static_peak(problem: Problem, demand: Array) -> Counts:
     return repair(problem, np.repeat(peak.max(axis=1, keepdims=True), peak.shape[1], axis=1))
 
 
-def _money(problem: Problem, run: Counts) -> Array:
-    """Return the money for nodes, for all paths together or for each."""
-    fleets = run if run.ndim == 3 else run[None]
-    return np.array([problem.money(fleet).sum() for fleet in fleets])
-
-
 def _alternative(
     name: str, costs: Array, plan: Array, programs: RecoursePrograms, recourse: RecourseResult, run: Counts
 ) -> Alternative:
-    """Sum up what a rule cost and what it left unserved."""
     problem = programs.problem
     lengths = np.array(problem.periods.lengths, dtype=float)
     short = programs.short_gpus(recourse) @ lengths

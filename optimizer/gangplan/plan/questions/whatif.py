@@ -122,11 +122,6 @@ class WhatIfResult:
         """How much cheaper the best plan may be, relative to the price of this one."""
         return max(0.0, 1 - self.bound / self.objective) if self.objective > 1e-9 else 0.0
 
-    def or_cheaper(self, other: WhatIfResult) -> WhatIfResult:
-        """Return the cheaper of two answers to the same question, with the better bound of the two."""
-        cheaper = self if self.objective < other.objective else other
-        return replace(cheaper, bound=max(self.bound, other.bound))
-
     def by_pool(self) -> pl.DataFrame:
         """Return node-hours and money by pool."""
         names = [pool.name for pool in self.problem.pools]
@@ -172,7 +167,8 @@ class WhatIfSolver:
                 break
             relaxed, _ = decomposition.master.relaxed()  # with the cuts of the last fleet
             fleet = TOWARDS_MASTER * relaxed + (1 - TOWARDS_MASTER) * fleet
-            best = self._rounded(decomposition, fleet, THRESHOLDS[turn % len(THRESHOLDS)]).or_cheaper(best)
+            both = best, self._rounded(decomposition, fleet, THRESHOLDS[turn % len(THRESHOLDS)])
+            best = replace(min(both, key=lambda result: result.objective), bound=max(each.bound for each in both))
         return best
 
     def _rounded(self, decomposition: Decomposition, exact: Array, threshold: float) -> WhatIfResult:
@@ -185,7 +181,6 @@ class WhatIfSolver:
         return self._summary(problem, nodes, candidate, decomposition.master.relaxed()[1])
 
     def _summary(self, problem: Problem, nodes: Counts, candidate: Candidate, bound: float) -> WhatIfResult:
-        """Sum up a priced fleet."""
         short = self._programs.short_gpus(candidate.recourse).mean(axis=0)
         return WhatIfResult(
             problem=problem,
