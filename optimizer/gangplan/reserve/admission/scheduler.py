@@ -132,8 +132,8 @@ class Admission:
             for own in (True, False) if book.occupancy.quotas.owners_first else (False,):
                 if freed:
                     self._move_ahead(own=own)
-                found = Pass(book, now, preemptor, own=own, hopeful=None if freed else fresh, fresh=fresh)
-                found.serve(book.line if freed else self._unserved())
+                one = Pass(book, now, preemptor, own=own, freed=freed, fresh=fresh)
+                one.serve(book.line if freed else self._unserved())
             agenda.unserved.clear()
         spare_victims(book, now)
         agenda.lost.clear()
@@ -214,7 +214,7 @@ class Pass:
         preemptor: Preemptor,
         *,
         own: bool,
-        hopeful: Container[ReservationId] | None,
+        freed: bool,
         fresh: Container[ReservationId],
     ) -> None:
         self._book = book
@@ -222,7 +222,7 @@ class Pass:
         self._now = now
         self._own = own
         self._staged = book.occupancy.quotas.owners_first
-        self._hopeful = hopeful  # owners that may start by borrowing; None: all
+        self._freed = freed  # something became free, so that all may hope
         self._fresh = fresh  # new in this admission
         self._depth = book.policy.depth
         self._promises = 0  # so far
@@ -252,7 +252,7 @@ class Pass:
 
     def _may_hope(self, entry: Entry) -> bool:
         """Tell whether a gang with a start of its own may start sooner by borrowing."""
-        looked = self._hopeful is None or entry.id in self._hopeful
+        looked = self._freed or entry.id in self._fresh
         return looked and entry.earliest <= self._now and self._space.may_borrow(entry)
 
     def serve(self, line: Line) -> None:
