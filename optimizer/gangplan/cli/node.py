@@ -67,7 +67,7 @@ def _mark(
         ledger.mark_node(name, state, why=why, begin=begin, back=end)
         gangs = [ledger.get(id) for id in before]
     summary = {"node": name, "state": state.value, "gangs": [summaries.of_reservation(gang) for gang in gangs]}
-    emit(as_json, summary, lambda _: screen.marked(name, state.value, gangs))
+    emit(as_json, summary, lambda _: screen.marked(name, state.value, gangs, begin))
 
 
 def _moment(option: str, given: str | None) -> datetime | None:
