@@ -53,6 +53,8 @@ def test_a_gang_whose_node_comes_back_is_placed_before_who_came_meanwhile(four: 
     four.mark_node(node_of(whole), LOST, why="remediation")
     lost = four.get(whole.id)
     assert (lost.state, lost.promised, lost.eta) == (INTERRUPTED, True, NOW + HOUR)
+    assert lost.reason is not None
+    assert f"{node_of(whole)} is lost until 2026-03-02 10:00:00Z" in lost.reason.message
     fake.advance(20 * MINUTE)
     new = gang(four, "new", 1, 10, tenant="other")
     assert new.reason is not None

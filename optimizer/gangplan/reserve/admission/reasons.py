@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from gangplan.clock import from_us
+from gangplan.clock import FOREVER, from_us
 from gangplan.errors import InputError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
@@ -18,7 +18,7 @@ from gangplan.types import GangRequest, Limit, PodSet, Reason, Reservation, Rese
 _SHOWN = 3
 """How many holders are named; a longer list would not be read."""
 
-_STARTS = 8
+_STARTS = 4
 """How many of the first promised starts are tried as the end of a shorter gang."""
 
 
@@ -160,6 +160,7 @@ def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: i
     free = ", ".join(
         f"{board.free_now(nodes)} of {nodes * board.whole} free on {board.pool.name}" for board, nodes in least
     )
+    free += "".join(f", {words}" for words in _out(book, boards)[:_SHOWN])
     if limit is Limit.ORDER:
         if not any(book.occupancy.in_quota(entry, board, now) for board in boards):
             return f"its quota has room now ({free}), but not for as long as it may last: it is promised to others"
@@ -174,6 +175,16 @@ def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: i
             return f"the present calendar never has the nodes for it (at most {most} GPUs): it waits for another plan"
         return f"the calendar has too few nodes for so long from now on ({free})"
     return f"too few GPUs are free ({free})"
+
+
+def _out(book: Book, boards: list[Board]) -> list[str]:
+    """Say which nodes of these pools take no gang now, and when they are expected back."""
+    pools = {board.pool.name for board in boards}
+    out = [(name, mark) for name, mark in book.nodes.items() if not mark.begin and name.rpartition("-")[0] in pools]
+    return [
+        f"{name} is {mark.state}{f' until {_clock(from_us(mark.back))}' if mark.back < FOREVER else ''}"
+        for name, mark in out
+    ]
 
 
 def _quota_words(book: Book, entry: Entry, board: Board) -> str:
