@@ -87,6 +87,10 @@ class Occupancy:
         gpus = request.gpus / board.pool.slots_per_gpu
         return self.quotas.allows(request.tenant, name, gpus, start, start + entry.limit_on(name), own=own)
 
+    def may_fit_now(self, entry: Entry) -> bool:
+        """Tell by counts alone whether any pool may have the slots now; what is promised on them does not count."""
+        return any(entry.shape.fits_in([len(nodes) for nodes in b.by_free]) for b in self.pools_for(entry.request))
+
     def may_own(self, entry: Entry) -> bool:
         """Tell whether a gang may ever start without borrowing."""
         return not all(self.would_borrow(entry, board, held=False) for board in self.pools_for(entry.request))

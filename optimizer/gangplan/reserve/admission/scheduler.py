@@ -172,6 +172,8 @@ class Admission:
             promise, after = entry.promise, max(now, entry.earliest)
             if promise is None or promise.start <= after or (staged and borrows(entry.rank) is own):
                 continue
+            if drawn >= DRAWN and not book.occupancy.may_fit_now(entry):
+                continue
             put_back = book.occupancy.lift(entry)
             start = find_now(book.occupancy, entry, now, own=own)
             if start is None and drawn < DRAWN:
@@ -229,6 +231,7 @@ class Pass:
         self._behind = deque(sorted(self._turns(), key=lambda turn: turn.rank))  # those whose turn is still to come
         self._lifted: dict[ReservationId, Undo] | None = None  # how these are put back, once they are lifted
         self._failed: dict[int, int] = {}  # by kind: the shortest walltime that does not fit now
+        self._for: dict[tuple[str, int], bool] = {}  # by tenant and kind: whether this pass may bring them anything
         self._preemptor = preemptor
 
     def _turns(self) -> Iterator[Turn]:
@@ -274,7 +277,10 @@ class Pass:
         """Tell whether this pass may bring a gang anything."""
         if not self._staged:
             return True
-        return self._space.may_own(entry) if self._own else self._space.may_borrow(entry)
+        known = self._for.get(key := (entry.request.tenant, entry.kind))
+        if known is None:
+            known = self._for[key] = self._space.may_own(entry) if self._own else self._space.may_borrow(entry)
+        return known
 
     def _catch_up(self, rank: Rank) -> None:
         """Let those with promises have their turn, up to a rank."""
@@ -308,7 +314,7 @@ class Pass:
 
     def _start_now(self, entry: Entry, rank: Rank) -> None:
         """Let a gang with a start of its own borrow to start at once; only a new one takes promised slots."""
-        if entry.promise is None:
+        if entry.promise is None or not self._space.may_fit_now(entry):
             return
         put_back = self._space.lift(entry)
         start = find_now(self._space, entry, self._now, own=False)
