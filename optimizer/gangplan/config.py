@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from gangplan.types import Fleet
+from gangplan.urls import sqlite_url
 from gangplan.yaml_files import read_yaml, refused_field
 
 _FLEET = TypeAdapter(Fleet)
@@ -30,8 +31,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GANGPLAN_", extra="forbid", frozen=True)
 
     home: Path = Field(Path(".gangplan"), description="Folder of everything that gangplan keeps.")
-    ledger: str = Field("", description="URL of the reservation ledger; default: SQLite in the home folder.")
-    mlflow: str = Field("", description="MLflow tracking URI; default: SQLite in the home folder.")
+    ledger: str = Field(
+        "", repr=False, description="URL of the reservation ledger; default: SQLite in the home folder."
+    )
+    mlflow: str = Field("", repr=False, description="MLflow tracking URI; default: SQLite in the home folder.")
     fleet: Path = Field(Path(), description="Fleet file; default: fleet.yaml in the home folder.")
     horizon_hours: int = Field(168, ge=24, le=24 * 90, description="How far ahead to forecast and to plan.")
     backtest_origins: int = Field(7, ge=2, le=60, description="Rolling origins of the back-test, 24 h apart.")
@@ -63,12 +66,12 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         """The ledger's URL with its default filled in."""
-        return self.ledger or f"sqlite:///{self.home.resolve() / 'ledger.db'}"
+        return self.ledger or sqlite_url(self.home.resolve() / "ledger.db")
 
     @property
     def mlflow_uri(self) -> str:
         """The MLflow tracking URI with its default filled in."""
-        return self.mlflow or f"sqlite:///{self.home.resolve() / 'mlflow' / 'mlflow.db'}"
+        return self.mlflow or sqlite_url(self.home.resolve() / "mlflow" / "mlflow.db")
 
     @property
     def fleet_file(self) -> Path:

@@ -23,11 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gangplan.urls import shown, without_secrets
+
 
 class GangplanError(Exception):
-    """Base of all errors that gangplan raises on purpose."""
+    """Base of all errors that gangplan raises on purpose; its words hold no URL's password."""
 
     exit_code: int = 1
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(without_secrets(word) if isinstance(word, str) else word for word in words))
 
 
 class InputError(GangplanError):
@@ -37,9 +42,9 @@ class InputError(GangplanError):
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
         self.field = field
-        self.value = value
+        self.value = shown(value) if isinstance(value, str) else value
         self.remedy = remedy
-        super().__init__(f"{field}: {_shown(value)} {remedy}")
+        super().__init__(f"{field}: {_readable(self.value)} {remedy}")
 
     @staticmethod
     def unknown(field: str, value: object, what: str, known: Iterable[str] = ()) -> InputError:
@@ -133,7 +138,7 @@ class UnavailableError(GangplanError):
     exit_code = 4
 
 
-def _shown(value: object) -> str:
+def _readable(value: object) -> str:
     """Give the value as its writer would recognise it, cut to a line's length."""
     if isinstance(value, int) and value.bit_length() > 1024:  # Python refuses to write out the longest
         return "a number of more than 300 digits"

@@ -202,4 +202,4 @@ def test_server_that_does_not_answer(call: Call, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GANGPLAN_MLFLOW", "http://127.0.0.1:9")
     said = call("train")
     assert (said.code, said.err.count("\n")) == (4, 1)
-    assert "does not answer" in said.err
+    assert "cannot be reached" in said.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,7 @@ from gangplan.clock import system_clock
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.types import ReservationState
+from gangplan.urls import without_secrets
 
 _COLLECTED_AFTER = 50_000
 """Objects between two garbage collections. The import of MLflow makes half a million objects that stay alive, and with
@@ -68,6 +70,9 @@ def main() -> None:
         _fail(" ".join(error.format_message().split()) + " (see `gangplan --help`)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
+    except Exception:  # noqa: BLE001 - a defect of ours: its trace is shown, without the passwords of URLs in it
+        sys.stderr.write(without_secrets(traceback.format_exc()))
+        sys.exit(1)
 
 
 def _fail(message: str, code: int) -> None:

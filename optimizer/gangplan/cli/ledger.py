@@ -18,6 +18,7 @@ from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
 from gangplan.errors import GangplanError
 from gangplan.types import require_positive
+from gangplan.urls import shown
 
 if TYPE_CHECKING:
     from gangplan.reserve import AuditEvent, SqlStore, Status
@@ -55,7 +56,7 @@ def _serve_kueue(pause: float) -> None:
 
     with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=system_clock) as ledger:
         ledger.serve()
-        print(f"keeps {settings_here().ledger_url}; Ctrl-C ends it", flush=True)
+        print(f"keeps {shown(settings_here().ledger_url)}; Ctrl-C ends it", flush=True)
         while not stop.wait(pause):
             states = Counter(reservation.state.value for reservation in ledger.history())
             print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), flush=True)

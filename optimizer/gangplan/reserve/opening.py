@@ -24,6 +24,7 @@ from gangplan.reserve.stores import (
     SqliteWakeup,
     SqlStore,
 )
+from gangplan.urls import CLEAR, shown, sqlite_file, sqlite_url, unambiguous
 
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""
@@ -59,20 +60,21 @@ def open_store(
 
 def _parse(url: str) -> URL:
     """Read a URL, or refuse what is none."""
+    file = sqlite_file(url)
+    if not unambiguous(url):
+        raise InputError("ledger", url, CLEAR)
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise _no_ledger(url) from None
+    # SQLAlchemy decodes the path of a URL from 2.1 on
+    return parsed if file is None else parsed.set(database="" if file == Path() else str(file))
 
 
 def _no_ledger(url: str) -> InputError:
-    """Say which URLs there are, and never show a password."""
-    try:
-        shown = make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        shown = url.rpartition("@")[2]
+    """Say which URLs there are."""
     known = "sqlite:///path/to/ledger.db, postgresql://user@host/database, memory:// or kueue://context/namespace/queue"
-    return InputError("ledger", shown, f"is no ledger's URL: give {known}")
+    return InputError("ledger", url, f"is no ledger's URL: give {known}")
 
 
 def _sqlite(url: URL) -> Database:
@@ -89,7 +91,7 @@ def _sqlite(url: URL) -> Database:
         reader=_sqlite_engine(plain, timeout, "BEGIN"),
         poster=_sqlite_engine(plain, timeout, "BEGIN IMMEDIATE", synchronous="NORMAL"),
         wakeup=SqliteWakeup(str(path)),
-        shown=f"sqlite:///{path}",
+        shown=sqlite_url(path),
         patience=timeout,
     )
 
@@ -151,7 +153,7 @@ def _postgresql(url: URL) -> Database:
         reader=reader,
         poster=poster,
         wakeup=PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True),
-        shown=url.render_as_string(hide_password=True),
+        shown=shown(url.render_as_string(hide_password=False)),
         notifies=listens,
         patience=timeout,
     )

@@ -34,9 +34,11 @@ from gangplan.telemetry.rows import (
     read_rows,
     value_of,
 )
+from gangplan.telemetry.sources import tagged_runs
 from gangplan.telemetry.values import BadRow, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Usage, WorkloadClass
+from gangplan.urls import shown
 
 ANNOUNCEMENT = {"kind": "announced"}
 JOB, TARGET = "job", "target"
@@ -72,6 +74,7 @@ def announce(source: str, store: Store, *, clock: Clock) -> Announcements:
     if not rows.height:
         why = f": {checked.rejected[0]}" if checked.rejected else f": give {_SOURCES} with at least one row"
         raise InputError("source", source, f"has no usable row{why}")
+    source = shown(source)
     tags = {**ANNOUNCEMENT, "source": source, "sha256": table_sha256(rows)}
     with store.run(TELEMETRY, f"announced {source}"[:250], tags) as run_id:
         store.log_table(run_id, "announced", rows)
@@ -135,9 +138,11 @@ def _rows(source: str, now: datetime) -> pl.DataFrame:
     if source.startswith("holidays:"):
         return _as_rows(_holidays(source, now), source)
     if source.startswith("mlflow+"):
-        return _as_rows(_tagged(Store(uri=source.removeprefix("mlflow+"))), source)
+        return _as_rows(_tagged(source.removeprefix("mlflow+")), shown(source))
     if source.endswith(".ics"):
         return _as_rows(_calendar(Path(source), now), source)
+    if "://" in source:
+        raise InputError("source", source, f"is of a kind that is not known: give {_SOURCES}")
     rows = read_rows(Path(source))
     missing = [column for column in ("start", "end", "kind") if column not in rows.columns]
     if missing:
@@ -194,17 +199,13 @@ def _holidays(source: str, now: datetime) -> Iterator[dict[str, str | None]]:
         yield {"kind": "holiday", "start": _moment(day), "end": _moment(day + timedelta(days=1))}
 
 
-def _tagged(store: Store) -> Iterator[dict[str, str | None]]:
+def _tagged(uri: str) -> Iterator[dict[str, str | None]]:
     """Yield the runs that are tagged as events; without tags for them, the run's own start and end count."""
-    experiments = list(store.experiment_names())
-    runs = store.client.search_runs(experiments, f"tags.`{_TAG}kind` LIKE '%'", max_results=_MOST)
-    for run in runs:
-        given = {column: run.data.tags.get(f"{_TAG}{column}") for column in ANNOUNCED}
-        if given["start"] is None:
-            given["start"] = _moment(datetime.fromtimestamp(run.info.start_time / 1000, UTC))
-        if given["end"] is None and run.info.end_time:
-            given["end"] = _moment(datetime.fromtimestamp(run.info.end_time / 1000, UTC))
-        yield given
+    for run in tagged_runs(uri, f"{_TAG}kind", _TAG):
+        ends = None if run.end is None else _moment(run.end)
+        yield {"start": _moment(run.start), "end": ends} | {
+            column: value for column, value in run.tags.items() if column in ANNOUNCED
+        }
 
 
 def _moment(value: date | datetime) -> str:

@@ -11,7 +11,7 @@ from gangplan.errors import InputError
 from gangplan.progress import Progress
 from gangplan.telemetry.sources.folder import read_path
 from gangplan.telemetry.sources.kubernetes import PREFIX, read_cluster
-from gangplan.telemetry.sources.mlflow import read_runs, shown
+from gangplan.telemetry.sources.mlflow import read_runs
 from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.sources.sample import make_sample
 from gangplan.telemetry.values import Telemetry
@@ -33,7 +33,7 @@ def load(source: str, *, seed: int, clock: Clock, progress: Progress, cache: Pat
     if source.startswith("mlflow+"):
         return read_runs(source, clock(), progress, _kept("mlflow", source, cache))
     if "://" in source:
-        raise InputError("source", shown(source), f"is of a kind that is not known: give {KNOWN}")
+        raise InputError("source", source, f"is of a kind that is not known: give {KNOWN}")
     exists = False
     with suppress(OSError):  # the name is too long, or a folder is not readable
         exists = bool(source) and Path(source).exists()

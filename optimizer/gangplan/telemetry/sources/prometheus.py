@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 import httpx
 import polars as pl
@@ -26,6 +26,7 @@ from gangplan.tables import DEMAND, NODES, QUEUE, UTC_TIME, conform
 from gangplan.telemetry.demand import fill_grid
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
 from gangplan.types import ANY, SERIES, WorkloadClass
+from gangplan.urls import CLEAR, shown, unambiguous
 
 CHUNK = timedelta(days=7)
 DEFAULT_DAYS = 30
@@ -112,8 +113,13 @@ class Server:
     @property
     def shown(self) -> str:
         """The address as it may be logged."""
+        return shown(self.url)
+
+    @property
+    def auth(self) -> tuple[str, str] | None:
+        """User and password apart from the address, because httpx logs the address of each request."""
         parts = urlsplit(self.url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
 
 def read_prometheus(source: str, now: datetime, progress: Progress = no_progress) -> Telemetry:
@@ -145,6 +151,8 @@ def read_prometheus(source: str, now: datetime, progress: Progress = no_progress
 def parse_server(source: str) -> Server:
     """Read prometheus+http(s)://[user:password@]host:port[/path][?days=N]."""
     try:
+        if not unambiguous(source):
+            raise InputError("source", source, CLEAR)
         httpx.URL(source.removeprefix("prometheus+"))
         parts = urlsplit(source.removeprefix("prometheus+"))
     except (ValueError, httpx.InvalidURL) as error:
@@ -167,7 +175,7 @@ def fetch(server: Server, now: datetime, progress: Progress = no_progress) -> di
     chunks = _chunks(last - timedelta(days=server.days), last)
     done = 0
     answers: dict[str, Samples] = {}
-    with httpx.Client(timeout=TIMEOUT_S) as client:
+    with httpx.Client(timeout=TIMEOUT_S, auth=server.auth) as client:
         for query in QUERIES:
             series: list[dict[str, Any]] = []
             for first, until in chunks:
@@ -188,7 +196,7 @@ def _range(client: httpx.Client, server: Server, query: Query, first: datetime, 
     """Send one range query and return its series."""
     form = {"query": query.promql, "start": str(first.timestamp()), "end": str(last.timestamp()), "step": "3600"}
     try:
-        response = client.post(f"{server.url}/api/v1/query_range", data=form)
+        response = client.post(f"{server.shown}/api/v1/query_range", data=form)
     except httpx.TransportError as error:
         raise UnavailableError(f"prometheus: {server.shown} cannot be reached: {error}") from error
     if response.status_code >= 500 or response.status_code == 429:
