@@ -44,7 +44,7 @@ class InputError(GangplanError):
         self.field = field
         self.value = shown(value) if isinstance(value, str) else value
         self.remedy = remedy
-        super().__init__(f"{field}: {_readable(self.value)} {remedy}")
+        super().__init__(" ".join(f"{field}: {_readable(self.value)} {remedy}".split()))
 
     @staticmethod
     def unknown(field: str, value: object, what: str, known: Iterable[str] = ()) -> InputError:

@@ -137,6 +137,8 @@ def _of_announcements(announced: Announcements) -> dict[str, Any]:
         **summaries.fields_of(announced, "run_id", "source", "rejected_count"),
         "rows": announced.rows.height,
         "kinds": dict(sorted(announced.rows["kind"].value_counts().iter_rows())),
+        "tentative": announced.rows.filter(announced.rows["status"] == "tentative").height,
+        "notes": list(announced.notes),
         "rejected": [str(row) for row in announced.rejected],
     }
 
@@ -145,7 +147,8 @@ def _announcements_table(summary: dict[str, Any]) -> RenderableType:
     kinds = ", ".join(f"{kind} {count}" for kind, count in summary["kinds"].items())
     counts = [("kinds", kinds), ("kept out", summary["rejected_count"])]
     pairs = [("source", summary["source"]), *counts, ("run", summary["run_id"])]
-    return Group(screen.fields(f"{summary['rows']} announcements", pairs), *screen.rejected(summary))
+    notes = [escape(f"note: {note}") for note in summary["notes"]]
+    return Group(screen.fields(f"{summary['rows']} announcements", pairs), *notes, *screen.rejected(summary))
 
 
 def _of_lift(lift: Lift) -> dict[str, Any]:
@@ -185,7 +188,7 @@ def _events_tables(summary: dict[str, Any]) -> RenderableType:
         "Ahead, UTC",
         summary["ahead"],
         {
-            "kind": "kind",
+            "kind": lambda row: f"{row['kind']} (tentative)" if row.get("status") == "tentative" else row["kind"],
             "when": lambda row: f"{row['start'][:16]} to {row['end'][:16]}".replace("T", " "),
             "tenant": lambda row: row["tenant"] or "all",
             "": _amount,

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+from mlflow.exceptions import MlflowException
 
 from gangplan.errors import InputError
 from gangplan.progress import Progress, no_progress
@@ -45,8 +46,12 @@ def read_runs(source: str, now: datetime, progress: Progress = no_progress, cach
     uri = source.removeprefix("mlflow+")
     if is_http(uri):
         require_answer(uri, "source")
-    with naming_faults(uri, "source"):
-        history = mlflow_history.read(Store(uri=uri), cache, progress)
+    try:
+        with naming_faults(uri, "source"):
+            history = mlflow_history.read(Store(uri=uri), cache, progress)
+    except (MlflowException, KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        remedy = f"does not answer as MLflow does ({type(error).__name__}): check host, port and path, and its version"
+        raise InputError("source", shown(uri), remedy) from None  # its text may show the password
     runs = history.runs
     roots = _roots(runs)
     samples, rejected = _samples(history.points, runs, roots)

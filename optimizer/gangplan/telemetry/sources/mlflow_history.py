@@ -204,7 +204,15 @@ def _listed_by_server(store: Store) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         for run in listed:
             tags = [run.data.tags.get(tag) for tag in TAGS]
             info = run.info
-            runs.append((info.run_id, names[info.experiment_id], info.start_time, info.end_time or None, *tags))
+            runs.append(
+                (
+                    info.run_id,
+                    names.get(info.experiment_id, info.experiment_id),
+                    info.start_time,
+                    info.end_time or None,
+                    *tags,
+                )
+            )
             newest += [(info.run_id, m.key, m.timestamp, m.step, m.value) for m in run.data._metric_objs]
         page = listed.token
         if not page:
