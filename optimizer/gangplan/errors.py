@@ -12,6 +12,7 @@
     │   ├── ForbiddenError           3  the rights that we have do not cover it
     │   ├── UnsupportedError         3  this kind of ledger cannot do it, another can
     │   ├── StrandedError            3  a calendar would take nodes from those who hold or were promised them
+    │   ├── OldTelemetryError        3  the telemetry is too old to plan from
     │   ├── ApprovalError            3  nobody has approved the plan, and somebody must
     │   └── GateError                3  the challenger did not pass the gate
     └── UnavailableError             4  a store cannot be reached: try again
@@ -122,6 +123,10 @@ class UnsupportedError(Refusal):
 
 class StrandedError(Refusal):
     """A calendar would take nodes from gangs that hold them, or from accepted windows; nothing was changed."""
+
+
+class OldTelemetryError(Refusal):
+    """The last hour of the telemetry is older than the setting allows a plan's to be."""
 
 
 class ApprovalError(Refusal):

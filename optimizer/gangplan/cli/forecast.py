@@ -13,7 +13,6 @@ from rich.markup import escape
 from gangplan import forecast, summaries, telemetry
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_store_here, settings_here
-from gangplan.clock import system_clock
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
 from gangplan.types import Usage
@@ -42,7 +41,7 @@ def outlook(
     """Show how demand grows from day to day, with intervals; with --when-full, the day that each pool is full."""
     if context.invoked_subcommand is not None:
         return None
-    usage = telemetry.read_usage(open_store_here())
+    usage = telemetry.read_usage(open_store_here(), settings_here().clock())
     settings, panel = settings_here(), forecast.from_usage(usage)
     if when_full:
         capacity = read_fleet(settings.fleet_file).most_gpus()
@@ -64,14 +63,14 @@ def tell(
     as_json: AsJson = False,
 ) -> None:
     """Bring in what people know ahead: releases, campaigns, holidays, planned jobs, growth that is meant."""
-    announced = telemetry.announce(source, open_store_here(create=True), clock=system_clock)
+    announced = telemetry.announce(source, open_store_here(create=True), clock=settings_here().clock)
     emit(as_json, _of_announcements(announced), _announcements_table)
 
 
 @forecast_app.command("events", epilog="Example:  gangplan forecast events")
 def events(as_json: AsJson = False) -> None:
     """Show by what each kind of event multiplies demand, how sure that is, and which events lie ahead."""
-    usage = telemetry.read_usage(open_store_here())
+    usage = telemetry.read_usage(open_store_here(), settings_here().clock())
     lifts = forecast.measure_lifts(forecast.from_usage(usage), usage.announced)
     emit(as_json, {"lifts": [_of_lift(lift) for lift in lifts], "ahead": _ahead(usage)}, _events_tables)
 

@@ -8,8 +8,7 @@ import typer
 
 from gangplan import telemetry
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, emit, open_store_here
-from gangplan.clock import system_clock
+from gangplan.cli.terminal import AsJson, emit, open_store_here, settings_here
 from gangplan.types import Quarantine
 
 quarantine_app = typer.Typer(
@@ -22,7 +21,7 @@ _FIELDS = ("series", "start", "end", "counted_gpus", "expected_gpus")
 @quarantine_app.command("list", epilog="Example:  gangplan quarantine list || echo 'somebody must look'")
 def list_quarantined(as_json: AsJson = False) -> None:
     """List what is kept out of training and planning; exit code 1 when there is anything."""
-    quarantined = telemetry.read_usage(open_store_here()).quarantined
+    quarantined = telemetry.read_usage(open_store_here(), settings_here().clock()).quarantined
     emit(as_json, _summary(quarantined), _table)
     if quarantined:
         raise typer.Exit(1)
@@ -39,8 +38,8 @@ def release(
 ) -> None:
     """Believe the telemetry of a series again; from now on its hours are learned from."""
     store = open_store_here()
-    quarantined = telemetry.read_usage(store).quarantined
-    freed = telemetry.release(series, store, quarantined, by=by, why=why, clock=system_clock)
+    quarantined = telemetry.read_usage(store, settings_here().clock()).quarantined
+    freed = telemetry.release(series, store, quarantined, by=by, why=why, clock=settings_here().clock)
     emit(as_json, _summary(freed), _table)
 
 

@@ -12,7 +12,7 @@ from gangplan.kube.api import Object, part
 
 T = TypeVar("T")
 
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 _PARTS = ("gpumem", "gpumem-percentage", "gpucores", "vgpu-memory", "vgpu-cores", "memory.max", "millicores")
 _SENTENCES = {
     "refused": "left out: {} refused by the node, which never ran",

@@ -10,7 +10,8 @@ from typing import Any, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock
+from gangplan.config import load_settings
 from gangplan.errors import InputError, MissingExtraError, UnavailableError
 from gangplan.reserve.contract import OperableLedger
 from gangplan.reserve.kueue import open_kueue
@@ -32,12 +33,14 @@ _BUSY_S = 30.0
 _WRITE_LOCK = 0x67616E67  # "gang": the number of our advisory lock
 
 
-def open_ledger(url: str, *, clock: Clock = system_clock) -> OperableLedger:
+def open_ledger(url: str, *, clock: Clock | None = None) -> OperableLedger:
     """Open the ledger at a URL, and bring its schema up to date.
 
     `sqlite:///path/to/ledger.db` keeps it in a file, `postgresql://user@host/database` on a server,
     `memory://` in this process alone, `kueue://<context>/<namespace>/<LocalQueue>` on a cluster's queue.
+    The clock is by default that of the settings.
     """
+    clock = clock or load_settings().clock
     if url.startswith("kueue:"):
         return cast("OperableLedger", open_kueue(url, clock=clock))  # it refuses what Kueue has nothing for
     if _parse(url).get_backend_name() == "memory":
@@ -46,9 +49,10 @@ def open_ledger(url: str, *, clock: Clock = system_clock) -> OperableLedger:
 
 
 def open_store(
-    url: str, *, clock: Clock = system_clock, threads: bool = True, monotonic: Monotonic = time.monotonic
+    url: str, *, clock: Clock | None = None, threads: bool = True, monotonic: Monotonic = time.monotonic
 ) -> SqlStore:
     """Open the SQL store at a URL; with `threads` off nothing moves in it but by `step`, as a simulation needs it."""
+    clock = clock or load_settings().clock
     parsed = _parse(url)
     kind = parsed.get_backend_name()
     if kind == "sqlite" and parsed.database:

@@ -27,7 +27,7 @@ from mlflow.webhooks.constants import (
 )
 
 from gangplan import forecast
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import GangplanError, InputError, Refusal, UnavailableError
 from gangplan.tracking import MODEL, Store, open_store
@@ -111,11 +111,10 @@ def serve(
     host: str,
     port: int,
     log: Callable[[str], None],
-    clock: Clock = system_clock,
 ) -> None:
     """Receive deliveries until the process is interrupted; `log` gets a line for each."""
     store = open_store(settings)
-    with ThreadingHTTPServer((host, port), _handler(store, secret, log, clock)) as server:
+    with ThreadingHTTPServer((host, port), _handler(store, secret, log, settings.clock)) as server:
         log(f"listening on http://{host}:{server.server_address[1]}/")
         server.serve_forever()
 

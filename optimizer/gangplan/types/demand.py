@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,8 @@ class Usage:
 
     `demand` is hourly and counts the GPUs of running and queued work; a missing hour is a null, never a zero.
     `notes` say what a reader must know about the import: what was left out and why, and what was assumed. The demand of
-    `quarantined` hours is null.
+    `quarantined` hours is null. `known_until` is the end of the last hour that was delivered, where `end` is later.
+    `live`: the source watches the cluster that is reserved. `reserved` are the ledger's jobs, which are in `jobs` too.
     """
 
     source: str
@@ -94,6 +95,9 @@ class Usage:
     announced: pl.DataFrame | None = None  # tables.ANNOUNCED; its events are in `events` too
     notes: tuple[str, ...] = ()
     quarantined: tuple[Quarantine, ...] = ()
+    known_until: datetime | None = None
+    live: bool = False
+    reserved: pl.DataFrame | None = None  # tables.JOBS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,8 @@ class Forecast:
     """Quantiles of hourly GPU demand by series, from `issued_at` on.
 
     `corrected_by` is the run id of the beliefs that already changed the quantiles, so that feedback adds to them.
-    `stands_out` names the series whose next hours the nowcast corrected, and says why.
+    `stands_out` names the series whose next hours the nowcast corrected, and says why. `known_until` is the end of the
+    last hour of telemetry that it knew.
     """
 
     issued_at: datetime
@@ -110,6 +115,12 @@ class Forecast:
     run_id: str | None = None
     corrected_by: str | None = None
     stands_out: tuple[str, ...] = ()
+    known_until: datetime | None = None
+
+    @property
+    def age(self) -> timedelta:
+        """How old its last known hour was when it was issued."""
+        return timedelta() if self.known_until is None else self.issued_at - self.known_until
 
 
 @dataclass(frozen=True, kw_only=True)

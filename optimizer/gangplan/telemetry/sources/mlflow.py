@@ -38,10 +38,17 @@ _DEEPEST = 8
 """Runs are nested at most so many levels deep."""
 
 
-def read_runs(source: str, now: datetime, progress: Progress = no_progress, cache: Path | None = None) -> Telemetry:
-    """Return the telemetry of every run with GPU system metrics in a tracking store.
+def read_runs(
+    source: str,
+    now: datetime,
+    progress: Progress = no_progress,
+    cache: Path | None = None,
+    latest: datetime | None = None,
+) -> Telemetry:
+    """Return the telemetry of every run with GPU system metrics in a tracking store, up to the present hour.
 
-    `cache` is the file that keeps histories from one import to the next; with None, nothing is kept.
+    `cache` is the file that keeps histories from one import to the next; with None, nothing is kept. No run may begin
+    or end after `latest`, by default after now.
     """
     uri = source.removeprefix("mlflow+")
     if is_http(uri):
@@ -59,7 +66,7 @@ def read_runs(source: str, now: datetime, progress: Progress = no_progress, cach
     if not used.height:
         remedy = "has no usable row: no run kept a GPU busy; log system metrics (mlflow.enable_system_metrics_logging)"
         raise InputError("source", uri, remedy)
-    telemetry = from_rows([_rows(used, now)], shown(uri), now, live=True)
+    telemetry = from_rows([_rows(used, now)], shown(uri), now, latest=latest, live=True)
     bad = _bad_samples(rejected.head(REJECTED_KEPT))
     return replace(
         telemetry,

@@ -7,14 +7,15 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 import httpx
 import polars as pl
 from polars.exceptions import PolarsError
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError, UnavailableError
@@ -37,6 +38,16 @@ _LOGIN = (
 _TOO_MUCH = re.compile(r"too many|too large|exceed|timed out|timeout|limit", re.IGNORECASE)
 _ANOTHER_WAY = (403, 404, 405, 501)
 """What a proxy that lets only GET through answers to a POST."""
+
+
+class _Series(TypedDict):
+    """A series as Prometheus' API gives one; its samples lie in the years 2000 to 2100."""
+
+    metric: dict[str, str]
+    values: list[tuple[Annotated[float, Field(gt=946_684_800, lt=4_102_444_800)], str]]
+
+
+_RESULT = TypeAdapter(list[_Series])
 
 
 class Access(BaseSettings):
@@ -222,13 +233,20 @@ class Session:
         if body.get("status") == "success" and isinstance(data, dict) and data.get("resultType") == "matrix":
             if body.get("warnings"):
                 self.warned, self.warning = self.warned + 1, str(body["warnings"])[:120]
-            return data["result"]
+            return self._checked(data.get("result"), status)
         if status >= 500 or status == 429:
             raise UnavailableError(f"prometheus: {address} answered {status}: try again{_complaint(body)}")
         if "errorType" not in body:
             raise self._foreign(status)
         remedy = "raise its limits (--query.max-samples)" if _is_too_much(response) else "check its version"
         raise InputError("source", address, f"refused the query {name}{_complaint(body)}: {remedy}")
+
+    def _checked(self, result: object, status: int) -> list[dict[str, Any]]:
+        """Return the series of an answer, if each has labels, and pairs of a time and a value in text."""
+        try:
+            return [dict(series) for series in _RESULT.validate_python(result)]
+        except ValidationError:
+            raise self._foreign(status) from None
 
     def _foreign(self, status: int) -> InputError:
         remedy = f"does not speak Prometheus' API ({status}): check host, port, path"
@@ -239,7 +257,7 @@ def _body(response: httpx.Response) -> dict[str, Any]:
     """Return an answer's JSON; empty where it is no object of Prometheus' API."""
     try:
         body: dict[str, Any] | list[Any] = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
