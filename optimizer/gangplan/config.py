@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     shortage_price: float = Field(20.0, gt=0, description="Money per GPU-hour that could not be served (throughput).")
     budget: float | None = Field(None, gt=0, description="Money that the plan may spend over its horizon.")
     mip_gap: float = Field(0.01, gt=0, lt=1, description="Proven gap at which the solver may stop.")
-    time_limit_s: float = Field(60.0, gt=0, description="Seconds that the solver may take.")
+    work_limit: float = Field(60.0, gt=0, description="Work that the solver may do; a unit is about a second.")
+    time_limit_s: float = Field(600.0, gt=0, description="Seconds that the solver may take on a slow machine.")
     seed: int = Field(7, ge=0, description="Seed of every random choice.")
     now: datetime | None = Field(None, description="The moment that all stages work as of; default: the present.")
 
