@@ -168,11 +168,13 @@ def request_of(gang: Gang) -> GangRequest:
 def policy_of(load: Load) -> Policy:
     """Return the quotas of a load; nobody is preempted, priorities do not age, and the head of the line is promised.
 
+    Priority alone orders the line, as in the floor, whether a tenant borrows or not.
     Kueue's configuration has preemption on (reclaimWithinCohort Any, withinClusterQueue LowerPriority).
     """
     quota = Quota(nominal=load.nominal, borrow=load.borrow)
     tenants = {gang.tenant: TenantPolicy(cohort=f"c{gang.cohort}", quotas={ALL: quota}) for gang in gangs_of(load)}
-    return Policy(tenants=tenants, ageing=None, depth=DEPTH, preemption=Preemption(by_priority=False, reclaim=False))
+    alone = Preemption(by_priority=False, reclaim=False)
+    return Policy(tenants=tenants, ageing=None, depth=DEPTH, preemption=alone, owners_first=False)
 
 
 def pool_of(load: Load) -> Pool:

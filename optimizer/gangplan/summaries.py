@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gangplan.clock import HOUR, in_words
-from gangplan.types import FreeCapacity, Learning, NodeChange, Plan, Reason, Reservation, Training
+from gangplan.types import FreeCapacity, Learning, NodeChange, Outage, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
     from gangplan.forecast import Change, ModelVersion, ShadowStanding
@@ -136,6 +136,11 @@ def of_prospect(starts: datetime | None, reason: Reason | None) -> Summary:
 def of_reason(reason: Reason | None) -> Summary | None:
     """Summarise which limit makes a request wait, who holds what it needs, and what would help."""
     return None if reason is None else fields_of(reason, "limit", "message", "holders", "helps")
+
+
+def of_outage(outage: Outage) -> Summary:
+    """Summarise why a node takes no gang: its state, from when, until when."""
+    return fields_of(outage, "state", "begin", "back", "why")
 
 
 def of_free(free: Iterable[FreeCapacity]) -> list[Summary]:

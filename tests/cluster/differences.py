@@ -29,6 +29,8 @@ CLAIMS = {
 
 PARTS = {
     **{rule: REFUSED[rule] for rule in ("publish", "mark_node", "set_policy", "resize")},
+    "plan_drain": REFUSED["mark_node"],
+    "nobody_stands_on_a_node_that_goes": "nodes that go are the cluster's own business",
     "a_gang_is_in_one_place": "Kueue picks a flavor for each pod set; one rack by a Topology (test_hazards.py)",
     "a_later_grant_has_a_greater_token": "Kueue's clock counts whole seconds: two may be granted within one",
     "nobody_holds_more_than_its_quota": "no policy: quotas are the ClusterQueues', held against what Kueue counts",

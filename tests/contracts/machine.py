@@ -43,7 +43,7 @@ quotas = st.none() | st.builds(
     Quota, nominal=st.integers(4, 8), borrow=st.sampled_from([None, 0, 4]), lend=st.sampled_from([None, 0, 3])
 )
 policies = st.builds(
-    lambda vision, search, weight, depth: Policy(
+    lambda vision, search, weight, depth, owners: Policy(
         tenants={
             "vision": TenantPolicy(cohort="lab", quotas={} if vision is None else {"*": vision}),
             "search": TenantPolicy(cohort="lab", weight=weight, quotas={} if search is None else {"h100": search}),
@@ -51,11 +51,13 @@ policies = st.builds(
         depth=depth,
         preemption=Preemption(notice=2 * MINUTE, grace=10 * MINUTE),
         drain=5 * MINUTE,
+        owners_first=owners,
     ),
     vision=quotas,
     search=quotas,
     weight=st.sampled_from([1.0, 3.0]),
     depth=st.sampled_from([1, 3, 128]),
+    owners=st.sampled_from([True, True, False]),
 )
 nodes = st.sampled_from([f"h100-owned-{n}" for n in range(4)] + ["a100-owned-0", "a100-owned-1"])
 
@@ -165,7 +167,8 @@ class LedgerMachine(RuleBasedStateMachine):
             return multiple()
         there = self.ledger.find(key)  # with an estimate where nothing is promised, which a submit does not wait for
         told = there if there.promised else replace(there, eta=None, eta_range=None)
-        assert self.same(told, self.ledger.submit(request))
+        again = self.ledger.submit(request)  # far back in the line, its reason is a shorter one
+        assert self.same(replace(told, reason=None), replace(again, reason=None))
         return key
 
     @rule(key=keys)
@@ -208,14 +211,23 @@ class LedgerMachine(RuleBasedStateMachine):
         self.sizes[key] = pods
         self.may_move = self.may_move or sum(pods) > sum(place.pods for place in before.placements)
 
-    @rule(node=nodes, state=st.sampled_from(NodeState))
-    def mark_node(self, node: str, state: NodeState) -> None:
-        """A node goes away, or comes back."""
-        self.ledger.mark_node(node, state)
+    @rule(node=nodes, state=st.sampled_from(NodeState), lasts=st.sampled_from([None, None, 20, 90]))
+    def mark_node(self, node: str, state: NodeState, lasts: int | None) -> None:
+        """A node goes away, maybe for a time that is known, or comes back."""
+        back = None if lasts is None or state is NodeState.READY else self.clock() + lasts * MINUTE
+        self.ledger.mark_node(node, state, back=back)
         self.may_move = True
         on_it = [r for r in self.ledger.list(ReservationState.GRANTED) if any(p.node == node for p in r.placements)]
         assert state is not NodeState.LOST or not on_it
         assert state is not NodeState.DRAINING or all(r.notice for r in on_it)
+
+    @rule(node=nodes, ahead=st.integers(1, 120), lasts=st.sampled_from([None, 15, 240]))
+    def plan_drain(self, node: str, ahead: int, lasts: int | None) -> None:
+        """A node will be drained later."""
+        begin = self.clock() + ahead * MINUTE
+        back = None if lasts is None else begin + lasts * MINUTE
+        self.ledger.mark_node(node, NodeState.DRAINING, begin=begin, back=back)
+        self.may_move = True
 
     @rule(policy=policies)
     def set_policy(self, policy: Policy) -> None:
@@ -261,6 +273,17 @@ class LedgerMachine(RuleBasedStateMachine):
         assert all(gpus <= room[where] for where, gpus in used.items())
         for stretch in self.ledger.calendar(self.clock(), self.clock() + timedelta(hours=12)):
             assert stretch.held_gpus <= self.whole(stretch.pool)
+
+    @invariant()
+    def nobody_stands_on_a_node_that_goes(self) -> None:
+        """1: leases end before a planned drain, those on a draining node were given notice, and a lost one has none."""
+        outages = self.ledger.outages()
+        for reservation in self.ledger.list(ReservationState.GRANTED):
+            for outage in (outages[place.node] for place in reservation.placements if place.node in outages):
+                assert outage.state is NodeState.DRAINING
+                assert reservation.expires_at is not None
+                assert outage.begin is None or reservation.expires_at <= outage.begin
+                assert outage.begin is not None or reservation.notice is not None
 
     @invariant()
     def gangs_are_whole(self) -> None:
@@ -366,11 +389,23 @@ class LedgerMachine(RuleBasedStateMachine):
         self.may_move = False
 
     def ranks_ahead(self, one: Reservation, other: Reservation) -> bool:
-        """Tell whether one may go before the other: by points; of equal points by its tenant's share, or by arrival."""
+        """Tell whether one may go before the other: an owner before who has to borrow, where owners go first.
+
+        Then by points; of equal points by its tenant's share, or by arrival.
+        """
+        owns = self.may_own(one), self.may_own(other)
+        if self.policy.owners_first and owns[0] != owns[1]:
+            return owns[0]
         points = self.points(one), self.points(other)
         if points[0] != points[1]:
             return points[0] < points[1]
         return one.request.tenant != other.request.tenant or one.submitted_at < other.submitted_at
+
+    def may_own(self, one: Reservation) -> bool:
+        """Tell whether a gang is within its tenant's nominal quota by itself, or nothing limits or lends it."""
+        rules = self.policy.tenant(one.request.tenant)
+        quotas = [quota_of(rules, accelerator) for accelerator in one.request.accelerators]
+        return any(quota is None or quota.borrow == 0 or one.request.gpus <= quota.nominal for quota in quotas)
 
     def points(self, one: Reservation) -> int:
         """Return priority and age as the policy counts them, the first in line the lowest."""

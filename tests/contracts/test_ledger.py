@@ -372,6 +372,8 @@ def test_explain_and_what_if_answer_without_writing(ledger: Ledger, refused: Ref
     assert told is not None
     assert (explained.limit, explained.message) == (told.limit, told.message)
     assert ledger.explain(ledger.find("a").id) is None
+    assert ledger.what_if(a_request("a", duration=2 * HOUR))[0] == NOW + 2 * HOUR  # a known key is only a name here
+    assert ledger.find("a").state is ReservationState.GRANTED
     refused(InputError, "accelerators", lambda: ledger.what_if(a_request("c", accelerators=("h200",))))
 
 

@@ -6,11 +6,12 @@ import random
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings, strategies as st
 
 from gangplan.clock import to_us
 from gangplan.reserve.admission.book import Book
-from gangplan.reserve.admission.scheduler import commit, decide
+from gangplan.reserve.admission.scheduler import admit, commit, decide, look_ahead
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.policy.rules import Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import NOW, a_calendar, a_pool, a_request
@@ -77,3 +78,25 @@ def test_a_decision_is_pure_and_commit_keeps_to_it(seed: int, policy: Policy) ->
         for entry, after, _ in decision.changes:
             assert entry.snapshot() == after
             event(entry.state)
+
+
+def test_a_trial_that_fails_is_taken_back() -> None:
+    """Whatever a block did before it raised, the book is as it was: what came in it goes, what left it is back."""
+    dice, book, now = random.Random(1), Book(), to_us(NOW)
+    book.load(a_calendar([a_pool(gpus_per_node=8, max_nodes=2)]), Policy(), {})
+    for step in range(4):
+        crowd(book, dice, step, now)
+        admit(book, now)
+    before = picture(book, now)
+
+    def fails() -> None:
+        with book.trial():
+            book.enter(a_request("new"), id=id_of("new"), body="", now=now)
+            book.end(book.granted()[0], ReservationState.RELEASED, now)
+            look_ahead(book, now)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert picture(book, now) == before
+    assert book.arrivals == max(entry.arrival for entry in book.live.values())

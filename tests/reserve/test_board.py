@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.entry import shape_of
 from gangplan.reserve.space.board import Board
+from gangplan.reserve.space.outage import Span
 from gangplan.reserve.space.packing import Shape, Slot, Slots, ever_fits
 from gangplan.reserve.space.steps import Steps
 from gangplan.testing import a_pool, a_request
@@ -31,7 +33,7 @@ class Facts:
     pool: Pool
     steps: tuple[tuple[int, int], ...]
     seats: dict[str, tuple[Slots, int, int]] = field(default_factory=dict)  # holder: slots, start, end
-    out: set[int] = field(default_factory=set)
+    out: dict[int, Span] = field(default_factory=dict[int, Span])
 
     def nodes(self, start: int, end: int) -> int:
         """Return the nodes that are there from `start` up to `end`."""
@@ -47,7 +49,13 @@ class Facts:
 
     def to_give(self, start: int, end: int) -> dict[int, int]:
         """Return what each node that may take a gang has to give from `start` up to `end`."""
-        return {node: self.free(node, start, end) for node in range(self.nodes(start, end)) if node not in self.out}
+        nodes = range(self.nodes(start, end))
+        return {node: self.free(node, start, end) for node in nodes if not self.gone(node, start, end)}
+
+    def gone(self, node: int, start: int, end: int) -> bool:
+        """Tell whether a node is out at any moment from `start` up to `end`."""
+        out = self.out.get(node)
+        return out is not None and any(out.begin <= t < out.back for t in range(start, end))
 
     def domain(self, node: int, level: Level) -> int:
         """Return the number of a node's domain."""
@@ -120,7 +128,7 @@ class Pair:
 
     def hold(self, slots: Slots, end: int) -> None:
         """Let a gang run, where its slots are free of others, calendar or not."""
-        if all(self.facts.free(s.node, 0, end) >= s.gpus for s in slots) and not self.facts.out & {
+        if all(self.facts.free(s.node, 0, end) >= s.gpus for s in slots) and not self.facts.out.keys() & {
             s.node for s in slots
         }:
             self._seat(f"run{self.count}", slots, 0, end)
@@ -142,9 +150,9 @@ class Pair:
             slots, start, end = self.facts.seats.pop(holder)
             self.board.drop(holder, slots, end) if holder[0] == "r" else self.board.unplan(holder, slots, start, end)
 
-    def set_out(self, nodes: set[int]) -> None:
-        """Let some nodes take no gang."""
-        self.facts.out = set(nodes)
+    def set_out(self, nodes: dict[int, Span]) -> None:
+        """Let some nodes take no gang in some time."""
+        self.facts.out = nodes
         self.board.set_out(nodes)
 
     # ------------------------------------------------------------ questions
@@ -208,9 +216,10 @@ class Pair:
         assert sorted((n, free) for free, nodes in enumerate(board.by_free) for n in nodes) == [
             (n, board.free[n]) for n in board.ready
         ]
-        assert board.ready == [n for n in range(board.size) if n not in self.facts.out]
+        out = {node for node, outage in self.facts.out.items() if outage.begin == 0}
+        assert board.ready == [n for n in range(board.size) if n not in out]
         for node in range(self.board.size):
-            expected = 0 if node in self.facts.out else self.facts.free(node, start, end)
+            expected = 0 if self.facts.gone(node, start, end) else self.facts.free(node, start, end)
             assert self.board.free_over(node, start, end) == expected
             one = (Slot(node, 0, 1, 1),)
             assert self.board.is_free(one, start, end) == (expected > 0 and node < self.facts.nodes(start, end))
@@ -224,7 +233,7 @@ class Pair:
                 for s in slots
                 if s.node == node
             )
-            for node in set(range(now)) - self.facts.out
+            for node in set(range(now)) - out
         )
 
 
@@ -253,12 +262,13 @@ pools = st.builds(
 calendars = st.lists(
     st.tuples(st.integers(0, 10), st.integers(0, NODES)), max_size=3, unique_by=lambda step: step[0]
 ).map(lambda steps: ((0, NODES), *(step for step in steps if step[0])))
+outages = st.sampled_from([(), (), (0, 4), (0, 9), (2, 5), (6, 8), (3,)]).map(lambda span: Span(*span))
 changes = st.one_of(
     st.tuples(st.just("hold"), slots, moments),
     st.tuples(st.just("hold"), slots, moments),
     st.tuples(st.just("plan"), slots, moments, moments).map(lambda p: (*p[:3], p[2] + p[3])),
     st.tuples(st.just("leave"), st.integers(0, 9)),
-    st.tuples(st.just("set_out"), st.sets(st.integers(0, NODES + 1), max_size=3)),
+    st.tuples(st.just("set_out"), st.dictionaries(st.integers(0, NODES + 1), outages, max_size=3)),
 )
 questions = st.one_of(
     st.tuples(st.just("fit_now"), shapes, lengths),
@@ -353,14 +363,41 @@ def test_a_node_that_is_out_keeps_what_runs_and_takes_nothing_more() -> None:
     """It comes back with what was given back meanwhile."""
     pair = filled(a_pool(gpus_per_node=4), 2, 0)
     one = a_shape((1, 1))
-    pair.board.set_out({0})
+    pair.board.set_out({0: Span()})
     assert pair.board.free_now(2) == 0
     assert not pair.board.is_free((Slot(0, 0, 1, 1),), 0, 5)
     assert pair.board.earliest(one, 5, 0) == (10, (Slot(1, 0, 1, 1),))
     pair.board.drop("run0", *pair.facts.seats["run0"][::2])
     assert pair.board.fit_now(one, 0, 5) is None
-    pair.board.set_out(set())
+    pair.board.set_out({})
     assert pair.board.fit_now(a_shape((1, 4)), 0, 5) == (Slot(0, 0, 1, 4),)
+
+
+def test_a_node_that_goes_for_a_time_takes_what_ends_before_and_what_starts_after() -> None:
+    """Nothing is placed into its outage, and the calendar offers none of it then."""
+    pair = filled(a_pool(gpus_per_node=4, max_nodes=1), 4)
+    whole = a_shape((4, 1))
+    pair.board.set_out({0: Span(5, 9)})
+    assert pair.board.fit_now(whole, 0, 5) is not None
+    assert pair.board.fit_now(whole, 0, 6) is None
+    assert pair.board.earliest(whole, 5, 1) == (9, (Slot(0, 0, 4, 4),))
+    pair.board.set_out({0: Span(0, 9)})
+    assert (pair.board.fit_now(whole, 0, 1), pair.board.free_now(1)) == (None, 0)
+    assert pair.board.earliest(whole, 5, 0) == (9, (Slot(0, 0, 4, 4),))
+    assert [(span.planned_gpus, span.end - span.start) for span in pair.board.free_capacity(0, 12)] == [
+        (0, timedelta(microseconds=9)),
+        (4, timedelta(microseconds=3)),
+    ]
+
+
+def test_a_node_that_may_be_back_any_time_keeps_its_promises() -> None:
+    """A promise on it is kept until it is given up; a new one begins when it is expected back."""
+    pair = filled(a_pool(gpus_per_node=4, max_nodes=1), 4)
+    pair.board.set_out({0: Span(0, 9, keeps=True)})
+    slots = (Slot(0, 0, 1, 1),)
+    assert pair.board.is_free(slots, 2, 5, keep=True)
+    assert not pair.board.is_free(slots, 2, 5)
+    assert not Board(pair.facts.pool, Steps(())).is_free(slots, 2, 5, keep=True)
 
 
 def test_a_gang_that_must_stand_together_starts_when_its_rack_is_there() -> None:
@@ -377,7 +414,7 @@ def test_the_same_question_after_a_change_has_the_new_answer() -> None:
     pair = filled(a_pool(gpus_per_node=4), 0, 4, 4)
     one = a_shape((1, 4))
     answers = [pair.board.earliest(one, 5, 0)]
-    pair.set_out({1})
+    pair.set_out({1: Span()})
     answers.append(pair.board.earliest(one, 5, 0))
     pair.hold((Slot(2, 0, 1, 1),), 12)
     answers.append(pair.board.earliest(one, 5, 0))

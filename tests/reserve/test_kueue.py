@@ -15,10 +15,10 @@ from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, usage_of
 from gangplan.kube.pods import pod_from
 from gangplan.reserve.codec import annotation_of, request_of
-from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
+from gangplan.reserve.kueue.calendar import Calendar, Hold, Outlook, Wish
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import Flavor, FlavorQuota, Queue, View
-from gangplan.reserve.kueue.objects.view import picture, state_of
+from gangplan.reserve.kueue.objects.view import picture, reason_of, state_of
 from gangplan.reserve.kueue.objects.workload import Place, refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
 from gangplan.testing import NOW, a_request
@@ -204,6 +204,36 @@ def test_a_line_starts_by_priority_and_fills_holes_that_delay_nobody() -> None:
     line = [wish("big", 8, hour, 0), wish("short", 4, hour, 1), wish("long", 4, 2 * hour, 2)]
     assert calendar.take(line) == {"big": now + hour, "short": now, "long": now + 2 * hour}
     assert Calendar(a_view(), [], now).take([wish("never", 9, hour, 0)]) == {}
+
+
+def test_a_reason_of_kueues_names_who_holds_now() -> None:
+    """What Kueue says of a Workload is from its last try; who holds is read when somebody asks."""
+    said = "couldn't assign flavors to pod set main: insufficient unused quota for nvidia.com/gpu"
+    waits = a_workload(conditions=[mark("QuotaReserved", holds=False, reason="Pending", message=said)])
+    share = {"name": "p0", "count": 2, "flavors": {names.GPU: "h100-owned"}, "resourceUsage": {names.GPU: "8"}}
+    admission = {"clusterQueue": "mine", "podSetAssignments": [share]}
+
+    class Cluster:
+        """Has one Workload that holds what the other waits for."""
+
+        def __init__(self, key: str) -> None:
+            holder = workload_of(
+                a_request(key, tenant="ops"), Place(namespace="ns", queue="queue"), NOW, flavors=[H100], classes={}
+            )
+            holder["metadata"] |= {"uid": key, "resourceVersion": "7", "creationTimestamp": "2026-03-02T09:00:00Z"}
+            self.holder = {**holder, "status": {"conditions": list(GRANTED), "admission": admission}}
+
+        def items(self, path: str) -> list[dict[str, Any]]:
+            """Return what a list has."""
+            return [waits, self.holder] if "workloads" in path else []
+
+    for key in ("first", "second"):
+        cluster: Any = Cluster(key)
+        outlook = Outlook(cluster, "ns", lambda: NOW, a_view)
+        claim = claim_from(waits)
+        reason = outlook.explained(claim, reason_of(claim))
+        assert reason.message.startswith(f"Kueue: {said}. Held by: ops {key} (8 GPUs until 2026-03-02 10:00:")
+        assert reason.holders == (cluster.holder["metadata"]["name"],)
 
 
 def test_nodes_make_up_a_fleet_and_pods_their_use() -> None:

@@ -112,6 +112,9 @@ BAD = [
     ("depth: " + "9" * 400, "depth"),
     ("drain: null", "drain"),
     ("claim: soon", "claim"),
+    ("back_within: -1h", "back_within"),
+    ("owners_first: maybe", "owners_first"),
+    ("owners_first: 1", "owners_first"),
     ("preemption: {by_priority: 1}", "preemption.by_priority"),
     ("preemption: {margin: 0}", "preemption.margin"),
     ("preemption: {notice: 2 m}", "preemption.notice"),
@@ -186,6 +189,8 @@ POLICIES = st.builds(
     ),
     drain=SPANS,
     claim=SPANS,
+    back_within=SPANS,
+    owners_first=st.booleans(),
 )
 
 

@@ -14,6 +14,7 @@ from tests.reserve.support.packs import packs
 
 from gangplan.reserve.admission.choose_victims import Candidate, Choice, choose
 from gangplan.reserve.space.board import Board
+from gangplan.reserve.space.outage import Span
 from gangplan.reserve.space.packing import Shape, Slot, Slots
 from gangplan.reserve.space.steps import Steps
 from gangplan.testing import a_pool
@@ -63,7 +64,7 @@ class Case:
             board.hold(gang.id, gang.slots, gang.hard_end)
         for at, (slots, start, end) in enumerate(self.promised):
             board.plan(f"promise-{at}", slots, start, end)
-        board.set_out(self.out)
+        board.set_out(dict.fromkeys(self.out, Span()))
         return board
 
     def nodes(self) -> range:

@@ -15,6 +15,8 @@ from gangplan.progress import Progress as Report, no_progress
 from gangplan.types import Reason, Reservation
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from gangplan.reserve import EtaErrors
 
 _STATE_STYLE = {
@@ -258,15 +260,16 @@ def prospect(summary: Row, reason: Reason | None) -> RenderableType:
     return fields("If asked for now", [("would start", starts), *_reason(reason)])
 
 
-def nodes(states: Mapping[str, str]) -> RenderableType:
-    """List the nodes that take no gang."""
-    rows = list(states.items())
-    return table("Nodes that take no gang", ("node", "state"), rows) if rows else "all nodes are ready"
+def nodes(outages: Mapping[str, Row]) -> RenderableType:
+    """List the nodes that take no gang, or will take none."""
+    columns = ("state", "begin", "back", "why")
+    rows = [(name, *(outage[column] or "-" for column in columns)) for name, outage in outages.items()]
+    return table("Nodes that take no gang", ("node", *columns), rows) if rows else "all nodes are ready"
 
 
-def marked(node: str, state: str, gangs: Sequence[Reservation]) -> RenderableType:
+def marked(node: str, state: str, gangs: Sequence[Reservation], begin: datetime | None) -> RenderableType:
     """Show what a node's new state means for the gangs that were on it."""
-    head = f"{escape(node)} is {state}"
+    head = f"{escape(node)} is {state}{f' from {begin.isoformat()} on' if begin else ''}"
     rows = [(gang.request.tenant, gang.request.request_key, _state(gang), _places(gang), _why(gang)) for gang in gangs]
     columns = ("tenant", "key", "state", "now on", "why")
     return Group(head, table("Gangs that were on it", columns, rows)) if rows else head

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from gangplan.clock import MICROSECOND, from_us, to_us
 from gangplan.reserve.admission import Entry, Leave, Promise
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import Slot, Slots
+from gangplan.reserve.space import Mark, Marks, Slot, Slots
 from gangplan.types import (
     CapacityCalendar,
     CapacityInterval,
@@ -92,12 +92,11 @@ def plan_from(text: str | None) -> Promise | None:
 
 
 def more_text(entry: Entry) -> str | None:
-    """Return as JSON what few reservations have: a notice, moves, a guess of the start."""
+    """Return as JSON what few reservations have: a notice, and how often its nodes went away."""
     leave = entry.leave
     more: dict[str, Any] = {
-        "leave": leave and [leave.until, leave.why, leave.state, leave.beneficiary, leave.expires, leave.hard_end],
+        "leave": leave and astuple(leave),
         "moves": entry.moves,
-        "guess": entry.guess,
     }
     kept = {name: value for name, value in more.items() if value}
     return json.dumps(kept) if kept else None
@@ -109,11 +108,9 @@ def take_more(entry: Entry, text: str | None) -> None:
         return
     more = json.loads(text)
     if leave := more.get("leave"):
-        until, why, state, beneficiary, expires, hard_end = leave
-        entry.leave = Leave(until, why, ReservationState(state), beneficiary, expires, hard_end)
+        until, why, state, *rest = leave
+        entry.leave = Leave(until, why, ReservationState(state), *rest)
     entry.moves = more.get("moves", 0)
-    guess = more.get("guess")
-    entry.guess = (guess[0], guess[1]) if guess else None
 
 
 _POLICY = TypeAdapter(Policy)
@@ -129,14 +126,18 @@ def policy_from(text: str) -> Policy:
     return _POLICY.validate_json(text)
 
 
-def nodes_text(nodes: dict[str, NodeState]) -> str:
-    """Return the states of the nodes that are not ready, by name, as JSON."""
+def nodes_text(nodes: Marks) -> str:
+    """Return the marks of the nodes that are not ready, by name, as JSON."""
     return json.dumps(nodes)
 
 
-def nodes_from(text: str) -> dict[str, NodeState]:
-    """Read the nodes' states back."""
-    return {name: NodeState(state) for name, state in json.loads(text).items()}
+def nodes_from(text: str) -> dict[str, Mark]:
+    """Read the nodes' marks back; older ones have a state alone."""
+    marks: dict[str, Any] = json.loads(text)
+    return {
+        name: Mark(NodeState(mark)) if isinstance(mark, str) else Mark(NodeState(mark[0]), *mark[1:])
+        for name, mark in marks.items()
+    }
 
 
 def reason_text(reason: Reason | None) -> str | None:
@@ -221,7 +222,7 @@ def row_of(entry: Entry) -> Row:
         "ended": entry.ended,
         "first_eta": entry.first_eta,
         "plan": plan_text(entry.promise),
-        "reason": reason_text(entry.reason),
+        "reason": None,  # worked out when somebody asks; only an answer of the leader carries one
         "more": more_text(entry),
     }
 
@@ -244,7 +245,6 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         ended=row["ended"],
         first_eta=row["first_eta"],
         promise=plan_from(row["plan"]),
-        reason=reason_from(row["reason"]),
         stored=True,
     )
     take_more(entry, row["more"])

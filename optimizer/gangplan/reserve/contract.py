@@ -16,6 +16,7 @@ from gangplan.types import (
     FreeCapacity,
     GangRequest,
     NodeState,
+    Outage,
     Reason,
     Reservation,
     ReservationId,
@@ -135,12 +136,29 @@ class LedgerOperations(Protocol):
         """
         ...
 
-    def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
-        """Say that a node (`<pool>-<index>`) is lost, draining, or ready again."""
+    def mark_node(
+        self,
+        node: str,
+        state: NodeState,
+        *,
+        why: str = "",
+        begin: datetime | None = None,
+        back: datetime | None = None,
+    ) -> None:
+        """Say that a node (`<pool>-<index>`) is lost, draining, or ready again.
+
+        `begin` plans a drain for later: nothing is promised into it, and holders get their notice in time. `back` is
+        when the node is expected back; without it, a lost node is for the policy's `back_within`. A drain is over then;
+        a lost node must be said to be ready.
+        """
         ...
 
     def nodes(self) -> dict[str, NodeState]:
         """Return the states of the nodes that are not ready, by name."""
+        ...
+
+    def outages(self) -> dict[str, Outage]:
+        """Return the nodes that are not ready, or will be drained: from when, until when, and why."""
         ...
 
     def policy(self) -> Policy:

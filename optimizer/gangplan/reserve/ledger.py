@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
@@ -12,11 +13,12 @@ from typing import Protocol
 from gangplan.clock import Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
 from gangplan.reserve import admission, commands
-from gangplan.reserve.admission import Book, Document, Entry, admit, estimate, learned_ratio
+from gangplan.reserve.admission import Book, Document, Entry, estimate, learned_ratio, look_ahead, told
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.codec import id_of, policy_from
 from gangplan.reserve.contract import PolicyChange
 from gangplan.reserve.policy import Policy
+from gangplan.reserve.space import changed_by
 from gangplan.reserve.subscribers import Callback, Unsubscribe
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
@@ -24,6 +26,7 @@ from gangplan.types import (
     FreeCapacity,
     GangRequest,
     NodeState,
+    Outage,
     Reason,
     Reservation,
     ReservationId,
@@ -32,6 +35,9 @@ from gangplan.types import (
     require_text,
     require_type,
 )
+
+_PROSPECT = ReservationId("what-if")
+"""The id of a request that is only asked about: no reservation's, so that its key may be that of one."""
 
 _LEARNED_FROM = timedelta(days=1)
 """The past whose ended gangs tell which part of its walltime a gang uses. Longer: steadier, but slower to change."""
@@ -141,13 +147,26 @@ class StoreLedger(WaitingLedger):
         """See `LedgerOperations.publish`."""
         self._store.change(commands.Publish(calendar, keep))
 
-    def mark_node(self, node: str, state: NodeState, *, why: str = "") -> None:
+    def mark_node(
+        self,
+        node: str,
+        state: NodeState,
+        *,
+        why: str = "",
+        begin: datetime | None = None,
+        back: datetime | None = None,
+    ) -> None:
         """See `LedgerOperations.mark_node`."""
-        self._store.change(commands.MarkNode(node, state, why))
+        self._store.change(commands.MarkNode(node, state, why, begin, back))
 
     def nodes(self) -> dict[str, NodeState]:
         """See `LedgerOperations.nodes`."""
-        return self._store.query(lambda book, _: dict(book.nodes))
+        return {name: outage.state for name, outage in self.outages().items() if outage.begin is None}
+
+    def outages(self) -> dict[str, Outage]:
+        """See `LedgerOperations.outages`."""
+        marks = self._store.query(lambda book, _: book.nodes)
+        return {name: mark.outage() for name, mark in changed_by(marks, self._now()).items()}
 
     def policy(self) -> Policy:
         """See `LedgerOperations.policy`."""
@@ -167,7 +186,7 @@ class StoreLedger(WaitingLedger):
     def get(self, id: ReservationId) -> Reservation:
         """See `Ledger.get`."""
         require_text("id", id)
-        return self._foreseen([self._stored(id)])[0].reservation()
+        return self._told([self._stored(id)], full=True)[0]
 
     def _stored(self, id: ReservationId) -> Entry:
         """Return a reservation as it stands, after what was due."""
@@ -177,14 +196,23 @@ class StoreLedger(WaitingLedger):
             entry, _ = self._store.get(id)
         return commands.require_entry(entry, id)
 
-    def _foreseen(self, entries: list[Entry]) -> list[Entry]:
-        """Give those that wait without a promise the range in which they are expected to start."""
-        unsure = [entry for entry in entries if entry.state.waits and entry.promise is None]
-        if unsure:
-            ranges = self._ranges()
-            for entry in unsure:
-                entry.guess = ranges.get(entry.id)
-        return entries
+    def _told(self, entries: list[Entry], *, full: bool) -> list[Reservation]:
+        """Return reservations as they are told: those that wait with the reason and, where unsure, a range of starts.
+
+        With `full`, the reason names who stands in the way however long the line is.
+        """
+        waiting = [entry for entry in entries if entry.state.waits]
+        if not waiting:
+            return [entry.reservation() for entry in entries]
+        ranges = self._ranges() if any(entry.promise is None for entry in waiting) else {}
+        now = self._now()
+
+        def work(book: Book, lookup: commands.Lookup) -> dict[ReservationId, Reservation]:
+            found = (lookup(entry.id) or entry for entry in waiting)
+            return {entry.id: told(book, entry, now, guess=ranges.get(entry.id), full=full) for entry in found}
+
+        present = self._store.query(work)
+        return [present.get(entry.id) or entry.reservation() for entry in entries]
 
     def _ranges(self) -> dict[ReservationId, tuple[int, int]]:
         """Return the range in which each gang that waits is expected to start; cached where the line is long.
@@ -217,6 +245,11 @@ class StoreLedger(WaitingLedger):
 
     def _present(self, id: ReservationId) -> Reservation:
         return self._stored(id).reservation()
+
+    def _explained(self, reservation: Reservation) -> Reservation:
+        if not reservation.state.waits or reservation.reason is not None:
+            return reservation
+        return replace(reservation, reason=self.explain(reservation.id))
 
     def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         return self._store.subscribe(id, callback)
@@ -251,12 +284,12 @@ class StoreLedger(WaitingLedger):
         submit, now, ratio = commands.Submit(request), self._now(), self._ratio()
 
         def work(book: Book, lookup: commands.Lookup) -> Reservation:
-            trial = book.copy()
-            entry = submit.run(trial, lambda _: None, now)
-            admit(trial, now)
-            if entry.state.waits and entry.promise is None:
-                entry.guess = estimate(trial, now, ratio=ratio).get(entry.id)
-            return entry.reservation()
+            with book.trial():
+                entry = submit.enter(book, _PROSPECT, now)
+                look_ahead(book, now)
+                unsure = entry.state.waits and entry.promise is None
+                guess = estimate(book, now, ratio=ratio).get(entry.id) if unsure else None
+                return told(book, entry, now, guess=guess, full=True)
 
         reservation = self._store.query(work)
         return reservation.granted_at or reservation.eta, reservation.reason
@@ -270,7 +303,7 @@ class StoreLedger(WaitingLedger):
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
         entries = self._store.select(since=None, state=state)
-        return tuple(entry.reservation() for entry in self._foreseen(entries))
+        return tuple(self._told(entries, full=False))
 
     def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:
         """See `LedgerOperations.audit`."""

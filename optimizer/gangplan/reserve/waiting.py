@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Self
@@ -31,7 +32,11 @@ class WaitingLedger(ABC):
 
     @abstractmethod
     def _present(self, id: ReservationId) -> Reservation:
-        """Return a reservation after what was due; an expected start need not be in it."""
+        """Return a reservation after what was due; an expected start, and why it waits, need not be in it."""
+
+    def _explained(self, reservation: Reservation) -> Reservation:
+        """Return a reservation with the reason why it waits."""
+        return reservation
 
     @abstractmethod
     def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
@@ -52,7 +57,7 @@ class WaitingLedger(ABC):
             while reservation.state.waits:
                 left = deadline - self._clock()
                 if left <= timedelta(0):
-                    raise WaitTimeoutError(_still_waits(reservation, timeout))
+                    raise WaitTimeoutError(_still_waits(self._explained(reservation), timeout))
                 reservation = next_change(left) or self._present(id)
         return reservation
 
@@ -60,16 +65,16 @@ class WaitingLedger(ABC):
         """See `Ledger.watch`."""
         with self._changes(id, poll, sleep) as next_change:
             previous = reservation = self._present(id)
-            yield reservation
+            yield self._explained(reservation)
             while not previous.state.final:
                 reservation = next_change(_LONG) or self._present(id)
                 if self._differs(reservation, previous):
-                    yield reservation
+                    yield self._explained(reservation)
                 previous = reservation
 
     def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
-        """Tell whether a state is another one for whoever watches."""
-        return reservation != previous
+        """Tell whether a state is another one for whoever watches; that others hold what it waits for is none."""
+        return replace(reservation, reason=None) != replace(previous, reason=None)
 
     @contextmanager
     def _changes(self, id: ReservationId, poll: timedelta, sleep: Sleep) -> Generator[Next]:

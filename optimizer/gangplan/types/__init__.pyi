@@ -48,6 +48,7 @@ from .reservation import (
     Limit as Limit,
     NodeState as NodeState,
     Notice as Notice,
+    Outage as Outage,
     Placement as Placement,
     Reason as Reason,
     Reservation as Reservation,

@@ -49,6 +49,16 @@ class NodeState(StrEnum):
     LOST = "lost"  # gone, and what ran on it
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """A node that takes no gang: its state from `begin` (None: since it was marked), and when it is expected back."""
+
+    state: NodeState
+    begin: datetime | None = None
+    back: datetime | None = None
+    why: str = ""
+
+
 class Limit(StrEnum):
     """Which limit holds a waiting request."""
 

@@ -116,6 +116,7 @@ class Processes:
 
     def __init__(self, folder: Path, place: Place, draw: random.Random) -> None:
         self.folder, self.place, self.draw = folder, place, draw
+        self._seeds = random.Random(draw.random())  # of their own: what is killed does not depend on who led by chance
         self.running: dict[str, Process] = {}
         self.killed: Counter[str] = Counter()
         self.number = 0
@@ -127,7 +128,7 @@ class Processes:
         """Start one client."""
         self.number += 1
         name = f"c{self.number}"
-        self._start(name, client, self.folder, self.place.url, name, self.draw.randrange(1 << 30))
+        self._start(name, client, self.folder, self.place.url, name, self._seeds.randrange(1 << 30))
 
     def add_leader(self) -> None:
         """Start one that leads for good."""
@@ -151,7 +152,8 @@ class Processes:
             self.place.start()
             return
         name = self._who_leads() if which < 0.1 + 1 / 6 else None
-        self.kill(name or self.draw.choice([name for name in self.running if name.startswith("c")]), leads=bool(name))
+        other = self.draw.choice([name for name in self.running if name.startswith("c")])
+        self.kill(name or other, leads=bool(name))
 
     def _who_leads(self) -> str | None:
         """Return the process that the head row names."""

@@ -104,7 +104,11 @@ class Draws:
         out = list(self._mirror.documents["nodes"])
         node = draw.choice(out) if len(out) > 1 else draw.choice(NODES)
         state = NodeState.READY if node in out and draw.random() < 0.8 else draw.choice(list(NodeState))
-        return MarkNode(node, state)
+        begin = (
+            self._now() + draw.randint(1, 60) * MINUTE if state is NodeState.DRAINING and draw.random() < 0.5 else None
+        )
+        lasts = draw.choice([None, 5, 60]) if state is not NodeState.READY else None
+        return MarkNode(node, state, "", begin, lasts and (begin or self._now()) + lasts * MINUTE)
 
     def publish(self, hours: list[int]) -> Command:
         """Return a calendar from now on; after its hours all nodes are there."""

@@ -132,7 +132,9 @@ class Mirror:
         query = (
             "SELECT kind, body, change FROM gangplan_documents WHERE change > ? AND change <= ? ORDER BY change, place"
         )
+        self.nodes_changed = False  # by a command, or by time
         for row in self.file.execute(query, [self._documents_change, upto]).fetchall():
+            self.nodes_changed = self.nodes_changed or row["kind"] == "nodes"
             self.documents[row["kind"]] = json.loads(row["body"])
             self._documents_change = row["change"]
 
@@ -177,7 +179,7 @@ class Mirror:
 
 def outline_of_row(row: Row) -> Outline:
     """Return what a client relies on."""
-    notice = row["leave"][0] if row["leave"] else None
+    notice = row["leave"][0] if row["leave"] and not row["leave"][6] else None  # told later: not shown yet
     return (
         row["state"],
         row["token"],

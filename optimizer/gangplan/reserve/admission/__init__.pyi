@@ -7,5 +7,6 @@ from .expected import (
     learned_ratio as learned_ratio,
     waited as waited,
 )
-from .reasons import explain as explain
-from .scheduler import admit as admit, expire as expire
+from .leaving import tell_leaving as tell_leaving
+from .reasons import explain as explain, told as told
+from .scheduler import admit as admit, expire as expire, look_ahead as look_ahead

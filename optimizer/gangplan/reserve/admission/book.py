@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gangplan.clock import span_us
@@ -19,8 +20,8 @@ from gangplan.reserve.admission.entry import Entry, Leave, Promise, Snapshot
 from gangplan.reserve.admission.occupancy import Occupancy
 from gangplan.reserve.admission.waiting_line import Line, Walk
 from gangplan.reserve.policy import Policy
-from gangplan.reserve.space import Board, Slots
-from gangplan.types import CapacityCalendar, GangRequest, NodeState, ReservationId, ReservationState, Token
+from gangplan.reserve.space import Board, Marks, Shape, Slots, next_change
+from gangplan.types import CapacityCalendar, GangRequest, ReservationId, ReservationState, Token
 
 INTERRUPTED_FIRST = -(2**60)
 """The points of those whose nodes went away: ahead of all others."""
@@ -49,7 +50,7 @@ class Book:
     def __init__(self) -> None:
         self.calendar: CapacityCalendar | None = None
         self.policy = Policy()
-        self.nodes: dict[str, NodeState] = {}  # by name, those that are not ready
+        self.nodes: Marks = {}
         self.documents: list[Document] = []  # calendars, policies and nodes' states that are to be written
         self.changed: dict[ReservationId, Entry] = {}  # reservations that are to be written
         self.arrivals = 0
@@ -61,7 +62,8 @@ class Book:
         self.occupancy = Occupancy(None, self.policy)
         self.agenda: Agenda = Agenda()
         self._kinds: dict[tuple[Any, ...], int] = {}
-        self._before: dict[ReservationId, tuple[Entry, Snapshot]] | None = None  # in a trial: entries as they were
+        # In a trial: entries as they were, and those that were not there.
+        self._before: dict[ReservationId, tuple[Entry, Snapshot | None]] | None = None
 
     # ------------------------------------------------------------ rows
 
@@ -101,11 +103,14 @@ class Book:
 
     def in_order(self) -> list[Entry]:
         """Return what waits, the first to be served first."""
-        return [entry for entry, _ in Walk(self.line, self.occupancy, counts=lambda _: True)]
+        line = [entry for entry, _ in Walk(self.line, self.occupancy, counts=lambda _: True)]
+        space = self.occupancy
+        return sorted(line, key=lambda entry: not space.may_own(entry)) if space.quotas.owners_first else line
 
     def next_due(self) -> int | None:
         """Return the next moment at which time alone changes something."""
-        return self.agenda.next_due(self.live)
+        dues = self.agenda.next_due(self.live), next_change(self.nodes)
+        return min((due for due in dues if due is not None), default=None)
 
     # ------------------------------------------------------------ how a row changes
 
@@ -154,14 +159,19 @@ class Book:
 
     @contextmanager
     def trial(self) -> Generator[None]:
-        """Take back at the end of the block all that changed in it."""
-        agenda, changed, tokens = self.agenda, self.changed, self.tokens
-        self.agenda, self.changed, self._before = agenda.copy(), {}, {}
-        yield
-        before, self._before = self._before, None
-        for entry, was in before.values():
-            self._rewrite(entry, was)
-        self.agenda, self.changed, self.tokens = agenda, changed, tokens
+        """Take back at the end of the block, however it ends, all that changed in it."""
+        kept = self.agenda, self.changed, self.tokens, self.arrivals
+        self.agenda, self.changed, self._before = self.agenda.copy(), {}, {}
+        try:
+            yield
+        finally:
+            before, self._before = self._before, None
+            for entry, was in before.values():
+                if was is None:
+                    self.remove(entry.id)
+                else:
+                    self._rewrite(entry, was)
+            self.agenda, self.changed, self.tokens, self.arrivals = kept
 
     def changes(self) -> tuple[EntryChange, ...]:
         """Return the entries that changed since the trial began, as they are now."""
@@ -189,6 +199,8 @@ class Book:
     def enter(self, request: GangRequest, *, id: ReservationId, body: str, now: int) -> Entry:
         """Let a new request wait."""
         entry = Entry(id=id, request=request, body=body, arrival=self.arrivals + 1, submitted=now)
+        if self._before is not None:
+            self._before[id] = entry, None
         self.add(entry)
         self.touch(entry)
         return entry
@@ -204,14 +216,14 @@ class Book:
             entry.pool, entry.slots = board.pool.name, slots
             entry.granted, entry.hard_end = now, end
             entry.expires = min(end, now + (min(lasts, span_us(self.policy.claim)) if again else lasts))
-            entry.promise = entry.reason = entry.retry = entry.guess = None
+            entry.promise = entry.retry = None
         self.agenda.forget(entry.id)
 
     def end(self, entry: Entry, state: ReservationState, at: int) -> None:
         """End a waiting or granted reservation, and free what it held."""
         with self._rewriting(entry):
             entry.state, entry.ended = state, at
-            entry.promise = entry.reason = entry.leave = entry.guess = None
+            entry.promise = entry.leave = None
         self.agenda.forget(entry.id)
         self.agenda.freed = True
 
@@ -220,7 +232,7 @@ class Book:
         with self._rewriting(entry):
             entry.state = ReservationState.INTERRUPTED
             entry.token = entry.pool = entry.granted = entry.hard_end = entry.expires = None
-            entry.leave = entry.reason = None
+            entry.leave = None
             entry.slots = ()
             entry.moves += 1
             entry.points = INTERRUPTED_FIRST
@@ -228,16 +240,24 @@ class Book:
         self.agenda.freed = True
 
     def give_notice(
-        self, entry: Entry, until: int, *, why: str, state: ReservationState, beneficiary: str = ""
+        self, entry: Entry, until: int, *, why: str, state: ReservationState, beneficiary: str = "", since: int = 0
     ) -> None:
-        """Tell a holder that its slots are taken at `until`, and what it is then; no renewal passes that."""
+        """Tell a holder, now or at `since`, that its slots go at `until`, and it is `state`; no renewal passes that."""
         assert entry.expires is not None  # noqa: S101
         assert entry.hard_end is not None  # noqa: S101
+        before = entry.leave
+        expires, hard_end = (before.expires, before.hard_end) if before else (entry.expires, entry.hard_end)
         with self._rewriting(entry):
-            entry.leave = Leave(until, why, state, beneficiary, expires=entry.expires, hard_end=entry.hard_end)
-            entry.hard_end = min(entry.hard_end, until)
-            entry.expires = min(entry.expires, until)
+            entry.leave = Leave(until, why, state, beneficiary, expires=expires, hard_end=hard_end, since=since)
+            entry.hard_end, entry.expires = min(hard_end, until), min(expires, until)
         self.agenda.freed = True  # what it would have held after that
+
+    def tell(self, entry: Entry) -> None:
+        """Let a holder know of the notice that it has been given."""
+        assert entry.leave is not None  # noqa: S101
+        self.keep(entry)
+        entry.leave = replace(entry.leave, since=0)
+        self.touch(entry)
 
     def take_notice_back(self, entry: Entry) -> None:
         """Let a holder stay as long as it could before, unless others were promised its slots meanwhile."""
@@ -251,12 +271,11 @@ class Book:
             entry.hard_end, entry.expires, entry.leave = leave.hard_end, leave.expires, None
 
     def promise(self, entry: Entry, promise: Promise) -> None:
-        """Promise a waiting gang a start; why it waits is then to be said anew."""
+        """Promise a waiting gang a start."""
         if entry.promise is not None:
             self.agenda.lost.add(entry.id)
         with self._rewriting(entry):
             entry.promise = promise
-            entry.guess = entry.reason = None
             entry.first_eta = promise.start if entry.first_eta is None else entry.first_eta
         self.agenda.forget(entry.id)
 
@@ -265,7 +284,7 @@ class Book:
         self.agenda.lost.add(entry.id)
         self.agenda.ranks[entry.id] = self.agenda.rank_of(entry)
         with self._rewriting(entry):
-            entry.promise = entry.reason = None
+            entry.promise = None
         self.agenda.unserved.add(entry.id)
 
     def retry(self, entry: Entry, at: int | None) -> None:
@@ -283,13 +302,8 @@ class Book:
 
     # ------------------------------------------------------------ calendar, policy, nodes
 
-    def publish(self, calendar: CapacityCalendar) -> None:
-        """Let a new calendar hold from now on; promises that it cannot keep are taken back, the last in rank first."""
-        self.load(calendar, self.policy, self.nodes)
-        self.review()
-
-    def set_nodes(self, nodes: dict[str, NodeState]) -> None:
-        """Let other nodes take no gang from now on; the caller gives those on them notice, then calls `review`."""
+    def set_nodes(self, nodes: Marks) -> None:
+        """Let other nodes take no gang; the caller gives those on them notice, then calls `review`."""
         self.nodes = nodes
         self.occupancy.set_nodes(nodes)
         self.agenda.freed = True
@@ -304,7 +318,7 @@ class Book:
             if not kept:
                 self.withdraw(entry)
 
-    def load(self, calendar: CapacityCalendar | None, policy: Policy, nodes: dict[str, NodeState]) -> None:
+    def load(self, calendar: CapacityCalendar | None, policy: Policy, nodes: Marks) -> None:
         """Let a calendar, a policy and the nodes' states hold, and put on their boards what is live."""
         self.calendar, self.policy, self.nodes = calendar, policy, nodes
         self.occupancy = Occupancy(calendar, policy)
@@ -320,14 +334,15 @@ class Book:
         """Return a book in the same state, to try something on."""
         other = Book()
         other.live = {id: copy(entry) for id, entry in self.live.items()}
-        other.load(self.calendar, self.policy, dict(self.nodes))
+        other.load(self.calendar, self.policy, self.nodes)
         other.arrivals, other.tokens = self.arrivals, self.tokens
         return other
 
-    def check_servable(self, request: GangRequest, entry: Entry) -> None:
+    def check_servable(self, request: GangRequest, shape: Shape) -> None:
         """Refuse what no calendar, and no quota, could ever serve; with no calendar yet, let it wait."""
         classes = self.policy.priority_classes
         if request.priority_class and request.priority_class not in classes:
             raise InputError.unknown("priority_class", request.priority_class, "not in the policy", classes or ["none"])
-        if self.calendar is not None:
-            self.occupancy.check_servable(request, entry)
+        refusal = None if self.calendar is None else self.occupancy.refusal(request, shape)
+        if refusal is not None:
+            raise refusal[1]

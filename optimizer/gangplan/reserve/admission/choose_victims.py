@@ -143,7 +143,7 @@ def _nodes(board: Board, gangs: Sequence[Candidate], now: int, end: int) -> _Nod
     nodes: _Nodes = {}
     moments: dict[int, list[int]] = {}
     for number in range(min(board.steps.least(now, end), board.size)):
-        if number not in board.out:
+        if number not in board.outages or not board.outages[number].covers(now, end):
             moments[number] = [now, *sorted({at for at, *_ in board.planned.get(number, ()) if now < at < end})]
             nodes[number] = _Node(tuple([board.free_over(number, at, at + 1) for at in moments[number]]), {})
     for index, gang in enumerate(gangs):

@@ -23,6 +23,14 @@ from gangplan.types import (
 Rank: TypeAlias = tuple[int, float, int]
 """Place in the line, the lowest first: priority with age, dominant share over weight, arrival."""
 
+BORROWS = 2**61
+"""Added to the points of who starts by borrowing, where owners go first: behind all who do not."""
+
+
+def borrows(rank: Rank) -> bool:
+    """Tell whether a rank is one of those who borrow."""
+    return rank[0] > BORROWS >> 2
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -38,7 +46,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Notice to a holder that its slots are taken at `until`; the lease's former ends come back if it is withdrawn."""
+    """Notice to a holder that its slots go at `until`; the lease's former ends come back if it is withdrawn."""
 
     until: int
     why: str
@@ -46,6 +54,7 @@ class Leave:
     beneficiary: str  # request key, or nothing
     expires: int
     hard_end: int
+    since: int = 0  # when the holder is to be told; 0: it was
 
 
 Snapshot: TypeAlias = tuple[Any, ...]
@@ -53,7 +62,7 @@ Snapshot: TypeAlias = tuple[Any, ...]
 
 _CHANGING = (
     *("state", "token", "pool", "slots", "granted", "hard_end", "expires", "ended", "first_eta"),
-    *("promise", "reason", "leave", "moves", "guess", "retry", "points"),
+    *("promise", "leave", "moves", "retry", "points"),
 )
 _CHANGING_OF = attrgetter(*_CHANGING)
 
@@ -77,10 +86,8 @@ class Entry:
     ended: int | None = None
     first_eta: int | None = None
     promise: Promise | None = None
-    reason: Reason | None = None
     leave: Leave | None = None
     moves: int = 0  # how often its nodes went away
-    guess: tuple[int, int] | None = None  # from when to when it is expected to start
     retry: int | None = None  # when a gang that it may preempt is no longer safe
     stored: bool = False  # whether it has a row already
     kind: int = -1  # the book's number for its shape and accelerators
@@ -117,6 +124,11 @@ class Entry:
     def displaceable(self) -> bool:
         """Whether it has a promise that a higher rank may displace."""
         return self.promise is not None and not self.promise.firm
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its holder was told to leave; a drain that is far ahead is told later."""
+        return self.leave is not None and not self.leave.since
 
     @property
     def latest(self) -> int | None:
@@ -158,7 +170,8 @@ class Entry:
     def dues(self) -> list[int]:
         """Return the moments at which time alone may change it: expiry, promised start, window's opening and end."""
         if self.expires is not None:
-            return [] if self.state.final else [self.expires]
+            since = 0 if self.leave is None else self.leave.since
+            return [] if self.state.final else [since, self.expires] if since else [self.expires]
         if not self.state.waits:
             return []
         dues = [self.promise.start if self.promise is not None else self.earliest]
@@ -179,10 +192,11 @@ class Entry:
             for slot in self.slots
         )
 
-    def reservation(self) -> Reservation:
-        """Return the frozen picture."""
+    def reservation(self, reason: Reason | None = None, guess: tuple[int, int] | None = None) -> Reservation:
+        """Return the frozen picture; why it waits, and from when to when it may start, are worked out when asked."""
         waiting = self.state.waits
-        guess, leave = self.guess if waiting else None, self.leave
+        guess = None if self.promise or not waiting else guess
+        leave = self.leave if self.is_told else None
         return Reservation(
             id=self.id,
             request=self.request,
@@ -197,7 +211,7 @@ class Entry:
             eta=from_us(self.promise.start) if self.promise and waiting else or_none_at(guess[1] if guess else None),
             eta_range=(from_us(guess[0]), from_us(guess[1])) if guess else None,
             promised=self.promise is not None and waiting,
-            reason=self.reason if waiting else None,
+            reason=reason if waiting else None,
             notice=Notice(until=from_us(leave.until), why=leave.why, beneficiary=leave.beneficiary) if leave else None,
             interruptions=self.moves,
         )

@@ -161,11 +161,9 @@ def _windows(line: list[Entry]) -> dict[str, list[tuple[int, int]]]:
 
 def _capacity(board: Board, now: int, windows: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the slots that the calendar has and firm promises leave, as (moment, change), the first being now."""
-    steps, before = board.steps, 0
-    changes: dict[int, int] = {}
-    for at in [now, *(at for at in steps.times if at > now)]:
-        limit = steps.at(at)
-        slots = (limit - sum(node < limit for node in board.out)) * board.whole
+    before, changes = 0, dict[int, int]()
+    for at in [now, *(at for at in board.changes() if at > now)]:
+        slots = board.nodes_at(at) * board.whole
         changes[at] = slots - before
         before = slots
     for at, slots in windows:

@@ -8,8 +8,8 @@ from functools import partial
 from gangplan.errors import InputError
 from gangplan.reserve.admission.entry import Entry
 from gangplan.reserve.policy import Policy, Quotas
-from gangplan.reserve.space import Board, Slots, ever_fits, steps_of
-from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, NodeState, ReservationState
+from gangplan.reserve.space import Board, Marks, Shape, Slots, ever_fits, spans_of, steps_of
+from gangplan.types import CapacityCalendar, FreeCapacity, GangRequest, Limit, ReservationState
 
 Undo = Callable[[], None]
 """Takes a trial change back."""
@@ -29,10 +29,10 @@ class Occupancy:
         for board in sorted(self.boards.values(), key=lambda board: (board.pool.price_per_node_hour, board.pool.name)):
             self.by_accelerator.setdefault(board.pool.accelerator, []).append(board)
 
-    def set_nodes(self, nodes: dict[str, NodeState]) -> None:
-        """Let exactly the nodes that are not ready take no gang from now on."""
+    def set_nodes(self, marks: Marks) -> None:
+        """Let exactly the nodes that are marked take no gang in the times that their marks say."""
         for pool, board in self.boards.items():
-            board.set_out(numbers_out(nodes, pool))
+            board.set_out(spans_of(marks, pool))
 
     # ------------------------------------------------------------ what an entry takes
 
@@ -81,24 +81,46 @@ class Occupancy:
         for board in self.boards.values():
             yield from board.free_capacity(start, end)
 
-    def in_quota(self, entry: Entry, board: Board, start: int) -> bool:
-        """Tell whether the tenant's quota has room for a gang in a pool, from `start` for its walltime there."""
+    def in_quota(self, entry: Entry, board: Board, start: int, *, own: bool = False) -> bool:
+        """Tell whether the tenant's quota (`own`: nominal) has room for a gang in a pool, for its walltime there."""
         request, name = entry.request, board.pool.accelerator
         gpus = request.gpus / board.pool.slots_per_gpu
-        return self.quotas.allows(request.tenant, name, gpus, start, start + entry.limit_on(name))
+        return self.quotas.allows(request.tenant, name, gpus, start, start + entry.limit_on(name), own=own)
 
-    def is_free(self, entry: Entry, board: Board, slots: Slots, start: int, end: int) -> bool:
-        """Tell whether slots, and the tenant's quota of them, are free from `start` up to `end`."""
+    def may_fit_now(self, entry: Entry) -> bool:
+        """Tell by counts alone whether any pool may have the slots now; what is promised on them does not count."""
+        return any(entry.shape.fits_in([len(nodes) for nodes in b.by_free]) for b in self.pools_for(entry.request))
+
+    def may_own(self, entry: Entry) -> bool:
+        """Tell whether a gang may ever start without borrowing."""
+        return not all(self.would_borrow(entry, board, held=False) for board in self.pools_for(entry.request))
+
+    def may_borrow(self, entry: Entry) -> bool:
+        """Tell whether a gang may ever start by borrowing."""
+        tenant = entry.request.tenant
+        return any(self.quotas.may_borrow(tenant, name) for name in entry.request.accelerators)
+
+    def would_borrow(self, entry: Entry, board: Board, *, held: bool = True) -> bool:
+        """Tell whether a gang has to borrow in a pool, with what its tenant holds now or (not `held`) by itself."""
+        request, name = entry.request, board.pool.accelerator
+        gpus = request.gpus / board.pool.slots_per_gpu
+        return self.quotas.may_borrow(request.tenant, name) and not self.quotas.within_nominal(
+            request.tenant, name, gpus - (0 if held else self.quotas.held(request.tenant, name))
+        )
+
+    def is_free(self, entry: Entry, board: Board, slots: Slots, start: int, end: int, *, keep: bool = False) -> bool:
+        """Tell whether slots, and the tenant's quota of them, are free; `keep` is that of `Board.free_over`."""
         gpus, name = gpus_of(board, slots), board.pool.accelerator
-        return board.is_free(slots, start, end) and self.quotas.allows(entry.request.tenant, name, gpus, start, end)
+        allowed = self.quotas.allows(entry.request.tenant, name, gpus, start, end)
+        return allowed and board.is_free(slots, start, end, keep=keep)
 
     def can_keep(self, entry: Entry) -> bool:
-        """Tell whether the slots of a lifted promise are still free for it."""
+        """Tell whether the slots of a lifted promise are still free for it, on nodes that are there or may be back."""
         promise = entry.promise
         board = None if promise is None else self.boards.get(promise.pool)
         if promise is None or board is None:
             return False
-        return self.is_free(entry, board, promise.slots, promise.start, promise.end)
+        return self.is_free(entry, board, promise.slots, promise.start, promise.end, keep=True)
 
     # ------------------------------------------------------------ shares
 
@@ -122,22 +144,24 @@ class Occupancy:
 
     # ------------------------------------------------------------ refusals
 
-    def check_servable(self, request: GangRequest, entry: Entry) -> None:
-        """Refuse a request that no pool could hold, or that is more than its tenant's quota could ever allow."""
+    def refusal(self, request: GangRequest, shape: Shape) -> tuple[Limit, InputError] | None:
+        """Say why a request can never start: no pool could hold it, or its tenant's quota could never allow it."""
         boards = self.pools_for(request)
         if not boards:
-            raise self._no_pool(request)
-        if not any(ever_fits(board.pool, board.most_nodes, entry.shape) for board in boards):
+            return Limit.CALENDAR, self._no_pool(request)
+        if not any(ever_fits(board.pool, board.most_nodes, shape) for board in boards):
             wish = " + ".join(f"{pods.count} x {pods.gpus_per_pod} GPUs" for pods in request.pod_sets)
             room = ", ".join(f"{board.pool.name} has {board.most_nodes} x {board.whole}" for board in boards)
             topology = request.topology
             together = f" in one {topology.level}" if topology is not None and topology.required else ""
-            raise InputError("pod_sets", wish + together, f"is more than any pool can ever hold: {room}; ask for less")
+            remedy = f"is more than any pool can ever hold: {room}; ask for less"
+            return Limit.CALENDAR, InputError("pod_sets", wish + together, remedy)
         most = max(self.quotas.most(request.tenant, board.pool.accelerator) for board in boards)
         least = min(request.gpus / board.pool.slots_per_gpu for board in boards)
         if least > most:
             remedy = f"may hold at most {most:g} GPUs of {', '.join(request.accelerators)}: ask for less, or for quota"
-            raise InputError("tenant", f"{request.tenant} asks for {least:g}", remedy)
+            return Limit.QUOTA, InputError("tenant", f"{request.tenant} asks for {least:g}", remedy)
+        return None
 
     def _no_pool(self, request: GangRequest) -> InputError:
         """Say which accelerators, or which slots of them, there are."""
@@ -152,9 +176,3 @@ class Occupancy:
 def gpus_of(board: Board, slots: Slots) -> float:
     """Return the GPUs that slots are, whole or in parts."""
     return sum(slot.gpus for slot in slots) / board.pool.slots_per_gpu
-
-
-def numbers_out(nodes: dict[str, NodeState], pool: str) -> set[int]:
-    """Return the numbers of a pool's nodes that take no gang; a node's name is its pool's, a dash and its number."""
-    names = (name.rpartition("-") for name, state in nodes.items() if state is not NodeState.READY)
-    return {int(number) for prefix, _, number in names if prefix == pool}

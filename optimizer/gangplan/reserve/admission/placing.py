@@ -29,26 +29,26 @@ class Start(NamedTuple):
 
 
 def find_later(
-    space: Occupancy, entry: Entry, after: int, *, until: int = FOREVER, tries: int = FOREVER
+    space: Occupancy, entry: Entry, after: int, *, own: bool, until: int = FOREVER, tries: int = FOREVER
 ) -> Start | None:
-    """Return where and when a gang that no pool has room for now would end first."""
+    """Return where and when a gang that no pool has room for now would end first; with `own` without borrowing."""
     best: Start | None = None
     best_end = FOREVER
     for board in space.pools_for(entry.request):
         length = entry.limit_on(board.pool.accelerator)
         last = min(until, _last(entry, board), best_end - length - 1)
-        start = _earliest(space, entry, board, length=length, after=after, until=last, tries=tries)
+        start = _earliest(space, entry, board, own=own, length=length, after=after, until=last, tries=tries)
         if start is not None:
             best, best_end = start, start.at + length
     return best
 
 
-def find_now(space: Occupancy, entry: Entry, now: int) -> Start | None:
-    """Return a start at once on the preferred of the pools that have the slots."""
+def find_now(space: Occupancy, entry: Entry, now: int, *, own: bool) -> Start | None:
+    """Return a start at once on the preferred of the pools that have the slots; with `own` without borrowing."""
     if entry.earliest > now:
         return None
     for board in space.pools_for(entry.request):
-        if not space.in_quota(entry, board, now) or _last(entry, board) < now:
+        if not space.in_quota(entry, board, now, own=own) or _last(entry, board) < now:
             continue
         if slots := board.fit_now(entry.shape, now, now + entry.limit_on(board.pool.accelerator)):
             return Start(board, now, slots)
@@ -62,21 +62,21 @@ def _last(entry: Entry, board: Board) -> int:
 
 
 def _earliest(
-    space: Occupancy, entry: Entry, board: Board, *, length: int, after: int, until: int, tries: int
+    space: Occupancy, entry: Entry, board: Board, *, own: bool, length: int, after: int, until: int, tries: int
 ) -> Start | None:
     """Return the first start that both the quota and the pool allow: each in turn moves the other on."""
     tenant, name = entry.request.tenant, board.pool.accelerator
     gpus = entry.request.gpus / board.pool.slots_per_gpu
     start = after
     while start <= until:
-        allowed = space.quotas.first(tenant, name, gpus, length, start, until)
+        allowed = space.quotas.first(tenant, name, gpus, length, start, until, own=own)
         if allowed is None or allowed > until:
             return None
         fit = board.earliest(entry.shape, length, allowed, until, tries)
         if fit is None:
             return None
         start, slots = fit
-        if space.in_quota(entry, board, start):
+        if space.in_quota(entry, board, start, own=own):
             return Start(board, start, slots)
     return None
 

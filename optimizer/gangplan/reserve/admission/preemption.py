@@ -13,6 +13,7 @@ from gangplan.clock import FOREVER, SECOND, span_us
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.choose_victims import Candidate, Choice, choose
 from gangplan.reserve.admission.entry import Entry, Promise, Rank
+from gangplan.reserve.admission.leaving import tell_leaving
 from gangplan.reserve.codec import id_of
 from gangplan.reserve.space import Board
 from gangplan.types import ReservationId, ReservationState
@@ -35,14 +36,19 @@ class Preemptor:
         self._looks = LOOKED
         self._victims: list[Entry] | None = None
 
-    def help(self, entry: Entry, rank: Rank, now: int) -> None:
-        """Give notice to the cheapest set of gangs on whose slots an entitled request starts sooner."""
+    def help(self, entry: Entry, rank: Rank, now: int, *, own: bool) -> None:
+        """Give notice to the cheapest set of gangs on whose slots an entitled request starts sooner.
+
+        With `own` only where its tenant does not borrow.
+        """
         if entry.firm or entry.earliest > now or not self._left or not self._looks or not self._running():
             return
         self._looks -= 1
         safe: list[int] = []
         best: tuple[float, Board, int, Choice] | None = None
         for board in self._space.pools_for(entry.request):
+            if own and self._space.would_borrow(entry, board):
+                continue
             candidates = self._candidates(entry, board, now, safe)
             if not candidates:
                 continue
@@ -60,14 +66,14 @@ class Preemptor:
         if self._victims is None:
             on = self._rules.by_priority or self._rules.reclaim
             running = self._book.granted() if on else []
-            self._victims = [entry for entry in running if entry.request.preemptible and entry.leave is None]
+            self._victims = [entry for entry in running if entry.request.preemptible and not entry.is_told]
         return self._victims
 
     def _candidates(self, entry: Entry, board: Board, now: int, safe: list[int]) -> dict[str, Entry]:
         """Return the gangs whose slots it may take; the moments up to which others have grace are added to `safe`."""
         grace, candidates = span_us(self._rules.grace), dict[str, Entry]()
         for victim in self._running():
-            if victim.leave is None and victim.pool == board.pool.name and self._entitled(entry, victim, board):
+            if not victim.is_told and victim.pool == board.pool.name and self._entitled(entry, victim, board):
                 until = (victim.granted or 0) + grace
                 if until > now:
                     safe.append(until)
@@ -78,13 +84,13 @@ class Preemptor:
     def _entitled(self, entry: Entry, victim: Entry, board: Board) -> bool:
         """Tell whether a request may take a holder's slots."""
         rules, quotas, name = self._rules, self._space.quotas, board.pool.accelerator
-        if rules.by_priority and victim.priority + rules.margin <= entry.priority:
-            return True
         tenant, other = entry.request.tenant, victim.request.tenant
-        cohort = quotas.cohort(tenant, name) if rules.reclaim and tenant != other else None
-        if cohort is None or other not in cohort.members or not quotas.borrowed(other, name):
-            return False
-        return quotas.within_nominal(tenant, name, entry.request.gpus / board.pool.slots_per_gpu)
+        cohort = quotas.cohort(tenant, name) if tenant != other else None
+        shares, lent = cohort is not None and other in cohort.members, quotas.borrowed(other, name) > 0
+        if rules.by_priority and victim.priority + rules.margin <= entry.priority:
+            return not (quotas.owners_first and shares and not lent and self._space.would_borrow(entry, board))
+        own = quotas.within_nominal(tenant, name, entry.request.gpus / board.pool.slots_per_gpu)
+        return rules.reclaim and shares and lent and own
 
     def _on(self, entry: Entry, board: Board, candidates: dict[str, Entry], now: int) -> tuple[int, Choice] | None:
         """Return when and on whose slots it could start in a pool, if that is sooner than it would anyway."""
@@ -146,12 +152,12 @@ def _candidate(victim: Entry, now: int, group: str) -> Candidate:
     )
 
 
-def spare_victims(book: Book) -> None:
-    """Let those stay whose beneficiary left, started, or has no promise any more."""
+def spare_victims(book: Book, now: int) -> None:
+    """Let those stay whose beneficiary left, started, or has no promise any more: as long as their nodes do."""
     for entry in list(book.leaving.values()):
         leave = entry.leave
         if leave is None or leave.state is not ReservationState.PREEMPTED:
             continue
         beneficiary = book.live.get(id_of(leave.beneficiary))
         if beneficiary is None or not beneficiary.firm:
-            book.take_notice_back(entry)
+            tell_leaving(book, entry, now, spared=True)

@@ -1,31 +1,40 @@
-"""Why a request waits, as fields and as a sentence: the limit, who holds what it needs, what would help and when."""
+"""Why a request waits, as fields and as a sentence: the limit, who holds what it needs, what would help and when.
+
+It is worked out whenever somebody asks, and never kept, so that it names those who stand in the way now.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
 
-from gangplan.clock import from_us
+from gangplan.clock import FOREVER, from_us
+from gangplan.errors import InputError
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry, shape_of
-from gangplan.reserve.space import Board
-from gangplan.types import GangRequest, Limit, PodSet, Reason, ReservationId, ReservationState
+from gangplan.reserve.space import Board, ever_fits
+from gangplan.types import GangRequest, Limit, PodSet, Reason, Reservation, ReservationId, ReservationState
 
 _SHOWN = 3
 """How many holders are named; a longer list would not be read."""
 
+_STARTS = 4
+"""How many of the first promised starts are tried as the end of a shorter gang."""
 
-def give_reason(book: Book, entry: Entry, now: int) -> None:
-    """Tell a waiting gang why it waits."""
-    depth = book.policy.depth
-    if entry.promise is None and entry.earliest <= now and len(book.promised) >= depth:
-        message = f"{_wish(entry.request)}: {depth} gangs or more are ahead of it; no start is promised yet"
-        reason = Reason(limit=Limit.CAPACITY, message=message)
-    else:
-        reason = explain(book, entry, now)
-    book.keep(entry)
-    entry.reason = reason
-    book.touch(entry)
+
+def told(
+    book: Book, entry: Entry, now: int, *, guess: tuple[int, int] | None = None, full: bool = False
+) -> Reservation:
+    """Return a reservation with why it waits: far back in a long line in one short sentence, unless in `full`."""
+    if not entry.state.waits:
+        return entry.reservation()
+    behind = entry.state is ReservationState.WAITING and entry.promise is None and entry.earliest <= now
+    if full or not behind or len(book.promised) < book.policy.depth:
+        return entry.reservation(explain(book, entry, now), guess)
+    words = (
+        f"{_wish(entry.request)}: the {book.policy.depth} starts that are promised at a time are all given to others"
+    )
+    return entry.reservation(Reason(limit=Limit.CAPACITY, message=f"{words}; no start is promised yet"), guess)
 
 
 def explain(book: Book, entry: Entry, now: int) -> Reason:
@@ -37,8 +46,11 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
             message="no calendar is published yet, so nothing can be promised",
             helps=("publish a plan: gangplan plan",),
         )
+    refusal = book.occupancy.refusal(entry.request, entry.shape)
+    if refusal is not None:
+        return _hopeless(entry, *refusal)
     if entry.earliest > now:
-        return _window(entry)
+        return _window(book, entry)
     limit = _limit(book, boards, entry, now)
     holders = _holders(book, boards, entry, limit)
     message = f"{_wish(entry.request)}: {_because(book, limit, boards, entry, now)}{_start(entry)}"
@@ -54,19 +66,32 @@ def explain(book: Book, entry: Entry, now: int) -> Reason:
     )
 
 
-def _window(entry: Entry) -> Reason:
+def _hopeless(entry: Entry, limit: Limit, refusal: InputError) -> Reason:
+    """Say that what was taken once could not be asked for any more: the policy or the pools have changed since."""
+    since = "the policy is" if limit is Limit.QUOTA else "the pools are"
+    words = f"{_wish(entry.request)}: it can never start as {since} now"
+    return Reason(limit=limit, message=f"{words}: {refusal}", helps=("cancel it, and ask for what there is",))
+
+
+def _window(book: Book, entry: Entry) -> Reason:
     """Say that the window is still to come, and whether its start is promised."""
     opens = _clock(from_us(entry.earliest))
     promise = entry.promise
-    promised = f"its slots are promised for {_clock(from_us(promise.start))}" if promise else "no slots yet"
-    return Reason(limit=Limit.WINDOW, message=f"{_wish(entry.request)}: the window opens at {opens}; {promised}")
+    if promise is not None:
+        words = f"its slots are promised for {_clock(from_us(promise.start))}"
+    else:
+        boards = book.occupancy.pools_for(entry.request)
+        planned = [board.steps.least(entry.earliest, _end(entry, board, entry.earliest)) for board in boards]
+        there = [f"{nodes * b.whole} GPUs of {b.pool.name}" for b, nodes in zip(boards, planned, strict=True)]
+        words = f"no slots are promised: the calendar has {', '.join(there)} then, others hold them or are ahead of it"
+    return Reason(limit=Limit.WINDOW, message=f"{_wish(entry.request)}: the window opens at {opens}; {words}")
 
 
 def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
     """Return the limit that it meets, judged on the pool that comes nearest to serving it."""
-    if boards and not any(book.occupancy.in_quota(entry, board, now) for board in boards):
-        return Limit.QUOTA
     gpus = entry.request.gpus
+    if boards and not any(book.occupancy.in_quota(entry, board, now) for board in boards):
+        return Limit.ORDER if _has_quota_now(book, entry, boards, now) else Limit.QUOTA
     if any(board.fit_now(entry.shape, now, _end(entry, board, now), promises=False) for board in boards):
         return Limit.ORDER
     least = {board.pool.name: board.steps.least(now, _end(entry, board, now)) for board in boards}
@@ -75,6 +100,11 @@ def _limit(book: Book, boards: list[Board], entry: Entry, now: int) -> Limit:
     if all(least[board.pool.name] * board.whole < gpus for board in boards):
         return Limit.CALENDAR
     return Limit.CAPACITY
+
+
+def _has_quota_now(book: Book, entry: Entry, boards: list[Board], now: int) -> bool:
+    """Tell whether its tenant's quota has room now, if not for as long as it may last."""
+    return any(_fits_until(book, board, entry.request, now, now + 1) for board in boards)
 
 
 def _end(entry: Entry, board: Board, now: int) -> int:
@@ -130,15 +160,31 @@ def _because(book: Book, limit: Limit, boards: list[Board], entry: Entry, now: i
     free = ", ".join(
         f"{board.free_now(nodes)} of {nodes * board.whole} free on {board.pool.name}" for board, nodes in least
     )
+    free += "".join(f", {words}" for words in _out(book, boards)[:_SHOWN])
     if limit is Limit.ORDER:
+        if not any(book.occupancy.in_quota(entry, board, now) for board in boards):
+            return f"its quota has room now ({free}), but not for as long as it may last: it is promised to others"
         return f"the slots are free now ({free}) but promised to gangs ahead of it"
     if limit is Limit.TOPOLOGY:
         close = entry.shape.level if entry.shape.required else None
         together = f"in one {close}" if close else "in pieces as large as its pods"
         return f"enough GPUs are free ({free}) but not {together}"
     if limit is Limit.CALENDAR:
+        if not any(ever_fits(board.pool, board.steps.most, entry.shape) for board in boards):
+            most = max(board.steps.most * board.whole for board in boards)
+            return f"the present calendar never has the nodes for it (at most {most} GPUs): it waits for another plan"
         return f"the calendar has too few nodes for so long from now on ({free})"
     return f"too few GPUs are free ({free})"
+
+
+def _out(book: Book, boards: list[Board]) -> list[str]:
+    """Say which nodes of these pools take no gang now, and when they are expected back."""
+    pools = {board.pool.name for board in boards}
+    out = [(name, mark) for name, mark in book.nodes.items() if not mark.begin and name.rpartition("-")[0] in pools]
+    return [
+        f"{name} is {mark.state}{f' until {_clock(from_us(mark.back))}' if mark.back < FOREVER else ''}"
+        for name, mark in out
+    ]
 
 
 def _quota_words(book: Book, entry: Entry, board: Board) -> str:
@@ -178,6 +224,8 @@ def _helps(book: Book, entry: Entry, now: int, limit: Limit, holders: list[Entry
         if name not in entry.request.accelerators and _fits_any(book, boards, entry.request, entry, now):
             helps.append(f"accept {name}: it could start now")
     own = book.occupancy.pools_for(entry.request)
+    if limit is Limit.ORDER and (until := _free_until(book, own, entry, holders, now)):
+        helps.append(f"have it end by {_clock(from_us(until))}: it could start now")
     wish = entry.request.topology
     if wish and wish.required and _fits_any(book, own, replace(entry.request, topology=None), entry, now):
         helps.append(f"prefer one {wish.level} instead of requiring it: it could start now")
@@ -188,6 +236,13 @@ def _helps(book: Book, entry: Entry, now: int, limit: Limit, holders: list[Entry
     if entry.latest is not None and entry.promise is None:
         helps.append("allow a later start: nothing fits by the last one")
     return tuple(helps)
+
+
+def _free_until(book: Book, boards: list[Board], entry: Entry, ahead: list[Entry], now: int) -> int:
+    """Return the last promised start before which a shorter gang would have to end to start now; 0: there is none."""
+    starts = sorted({other.promise.start for other in ahead if other.promise is not None}, reverse=True)
+    fits = (at for at in starts[-_STARTS:] if any(_fits_until(book, b, entry.request, now, at) for b in boards))
+    return next(fits, 0)
 
 
 def _release(entry: Entry, holders: list[Entry]) -> str:
@@ -203,15 +258,14 @@ def _release(entry: Entry, holders: list[Entry]) -> str:
 
 def _fits_any(book: Book, boards: list[Board], request: GangRequest, entry: Entry, now: int) -> bool:
     """Tell whether a changed request would start now on one of these pools."""
-    shape = shape_of(request)
-    for board in boards:
-        end, name = _end(entry, board, now), board.pool.accelerator
-        within = board.pool.slot == request.slot and book.occupancy.quotas.allows(
-            request.tenant, name, request.gpus / board.pool.slots_per_gpu, now, end
-        )
-        if within and board.fit_now(shape, now, end) is not None:
-            return True
-    return False
+    return any(_fits_until(book, board, request, now, _end(entry, board, now)) for board in boards)
+
+
+def _fits_until(book: Book, board: Board, request: GangRequest, now: int, end: int) -> bool:
+    """Tell whether a request has slots and quota in a pool from now up to `end`."""
+    gpus, name = request.gpus / board.pool.slots_per_gpu, board.pool.accelerator
+    within = board.pool.slot == request.slot and book.occupancy.quotas.allows(request.tenant, name, gpus, now, end)
+    return within and board.fit_now(shape_of(request), now, end) is not None
 
 
 def _smaller(book: Book, boards: list[Board], entry: Entry, now: int) -> GangRequest | None:

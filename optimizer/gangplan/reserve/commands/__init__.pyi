@@ -8,4 +8,5 @@ from .command import (
     require_entry as require_entry,
 )
 from .gang import Cancel as Cancel, Release as Release, Renew as Renew, Resize as Resize, Submit as Submit
-from .operating import MarkNode as MarkNode, Publish as Publish, SetPolicy as SetPolicy, Tick as Tick
+from .nodes import MarkNode as MarkNode
+from .operating import Publish as Publish, SetPolicy as SetPolicy, Tick as Tick

@@ -8,22 +8,24 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
-from gangplan.clock import span_us
+from gangplan.clock import or_none_at, or_none_us, span_us
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import codec
-from gangplan.reserve.admission import Book, Entry, admit, expire
+from gangplan.reserve.admission import Book, Entry, admit, expire, told
 from gangplan.reserve.commands.command import Command, Lookup, Result
 from gangplan.reserve.commands.gang import Cancel, Release, Renew, Resize, Submit
-from gangplan.reserve.commands.operating import MarkNode, Publish, SetPolicy, Tick
+from gangplan.reserve.commands.nodes import MarkNode, settle_nodes
+from gangplan.reserve.commands.operating import Publish, SetPolicy, Tick
 from gangplan.types import NodeState
 
 
 def run_batch(book: Book, lookup: Lookup, batch: Sequence[Command], now: int) -> list[Result]:
     """Run commands in their order between one expiry and one admission."""
+    settle_nodes(book, now)
     expire(book, now)
     done = [_run(book, lookup, command, now) for command in batch]
     admit(book, now)
-    return [entry.reservation() if isinstance(entry, Entry) else entry for entry in done]
+    return [told(book, entry, now) if isinstance(entry, Entry) else entry for entry in done]
 
 
 def _run(book: Book, lookup: Lookup, command: Command, now: int) -> Entry | GangplanError | None:
@@ -51,6 +53,8 @@ _CODECS: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
         lambda ttl: None if ttl is None else span_us(ttl),
         lambda us: None if us is None else timedelta(microseconds=us),
     ),
+    "begin": ("begin", or_none_us, or_none_at),
+    "back": ("back", or_none_us, or_none_at),
     "pods": ("pods", list, tuple),
 }
 """The fields that are not plain JSON: their names in the text, how they are written and how they are read."""

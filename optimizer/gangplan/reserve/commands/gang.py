@@ -49,15 +49,20 @@ class Submit(Command):
         id, request = self.subject, self.request
         known = lookup(id)
         if known is None:
-            fresh = Entry(id=id, request=request, body=self.body, arrival=0, submitted=now)
-            _refuse_late(request, fresh.latest, now)
-            book.check_servable(request, fresh)
-            return book.enter(request, id=id, body=self.body, now=now)
+            return self.enter(book, id, now)
         if known.body != self.body:
             raise KeyConflictError(
                 f"request_key: {request.request_key!r} was used with another body: give a new request its own key"
             )
         return known
+
+    def enter(self, book: Book, id: ReservationId, now: int) -> Entry:
+        """Let the request wait as a new one, or refuse it."""
+        request = self.request
+        fresh = Entry(id=id, request=request, body=self.body, arrival=0, submitted=now)
+        _refuse_late(request, fresh.latest, now)
+        book.check_servable(request, fresh.shape)
+        return book.enter(request, id=id, body=self.body, now=now)
 
 
 def _refuse_late(request: GangRequest, latest: int | None, now: int) -> None:

@@ -1,4 +1,4 @@
-"""The commands of whoever operates the ledger: a new calendar, a new policy, a node's state."""
+"""The commands of whoever operates the ledger: a new calendar, a new policy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gangplan.clock import span_us
-from gangplan.errors import InputError, StrandedError
+from gangplan.errors import StrandedError
 from gangplan.reserve import codec
-from gangplan.reserve.admission import Book, Document, Entry, admit
+from gangplan.reserve.admission import Book, Document, admit, tell_leaving
 from gangplan.reserve.commands.command import Command, Lookup
 from gangplan.reserve.policy import Policy
 from gangplan.reserve.space import check_calendar, steps_of
-from gangplan.types import CapacityCalendar, NodeState, ReservationState, require_text, require_type
+from gangplan.types import CapacityCalendar, ReservationState, require_text, require_type
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,10 @@ class Tick(Command):
 
 @dataclass(frozen=True)
 class Publish(Command):
-    """Let a calendar hold from now on; with `keep` only if it takes no nodes from those who hold or await them."""
+    """Let a calendar hold from now on; with `keep` only if it takes no nodes from those who hold or await them.
+
+    Without, who holds what it has no more is given notice.
+    """
 
     name: ClassVar[str] = "publish"
     calendar: CapacityCalendar
@@ -42,7 +44,10 @@ class Publish(Command):
         """See `Command.run`."""
         if self.keep:
             _check_kept(book, self.calendar, now)
-        book.publish(self.calendar)
+        book.load(self.calendar, book.policy, book.nodes)
+        for entry in book.granted():
+            tell_leaving(book, entry, now)
+        book.review()
         book.documents.append(Document("calendar", codec.calendar_text(self.calendar)))
 
 
@@ -69,9 +74,9 @@ def _stranded_gangs(book: Book, calendar: CapacityCalendar, now: int) -> Iterato
     for entry in book.granted():
         board, steps = book.occupancy.boards.get(entry.pool or ""), planned.get(entry.pool or "")
         needed = max((slot.node for slot in entry.slots), default=-1) + 1
-        if board is None or entry.hard_end is None or board.steps.least(now, entry.hard_end) < needed:
+        if board is None or entry.hard_end is None or board.steps.first_below(needed, now) < entry.hard_end:
             continue
-        if steps is None or steps.least(now, entry.hard_end) < needed:
+        if steps is None or steps.first_below(needed, now) < entry.hard_end:
             yield f"{entry.request.request_key} (on {entry.pool})"
 
 
@@ -81,7 +86,8 @@ def _stranded_windows(book: Book, calendar: CapacityCalendar, now: int) -> Itera
     if not starts:
         return
     trial = book.copy()
-    trial.publish(calendar)
+    trial.load(calendar, trial.policy, trial.nodes)
+    trial.review()
     admit(trial, now)
     for entry, start in starts:
         after = trial.live.get(entry.id)
@@ -110,62 +116,3 @@ class SetPolicy(Command):
         book.documents.append(Document("policy", codec.policy_text(self.policy), self.by, self.why))
         book.load(book.calendar, self.policy, book.nodes)
         book.review()
-
-
-@dataclass(frozen=True)
-class MarkNode(Command):
-    """Take a node out, or back in: a lost one interrupts its gangs at once, a draining one after notice."""
-
-    name: ClassVar[str] = "mark_node"
-    node: str
-    state: NodeState
-    why: str = ""
-
-    def __post_init__(self) -> None:
-        require_text("node", self.node, 1)
-        require_type("state", self.state, NodeState, "a NodeState")
-        require_text("why", self.why)
-
-    def run(self, book: Book, lookup: Lookup, now: int) -> None:
-        """See `Command.run`."""
-        pool, number = _node_of(book, self.node)
-        nodes = {name: state for name, state in book.nodes.items() if name != self.node}
-        if self.state is not NodeState.READY:
-            nodes[self.node] = self.state
-        if nodes == book.nodes:
-            return
-        book.documents.append(Document("nodes", codec.nodes_text(nodes), why=self.why))
-        book.set_nodes(nodes)
-        for entry in [entry for entry in book.granted() if entry.pool == pool and _is_on(entry, number)]:
-            self._tell(book, entry, now)
-        book.review()
-
-    def _tell(self, book: Book, entry: Entry, now: int) -> None:
-        """Do to one gang what its node's new state means for it."""
-        leave = entry.leave
-        if self.state is NodeState.LOST:
-            book.interrupt(entry)
-        elif self.state is NodeState.DRAINING and leave is None:
-            until, why = now + span_us(book.policy.drain), f"node {self.node} is draining"
-            book.give_notice(entry, until, why=why, state=ReservationState.INTERRUPTED)
-        elif self.state is NodeState.READY and leave is not None and leave.state is ReservationState.INTERRUPTED:
-            out = book.occupancy.boards[entry.pool or ""].out
-            if not any(_is_on(entry, number) for number in out):
-                book.take_notice_back(entry)
-
-
-def _node_of(book: Book, node: str) -> tuple[str, int]:
-    """Return a node's pool and number, or refuse its name."""
-    pool, _, number = node.rpartition("-")
-    board = book.occupancy.boards.get(pool)
-    if board is None:
-        known = ", ".join(book.occupancy.boards) or "none: publish a calendar first"
-        raise InputError("node", node, f"is no <pool>-<number> of the pools there are: {known}")
-    most = board.most_nodes
-    if not number.isdigit() or str(int(number)) != number or int(number) >= most:
-        raise InputError("node", node, f"is not there: {pool} has the numbers 0 to {most - 1}")
-    return pool, int(number)
-
-
-def _is_on(entry: Entry, number: int) -> bool:
-    return any(slot.node == number for slot in entry.slots)

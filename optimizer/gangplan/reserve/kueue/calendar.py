@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
+from typing import NamedTuple
 
 from gangplan.clock import FOREVER, SECOND, Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
@@ -21,6 +22,9 @@ from gangplan.types import FreeCapacity, GangRequest, Limit, Reason
 
 _LINE_S = 2.0
 """Seconds for which expected starts are used before the line is read again."""
+
+_SHOWN = 3
+"""How many holders are named; a longer list would not be read."""
 
 LONGEST_LINE = 500
 """The most waiting gangs that get an expected start. Raised, a look at a long line takes longer."""
@@ -36,6 +40,7 @@ class Hold:
     gpus: int
     start: int
     end: int
+    who: str = ""  # in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +140,15 @@ def holds_of(claims: Iterable[Claim], now: int) -> list[Hold]:
     holds: list[Hold] = []
     for claim in claims:
         if claim.reserved and not claim.evicted:
-            end = _end(claim)
+            end, who = _end(claim), claim.key
+            if claim.request:
+                request = request_of(claim.request)
+                who = f"{request.tenant} {request.request_key}"
             for share in claim.shares:
                 if share.gpus:
-                    holds.append(Hold(claim.key, claim.cluster_queue, share.flavor, share.gpus, 0, max(end, now + 1)))
+                    holds.append(
+                        Hold(claim.key, claim.cluster_queue, share.flavor, share.gpus, 0, max(end, now + 1), who)
+                    )
     return holds
 
 
@@ -178,25 +188,42 @@ def wish_of(claim: Claim, view: View, queues: dict[str, str]) -> Wish | None:
     return Wish(claim.key, queue, flavors, claim.gpus, span, earliest, (-claim.priority, claim.created))
 
 
+def _until(end: int) -> str:
+    return f" until {from_us(end):%Y-%m-%d %H:%M:%SZ}" if end < FOREVER else ""
+
+
+class Seen(NamedTuple):
+    """When each of the cohort's line is expected to start, and what is held."""
+
+    starts: dict[str, int | None]
+    holds: tuple[Hold, ...]
+
+
 class Outlook:
     """Our own calendar over all Workloads of a queue's cohort, as Kueue has none."""
 
     def __init__(self, api: Api, namespace: str, clock: Clock, view: Callable[[], View]) -> None:
         self._api, self._namespace, self._clock, self._view = api, namespace, clock, view
-        self._line: tuple[dict[str, int | None], float] = ({}, 0.0)
+        self._last: tuple[Seen, float] | None = None
 
     def forget(self) -> None:
         """Look at the line anew next time: it was changed."""
-        self._line = {}, 0.0
+        self._last = None
 
     def starts(self, key: str) -> int | None:
         """Return when one of the cohort's line is expected to start, as seen a moment ago; a newcomer is looked at."""
-        starts, until = self._line
-        if time.monotonic() >= until or key not in starts:
+        if key not in self._seen().starts:
+            self.forget()
+        return self._seen().starts.get(key)
+
+    def _seen(self) -> Seen:
+        """Return the cohort as it was a moment ago."""
+        if self._last is None or time.monotonic() >= self._last[1]:
             calendar, line = self._calendar()
+            holds = tuple(calendar.holds)
             starts = dict.fromkeys(wish.name for wish in line) | calendar.take(line)
-            self._line = starts, time.monotonic() + _LINE_S
-        return starts.get(key)
+            self._last = Seen(starts, holds), time.monotonic() + _LINE_S
+        return self._last[0]
 
     def _calendar(self) -> tuple[Calendar, list[Wish]]:
         """Read all Workloads of the cohort: what is held, and the line."""
@@ -217,13 +244,16 @@ class Outlook:
         calendar.take([wish for wish in line if wish.earliest > calendar.now])
         return calendar.spans(start, end)
 
-    def holders(self, claim: Claim) -> tuple[str, ...]:
-        """Return those who hold what a request could use, the first to go first."""
+    def explained(self, claim: Claim, reason: Reason) -> Reason:
+        """Add to a reason of Kueue's those who hold what the request could use now, the first to go first."""
         request = request_of(claim.request)
         fitting = {flavor.name for flavor in self._view().fitting(request.accelerators)}
-        calendar, _ = self._calendar()
-        holds = sorted((hold for hold in calendar.holds if hold.flavor in fitting), key=lambda hold: hold.end)
-        return tuple(dict.fromkeys(hold.name.removeprefix(f"{self._namespace}/") for hold in holds))
+        holds = sorted((hold for hold in self._seen().holds if hold.flavor in fitting), key=lambda hold: hold.end)
+        holders = tuple(dict.fromkeys(hold.name.removeprefix(f"{self._namespace}/") for hold in holds))
+        named = [f"{hold.who} ({hold.gpus} GPUs{_until(hold.end)})" for hold in holds[:_SHOWN]]
+        more = " and others" if len(holds) > _SHOWN else ""
+        message = f"{reason.message}. Held by: {'; '.join(named)}{more}" if named else reason.message
+        return replace(reason, holders=holders, message=message)
 
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
         """Return when a request would start if it were submitted now, and why not at once."""

@@ -26,7 +26,9 @@ from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
     FreeCapacity,
     GangRequest,
+    Limit,
     NodeState,
+    Outage,
     Reason,
     Reservation,
     ReservationId,
@@ -246,7 +248,10 @@ class KueueLedger(WaitingLedger, Refusals):
         if not plain.state.waits or plain.eta is not None:
             return plain
         eta = self._outlook.starts(claim.key)
-        return objects.picture(claim, now, eta=eta)
+        shown = objects.picture(claim, now, eta=eta)
+        if shown.reason is None or shown.reason.limit is Limit.WINDOW:
+            return shown
+        return replace(shown, reason=self._outlook.explained(claim, shown.reason))
 
     def _show(self, claim: Claim) -> Reservation:
         """Return a reservation for those who watch it: what is expected is for those who ask."""
@@ -258,11 +263,8 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def explain(self, id: ReservationId) -> Reason | None:
         """See `Ledger.explain`."""
-        claim = self.claim(id)
-        reservation = self._picture(claim)
-        if not reservation.state.waits or reservation.reason is None:
-            return None
-        return replace(reservation.reason, holders=self._outlook.holders(claim))
+        self._outlook.forget()
+        return self._picture(self.claim(id)).reason
 
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:
         """See `Ledger.what_if`."""
@@ -361,3 +363,7 @@ class KueueLedger(WaitingLedger, Refusals):
             elif item.get("spec", {}).get("unschedulable"):
                 nodes[item["metadata"]["name"]] = NodeState.DRAINING
         return nodes
+
+    def outages(self) -> dict[str, Outage]:
+        """Return the same with what else is known of them, which is nothing."""
+        return {name: Outage(state=state) for name, state in self.nodes().items()}

@@ -145,6 +145,7 @@ class Quotas:
         self._accounts: dict[tuple[str, str], Account] = defaultdict(Account)
         self._cohorts: dict[tuple[str, str], Cohort] = {}
         self._limited = any(tenant.quotas for tenant in policy.tenants.values())
+        self.owners_first = policy.owners_first and any(t.quotas and t.cohort for t in policy.tenants.values())
 
     # ------------------------------------------------------------ what is held and promised
 
@@ -206,24 +207,33 @@ class Quotas:
         )
         return min(limit, cohort.nominal - kept)
 
-    def allows(self, tenant: str, accelerator: str, gpus: float, start: int, end: int) -> bool:
-        """Tell whether a tenant may have so many more from `start` up to `end`."""
+    def may_borrow(self, tenant: str, accelerator: str) -> bool:
+        """Tell whether a tenant may have more than its own."""
+        quota = self.quota(tenant, accelerator) if self._limited else None
+        return quota is not None and quota.borrow != 0 and self.cohort(tenant, accelerator) is not None
+
+    def allows(self, tenant: str, accelerator: str, gpus: float, start: int, end: int, *, own: bool = False) -> bool:
+        """Tell whether a tenant may have so many more from `start` up to `end`; with `own` without borrowing."""
         quota = self.quota(tenant, accelerator) if self._limited else None
         if quota is None:
             return True
         cohort = self.cohort(tenant, accelerator)
         if cohort is not None and not cohort.allows(tenant, gpus, start, end):
             return False  # checked first, since its cached peak serves all members
-        own = self._accounts[tenant, accelerator].peak(start, end) + gpus
-        return own <= _limit(quota, cohort) + _DUST
+        together = self._accounts[tenant, accelerator].peak(start, end) + gpus
+        return together <= _limit(quota, cohort, own=own) + _DUST
 
-    def first(self, tenant: str, accelerator: str, gpus: float, length: int, after: int, until: int) -> int | None:
+    def first(
+        self, tenant: str, accelerator: str, gpus: float, length: int, after: int, until: int, *, own: bool = False
+    ) -> int | None:
         """Return the first start from `after` to `until` at which a tenant may have so many more for `length`."""
         quota = self.quota(tenant, accelerator) if self._limited else None
         if quota is None:
             return after
         cohort = self.cohort(tenant, accelerator)
-        limit = _limit(quota, cohort) - gpus + _DUST
+        limit = _limit(quota, cohort, own=own) - gpus + _DUST
+        if limit < 0:
+            return None
         start = self._accounts[tenant, accelerator].first(limit, length, after, until)
         while start is not None and cohort is not None:
             agreed = cohort.first(tenant, gpus, length, start, until)
@@ -256,8 +266,8 @@ class Quotas:
         return self.used.get(tenant, {}).get(accelerator, 0.0)
 
 
-def _limit(quota: Quota, cohort: Cohort | None) -> float:
-    """Return a quota with all that may be borrowed."""
-    if cohort is None:
+def _limit(quota: Quota, cohort: Cohort | None, *, own: bool = False) -> float:
+    """Return a quota with all that may be borrowed, or with `own` without."""
+    if cohort is None or own:
         return quota.nominal
     return float("inf") if quota.borrow is None else quota.nominal + quota.borrow

@@ -92,6 +92,9 @@ class Policy:
     `ageing`: how long a wait is worth one point of priority. `depth`: how many at the head of the line have a promised
     start (conservative backfill); a larger number makes a tick slower. `drain`: how long gangs have to leave a draining
     node. `claim`: how long a gang that was moved from a lost node keeps its new slots without a renewal.
+    `back_within`: how long a lost node is expected back, so that what is promised on it is kept, and others fit before.
+    `owners_first`: who stays within its nominal quota is served before all who have to borrow; else points and shares
+    alone decide.
     """
 
     tenants: dict[str, TenantPolicy] = field(default_factory=dict[str, TenantPolicy])
@@ -101,6 +104,8 @@ class Policy:
     preemption: Preemption = Preemption()
     drain: timedelta = timedelta(minutes=10)
     claim: timedelta = timedelta(minutes=5)
+    back_within: timedelta = timedelta(hours=1)
+    owners_first: bool = True
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -115,6 +120,7 @@ class Policy:
         require_whole("depth", self.depth, 1, 100_000)
         require_at_least("drain", self.drain.total_seconds(), 0)
         require_at_least("claim", self.claim.total_seconds(), 0)
+        require_at_least("back_within", self.back_within.total_seconds(), 0)
 
     def tenant(self, name: str) -> TenantPolicy:
         """Return a tenant's rules; a tenant that is not named has the default ones."""

@@ -1,4 +1,12 @@
 from .board import Board as Board
+from .outage import (
+    Mark as Mark,
+    Marks as Marks,
+    Span as Span,
+    changed_by as changed_by,
+    next_change as next_change,
+    spans_of as spans_of,
+)
 from .packing import (
     Shape as Shape,
     Slot as Slot,

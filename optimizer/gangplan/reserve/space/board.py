@@ -2,17 +2,20 @@
 
 Times are whole microseconds (`moments`). A commitment holds slots of one node: a running one until its end, a promised
 one from its start to its end. The planned calendar caps which nodes exist: node n is there while the calendar has more
-than n nodes. A node that is out (draining or lost) takes no gang, whatever still stands on it.
+than n nodes. A node that is out (draining or lost) takes no gang, whatever still stands on it; where it is known when
+it goes or comes back, gangs are placed on it up to then and from then on.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
 
 from gangplan.clock import FOREVER, from_us
+from gangplan.reserve.space.outage import Span
 from gangplan.reserve.space.packing import Shape, Slots, fill, widths_wished
 from gangplan.reserve.space.steps import Steps
 from gangplan.reserve.space.sweep import BoardView, Sweep
@@ -57,7 +60,8 @@ class Board:
         self.size = 0
         self.whole = pool.slots_per_node
         self.free: list[int] = []  # slots that no running gang holds, by node
-        self.out: frozenset[int] = frozenset()  # nodes that take no gang
+        self.outages: dict[int, Span] = {}  # by node: when it takes no gang
+        self.out: frozenset[int] = frozenset()  # nodes that take no gang now
         self.ready: list[int] = []  # all others, ascending
         self.by_free: list[list[int]] = [[] for _ in range(self.whole + 1)]  # ready nodes by free slots, ascending
         self.running: list[list[tuple[int, int, str]]] = []  # by node: (end, slots, holder)
@@ -117,19 +121,34 @@ class Board:
             del self.plan_ends[bisect_left(self.plan_ends, (end, slot.node))]
         self._forget(slots)
 
-    def set_out(self, nodes: Collection[int]) -> None:
-        """Let exactly these nodes take no gang from now on; what runs or is promised on them stays until taken off."""
-        before, self.out = self.out, frozenset(nodes)
+    def set_out(self, outages: Mapping[int, Span]) -> None:
+        """Let exactly these nodes take no gang in these times; what runs or is promised on them stays for now."""
+        self._grow(max(outages, default=0))
+        self._count_changes(-1)
+        self.outages = dict(outages)
+        self._count_changes(1)
+        before, self.out = self.out, frozenset(node for node, outage in outages.items() if not outage.begin)
         for node in before ^ self.out:
-            if node < self.size and node in self.out:
+            if node in self.out:
                 alike = self.by_free[max(0, self.free[node])]
                 del alike[bisect_left(alike, node)]
                 self._count(node, self.free[node], 0)
-            elif node < self.size:
+            else:
                 insort(self.by_free[max(0, self.free[node])], node)
                 self._count(node, 0, self.free[node])
         self.ready = [node for node in range(self.size) if node not in self.out]
         self._sweep = None
+
+    def _count_changes(self, sign: int) -> None:
+        """Add the moments at which nodes go and come back to those of promises, or (sign -1) take them out."""
+        for node, outage in self.outages.items():
+            for moments, at in ((self.plan_starts, outage.begin), (self.plan_ends, outage.back)):
+                if sign > 0 and 0 < at < FOREVER:
+                    insort(moments, (at, node))
+                elif 0 < at < FOREVER:
+                    del moments[bisect_left(moments, (at, node))]
+            if sign > 0 and outage.begin:
+                self.longest = max(self.longest, outage.back - outage.begin)
 
     def _grow(self, node: int) -> None:
         """Add nodes up to this number: the calendar's, or one that it no longer has but a gang still runs on."""
@@ -163,9 +182,13 @@ class Board:
 
     # ------------------------------------------------------------ what is free
 
-    def free_over(self, node: int, start: int, end: int) -> int:
-        """Return the slots of a node that stay free from `start` up to `end`; none of a node that is out."""
-        if node in self.out:
+    def free_over(self, node: int, start: int, end: int, *, keep: bool = False) -> int:
+        """Return the slots of a node that stay free from `start` up to `end`; none where it is out in that time.
+
+        With `keep`, a node that may be back at any time counts as though it were.
+        """
+        outage = self.outages.get(node)
+        if outage is not None and outage.covers(start, end) and not (keep and outage.keeps):
             return 0
         times, free = self._profile(node)
         first = bisect_right(times, start)
@@ -190,13 +213,24 @@ class Board:
         """Return the slots that no running gang holds, on nodes below `limit` that are not out."""
         return sum(free * bisect_left(nodes, limit) for free, nodes in enumerate(self.by_free))
 
-    def is_free(self, slots: Slots, start: int, end: int) -> bool:
-        """Tell whether exactly these slots are free from `start` up to `end`."""
+    def is_free(self, slots: Slots, start: int, end: int, *, keep: bool = False) -> bool:
+        """Tell whether exactly these slots are free from `start` up to `end`; `keep` is that of `free_over`."""
         limit = self.steps.least(start, end)
         needs: dict[int, int] = {}
         for slot in slots:
             needs[slot.node] = needs.get(slot.node, 0) + slot.gpus
-        return all(node < limit and self.free_over(node, start, end) >= gpus for node, gpus in needs.items())
+        free = partial(self.free_over, start=start, end=end, keep=keep)
+        return all(node < limit and free(node) >= gpus for node, gpus in needs.items())
+
+    def nodes_at(self, moment: int) -> int:
+        """Return how many nodes there are at a moment that take gangs."""
+        limit = self.steps.at(moment)
+        return limit - sum(node < limit and out.covers(moment, moment + 1) for node, out in self.outages.items())
+
+    def changes(self) -> list[int]:
+        """Return the moments at which nodes go or come back, by the calendar or for an outage, ascending."""
+        moments = {at for outage in self.outages.values() for at in (outage.begin, outage.back) if 0 < at < FOREVER}
+        return sorted(moments.union(self.steps.times))
 
     # ------------------------------------------------------------ where a gang fits
 
@@ -205,7 +239,7 @@ class Board:
         limit = self.steps.least(now, end)
         if not shape.fits_in([bisect_left(nodes, limit) for nodes in self.by_free]):
             return None
-        stays = self._staying(now, end) if promises else self.free.__getitem__
+        stays = self._staying(now, end) if promises else self._unheld(now, end)
         anywhere = None if shape.must else fill(self._ascending(stays, limit, shape.least), shape)
         if anywhere is None and not shape.must:
             return None
@@ -216,13 +250,19 @@ class Board:
 
     def _staying(self, now: int, end: int) -> Stays:
         """Return a function from a node to its slots that are free now and stay so up to `end`."""
-        planned, free = self.planned, self.free
+        planned, free, outages = self.planned, self.free, self.outages
 
         def stays(node: int) -> int:
             promises = planned.get(node)
-            return self.free_over(node, now, end) if promises and promises[0][0] < end else free[node]
+            changes = (promises and promises[0][0] < end) or node in outages
+            return self.free_over(node, now, end) if changes else free[node]
 
         return stays
+
+    def _unheld(self, now: int, end: int) -> Stays:
+        """Return a function from a node to its slots that nobody holds now, none where it goes before `end`."""
+        outages, free = self.outages, self.free
+        return lambda node: 0 if node in outages and outages[node].covers(now, end) else free[node]
 
     def _ascending(self, stays: Stays, limit: int, least: int) -> Iterator[tuple[int, int]]:
         """Yield (free slots, node) of the nodes below `limit` with at least so many, the fullest first."""
@@ -277,7 +317,8 @@ class Board:
             size=self.size,
             free=self.free,
             by_free=self.by_free,
-            out=self.out,
+            gone=frozenset(node for node in self.out if self.outages[node].back == FOREVER),
+            outages=self.outages,
             ready=self.ready,
             ends=self.ends,
             planned=self.planned,
@@ -307,7 +348,7 @@ class Board:
         Nodes that take no gang are left out.
         """
         changes = self._held_changes(start, end)
-        for moment in self.steps.times:
+        for moment in self.changes():
             if start < moment < end:
                 changes[moment] += 0
         moments = sorted(changes)
@@ -315,7 +356,7 @@ class Board:
         held = 0
         for moment, following in zip(moments, [*moments[1:], end], strict=True):
             held += changes[moment]
-            planned = bisect_left(self.ready, self.steps.at(moment)) * self.whole
+            planned = self.nodes_at(moment) * self.whole
             same = stretches and stretches[-1][2:] == (planned, held)
             since = stretches.pop()[0] if same else moment
             stretches.append((since, following, planned, held))
@@ -329,13 +370,14 @@ class Board:
     def _held_changes(self, start: int, end: int) -> dict[int, int]:
         """Return by how many slots the held and promised ones change, by moment from `start` on."""
         changes: dict[int, int] = defaultdict(int, {start: 0})
-        held = [(start, until, gpus) for until, node, gpus, _ in self.ends if until > start and node not in self.out]
+        held = [(node, start, until, gpus) for until, node, gpus, _ in self.ends]
         for node, promises in self.planned.items():
-            if node not in self.out:
-                held += [(max(since, start), until, gpus) for since, until, gpus, _ in promises]
-        for since, until, gpus in held:
-            if since < end and until > start:
-                changes[since] += gpus
-                if until < end:
-                    changes[until] -= gpus
+            held += [(node, since, until, gpus) for since, until, gpus, _ in promises]
+        for node, since, until, gpus in held:
+            gone, back = self.outages[node][:2] if node in self.outages else (FOREVER, FOREVER)
+            for first, last in ((since, min(until, gone)), (max(since, back), until)):
+                if first < min(last, end) and last > start:
+                    changes[max(first, start)] += gpus
+                    if last < end:
+                        changes[last] -= gpus
         return changes

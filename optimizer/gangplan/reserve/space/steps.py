@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
-from gangplan.clock import to_us
+from gangplan.clock import FOREVER, to_us
 from gangplan.errors import InputError
 from gangplan.types import CapacityCalendar
 
@@ -25,6 +25,14 @@ class Steps:
         if first < 0:
             return 0
         return min(self.nodes[first : max(first + 1, bisect_left(self.times, end))])
+
+    def first_below(self, nodes: int, after: int) -> int:
+        """Return from when on, not before `after`, there are fewer nodes; before the first step none are missed."""
+        for index, at in enumerate(self.times):
+            until = self.times[index + 1] if index + 1 < len(self.times) else FOREVER
+            if self.nodes[index] < nodes and until > after:
+                return max(at, after)
+        return FOREVER
 
     def at(self, moment: int) -> int:
         """Return the nodes at one moment."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 
 from gangplan.clock import FOREVER
+from gangplan.reserve.space.outage import Span
 from gangplan.reserve.space.packing import Shape, Slots, place, width_of
 from gangplan.reserve.space.steps import Steps
 from gangplan.types import Pool
@@ -22,7 +23,8 @@ class BoardView:
     size: int
     free: Sequence[int]
     by_free: Sequence[Sequence[int]]
-    out: frozenset[int]
+    gone: frozenset[int]  # nodes that are out, and not expected back
+    outages: Mapping[int, Span]
     ready: Sequence[int]
     ends: Sequence[tuple[int, int, int, str]]
     planned: Container[int]
@@ -55,6 +57,10 @@ class Sweep:
         self._ended = len(board.ends) if self._over else 0
         self._started = bisect_left(board.plan_starts, (after - board.longest,))
         self._plan_ended = bisect_right(board.plan_ends, (after, FOREVER))
+        for node, outage in board.outages.items():
+            if not outage.begin and node not in board.gone:  # what it starts from leaves it out
+                self._stays[node] = board.free_over(node, after, after + length)
+                self._nodes_with[self._stays[node]] += node < self._limit
         self.advance(after)
 
     def first(self, shape: Shape, until: int, tries: int) -> Slots | None:
@@ -87,7 +93,7 @@ class Sweep:
         self._set_limit(self._limit_at(moment))
         again = self._end_running(moment)
         again.update(self._change_plans(moment))
-        for node in again - self._board.out:
+        for node in again - self._board.gone:
             self._set(node, self._board.free_over(node, moment, moment + self.length))
 
     def _limit_at(self, moment: int) -> int:
@@ -98,7 +104,7 @@ class Sweep:
         """Let another number of nodes count."""
         by = 1 if limit > self._limit else -1
         for node in range(min(limit, self._limit), max(limit, self._limit)):
-            if node not in self._board.out:
+            if node not in self._board.gone:
                 self._nodes_with[self._of(node)] += by
                 if self._raised is not None and by > 0:
                     self._raised.add(node)
@@ -111,9 +117,9 @@ class Sweep:
         while at < len(ends) and ends[at][0] <= moment:
             _, node, gpus, _ = ends[at]
             at += 1
-            if node in board.planned:
+            if node in board.planned or node in board.outages:
                 again.add(node)
-            elif node not in board.out:
+            else:
                 self._set(node, self._of(node) + gpus)
         self._ended = at
         return again
@@ -159,7 +165,7 @@ class Sweep:
         """Yield the nodes of the domains that these nodes are in: in the others the gang did not fit before."""
         for domain in {node // width for node in nodes}:
             for node in range(domain * width, min(self._limit, (domain + 1) * width)):
-                if node not in self._board.out and (stays := self._of(node)) >= least:
+                if node not in self._board.gone and (stays := self._of(node)) >= least:
                     yield stays, node
 
     def _ascending(self, shape: Shape) -> Iterator[tuple[int, int]]:

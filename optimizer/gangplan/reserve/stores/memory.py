@@ -11,7 +11,7 @@ from typing import Any
 
 from gangplan.clock import SECOND, Clock, from_us, to_us
 from gangplan.errors import GangplanError
-from gangplan.reserve.admission import Book, Document, Entry
+from gangplan.reserve.admission import Book, Document, Entry, told as as_told
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay, compare, replay
 from gangplan.reserve.codec import Row, changes, row_of
 from gangplan.reserve.commands import BookQuery, Command, T, Tick, run_batch
@@ -150,7 +150,8 @@ class MemoryStore:
         with self._lock:
             fresh, changed, self._changed = self._subscribers.take_fresh(), self._changed, set()
             told = changed | fresh.keys()
-            reservations = [self._rows[id].reservation() for id in told if id in self._rows]
+            now, rows = to_us(self._clock()), self._rows
+            reservations = [as_told(self._book, rows[id], now) for id in told if id in rows]
             due = self._book.next_due()
         for reservation in reservations:
             self._subscribers.tell(reservation, None if reservation.id in changed else fresh[reservation.id])

@@ -198,8 +198,9 @@ def _mark_written(book: Book) -> None:
 
 def _result_text(result: Result, rows: dict[ReservationId, Row], lookup: Lookup) -> str:
     """Return a result as text; a reservation as its row."""
-    if isinstance(result, Reservation) and result.id not in rows:
-        entry = lookup(result.id)
-        assert entry is not None  # noqa: S101
-        return command_queue.result_text(result, {result.id: row_of(entry)})
-    return command_queue.result_text(result, rows)
+    row: Row = {}
+    if isinstance(result, Reservation):
+        entry = None if result.id in rows else lookup(result.id)
+        row = rows[result.id] if entry is None else row_of(entry)
+        row = {**row, "reason": codec.reason_text(result.reason)}
+    return command_queue.result_text(result, row)

@@ -1,13 +1,13 @@
 """Tells subscribers in this process which reservations have changed.
 
 A change that this process committed itself is told as it was written; changes of other processes are read from the
-rows.
+rows. Why a reservation waits is worked out when it is told.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from sqlalchemy import Connection, select
 
@@ -19,6 +19,9 @@ from gangplan.reserve.stores.sql.schema import head, reservations
 from gangplan.reserve.subscribers import Subscribers
 from gangplan.types import Reservation, ReservationId
 
+Present = Callable[[Collection[ReservationId]], dict[ReservationId, Reservation]]
+"""Returns reservations as they stand now, with the reasons why they wait."""
+
 _FEW = 300
 """Up to so many reservations are asked for by their ids; for more, all rows that have changed are read."""
 
@@ -26,8 +29,9 @@ _FEW = 300
 class ChangeFeed:
     """Tells subscribers what the rows say."""
 
-    def __init__(self, database: Database, subscribers: Subscribers) -> None:
+    def __init__(self, database: Database, subscribers: Subscribers, present: Present) -> None:
         self._database = database
+        self._present = present
         self._subscribers = subscribers
         self._told = -1  # all changes up to this one have been told; -1: begin with the present state
         self._prepared: list[Reservation] | None = None  # what is about to be committed
@@ -35,9 +39,10 @@ class ChangeFeed:
 
     # ------------------------------------------------------------ from whoever commits
 
-    def prepare(self, changed: Iterable[Entry]) -> None:
+    def prepare(self, changed: Iterable[Entry], told: Callable[[Entry], Reservation]) -> None:
         """Keep how reservations will stand after a transaction, if there are subscribers."""
-        self._prepared = [entry.reservation() for entry in changed] if len(self._subscribers) else None
+        ids = self._subscribers.ids()
+        self._prepared = [told(entry) for entry in changed if entry.id in ids] if ids else None
 
     def committed(self, change: int) -> None:
         """Let what was prepared be told: it was committed as this change."""
@@ -55,6 +60,7 @@ class ChangeFeed:
         fresh = self._subscribers.take_fresh()
         try:
             changed, unchanged, upto = self._read(fresh)
+            changed, unchanged = self._explained(changed), self._explained(unchanged)
         except BaseException:
             self._subscribers.again(fresh)
             raise
@@ -72,6 +78,12 @@ class ChangeFeed:
             known = {reservation.id for reservation in changed}
             entries = read_entries(connection, [id for id in fresh if id not in known])
             return changed, [entry.reservation() for entry in entries], upto
+
+    def _explained(self, reservations: list[Reservation]) -> list[Reservation]:
+        """Return reservations with the reason why they wait, which the rows do not have."""
+        bare = [one.id for one in reservations if one.state.waits and one.reason is None]
+        present = self._present(bare) if bare else {}
+        return [present.get(one.id, one) for one in reservations]
 
     def _changed(self, connection: Connection, upto: int) -> list[Reservation]:
         """Return what has changed since the last time: own changes as they were written, the others from the rows."""

@@ -7,21 +7,20 @@ deletes it from the queue and writes its result.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, exists, insert, literal, select
 
 from gangplan import errors
 from gangplan.errors import GangplanError, InputError, UnavailableError
-from gangplan.reserve.codec import Row, entry_of
+from gangplan.reserve.codec import Row, entry_of, reason_from
 from gangplan.reserve.commands import Command, Result, command_from, command_text
 from gangplan.reserve.stores.group_commit import Call
 from gangplan.reserve.stores.sql.database import Database
 from gangplan.reserve.stores.sql.leadership import Monotonic
 from gangplan.reserve.stores.sql.schema import answers, head, inbox
 from gangplan.reserve.stores.wakeups import COMMANDS
-from gangplan.types import ReservationId
 
 AT_ONCE = 500
 """The most queued commands that one transaction runs."""
@@ -91,15 +90,15 @@ def delete_results(connection: Connection, upto: int) -> None:
 # ---------------------------------------------------------------- results as text
 
 
-def result_text(result: Result, rows: Mapping[ReservationId, Row]) -> str:
-    """Return a result as JSON; `rows` holds the row of its reservation."""
+def result_text(result: Result, row: Row) -> str:
+    """Return a result as JSON, given the row of its reservation with the reason why it waits."""
     if result is None:
         return "null"
     if isinstance(result, InputError):
         return json.dumps({"error": "InputError", "said": [result.field, _plain(result.value), result.remedy]})
     if isinstance(result, GangplanError):
         return json.dumps({"error": type(result).__name__, "said": [str(result)]})
-    return json.dumps(rows[result.id])
+    return json.dumps(row)
 
 
 def _result_from(text: str) -> Result:
@@ -109,7 +108,7 @@ def _result_from(text: str) -> Result:
     if "error" in body:
         kind = getattr(errors, body["error"], GangplanError)
         return kind(*body["said"])
-    return entry_of(body).reservation()
+    return entry_of(body).reservation(reason_from(body["reason"]))
 
 
 def _plain(value: object) -> object:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from threading import RLock
 
 from sqlalchemy import Connection, update
 
 from gangplan.clock import SECOND, Clock, to_us
 from gangplan.errors import GangplanError, UnavailableError
-from gangplan.reserve.admission import Document, Entry
+from gangplan.reserve.admission import Document, Entry, told
 from gangplan.reserve.audit import AuditEvent, Compacted, Replay
 from gangplan.reserve.commands import BookQuery, Command, Result, T, run_batch
 from gangplan.reserve.stores.group_commit import Call, GroupCommit
@@ -82,7 +82,7 @@ class SqlStore:
         self._pending = PendingCalls(database, self.leadership.name, monotonic)
         self._by_hand: dict[str, Call] = {}  # calls made by `post`
         self._subscribers = Subscribers()
-        self._feed = ChangeFeed(database, self._subscribers)
+        self._feed = ChangeFeed(database, self._subscribers, self.present)
         self._ticked: tuple[int | None, float] = (None, 0.0)  # the due moment last ticked for, and when
         self._committed = -LINGER  # when a command of this process was last committed
         self._results: deque[tuple[float, int]] = deque()  # changes with results for others, and when they were made
@@ -149,7 +149,7 @@ class SqlStore:
         lookup = self._cache.lookup(connection, book, commands)
         now = to_us(self._clock())
         results = run_batch(book, lookup, commands, now)
-        self._feed.prepare(book.changed.values())
+        self._feed.prepare(book.changed.values(), lambda entry: told(book, entry, now))
         for_others = list(zip(queued, results[len(batch) :], strict=True))
         self._cache.write(connection, before, leader, commands, for_others, lookup, now)
         self._delete_old_results(connection, leader)
@@ -332,6 +332,11 @@ class SqlStore:
         with self._lock, self._database.reading() as connection:
             book = self._cache.updated(connection, read_head(connection))
             return query(book, self._cache.lookup(connection, book))
+
+    def present(self, ids: Collection[ReservationId]) -> dict[ReservationId, Reservation]:
+        """Return reservations as they stand now, with the reasons why they wait."""
+        now = to_us(self._clock())
+        return self.query(lambda book, lookup: {id: told(book, entry, now) for id in ids if (entry := lookup(id))})
 
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
         """See `LedgerStore.get`."""
