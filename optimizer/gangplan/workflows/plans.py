@@ -65,10 +65,12 @@ class Planning:
         Raises
         ------
         ApprovalError
-            The settings ask for a person's approval, and nobody has given it.
+            Somebody has rejected it, or the settings ask for a person's approval that nobody has given.
         StrandedError
             The calendar would take nodes from reservations (they are named), also after several tries.
         """
+        if plan.is_rejected(self.store, planned):
+            raise ApprovalError(f"plan: {planned.plan_id} was rejected: approve it first, or publish another")
         if self.settings.publication == "person" and not plan.is_approved(self.store, planned):
             raise ApprovalError(
                 f"plan: {planned.plan_id} is not approved, and the setting publication asks for a person: "
@@ -112,6 +114,13 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
 def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = system_clock) -> None:
     """Record that a person approves a plan, and the reason."""
     plan.mark(store, planned, "approved", f"{clock().isoformat()} by {by}: {why}")
+    plan.mark(store, planned, "rejected", "", yes=False)
+
+
+def reject(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = system_clock) -> None:
+    """Record that a person rejects a plan, and the reason; it is not published any more until somebody approves it."""
+    plan.mark(store, planned, "rejected", f"{clock().isoformat()} by {by}: {why}")
+    plan.mark(store, planned, "approved", "", yes=False)
 
 
 def ask(
