@@ -60,7 +60,9 @@ class Page:
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    def post(self, path: str, body: dict[str, object], who: str = "chief", **headers: str) -> tuple[int, dict[str, str]]:
+    def post(
+        self, path: str, body: dict[str, object], who: str = "chief", **headers: str
+    ) -> tuple[int, dict[str, str]]:
         """Write, as the page itself does."""
         sent = {"x-who": who, "sec-fetch-site": "same-origin", **headers}
         answer = self.client.post(path, json=body, headers=sent)
@@ -97,9 +99,9 @@ def open_page(people: dict[str, Person], settings: Settings) -> Generator[Page]:
 
 @pytest.fixture
 def busy(page: Page) -> Page:
-    """The page over 2 nodes x 4 GPUs: `held` holds all for an hour, `next` and `later` wait, each for an hour."""
+    """The page over 2 nodes x 4 GPUs: `job-held` has all for an hour, `job-next` and `job-later` wait for it."""
     page.ledger.publish(a_calendar([a_pool()], hours=[2] * 48))
-    for key, tenant in (("held", "vision"), ("next", "search"), ("later", "risk")):
+    for key, tenant in (("job-held", "vision"), ("job-next", "search"), ("job-later", "risk")):
         page.ledger.submit(a_request(key, tenant=tenant))
     return page
 

@@ -71,6 +71,7 @@ def make_app(
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Headers)
     _add_routes(app, site)
+
     def failed(request: Request, error: Exception) -> HTMLResponse | JSONResponse:
         if isinstance(error, AnyHTTPException):
             return _say(site, request, error.status_code, str(error.detail))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from gangplan.serve.live import View
@@ -14,10 +14,10 @@ from gangplan.types import NodeState, Pool, Reservation, ReservationState
 MOST_NODES = 64
 """With more nodes, each row is a pool."""
 
-MOST_LANES = 40
-"""A pool's row has so many bars below one another at most; what comes on top of them is counted."""
+MOST_LANES = 20
+"""A row has so many bars below one another at most; what comes on top of them is counted."""
 
-LINE_LANES = 24
+_EVER, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 SPANS = {
     "day": (timedelta(hours=3), timedelta(hours=21)),
     "12h": (timedelta(hours=2), timedelta(hours=10)),
@@ -50,8 +50,18 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Use:
+    """The GPUs of a pool that are planned, and those that are held or promised, from `start` to `end`."""
+
+    start: datetime
+    end: datetime
+    planned: int
+    held: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """A node, a pool, or the line: its bars in `lanes` lanes, and how many had no room."""
+    """A node, a pool, or the line: its bars in `lanes` lanes, and how many had no room; a pool's `use` over time."""
 
     name: str
     note: str
@@ -59,6 +69,7 @@ class Row:
     lanes: int
     left_out: int = 0
     opens: str = ""  # the pool that a click opens
+    use: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +186,18 @@ def _pool_row(name: str, on: Mapping[str, Sequence[Bar]], view: View) -> Row:
         gpus = bar.gpus + (gangs[key].gpus if key in gangs else 0)
         gangs[key] = _changed(bar, gpus=gpus)
     planned, held = _at(view, name, view.at)
-    return _row(name, f"{held} of {planned}", tuple(gangs.values()), MOST_LANES, opens=name)
+    use = tuple(
+        Use(start=free.start, end=free.end, planned=free.planned_gpus, held=free.held_gpus)
+        for free in view.free
+        if free.pool == name and free.end > view.at
+    )
+    return _row(name, f"{held} of {planned}", tuple(gangs.values()), MOST_LANES, opens=name, use=use)
 
 
 def _line_row(view: View, start: datetime, end: datetime) -> Row:
     """Return the row of those who wait, each from its expected start on."""
     bars = [bar for bar in map(_expected, view.waiting) if bar is not None and start < bar.end and bar.start < end]
-    return _row("in line", f"{len(view.waiting)} waiting", bars, LINE_LANES)
+    return _row("in line", f"{len(view.waiting)} waiting", bars, MOST_LANES)
 
 
 def _expected(each: Reservation) -> Bar | None:
@@ -195,18 +211,35 @@ def _expected(each: Reservation) -> Bar | None:
     return Bar(reservation=each, look=look, start=each.eta, end=each.eta + lasts, lane=0, gpus=request.gpus)
 
 
-def _row(name: str, note: str, bars: Sequence[Bar], most: int, *, opens: str = "") -> Row:
-    """Return a row whose bars share it without covering one another, what holds now on top."""
+def _row(name: str, note: str, bars: Sequence[Bar], most: int, *, opens: str = "", use: tuple[Use, ...] = ()) -> Row:
+    """Return a row whose bars share it without covering one another: what holds or waits first, what ended in gaps."""
+    past: list[datetime] = []  # until when ended bars fill each lane
+    free: list[datetime] = []  # from when on something else fills it
     ends: list[datetime] = []
     placed: list[Bar] = []
-    for bar in sorted(bars, key=_order):
+    for bar in sorted((bar for bar in bars if bar.look is not Look.ENDED), key=_order):
         lane = next((lane for lane, end in enumerate(ends) if end <= bar.start), len(ends))
-        if lane >= most:
-            continue
-        ends[lane : lane + 1] = [bar.end]
-        placed.append(_changed(bar, lane=lane))
-    left_out = len(bars) - len(placed)
-    return Row(name=name, note=note, bars=tuple(placed), lanes=max(1, len(ends)), left_out=left_out, opens=opens)
+        if lane < most:
+            if lane == len(ends):
+                free.append(bar.start)
+            ends[lane : lane + 1] = [bar.end]
+            placed.append(_changed(bar, lane=lane))
+    left_out = sum(bar.look is not Look.ENDED for bar in bars) - len(placed)
+    for bar in sorted((bar for bar in bars if bar.look is Look.ENDED), key=_order):
+        past.extend([_EVER] * (len(free) + 1 - len(past)))
+        lane = next((at for at, end in enumerate(past) if end <= bar.start and bar.end <= _get(free, at)), most)
+        if lane < most:
+            if lane == len(free):
+                free.append(_NEVER)
+            past[lane] = bar.end
+            placed.append(_changed(bar, lane=lane))
+    placed.sort(key=_order)
+    lanes = max(1, len(free))
+    return Row(name=name, note=note, bars=tuple(placed), lanes=lanes, left_out=left_out, opens=opens, use=use)
+
+
+def _get(free: list[datetime], lane: int) -> datetime:
+    return free[lane] if lane < len(free) else _NEVER
 
 
 def _order(bar: Bar) -> tuple[datetime, datetime, str]:
@@ -226,9 +259,10 @@ def _changed(bar: Bar, *, lane: int = 0, gpus: int | None = None) -> Bar:
 
 def tenant_roles(view: View, roles: Sequence[str]) -> Callable[[str], str]:
     """Return which colour a tenant has: the largest holders have one of their own, the others share grey."""
-    held: defaultdict[str, int] = defaultdict(int)
+    held: defaultdict[str, float] = defaultdict(float)
     for each in view.reservations:
-        held[each.request.tenant] += each.request.gpus * (2 if each.state is ReservationState.GRANTED else 1)
+        weight = 1.0 if each.state is ReservationState.GRANTED else 1e-6
+        held[each.request.tenant] += each.request.gpus * weight
     ranked = sorted(held, key=lambda tenant: (-held[tenant], tenant))[: len(roles)]
     chosen = dict(zip(sorted(ranked), roles, strict=False))
     return lambda tenant: chosen.get(tenant, "done")

@@ -14,8 +14,11 @@ from gangplan.serve.visitors import Eyes
 
 WIDTH, LEFT, TOP = 1200, 168, 26
 _LANE, _GAP, _PAD = 18, 1, 4
-_THIN = 9
+_THIN = 7
 """The height of a lane where a row has more than four of them: then bars have no text."""
+
+_USE = 20
+"""The height of a pool's GPUs over time, above its bars."""
 
 _CLASSES = {
     Look.RUNNING: "run",
@@ -56,7 +59,7 @@ _PATTERN = (
 
 
 def _height(row: Row) -> int:
-    return row.lanes * (_lane(row) + _GAP) + 2 * _PAD
+    return max(row.lanes * (_lane(row) + _GAP) + 2 * _PAD + (_USE if row.use else 0), 36 if row.opens else 0)
 
 
 def _lane(row: Row) -> int:
@@ -73,7 +76,7 @@ def _row(
     calendar: Calendar, row: Row, eyes: Eyes, role: Role, root: str, y: int, height: int, *, last: bool
 ) -> Iterator[str]:
     """Yield a row's line, its name and its bars."""
-    name, note = escape(row.name), escape(row.note + (f", {row.left_out} more" if row.left_out else ""))
+    name, note = escape(row.name), escape(row.note + (f", {row.left_out} not shown" if row.left_out else ""))
     yield f'<path class="{"split" if last else "row"}" d="M0 {y}H{WIDTH}"/>'
     label = f'<text class="name" x="0" y="{y + 16}">{name}</text>'
     if row.opens:
@@ -81,8 +84,25 @@ def _row(
     below = height >= 36
     place = f'x="0" y="{y + 30}"' if below else f'x="{LEFT - 10}" y="{y + 16}" text-anchor="end"'
     yield f'{label}<text class="note" {place}>{note}</text>'
+    top = y + _PAD
+    if row.use:
+        yield _use(calendar, row, top)
+        top += _USE
     for bar in row.bars:
-        yield _bar(calendar, bar, eyes, role(bar.reservation.request.tenant), root, y + _PAD, _lane(row))
+        yield _bar(calendar, bar, eyes, role(bar.reservation.request.tenant), root, top, _lane(row))
+
+
+def _use(calendar: Calendar, row: Row, top: int) -> str:
+    """Return a pool's GPUs over time: held and promised as an area, planned as a line above it."""
+    most, bottom = max(max(use.planned, use.held) for use in row.use) or 1, top + _USE - 4
+    area, line = "", ""
+    for use in row.use:
+        left, right = _x(calendar, max(use.start, calendar.now)), _x(calendar, use.end)
+        if right - left >= 0.1:
+            heights = [bottom - (_USE - 4) * gpus / most for gpus in (use.held, use.planned)]
+            area += f"M{left:.1f} {bottom}V{heights[0]:.1f}H{right:.1f}V{bottom}z"
+            line += f"{'L' if line else 'M'}{left:.1f} {heights[1]:.1f}H{right:.1f}"
+    return f'<path class="held" d="{area}"/><path class="plan" d="{line}"/>'
 
 
 def _bar(calendar: Calendar, bar: Bar, eyes: Eyes, role: str, root: str, top: int, lane: int) -> str:
@@ -98,7 +118,8 @@ def _bar(calendar: Calendar, bar: Bar, eyes: Eyes, role: str, root: str, top: in
         text = f'<text x="{left + 7:.1f}" y="{y + 13}">{escape(words)}</text>'
     title = escape(_title(bar, eyes))
     place = f"{root}/reservations/{bar.reservation.id}"
-    return f'<a class="{_CLASSES[bar.look]} {role}" href="{place}"><title>{title}</title>{shape}{text}</a>'
+    kind = f"{_CLASSES[bar.look]} {role}{'' if lane == _LANE else ' thin'}"
+    return f'<a class="{kind}" href="{place}"><title>{title}</title>{shape}{text}</a>'
 
 
 def _title(bar: Bar, eyes: Eyes) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gangplan import summaries
 from gangplan.errors import InputError
-from gangplan.pages import SERIES_ROLES, duration
+from gangplan.pages import NOTHING, SERIES_ROLES, duration, number
 from gangplan.reserve import Policy, Quotas, holdings
 from gangplan.serve import calendar, drawing
 from gangplan.serve.live import View
@@ -59,11 +59,6 @@ class QuotaRow:
         """GPUs held beyond its own."""
         return 0.0 if self.nominal is None else max(0.0, self.used - self.nominal)
 
-    @property
-    def scale(self) -> float:
-        """The GPUs that the whole width of its bar stands for."""
-        return max(self.used, self.nominal or 0, self.limit or 0, 1)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerPages:
@@ -93,7 +88,7 @@ class LedgerPages:
             tiles=tiles(view),
             calendar=laid,
             gantt=drawing.draw(laid, eyes, role, root=root_of(request)),
-            tenants=_legend(view, role),
+            **_legend(view, role),
             line=paged(view.waiting, request, "line"),
             holding=paged(view.holding, request, "holding"),
         )
@@ -142,8 +137,9 @@ class LedgerPages:
         """Show what each tenant holds of what it may hold."""
         view = self.site.live.view()
         rows: Sequence[QuotaRow] = () if view.policy is None else quota_rows(view, view.policy, self.site.shelf.pools())
+        scale = max((max(row.used, row.nominal or 0) for row in rows), default=1) or 1
         return self.site.render(
-            request, "quota.html.j2", "Quota", view=view, rows=paged(rows, request, size=40)
+            request, "quota.html.j2", "Quota", view=view, rows=paged(rows, request, size=40), scale=scale
         )
 
     def what_if(self, request: Request) -> HTMLResponse:
@@ -194,24 +190,18 @@ def tiles(view: View) -> tuple[Tile, ...]:
     planned, held = sum(free.planned_gpus for free in present), sum(free.held_gpus for free in present)
     line, holding = view.waiting, view.holding
     oldest = min((each.submitted_at for each in line), default=view.at)
-    first = next((each for each in line if each.eta is not None), None)
     bad = sorted(view.nodes)
     noticed = sum(each.notice is not None for each in holding)
     return (
-        Tile(name="Held now", value=f"{held:,}", unit=f"of {planned:,} GPUs", note=f"{len(holding)} gangs"),
-        Tile(name="Free now", value=f"{max(0, planned - held):,}", unit="GPUs", note="promised slots not counted"),
+        Tile(name="Held now", value=number(held), unit=f"of {number(planned)} GPUs", note=f"{len(holding)} gangs"),
+        Tile(name="Free now", value=number(max(0, planned - held)), unit="GPUs", note="promised slots not counted"),
         Tile(
             name="In line",
-            value=f"{len(line):,}",
+            value=number(len(line)),
             unit="gangs",
-            note=f"{sum(each.request.gpus for each in line):,} GPUs; longest wait {duration(view.at - oldest)}",
+            note=f"{number(sum(each.request.gpus for each in line))} GPUs; longest wait {duration(view.at - oldest)}",
         ),
-        Tile(
-            name="Next start",
-            value=duration(first.eta - view.at) if first and first.eta and first.eta > view.at else ("now" if first else "–"),  # noqa: RUF001
-            unit="",
-            note=f"{first.request.tenant}, {first.request.gpus} GPUs" if first else "nobody waits",
-        ),
+        _next_start(view),
         Tile(
             name="Nodes not ready",
             value=str(len(bad)),
@@ -219,6 +209,15 @@ def tiles(view: View) -> tuple[Tile, ...]:
             note=", ".join(bad[:3]) if bad else f"{noticed} gangs have notice to leave",
         ),
     )
+
+
+def _next_start(view: View) -> Tile:
+    """Return the figure of who starts next."""
+    first = next((each for each in view.waiting if each.eta is not None), None)
+    if first is None or first.eta is None:
+        return Tile(name="Next start", value=NOTHING, unit="", note="no start is expected")
+    value = duration(first.eta - view.at) if first.eta > view.at else "now"
+    return Tile(name="Next start", value=value, unit="", note=f"{first.request.tenant}, {first.request.gpus} GPUs")
 
 
 def quota_rows(view: View, policy: Policy, pools: Mapping[str, Pool]) -> list[QuotaRow]:
@@ -254,10 +253,11 @@ def _quota_row(
     )
 
 
-def _legend(view: View, role: drawing.Role) -> list[tuple[str, str]]:
-    """Return the tenants that have a colour of their own."""
+def _legend(view: View, role: drawing.Role) -> dict[str, Any]:
+    """Return the tenants that have a colour of their own, and how many have none."""
     tenants = sorted({each.request.tenant for each in view.reservations})
-    return [(tenant, role(tenant)) for tenant in tenants if role(tenant) in SERIES_ROLES]
+    coloured = [(tenant, role(tenant)) for tenant in tenants if role(tenant) in SERIES_ROLES]
+    return {"tenants": coloured, "more_tenants": len(tenants) - len(coloured)}
 
 
 def _accelerators(view: View, pools: Mapping[str, Pool]) -> list[str]:
@@ -278,5 +278,3 @@ def _seen(value: Any, eyes: Eyes) -> Any:
     if isinstance(value, list):
         return [_seen(item, eyes) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return eyes.text(value) if isinstance(value, str) else value
-
-

@@ -62,7 +62,9 @@ class ForecastHealth:
         factor = self.score.wql / self.champion.wql if self.champion.wql > 0 else 1.0
         if factor <= 1.2:
             return "As good as its back-test promised."
-        return f"Its loss is {factor:.1f} times what its back-test promised: the DAG gangplan_drift says whether by luck."
+        return (
+            f"Its loss is {factor:.1f} times what its back-test promised: the DAG gangplan_drift says whether by luck."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

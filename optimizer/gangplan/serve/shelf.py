@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from gangplan.config import Settings
 from gangplan.errors import GangplanError, NotFoundError
 from gangplan.extras import needs_extras
-from gangplan.types import Plan, Pool
+from gangplan.types import Pool
 
 if TYPE_CHECKING:
     from gangplan.tracking import Store
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 KEPT_S = 30.0
+_POOLS = "pools"
 _MOST = 64
 """So many things are kept at most."""
 
@@ -41,6 +45,7 @@ class Shelf:
         self._settings, self._monotonic = settings, monotonic
         self._kept: dict[str, _Kept] = {}
         self._locks = defaultdict[str, Lock](Lock)
+        self._reading = Event()
 
     def store(self) -> Store:
         """Return MLflow; where it is missing, its error says what to do."""
@@ -73,23 +78,30 @@ class Shelf:
         """Read everything anew: something was decided."""
         self._kept.clear()
 
-    def published(self) -> Plan | None:
-        """Return the plan that holds now, if there is one."""
+    def pools(self) -> Mapping[str, Pool]:
+        """Return the pools of the plan that holds now, as far as they are known: nobody waits for them.
 
-        def work(store: Store) -> Plan:
+        The first read takes seconds, since it imports the libraries of the stages. It happens beside the page, whose
+        next view has the pools; likewise when they are read anew.
+        """
+        kept = self._kept.get(_POOLS)
+        if (kept is None or self._monotonic() >= kept.until) and not self._reading.is_set():
+            self._reading.set()
+            Thread(target=self._read_pools, name="gangplan pools", daemon=True).start()
+        return cast("Mapping[str, Pool]", kept.value) if kept is not None and kept.error is None else {}
+
+    def _read_pools(self) -> None:
+        def work(store: Store) -> dict[str, Pool]:
             from gangplan import plan
 
-            return plan.read_published(store)
+            return {pool.name: pool for pool in plan.read_published(store).fleet.pools}
 
         try:
-            return self.read("published plan", work)
-        except GangplanError:
-            return None
-
-    def pools(self) -> Mapping[str, Pool]:
-        """Return the pools of the plan that holds now, by name; none without a plan."""
-        planned = self.published()
-        return {} if planned is None else {pool.name: pool for pool in planned.fleet.pools}
+            self.read(_POOLS, work)
+        except GangplanError as error:  # the pages of models and plans show it
+            _log.info("the published plan's pools: %s", error)
+        finally:
+            self._reading.clear()
 
     def page(self, run_id: str, name: str, remedy: str) -> str:
         """Return an HTML file that a stage logged to its run, or say what makes it."""

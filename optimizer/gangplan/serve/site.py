@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -48,9 +48,7 @@ def paged(rows: Sequence[T], request: Request, name: str = "page", size: int = P
     pages = max(1, -(-len(rows) // size))
     page = min(max(1, int(asked) if asked.isdecimal() else 1), pages)
     first = (page - 1) * size
-    return Paged(
-        rows=rows[first : first + size], page=page, pages=pages, total=len(rows), name=name, first=first + 1
-    )
+    return Paged(rows=rows[first : first + size], page=page, pages=pages, total=len(rows), name=name, first=first + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +56,11 @@ class Empty:
     """A part of a page that has nothing to show, and what to do about it."""
 
     why: str
+
+
+def is_empty(value: object) -> bool:
+    """Tell whether a part of a page has nothing to show."""
+    return isinstance(value, Empty)
 
 
 def try_read(work: Callable[[], T]) -> T | Empty:
@@ -92,17 +95,17 @@ class Site:
 
     def render(self, request: Request, template: str, title: str, **values: Any) -> HTMLResponse:
         """Return a page."""
-        shown = {
+        shown: dict[str, Any] = {
             "light": LIGHT,
             "dark": DARK,
             "root": root_of(request),
             "stamp": self.stamp,
             "title": title,
             "here": template.partition(".")[0],
-            "link": lambda **changes: _link(request, changes),
+            "link": partial(_link, request),
             "visitor": visitor_of(request),
             "Right": Right,
-            "is_empty": lambda value: isinstance(value, Empty),
+            "is_empty": is_empty,
             "query": request.query_params,
             "now": self.clock(),
             "address": self.shelf.address,
@@ -136,7 +139,7 @@ def when(value: datetime | None) -> str | Markup:
     return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), moment(value))
 
 
-def _link(request: Request, changes: dict[str, Any]) -> str:
+def _link(request: Request, **changes: Any) -> str:
     """Return the present address with some parameters changed; None takes one away."""
     query: dict[str, Any] = {**request.query_params, **changes}
     return "?" + urlencode({name: value for name, value in query.items() if value is not None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,8 +56,9 @@ class Eyes:
     """What one visitor sees of reservations and of sentences about them."""
 
     def __init__(self, visitor: Visitor, reservations: Iterable[Reservation]) -> None:
-        hidden = visitor.hidden({each.request.request_key for each in reservations})
-        self._hidden = tuple(sorted(hidden, key=len, reverse=True))  # a key may begin another
+        self._hidden = visitor.hidden({each.request.request_key for each in reservations})
+        longest_first = sorted(self._hidden, key=len, reverse=True)  # a key may begin another
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if self._hidden else None
 
     def key(self, reservation: Reservation) -> str:
         """Return the request key, or that it is not shown."""
@@ -64,6 +66,4 @@ class Eyes:
 
     def text(self, sentence: str) -> str:
         """Return a sentence without the keys that are not shown."""
-        for key in self._hidden:
-            sentence = sentence.replace(key, HIDDEN)
-        return sentence
+        return sentence if self._pattern is None else self._pattern.sub(HIDDEN, sentence)
