@@ -158,7 +158,7 @@ def test_what_if_says_when_a_gang_would_start(busy: Page) -> None:
     """The answer is the ledger's, and names what is wrong with a question."""
     asked = {"tenant": "new", "pods": "2", "gpus": "4", "accelerators": "h100", "duration": "1h"}
     assert "Mon 02 Mar 12:00" in busy.get("/what-if", **asked)
-    assert "would not start" in busy.get("/what-if", **asked | {"accelerators": "tpu"})
+    assert "is in no pool" in busy.get("/what-if", **asked | {"accelerators": "tpu"})
     assert "is no whole number" in busy.get("/what-if", **asked | {"pods": "many"})
     assert "is not a duration" in busy.get("/what-if", **asked | {"duration": "soon"})
     assert len(busy.ledger.list()) == 3

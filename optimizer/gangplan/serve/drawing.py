@@ -141,6 +141,6 @@ def _ticks(calendar: Calendar, bottom: int) -> Iterator[str]:
         x = _x(calendar, at)
         if calendar.start < at < calendar.end and abs(x - _x(calendar, calendar.now)) > 1:
             text = f"{at:%a %d %b}" if at.hour == 0 else f"{at:%H:%M}"
-            near = abs(x - _x(calendar, calendar.now)) < 34
+            near = abs(x - _x(calendar, calendar.now)) < 34 or x > WIDTH - 30
             name = "" if near else f'<text class="tick" x="{x:.1f}" y="10">{text}</text>'
             yield f'<path class="grid" d="M{x:.1f} {TOP - 8}V{bottom}"/>{name}'

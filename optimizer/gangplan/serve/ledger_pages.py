@@ -189,26 +189,26 @@ def tiles(view: View) -> tuple[Tile, ...]:
     present = [free for free in view.free if free.start <= view.at < free.end]
     planned, held = sum(free.planned_gpus for free in present), sum(free.held_gpus for free in present)
     line, holding = view.waiting, view.holding
-    oldest = min((each.submitted_at for each in line), default=view.at)
+    oldest = view.at - min((each.submitted_at for each in line), default=view.at)
+    waiting = f"{number(sum(each.request.gpus for each in line))} GPUs; longest wait {duration(oldest)}"
     bad = sorted(view.nodes)
     noticed = sum(each.notice is not None for each in holding)
     return (
-        Tile(name="Held now", value=number(held), unit=f"of {number(planned)} GPUs", note=f"{len(holding)} gangs"),
+        Tile(name="Held now", value=number(held), unit=f"of {number(planned)} GPUs", note=_gangs(len(holding))),
         Tile(name="Free now", value=number(max(0, planned - held)), unit="GPUs", note="promised slots not counted"),
-        Tile(
-            name="In line",
-            value=number(len(line)),
-            unit="gangs",
-            note=f"{number(sum(each.request.gpus for each in line))} GPUs; longest wait {duration(view.at - oldest)}",
-        ),
+        Tile(name="In line", value=number(len(line)), unit="", note=waiting if line else "nobody waits"),
         _next_start(view),
         Tile(
             name="Nodes not ready",
             value=str(len(bad)),
             unit="",
-            note=", ".join(bad[:3]) if bad else f"{noticed} gangs have notice to leave",
+            note=", ".join(bad[:3]) if bad else f"{_gangs(noticed)} with a notice to leave",
         ),
     )
+
+
+def _gangs(count: int) -> str:
+    return "1 gang" if count == 1 else f"{number(count)} gangs"
 
 
 def _next_start(view: View) -> Tile:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import jinja2
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gangplan.clock import Clock
 from gangplan.config import Settings
@@ -84,7 +84,7 @@ class Site:
     def environment(self) -> jinja2.Environment:
         """The templates."""
         made = templates(HERE / "html")
-        filters: dict[str, Callable[..., Any]] = {"when": when}
+        filters: dict[str, Callable[..., Any]] = {"when": when, "codes": codes}
         made.filters.update(filters)  # pyright: ignore[reportUnknownMemberType]
         return made
 
@@ -137,6 +137,14 @@ def when(value: datetime | None) -> str | Markup:
     if value is None:
         return NOTHING
     return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), moment(value))
+
+
+def codes(sentence: str) -> Markup:
+    """Return a sentence whose parts in backquotes are code."""
+    parts = sentence.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
 
 
 def _link(request: Request, **changes: Any) -> str:
