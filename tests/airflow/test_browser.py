@@ -14,9 +14,10 @@ from airflow.models import Connection
 from airflow.utils.session import create_session
 from tests.airflow.test_review import store  # noqa: F401  a fixture
 from tests.browser import chromium, new_page, violations
+from tests.report.conftest import make_world
 from tests.servers import serving
 
-from gangplan import forecast
+from gangplan import forecast, plan
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import NOW, a_calendar, a_pool, a_request
 from gangplan.tracking import Store
@@ -52,7 +53,9 @@ def ledger(metadata: None, tmp_path: Path) -> Generator[Ledger]:
 
 @pytest.fixture
 def airflow(browser: Browser, ledger: Ledger, store: Store, tmp_path: Path) -> Generator[str]:  # noqa: F811
-    """Airflow's API server, a process of its own, with a challenger that waits for a person."""
+    """Airflow's API server, a process of its own, with a challenger that waits for a person, and a plan."""
+    world = make_world()
+    plan.log_plan(world.plan, world.forecast, store)
     command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--workers", "1"]
     with serving(command, os.environ, tmp_path, "api/v2/monitor/health") as url:
         yield url
@@ -92,6 +95,13 @@ def test_people_use_the_page(browser: Browser, airflow: str, store: Store) -> No
     inside.locator("a", has_text="DAG run run-7").click()
     viewer.wait_for_url("**/dags/nightly/runs/run-7")  # out of the frame, which lets no link out by itself
 
+    viewer.goto(f"{airflow}/plugin/gangplan")
+    viewer.evaluate("document.documentElement.classList.replace('light', 'dark')")
+    inside.locator("nav a", has_text="Models").click()
+    inside.locator("td a", has_text="Version 2").click()
+    report = inside.frame_locator("iframe")
+    report.locator("html.dark h1", has_text="should it steer").wait_for()
+
     viewer.goto(f"{airflow}/gangplan/models/2")
     viewer.frame_locator("iframe").locator("h1", has_text="should it steer").wait_for()
     assert viewer.locator("form[data-write]").count() == 0
@@ -116,3 +126,10 @@ def test_people_use_the_page(browser: Browser, airflow: str, store: Store) -> No
     user.locator("#said", has_text="Version 2 is approved, by user (Airflow).").wait_for()
     assert forecast.history(store)[-1].why == "as good, on newer data"
     assert user.evaluate(WRITE, [decide[0], {"answer": "reject"}]) == 409  # the champion cannot be rejected
+
+    user.goto(f"{airflow}/gangplan/plans")
+    user.locator("td a").first.click()
+    user.click("button:text('Reject')")
+    user.locator("#said", has_text="The plan is rejected, by user (Airflow).").wait_for()
+    assert user.locator("button", has_text="Publish").count() == 0
+    assert plan.list_plans(store)[0]["rejected"] == "yes"

@@ -81,6 +81,16 @@ def test_the_report_comes_from_mlflow_and_may_run_nothing(page: Page, planned: P
     answer = page.client.get("/report", headers={"x-who": "viewer"})
     assert answer.text.startswith("<h1>the report</h1>")
     assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert page.client.get("/report?look=pink", headers={"x-who": "viewer"}).status_code == 422
+
+
+def test_a_report_takes_the_colours_of_the_host(page: Page, planned: Plan, mlflow_store: Store, tmp_path: Path) -> None:
+    """Its own page cannot ask for them, so its address says dark or light."""
+    plan.log_report(mlflow_store, planned, make_world().build(tmp_path / "report.html").read_text())
+    for look, wanted in (("", '<html lang="en">'), ("?look=dark", '<html class="dark" lang="en">')):
+        answer = page.client.get(f"/report{look}", headers={"x-who": "viewer"})
+        assert wanted in answer.text
+        assert ":root.dark {" in answer.text
 
 
 def test_a_plan_without_an_explanation_is_shown(page: Page, planned: Plan, mlflow_store: Store) -> None:

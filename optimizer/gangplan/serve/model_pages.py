@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gangplan.tracking import Store
     from gangplan.types import Score
 
+Look = Literal["", "dark", "light"]
+"""The colours of a report; empty: the system's."""
+
 NO_REASON = "no reason was given"
 STALE = timedelta(hours=3)
 """Telemetry that ends longer ago is called old."""
@@ -104,9 +107,9 @@ class ModelPages:
             waits=waits(shown),
         )
 
-    def report(self, version: str) -> HTMLResponse:
+    def report(self, version: str, look: Look = "") -> HTMLResponse:
         """Return the report about a version as it lies in MLflow; it may neither run scripts nor fetch anything."""
-        return boxed(self._report(version))
+        return boxed(self._report(version), look)
 
     def decide(self, request: Request, version: str, body: Answer) -> dict[str, str]:
         """Approve or reject a version in the visitor's name."""
@@ -134,8 +137,10 @@ def waits(version: ModelVersion) -> bool:
     return version.gate == "passed" and undecided
 
 
-def boxed(text: str) -> HTMLResponse:
-    """Return a page that somebody else wrote: without scripts, and without anything from elsewhere."""
+def boxed(text: str, look: Look = "") -> HTMLResponse:
+    """Return a page that a stage wrote: without scripts, without anything from elsewhere, in the host's colours."""
+    if look:
+        text = text.replace("<html", f'<html class="{look}"', 1)
     policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
     return HTMLResponse(text, headers={"Content-Security-Policy": policy})
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 from gangplan.errors import NotFoundError
 from gangplan.extras import needs_extras
 from gangplan.serve.ledger_pages import Reason
-from gangplan.serve.model_pages import NO_REASON, ModelPages, boxed
+from gangplan.serve.model_pages import NO_REASON, Look, ModelPages, boxed
 from gangplan.serve.site import Site, paged, require, try_read, visitor_of
 from gangplan.serve.visitors import Right
 from gangplan.types import PlanId
@@ -73,10 +73,10 @@ class PlanPages:
             answer=try_read(lambda: self._ask(id, **asked)) if any(asked.values()) else None,
         )
 
-    def report(self) -> HTMLResponse:
+    def report(self, look: Look = "") -> HTMLResponse:
         """Return the newest cycle's report as it lies in MLflow."""
         run_id = self.site.shelf.read("reported", _reported)
-        return boxed(self.site.shelf.page(run_id, "report.html", _REPORT))
+        return boxed(self.site.shelf.page(run_id, "report.html", _REPORT), look)
 
     def decide(self, request: Request, id: str, body: PlanAnswer) -> dict[str, str]:
         """Approve, reject or publish a plan in the visitor's name."""

@@ -10,8 +10,15 @@
     if (outer) {
       const copy = () => {
         for (const name of ["dark", "light"]) root.classList.toggle(name, outer.classList.contains(name));
+        const look = outer.classList.contains("dark") ? "dark" : "light";
+        for (const report of document.querySelectorAll("[data-look]")) {
+          const name = report.localName === "iframe" ? "src" : "href"; // a report has no script: its address says it
+          const place = `${report.getAttribute(name).split("?")[0]}?look=${look}`;
+          if (report.getAttribute(name) !== place) report.setAttribute(name, place);
+        }
       };
       new MutationObserver(copy).observe(outer, { attributes: true, attributeFilter: ["class"] });
+      document.addEventListener("DOMContentLoaded", copy);
       copy();
     }
   } catch {
