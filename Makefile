@@ -63,6 +63,10 @@ docs: $(ENVS)/docs/.ready ## The pages and the API reference as a site, into .ru
 .PHONY: bench
 bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py))) ## Every benchmark, one after the other
 
+.PHONY: traces
+traces: $(ENVS)/core/.ready ## Fetch the public traces of the benchmarks from their publishers into .run/traces (TRACES=<folder> for another)
+	@$(ENVS)/core/bin/python -m benchmarks.parts.published
+
 bench-forecast: $(ENVS)/traces/.ready
 
 .PHONY: bench-%

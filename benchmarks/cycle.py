@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.parts.figures import ROOT, Figure, report
-from gangplan import cycle
+from gangplan import cycle, telemetry
 from gangplan.config import load_settings
 from gangplan.workflows import setup
 
@@ -33,7 +33,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
 def measure(name: str, source: str, home: Path) -> list[Figure]:
     """Run each stage once on that source."""
     settings = load_settings(home=home)
-    _, ingest_s = timed(lambda: cycle.ingest(settings, source))
+    _, ingest_s = timed(lambda: cycle.ingest(settings, source, telemetry.Timing(replay=source != "sample")))
     setup.ensure_fleet(settings)
     training, train_s = timed(lambda: cycle.train(settings))
     plan, plan_s = timed(lambda: cycle.make_plan(settings))

@@ -21,21 +21,23 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.plan.instances import SIZES, growth, inputs, instance, settings_of
+from tests.plan.instances import SIZES, growth, inputs, instance, settings_of, small
 
 from benchmarks.parts import peers
 from benchmarks.parts.figures import Figure, report
 from gangplan import plan
 from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.model.program import build
+from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.questions.alternatives import GREEDY, MEAN, PLAN, REACTIVE, Alternative, compare
 from gangplan.plan.questions.whatif import WhatIf, WhatIfSolver
-from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.highs import Engine, Work
 from gangplan.plan.solver.search import Search, SearchResult
 from gangplan.progress import no_progress
 from gangplan.tracking import Store
 
 PLAN_BARS = {"S": 0.5, "M72": 4, "L48": 8, "L72": 15, "L": 75}
+SMALL_BARS, SMALL_SEEDS, SMALL_AGAIN = {48: 0.25, 168: 0.8}, range(1, 13), 3
 BUILD_BARS = {"M": 2, "L": 14}
 GROWTH = (10, 20, 30, 60)
 PEER_LIMIT_S = 180.0
@@ -68,6 +70,22 @@ def searched(size: str, seed: int) -> tuple[float, float, float, str]:
     begin = time.perf_counter()
     found = Search(problem).run(no_progress)
     return time.perf_counter() - begin, found.gap, found.objective, found.method
+
+
+def planned_small(hours: int, seed: int) -> tuple[float, float, float, float]:
+    """Seconds of a small fleet's whole plan, explanation included, and its gap; seconds and gap of HiGHS alone."""
+    forecast, fleet, settings = small(hours, seed)
+    plan.solve(*small(24, seed)[:2], settings=settings)  # what is loaded once is not the plan's
+    took: list[float] = []
+    for _ in range(SMALL_AGAIN):
+        begin = time.perf_counter()
+        found = plan.solve(forecast, fleet, settings=settings)
+        took.append(time.perf_counter() - begin)
+    problem = build_problem(forecast, fleet, settings)
+    begin = time.perf_counter()
+    alone = Engine(compile_model(build(problem)), relaxed=False, seed=settings.seed, gap=settings.mip_gap)
+    whole = alone.run(Work(seconds=PEER_LIMIT_S))
+    return statistics.median(took), found.gap, time.perf_counter() - begin, 1 - whole.bound / whole.objective
 
 
 def grown(pools: int) -> tuple[float, float, float]:
@@ -193,6 +211,31 @@ def part_plan() -> Iterator[Figure]:
     _console.print(table)
 
 
+def part_small() -> Iterator[Figure]:
+    """How long a small fleet's plan takes: three series, three pools, nine paths; the worst of its seeds."""
+    table = _table(
+        "A small fleet's plan, beside HiGHS alone on the whole-number program",
+        "hours",
+        "seed",
+        "s",
+        "gap",
+        "HiGHS s",
+        "HiGHS gap",
+    )
+    for hours, bar in SMALL_BARS.items():
+        took: list[float] = []
+        peer: list[float] = []
+        for seed in SMALL_SEEDS:
+            seconds, gap, others, other_gap = alone(planned_small, hours, seed)
+            table.add_row(str(hours), str(seed), f"{seconds:.3f}", f"{gap:.2%}", f"{others:.2f}", f"{other_gap:.2%}")
+            took.append(seconds if gap <= 0.01 else float("inf"))
+            peer.append(others)
+        words = f"HiGHS alone: median {statistics.median(peer):.2f} s, worst {max(peer):.2f} s"
+        unit = f"s, worst of {len(took)}, median {statistics.median(took):.3f}"
+        yield Figure(name=f"plan_small{hours}_s", value=max(took), unit=unit, bar=f"<= {bar}", peer=words)
+    _console.print(table)
+
+
 def part_again() -> Iterator[Figure]:
     """How long the next plan takes that begins where the last one ended."""
     first, again, gap = alone(planned_again)
@@ -302,6 +345,7 @@ def part_rounding() -> Iterator[Figure]:
 PARTS: dict[str, Part] = {
     "build": part_build,
     "plan": part_plan,
+    "small": part_small,
     "again": part_again,
     "what_if": part_what_if,
     "peers": part_peers,

@@ -1,8 +1,9 @@
 """Telemetry into MLflow, every hour.
 
 `source` is what `gangplan ingest` takes: `sample`, a CSV or Parquet file or folder, `prometheus+http://...` or
-`mlflow+<tracking URI>`; its default is the environment's GANGPLAN_TELEMETRY. `draft_fleet` writes a first fleet file
-from the telemetry where there is none yet.
+`mlflow+<tracking URI>`; its default is the environment's GANGPLAN_TELEMETRY. `until` says when a file was exported,
+`now` for an export of every hour (GANGPLAN_TELEMETRY_UNTIL); `replay` moves an old trace to the present, for trial.
+`draft_fleet` writes a first fleet file from the telemetry where there is none yet.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from airflow.sdk import Asset, Param, dag, task
 
 SOURCE = os.environ.get("GANGPLAN_TELEMETRY", "sample")
+UNTIL = os.environ.get("GANGPLAN_TELEMETRY_UNTIL", "")
 
 
 @dag(
@@ -25,6 +27,8 @@ SOURCE = os.environ.get("GANGPLAN_TELEMETRY", "sample")
     doc_md=__doc__,
     params={
         "source": Param(SOURCE, type="string", minLength=1),
+        "until": Param(UNTIL, type="string", description="When a file was exported: now, or a time."),
+        "replay": Param(False, type="boolean", description="Move an old trace so that it ends now."),
         "draft_fleet": Param(False, type="boolean"),
     },
 )
@@ -34,10 +38,11 @@ def gangplan_ingest() -> None:
     @task(outlets=[Asset("gangplan_telemetry")])
     def ingest(params: dict[str, Any]) -> dict[str, Any]:
         """Read the source, keep its runs, metrics and tables in MLflow, count the rows that were kept out."""
-        from gangplan import cycle, summaries
+        from gangplan import cycle, summaries, telemetry
         from gangplan.config import load_settings
 
-        return summaries.of_ingest(cycle.ingest(load_settings(), params["source"]))
+        timing = telemetry.Timing(until=params["until"], replay=params["replay"])
+        return summaries.of_ingest(cycle.ingest(load_settings(), params["source"], timing))
 
     @task.run_if(lambda context: context["params"]["draft_fleet"])
     @task

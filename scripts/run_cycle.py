@@ -2,6 +2,8 @@
 
     python scripts/run_cycle.py [--telemetry SOURCE]
 
+A file is replayed: telemetry that ended more than six hours ago is moved, and the run says by how much.
+
 What is Airflow's here: the metadata database, the six DAGs of dags/, the LocalExecutor with a process for each task,
 the API that tasks report to, and the triggerer that deferred tasks wait in. What is left out is the scheduler's loop:
 in its place, `DAG.test(use_executor=True)` walks through one run after the other.
@@ -102,7 +104,7 @@ def cycle(settings: Settings, source: str, console: Console) -> None:
         end_broken_runs(settings)
         alive.wait()
         console.print(f"ready in {time.monotonic() - started:.0f} s: {len(dags)} DAGs")
-        conf = {"gangplan_ingest": {"source": source, "draft_fleet": True}}
+        conf = {"gangplan_ingest": {"source": source, "draft_fleet": True, "replay": "://" not in source}}
         ran = {name: step(console, number, dags[name], conf.get(name)) for number, (name, _) in enumerate(STEPS, 1)}
         console.print(table(settings, ran))
         console.print(f"done in {time.monotonic() - started:.0f} s; the report: {settings.report_file}", soft_wrap=True)
@@ -232,6 +234,7 @@ def table(settings: Settings, ran: dict[str, Ran]) -> RenderableType:
     pairs = [
         ("telemetry", f"{hours:,.0f} hours, {telemetry['series']} series, {telemetry['jobs']:,} jobs"),
         ("rows kept out", f"{telemetry['rejected_count']:,}"),
+        *(("note", escape(note)) for note in telemetry["notes"]),
         ("forecast WQL", f"{model['wql']:.2f} (seasonal naive {model['naive_wql']:.2f}, {better:.0%} better)"),
         ("model", f"version {model['version']}, {'champion' if model['promoted'] else 'challenger'}"),
         ("plan", f"cost {plan['total_cost']:,.0f}, gap {plan['gap']:.1%}"),

@@ -22,6 +22,7 @@ from run_processes import MARK, spawn
 
 from gangplan.config import Settings, write_atomic
 from gangplan.errors import GangplanError, UnavailableError
+from gangplan.urls import sqlite_file
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("GANGPLAN_HOME") or ROOT / ".run").resolve()
@@ -138,7 +139,8 @@ def prepare(settings: Settings, console: Console) -> None:
     staging = METADATA.with_name(f".{METADATA.name}.new")
     missing = not _is_whole(METADATA)
     making = [_migrate(staging)] if missing else []
-    if settings.mlflow_uri.startswith("sqlite:///") and not Path(settings.mlflow_uri[10:]).exists():
+    store = sqlite_file(settings.mlflow_uri)
+    if store is not None and not store.exists():
         making.append(spawn("-c", MAKE_MLFLOW))
     if making:
         console.print("making the databases of Airflow and MLflow (the first time only)")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gangplan.config import load_settings, read_fleet, write_atomic, write_fleet
+from gangplan.clock import system_clock
+from gangplan.config import load_settings, present, read_fleet, write_atomic, write_fleet
 from gangplan.errors import InputError
+from gangplan.testing import NOW
 from gangplan.types import Fleet, Pool, PoolKind
 
 POOL = "{name: p, accelerator: h100, gpus_per_node: 8, kind: owned, price_per_node_hour: 2.5, max_nodes: 3}"
@@ -49,6 +52,25 @@ def test_wrong_setting_is_named(text: str, field: str, tmp_path: Path) -> None:
         load_settings(home=tmp_path)
     assert caught.value.field == field
     assert "\n" not in str(caught.value)
+
+
+def test_now_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stands at `now`, given in the call, the environment or the file; an empty one is none."""
+    assert load_settings(home=tmp_path).clock() == present() == NOW
+    assert load_settings(home=tmp_path, now="2026-01-01T00:00:00Z").clock() == datetime(2026, 1, 1, tzinfo=UTC)
+    monkeypatch.setenv("GANGPLAN_NOW", "")
+    assert load_settings(home=tmp_path).clock is system_clock
+    monkeypatch.delenv("GANGPLAN_NOW")
+    (tmp_path / "gangplan.yaml").write_text("now: 2025-12-31T12:00:00Z\n")
+    assert load_settings(home=tmp_path).clock() == datetime(2025, 12, 31, 12, tzinfo=UTC)
+
+
+def test_now_is_refused_where_others_meet(tmp_path: Path) -> None:
+    """A shared ledger's leases may not end by a moment that somebody tries out; nor may a moment lack its zone."""
+    with pytest.raises(InputError, match=r"now: .* cannot be given to a ledger on Kueue or PostgreSQL"):
+        load_settings(home=tmp_path, now="2026-01-01T00:00:00Z", ledger="postgresql://me@host/ledger")
+    with pytest.raises(InputError, match="now: '2026-01-01T00:00:00' is not a UTC time"):
+        load_settings(home=tmp_path, now="2026-01-01T00:00:00")
 
 
 @pytest.mark.parametrize(

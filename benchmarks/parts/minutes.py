@@ -56,7 +56,7 @@ class Found:
 
 def genai() -> MinutePanel:
     """Workers that image requests keep busy, by the step in which they were asked for."""
-    rows = pl.read_csv(traces.DATA / "genai" / "lora_requests.csv.gz", infer_schema_length=None, try_parse_dates=True)
+    rows = pl.read_csv(traces.file("genai"), infer_schema_length=None, try_parse_dates=True)
     whole = rows["gmt_create"].dt.truncate("1h")
     first, last = whole.min() + timedelta(hours=1), whole.max()  # type: ignore[operator]
     place = ((rows["gmt_create"] - first).dt.total_seconds() // int(STEP.total_seconds())).to_numpy()
@@ -68,7 +68,7 @@ def genai() -> MinutePanel:
 
 def openb() -> MinutePanel:
     """GPUs asked for by the pods of Alibaba gpu-v2023, after its ramp of survivors."""
-    found = read_path(traces.DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
+    found = read_path(traces.file("openb"), datetime.now(UTC))
     return _held(found.jobs, found.start, found.end)
 
 

@@ -26,7 +26,7 @@ OURS = "gangplan, path by path"
 
 def openb() -> Panel:
     """openb by class, with its jobs."""
-    found = read_path(traces.DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
+    found = read_path(traces.file("openb"), datetime.now(UTC))
     return from_tables(found.demand, None, end=found.end, jobs=found.jobs)
 
 

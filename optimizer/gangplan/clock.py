@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -35,9 +34,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def system_clock() -> datetime:
-    """Return the machine's present moment in UTC, or the moment that GANGPLAN_NOW names (`testing.fixed_clock`)."""
-    fixed = os.environ.get("GANGPLAN_NOW", "")
-    return parse_utc("GANGPLAN_NOW", fixed) if fixed else datetime.now(UTC)
+    """Return the machine's present moment in UTC; nothing else reads it, and only edges call this (ruff's TID251)."""
+    return datetime.now(UTC)
 
 
 def require_utc(field: str, value: object) -> datetime:
@@ -80,6 +78,14 @@ def parse_factors(field: str, texts: Iterable[str]) -> dict[str, float]:
         except ValueError:
             raise InputError(field, text, "is no factor: give it like h100=2") from None
     return factors
+
+
+def in_words(span: timedelta) -> str:
+    """Return a duration for people: in minutes below two hours, in hours below two days, then in days."""
+    for unit, name in ((timedelta(days=1), "days"), (HOUR, "h")):
+        if span >= 2 * unit:
+            return f"{round(span / unit, 1):,g} {name}"
+    return f"{span / timedelta(minutes=1):.0f} min"
 
 
 def floor_hour(value: datetime) -> datetime:

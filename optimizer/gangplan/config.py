@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
+from gangplan.clock import Clock, parse_utc, require_utc, system_clock
+from gangplan.errors import InputError
 from gangplan.types import Fleet
+from gangplan.urls import sqlite_url
 from gangplan.yaml_files import read_yaml, refused_field
 
 _FLEET = TypeAdapter(Fleet)
@@ -30,21 +33,42 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GANGPLAN_", extra="forbid", frozen=True)
 
     home: Path = Field(Path(".gangplan"), description="Folder of everything that gangplan keeps.")
-    ledger: str = Field("", description="URL of the reservation ledger; default: SQLite in the home folder.")
-    mlflow: str = Field("", description="MLflow tracking URI; default: SQLite in the home folder.")
+    ledger: str = Field(
+        "", repr=False, description="URL of the reservation ledger; default: SQLite in the home folder."
+    )
+    mlflow: str = Field("", repr=False, description="MLflow tracking URI; default: SQLite in the home folder.")
     fleet: Path = Field(Path(), description="Fleet file; default: fleet.yaml in the home folder.")
     horizon_hours: int = Field(168, ge=24, le=24 * 90, description="How far ahead to forecast and to plan.")
     backtest_origins: int = Field(7, ge=2, le=60, description="Rolling origins of the back-test, 24 h apart.")
     promotion: Literal["gate", "person"] = Field("gate", description="Who makes a champion: gate or person.")
     publication: Literal["plan", "person"] = Field("plan", description="Who lets a plan hold: itself or a person.")
     shadow_days: float = Field(0.0, ge=0, le=90, description="Days that a challenger forecasts unheeded first.")
+    late_after_hours: float = Field(6.0, ge=1, lt=168, description="Age at which telemetry is late: plans warn of it.")
+    stale_after_hours: float = Field(72.0, ge=1, lt=168, description="Age at which telemetry is too old to plan from.")
     nowcast: bool = Field(True, description="Correct the next hours of series whose newest hour stands out.")
     scenarios: int = Field(9, ge=1, le=50, description="Demand paths that the plan is solved over.")
     shortage_price: float = Field(20.0, gt=0, description="Money per GPU-hour that could not be served (throughput).")
     budget: float | None = Field(None, gt=0, description="Money that the plan may spend over its horizon.")
     mip_gap: float = Field(0.01, gt=0, lt=1, description="Proven gap at which the solver may stop.")
-    time_limit_s: float = Field(60.0, gt=0, description="Seconds that the solver may take.")
+    work_limit: float = Field(60.0, gt=0, description="Work that the solver may do; a unit is about a second.")
+    time_limit_s: float = Field(600.0, gt=0, description="Seconds that the solver may take on a slow machine.")
     seed: int = Field(7, ge=0, description="Seed of every random choice.")
+    now: datetime | None = Field(None, description="The moment that all stages work as of; default: the present.")
+
+    @field_validator("now", mode="before")
+    @classmethod
+    def _moment(cls, given: object) -> object:
+        """Read a moment that says that it is UTC; an empty text gives none."""
+        if isinstance(given, str):
+            return parse_utc("now", given) if given.strip() else None
+        return given if given is None else require_utc("now", given)
+
+    @model_validator(mode="after")
+    def _alone(self) -> Self:
+        """Refuse a moment for a ledger that others use at the present: their leases would end by it."""
+        if self.ledger.startswith(("kueue:", "postgresql")):
+            self.require_present("a ledger on Kueue or PostgreSQL")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -61,14 +85,26 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _StrictYaml(settings_cls, yaml_file=file)
 
     @property
+    def clock(self) -> Clock:
+        """The clock that all stages work by: it stands at `now` where that is set, else it is the machine's."""
+        now = self.now
+        return system_clock if now is None else lambda: now
+
+    def require_present(self, what: str) -> None:
+        """Refuse the moment `now` for what serves others, such as a server that ends leases."""
+        if self.now is not None:
+            remedy = f"cannot be given to {what}, which serves others at the present: leave it out"
+            raise InputError("now", self.now.isoformat(), remedy)
+
+    @property
     def ledger_url(self) -> str:
         """The ledger's URL with its default filled in."""
-        return self.ledger or f"sqlite:///{self.home.resolve() / 'ledger.db'}"
+        return self.ledger or sqlite_url(self.home.resolve() / "ledger.db")
 
     @property
     def mlflow_uri(self) -> str:
         """The MLflow tracking URI with its default filled in."""
-        return self.mlflow or f"sqlite:///{self.home.resolve() / 'mlflow' / 'mlflow.db'}"
+        return self.mlflow or sqlite_url(self.home.resolve() / "mlflow" / "mlflow.db")
 
     @property
     def fleet_file(self) -> Path:
@@ -103,6 +139,11 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         name = ".".join(map(str, error.errors()[0]["loc"])) or "settings"
         raise refused_field(error, name, what="no setting", known=Settings.model_fields) from None
+
+
+def present() -> datetime:
+    """Return the moment that this process works as of: the setting `now`, else the machine's present, in UTC."""
+    return load_settings().clock()
 
 
 def read_fleet(path: Path) -> Fleet:

@@ -6,7 +6,6 @@ Each stage reads from MLflow or the ledger what the stage before wrote, so each 
 from pathlib import Path
 
 from gangplan import execute, feedback, forecast, plan, report, reserve, telemetry, workflows
-from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings, read_fleet
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
@@ -14,50 +13,53 @@ from gangplan.types import Learning, NodeChange, Outcome, Plan, Training
 
 
 def ingest(
-    settings: Settings, source: str, *, clock: Clock = system_clock, progress: Progress = no_progress
+    settings: Settings, source: str, timing: telemetry.Timing | None = None, *, progress: Progress = no_progress
 ) -> telemetry.IngestReport:
-    """Read telemetry from a source and keep it in MLflow."""
-    store = open_store(settings, create=True)
-    return telemetry.ingest(source, store, seed=settings.seed, clock=clock, progress=progress)
+    """Read telemetry from a source and keep it in MLflow, with its own times unless `timing` asks for a replay."""
+    store, walks = open_store(settings, create=True), settings.now is not None
+    return telemetry.ingest(
+        source, store, seed=settings.seed, clock=settings.clock, timing=timing, walks=walks, progress=progress
+    )
 
 
-def train(
-    settings: Settings,
-    *,
-    because: str = "asked for",
-    clock: Clock = system_clock,
-    progress: Progress = no_progress,
-) -> Training:
+def train(settings: Settings, *, because: str = "asked for", progress: Progress = no_progress) -> Training:
     """Train a demand model, back-test it, register it as challenger, promote it if it passes the gate.
 
     `because` is kept with the version: what caused the training, such as a schedule, or a drift and its reason.
     """
     store = open_store(settings)
-    usage = telemetry.read_usage(store)
+    usage, clock = telemetry.read_usage(store, settings.clock()), settings.clock
     return forecast.retrain(usage, store, settings=settings, because=because, clock=clock, progress=progress)
 
 
-def make_plan(
-    settings: Settings, *, hold: bool = False, clock: Clock = system_clock, progress: Progress = no_progress
-) -> Plan:
-    """Forecast, find the cheapest fleet, keep the plan; publish it as the ledger's calendar unless `hold` is true."""
+def make_plan(settings: Settings, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
+    """Forecast, find the cheapest fleet, keep the plan; publish it as the ledger's calendar unless `hold` is true.
+
+    Raises
+    ------
+    OldTelemetryError
+        When the telemetry's last hour is older than the setting `stale_after_hours`.
+    """
     store, fleet = open_store(settings), read_fleet(settings.fleet_file)
-    demand = forecast.predict(telemetry.read_usage(store), store, feedback.read_beliefs(store), settings=settings)
-    with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
-        planning = workflows.Planning(store=store, ledger=ledger, settings=settings, clock=clock)
+    with reserve.open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
+        usage = workflows.usage_now(store, ledger, settings)
+        demand = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings)
+        planning = workflows.Planning(store=store, ledger=ledger, settings=settings, clock=settings.clock)
         return planning.make(demand, fleet, hold=hold, progress=progress)
 
 
-def apply(settings: Settings, *, dry_run: bool = False, clock: Clock = system_clock) -> tuple[NodeChange, ...]:
+def apply(settings: Settings, *, dry_run: bool = False) -> tuple[NodeChange, ...]:
     """Change the fleet file to what the newest published plan wants now; `dry_run` only returns the changes."""
-    changes = execute.diff(plan.read_published(open_store(settings)), read_fleet(settings.fleet_file), at=clock())
+    changes = execute.diff(
+        plan.read_published(open_store(settings)), read_fleet(settings.fleet_file), at=settings.clock()
+    )
     return changes if dry_run else execute.apply_to_file(changes, settings.fleet_file)
 
 
-def learn(settings: Settings, *, clock: Clock = system_clock) -> Learning:
+def learn(settings: Settings) -> Learning:
     """Compare the plan of a day ago with what happened, learn from it, and forecast again with what was learned."""
-    store = open_store(settings)
-    usage, beliefs = telemetry.read_usage(store), feedback.read_beliefs(store)
+    store, clock = open_store(settings), settings.clock
+    usage, beliefs = telemetry.read_usage(store, clock()), feedback.read_beliefs(store)
     before = forecast.predict(usage, store, beliefs, settings=settings)
     planned, foreseen = plan.plan_that_ran(store, usage.end) or plan.replay(
         forecast.backtest_forecast(store), read_fleet(settings.fleet_file), settings=settings
@@ -72,9 +74,7 @@ def learn(settings: Settings, *, clock: Clock = system_clock) -> Learning:
     return Learning(score=score, beliefs=beliefs, before=before, after=after)
 
 
-def write_report(
-    settings: Settings, *, compare: bool = False, clock: Clock = system_clock, progress: Progress = no_progress
-) -> Path:
+def write_report(settings: Settings, *, compare: bool = False, progress: Progress = no_progress) -> Path:
     """Write the report, keep it with the plan in MLflow, where the web page finds it, and return its path.
 
     `compare` first simulates the plan beside its alternatives, unless that was done for this plan before.
@@ -83,11 +83,11 @@ def write_report(
     planned, foreseen = plan.read_plan(store)
     if compare and plan.read_alternatives(store, planned) is None:
         workflows.compare(store, settings, planned.plan_id, progress)
-    with reserve.open_ledger(settings.ledger_url, clock=clock) as ledger:
+    with reserve.open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
         reservations = ledger.history()
     page = report.build(
         settings.report_file,
-        usage=telemetry.read_usage(store),
+        usage=telemetry.read_usage(store, settings.clock()),
         training=forecast.read_training(store),
         forecast=foreseen,
         plan=planned,

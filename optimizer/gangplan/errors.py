@@ -12,6 +12,7 @@
     │   ├── ForbiddenError           3  the rights that we have do not cover it
     │   ├── UnsupportedError         3  this kind of ledger cannot do it, another can
     │   ├── StrandedError            3  a calendar would take nodes from those who hold or were promised them
+    │   ├── OldTelemetryError        3  the telemetry is too old to plan from
     │   ├── ApprovalError            3  nobody has approved the plan, and somebody must
     │   └── GateError                3  the challenger did not pass the gate
     └── UnavailableError             4  a store cannot be reached: try again
@@ -23,11 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gangplan.urls import shown, without_secrets
+
 
 class GangplanError(Exception):
-    """Base of all errors that gangplan raises on purpose."""
+    """Base of all errors that gangplan raises on purpose; its words hold no URL's password."""
 
     exit_code: int = 1
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(without_secrets(word) if isinstance(word, str) else word for word in words))
 
 
 class InputError(GangplanError):
@@ -37,9 +43,9 @@ class InputError(GangplanError):
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
         self.field = field
-        self.value = value
+        self.value = shown(value) if isinstance(value, str) else value
         self.remedy = remedy
-        super().__init__(f"{field}: {_shown(value)} {remedy}")
+        super().__init__(" ".join(f"{field}: {_readable(self.value)} {remedy}".split()))
 
     @staticmethod
     def unknown(field: str, value: object, what: str, known: Iterable[str] = ()) -> InputError:
@@ -119,6 +125,10 @@ class StrandedError(Refusal):
     """A calendar would take nodes from gangs that hold them, or from accepted windows; nothing was changed."""
 
 
+class OldTelemetryError(Refusal):
+    """The last hour of the telemetry is older than the setting allows a plan's to be."""
+
+
 class ApprovalError(Refusal):
     """The policy wants a person to approve a plan before it holds, and nobody has."""
 
@@ -133,7 +143,7 @@ class UnavailableError(GangplanError):
     exit_code = 4
 
 
-def _shown(value: object) -> str:
+def _readable(value: object) -> str:
     """Give the value as its writer would recognise it, cut to a line's length."""
     if isinstance(value, int) and value.bit_length() > 1024:  # Python refuses to write out the longest
         return "a number of more than 300 digits"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,11 @@ _MODULES = {
     "kfp": ("kfp",),
 }
 _EXTRA_OF = {module: extra for extra, modules in _MODULES.items() for module in modules}
+
+
+def needed_extras() -> Mapping[str, str]:
+    """Return the extra that brings each optional module."""
+    return _EXTRA_OF
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from gangplan.clock import HOUR, in_words
 from gangplan.types import FreeCapacity, Learning, NodeChange, Plan, Reason, Reservation, Training
 
 if TYPE_CHECKING:
@@ -26,8 +27,16 @@ def of_ingest(report: IngestReport) -> Summary:
         "series": usage.demand.select("tenant", "workload_class", "accelerator").n_unique(),
         "jobs": usage.jobs.height,
         "sha256": usage.sha256,
-        "notes": list(usage.notes),
+        "age_hours": round(report.age / HOUR, 2),
+        "notes": [*usage.notes, *_late(report)],
     }
+
+
+def _late(report: IngestReport) -> list[str]:
+    """Say how old the last hour is, if whole hours are missing since."""
+    if report.age < HOUR:
+        return []
+    return [f"late: its last hour ended {in_words(report.age)} before now, and the hours since are missing"]
 
 
 def of_training(training: Training) -> Summary:

@@ -49,7 +49,8 @@ REQUESTS: Schema = {"time": UTC_TIME, "tenant": pl.String(), "requests_per_secon
 # Releases, campaigns and holidays, also future ones. A null tenant means all tenants.
 EVENTS: Schema = {"start": UTC_TIME, "end": UTC_TIME, "kind": pl.String(), "tenant": pl.String()}
 # What people announced. kind: that of an event, or "job" (a planned job asks for `gpus`), or "target" (demand should
-# grow by the share `growth` from start to end). like: a known kind of event with the same effect.
+# grow by the share `growth` from start to end). like: a known kind of event with the same effect. status: "tentative",
+# "confirmed", or null, which means confirmed; what was cancelled has no row.
 ANNOUNCED: Schema = {
     **EVENTS,
     "like": pl.String(),
@@ -57,9 +58,12 @@ ANNOUNCED: Schema = {
     "accelerator": pl.String(),
     "gpus": pl.Float64(),
     "growth": pl.Float64(),
+    "status": pl.String(),
 }
 
 QUANTILE_TABLE: Schema = {"hour": UTC_TIME, **_SERIES, **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64())}
+# What was forecast for an hour, and the demand that came.
+COMPARED: Schema = {**QUANTILE_TABLE, "gpus": pl.Float64()}
 # A row of a back-test: what the model forecast at `origin` for `hour`, and the demand that came.
 BACKTEST: Schema = {"origin": UTC_TIME, **QUANTILE_TABLE, "naive": pl.Float64(), "gpus": pl.Float64()}
 

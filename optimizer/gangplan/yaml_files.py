@@ -5,6 +5,7 @@ PyYAML alone keeps the last of two equal keys without a word. Here a key that st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from gangplan.errors import InputError
 
 T = TypeVar("T")
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_NO_NUMBER = ("float_parsing", "float_type", "int_parsing", "int_type")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OTHER_NOTATION = re.compile(r"[-+]?(?:0[0-9_xbXB]|.*:)")
+_CONFLICT = re.compile(r"^(?:<{7} |={7}$|>{7} )", re.MULTILINE)
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 
@@ -63,7 +68,15 @@ class YamlDocument:
 def _reads_as(text: str, value: object) -> bool:
     """Whether the text of an entry is read as that value."""
     read = yaml.safe_load(text)
-    return read == value or str(read) == str(value)
+    return read == value or str(read) == str(value) or (isinstance(value, float) and _number(read) == value)
+
+
+def _number(text: object) -> float | None:
+    """Return the number that a text is, if it is one."""
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
 
 
 def read_yaml(path: Path, name: str, *, missing: str = "is not there: check the path") -> YamlDocument:
@@ -93,6 +106,9 @@ def read_yaml(path: Path, name: str, *, missing: str = "is not there: check the 
 def parse_yaml(text: str, name: str, source: str) -> YamlDocument:
     """Read YAML text; `source` is the file that errors name."""
     places: dict[str, tuple[int, str]] = {}
+    if marker := _CONFLICT.search(text):
+        line = text.count("\n", 0, marker.start()) + 1
+        raise InputError(name, f"{source} line {line}", "has the mark of an unfinished merge: settle it")
     try:
         loader: Any = yaml.SafeLoader(text)  # its stub leaves types out
         root = loader.get_single_node()
@@ -102,6 +118,7 @@ def parse_yaml(text: str, name: str, source: str) -> YamlDocument:
         mark = getattr(error, "problem_mark", None)
         where = source if mark is None else f"{source} line {mark.line + 1}"
         problem = getattr(error, "problem", None) or "one of its values is unreadable"
+        problem = "a tab: indent with blanks" if "'\\t'" in problem else problem
         raise InputError(name, where, f"is not YAML, so it cannot be read ({problem}): correct it") from None
     except RecursionError:
         raise InputError(name, source, "is nested too deeply: a configuration has a few levels") from None
@@ -123,8 +140,16 @@ def _walk(node: Any, path: str, source: str, places: dict[str, tuple[int, str]],
             raise InputError(label, text, remedy)
         first[label] = line
         here = f"{path}.{label}" if path else label
+        _require_decimal(value, here, f"{source} line {line}")
         places[here] = (line, text)
         _walk(value, here, source, places, seen)
+
+
+def _require_decimal(node: Any, path: str, place: str) -> None:
+    """Refuse a number that YAML reads otherwise than people do: 010 as 8, 1:30 as 90, 0x10 as 16."""
+    if node.tag in _NUMBERS and not node.style and _OTHER_NOTATION.match(node.value):
+        remedy = f"would be read as {yaml.safe_load(node.value)}: write it in decimal digits, or quote a text ({place})"
+        raise InputError(path, node.value, remedy)
 
 
 def validated(adapter: TypeAdapter[T], body: object, name: str, *, qualified: bool = True) -> T:
@@ -156,4 +181,11 @@ def refused_field(
         return InputError.unknown(field, first["input"], what, known)
     if first["type"] in _MISSING:
         return InputError.missing(field)
+    if first["type"] == "invalid_key":
+        return InputError(field, first["input"], "is no field: a number has a decimal point, not a comma; quote a text")
+    if first["type"] in _NO_NUMBER:
+        what = (
+            "an integer: digits alone" if first["type"].startswith("int") else "a number: like 31.2, without a currency"
+        )
+        return InputError(field, first["input"], f"must be {what}")
     return InputError(field, first["input"], f"{first['msg'][:1].lower()}{first['msg'][1:]}")

@@ -10,7 +10,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from gangplan import client
-from gangplan.clock import parse_span, system_clock
+from gangplan.clock import parse_span
+from gangplan.config import present
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, request_from
 from gangplan_airflow.hook import GangplanHook, slots
@@ -73,7 +74,7 @@ class ReserveGangOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer never returns
         """Submit; return the slots if they are free now, else say why not and wait in the triggerer."""
-        now = system_clock()
+        now = present()
         until = now + read_span("wait_timeout", self.wait_timeout)
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
             asked = client.submit(ledger, read_request(self), until)
@@ -90,7 +91,7 @@ class ReserveGangOperator(BaseOperator):
         if not asked.state.waits:
             return self._granted(asked, event["because"])
         self.on_kill()
-        raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {waiting_text(asked, system_clock())}")
+        raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {waiting_text(asked, present())}")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give the request back when the trigger broke or ran into execution_timeout: nobody would take its slots."""

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from gangplan import client
-from gangplan.clock import parse_utc, system_clock
+from gangplan.clock import parse_utc
+from gangplan.config import present
 from gangplan.errors import UnavailableError
 from gangplan.reserve import open_ledger
 from gangplan.types import Reservation, ReservationId
@@ -80,7 +81,7 @@ class GangGrantedTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the reservation no longer waits, or the deadline has come."""
         url = await GangplanHook(self.gangplan_conn_id).aledger_url()
-        left = parse_utc("until", self.until) - system_clock()
+        left = parse_utc("until", self.until) - present()
         try:
             async with asyncio.timeout(left.total_seconds()):
                 await self._wait(url)
@@ -110,7 +111,7 @@ class GangGrantedTrigger(BaseTrigger):
             changed = seen.state, seen.reason, seen.eta, seen.eta_range
             if changed != logged:
                 logged = changed
-                self.log.info(waiting_text(seen, system_clock()))
+                self.log.info(waiting_text(seen, present()))
 
     def _give_back(self, url: str) -> None:
         """Cancel the request, or release it if it was granted in this moment."""

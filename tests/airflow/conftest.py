@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from gangplan.clock import floor_hour, system_clock
+from gangplan.clock import floor_hour
+from gangplan.config import present
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import Reservation
@@ -78,7 +79,7 @@ def ledger_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def ledger(ledger_url: str) -> Generator[Ledger]:
     """That ledger, with one pool of 2 nodes x 4 GPUs of an h100 for some hours."""
     with open_ledger(ledger_url) as ledger:
-        ledger.publish(a_calendar([a_pool()], start=floor_hour(system_clock()), hours=[2] * 48))
+        ledger.publish(a_calendar([a_pool()], start=floor_hour(present()), hours=[2] * 48))
         yield ledger
 
 

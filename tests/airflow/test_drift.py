@@ -16,8 +16,7 @@ from airflow.sdk import DAG
 from airflow.utils.session import create_session
 
 from gangplan import cycle, forecast, telemetry
-from gangplan.clock import system_clock
-from gangplan.config import load_settings
+from gangplan.config import load_settings, present
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import Store, open_store
 
@@ -46,7 +45,7 @@ def store(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch
     store = open_store(load_settings())
     usage = telemetry.read_usage(store)
     known = replace(usage, end=usage.end - SINCE, demand=usage.demand.filter(pl.col("hour") < usage.end - SINCE))
-    forecast.retrain(known, store, settings=load_settings(), clock=lambda: system_clock() - SINCE)
+    forecast.retrain(known, store, settings=load_settings(), clock=lambda: present() - SINCE)
     return store
 
 
@@ -54,7 +53,7 @@ def written(folder: Path) -> Path:
     """A file of one series with a daily cycle."""
     clock = np.arange(HOURS)
     values = 40 + 10 * np.sin(2 * np.pi * clock / 24) + np.random.default_rng(3).normal(0, 2, HOURS)
-    first = system_clock().replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS)
+    first = present().replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS)
     rows = [
         f"{(first + timedelta(hours=at)).isoformat()},chat,latency,h100,{gpus:.2f}" for at, gpus in enumerate(values)
     ]
@@ -90,6 +89,6 @@ def test_drift_asks_for_a_training_once(dag: DAG, store: Store) -> None:
 
     usage = telemetry.read_usage(store)
     because = f"drift: {events()[-1]['cause']}"
-    forecast.retrain(usage, store, settings=load_settings(), clock=system_clock, because=because)
+    forecast.retrain(usage, store, settings=load_settings(), clock=present, because=because)
     assert ran(dag) == {"judge": "success", "ask_for_training": "skipped"}
     assert len(events()) == 1

@@ -21,7 +21,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import DagRunState, TaskInstanceState
 
 from gangplan.client.attempts import give_back, submit
-from gangplan.clock import system_clock
+from gangplan.config import present
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
 from gangplan.testing import a_request
@@ -179,7 +179,7 @@ def test_each_argument_is_a_field_of_a_request_and_the_rest_are_options() -> Non
 
 def test_every_wish_reaches_the_ledger(ledger: Ledger) -> None:
     """The request's fields are arguments by their own names, and may be text, as templates make them."""
-    end = system_clock().replace(microsecond=0) + timedelta(hours=3)
+    end = present().replace(microsecond=0) + timedelta(hours=3)
     an_operator(
         min_pods="1",
         max_pods=4,
@@ -227,7 +227,7 @@ def test_a_task_whose_node_was_lost_waits_for_another(ledger: Ledger) -> None:
     assert again["token"] > first["token"]
     assert again["nodes"] != first["nodes"]
     expires = datetime.fromisoformat(again["expires_at"])
-    assert expires > system_clock() + timedelta(minutes=50)  # not the five minutes that a replacement is kept unclaimed
+    assert expires > present() + timedelta(minutes=50)  # not the five minutes that a replacement is kept unclaimed
 
 
 async def fired(trigger: GangGrantedTrigger) -> TriggerEvent:
@@ -238,8 +238,8 @@ async def fired(trigger: GangGrantedTrigger) -> TriggerEvent:
 def test_a_trigger_fires_at_its_deadline(ledger: Ledger, take_all: TakeAll) -> None:
     """With no slots by then, it fires, and leaves the request to its task."""
     take_all(timedelta(hours=1))
-    waiting = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
-    event = asyncio.run(fired(trigger_of(waiting, system_clock() + timedelta(seconds=0.5))))
+    waiting = submit(ledger, a_request("key"), present() + timedelta(hours=1))
+    event = asyncio.run(fired(trigger_of(waiting, present() + timedelta(seconds=0.5))))
     assert event.payload == {"reservation_id": waiting.id, "because": "it was full"}
     assert ledger.get(waiting.id).state is ReservationState.WAITING
 
@@ -271,7 +271,7 @@ async def follow_all(triggers: list[GangGrantedTrigger], once: Callable[[], None
 def test_many_deferred_tasks_share_one_thread(ledger: Ledger, take_all: TakeAll) -> None:
     """A hundred triggers open the ledger once and have one thread for them all, which ends with the last of them."""
     holder = take_all(timedelta(hours=1))
-    until = system_clock() + timedelta(hours=1)
+    until = present() + timedelta(hours=1)
     waiting = [submit(ledger, a_request(f"key-{number}"), until) for number in range(100)]
     before = set(threading.enumerate())
     threads: list[str] = []
@@ -295,7 +295,7 @@ def test_a_ledger_that_is_away_is_asked_again(
 ) -> None:
     """A trigger that starts while the ledger cannot be opened goes on when it can."""
     holder = take_all(timedelta(hours=1))
-    waiting = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
+    waiting = submit(ledger, a_request("key"), present() + timedelta(hours=1))
     ledger.cancel(holder.id)
     monkeypatch.setattr("gangplan_airflow.trigger.AGAIN_S", 0.1)
     home = tmp_path / "ledger.db"
@@ -304,7 +304,7 @@ def test_a_ledger_that_is_away_is_asked_again(
     home.mkdir()  # what is a folder cannot be opened as a file
 
     async def come_back() -> TriggerEvent:
-        running = asyncio.create_task(fired(trigger_of(waiting, system_clock() + timedelta(hours=1))))
+        running = asyncio.create_task(fired(trigger_of(waiting, present() + timedelta(hours=1))))
         done, _ = await asyncio.wait([running], timeout=0.5)
         assert not done
         home.rmdir()
@@ -316,7 +316,7 @@ def test_a_ledger_that_is_away_is_asked_again(
 
 def test_a_retry_is_the_same_reservation(ledger: Ledger) -> None:
     """A task that runs again while its reservation lives gets it, not a second one."""
-    until = system_clock() + timedelta(hours=1)
+    until = present() + timedelta(hours=1)
     first = submit(ledger, a_request("airflow/dag/run/reserve/-1"), until)
     again = submit(ledger, a_request("airflow/dag/run/reserve/-1"), until + timedelta(minutes=5))
     assert (again.id, again.token) == (first.id, first.token)
@@ -324,7 +324,7 @@ def test_a_retry_is_the_same_reservation(ledger: Ledger) -> None:
 
 def test_a_cleared_task_reserves_anew(ledger: Ledger) -> None:
     """A task that runs again after its slots were given back gets new ones, and one release ends them all."""
-    until = system_clock() + timedelta(hours=1)
+    until = present() + timedelta(hours=1)
     first = submit(ledger, a_request("key"), until)
     give_back(ledger, "key")
     second = submit(ledger, a_request("key"), until)
@@ -337,7 +337,7 @@ def test_a_cleared_task_reserves_anew(ledger: Ledger) -> None:
 def test_an_abandoned_request_ends_by_itself(ledger: Ledger, take_all: TakeAll) -> None:
     """A request tells the ledger how long its task is ready to wait, so that none outlives a task that died."""
     take_all(timedelta(hours=1))
-    until = system_clock() + timedelta(minutes=10)
+    until = present() + timedelta(minutes=10)
     waiting = submit(ledger, a_request("key"), until)
     assert waiting.request.latest_start is not None
     assert until < waiting.request.latest_start < until + timedelta(minutes=5)
@@ -345,7 +345,7 @@ def test_an_abandoned_request_ends_by_itself(ledger: Ledger, take_all: TakeAll) 
 
 def test_killing_the_running_task_gives_the_request_back(ledger: Ledger) -> None:
     """`on_kill` of the operator releases what the task holds."""
-    held = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
+    held = submit(ledger, a_request("key"), present() + timedelta(hours=1))
     ReserveGangOperator(
         task_id="reserve",
         tenant="vision",
@@ -371,9 +371,9 @@ def trigger_of(waiting: Reservation, until: datetime) -> GangGrantedTrigger:
 
 def waiting_trigger(ledger: Ledger) -> tuple[GangGrantedTrigger, Reservation]:
     """A trigger of a task whose request waits."""
-    waiting = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
+    waiting = submit(ledger, a_request("key"), present() + timedelta(hours=1))
     assert waiting.state is ReservationState.WAITING
-    trigger = trigger_of(waiting, system_clock() + timedelta(hours=1))
+    trigger = trigger_of(waiting, present() + timedelta(hours=1))
     return trigger, waiting
 
 
@@ -415,7 +415,7 @@ def test_a_triggerer_that_restarts_keeps_the_place_in_line(ledger: Ledger, take_
 def test_a_broken_trigger_gives_the_request_back(ledger: Ledger, take_all: TakeAll) -> None:
     """When Airflow resumes the task only to fail it, nobody would take the slots: the request is cancelled."""
     take_all(timedelta(hours=1))
-    waiting = submit(ledger, a_request("key"), system_clock() + timedelta(hours=1))
+    waiting = submit(ledger, a_request("key"), present() + timedelta(hours=1))
     reserve = ReserveGangOperator(
         task_id="reserve",
         tenant="vision",

@@ -13,7 +13,8 @@ import pytest
 from airflow._shared.module_loading import find_path_from_directory
 from fastapi.testclient import TestClient
 
-from gangplan.clock import floor_hour, system_clock
+from gangplan.clock import floor_hour
+from gangplan.config import present
 from gangplan.reserve import open_ledger
 from gangplan.testing import a_calendar, a_request
 
@@ -53,7 +54,7 @@ def test_nothing_is_shown_without_a_user(web: TestClient, path: str) -> None:
 def test_a_user_sees_the_reservations(web: TestClient, bearer: dict[str, str]) -> None:
     """A user who is logged in gets the ledger's reservations, without the tokens by which their holders act."""
     with open_ledger(f"sqlite:///{HOME / 'ledger.db'}") as ledger:
-        ledger.publish(a_calendar(start=floor_hour(system_clock())))
+        ledger.publish(a_calendar(start=floor_hour(present())))
         held = ledger.submit(a_request("a run"))
     answer = web.get("/gangplan/reservations", params={"state": "granted"}, headers=bearer)
     assert answer.status_code == 200

@@ -12,7 +12,7 @@ from airflow.providers_manager import ProvidersManager
 from airflow.sdk import BaseHook
 
 from gangplan.client.attempts import submit
-from gangplan.clock import system_clock
+from gangplan.config import present
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.reserve import Ledger
 from gangplan.testing import a_request
@@ -91,7 +91,7 @@ def test_the_form_s_button_tells_good_from_bad(ledger: Ledger, monkeypatch: pyte
 
 def test_the_hook_holds_what_the_task_returned(ledger: Ledger) -> None:
     """`GangplanHook().hold(slots)` keeps the lease of an XCom, and refuses one that was given back."""
-    row = submit(ledger, a_request(), system_clock())
+    row = submit(ledger, a_request(), present())
     with GangplanHook().hold(slots(row, None)) as held:
         held.check()
     assert ledger.get(row.id).state is ReservationState.GRANTED

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from benchmarks.parts import traces
+from benchmarks.parts import published, traces
 from tests.plan import instances
 
 
@@ -22,7 +22,7 @@ def test_series_from_elsewhere_are_whole(name: str) -> None:
     assert all(before.panel.end <= after.panel.start for before, after in pairwise(windows))
 
 
-@pytest.mark.skipif(not traces.DATA.exists(), reason="the public traces are not beside the project")
+@pytest.mark.skipif(published.find("openb") is None, reason="no trace openb: `make traces` fetches it")
 def test_the_instances_are_as_uncertain_as_openb() -> None:
     """The width of their quantiles is measured, not chosen."""
     measured = traces.day_ahead(traces.read("openb"), [0.1, 0.5, 0.9, 0.95, 0.99])

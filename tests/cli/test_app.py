@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import typer
 from tests.command import Call, caller
+
+from gangplan.testing import NOW
 
 COMMANDS = (
     "init",
@@ -202,4 +206,56 @@ def test_server_that_does_not_answer(call: Call, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GANGPLAN_MLFLOW", "http://127.0.0.1:9")
     said = call("train")
     assert (said.code, said.err.count("\n")) == (4, 1)
-    assert "does not answer" in said.err
+    assert "cannot be reached" in said.err
+
+
+@pytest.fixture
+def jobs_file(home: Path, mlflow_template: Path) -> str:
+    """A file of jobs of ten days, one of which runs; nothing began or ended in the last ten hours."""
+    (home / "mlflow").mkdir(parents=True)
+    shutil.copy(mlflow_template, home / "mlflow" / "mlflow.db")
+    rows = ["job_id,tenant,workload_class,accelerator,gpus,submitted_at,started_at,ended_at"]
+    for day in range(1, 11):
+        begun = NOW - timedelta(days=day)
+        rows.append(
+            f"j{day},vision,throughput,a100,8,{begun:%FT%TZ},{begun:%FT%TZ},{begun + timedelta(hours=9):%FT%TZ}"
+        )
+    rows.append(f"runs,vision,throughput,a100,48,{NOW - timedelta(hours=10):%FT%TZ},,")
+    (home / "jobs.csv").write_text("\n".join(rows) + "\n")
+    return str(home / "jobs.csv")
+
+
+def test_ingest_keeps_times_and_says_how_late_they_are(call: Call, jobs_file: str) -> None:
+    """A file ends with its own last time; `--until now` says that it is of now, and `--now` works as of a moment."""
+    late = call("ingest", jobs_file, "--json").json
+    assert (late["end"], late["age_hours"]) == ("2026-03-02T00:00:00+00:00", 9)
+    assert late["notes"][0].startswith("jobs without an end: 1; they count up to 2026-03-02 00:00")
+    assert late["notes"][1] == "late: its last hour ended 9 h before now, and the hours since are missing"
+    fresh = call("ingest", jobs_file, "--until", "now", "--json").json
+    assert (fresh["end"], fresh["age_hours"], fresh["notes"]) == (NOW.isoformat(), 0, [])
+    then = call("--now", "2026-02-25T12:30:00Z", "ingest", jobs_file, "--json").json
+    assert (then["end"], then["rejected_count"], then["jobs"]) == ("2026-02-25T12:00:00+00:00", 0, 6)
+
+
+def test_a_replay_is_asked_for_and_said(call: Call, jobs_file: str) -> None:
+    """`--replay` moves the trace to now, and says by how much."""
+    moved = call("ingest", jobs_file, "--replay", "--json").json
+    assert moved["end"] == NOW.isoformat()
+    assert moved["notes"][0].startswith("replayed: every time was moved by 24 h, from 2026-02-20 09:00")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--until", "2026-03-01T00:00:00Z"), "until: '2026-03-01T00:00:00+00:00' is before the last time"),
+        (("--until", "2999-01-01T00:00:00Z"), "until: '2999-01-01T00:00:00Z' is after now"),
+        (("--until", "soon"), "until: 'soon' is not an ISO 8601 time"),
+        (("--at", "2026-02-25T00:00:00Z"), "give --replay with it"),
+        (("--replay", "--at", "2020-01-01T00:00:00Z"), "at: '2020-01-01T00:00:00Z' is not in the trace"),
+    ],
+)
+def test_a_time_that_cannot_be_meant_is_refused(call: Call, jobs_file: str, words: tuple[str, ...], said: str) -> None:
+    """One line names the field, the value and the remedy."""
+    answered = call("ingest", jobs_file, *words)
+    assert (answered.code, answered.err.count("\n")) == (2, 1)
+    assert said in answered.err

@@ -87,7 +87,7 @@ def test_telemetry_and_its_growth_say_what_to_buy(call: Call, home: Path) -> Non
         gpus = 20 + 5 * (hour % 24 > 8) + hour / 60
         rows.append(f"{start + timedelta(hours=hour):%Y-%m-%dT%H:%M:%SZ},search,latency,h100,{gpus:.2f}")
     (home / "usage.csv").write_text("\n".join(rows) + "\n")
-    assert call("ingest", str(home / "usage.csv")).code == 0
+    assert call("ingest", str(home / "usage.csv"), "--replay").code == 0
     write_fleet(home / "fleet.yaml", Fleet(pools=(pool_of("h100-on-demand", "h100", max_nodes=12),)))
     said = call("plan", "commitments", "--months", "2", "--paths", "3", "--json").json
     assert add_months(date.fromisoformat(said["start"]), 2).isoformat() == said["end"]

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from gangplan.clock import floor_hour
+from gangplan.config import present
 from gangplan.reserve import open_ledger
 from gangplan.testing import a_calendar, a_request
 
@@ -24,7 +26,7 @@ from gangplan.testing import a_calendar, a_request
 def home(tmp_path: Path) -> Path:
     """A home folder whose ledger has one gang that was released and one that holds."""
     with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        ledger.publish(a_calendar())
+        ledger.publish(a_calendar(start=floor_hour(present())))
         first = ledger.submit(a_request("first"))
         ledger.cancel(first.id)
         ledger.submit(a_request("second"))
@@ -76,6 +78,15 @@ def test_compact_forgets_what_ended(home: Path, now: datetime, move_clock: Calla
     assert "older-than" in call(home, "compact", "--older-than", "long", code=2)
 
 
+def test_a_moment_is_refused_for_a_server(home: Path) -> None:
+    """A server ends leases, so that it may not work as of another moment than the present."""
+    there = {**os.environ, "GANGPLAN_NOW": "2030-01-01T00:00:00Z"}
+    ran = subprocess.run(command(home, "serve"), env=there, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "now: '2030-01-01T00:00:00+00:00' cannot be given to gangplan ledger serve" in ran.stderr
+
+
+@pytest.mark.present("a ledger is served at the present")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_serve_leads_and_stops_cleanly(home: Path, how: signal.Signals) -> None:
     """It says what it does, leads until it is asked to stop, more than once, and leaves the seat empty."""

@@ -12,8 +12,7 @@ from tests.command import Call, caller
 
 from gangplan.cli import terminal
 from gangplan.cli.reserve import _options
-from gangplan.clock import system_clock
-from gangplan.config import load_settings
+from gangplan.config import load_settings, present
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
 from gangplan.types import GangRequest
@@ -42,7 +41,7 @@ def test_what_if_tells_the_start_and_writes_nothing(call: Call) -> None:
     """A free fleet: at once. A held one: when its holder's lease ends, and why. Neither is in the ledger."""
     free = call("what-if", *TWO, "--json").json
     assert (free["at_once"], free["reason"]) == (True, None)
-    assert datetime.fromisoformat(free["eta"]) == system_clock()
+    assert datetime.fromisoformat(free["eta"]) == present()
     held = call("reserve", *TWO, "--key", "first", "--json").json
     later = call("what-if", *TWO, "--json").json
     assert (later["eta"], later["at_once"]) == (held["expires_at"], False)
@@ -94,7 +93,7 @@ def test_speed_slot_and_deadline_reach_the_ledger(call: Call) -> None:
 def test_an_expired_request_is_not_a_grant(call: Call) -> None:
     """Who waited for slots that came too late gets exit code 3, so that no work starts after it."""
     call("reserve", *TWO, "--key", "first")
-    latest = (system_clock() + timedelta(seconds=0.5)).isoformat()
+    latest = (present() + timedelta(seconds=0.5)).isoformat()
     said = call("reserve", *TWO, "--key", "late", "--latest", latest, "--wait", "20s", "--json")
     assert (said.code, said.json["state"]) == (3, "expired")
 

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from gangplan.client.lease import hold
-from gangplan.clock import floor_hour, system_clock
+from gangplan.clock import floor_hour
+from gangplan.config import present
 from gangplan.errors import StaleTokenError, UnavailableError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
@@ -25,7 +26,7 @@ PATIENCE_S = 20.0
 def ledger() -> Ledger:
     """A ledger in memory that lives by the machine's clock, as the renewing thread does."""
     ledger = open_ledger("memory://")
-    ledger.publish(a_calendar(start=floor_hour(system_clock())))
+    ledger.publish(a_calendar(start=floor_hour(present())))
     return ledger
 
 
@@ -38,10 +39,10 @@ def granted(ledger: Ledger) -> tuple[Reservation, Token]:
 
 def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something holds, and fail when it does not come about."""
-    until = system_clock() + timedelta(seconds=PATIENCE_S)
+    until = present() + timedelta(seconds=PATIENCE_S)
     pause = threading.Event()
     while not holds():
-        assert system_clock() < until
+        assert present() < until
         pause.wait(0.02)
 
 
@@ -49,7 +50,7 @@ def test_the_lease_outlives_its_first_end(ledger: Ledger) -> None:
     """Work that runs longer than one lease still holds its slots, and another gang still waits for them."""
     held, token = granted(ledger)
     with hold(ledger, held.id, token) as kept:
-        eventually(lambda: system_clock() > held.submitted_at + 2 * LEASE)
+        eventually(lambda: present() > held.submitted_at + 2 * LEASE)
         ledger.tick()
         assert ledger.get(held.id).state is ReservationState.GRANTED
         assert ledger.submit(a_request("other")).state is ReservationState.WAITING
@@ -197,7 +198,7 @@ def test_a_holder_whose_node_is_lost_is_told_so(ledger: Ledger) -> None:
 
 def test_a_holder_that_was_moved_is_told_where_to(ledger: Ledger) -> None:
     """With a spare node, the work hears which one its next run will have."""
-    ledger.publish(a_calendar([a_pool(max_nodes=3)], start=floor_hour(system_clock())))
+    ledger.publish(a_calendar([a_pool(max_nodes=3)], start=floor_hour(present())))
     one = (PodSet(count=1, gpus_per_pod=4),)
     held = ledger.submit(a_request(pod_sets=one, duration=LEASE, walltime=timedelta(hours=1)))
     assert held.token is not None

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.feedback.builders import a_forecast, a_plan, an_outcome
 
 from gangplan import feedback
 from gangplan.clock import Clock
+from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.tracking import FEEDBACK, Store
 from gangplan.types import Score
 
@@ -37,7 +39,8 @@ def test_what_was_learned_is_read_back(start: datetime, mlflow_store: Store, clo
     assert believed is not None
     assert_frame_equal(read.by_series, score.by_series)
     assert_frame_equal(believed.corrections, beliefs.corrections)
-    assert replace(read, by_series=score.by_series) == score
+    assert_frame_equal(read.compared, score.compared)
+    assert replace(read, by_series=score.by_series, compared=score.compared) == score
     assert (believed.run_id, believed.made_at) == (beliefs.run_id, clock())
 
 
@@ -75,3 +78,52 @@ def test_a_failed_run_is_not_believed(start: datetime, mlflow_store: Store, cloc
     assert feedback.read_beliefs(mlflow_store) is None
     feedback.learn(a_score(start), mlflow_store, clock=clock)
     assert feedback.read_beliefs(mlflow_store) is not None
+
+
+def test_days_move_the_beliefs_once_in_a_week(start: datetime, mlflow_store: Store, clock: Clock) -> None:
+    """Six daily scores move nothing; the seventh moves the beliefs as one score of the whole week does."""
+    days = [start + timedelta(days=day) for day in range(7)]
+    daily = [feedback.learn(a_score(day, 1.3, 24), mlflow_store, clock=clock) for day in days]
+    assert [beliefs.corrections.is_empty() for beliefs in daily] == [True] * 6 + [False]
+    assert daily[-1].corrections["level"].to_list() == pytest.approx([1.3] * 3, rel=0.05)
+    assert daily[-1].corrections["hours"].to_list() == [168] * 3
+    after = feedback.learn(a_score(start + timedelta(days=7), 1.3, 24), mlflow_store, clock=clock)
+    assert_frame_equal(after.corrections, daily[-1].corrections)
+
+
+def test_days_that_overlap_count_each_hour_once(start: datetime, mlflow_store: Store, clock: Clock) -> None:
+    """A score of 25 hours each day gives a week of 169 hours at the most, then the next week."""
+    scores = [a_score(start + timedelta(days=day), 1.3, 25) for day in range(15)]
+    hours = [feedback.learn(score, mlflow_store, clock=clock).corrections["hours"].to_list() for score in scores]
+    assert hours[5] == []
+    assert hours[6] == [168] * 3
+    assert hours[12] == hours[6]
+    assert hours[14] == [round(168 + 168 * 0.5**0.5)] * 3
+
+
+def test_one_bad_day_moves_a_level_little(start: datetime, mlflow_store: Store, clock: Clock) -> None:
+    """A day that was counted five times leaves every level below 1.3; scored by itself it made 2."""
+    for day in range(7):
+        beliefs = feedback.learn(
+            a_score(start + timedelta(days=day), 5.0 if day == 3 else 1.0, 24), mlflow_store, clock=clock
+        )
+    assert beliefs.corrections["level"].max() < 1.3
+
+
+def test_a_corrected_forecast_within_the_week_counts_at_its_own_level(
+    start: datetime, mlflow_store: Store, clock: Clock
+) -> None:
+    """Where the corrections changed within a week, each hour's error is held against the level that it had."""
+    first = feedback.learn(a_score(start, 1.4), mlflow_store, clock=clock)
+    held = dict(first.corrections.select("tenant", "level").iter_rows())
+    for day in range(7, 14):
+        score = a_score(start + timedelta(days=day), 1.4, 24)
+        if day > 7:  # the first day's forecast was made before the correction
+            level = pl.col("tenant").replace_strict(held, return_dtype=pl.Float64)
+            score = replace(
+                score,
+                compared=score.compared.with_columns(pl.col(QUANTILE_COLUMNS) * level),
+                corrected_by=first.run_id,
+            )
+        beliefs = feedback.learn(score, mlflow_store, clock=clock)
+    assert beliefs.corrections["level"].to_list() == pytest.approx([1.4] * 3, rel=0.07)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
+from gangplan.clock import HOUR
 from gangplan.forecast.evaluation.backtest import to_table
 from gangplan.forecast.models import naive
-from gangplan.forecast.series.panel import from_usage
-from gangplan.forecast.watch.nowcast import AHEAD, correct_next_hours
+from gangplan.forecast.series.panel import Panel, from_usage
+from gangplan.forecast.watch.nowcast import AHEAD, correct_next_hours, forecast_past_alarms
 from gangplan.tables import QUANTILE_COLUMNS
 from gangplan.types import SERIES, Forecast, Usage
 
@@ -84,3 +86,33 @@ def test_short_past_is_no_error(hours: int) -> None:
     found, alarms = correct_next_hours(usage, made)
     assert bool(alarms) == (hours == 300)
     assert found.quantiles.height == made.quantiles.height
+
+
+@pytest.mark.parametrize("late", [1, 3])
+def test_the_last_delivered_hour_alarms_when_the_clock_has_passed_it(late: int) -> None:
+    """A spike that began in it corrects the same hours, however many hours are missing since."""
+    usage, forecast, _ = spiking(begun=HOURS - 1, shape=(0.6, 1.2, 1.2))
+    later = replace(usage, end=END + late * HOUR, known_until=END)
+    found, alarms = correct_next_hours(later, forecast)
+    fresh, same = correct_next_hours(usage, forecast)
+    assert alarms == same
+    assert alarms[0].hour == END - HOUR
+    assert found.quantiles.equals(fresh.quantiles)
+
+
+@pytest.mark.parametrize("late", [0, 1, 3, AHEAD])
+def test_a_late_forecast_is_corrected_in_the_hours_that_are_left(late: int) -> None:
+    """Of the six hours after the last known one, those that lie ahead are corrected."""
+    usage, _, _ = spiking(begun=HOURS - 1, shape=(1.0, 1.0, 1.0))
+    panel = from_usage(replace(usage, end=END + late * HOUR, known_until=END))
+    asked: list[np.ndarray] = []
+
+    def ask(known: Panel) -> np.ndarray:
+        asked.append(naive.average_quantiles(known, 24))
+        return asked[-1]
+
+    made, alarms = forecast_past_alarms(panel, ask)
+    row = panel.keys.index(CHAT)
+    moved = np.flatnonzero((made[row] != asked[0][row]).any(axis=1)).tolist()
+    assert len(alarms) == (late < AHEAD)
+    assert moved == list(range(AHEAD - late))

@@ -135,3 +135,13 @@ def test_alias_moved_by_hand_is_honoured(reviewed: Registry, trained: Trained) -
     made = forecast.predict(trained.usage, reviewed.store, None, settings=trained.settings)
     assert made.model == f"{MODEL}/{GOOD}"
     assert replace(forecast.show_version(reviewed.store, GOOD)).aliases == ("champion", "challenger")
+
+
+def test_alias_deleted_by_hand_is_said(reviewed: Registry, trained: Trained) -> None:
+    """There are versions, so that none has to be trained: the words name what gives the place back."""
+    reviewed.store.client.delete_registered_model_alias(MODEL, "champion")
+    with pytest.raises(NotFoundError, match="3 versions, none of them the champion: name one with `gangplan review"):
+        forecast.predict(trained.usage, reviewed.store, None, settings=trained.settings)
+    forecast.approve(reviewed.store, GOOD, by="ada", why="it was", clock=reviewed.clock)
+    made = forecast.predict(trained.usage, reviewed.store, None, settings=trained.settings)
+    assert made.model == f"{MODEL}/{GOOD}"

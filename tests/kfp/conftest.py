@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kfp import local
 
-from gangplan.clock import system_clock
+from gangplan.config import present
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
     LAB,
@@ -42,7 +42,7 @@ def ledger_url(home: Path) -> str:
     """The URL of the home's ledger, in which the lab's two nodes are on offer from now on."""
     home.mkdir()
     url = f"sqlite:///{home / 'ledger.db'}"
-    start = system_clock() - timedelta(hours=1)
+    start = present() - timedelta(hours=1)
     offered = CapacityInterval(pool=LAB.name, start=start, end=start + timedelta(days=2), nodes=2)
     with open_ledger(url) as ledger:
         ledger.publish(CapacityCalendar(plan_id=PlanId("first"), pools=(LAB,), intervals=(offered,)))

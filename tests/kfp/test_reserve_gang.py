@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gangplan.client import attempts
-from gangplan.clock import system_clock
+from gangplan.config import present
 from gangplan.errors import InputError, Refusal
 from gangplan.reserve import Ledger
 from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology
@@ -254,14 +254,14 @@ def test_a_step_whose_node_was_lost_waits_for_another(
     assert (again.token or 0) > (first.token or 0)
     assert again.placements == rest.placements
     assert again.expires_at is not None
-    assert again.expires_at > system_clock() + timedelta(minutes=20)  # kept for the work, not for five minutes
+    assert again.expires_at > present() + timedelta(minutes=20)  # kept for the work, not for five minutes
 
 
 def test_a_deadline_that_cannot_be_kept_is_the_reason(
     held: Reservation, ledger: Opened, ledger_url: str, wish: Wish
 ) -> None:
     """A step that cannot start in time any more says so, and does not speak of somebody else."""
-    end = (system_clock() + timedelta(minutes=30, seconds=2)).isoformat()
+    end = (present() + timedelta(minutes=30, seconds=2)).isoformat()
     request = holding.request_from(run_id="run-9", **wish, deadline=end)
     with pytest.raises(Refusal, match="the last start that would do has passed: waiting"):
         holding.take(request, timeout_seconds=60, ledger=ledger_url, home="")

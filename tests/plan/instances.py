@@ -31,6 +31,7 @@ from gangplan.plan.problem.periods import Blocks
 from gangplan.plan.problem.policy import PlanPolicy, QuotaShare, TenantQuota
 from gangplan.plan.problem.problem import Problem
 from gangplan.tables import QUANTILE_COLUMNS
+from gangplan.testing import a_forecast
 from gangplan.types import ANY, Fleet, Forecast, Pool, PoolKind
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -167,3 +168,75 @@ def _policy(size: Size, forecast: Forecast, rng: np.random.Generator) -> PlanPol
         for i, (tenant, mean) in enumerate(means.items())
     }
     return PlanPolicy(speeds=speeds, quotas=quotas)
+
+
+def small(hours: int, seed: int, **changes: object) -> tuple[Forecast, Fleet, Settings]:
+    """Draw a small fleet: three series, three pools, nine paths; a node or a few serve each hour.
+
+    By turns, all series ask for one accelerator (an owned, an on-demand and a spot pool), each for its own (a pool
+    each), or for any.
+    """
+    rng = np.random.default_rng([seed, 77])
+    shape, hour = ("one", "each", "any")[seed % 3], np.arange(hours)
+    asked = float(np.exp(rng.uniform(math.log(4), math.log(60)))) * rng.uniform(0.3, 1.5, 3)
+    week = 1 - 0.25 * (hour // 24 % 7 >= 5)
+    medians: dict[tuple[str, str, str], list[float]] = {}
+    for i, kind in enumerate(CLASSES):
+        wave = 1 + rng.uniform(0.1, 0.6) * np.cos((hour - rng.uniform(0, 24)) * math.tau / 24)
+        name = {"one": "a0", "each": f"a{i}", "any": ANY}[shape]
+        medians[f"t{i}", kind, name] = (asked[i] * week * wave * np.exp(rng.normal(0, 0.1, hours))).tolist()
+    pools = _pool_each(asked, rng) if shape == "each" else _three_kinds(float(asked.sum()), rng)
+    fleet = Fleet(pools=tuple(pools), nodes={pool.name: pool.min_nodes or 1 for pool in pools})
+    plain = {"horizon_hours": hours, "scenarios": 9, "seed": seed, "mip_gap": 0.01}
+    return a_forecast(medians, START), fleet, Settings(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def _pool_each(asked: np.ndarray, rng: np.random.Generator) -> list[Pool]:
+    """Draw a pool for each accelerator, the last one of spot nodes."""
+    kinds = (PoolKind.ON_DEMAND, PoolKind.ON_DEMAND, PoolKind.SPOT)
+    return [
+        Pool(
+            name=f"a{i}-0",
+            accelerator=f"a{i}",
+            gpus_per_node=int(rng.choice([4, 8])),
+            kind=kind,
+            price_per_node_hour=float(rng.uniform(8, 40)),
+            max_nodes=max(2, math.ceil(asked[i] / 4)),
+            lead_time_hours=int(rng.integers(0, 3)),
+            interruption_per_hour=0.05 if kind is PoolKind.SPOT else 0.0,
+        )
+        for i, kind in enumerate(kinds)
+    ]
+
+
+def _three_kinds(asked: float, rng: np.random.Generator) -> list[Pool]:
+    """Draw an owned pool for half of the demand, and an on-demand and a spot pool for its peaks."""
+    price, lead, owned = float(rng.uniform(20, 35)), int(rng.integers(0, 3)), max(1, round(asked / 16))
+    plain = {"accelerator": "a0", "gpus_per_node": 8}
+    by_the_hour = {**plain, "lead_time_hours": lead}
+    return [
+        Pool(
+            name="owned",
+            kind=PoolKind.OWNED,
+            price_per_node_hour=0.5 * price,
+            min_nodes=owned,
+            max_nodes=owned,
+            **plain,
+        ),
+        Pool(
+            name="on-demand",
+            kind=PoolKind.ON_DEMAND,
+            price_per_node_hour=price,
+            max_nodes=max(2, math.ceil(1.5 * asked / 8)),
+            minimum_up_hours=int(rng.choice([0, 0, 3])),
+            **by_the_hour,
+        ),
+        Pool(
+            name="spot",
+            kind=PoolKind.SPOT,
+            price_per_node_hour=0.4 * price,
+            max_nodes=max(1, math.ceil(0.7 * asked / 8)),
+            interruption_per_hour=0.05,
+            **by_the_hour,
+        ),
+    ]  # type: ignore[arg-type]

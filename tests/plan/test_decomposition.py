@@ -14,8 +14,9 @@ from gangplan.plan.model.program import build, build_recourse
 from gangplan.plan.problem.policy import RISK_TAIL, RISK_WEIGHT, SupplyRisk
 from gangplan.plan.problem.problem import Problem
 from gangplan.plan.problem.scenarios import draw_supply
-from gangplan.plan.solver.decomposition import Decomposition, ExtensiveForm
-from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.decomposition import Decomposition
+from gangplan.plan.solver.extensive import ExtensiveForm
+from gangplan.plan.solver.highs import Engine, Work
 from gangplan.plan.solver.recourse import RecoursePrograms, cuts_from_bytes, cuts_to_bytes, risk
 from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
@@ -35,7 +36,7 @@ def small() -> Problem:
 def solved(small: Problem) -> Decomposition:
     """That problem, relaxed, solved by cuts to a hundred thousandth."""
     decomposition = Decomposition(small)
-    decomposition.run(1e-5, np.inf)
+    decomposition.run(1e-5, Work())
     return decomposition
 
 
@@ -48,7 +49,7 @@ def fleets(problem: Problem, count: int) -> list[np.ndarray]:
 
 def test_the_cuts_meet_the_whole_relaxed_model(small: Problem, solved: Decomposition) -> None:
     """Bound and best point enclose the optimum that HiGHS finds for all paths at once."""
-    exact = Engine(compile_model(build(small)), relaxed=True, seed=1).run(60).objective
+    exact = Engine(compile_model(build(small)), relaxed=True, seed=1).run().objective
     assert solved.best is not None
     assert solved.bound <= exact * (1 + 1e-6)
     assert solved.best.objective >= exact * (1 - 1e-6)
@@ -67,14 +68,15 @@ def test_each_path_costs_what_its_own_model_says(small: Problem) -> None:
         used = [(p, t) for p in model.P for t in model.T if id(model.nodes[p, t]) in form.column]
         nodes = np.array([fleet[place] for place in used])
         engine.bound_columns(form.columns_of([model.nodes[place] for place in used]), nodes, nodes)
-        assert engine.run(10).objective == pytest.approx(cost, rel=1e-6)
+        assert engine.run().objective == pytest.approx(cost, rel=1e-6)
 
 
 def test_the_whole_relaxed_problem_hands_over_the_cuts_that_prove_it(small: Problem) -> None:
     """With one cut for each path, read from its duals, the master ends where the whole ended."""
-    whole, apart = ExtensiveForm(small), Decomposition(small)
-    answer = whole.engine.run(np.inf)
-    cuts = whole.cuts(answer, apart.programs)
+    apart = Decomposition(small)
+    whole = ExtensiveForm(apart.master, apart.programs)
+    answer = whole.engine.run()
+    cuts = whole.cuts(answer)
     assert [cut.path for cut in cuts] == [0, 1, 2]
     apart.add_cuts(cuts)
     _, bound = apart.master.relaxed()

@@ -16,7 +16,7 @@ import pyomo.environ as pyo
 import pytest
 from scipy.optimize import linprog
 from tests.plan.builders import pool_of, settings_of
-from tests.plan.instances import instance
+from tests.plan.instances import instance, small
 
 from gangplan import plan
 from gangplan.plan.make import decide
@@ -24,8 +24,7 @@ from gangplan.plan.model.algebra import compile_model
 from gangplan.plan.problem import policy
 from gangplan.plan.problem.builder import build_problem
 from gangplan.plan.problem.problem import Problem
-from gangplan.plan.solver.decomposition import Decomposition
-from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.highs import Engine, Work
 from gangplan.plan.solver.search import Search
 from gangplan.progress import no_progress
 from gangplan.testing import a_forecast
@@ -166,33 +165,31 @@ def test_no_time_lets_the_last_plan_go_on_without_what_is_lost(sample_forecast: 
     assert found.nodes.filter(found.nodes["pool"] == "l4-on-demand")["nodes"].max() == 9
     assert found.status == "time_limit"
     assert any("The last plan goes on" in line for line in found.explanation)
+    assert any("depends on how busy the machine was" in line for line in found.explanation)
 
 
-def test_branching_that_is_cut_short_keeps_the_rounded_plan(
-    sample_forecast: Forecast,
-    sample_fleet: Fleet,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """When the asked gap is out of reach in the time, the best plan so far comes back with its proven gap.
-
-    The search's time stands still until it branches, and then all but a second of it is over: what was found before
-    does not depend on how fast the machine is.
-    """
-    seconds = [0.0]
-    for part in (Search, Decomposition):
-        monkeypatch.setattr(sys.modules[part.__module__], "perf_counter", lambda: seconds[0])
+def test_a_plan_at_its_work_limit_is_the_same_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the asked gap is out of reach, the best plan so far comes back with its gap, however slow the machine is."""
+    forecast, fleet, settings = small(24, 9, mip_gap=1e-9, time_limit_s=1e6)
+    monkeypatch.setattr(sys.modules[Search.__module__], "COLUMN_NODES_PER_UNIT", 1)  # the first node is too much
+    texts: list[str] = []
 
     def progress(_done: float, _of: float, text: str, /) -> None:
-        if text.startswith("branching"):
-            seconds[0] = 599.0
+        texts.append(text)
 
-    problem = build_problem(
-        sample_forecast, sample_fleet, settings_of(horizon_hours=168, time_limit_s=600.0, mip_gap=1e-9)
-    )
-    solution, _ = decide(Search(problem), progress)
-    assert seconds == [599.0]
-    assert solution.result.status == "time_limit"
-    assert 0 < solution.result.gap < 0.1
+    idle = plan.solve(forecast, fleet, settings=settings, progress=progress)
+    seconds = itertools.count()
+    monkeypatch.setattr(sys.modules[Work.__module__], "perf_counter", lambda: 60.0 * next(seconds))
+    busy = plan.solve(forecast, fleet, settings=settings)
+    assert any(text.startswith("branching") for text in texts)
+    assert next(seconds) > 60
+    assert (idle.status, busy.status) == ("work_limit", "work_limit")
+    assert 0 < idle.gap < 0.05
+    assert idle.gap == busy.gap
+    assert idle.nodes.equals(busy.nodes)
+    assert idle.limits.equals(busy.limits)
+    assert idle.explanation == busy.explanation
+    assert any("Raise work_limit" in line for line in idle.explanation)
 
 
 def test_same_seed_same_plan_other_seed_other_paths(sample_forecast: Forecast, sample_fleet: Fleet) -> None:
@@ -224,7 +221,7 @@ def test_another_thread_count_in_the_process_does_not_stop_the_solver() -> None:
     other.setOptionValue("threads", 2)
     other.addVar(0, 1)
     other.run()
-    answer = Engine(compile_model(tiny_model()), relaxed=False, seed=1).run(10)
+    answer = Engine(compile_model(tiny_model()), relaxed=False, seed=1).run()
     assert (answer.status, answer.objective) == ("optimal", 12.0)
 
 
@@ -232,14 +229,14 @@ def test_a_failed_run_is_a_value_without_old_numbers() -> None:
     """Infeasible and unbounded runs give a status and no values, even after a run that had some."""
     form = compile_model(tiny_model())
     engine = Engine(form, relaxed=True, seed=1)
-    assert engine.run(10).objective == pytest.approx(11.5)
+    assert engine.run().objective == pytest.approx(11.5)
     columns = np.array([0], dtype=np.int32)
     engine.bound_columns(columns, np.array([0.0]), np.array([1.0]))
-    failed = engine.run(10)
+    failed = engine.run()
     assert (failed.status, failed.values, failed.objective) == ("infeasible", None, np.inf)
     engine.bound_columns(columns, form.lower[columns], form.upper[columns])
-    assert engine.run(10).objective == pytest.approx(11.5)
-    unbounded = Engine(compile_model(tiny_model(objective=-1.0, upper=None)), relaxed=True, seed=1).run(10)
+    assert engine.run().objective == pytest.approx(11.5)
+    unbounded = Engine(compile_model(tiny_model(objective=-1.0, upper=None)), relaxed=True, seed=1).run()
     assert (unbounded.status, unbounded.values) == ("unbounded", None)
 
 
@@ -248,7 +245,7 @@ def test_a_mip_without_incumbent_is_a_value(sample_forecast: Forecast, sample_fl
     from gangplan.plan.model.program import build
 
     form = compile_model(build(build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
-    answer = Engine(form, relaxed=False, seed=1).run(0.0)
+    answer = Engine(form, relaxed=False, seed=1).run(Work(seconds=0.0))
     assert (answer.status, answer.values, answer.objective) == ("time_limit", None, np.inf)
 
 
@@ -259,10 +256,10 @@ def test_time_limit_counts_from_each_run(sample_forecast: Forecast, sample_fleet
     form = compile_model(build(build_problem(sample_forecast, sample_fleet, settings_of(horizon_hours=168))))
     engine = Engine(form, relaxed=True, seed=1)
     begun = time.perf_counter()
-    first = engine.run(600)
+    first = engine.run(Work(seconds=600))
     spent = time.perf_counter() - begun
     engine.bound_columns(np.arange(50, dtype=np.int32), form.lower[:50], form.upper[:50] + 1)
-    assert first.status == engine.run(0.8 * spent).status == "optimal"
+    assert first.status == engine.run(Work(seconds=0.8 * spent)).status == "optimal"
 
 
 def test_the_solver_prints_nothing(tmp_path: Path) -> None:
@@ -270,12 +267,12 @@ def test_the_solver_prints_nothing(tmp_path: Path) -> None:
     code = """
 import pyomo.environ as pyo
 from gangplan.plan.model.algebra import compile_model
-from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.highs import Engine, Work
 model = pyo.ConcreteModel()
 model.x = pyo.Var(domain=pyo.Integers)
 model.least = pyo.Constraint(expr=2 * model.x >= 3)
 model.cost = pyo.Objective(expr=model.x)
-print(Engine(compile_model(model), relaxed=False, seed=1).run(10).objective)
+print(Engine(compile_model(model), relaxed=False, seed=1).run().objective)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "2.0\n"
@@ -296,7 +293,7 @@ def test_a_mip_cut_short_gives_its_incumbent_and_a_bound() -> None:
         ),
     )
     model.cost = pyo.Objective(expr=1 + sum(model.off[i] + model.under[i] for i in range(6)))
-    answer = Engine(compile_model(model), relaxed=False, seed=1).run(1.0)
+    answer = Engine(compile_model(model), relaxed=False, seed=1).run(Work(seconds=1.0))
     assert answer.status == "time_limit"
     assert answer.values is not None
     assert answer.bound < answer.objective < np.inf
@@ -304,20 +301,20 @@ def test_a_mip_cut_short_gives_its_incumbent_and_a_bound() -> None:
 
 def test_an_unbounded_mip_is_a_value() -> None:
     """HiGHS may call it infeasible or unbounded: it has no values either way, and is never optimal."""
-    answer = Engine(compile_model(tiny_model(objective=-1.0, upper=None)), relaxed=False, seed=1).run(10)
+    answer = Engine(compile_model(tiny_model(objective=-1.0, upper=None)), relaxed=False, seed=1).run()
     assert (answer.status, answer.values, answer.objective) == ("unbounded", None, np.inf)
 
 
 def test_whole_variables_have_duals_when_relaxed_and_none_otherwise() -> None:
     """Duals of whole variables, fixed or not, come from the relaxed engine; a MIP says that it has none."""
     form = compile_model(tiny_model())
-    assert Engine(form, relaxed=False, seed=1).run(10).row_duals is None
+    assert Engine(form, relaxed=False, seed=1).run().row_duals is None
     engine = Engine(form, relaxed=True, seed=1)
-    free = engine.run(10)
+    free = engine.run()
     assert free.row_duals is not None
     assert free.row_duals[0] == pytest.approx(0.5)  # one more on the right costs half a unit of x
     engine.bound_columns(np.array([0], dtype=np.int32), np.array([2.0]), np.array([2.0]))
-    fixed = engine.run(10)
+    fixed = engine.run()
     assert fixed.column_duals is not None
     assert fixed.column_duals[0] == pytest.approx(1.0)
 

@@ -38,7 +38,7 @@ QUESTIONS = {
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_an_answer_is_what_a_new_plan_would_be(name: str, solved: WhatIfSolver) -> None:
     """Asked with time, the answer is within its gap of the plan made anew for the changed problem, and keeps limits."""
-    answer = solved.ask(QUESTIONS[name], seconds=600)
+    answer = solved.ask(QUESTIONS[name], units=600)
     anew = Search(QUESTIONS[name].of(solved.problem)).run(no_progress)
     assert answer.gap <= 0.03
     assert anew.bound <= answer.objective * (1 + 1e-6)
@@ -50,10 +50,10 @@ def test_an_answer_is_what_a_new_plan_would_be(name: str, solved: WhatIfSolver) 
 def test_questions_leave_the_plan_as_it_was(solved: WhatIfSolver) -> None:
     """A question asked after others has the answer that it had before them; nothing asked changes nothing."""
     question = QUESTIONS["one tenant more"]
-    first = solved.ask(question, seconds=600)
+    first = solved.ask(question, units=600)
     for other in QUESTIONS.values():
-        solved.ask(other, seconds=0.01)
-    again = solved.ask(question, seconds=600)
+        solved.ask(other, units=0.01)
+    again = solved.ask(question, units=600)
     assert again.objective == pytest.approx(first.objective, rel=0.01)
     table = side_by_side(solved.answer, again)
     assert table["cost"].sum() == pytest.approx(solved.answer.cost)
@@ -63,7 +63,7 @@ def test_questions_leave_the_plan_as_it_was(solved: WhatIfSolver) -> None:
 def test_an_answer_without_time_has_a_plan_and_a_proven_gap(solved: WhatIfSolver) -> None:
     """Even with no time at all there is a whole fleet, and the gap encloses the plan made anew."""
     question = QUESTIONS["one tenant more"]
-    answer = solved.ask(question, seconds=0.0)
+    answer = solved.ask(question, units=0.0)
     anew = Search(question.of(solved.problem)).run(no_progress)
     assert answer.objective * (1 - answer.gap) <= anew.objective * (1 + 1e-6)
     assert answer.objective >= anew.bound * (1 - 1e-6)

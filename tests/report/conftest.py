@@ -16,6 +16,7 @@ import pytest
 from gangplan import report
 from gangplan.tables import (
     BACKTEST,
+    COMPARED,
     CORRECTIONS,
     DEMAND,
     EVENTS,
@@ -359,6 +360,7 @@ def make_score(chance: np.random.Generator) -> tuple[Score, Beliefs]:
         mean_wait_s=420.0,
         mean_eta_error_s=120.0,
         by_series=conform("by_series", frame, SCORE_BY_SERIES),
+        compared=empty(COMPARED),
     )
     return score, Beliefs(made_at=NOW, corrections=conform("corrections", frame, CORRECTIONS), run_id="feedback-run")
 

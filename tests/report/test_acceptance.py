@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,15 @@ def test_empty_parts_say_so(world: Any, tmp_path: Path) -> None:
         "Not run yet: gangplan plan compare",
     ):
         assert words in text
+
+
+def test_notes_and_age_of_the_telemetry_are_told(world: Any, tmp_path: Path) -> None:
+    """What an import says of itself, a replay above all, and how late it was stand in every report made from it."""
+    usage = replace(world.usage, notes=("replayed: every time was moved by 70 days",))
+    foreseen = replace(world.forecast, known_until=world.forecast.issued_at - timedelta(hours=10))
+    text = Page(world.build(tmp_path / "late.html", usage=usage, forecast=foreseen).read_text()).text
+    assert "Telemetry: replayed: every time was moved by 70 days" in text
+    assert "its last hour ended 10 h before the plan begins" in text
 
 
 def test_what_telemetry_says_is_never_markup(nasty_world: Any, tmp_path: Path) -> None:

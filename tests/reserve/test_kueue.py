@@ -10,9 +10,10 @@ import pytest
 from gangplan.clock import FOREVER, SECOND, to_us
 from gangplan.errors import InputError
 from gangplan.kube import LEASE, Claim, claim_from
+from gangplan.kube.accelerators import short_name
 from gangplan.kube.access import manifests, rights
-from gangplan.kube.inventory import fleet_of, node_from, pod_from, usage_of
-from gangplan.kube.vendors import short_name
+from gangplan.kube.inventory import fleet_of, node_from, usage_of
+from gangplan.kube.pods import pod_from
 from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Wish
 from gangplan.reserve.kueue.objects import names
@@ -221,12 +222,11 @@ def test_nodes_make_up_a_fleet_and_pods_their_use() -> None:
     }
     found = [one for item in (node, mig, {"metadata": {"name": "n3"}}) if (one := node_from(item)) is not None]
     fleet = fleet_of(found)
-    assert [(pool.gpus_per_node, pool.kind, pool.slot) for pool in fleet.pools] == [
-        (8, PoolKind.SPOT, "gpu"),
-        (7, PoolKind.OWNED, "1g.10gb"),
+    assert [(pool.name, pool.gpus_per_node, pool.slots_per_gpu, pool.kind, pool.slot) for pool in fleet.pools] == [
+        ("gpu-7", 1, 7, PoolKind.OWNED, "1g.10gb"),
+        ("h100-8", 8, 1, PoolKind.SPOT, "gpu"),
     ]
-    assert [fleet.nodes[pool.name] for pool in fleet.pools] == [1, 0]
-    assert fleet.pools[0].name == "h100-8"
+    assert [fleet.nodes[pool.name] for pool in fleet.pools] == [0, 1]
     pod = {
         "metadata": {"name": "p", "namespace": "vision", "creationTimestamp": "2026-03-02T09:00:00Z"},
         "spec": {"containers": [{"resources": {"limits": {names.GPU: "4"}}}, {}], "nodeName": "n1"},
@@ -238,14 +238,18 @@ def test_nodes_make_up_a_fleet_and_pods_their_use() -> None:
     }
     seen = pod_from(pod)
     assert seen is not None
-    assert (seen.tenant, seen.count, seen.ended) == ("vision", 4, datetime(2026, 3, 2, 10, 0, 1, tzinfo=UTC))
+    assert (seen.tenant, dict(seen.asks), seen.ended) == (
+        "vision",
+        {names.GPU: 4},
+        datetime(2026, 3, 2, 10, 0, 1, tzinfo=UTC),
+    )
     (use,) = usage_of([seen])
     assert (use.running, use.waiting, use.ended, use.hours) == (0, 0, 1, 4.0)
     assert pod_from({**pod, "spec": {"containers": [{}]}}) is None
     assert [short_name(name) for name in ("nvidia-tesla-t4", "NVIDIA-A100-SXM4-80GB", "tpu-v5-lite")] == [
         "t4",
         "a100",
-        "v5",
+        "tpu-v5e",
     ]
 
 

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from gangplan import telemetry
-from gangplan.telemetry.align import align, offset
 from gangplan.telemetry.sources.sample.telemetry import GroundTruth, make_sample
+from gangplan.telemetry.timing import offset, replayed
 from gangplan.telemetry.values import Telemetry
 from gangplan.tracking import Store
 
@@ -46,7 +46,7 @@ def world() -> World:
     """The sample and its truth, moved to the present as the ingest moves it."""
     sample = make_sample(SEED)
     by: timedelta = offset(sample.telemetry, NOW.replace(minute=0))
-    return World(telemetry=align(sample.telemetry, NOW), truth=_shifted(sample.truth, by))
+    return World(telemetry=replayed(sample.telemetry, NOW), truth=_shifted(sample.truth, by))
 
 
 @pytest.fixture(scope="session")

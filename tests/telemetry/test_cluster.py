@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from gangplan.kube.workloads import Gang
+from gangplan.kube.gangs import Gang
 from gangplan.telemetry.sources.kubernetes import jobs_of, remembered, telemetry_of
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
@@ -15,14 +15,14 @@ HOUR = timedelta(hours=1)
 
 def a_gang(id: str, **changes: object) -> Gang:
     """Return a gang of 4 GPUs that began an hour ago and runs."""
-    plain = {"tenant": "vision", "accelerator": "h100", "count": 4, "kind": "", "created": NOW - HOUR}
+    plain = {"tenant": "vision", "accelerator": "h100", "count": 4.0, "kind": "", "created": NOW - HOUR}
     return Gang(**{"id": id, **plain, "started": NOW - HOUR, "ended": None, **changes})  # pyright: ignore[reportArgumentType]
 
 
 def test_demand_is_what_was_asked_for_and_the_queue_what_waits() -> None:
     """A gang that ran 30 minutes is half its GPUs in that hour; one that waits is asked for, and in the queue."""
     ran = a_gang("a", created=NOW - 80 * HOUR / 60, started=None, ended=NOW - 50 * HOUR / 60)
-    waits = a_gang("b", created=NOW - 20 * HOUR / 60, started=None, accelerator="", count=2)
+    waits = a_gang("b", created=NOW - 20 * HOUR / 60, started=None, accelerator="", count=2.0)
     made = telemetry_of("kubernetes+-", jobs_of([ran, waits]), NOW)
     hours = made.demand.sort("accelerator", "hour").select("accelerator", "gpus").rows()
     assert hours == [("any", 0.0), ("any", 2.0), ("h100", 2.0), ("h100", 0.0)]

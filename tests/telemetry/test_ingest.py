@@ -13,7 +13,7 @@ import pytest
 
 from gangplan import telemetry
 from gangplan.errors import InputError, NotFoundError
-from gangplan.telemetry import ingestion
+from gangplan.telemetry import Timing, ingestion
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES
 
@@ -51,19 +51,20 @@ def test_same_telemetry_in_the_same_hour_is_reused(tmp_path: Path, mlflow_store:
     assert _imports(mlflow_store) == 1
 
 
-def test_other_rows_or_another_hour_are_imported_anew(tmp_path: Path, mlflow_store: Store):
-    """A changed value, a later hour, or an older import than the newest: each is a run of its own, the newest read."""
+def test_other_rows_or_another_export_are_imported_anew(tmp_path: Path, mlflow_store: Store):
+    """A changed value, a later export, an older import than the newest: each is a run of its own."""
     file = _file(tmp_path, ROW.format(id="a", gpus=4, end="05"))
     telemetry.ingest(str(file), mlflow_store, seed=7, clock=_clock)
     _file(tmp_path, ROW.format(id="a", gpus=5, end="05"))
     changed = telemetry.ingest(str(file), mlflow_store, seed=7, clock=_clock)
-    later = telemetry.ingest(str(file), mlflow_store, seed=7, clock=lambda: NOW + timedelta(hours=1))
+    later = telemetry.ingest(str(file), mlflow_store, seed=7, clock=_clock, timing=Timing(until="2026-03-01T06:10:00Z"))
     again = telemetry.ingest(str(file), mlflow_store, seed=7, clock=_clock)
     assert not any(report.reused for report in (changed, later, again))
     assert len({changed.usage.sha256, later.usage.sha256}) == 2
     assert again.usage.sha256 == changed.usage.sha256
     assert later.usage.end == changed.usage.end + timedelta(hours=1)
     assert _imports(mlflow_store) == 4
+    assert telemetry.ingest(str(file), mlflow_store, seed=7, clock=lambda: NOW + timedelta(days=9)).reused
     assert telemetry.read_usage(mlflow_store).run_id == again.run_id
 
 
@@ -90,6 +91,7 @@ KILLED = """
 import os, signal, sys
 from datetime import datetime
 from gangplan import telemetry
+from gangplan.telemetry import Timing
 from gangplan.tracking import Store
 
 def stop(done, total, text):

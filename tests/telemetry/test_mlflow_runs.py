@@ -77,8 +77,8 @@ def test_run_is_a_job_of_the_gpus_that_it_kept_busy(mlflow_store: Store):
     assert read.jobs.rows() == [
         (run_id, "Fraud-models-v2", "throughput", "any", 2.0, START, START, START + 3 * HOUR),
     ]
-    assert read.demand["gpus"].to_list() == [2, 2, 2]
-    assert (read.start, read.end) == (START, START + 3 * HOUR)
+    assert read.demand["gpus"].to_list() == [2, 2, 2, *[0] * ((read.end - START) // HOUR - 3)]
+    assert (read.start, read.end) == (START, NOW.replace(minute=0)), "a store is read live, up to the present hour"
     first = read.nodes.row(0, named=True)
     assert (first["time"], first["node"]) == (START, run_id[:12])
     assert first["gpu_utilization"] == pytest.approx((0.9 + 0.9 + 0 + 0.4 + 0 + 0.005 + 0 + 0) / 8)
@@ -109,8 +109,23 @@ def test_killed_run_ends_with_its_last_sample_and_a_running_one_does_not(mlflow_
     busy = {"gpu_0_utilization_percentage": [80.0, 80.0, 80.0]}
     killed = _run(mlflow_store, "e", busy, ended=False)
     alive = _run(mlflow_store, "e", busy, start=NOW - HOUR, ended=False)
-    ends = dict(_read(mlflow_store).jobs.select("job_id", "ended_at").iter_rows())
-    assert ends == {killed: START + HOUR, alive: None}
+    read = _read(mlflow_store)
+    assert dict(read.jobs.select("job_id", "ended_at").iter_rows()) == {killed: START + HOUR, alive: None}
+    assert read.notes == ("1 run is still RUNNING but silent for an hour: its last sample is taken for its end",)
+
+
+def test_deleted_and_nested_runs_are_counted(mlflow_store: Store):
+    """What is left out is said with its number."""
+    busy = {"gpu_0_utilization_percentage": [80.0, 80.0]}
+    outer = _run(mlflow_store, "e", busy)
+    for _ in range(2):
+        _run(mlflow_store, "e", busy, tags={"mlflow.parentRunId": outer})
+        mlflow_store.client.delete_run(_run(mlflow_store, "e", busy))
+    mlflow_store.client.delete_run(_run(mlflow_store, "e", {"cpu_utilization_percentage": [1.0]}))
+    assert _read(mlflow_store).notes == (
+        "2 runs with GPU metrics are deleted: they are left out",
+        "2 runs are nested in one that samples the same GPUs: they count as part of it",
+    )
 
 
 def test_bad_samples_and_bad_runs_are_named(mlflow_store: Store):
@@ -131,6 +146,10 @@ def test_bad_samples_and_bad_runs_are_named(mlflow_store: Store):
     }
     assert {bad.line for bad in read.rejected if bad.field == key} == {2, 3}
     assert (read.rejected_count, read.skipped) == (4, 1)
+    assert read.notes == (
+        "1 run has no GPU metrics: it is no job",
+        "1 run never kept a GPU busy: it is left out",
+    )
 
 
 def test_store_without_gpu_runs_is_refused(mlflow_store: Store):
@@ -209,8 +228,20 @@ def test_cache_is_by_content_and_never_wrong(mlflow_store: Store, tmp_path: Path
         assert _cached(mlflow_store, file).jobs.height == 3
 
 
+def _writes_no_password(url: str, beneath: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    """Write to a server whose URL has a password: MLflow prints no link with it, and the database holds none."""
+    own = Store(uri=url.replace("http://", "http://ada:s3cret@"))
+    capfd.readouterr()
+    with own.run("gangplan/telemetry", "a run", {}) as run_id:
+        own.log_table(run_id, "demand", pl.DataFrame({"gpus": [1.0]}))
+    assert own.read_table(run_id, "demand").height == 1
+    assert "".join(capfd.readouterr()) == ""
+    assert beneath.folder is not None
+    assert b"s3cret" not in (beneath.folder / "mlflow.db").read_bytes()
+
+
 def test_server_is_read_in_bulk_and_says_what_its_store_says(
-    mlflow_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     """Over HTTP, 130 runs with two metrics give the same tables, by four requests; what is cut off, in parts."""
     for number in range(130):
@@ -218,14 +249,20 @@ def test_server_is_read_in_bulk_and_says_what_its_store_says(
         busy = {f"gpu_0_{name}_percentage": values for name, values in samples.items()}
         _run(mlflow_store, f"team-{number % 3}", busy, start=START + number % 7 * HOUR)
     with mlflow_server(mlflow_store.uri, tmp_path) as url:
-        served, _ = mlflow_history._listed(store := Store(uri=url))
+        served, *_ = mlflow_history._listed(store := Store(uri=url))
         tables = _read(store)
         asked = [line for line in (tmp_path / "server.log").read_text().splitlines() if "metrics/get-history" in line]
         keys = served.head(3).select("run_id").with_columns(key=pl.lit("system/gpu_0_utilization_percentage"))
         whole = mlflow_history._points_of_server(store, keys)
         monkeypatch.setattr(mlflow_history, "_MOST_POINTS", 5)  # the server's limit is 25,000
         parts = mlflow_history._points_of_server(store, keys)
+        deleted = next(run_id for run_id in keys["run_id"])
+        store.client.delete_run(deleted)
+        noted = _read(store).notes
+        store.client.restore_run(deleted)
+        _writes_no_password(url, mlflow_store, capfd)
     direct = _read(mlflow_store)
+    assert noted == ("1 run with GPU metrics is deleted: it is left out",)
     for name in ("jobs", "demand", "nodes"):
         assert getattr(tables, name).equals(getattr(direct, name)), name
     assert ["get-history-bulk" in line for line in asked] == [True] * 4

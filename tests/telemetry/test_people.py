@@ -11,8 +11,8 @@ import pytest
 from gangplan import telemetry
 from gangplan.errors import InputError
 from gangplan.tables import ANNOUNCED
-from gangplan.telemetry.announcements import announce, read_announced
-from gangplan.tracking import Store
+from gangplan.telemetry.announcements import ANNOUNCEMENT, announce, read_announced
+from gangplan.tracking import TELEMETRY, Store
 
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
 
@@ -136,3 +136,75 @@ def test_said_anew_replaces_and_reaches_the_usage(mlflow_store: Store, tmp_path:
     assert after.announced is not None
     assert sorted(after.announced["kind"]) == ["job", "small-launch"]
     assert after.sha256 != before.sha256
+
+
+def test_newest_telling_holds_however_often_others_were_told(mlflow_store: Store, tmp_path: Path) -> None:
+    """Hourly tellings of one source leave one run that is read, so they never push out what was told once a year."""
+    announce("holidays:DE", mlflow_store, clock=lambda: NOW)
+    file = tmp_path / "calendar.csv"
+    for hour in range(6):
+        file.write_text(f"start,end,kind\n2026-03-10T{hour:02}:00:00Z,2026-03-11T00:00:00Z,release\n")
+        announce(str(file), mlflow_store, clock=lambda: NOW)
+    assert len(mlflow_store.runs(TELEMETRY, ANNOUNCEMENT, limit=100)) == 2
+    rows = read_announced(mlflow_store)
+    assert rows.filter(pl.col("kind") == "release")["start"].to_list() == [datetime(2026, 3, 10, 5, tzinfo=UTC)]
+    assert "holiday" in set(rows["kind"])
+
+
+def test_same_telling_writes_nothing(mlflow_store: Store, tmp_path: Path) -> None:
+    """What the newest telling says already is not written again; what an older one said is."""
+    file = tmp_path / "calendar.csv"
+    told: list[str] = []
+    for hour in (1, 1, 2, 1):
+        file.write_text(f"start,end,kind\n2026-03-10T{hour:02}:00:00Z,2026-03-11T00:00:00Z,release\n")
+        told.append(announce(str(file), mlflow_store, clock=lambda: NOW).run_id)
+    assert told[0] == told[1]
+    assert len(set(told)) == 3
+
+
+def test_cancelled_release_holds_no_longer(mlflow_store: Store, tmp_path: Path) -> None:
+    """A calendar whose last event is cancelled is told, and empty; one that cannot be read changes nothing."""
+    file = tmp_path / "team.ics"
+    file.write_text(ICS)
+    announce(str(file), mlflow_store, clock=lambda: NOW)
+    file.write_text(
+        ICS.replace("DTSTART;TZID=Europe/Berlin", "DTSTART;TZID=Nowhere").replace("FREQ=WEEKLY", "FREQ=NEVER")
+    )
+    with pytest.raises(InputError, match="has no usable row"):
+        announce(str(file), mlflow_store, clock=lambda: NOW)
+    assert read_announced(mlflow_store).height == 5
+    file.write_text(ICS.replace("UID:", "STATUS:CANCELLED\nUID:"))
+    told = announce(str(file), mlflow_store, clock=lambda: NOW)
+    assert told.rows.is_empty()
+    assert "5 events: cancelled: left out" in told.notes
+    assert read_announced(mlflow_store).is_empty()
+
+
+def test_table_marks_cancelled_and_tentative_and_names_other_columns(mlflow_store: Store, tmp_path: Path) -> None:
+    """A CSV calendar has a status, too; a column that nobody reads is named."""
+    file = tmp_path / "calendar.csv"
+    times = "2026-03-10T08:00:00Z,2026-03-11T08:00:00Z"
+    rows = [
+        f"{times},release,cancelled,x",
+        f"{times},campaign,tentative,x",
+        f"{times},launch,,x",
+        f"{times},other,perhaps,x",
+    ]
+    file.write_text("\n".join(["start,end,kind,status,tennant", *rows]))
+    told = announce(str(file), mlflow_store, clock=lambda: NOW)
+    assert dict(told.rows.select("kind", "status").iter_rows()) == {"campaign": "tentative", "launch": None}
+    assert told.notes == ("column 'tennant' is not read (docs/events.md)", "1 cancelled: left out")
+    assert [row.field for row in told.rejected] == ["status"]
+
+
+def test_announcements_of_earlier_versions_are_read(mlflow_store: Store) -> None:
+    """A table without the column status, as earlier versions wrote it, is read beside newer ones."""
+    moment = datetime(2026, 3, 10, tzinfo=UTC)
+    columns = {name: kind for name, kind in ANNOUNCED.items() if name != "status"}
+    old = pl.DataFrame({**dict.fromkeys(columns), "start": [moment], "end": [moment], "kind": ["old"]}, schema=columns)
+    with mlflow_store.run(TELEMETRY, "announced old", {**ANNOUNCEMENT, "source": "old.csv", "sha256": "x"}) as run_id:
+        mlflow_store.log_table(run_id, "announced", old)
+    announce("holidays:DE", mlflow_store, clock=lambda: NOW)
+    rows = read_announced(mlflow_store)
+    assert rows.schema == pl.Schema(ANNOUNCED)
+    assert {"old", "holiday"} <= set(rows["kind"])

@@ -57,6 +57,7 @@ def _samples(at: datetime) -> Iterator[tuple[str, str, float]]:
         )
         for each in ("Pending", "Running", "Succeeded"):
             yield "kube_pod_status_phase", f'{where},phase="{each}"', float(each == phase)
+    yield from _renamed()
     yield "kube_namespace_labels", 'namespace="search",label_gangplan_io_workload_class="latency"', 1
     for node, model, busy in (("node-a", "NVIDIA H100 80GB HBM3", 60), ("node-b", "NVIDIA A100-SXM4-80GB", 20)):
         for gpu in (0, 1):
@@ -64,6 +65,25 @@ def _samples(at: datetime) -> Iterator[tuple[str, str, float]]:
             yield "DCGM_FI_DEV_GPU_UTIL", labels, busy + 10 * gpu
             yield "DCGM_FI_DEV_FB_USED", labels, 20_000
             yield "DCGM_FI_DEV_FB_FREE", labels, 60_000
+
+
+def _renamed() -> Iterator[tuple[str, str, float]]:
+    """Give what two replicas of kube-state-metrics say that are scraped without honorLabels: pods of the lab."""
+    own = 'namespace="monitoring",pod="ksm-0",container="ksm",exported_namespace="lab"'
+    for replica in ("ksm-0", "ksm-1"):
+        for number in range(2):
+            pod = f'{own},exported_pod="mig-{number}",instance="{replica}"'
+            resource = 'exported_container="main",node="node-b",resource="nvidia_com_mig_1g_10gb"'
+            yield "kube_pod_container_resource_requests", f"{pod},{resource}", 7
+            yield "kube_pod_status_phase", f'{pod},phase="Running"', 1
+        pod = f'{own},exported_pod="warm",instance="{replica}"'
+        asked = 'node="node-a",resource="nvidia_com_gpu"'
+        for name, gpus in (("a", 1), ("b", 1)):
+            yield "kube_pod_container_resource_requests", f'{pod},exported_container="{name}",{asked}', gpus
+        for name, gpus in (("load", 5), ("check", 3)):
+            yield "kube_pod_init_container_resource_requests", f'{pod},exported_container="{name}",{asked}', gpus
+        yield "kube_pod_status_phase", f'{pod},phase="Running"', 1
+    yield "kube_node_status_allocatable", 'node="node-a",resource="nvidia_com_gpu"', 2
 
 
 def _open_metrics(path: Path) -> None:
@@ -147,6 +167,8 @@ def test_running_pods_are_demand_by_tenant_class_and_model(telemetry: Telemetry)
         ("search", "latency", "h100"),
         ("search", "latency", "a100"),
         ("batch", "throughput", "a100"),
+        ("lab", "throughput", "a100"),
+        ("lab", "throughput", "h100"),
     }
     assert _gpus(telemetry, "search", "h100", END - timedelta(hours=100)) == 4
     assert _gpus(telemetry, "search", "a100", END - timedelta(hours=1)) == 2
@@ -181,3 +203,14 @@ def test_dcgm_gives_the_nodes(telemetry: Telemetry):
     assert node["gpu_utilization"].item() == pytest.approx(0.65)
     assert node["gpu_memory_utilization"].item() == pytest.approx(0.25)
     assert node["accelerator"].item() == "h100"
+
+
+def test_pods_count_under_their_own_labels_once_and_by_their_parts(telemetry: Telemetry):
+    """14 instances of 1g.10gb are two GPUs, whoever renamed the labels and however often they are scraped."""
+    assert _gpus(telemetry, "lab", "a100", END - timedelta(hours=100)) == pytest.approx(2)
+    assert any("scraped without honorLabels" in note for note in telemetry.notes)
+
+
+def test_a_pod_asks_for_its_largest_init_container_where_that_is_more(telemetry: Telemetry):
+    """Two containers of one GPU together, or an init container of five before them."""
+    assert _gpus(telemetry, "lab", "h100", END - timedelta(hours=100)) == pytest.approx(5)

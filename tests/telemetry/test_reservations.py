@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -160,5 +161,5 @@ def test_unmeasured_hour_stays_null(store: Store, live: bool):
     jobs = pl.DataFrame(
         [("r", "search", "cost", "a100", 1.0, FIRST, FIRST, FIRST + 5 * HOUR)], schema=usage.jobs.schema, orient="row"
     )
-    after = add_demand(Usage(**{**vars(usage), "demand": gone}), jobs, live=live)
+    after = add_demand(replace(usage, demand=gone, live=live), jobs)
     assert after["gpus"].to_list()[:4] == ([4, 4, None, 4] if live else [5, 5, None, 5])

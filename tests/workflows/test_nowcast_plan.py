@@ -11,11 +11,13 @@ import pytest
 from tests.command import Call, caller
 from tests.plan.builders import pool_of
 
-from gangplan import cycle, plan
+from gangplan import cycle, plan, telemetry
 from gangplan.config import Settings, write_fleet
 from gangplan.testing import NOW
 from gangplan.tracking import open_store
 from gangplan.types import Fleet, Plan
+
+Capture = pytest.CaptureFixture[str]
 
 HOURS = 1000
 FLEET = Fleet(pools=(pool_of("main", "h100", min_nodes=0, max_nodes=40, lead_time_hours=1),), nodes={"main": 6})
@@ -44,16 +46,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion that knows nothing of the spike, and telemetry in which it has begun."""
     folder = tmp_path_factory.mktemp("spike")
     settings = Settings(home=folder, horizon_hours=24, backtest_origins=2)
-    cycle.ingest(settings, written(folder, HOURS - 24))
+    cycle.ingest(settings, written(folder, HOURS - 24), telemetry.Timing(replay=True))
     cycle.train(settings)
     cycle.ingest(settings, written(folder, HOURS))
     write_fleet(settings.fleet_file, FLEET)
     return folder
 
 
-def planned(home: Path, *, nowcast: bool, mip_gap: float = 0.01) -> Plan:
-    """A plan that is not published."""
-    settings = Settings(home=home, horizon_hours=24, scenarios=5, nowcast=nowcast, mip_gap=mip_gap)
+def planned(home: Path, *, nowcast: bool, mip_gap: float = 0.01, late: int = 0) -> Plan:
+    """A plan that is not published, made some hours after the telemetry's last."""
+    now = NOW + timedelta(hours=late)
+    settings = Settings(home=home, horizon_hours=24, scenarios=5, nowcast=nowcast, mip_gap=mip_gap, now=now)
     return cycle.make_plan(settings, hold=True)
 
 
@@ -81,7 +84,7 @@ def test_later_hours_stay_calm(home: Path) -> None:
     assert late[0] <= late[1]
 
 
-def test_command_plans_at_once(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_plans_at_once(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """`spikes --replan` names the series and publishes a plan from the corrected forecast; the next look agrees."""
     monkeypatch.setenv("GANGPLAN_HOME", str(home))
     monkeypatch.setenv("GANGPLAN_HORIZON_HOURS", "24")
@@ -94,3 +97,30 @@ def test_command_plans_at_once(home: Path, monkeypatch: pytest.MonkeyPatch, caps
     again = call("forecast", "spikes", "--json").json
     _, ahead = plan.read_plan(open_store(Settings(home=home)))
     assert [row["q0.95"] for row in again["corrected"]] == ahead.quantiles.sort("hour")["q0.95"][:6].to_list()
+
+
+def test_the_last_delivered_hour_is_heard_when_the_clock_has_passed_it(home: Path) -> None:
+    """An hour later, without new telemetry, the spike still raises its alarm."""
+    made = planned(home, nowcast=True, late=1)
+    assert made.issued_at == NOW + timedelta(hours=1)
+    assert made.explanation[0].startswith("chat / latency / h100 asked for")
+
+
+def test_a_plan_from_late_telemetry_names_its_age(home: Path) -> None:
+    """Ten hours are planned from, with a warning that stands first; the age is kept with the plan."""
+    made = planned(home, nowcast=True, late=10)
+    assert made.explanation[0].startswith("The telemetry is late: its last hour ended 10 h before this plan begins")
+    _, ahead = plan.read_plan(open_store(Settings(home=home)), made.plan_id)
+    assert (ahead.known_until, ahead.age) == (NOW, timedelta(hours=10))
+
+
+def test_old_telemetry_is_not_planned_from(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Beyond the setting there is no plan: age, setting and remedies are named, and the exit code says no."""
+    monkeypatch.setenv("GANGPLAN_HOME", str(home))
+    call: Call = caller(monkeypatch, capsys)
+    plans = len(plan.list_plans(open_store(Settings(home=home))))
+    said = call("--now", (NOW + timedelta(days=4)).isoformat(), "plan")
+    assert said.code == 3
+    assert "its last hour ended 4 days before now, on 2026-03-02 09:00" in said.err
+    assert all(remedy in said.err for remedy in ("stale_after_hours", "--until now", "--replay", "--now"))
+    assert len(plan.list_plans(open_store(Settings(home=home)))) == plans

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gangplan import client
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
@@ -102,14 +102,16 @@ def request_from(
     return gang_request_from(given, called=_CALLED)
 
 
-def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, clock: Clock = system_clock) -> Taken:
+def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str) -> Taken:
     """Submit the request and wait for its grant; a step that runs again keeps its place in the queue.
 
     Raises WaitTimeoutError, with the request out of the line, when the slots did not come within `timeout_seconds`
     of the first try, and Refusal when somebody else ended the request meanwhile.
     """
     require_at_least("timeout_seconds", timeout_seconds, 0)
-    with open_ledger(settings_from(ledger=ledger, home=home).ledger_url, clock=clock) as book:
+    settings = settings_from(ledger=ledger, home=home)
+    clock = settings.clock
+    with open_ledger(settings.ledger_url, clock=clock) as book:
         until = clock() + timedelta(seconds=timeout_seconds)
         asked = client.submit(book, request, until)
         lines: list[str] = []
@@ -123,7 +125,8 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str, 
 def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
     """Release what the run holds, or cancel what it waits for; return the final state, or `none`."""
     key = request_key(run_id, name)
-    with open_ledger(settings_from(ledger=ledger, home=home).ledger_url) as book:
+    settings = settings_from(ledger=ledger, home=home)
+    with open_ledger(settings.ledger_url, clock=settings.clock) as book:
         client.give_back(book, key)
         reservations = client.lives(book, key)
     state = reservations[-1].state.value if reservations else "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,17 +22,22 @@ from gangplan.cli.node import node_app
 from gangplan.cli.plan import plan_app
 from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.policy import policy_app
+from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
-from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use_home
-from gangplan.clock import system_clock
+from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here, use
 from gangplan.errors import GangplanError
 from gangplan.extras import needs_extras
 from gangplan.types import ReservationState
+from gangplan.urls import without_secrets
 
 _COLLECTED_AFTER = 50_000
 """Objects between two garbage collections. The import of MLflow makes half a million objects that stay alive, and with
 Python's own threshold of some hundreds a command would scan them again and again."""
+
+Until = Annotated[str, typer.Option(help="When a file was exported: now, or a time; jobs without an end run to it.")]
+Replay = Annotated[bool, typer.Option("--replay", help="Move an old trace so that it ends now, for trial.")]
+At = Annotated[str, typer.Option(help="With --replay: the moment of the trace that becomes now; default: its end.")]
 
 app = typer.Typer(
     name="gangplan",
@@ -51,6 +57,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(kube_app, name="kube")
+app.add_typer(quarantine_app, name="quarantine")
 
 
 def main() -> None:
@@ -66,6 +73,9 @@ def main() -> None:
         _fail(" ".join(error.format_message().split()) + " (see `gangplan --help`)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
+    except Exception:  # noqa: BLE001 - a defect of ours: its trace is shown, without the passwords of URLs in it
+        sys.stderr.write(without_secrets(traceback.format_exc()))
+        sys.exit(1)
 
 
 def _fail(message: str, code: int) -> None:
@@ -83,10 +93,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     home: Annotated[Path | None, typer.Option(help="Folder of everything gangplan keeps (GANGPLAN_HOME).")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="Work as of this moment, like 2026-03-01T12:00:00Z (GANGPLAN_NOW).")
+    ] = None,
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it."""
-    use_home(home)
+    use(home=home, now=now)
 
 
 @app.command(epilog="Example:  gangplan --home .run init")
@@ -96,25 +109,29 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write gangplan.yaml and a starter fleet, and open the ledger with that fleet as its first calendar."""
-    written = workflows.initialise(settings_here(), from_telemetry=from_telemetry, force=force, clock=system_clock)
+    written = workflows.initialise(settings_here(), from_telemetry=from_telemetry, force=force)
     emit(as_json, {"written": [str(path) for path in written]}, screen.written)
 
 
 @app.command(
-    epilog="Example:  gangplan ingest sample   |   gangplan ingest jobs.csv   |   gangplan ingest prometheus+http://127.0.0.1:9090"
+    epilog="Example:  gangplan ingest sample   |   ... ingest jobs.csv --until now   |   ... ingest trace.csv --replay"
 )
 def ingest(
     source: Annotated[
         str,
         typer.Argument(help="sample, a CSV/Parquet path, prometheus+URL, kubernetes+context, mlflow+URI."),
     ],
+    until: Until = "",
+    replay: Replay = False,
+    at: At = "",
     as_json: AsJson = False,
 ) -> None:
-    """Bring telemetry into MLflow; bad rows are named and kept out."""
-    from gangplan import cycle
+    """Bring telemetry into MLflow with its own times; bad rows are named and kept out."""
+    from gangplan import cycle, telemetry
 
+    timing = telemetry.Timing(until=until, replay=replay, at=at)
     with screen.progress(console, not as_json) as progress:
-        report = cycle.ingest(settings_here(), source, progress=progress)
+        report = cycle.ingest(settings_here(), source, timing, progress=progress)
     emit(as_json, summaries.of_ingest(report), screen.ingest)
 
 
@@ -165,7 +182,7 @@ def calendar(
     as_json: AsJson = False,
 ) -> None:
     """Show the free capacity over time: planned, held and free GPUs of each pool."""
-    now = system_clock()
+    now = settings_here().clock()
     with open_ledger_here() as ledger:
         free = ledger.calendar(now, now + timedelta(hours=hours))
     emit(as_json, summaries.of_free(free), screen.calendar)
@@ -218,15 +235,18 @@ def report(
 @app.command(epilog="Example:  gangplan --home .run run sample")
 def run(
     source: Annotated[str, typer.Argument(help="Telemetry, as for `gangplan ingest`.")] = "sample",
+    until: Until = "",
+    replay: Replay = False,
+    at: At = "",
     as_json: AsJson = False,
 ) -> None:
     """Run the whole cycle once, without Airflow: ingest, train, plan, apply, feedback, report."""
-    from gangplan import cycle
+    from gangplan import cycle, telemetry
 
-    settings = settings_here()
+    settings, timing = settings_here(), telemetry.Timing(until=until, replay=replay, at=at)
     summary: dict[str, Any] = {}
     with screen.progress(console, not as_json) as progress:
-        summary["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, progress=progress))
+        summary["ingest"] = summaries.of_ingest(cycle.ingest(settings, source, timing, progress=progress))
         workflows.ensure_fleet(settings)
         summary["train"] = summaries.of_training(cycle.train(settings, progress=progress))
         summary["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))

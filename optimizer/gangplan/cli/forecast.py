@@ -13,7 +13,6 @@ from rich.markup import escape
 from gangplan import forecast, summaries, telemetry
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_store_here, settings_here
-from gangplan.clock import system_clock
 from gangplan.config import read_fleet
 from gangplan.errors import InputError
 from gangplan.types import Usage
@@ -42,7 +41,7 @@ def outlook(
     """Show how demand grows from day to day, with intervals; with --when-full, the day that each pool is full."""
     if context.invoked_subcommand is not None:
         return None
-    usage = telemetry.read_usage(open_store_here())
+    usage = telemetry.read_usage(open_store_here(), settings_here().clock())
     settings, panel = settings_here(), forecast.from_usage(usage)
     if when_full:
         capacity = read_fleet(settings.fleet_file).most_gpus()
@@ -64,14 +63,14 @@ def tell(
     as_json: AsJson = False,
 ) -> None:
     """Bring in what people know ahead: releases, campaigns, holidays, planned jobs, growth that is meant."""
-    announced = telemetry.announce(source, open_store_here(create=True), clock=system_clock)
+    announced = telemetry.announce(source, open_store_here(create=True), clock=settings_here().clock)
     emit(as_json, _of_announcements(announced), _announcements_table)
 
 
 @forecast_app.command("events", epilog="Example:  gangplan forecast events")
 def events(as_json: AsJson = False) -> None:
     """Show by what each kind of event multiplies demand, how sure that is, and which events lie ahead."""
-    usage = telemetry.read_usage(open_store_here())
+    usage = telemetry.read_usage(open_store_here(), settings_here().clock())
     lifts = forecast.measure_lifts(forecast.from_usage(usage), usage.announced)
     emit(as_json, {"lifts": [_of_lift(lift) for lift in lifts], "ahead": _ahead(usage)}, _events_tables)
 
@@ -137,6 +136,8 @@ def _of_announcements(announced: Announcements) -> dict[str, Any]:
         **summaries.fields_of(announced, "run_id", "source", "rejected_count"),
         "rows": announced.rows.height,
         "kinds": dict(sorted(announced.rows["kind"].value_counts().iter_rows())),
+        "tentative": announced.rows.filter(announced.rows["status"] == "tentative").height,
+        "notes": list(announced.notes),
         "rejected": [str(row) for row in announced.rejected],
     }
 
@@ -145,7 +146,8 @@ def _announcements_table(summary: dict[str, Any]) -> RenderableType:
     kinds = ", ".join(f"{kind} {count}" for kind, count in summary["kinds"].items())
     counts = [("kinds", kinds), ("kept out", summary["rejected_count"])]
     pairs = [("source", summary["source"]), *counts, ("run", summary["run_id"])]
-    return Group(screen.fields(f"{summary['rows']} announcements", pairs), *screen.rejected(summary))
+    notes = [escape(f"note: {note}") for note in summary["notes"]]
+    return Group(screen.fields(f"{summary['rows']} announcements", pairs), *notes, *screen.rejected(summary))
 
 
 def _of_lift(lift: Lift) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def _events_tables(summary: dict[str, Any]) -> RenderableType:
         "Ahead, UTC",
         summary["ahead"],
         {
-            "kind": "kind",
+            "kind": lambda row: f"{row['kind']} (tentative)" if row.get("status") == "tentative" else row["kind"],
             "when": lambda row: f"{row['start'][:16]} to {row['end'][:16]}".replace("T", " "),
             "tenant": lambda row: row["tenant"] or "all",
             "": _amount,

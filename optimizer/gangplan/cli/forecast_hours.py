@@ -13,10 +13,12 @@ from rich.markup import escape
 from gangplan import feedback, forecast, plan, summaries, telemetry, workflows
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
-from gangplan.types import SERIES
+from gangplan.clock import HOUR
+from gangplan.types import SERIES, Usage
 
 if TYPE_CHECKING:
     from gangplan.forecast import Alarm, Health
+    from gangplan.tracking import Store
 
 hours_app = typer.Typer()
 
@@ -36,9 +38,9 @@ def spikes(
     replan: Annotated[bool, typer.Option("--replan", help="If any does, plan anew at once and publish it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say which series stand out in the newest hour, and correct the next six hours of the plan's forecast by it."""
+    """Say which series stand out in their last known hour, and correct six hours of the plan's forecast by it."""
     store = open_store_here()
-    usage, (_, foreseen) = telemetry.read_usage(store), plan.read_plan(store)
+    usage, (_, foreseen) = _usage_now(store), plan.read_plan(store)
     corrected, alarms = forecast.correct_next_hours(usage, foreseen)
     keys = {alarm.key for alarm in alarms}
     rows = [
@@ -77,7 +79,7 @@ def minutes(
 ) -> None:
     """Forecast serving's demand minutes to three hours ahead, in quantiles, from telemetry at steps of minutes."""
     store, length = open_store_here(), timedelta(minutes=step)
-    usage = telemetry.read_usage(store)
+    usage = telemetry.read_usage(store, settings_here().clock())
     table = telemetry.fine_gpus(usage, length) if of is Measure.GPUS else telemetry.fine_requests(usage, length)
     with screen.progress(console, not as_json) as progress:
         progress(0, 1, "learning from the last three weeks, unless that was done within a day")
@@ -96,12 +98,19 @@ def totals(
 ) -> None:
     """Sum the champion's forecast up by tenant, accelerator or class and over all; a sum's means add up exactly."""
     store = open_store_here()
-    usage = telemetry.read_usage(store)
+    usage = _usage_now(store)
     ahead = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings_here())
     table = forecast.sum_up(usage, ahead, by).sort("hour", maintain_order=True)
     shown = table.filter(table["hour"].rank("dense") <= hours)
     rows = [{**row, "hour": row["hour"].isoformat()} for row in shown.iter_rows(named=True)]
-    emit(as_json, {"by": by, "model": ahead.model, "rows": rows}, _totals_table)
+    head = {"by": by, "model": ahead.model, "age_hours": ahead.age / HOUR}
+    emit(as_json, {**head, "rows": rows}, _totals_table)
+
+
+def _usage_now(store: Store) -> Usage:
+    """Return the telemetry up to now, the late hours missing."""
+    now = settings_here().clock()
+    return telemetry.until_now(telemetry.read_usage(store, now), now)
 
 
 def _of_alarm(alarm: Alarm) -> dict[str, Any]:
@@ -111,7 +120,7 @@ def _of_alarm(alarm: Alarm) -> dict[str, Any]:
 
 def _spikes_tables(summary: dict[str, Any]) -> RenderableType:
     if not summary["alarms"]:
-        return "no series stands out in the newest hour: the forecast stays as it is"
+        return "no series stands out in the last known hour: the forecast stays as it is"
     sizes = {"GPUs": "gpus", "expected": "expected", "x threshold": "score"}
     hours: screen.Columns = {
         "series": _series,
@@ -184,13 +193,14 @@ def _minutes_table(summary: dict[str, Any]) -> RenderableType:
 
 
 def _totals_table(summary: dict[str, Any]) -> RenderableType:
-    by = summary["by"]
+    by, age = summary["by"], summary["age_hours"]
+    title = "Totals in GPUs, UTC" + (f"; the last known hour ended {age:g} h before" if age else "")
     names = {"mean": "mean", "q0.1": "q0.1", "median": "q0.5", "q0.95": "q0.95"}
     rows = [
         (row["hour"][:16].replace("T", " "), row[by], *(round(row[name], 1) for name in names.values()))
         for row in summary["rows"]
     ]
-    return screen.table("Totals in GPUs, UTC", ("hour", by, *names), rows)
+    return screen.table(title, ("hour", by, *names), rows)
 
 
 def _series(row: dict[str, Any]) -> str:

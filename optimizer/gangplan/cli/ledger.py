@@ -15,9 +15,10 @@ from rich.console import RenderableType
 from gangplan import summaries
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
-from gangplan.clock import DURATION, parse_span, parse_utc, system_clock
+from gangplan.clock import DURATION, parse_span, parse_utc
 from gangplan.errors import GangplanError
 from gangplan.types import require_positive
+from gangplan.urls import shown
 
 if TYPE_CHECKING:
     from gangplan.reserve import AuditEvent, SqlStore, Status
@@ -35,6 +36,7 @@ def serve(
     """Lead the ledger for good, so that no client has to; ends cleanly on Ctrl-C and SIGTERM."""
     pause = parse_span("--every", every).total_seconds()
     require_positive("--every", pause)
+    settings_here().require_present("gangplan ledger serve")
     if settings_here().ledger_url.startswith("kueue:"):
         _serve_kueue(pause)
         return
@@ -53,9 +55,9 @@ def _serve_kueue(pause: float) -> None:
     """Keep a queue's reservations until asked to stop: complete evictions, expire leases, queue windows."""
     from gangplan.reserve import open_kueue
 
-    with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=system_clock) as ledger:
+    with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=settings_here().clock) as ledger:
         ledger.serve()
-        print(f"keeps {settings_here().ledger_url}; Ctrl-C ends it", flush=True)
+        print(f"keeps {shown(settings_here().ledger_url)}; Ctrl-C ends it", flush=True)
         while not stop.wait(pause):
             states = Counter(reservation.state.value for reservation in ledger.history())
             print(", ".join(f"{count} {state}" for state, count in sorted(states.items())), flush=True)
@@ -104,7 +106,7 @@ def compact(
 ) -> None:
     """Delete reservations that ended long ago, and fold the audit log up to then into one row; it still replays."""
     with open_ledger_here() as ledger:
-        done = ledger.compact(system_clock() - parse_span("--older-than", older_than))
+        done = ledger.compact(settings_here().clock() - parse_span("--older-than", older_than))
     text = f"deleted {done.reservations} reservations, folded {done.changes} changes"
     emit(as_json, summaries.fields_of(done, "reservations", "changes"), lambda _: text)
 
@@ -113,7 +115,8 @@ def compact(
 def _store() -> Generator[SqlStore]:
     from gangplan.reserve import open_store
 
-    store = open_store(settings_here().ledger_url)
+    settings = settings_here()
+    store = open_store(settings.ledger_url, clock=settings.clock)
     try:
         yield store
     finally:

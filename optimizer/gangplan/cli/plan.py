@@ -12,7 +12,6 @@ from rich.markup import escape
 from gangplan import plan, summaries, workflows
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, open_store_here, settings_here
-from gangplan.clock import system_clock
 from gangplan.types import Plan, PlanId
 
 plan_app = typer.Typer(
@@ -119,7 +118,7 @@ def approve(
     """Say yes to a plan; who did and why is kept with it."""
     store = open_store_here()
     planned, _ = plan.read_plan(store, PlanId(id))
-    workflows.approve(planned, store, by=by, why=why)
+    workflows.approve(planned, store, by=by, why=why, clock=settings_here().clock)
     text = f"{planned.plan_id}: approved by {escape(by)}; `gangplan plan publish` lets it hold"
     emit(as_json, {"plan_id": planned.plan_id, "approved_by": by, "why": why}, lambda _: text)
 
@@ -133,7 +132,7 @@ def publish(id: Id = None, as_json: AsJson = False) -> None:
     store = open_store_here()
     planned, _ = plan.read_plan(store, _id(id))
     with open_ledger_here() as ledger:
-        planning = workflows.Planning(store=store, ledger=ledger, settings=settings_here(), clock=system_clock)
+        planning = workflows.Planning(store=store, ledger=ledger, settings=settings_here(), clock=settings_here().clock)
         published = planning.publish(planned)
     emit(as_json, asdict(published), _published_text)
 

@@ -11,7 +11,6 @@ import typer
 from gangplan import forecast, serve, summaries, workflows
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
-from gangplan.clock import system_clock
 from gangplan.errors import InputError
 
 review_app = typer.Typer(
@@ -28,7 +27,7 @@ SECRET = "GANGPLAN_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable that
 def list_versions(as_json: AsJson = False) -> None:
     """List the versions with their aliases, back-test and verdict."""
     store = open_store_here()
-    forecast.record_manual_changes(store, system_clock)
+    forecast.record_manual_changes(store, settings_here().clock)
     emit(
         as_json,
         summaries.of_versions(forecast.list_versions(store)),
@@ -45,7 +44,7 @@ def show_version(
 ) -> None:
     """Show one version: how it did, beside naive and champion, and its history."""
     store = open_store_here()
-    forecast.record_manual_changes(store, system_clock)
+    forecast.record_manual_changes(store, settings_here().clock)
     summary = summaries.of_version(forecast.show_version(store, version), forecast.standing(store, version))
     if page or out is not None:
         summary["page"] = str(workflows.write_page(settings_here(), version, out))
@@ -64,7 +63,7 @@ def approve(
 ) -> None:
     """Make a version the champion."""
     store = open_store_here()
-    approved = forecast.approve(store, version, by=by, why=why, clock=system_clock, force=force)
+    approved = forecast.approve(store, version, by=by, why=why, clock=settings_here().clock, force=force)
     emit(as_json, summaries.of_version(approved), screen.version)
 
 
@@ -72,7 +71,7 @@ def approve(
 def reject(version: Version, by: By, why: Why, as_json: AsJson = False) -> None:
     """Refuse a challenger, with the reason."""
     store = open_store_here()
-    rejected = forecast.reject(store, version, by=by, why=why, clock=system_clock)
+    rejected = forecast.reject(store, version, by=by, why=why, clock=settings_here().clock)
     emit(as_json, summaries.of_version(rejected), screen.version)
 
 
@@ -85,7 +84,7 @@ def rollback(
 ) -> None:
     """Give the champion's place back to the one before."""
     store = open_store_here()
-    champion = forecast.rollback(store, to, by=by, why=why, clock=system_clock)
+    champion = forecast.rollback(store, to, by=by, why=why, clock=settings_here().clock)
     emit(as_json, summaries.of_version(champion), screen.version)
 
 
@@ -93,7 +92,7 @@ def rollback(
 def history(as_json: AsJson = False) -> None:
     """List every change of an alias, the oldest first: when, what, which version, by whom, why."""
     store = open_store_here()
-    forecast.record_manual_changes(store, system_clock)
+    forecast.record_manual_changes(store, settings_here().clock)
     emit(as_json, summaries.of_decisions(forecast.history(store)), screen.decisions)
 
 

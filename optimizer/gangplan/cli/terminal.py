@@ -20,24 +20,25 @@ console = Console()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
 
-_state: dict[str, Path | None] = {"home": None}
+_given: dict[str, Any] = {}
 
 
-def use_home(home: Path | None) -> None:
-    """Let the commands work in this folder; None means the folder that the environment names."""
-    _state["home"] = home
+def use(*, home: Path | None, now: str | None) -> None:
+    """Let the commands work in this folder and as of this moment; None means what the environment names."""
+    _given.update(home=home, now=now)
 
 
-def settings_here(**given: Any) -> Settings:
-    """Return the settings of the given home folder."""
-    return load_settings(home=_state["home"], **given)
+def settings_here() -> Settings:
+    """Return the settings of the given home folder and moment."""
+    return load_settings(**_given)
 
 
 def open_ledger_here() -> OperableLedger:
     """Open the ledger of the settings."""
     from gangplan.reserve import open_ledger
 
-    return open_ledger(settings_here().ledger_url)
+    settings = settings_here()
+    return open_ledger(settings.ledger_url, clock=settings.clock)
 
 
 def open_store_here(*, create: bool = False) -> Store:

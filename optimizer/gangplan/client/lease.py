@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock
+from gangplan.config import load_settings
 from gangplan.errors import Refusal, StaleTokenError, UnavailableError
 from gangplan.types import Notice, Reservation, ReservationId, ReservationState, Token
 
@@ -130,7 +131,7 @@ def hold(
     token: Token,
     *,
     ttl: timedelta | None = None,
-    clock: Clock = system_clock,
+    clock: Clock | None = None,
 ) -> Generator[Held]:
     """Renew a granted reservation's lease while the block runs, from a second thread.
 
@@ -138,13 +139,15 @@ def hold(
     ----------
     ttl
         How long each renewal lasts; by default the request's duration.
+    clock
+        By default that of the settings.
 
     Raises
     ------
     StaleTokenError
         Before the block if the token is no longer the reservation's, after it if the lease was lost meanwhile.
     """
-    held = Held(ledger, reservation_id, token, ttl=ttl, clock=clock)
+    held = Held(ledger, reservation_id, token, ttl=ttl, clock=clock or load_settings().clock)
     try:
         yield held
     finally:

@@ -1,7 +1,10 @@
-"""The runs that feedback writes to MLflow: the score's metrics and tables, and the corrections learned from it.
+"""The runs that feedback writes to MLflow: the score's metrics and tables, and the corrections learned so far.
 
-No score counts twice. To learn again from the same score returns its run; a score whose span overlaps with earlier ones
-(of a replay an hour later, for example) starts from the newest beliefs whose span ended before its own started.
+Beliefs move once in a week, on the scored hours of a whole week: a day alone says little about a level, and one bad day
+must not move it to its limit (docs/feedback.md has the figures). Scores of single days are kept until then.
+
+No hour counts twice. To learn again from the same score returns its run; a score whose span overlaps with earlier ones
+(of a replay an hour later, for example) starts from the newest beliefs that were learned before its own week.
 """
 
 from __future__ import annotations
@@ -14,14 +17,20 @@ from typing import Any
 import polars as pl
 from mlflow.entities import Metric, Run
 
-from gangplan.clock import Clock, parse_utc
+from gangplan.clock import HOUR, Clock, parse_utc
 from gangplan.feedback.beliefs import correct
-from gangplan.tables import CORRECTIONS, empty
+from gangplan.feedback.scoring import by_series
+from gangplan.tables import COMPARED, CORRECTIONS, QUANTILE_COLUMNS, empty
 from gangplan.tracking import FEEDBACK, Store, table_sha256
-from gangplan.types import Beliefs, Score
+from gangplan.types import SERIES, Beliefs, Score
 
 _KIND = {"kind": "score"}
+_LEARNED = {"learned": "true"}  # the runs whose week moved the beliefs
 _SCANNED = 1000  # the most runs that are searched for the earlier beliefs
+
+WEEK = timedelta(days=7)
+"""The span of hours that moves the beliefs; half a day at its beginning may be missing, and half of all its hours."""
+
 _NUMBERS = (
     "wql",
     "coverage_80",
@@ -35,26 +44,68 @@ _NUMBERS = (
 
 
 def learn(score: Score, store: Store, *, clock: Clock) -> Beliefs:
-    """Learn corrections from a score and the beliefs before it, and log both as one run.
+    """Log a score, and the corrections learned from the week that ends with it, as one run.
 
-    A second call with the same score returns the beliefs of the first one and logs nothing.
+    Until the scores since the last correction cover a week, the beliefs stay as they are. A second call with the same
+    score returns the beliefs of the first one and logs nothing.
     """
     digest = _digest(score)
     known = store.runs(FEEDBACK, {**_KIND, "evidence": digest})
     if known:
         return _beliefs(store, known[0])
-    earlier = [run for run in store.runs(FEEDBACK, _KIND, limit=_SCANNED) if _time(run, "end") <= score.start]
-    before = max(earlier, key=lambda run: _time(run, "end"), default=None)
-    applied = score.corrected_by
-    corrections = correct(
-        score.by_series,
-        before=empty(CORRECTIONS) if before is None else store.read_table(before.info.run_id, "corrections"),
-        age=timedelta() if before is None else score.end - _time(before, "end"),
-        applied=empty(CORRECTIONS) if applied is None else store.read_table(applied, "corrections"),
-    )
-    made_at, tags = clock(), {"evidence": digest, "built_on": "" if before is None else before.info.run_id}
+    before = _before(store, score)
+    corrections = _corrections(store, None if before is None else before.info.run_id)
+    begun = min(score.start, score.end - WEEK)
+    week = _compared_since(store, score, begun if before is None else max(begun, _time(before, "end")))
+    learned = _is_a_week(week, score.end)
+    if learned:
+        corrections = correct(
+            by_series(week),
+            before=corrections,
+            age=timedelta() if before is None else score.end - _time(before, "end"),
+            applied=_corrections(store, score.corrected_by),
+        )
+    made_at, built_on = clock(), "" if before is None else before.info.run_id
+    tags = {"evidence": digest, "built_on": built_on, "learned": str(learned).lower()}
     run_id = _log(score, corrections, store, made_at, tags)
     return Beliefs(made_at=made_at, corrections=corrections, run_id=run_id)
+
+
+def _corrections(store: Store, run_id: str | None) -> pl.DataFrame:
+    """Return the corrections of a run, or none."""
+    return empty(CORRECTIONS) if run_id is None else store.read_table(run_id, "corrections")
+
+
+def _is_a_week(compared: pl.DataFrame, end: datetime) -> bool:
+    """Return whether hours (COMPARED) reach back a week from `end`, but for half a day, and half of it is known."""
+    hours = compared["hour"].unique()
+    return (hours < end - WEEK + timedelta(hours=12)).any() and len(hours) * HOUR >= WEEK / 2
+
+
+def _compared_since(store: Store, score: Score, begun: datetime) -> pl.DataFrame:
+    """Return the scored hours (COMPARED) since `begun`, each once, as forecasts with the corrections of `score`."""
+    parts, covered = [score.compared.filter(pl.col("hour") >= begun)], score.start
+    runs = store.runs(FEEDBACK, _KIND, limit=_SCANNED)
+    for run in sorted(runs, key=lambda run: _time(run, "end"), reverse=True):
+        if covered <= begun or _time(run, "end") <= begun:
+            break
+        start = _time(run, "start")
+        if start < covered:
+            earlier = store.read_table(run.info.run_id, "compared")
+            earlier = earlier.filter(pl.col("hour").is_between(begun, covered, closed="left"))
+            parts.append(_as_under(store, earlier, had=run.data.tags["corrected_by"], now=score.corrected_by or ""))
+            covered = start
+    return pl.concat(parts).sort(*SERIES, "hour")
+
+
+def _as_under(store: Store, compared: pl.DataFrame, *, had: str, now: str) -> pl.DataFrame:
+    """Return hours (COMPARED) as if their forecast had had the levels of other corrections."""
+    if had == now:
+        return compared
+    levels = [_corrections(store, run or None).select(*SERIES, "level") for run in (had, now)]
+    both = compared.join(levels[0], on=SERIES, how="left").join(levels[1], on=SERIES, how="left", suffix="_now")
+    factor = pl.col("level_now").fill_null(1.0) / pl.col("level").fill_null(1.0)
+    return both.with_columns(pl.col(QUANTILE_COLUMNS) * factor).select(list(COMPARED))
 
 
 def read_beliefs(store: Store) -> Beliefs | None:
@@ -75,6 +126,7 @@ def read_score(store: Store) -> Score | None:
         end=_time(run, "end"),
         **numbers,
         by_series=store.read_table(run.info.run_id, "by_series"),
+        compared=store.read_table(run.info.run_id, "compared"),
         corrected_by=run.data.tags.get("corrected_by") or None,
     )
 
@@ -89,8 +141,19 @@ def _log(score: Score, corrections: pl.DataFrame, store: Store, at: datetime, ta
     with store.run(FEEDBACK, f"feedback {score.start:%Y-%m-%d} to {score.end:%Y-%m-%d}", every) as run_id:
         store.client.log_batch(run_id, metrics=metrics)
         store.log_table(run_id, "by_series", score.by_series)
+        store.log_table(run_id, "compared", score.compared)
         store.log_table(run_id, "corrections", corrections)
     return run_id
+
+
+def _before(store: Store, score: Score) -> Run | None:
+    """Return the newest run that moved the beliefs; one whose span overlaps more than half of the score's is replaced.
+
+    Scores of two days overlap by an hour or so, as the plan that is scored was made at least a day before.
+    """
+    learned = store.runs(FEEDBACK, {**_KIND, **_LEARNED}, limit=_SCANNED)
+    earlier = [run for run in learned if _time(run, "end") <= score.start + (score.end - score.start) / 2]
+    return max(earlier, key=lambda run: _time(run, "end"), default=None)
 
 
 def _beliefs(store: Store, run: Run) -> Beliefs:

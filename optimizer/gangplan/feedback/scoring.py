@@ -11,7 +11,7 @@ import polars as pl
 from gangplan.clock import HOUR
 from gangplan.errors import InputError
 from gangplan.feedback.costs import costs_of
-from gangplan.tables import SCORE_BY_SERIES, conform, pinball_loss
+from gangplan.tables import COMPARED, SCORE_BY_SERIES, conform, pinball_loss
 from gangplan.types import SERIES, Forecast, Outcome, Plan, Reservation, Score
 
 _MEDIAN = pl.col("q0.5")
@@ -46,7 +46,8 @@ def score(plan: Plan, forecast: Forecast, outcome: Outcome) -> Score:
         **vars(costs_of(plan, outcome, first, last)),
         mean_wait_s=fmean(waits) if waits else None,
         mean_eta_error_s=fmean(misses) if misses else None,
-        by_series=_by_series(compared),
+        by_series=by_series(compared),
+        compared=conform("compared", compared, COMPARED),
         corrected_by=forecast.corrected_by,
     )
 
@@ -59,8 +60,8 @@ def _compare(plan: Plan, forecast: Forecast, outcome: Outcome) -> pl.DataFrame:
     return both.join(planned, on="hour", how="semi").sort(*SERIES, "hour")
 
 
-def _by_series(compared: pl.DataFrame) -> pl.DataFrame:
-    """Return the score of each series (SCORE_BY_SERIES)."""
+def by_series(compared: pl.DataFrame) -> pl.DataFrame:
+    """Return the score of each series (SCORE_BY_SERIES) in the hours that were compared (COMPARED)."""
     levelled = compared.with_columns((_GPUS.sum() / _MEDIAN.sum()).over(SERIES).alias("ratio"))
     rows = levelled.group_by(SERIES, maintain_order=True).agg(
         _wql().alias("wql"),

@@ -77,7 +77,7 @@ def retrain(
 def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Settings) -> Forecast:
     """Forecast the hours after the telemetry's end with the champion, corrected by feedback's beliefs.
 
-    Series whose newest hour stands out have their next six hours corrected (setting `nowcast`).
+    Series whose last known hour stands out have the six hours after it corrected (setting `nowcast`).
     """
     champion = registry.champion(store)
     fitted = registry.load(store, str(champion.version)).steering
@@ -95,6 +95,7 @@ def predict(usage: Usage, store: Store, beliefs: Beliefs | None, *, settings: Se
         run_id=champion.run_id,
         corrected_by=None if beliefs is None else beliefs.run_id,
         stands_out=tuple(alarm.words for alarm in alarms),
+        known_until=usage.known_until or usage.end,
     )
 
 

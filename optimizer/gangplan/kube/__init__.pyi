@@ -1,3 +1,14 @@
+from .accelerators import (
+    METRIC_PATTERN as METRIC_PATTERN,
+    NODE_LABELS as NODE_LABELS,
+    accelerator_of as accelerator_of,
+    instances_of as instances_of,
+    metric_name as metric_name,
+    names_of as names_of,
+    resource_from as resource_from,
+    share_of as share_of,
+    short_name as short_name,
+)
 from .access import manifests as manifests, rights as rights
 from .api import (
     NAMES_ONLY as NAMES_ONLY,
@@ -8,6 +19,7 @@ from .api import (
     connect as connect,
     whole as whole,
 )
+from .gangs import Gang as Gang, Seen as Seen, read_gangs as read_gangs
 from .inventory import (
     fleet_of as fleet_of,
     read_nodes as read_nodes,
@@ -15,16 +27,14 @@ from .inventory import (
     usage_of as usage_of,
 )
 from .mirror import Mirror as Mirror
-from .vendors import GPU_RESOURCES as GPU_RESOURCES, short_name as short_name
+from .remarks import Malformed as Malformed
 from .workloads import (
     END as END,
     KUEUE as KUEUE,
     LEASE as LEASE,
     RESERVATION as RESERVATION,
     Claim as Claim,
-    Gang as Gang,
     Mark as Mark,
     claim_from as claim_from,
     gpus_of as gpus_of,
-    read_gangs as read_gangs,
 )

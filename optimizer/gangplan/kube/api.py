@@ -97,12 +97,20 @@ class Api:
         while True:
             status, answer, after = self._once(verb, self._url(path, query), data, self._headers(kind, accept))
             if status < 300:
-                return from_json(answer)
+                return self._object(answer, path)
             wait = max(after, pause * random.uniform(0.5, 1.5))
             if status not in _AGAIN or time.monotonic() + wait > deadline:
                 raise _error(status, answer, f"{verb} {path}", self.shown)
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _object(self, answer: bytes, path: str) -> Object:
+        """Read an answer, which must be an object in JSON."""
+        with suppress(ValueError):
+            body: Object | str = from_json(answer)
+            if isinstance(body, dict):
+                return body
+        raise UnavailableError(f"{self.shown}: {path} answered no object: is this a Kubernetes API server?")
 
     def _once(self, verb: str, url: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes, float]:
         """Make a call once; an unreachable cluster counts as status 503, with the error as its text."""
@@ -131,6 +139,10 @@ class Api:
         more: Mapping[str, str] = {}
         while True:
             page = self.call("GET", path, query={"limit": "500", **query, **more}, accept=accept)
+            if not isinstance(page.get("metadata"), dict) or not isinstance(
+                page.setdefault("items", None), list | None
+            ):
+                raise UnavailableError(f"{self.shown}: {path} answered no list: is this a Kubernetes API server?")
             yield page
             token = page["metadata"].get("continue")
             if not token:
@@ -196,6 +208,18 @@ class Stream:
         shutdown = getattr(self._answer, "shutdown", None)  # of urllib3 2.3 and newer: it wakes a reader that waits
         with suppress(ValueError, OSError):  # the stream ended in this moment
             (shutdown or self._answer.close)()
+
+
+def part(item: Object, *names: str) -> Object:
+    """Return the part of an object at a path of fields; an empty one where there is none."""
+    for name in names:
+        item = item.get(name) or {}
+    return item
+
+
+def listed(item: Object, name: str) -> list[Any]:
+    """Return a list in an object; an empty one where there is none."""
+    return item.get(name) or []
 
 
 def whole(quantity: str | int) -> int:

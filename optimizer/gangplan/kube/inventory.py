@@ -1,18 +1,22 @@
-"""What a cluster has and runs: nodes with accelerators, and pods that ask for them; small enough to keep them all."""
+"""What a cluster has and who uses it: nodes with accelerators as a fleet, and the use of each tenant."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
 
 from gangplan.errors import InputError
-from gangplan.kube.api import Api, Object, whole
-from gangplan.kube.vendors import is_accelerator, short_name
+from gangplan.kube.accelerators import TPU_TOPOLOGY, accelerator_of, profile_of, share_of
+from gangplan.kube.api import Api, Object, listed, part, whole
+from gangplan.kube.devices import Device, read_slices
+from gangplan.kube.pods import PODS, Pod, accelerators_in, pod_from
+from gangplan.kube.remarks import Remarks
 from gangplan.types import WHOLE_GPU, Fleet, Pool, PoolKind
 
-NODES, PODS = "/api/v1/nodes", "/api/v1/pods"
+NODES = "/api/v1/nodes"
 POOL_LABELS = (
     "gangplan.io/pool",
     "karpenter.sh/nodepool",
@@ -20,21 +24,18 @@ POOL_LABELS = (
     "eks.amazonaws.com/nodegroup",
     "kubernetes.azure.com/agentpool",
 )
-PRODUCT_LABELS = (
-    "gangplan.io/accelerator",
-    "nvidia.com/gpu.product",  # NVIDIA's GPU operator
-    "cloud.google.com/gke-accelerator",
-    "cloud.google.com/gke-tpu-accelerator",
-    "amd.com/gpu.product-name",
-)
 CAPACITY_LABELS = ("karpenter.sh/capacity-type", "eks.amazonaws.com/capacityType", "cloud.google.com/gke-spot")
 RACK_LABELS = ("gangplan.io/rack", "topology.kubernetes.io/rack", "cloud.provider.com/topology-rack")
+NVLINK_LABELS = ("gangplan.io/nvlink", "nvidia.com/gpu.clique")
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node with accelerators: which, how many of which resource, where, and whether it takes pods."""
+    """A node with accelerators: which (empty: nothing tells it), how many, where, and whether it takes pods.
+
+    `resource` is the one that counts most of its accelerators; `amounts` has them all.
+    """
 
     name: str
     pool: str
@@ -44,103 +45,58 @@ class Node:
     zone: str
     region: str
     rack: str
+    nvlink: str
     spot: bool
     ready: bool
+    labels: Mapping[str, str] = field(repr=False)
+    amounts: Mapping[str, int]
+
+    def called(self, resource: str) -> str:
+        """Return the accelerator that a resource counts on this node; empty where nothing tells it."""
+        return self.accelerator if resource == self.resource else accelerator_of(self.labels, resource)
+
+    def share(self, resource: str) -> float | None:
+        """Return how much of one accelerator one of a resource is on this node; None: nothing tells it."""
+        return share_of(resource, self.labels, self.amounts)
+
+    @property
+    def accelerators(self) -> int:
+        """How many whole accelerators it has."""
+        return max(1, round(self.count * (self.share(self.resource) or 1.0)))
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """A pod that asks for accelerators: its namespace as the tenant, its node, how many, and when it ran."""
-
-    tenant: str
-    name: str
-    node: str
-    resource: str
-    count: int
-    phase: str
-    created: datetime
-    started: datetime | None
-    ended: datetime | None
-
-
-def node_from(item: Object) -> Node | None:
-    """Read a node; None where it has no accelerators."""
-    meta, status = item["metadata"], item.get("status", {})
-    labels: dict[str, str] = meta.get("labels", {})
-    resource, count = _accelerators(status.get("allocatable", {}))
-    if not count:
+def node_from(item: Object, slices: Mapping[str, list[Device]] = {}) -> Node | None:
+    """Read a node, with its devices from ResourceSlices; None where it has no accelerators."""
+    meta, status = item["metadata"], part(item, "status")
+    labels: dict[str, str] = part(meta, "labels")
+    there: dict[str, str] = part(status, "allocatable")
+    amounts = accelerators_in({name: whole(value) for name, value in there.items() if "/" in name})
+    devices = slices.get(meta["name"], []) if not amounts else []
+    if devices:
+        amounts = {devices[0].driver: len(devices)}
+    if not amounts:
         return None
-    ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in status.get("conditions", ()))
-    accelerator = short_name(_first(labels, PRODUCT_LABELS) or resource)
+    resource = max(amounts, key=lambda name: amounts[name] * (share_of(name, labels, amounts) or 1.0))
+    accelerator = devices[0].accelerator if devices else accelerator_of(labels, resource)
+    ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in listed(status, "conditions"))
     return Node(
         name=meta["name"],
-        pool=sys.intern(_first(labels, POOL_LABELS) or f"{accelerator}-{count}"),
+        pool=sys.intern(_first(labels, POOL_LABELS) or f"{accelerator or 'gpu'}-{amounts[resource]}"),
         accelerator=sys.intern(accelerator),
         resource=sys.intern(resource),
-        count=count,
+        count=amounts[resource],
         zone=sys.intern(labels.get(ZONE, "local-a")),
         region=sys.intern(labels.get(REGION, "local")),
         rack=sys.intern(_first(labels, RACK_LABELS)),
+        nvlink=sys.intern(_first(labels, NVLINK_LABELS)),
         spot=_first(labels, CAPACITY_LABELS).lower() in ("spot", "true"),
-        ready=ready and not item.get("spec", {}).get("unschedulable", False),
+        ready=ready and not part(item, "spec").get("unschedulable", False),
+        labels=labels,
+        amounts=amounts,
     )
 
 
-def pod_from(item: Object) -> Pod | None:
-    """Read a pod; None where it asks for no accelerators."""
-    meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
-    resource, count = accelerators_of(spec)
-    if not count:
-        return None
-    return Pod(
-        tenant=sys.intern(meta.get("namespace", "")),
-        name=meta["name"],
-        node=sys.intern(spec.get("nodeName", "")),
-        resource=sys.intern(resource),
-        count=count,
-        phase=sys.intern(status.get("phase", "Pending")),
-        created=datetime.fromisoformat(meta["creationTimestamp"]),
-        started=_moment(status.get("startTime")),
-        ended=_ended(status),
-    )
-
-
-def accelerators_of(spec: Object) -> tuple[str, int]:
-    """Return the accelerator resource that a pod asks for most, and how many; without any, an empty name and 0."""
-    asked: dict[str, int] = {}
-    for container in spec.get("containers", ()):
-        resources: Object = container.get("resources", {})
-        resource, count = _accelerators(resources.get("requests") or resources.get("limits") or {})
-        if count:
-            asked[resource] = asked.get(resource, 0) + count
-    return _most(asked)
-
-
-def _accelerators(resources: Object) -> tuple[str, int]:
-    """Return the most frequent accelerator resource in a list of resources, and its count."""
-    return _most({name: whole(value) for name, value in resources.items() if is_accelerator(name)})
-
-
-def _most(counts: dict[str, int]) -> tuple[str, int]:
-    """Return the name with the largest count, and that count; an empty name and 0 if there are none."""
-    best = max(counts, key=lambda name: counts[name], default="")
-    return best, counts.get(best, 0)
-
-
-def _ended(status: Object) -> datetime | None:
-    """Return when the last container of a finished pod ended."""
-    if status.get("phase") not in ("Succeeded", "Failed"):
-        return None
-    containers: list[Object] = status.get("containerStatuses", [])
-    states: list[Object] = [container.get("state", {}).get("terminated") or {} for container in containers]
-    return max((moment for state in states if (moment := _moment(state.get("finishedAt")))), default=None)
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def _first(labels: dict[str, str], names: Iterable[str]) -> str:
+def _first(labels: Mapping[str, str], names: Iterable[str]) -> str:
     return next((labels[name] for name in names if labels.get(name)), "")
 
 
@@ -158,24 +114,46 @@ def fleet_of(nodes: Iterable[Node]) -> Fleet:
 
 
 def _pool(name: str, nodes: list[Node]) -> Pool:
-    first, racks = nodes[0], {node.rack for node in nodes} - {""}
+    first = nodes[0]
+    slot, parts = _slot(first)
     return Pool(
         name=name,
-        accelerator=first.accelerator,
-        gpus_per_node=first.count,
+        accelerator=first.accelerator or "gpu",
+        gpus_per_node=first.accelerators,
         kind=PoolKind.SPOT if first.spot else PoolKind.OWNED,
         price_per_node_hour=0.0,
         max_nodes=len(nodes),
         region=first.region,
         zone=first.zone,
-        nodes_per_rack=-(-len(nodes) // len(racks)) if racks else 8,
-        slot=first.resource.partition("mig-")[2] or WHOLE_GPU,
+        nodes_per_rack=_together([node.rack for node in nodes]) or 8,
+        nodes_per_nvlink=_together([node.nvlink for node in nodes]) or _tpu_nodes(first),
+        slot=slot,
+        slots_per_gpu=parts,
     )
+
+
+def _slot(node: Node) -> tuple[str, int]:
+    """Return what a node's accelerators are divided into, and how many of them each has."""
+    parts = round(1 / (node.share(node.resource) or 1.0))
+    return (profile_of(node.resource, node.labels) or f"1/{parts}", parts) if parts > 1 else (WHOLE_GPU, 1)
+
+
+def _together(places: list[str]) -> int:
+    """Return how many nodes stand together in one place; 0 where no label says it."""
+    known = set(places) - {""}
+    return -(-len(places) // len(known)) if known else 0
+
+
+def _tpu_nodes(node: Node) -> int:
+    """Return how many nodes make up the TPU slice that a node belongs to: 4x4 chips on nodes of 4 are 4 nodes."""
+    sides = [int(side) for side in re.findall(r"[0-9]+", node.labels.get(TPU_TOPOLOGY, ""))]
+    return max(1, prod(sides) // node.count) if sides else 1
 
 
 def read_nodes(api: Api) -> list[Node]:
     """Return the cluster's nodes that have accelerators."""
-    return [node for item in api.items(NODES) if (node := node_from(item)) is not None]
+    slices = read_slices(api, Remarks())
+    return [node for item in api.items(NODES) if (node := node_from(item, slices)) is not None]
 
 
 def read_pods(api: Api) -> list[Pod]:
@@ -199,17 +177,18 @@ def usage_of(pods: Iterable[Pod]) -> list[Use]:
     """Return who uses how many accelerators, by tenant (a namespace) and resource."""
     groups: dict[tuple[str, str], list[Pod]] = {}
     for pod in pods:
-        groups.setdefault((pod.tenant, pod.resource), []).append(pod)
+        for resource in pod.asks:
+            groups.setdefault((pod.tenant, resource), []).append(pod)
     return [_use(tenant, resource, members) for (tenant, resource), members in sorted(groups.items())]
 
 
 def _use(tenant: str, resource: str, pods: list[Pod]) -> Use:
-    spans = [(pod.count, pod.ended - pod.started) for pod in pods if pod.ended is not None and pod.started is not None]
+    spans = [(pod.asks[resource], pod.ended - pod.started) for pod in pods if pod.started and pod.ended]
     return Use(
         tenant=tenant,
         resource=resource,
-        running=sum(pod.count for pod in pods if pod.phase == "Running"),
-        waiting=sum(pod.count for pod in pods if pod.phase == "Pending"),
+        running=sum(pod.asks[resource] for pod in pods if pod.phase == "Running" and not pod.ended),
+        waiting=sum(pod.asks[resource] for pod in pods if pod.phase == "Pending" and not pod.ended),
         ended=len(spans),
         hours=round(sum(count * span.total_seconds() for count, span in spans) / 3600, 3),
     )

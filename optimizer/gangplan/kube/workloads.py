@@ -1,17 +1,15 @@
-"""Kueue's Workloads as small frozen values, and the gangs that a cluster knows: Workloads, and pods without one."""
+"""Kueue's Workloads as small frozen values."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from gangplan.clock import SECOND, from_us, or_none_at, to_us
-from gangplan.errors import NotFoundError
-from gangplan.kube.api import Api, Object, whole
-from gangplan.kube.inventory import PODS, PRODUCT_LABELS, accelerators_of, pod_from, read_nodes
-from gangplan.kube.vendors import is_accelerator, short_name
+from gangplan.clock import SECOND, to_us
+from gangplan.kube.accelerators import is_accelerator
+from gangplan.kube.api import Object, whole
+from gangplan.kube.pods import accelerators_in, requests_of
 from gangplan.types import Token
 
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
@@ -25,8 +23,6 @@ LEASE = "gangplan.io/lease"
 END = "gangplan.io/end"
 """How a reservation ended: no Workload of ours that has it is any more than a rest."""
 
-_COUNTED = "kueue.x-k8s.io/"
-_CLASS = "gangplan.io/workload-class"
 _UID_BITS = 20
 
 
@@ -46,7 +42,6 @@ class Share:
 
     pod_set: str
     flavor: str  # of its accelerators; empty where it has none
-    extended: str  # of its first extended resource: Kueue may count accelerators under another name
     pods: int
     gpus: int
     nodes: tuple[tuple[str, int], ...]
@@ -183,8 +178,7 @@ def _gpus_in(resources: Object) -> int:
 
 def gpus_of(template: Object) -> int:
     """Return the accelerators that a pod of a template asks for."""
-    resources: list[Object] = [part.get("resources", {}) for part in template["spec"].get("containers", ())]
-    return sum(_gpus_in(part.get("requests") or part.get("limits") or {}) for part in resources)
+    return sum(accelerators_in(requests_of(template["spec"])).values())
 
 
 def _mark(item: Object) -> Mark:
@@ -196,7 +190,6 @@ def _share(item: Object) -> Share:
     return Share(
         pod_set=item["name"],
         flavor=next((flavor for name, flavor in flavors.items() if is_accelerator(name)), ""),
-        extended=next((flavor for name, flavor in flavors.items() if "/" in name), ""),
         pods=item.get("count", 0),
         gpus=_gpus_in(item.get("resourceUsage", {})),
         nodes=_nodes(item.get("topologyAssignment")),
@@ -217,86 +210,3 @@ def _nodes(topology: Object | None) -> tuple[tuple[str, int], ...]:
 
 def _spelled(each: Object) -> list[str]:
     return [f"{each.get('prefix', '')}{root}{each.get('suffix', '')}" for root in each["roots"]]
-
-
-# ---------------------------------------------------------------- gangs, for telemetry
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gang:
-    """Pods that asked for accelerators together: whose, how many of which, when they came, started and ended.
-
-    `accelerator` is empty where it is unknown; `kind` is the workload class of its label, or empty.
-    """
-
-    id: str
-    tenant: str
-    accelerator: str
-    count: int
-    kind: str
-    created: datetime
-    started: datetime | None
-    ended: datetime | None
-
-
-def read_gangs(api: Api) -> list[Gang]:
-    """Return all gangs that the cluster still knows; without Kueue, each pod is a gang."""
-    flavors = dict(_flavors(api))
-    nodes = {node.name: node.accelerator for node in read_nodes(api)}
-    gangs = [gang for item in _items(api, f"{KUEUE}/workloads") if (gang := gang_from(item, flavors)) is not None]
-    gangs += [gang for item in api.items(PODS) if (gang := _gang_of_pod(item, nodes)) is not None]
-    return gangs
-
-
-def _items(api: Api, path: str) -> Iterator[Object]:
-    try:
-        yield from api.items(path)
-    except NotFoundError:  # the cluster has no Kueue
-        return
-
-
-def _flavors(api: Api) -> Iterator[tuple[str, str]]:
-    """Yield the name of each resource flavor and the accelerator that its node labels name."""
-    for item in _items(api, f"{KUEUE}/resourceflavors"):
-        labels: dict[str, str] = item["spec"].get("nodeLabels", {})
-        product = next((labels[name] for name in PRODUCT_LABELS if name in labels), "")
-        yield item["metadata"]["name"], short_name(product) if product else item["metadata"]["name"]
-
-
-def gang_from(item: Object, flavors: dict[str, str]) -> Gang | None:
-    """Read the gang of a Workload; None where it asks for no accelerators."""
-    # A pod that asks for several kinds of accelerators counts here by the one it asks for most, as in `Pod.count`.
-    count = sum(pods["count"] * accelerators_of(pods["template"]["spec"])[1] for pods in item["spec"]["podSets"])
-    if not count:
-        return None
-    claim = claim_from(item)
-    flavor = next((share.extended for share in claim.shares if share.extended), "")
-    over = "Finished" if claim.finished else "" if claim.active else "Evicted"
-    return Gang(
-        id=claim.uid,
-        tenant=claim.namespace,
-        accelerator=flavors.get(flavor, flavor),
-        count=count,
-        kind=item["metadata"].get("labels", {}).get(_CLASS, ""),
-        created=from_us(claim.created),
-        started=or_none_at(claim.since("Admitted")),
-        ended=or_none_at(claim.since(over)),
-    )
-
-
-def _gang_of_pod(item: Object, accelerators: dict[str, str]) -> Gang | None:
-    """Read a pod as a gang of its own; None where a Workload counts it or it asks for no accelerators."""
-    labels: dict[str, str] = item["metadata"].get("labels", {})
-    pod = None if any(name.startswith(_COUNTED) for name in labels) else pod_from(item)
-    if pod is None:
-        return None
-    return Gang(
-        id=item["metadata"]["uid"],
-        tenant=pod.tenant,
-        accelerator=accelerators.get(pod.node, ""),
-        count=pod.count,
-        kind=labels.get(_CLASS, ""),
-        created=pod.created,
-        started=pod.started,
-        ended=pod.ended,
-    )

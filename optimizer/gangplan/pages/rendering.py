@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import jinja2
 from markupsafe import Markup, escape
 
+from gangplan.clock import in_words
+
 _SHARED = Path(__file__).parent  # parts.html.j2 is here, and every page may use it
 
 NOTHING = "–"  # noqa: RUF001  the typographer's dash for an empty cell
@@ -68,7 +70,14 @@ def templates(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"moment": moment, "number": number, "share": share, "duration": duration, "breakable": _breakable}
+    filters = {
+        "moment": moment,
+        "number": number,
+        "share": share,
+        "duration": duration,
+        "in_words": in_words,
+        "breakable": _breakable,
+    }
     environment.filters.update(filters)  # pyright: ignore[reportUnknownMemberType]
     return environment
 

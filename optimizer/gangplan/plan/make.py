@@ -28,8 +28,9 @@ def solve(
     Demand paths are drawn from the quantiles with `settings.seed`; the horizon is `settings.horizon_hours`, or as long
     as the forecast. Changes against the `previous` plan have a price. `held` are nodes by pool and hour that
     reservations use; they run in any case. There always is a plan: its `status` is "optimal" (proven within
-    `settings.mip_gap`) or "time_limit" (the best one found in `settings.time_limit_s`, with a proven `gap`), and it
-    says what could not be served.
+    `settings.mip_gap`) or "work_limit" (the best one found with `settings.work_limit`, with a proven `gap`), and it
+    says what could not be served. What a search does is counted, so the same inputs give the same plan on every
+    machine, however busy. Where `settings.time_limit_s` comes first, the status is "time_limit", and the plan says so.
 
     Raises
     ------

@@ -52,6 +52,7 @@ def log_plan(plan: Plan, forecast: Forecast, store: Store) -> Plan:
         "forecast_model": forecast.model,
         "forecast_run_id": forecast.run_id or "",
         "forecast_corrected_by": forecast.corrected_by or "",
+        "forecast_known_until": "" if forecast.known_until is None else forecast.known_until.isoformat(),
         "forecast_stands_out": json.dumps(forecast.stands_out[:_MOST_NAMED]),
     }
     with store.run(PLAN, plan.plan_id, tags) as run_id:
@@ -187,6 +188,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
         run_id=tags["forecast_run_id"] or None,
         corrected_by=tags["forecast_corrected_by"] or None,
         stands_out=tuple(json.loads(tags.get("forecast_stands_out", "[]"))),
+        known_until=parse_utc("forecast_known_until", known) if (known := tags.get("forecast_known_until")) else None,
     )
     return Plan(**fields, fleet=fleet, run_id=run_id), forecast
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock
+from gangplan.config import load_settings
 from gangplan.errors import InputError, MissingExtraError, UnavailableError
 from gangplan.reserve.contract import OperableLedger
 from gangplan.reserve.kueue import open_kueue
@@ -24,6 +25,7 @@ from gangplan.reserve.stores import (
     SqliteWakeup,
     SqlStore,
 )
+from gangplan.urls import CLEAR, shown, sqlite_file, sqlite_url, unambiguous
 
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""
@@ -31,12 +33,14 @@ _BUSY_S = 30.0
 _WRITE_LOCK = 0x67616E67  # "gang": the number of our advisory lock
 
 
-def open_ledger(url: str, *, clock: Clock = system_clock) -> OperableLedger:
+def open_ledger(url: str, *, clock: Clock | None = None) -> OperableLedger:
     """Open the ledger at a URL, and bring its schema up to date.
 
     `sqlite:///path/to/ledger.db` keeps it in a file, `postgresql://user@host/database` on a server,
     `memory://` in this process alone, `kueue://<context>/<namespace>/<LocalQueue>` on a cluster's queue.
+    The clock is by default that of the settings.
     """
+    clock = clock or load_settings().clock
     if url.startswith("kueue:"):
         return cast("OperableLedger", open_kueue(url, clock=clock))  # it refuses what Kueue has nothing for
     if _parse(url).get_backend_name() == "memory":
@@ -45,9 +49,10 @@ def open_ledger(url: str, *, clock: Clock = system_clock) -> OperableLedger:
 
 
 def open_store(
-    url: str, *, clock: Clock = system_clock, threads: bool = True, monotonic: Monotonic = time.monotonic
+    url: str, *, clock: Clock | None = None, threads: bool = True, monotonic: Monotonic = time.monotonic
 ) -> SqlStore:
     """Open the SQL store at a URL; with `threads` off nothing moves in it but by `step`, as a simulation needs it."""
+    clock = clock or load_settings().clock
     parsed = _parse(url)
     kind = parsed.get_backend_name()
     if kind == "sqlite" and parsed.database:
@@ -59,20 +64,21 @@ def open_store(
 
 def _parse(url: str) -> URL:
     """Read a URL, or refuse what is none."""
+    file = sqlite_file(url)
+    if not unambiguous(url):
+        raise InputError("ledger", url, CLEAR)
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise _no_ledger(url) from None
+    # SQLAlchemy decodes the path of a URL from 2.1 on
+    return parsed if file is None else parsed.set(database="" if file == Path() else str(file))
 
 
 def _no_ledger(url: str) -> InputError:
-    """Say which URLs there are, and never show a password."""
-    try:
-        shown = make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        shown = url.rpartition("@")[2]
+    """Say which URLs there are."""
     known = "sqlite:///path/to/ledger.db, postgresql://user@host/database, memory:// or kueue://context/namespace/queue"
-    return InputError("ledger", shown, f"is no ledger's URL: give {known}")
+    return InputError("ledger", url, f"is no ledger's URL: give {known}")
 
 
 def _sqlite(url: URL) -> Database:
@@ -89,7 +95,7 @@ def _sqlite(url: URL) -> Database:
         reader=_sqlite_engine(plain, timeout, "BEGIN"),
         poster=_sqlite_engine(plain, timeout, "BEGIN IMMEDIATE", synchronous="NORMAL"),
         wakeup=SqliteWakeup(str(path)),
-        shown=f"sqlite:///{path}",
+        shown=sqlite_url(path),
         patience=timeout,
     )
 
@@ -151,7 +157,7 @@ def _postgresql(url: URL) -> Database:
         reader=reader,
         poster=poster,
         wakeup=PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True),
-        shown=url.render_as_string(hide_password=True),
+        shown=shown(url.render_as_string(hide_password=False)),
         notifies=listens,
         patience=timeout,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import Request
@@ -24,9 +25,6 @@ Look = Literal["", "dark", "light"]
 """The colours of a report; empty: the system's."""
 
 NO_REASON = "no reason was given"
-STALE = timedelta(hours=3)
-"""Telemetry that ends longer ago is called old."""
-
 _PAGE = "write it with `gangplan review show {} --page`, or let the DAG gangplan_review ask"
 
 
@@ -50,10 +48,11 @@ class ForecastHealth:
     source: str
     notes: tuple[str, ...]
     score: Score | None
+    late_after: timedelta
 
-    def stale(self, now: datetime) -> bool:
-        """Whether telemetry ends long ago."""
-        return now - self.telemetry_end > STALE
+    def is_late(self, now: datetime) -> bool:
+        """Whether telemetry ended longer ago than the setting `late_after_hours` calls fresh."""
+        return now - self.telemetry_end > self.late_after
 
     @property
     def verdict(self) -> str:
@@ -124,7 +123,8 @@ class ModelPages:
 
     def health(self) -> ForecastHealth:
         """Return how the forecast does."""
-        return self.site.shelf.read("health", _health)
+        late_after = timedelta(hours=self.site.settings().late_after_hours)
+        return self.site.shelf.read("health", partial(_health, now=self.site.clock(), late_after=late_after))
 
     def _report(self, version: str) -> str:
         shown, _ = self.site.shelf.read(f"version {version}", lambda store: _version(store, version))
@@ -157,10 +157,10 @@ def _version(store: Store, version: str) -> tuple[ModelVersion, ShadowStanding |
     return forecast.show_version(store, version), forecast.standing(store, version)
 
 
-def _health(store: Store) -> ForecastHealth:
+def _health(store: Store, *, now: datetime, late_after: timedelta) -> ForecastHealth:
     from gangplan import feedback, telemetry
 
-    usage = telemetry.read_usage(store)
+    usage = telemetry.read_usage(store, now)
     champion = next((each for each in _versions(store) if "champion" in each.aliases), None)
     return ForecastHealth(
         champion=champion,
@@ -168,4 +168,5 @@ def _health(store: Store) -> ForecastHealth:
         source=usage.source,
         notes=usage.notes,
         score=feedback.read_score(store),
+        late_after=late_after,
     )

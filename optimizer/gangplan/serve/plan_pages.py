@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,7 +49,7 @@ class PlanPages:
             request,
             "demand.html.j2",
             "Demand and plan",
-            charts=try_read(lambda: self.site.shelf.read("charts", _charts)),
+            charts=try_read(lambda: self.site.shelf.read("charts", partial(_charts, now=self.site.clock()))),
             health=try_read(self.models.health),
         )
 
@@ -146,11 +147,11 @@ def _plan(store: Store, *, id: str) -> dict[str, Any]:
     }
 
 
-def _charts(store: Store) -> dict[str, Any]:
+def _charts(store: Store, *, now: datetime) -> dict[str, Any]:
     """Draw the demand with its fan and the newest plan beside it."""
     from gangplan import plan, report, telemetry
 
-    usage = telemetry.read_usage(store)
+    usage = telemetry.read_usage(store, now)
     planned: Plan
     forecast: Forecast
     planned, forecast = plan.read_plan(store)

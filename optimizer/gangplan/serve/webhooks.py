@@ -27,10 +27,11 @@ from mlflow.webhooks.constants import (
 )
 
 from gangplan import forecast
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import GangplanError, InputError, Refusal, UnavailableError
 from gangplan.tracking import MODEL, Store, open_store
+from gangplan.urls import without_secrets
 
 OLDEST = timedelta(minutes=5)
 MOST_BYTES = 1 << 20
@@ -98,7 +99,8 @@ def subscribe(store: Store, url: str, secret: str) -> str:
                 client.delete_webhook(webhook.webhook_id)
         webhook = client.create_webhook(name=WEBHOOK, url=url, events=list(EVENTS), secret=secret)
     except MlflowException as error:
-        raise UnavailableError(f"mlflow: no webhook could be made: {error}") from error
+        why = " ".join(without_secrets(str(error), url).split())
+        raise UnavailableError(f"mlflow: no webhook could be made: {why}") from None
     return str(webhook.webhook_id)
 
 
@@ -109,11 +111,10 @@ def serve(
     host: str,
     port: int,
     log: Callable[[str], None],
-    clock: Clock = system_clock,
 ) -> None:
     """Receive deliveries until the process is interrupted; `log` gets a line for each."""
     store = open_store(settings)
-    with ThreadingHTTPServer((host, port), _handler(store, secret, log, clock)) as server:
+    with ThreadingHTTPServer((host, port), _handler(store, secret, log, settings.clock)) as server:
         log(f"listening on http://{host}:{server.server_address[1]}/")
         server.serve_forever()
 

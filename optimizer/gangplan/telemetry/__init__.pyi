@@ -1,6 +1,8 @@
 from .announcements import Announcements as Announcements, announce as announce
 from .ingestion import ingest as ingest
 from .minutes import fine_gpus as fine_gpus, fine_requests as fine_requests
-from .read import read_usage as read_usage, record_reservations as record_reservations
+from .quarantine import release as release
+from .read import read_usage as read_usage, record_reservations as record_reservations, until_now as until_now
 from .sources import make_sample as make_sample
+from .timing import Timing as Timing
 from .values import IngestReport as IngestReport

@@ -1,17 +1,17 @@
 """Announcements: releases, campaigns, holidays, planned jobs and targets of growth, from the calendars of people.
 
-A source is a CSV or Parquet file, an iCalendar file, `holidays:DE` (or `holidays:DE-BY`), or `mlflow+<tracking URI>`,
-where runs with the tag gangplan.event.kind are events. The newest announcements of a source replace its earlier ones.
+A source is a CSV or Parquet file, an iCalendar file (calendars/), `holidays:DE` (or `holidays:DE-BY`), or
+`mlflow+<tracking URI>`, where runs with the tag gangplan.event.kind are events. The newest announcements of a source
+replace its earlier ones.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from mlflow.entities import Run
@@ -19,6 +19,7 @@ from mlflow.entities import Run
 from gangplan.clock import Clock
 from gangplan.errors import InputError
 from gangplan.tables import ANNOUNCED, EVENTS, conform, empty
+from gangplan.telemetry.calendars import Event as CalendarEvent, Window, read_calendar
 from gangplan.telemetry.rows import (
     FAULT,
     LINE,
@@ -34,59 +35,100 @@ from gangplan.telemetry.rows import (
     read_rows,
     value_of,
 )
-from gangplan.telemetry.values import BadRow, digest_of
+from gangplan.telemetry.sources import tagged_runs
+from gangplan.telemetry.values import NOTES_KEPT, REJECTED_KEPT, BadRow, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Usage, WorkloadClass
+from gangplan.urls import shown
 
 ANNOUNCEMENT = {"kind": "announced"}
+SUPERSEDED = "announced before"
+"""The kind of a run that a later one of the same source has replaced."""
+
 JOB, TARGET = "job", "target"
+CONFIRMED, TENTATIVE, CANCELLED = "confirmed", "tentative", "cancelled"
 BACK, AHEAD = timedelta(days=1096), timedelta(days=366)
 """How far before and after now a calendar is read, since it may have no end."""
 
 _TAG = "gangplan.event."
 _SOURCES = "a CSV or Parquet file, an .ics file, holidays:DE or mlflow+<tracking URI>"
-_MOST = 5000
+_ALL_RUNS = 50_000  # the most that MLflow returns at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Announcements:
-    """The announcements of one source: the run that keeps them, the rows (tables.ANNOUNCED), the rejected rows."""
+    """The announcements of a source: the run that keeps them, the rows (tables.ANNOUNCED), the rejected ones, notes."""
 
     run_id: str
     source: str
     rows: pl.DataFrame
     rejected: tuple[BadRow, ...] = ()
     rejected_count: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def announce(source: str, store: Store, *, clock: Clock) -> Announcements:
     """Keep the announcements of a source as a run of MLflow, from where every later forecast reads them.
 
+    The run is marked as the newest of its source. If that says the same already, nothing is written.
+
     Raises
     ------
     InputError
-        When the source does not exist, is of an unknown kind, or has no usable row; nothing was written.
+        When the source does not exist, is of an unknown kind, or has no usable row; nothing was written. A calendar in
+        which nothing is wrong may be empty: what it said before no longer holds.
     """
-    checked = check(_rows(source, clock()), SPEC.fields, SPEC.relations)
-    rows = conform("announced", checked.frame, ANNOUNCED).unique(maintain_order=True).sort("start", "kind")
-    if not rows.height:
-        why = f": {checked.rejected[0]}" if checked.rejected else f": give {_SOURCES} with at least one row"
+    told = _told(source, clock())
+    checked = check(told.rows, SPEC.fields, SPEC.relations)
+    rejected, count = (*told.rejected, *checked.rejected), len(told.rejected) + checked.rejected_count
+    cancelled = pl.col("status") == CANCELLED
+    notes = [*told.notes]
+    if left_out := checked.frame.filter(cancelled).height:
+        notes.append(f"{left_out} cancelled: left out")
+    sure = checked.frame.filter(~cancelled.fill_null(value=False))
+    rows = conform("announced", sure, ANNOUNCED).unique(maintain_order=True).sort("start", "kind")
+    if not rows.height and (count or not told.may_be_empty):
+        why = f": {rejected[0]}" if rejected else f": give {_SOURCES} with at least one row"
         raise InputError("source", source, f"has no usable row{why}")
-    tags = {**ANNOUNCEMENT, "source": source, "sha256": table_sha256(rows)}
-    with store.run(TELEMETRY, f"announced {source}"[:250], tags) as run_id:
-        store.log_table(run_id, "announced", rows)
+    source = shown(source)
     return Announcements(
-        run_id=run_id, source=source, rows=rows, rejected=checked.rejected, rejected_count=checked.rejected_count
+        run_id=_keep(source, rows, notes, store),
+        source=source,
+        rows=rows,
+        rejected=rejected[:REJECTED_KEPT],
+        rejected_count=count,
+        notes=tuple(notes),
     )
 
 
 def read_announced(store: Store) -> pl.DataFrame:
     """Return the newest announcements of all sources (tables.ANNOUNCED)."""
-    newest: dict[str, Run] = {}
-    for run in store.runs(TELEMETRY, ANNOUNCEMENT, limit=1000):
-        newest.setdefault(run.data.tags["source"], run)
-    tables = [store.read_table(run.info.run_id, "announced") for _, run in sorted(newest.items())]
-    return pl.concat([empty(ANNOUNCED), *tables]).unique(maintain_order=True).sort("start", "kind")
+    tables = [store.read_table(runs[0].info.run_id, "announced") for _, runs in sorted(_newest(store).items())]
+    together = pl.concat([empty(ANNOUNCED), *tables], how="diagonal")  # older tables have fewer columns
+    return together.unique(maintain_order=True).sort("start", "kind")
+
+
+def _keep(source: str, rows: pl.DataFrame, notes: Sequence[str], store: Store) -> str:
+    """Write the rows as the newest of their source, unless they are that already; return the run."""
+    sha256 = table_sha256(rows)
+    before = _newest(store).get(source, [])
+    if before and before[0].data.tags.get("sha256") == sha256:
+        return before[0].info.run_id
+    kept = json.dumps([note[:200] for note in notes[:NOTES_KEPT]], ensure_ascii=False)
+    tags = {**ANNOUNCEMENT, "source": source, "sha256": sha256, "notes": kept}
+    with store.run(TELEMETRY, f"announced {source}"[:250], tags) as run_id:
+        store.log_table(run_id, "announced", rows)
+    for run in before:
+        store.client.set_tag(run.info.run_id, "kind", SUPERSEDED)
+    return run_id
+
+
+def _newest(store: Store) -> dict[str, list[Run]]:
+    """Return the runs of each source that no later one has replaced, the newest first."""
+    newest: dict[str, list[Run]] = {}
+    for run in store.runs(TELEMETRY, ANNOUNCEMENT, limit=_ALL_RUNS):
+        newest.setdefault(run.data.tags["source"], []).append(run)
+    return newest
 
 
 def with_announced(usage: Usage, announced: pl.DataFrame) -> Usage:
@@ -116,6 +158,7 @@ def _spec() -> TableSpec:
             name("accelerator", optional=True),
             number("gpus", above=True, optional=True),
             number("growth", least=-1, most=100, above=True, optional=True),
+            one_of("status", (CONFIRMED, TENTATIVE, CANCELLED), optional=True),
         ),
         relations=(
             not_before("end", "start"),
@@ -130,54 +173,48 @@ def _spec() -> TableSpec:
 SPEC = _spec()
 
 
-def _rows(source: str, now: datetime) -> pl.DataFrame:
-    """Read a source as rows of text."""
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a source says: rows of text, the wrong ones that are none, notes, and whether it may say nothing."""
+
+    rows: pl.DataFrame
+    rejected: tuple[BadRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    may_be_empty: bool = False
+
+
+def _told(source: str, now: datetime) -> _Told:
+    """Read a source."""
     if source.startswith("holidays:"):
-        return _as_rows(_holidays(source, now), source)
+        return _Told(rows=_as_rows(_holidays(source, now), source), notes=("whole days count in UTC",))
     if source.startswith("mlflow+"):
-        return _as_rows(_tagged(Store(uri=source.removeprefix("mlflow+"))), source)
-    if source.endswith(".ics"):
-        return _as_rows(_calendar(Path(source), now), source)
+        return _Told(rows=_as_rows(_tagged(source.removeprefix("mlflow+")), shown(source)))
+    if source.lower().endswith((".ics", ".ical", ".ifb", ".icalendar")):
+        calendar = read_calendar(Path(source), Window(first=now - BACK, now=now, last=now + AHEAD))
+        rows = _as_rows(map(_entry, calendar.events), Path(source).name)
+        return _Told(rows=rows, rejected=calendar.rejected, notes=calendar.notes, may_be_empty=True)
     rows = read_rows(Path(source))
     missing = [column for column in ("start", "end", "kind") if column not in rows.columns]
     if missing:
         raise InputError(", ".join(missing), source, "lacks that column: give start, end and kind (docs/events.md)")
-    return rows
+    unknown = [column for column in rows.columns if column not in (*ANNOUNCED, LINE, PLACE, FAULT)]
+    return _Told(rows=rows, notes=tuple(f"column {column!r} is not read (docs/events.md)" for column in unknown))
 
 
-def _as_rows(entries: Iterator[dict[str, str | None]], source: str) -> pl.DataFrame:
-    """Return entries as rows of text with their number."""
+def _as_rows(entries: Iterable[Mapping[str, str | int | None]], source: str) -> pl.DataFrame:
+    """Return entries as rows of text with their line, else with their number."""
     named = [
-        {**dict.fromkeys(ANNOUNCED), **entry, LINE: line, PLACE: source, FAULT: None}
-        for line, entry in enumerate(entries, start=1)
+        {**dict.fromkeys(ANNOUNCED), LINE: number, **entry, PLACE: source, FAULT: None}
+        for number, entry in enumerate(entries, start=1)
     ]
     text = dict.fromkeys((*ANNOUNCED, PLACE, FAULT), pl.String())
     return pl.DataFrame(named, schema={**text, LINE: pl.Int64()})
 
 
-def _calendar(path: Path, now: datetime) -> Iterator[dict[str, str | None]]:
-    """Yield the events of an iCalendar file, recurring ones one by one; times may be in any zone, days are in UTC.
-
-    The kind is X-GANGPLAN-KIND, else the first of CATEGORIES, else "event"; X-GANGPLAN-TENANT, -LIKE, -GPUS and so on
-    give the other columns.
-    """
-    import recurring_ical_events  # pyright: ignore[reportMissingTypeStubs]
-    from icalendar import Calendar
-
-    try:
-        parsed: Any = Calendar.from_ical(path.read_bytes())
-    except OSError as error:
-        raise InputError("source", path, f"cannot be read ({error.strerror}): check the path") from None
-    except ValueError as error:
-        raise InputError("source", path, f"is no iCalendar file ({error}): export it again") from None
-    query: Any = recurring_ical_events.of(parsed)  # pyright: ignore[reportUnknownMemberType]
-    for event in query.between(now - BACK, now + AHEAD)[:_MOST]:
-        begun, ended = event.start, event.end
-        categories = event.get("CATEGORIES")
-        first = str(categories.cats[0]) if hasattr(categories, "cats") and categories.cats else "event"
-        extra = {column: event.get(f"X-GANGPLAN-{column.upper().replace('_', '-')}") for column in ANNOUNCED}
-        given = {column: str(value) for column, value in extra.items() if value is not None}
-        yield {"kind": _slug(first), "start": _moment(begun), "end": _moment(ended), **given}
+def _entry(event: CalendarEvent) -> dict[str, str | int | None]:
+    """Return an event of a calendar as an entry."""
+    times = {"start": _moment(event.start), "end": _moment(event.end)}
+    return {**event.columns, **times, "status": event.status or None, LINE: event.line}
 
 
 def _holidays(source: str, now: datetime) -> Iterator[dict[str, str | None]]:
@@ -194,27 +231,16 @@ def _holidays(source: str, now: datetime) -> Iterator[dict[str, str | None]]:
         yield {"kind": "holiday", "start": _moment(day), "end": _moment(day + timedelta(days=1))}
 
 
-def _tagged(store: Store) -> Iterator[dict[str, str | None]]:
+def _tagged(uri: str) -> Iterator[dict[str, str | None]]:
     """Yield the runs that are tagged as events; without tags for them, the run's own start and end count."""
-    experiments = list(store.experiment_names())
-    runs = store.client.search_runs(experiments, f"tags.`{_TAG}kind` LIKE '%'", max_results=_MOST)
-    for run in runs:
-        given = {column: run.data.tags.get(f"{_TAG}{column}") for column in ANNOUNCED}
-        if given["start"] is None:
-            given["start"] = _moment(datetime.fromtimestamp(run.info.start_time / 1000, UTC))
-        if given["end"] is None and run.info.end_time:
-            given["end"] = _moment(datetime.fromtimestamp(run.info.end_time / 1000, UTC))
-        yield given
+    for run in tagged_runs(uri, f"{_TAG}kind", _TAG):
+        ends = None if run.end is None else _moment(run.end)
+        yield {"start": _moment(run.start), "end": ends} | {
+            column: value for column, value in run.tags.items() if column in ANNOUNCED
+        }
 
 
-def _moment(value: date | datetime) -> str:
-    """Write a time in UTC; a day starts at midnight UTC, and a time without a zone counts as UTC."""
-    if not isinstance(value, datetime):
-        value = datetime.combine(value, time(), UTC)
-    zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return zoned.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _slug(words: str) -> str:
-    """Turn the words of a category into a kind."""
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:63] or "event"
+def _moment(value: date) -> str:
+    """Write a time in UTC; a day starts at midnight UTC."""
+    moment = value if isinstance(value, datetime) else datetime.combine(value, time(), UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import polars as pl
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-from gangplan.clock import Clock
+from gangplan.clock import Clock, floor_hour
 from gangplan.progress import Progress, no_progress
-from gangplan.telemetry.align import align
 from gangplan.telemetry.read import IMPORT, read_import
 from gangplan.telemetry.sources import load
+from gangplan.telemetry.timing import Timing, delivered, known_at
 from gangplan.telemetry.values import NOTES_KEPT, TABLES, IngestReport, Telemetry, digest_of
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES
@@ -20,12 +22,30 @@ POINTS = 60_000
 """The most metric points of one run. The largest series come first; the table of demand holds all."""
 
 
-def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Progress = no_progress) -> IngestReport:
-    """Bring a source's telemetry into MLflow, moved to the present hour, and report which rows were used and rejected.
+_ALWAYS = datetime.max.replace(tzinfo=UTC)
 
-    `source`: "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090",
-    "kubernetes+<context>", or "mlflow+<tracking URI>". If the newest import holds the same telemetry up to the same
-    hour, nothing is written.
+
+def ingest(
+    source: str,
+    store: Store,
+    *,
+    seed: int,
+    clock: Clock,
+    timing: Timing | None = None,
+    walks: bool = False,
+    progress: Progress = no_progress,
+) -> IngestReport:
+    """Bring a source's telemetry into MLflow with its own times, and report which rows were used and rejected.
+
+    If the newest import holds the same telemetry up to the same hour, nothing is written.
+
+    Parameters
+    ----------
+    source
+        "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090", "kubernetes+<context>", or
+        "mlflow+<tracking URI>".
+    walks
+        Whether a trace is walked through: what comes after now is not known yet. Else a time after now is wrong.
 
     Raises
     ------
@@ -36,8 +56,11 @@ def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Prog
     """
     progress(0, 1, "reading the telemetry")
     cache = None if store.folder is None else store.folder / "cache"
-    raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache)
-    telemetry = align(raw, clock())
+    now, timing = clock(), timing or Timing()
+    latest = _ALWAYS if walks else None
+    raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, latest=latest)
+    placed = timing.placed(raw, now)
+    telemetry = _noted(delivered(known_at(placed, now) if walks else placed, now), timing, now)
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
     newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
     same = newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
@@ -50,8 +73,21 @@ def ingest(source: str, store: Store, *, seed: int, clock: Clock, progress: Prog
         rejected_count=raw.rejected_count,
         usage=read_import(store, run_id),
         skipped=raw.skipped,
+        age=now - telemetry.end,
         reused=same is not None,
     )
+
+
+def _noted(telemetry: Telemetry, timing: Timing, now: datetime) -> Telemetry:
+    """Add what was assumed about the jobs of a file that ends earlier and does not say when it was exported."""
+    ends = telemetry.jobs["ended_at"]
+    if telemetry.live or timing.until or telemetry.end >= floor_hour(now) or not ends.has_nulls():
+        return telemetry
+    note = (
+        f"jobs without an end: {ends.null_count()}; they count up to {telemetry.end:%Y-%m-%d %H:%M}, the end of the "
+        "hour of the source's last time; if it was exported later, say when: --until now, or --until T"
+    )
+    return replace(telemetry, notes=(*telemetry.notes, note))
 
 
 def _write(telemetry: Telemetry, sha256: str, store: Store, seed: int, progress: Progress) -> str:

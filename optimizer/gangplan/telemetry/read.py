@@ -8,33 +8,88 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
-from gangplan.clock import Clock, require_utc
+from gangplan.clock import Clock, floor_hour, require_utc
 from gangplan.tables import DEMAND, JOBS, conform, empty
 from gangplan.telemetry.announcements import read_announced, with_announced
-from gangplan.telemetry.demand import hourly_demand
+from gangplan.telemetry.demand import fill_grid, hourly_demand
+from gangplan.telemetry.quarantine import Release, find_denied, read_releases, without
+from gangplan.telemetry.timing import known_at
 from gangplan.telemetry.values import TABLES, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import SERIES, Reservation, Usage
 
 IMPORT = {"kind": "import"}
 RESERVATIONS = {"kind": "reservations"}
+DAY = timedelta(days=1)
+RESERVED_SHARE = 0.95
+"""A series whose demand was reserved to this share is taken for the ledger's alone."""
 
 
-def read_usage(store: Store) -> Usage:
-    """Return the newest import with the recorded reservations and the announcements; everything is read from MLflow."""
+def read_usage(store: Store, now: datetime | None = None) -> Usage:
+    """Return the newest import with the recorded reservations and the announcements; everything is read from MLflow.
+
+    It ends with the last hour that was delivered. If `now` lies before that, it is what was known then.
+    """
+    usage = _newest(store)
+    return usage if now is None else known_at(usage, now)
+
+
+def _newest(store: Store) -> Usage:
+    """Return the newest import with what was recorded since."""
     run = store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
     usage = with_announced(read_import(store, run.info.run_id), read_announced(store))
     recorded = store.runs(TELEMETRY, RESERVATIONS)
     if not recorded:
         return usage
     jobs = store.read_table(recorded[0].info.run_id, "jobs")
-    sha256 = digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"]])
-    live = run.data.tags["live"] == "true"
-    return replace(usage, sha256=sha256, jobs=merge_jobs(usage.jobs, jobs), demand=add_demand(usage, jobs, live=live))
+    usage = _without_denied(usage, jobs, read_releases(store))
+    denied = [str(quarantine) for quarantine in usage.quarantined]
+    return replace(
+        usage,
+        sha256=digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"], *denied]),
+        jobs=merge_jobs(usage.jobs, jobs),
+        demand=add_demand(usage, jobs),
+        notes=usage.notes + tuple(denied),
+        reserved=jobs,
+    )
+
+
+def until_now(usage: Usage, now: datetime) -> Usage:
+    """Return the telemetry with the hours up to now, which were not delivered yet: they are missing.
+
+    The ledger is always fresh. So a series whose last known day was its reservations alone, or nearly, goes on by them.
+    """
+    end = floor_hour(require_utc("now", now))
+    if end <= usage.end:
+        return usage
+    demand = fill_grid(usage.demand, usage.start, end)
+    if usage.reserved is not None:
+        late = hourly_demand(usage.reserved.filter(pl.col("submitted_at") < end), usage.end, end)
+        late = late.join(_not_reserved(usage, usage.reserved), on=SERIES, how="anti")
+        demand = pl.concat([demand.join(late, on=["hour", *SERIES], how="anti"), late]).sort(*SERIES, "hour")
+    return replace(usage, end=end, known_until=usage.end, demand=demand)
+
+
+def _not_reserved(usage: Usage, reserved: pl.DataFrame) -> pl.DataFrame:
+    """Return the series of which more than a twentieth of the last known day's demand was not reserved."""
+    begin = usage.end - DAY
+    asked = hourly_demand(reserved.filter(pl.col("submitted_at") < usage.end), begin, usage.end)
+    known = usage.demand.filter(pl.col("hour") >= begin, pl.col("gpus").is_not_null())
+    both = known.join(asked, on=["hour", *SERIES], how="left", suffix="_reserved")
+    sums = both.group_by(SERIES).agg(pl.col("gpus").sum(), pl.col("gpus_reserved").fill_null(0.0).sum())
+    return sums.filter(pl.col("gpus_reserved") < RESERVED_SHARE * pl.col("gpus"))
+
+
+def _without_denied(usage: Usage, jobs: pl.DataFrame, releases: Iterable[Release]) -> Usage:
+    """Return the usage without the hours that the ledger's jobs deny and nobody has released."""
+    denied = find_denied(usage.demand, hourly_demand(jobs, usage.start, usage.end))
+    kept = tuple(one for one in denied if not any(release.covers(one) for release in releases))
+    return replace(usage, demand=without(usage.demand, kept), quarantined=kept)
 
 
 def read_import(store: Store, run_id: str) -> Usage:
@@ -47,7 +102,8 @@ def read_import(store: Store, run_id: str) -> Usage:
         end=datetime.fromisoformat(tags["end"]),
         run_id=run_id,
         notes=tuple(json.loads(tags.get("notes", "[]"))),
-        **{name: store.read_table(run_id, name) for name in TABLES},
+        live=tags["live"] == "true",
+        **dict[str, Any]({name: store.read_table(run_id, name) for name in TABLES}),
     )
 
 
@@ -101,7 +157,7 @@ def merge_jobs(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([old, new]).unique("job_id", keep="last", maintain_order=True).sort("submitted_at", "job_id")
 
 
-def add_demand(usage: Usage, jobs: pl.DataFrame, *, live: bool) -> pl.DataFrame:
+def add_demand(usage: Usage, jobs: pl.DataFrame) -> pl.DataFrame:
     """Return the demand with that of reservations (JOBS) added; a series without reservations in an hour adds 0.
 
     A live source has already counted the pods that run on the reservations, so there the larger of the two counts
@@ -111,6 +167,6 @@ def add_demand(usage: Usage, jobs: pl.DataFrame, *, live: bool) -> pl.DataFrame:
     imported = usage.demand.with_columns(imported=pl.lit(value=True))
     both = imported.join(asked, on=["hour", *SERIES], how="full", suffix="_reserved", coalesce=True)
     known, reserved = pl.col("gpus"), pl.col("gpus_reserved")
-    together = pl.when(known.is_not_null()).then(pl.max_horizontal(known, reserved) if live else known + reserved)
+    together = pl.when(known.is_not_null()).then(pl.max_horizontal(known, reserved) if usage.live else known + reserved)
     gpus = pl.when(pl.col("imported").is_null()).then(reserved).when(reserved.is_null()).then(known).otherwise(together)
     return conform("demand", both.with_columns(gpus.alias("gpus")), DEMAND).sort(*SERIES, "hour")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -86,7 +86,8 @@ class Telemetry:
 class IngestReport:
     """One import: its run, the rows that were used and rejected, and the resulting usage.
 
-    `rejected` lists the first 20 rejected rows, `rejected_count` counts all. `reused`: the newest import already held
+    `rejected` lists the first 20 rejected rows, `rejected_count` counts all. `age` is how long before now its last hour
+    ended. `reused`: the newest import already held
     the same telemetry up to the same hour, so nothing was written.
     """
 
@@ -96,6 +97,7 @@ class IngestReport:
     rejected: tuple[BadRow, ...]
     rejected_count: int
     usage: Usage
+    age: timedelta
     skipped: int = 0
     reused: bool = False
 

@@ -18,6 +18,7 @@ from .demand import (
     Beliefs as Beliefs,
     ClassRule as ClassRule,
     Forecast as Forecast,
+    Quarantine as Quarantine,
     Training as Training,
     Usage as Usage,
     WorkloadClass as WorkloadClass,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -49,11 +49,36 @@ CLASS_RULES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """Hours of a series that telemetry counted far off what the ledger was asked for, so that they are not believed.
+
+    `series` is tenant/workload class/accelerator. `counted_gpus` is the mean that telemetry told, `expected_gpus` what
+    the ledger's word for the same hours lets expect.
+    """
+
+    series: str
+    start: datetime
+    end: datetime
+    counted_gpus: float
+    expected_gpus: float
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        span = f"{self.start:%Y-%m-%d %H:00} to {self.end:%Y-%m-%d %H:00} UTC"
+        return (
+            f"quarantined: {self.series}, {span}: telemetry counts {self.counted_gpus:g} GPUs where the ledger lets "
+            f"expect {self.expected_gpus:g}; not learned from until `gangplan quarantine release {self.series}`"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Usage:
     """How many GPUs were asked for, and all other telemetry, from `start` up to `end`.
 
     `demand` is hourly and counts the GPUs of running and queued work; a missing hour is a null, never a zero.
-    `notes` say what a reader must know about the import: what was left out and why, and what was assumed.
+    `notes` say what a reader must know about the import: what was left out and why, and what was assumed. The demand of
+    `quarantined` hours is null. `known_until` is the end of the last hour that was delivered, where `end` is later.
+    `live`: the source watches the cluster that is reserved. `reserved` are the ledger's jobs, which are in `jobs` too.
     """
 
     source: str
@@ -69,6 +94,10 @@ class Usage:
     run_id: str | None = None
     announced: pl.DataFrame | None = None  # tables.ANNOUNCED; its events are in `events` too
     notes: tuple[str, ...] = ()
+    quarantined: tuple[Quarantine, ...] = ()
+    known_until: datetime | None = None
+    live: bool = False
+    reserved: pl.DataFrame | None = None  # tables.JOBS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +105,8 @@ class Forecast:
     """Quantiles of hourly GPU demand by series, from `issued_at` on.
 
     `corrected_by` is the run id of the beliefs that already changed the quantiles, so that feedback adds to them.
-    `stands_out` names the series whose next hours the nowcast corrected, and says why.
+    `stands_out` names the series whose next hours the nowcast corrected, and says why. `known_until` is the end of the
+    last hour of telemetry that it knew.
     """
 
     issued_at: datetime
@@ -85,6 +115,12 @@ class Forecast:
     run_id: str | None = None
     corrected_by: str | None = None
     stands_out: tuple[str, ...] = ()
+    known_until: datetime | None = None
+
+    @property
+    def age(self) -> timedelta:
+        """How old its last known hour was when it was issued."""
+        return timedelta() if self.known_until is None else self.issued_at - self.known_until
 
 
 @dataclass(frozen=True, kw_only=True)

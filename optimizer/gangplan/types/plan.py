@@ -108,7 +108,8 @@ class Score:
     """How a plan and its forecast did from `start` up to `end`.
 
     WQL is in per cent of mean demand, coverage a share from 0 to 1, cost in the fleet file's currency, waits and errors
-    of ETAs in seconds. `corrected_by` is the run id of the beliefs in the scored forecast.
+    of ETAs in seconds. `compared` (tables.COMPARED) holds the hours that were scored. `corrected_by` is the run id of
+    the beliefs in the scored forecast.
     """
 
     start: datetime
@@ -122,6 +123,7 @@ class Score:
     mean_wait_s: float | None
     mean_eta_error_s: float | None
     by_series: pl.DataFrame
+    compared: pl.DataFrame
     corrected_by: str | None = None
 
 

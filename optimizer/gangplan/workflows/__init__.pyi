@@ -7,5 +7,6 @@ from .models import (
     write_page as write_page,
 )
 from .plans import Planning as Planning, approve as approve, ask as ask, compare as compare, reject as reject
+from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

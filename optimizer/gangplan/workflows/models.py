@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from gangplan import forecast, telemetry
-from gangplan.clock import Clock, system_clock
 from gangplan.config import Settings
 from gangplan.forecast import Change, ModelVersion
 from gangplan.tracking import open_store
@@ -18,23 +17,25 @@ AGAIN = timedelta(days=1)
 """For so long after a training that a drift caused, no other drift asks for a training."""
 
 
-def drift(settings: Settings, *, days: int = DRIFT_DAYS, clock: Clock = system_clock) -> tuple[forecast.Health, str]:
+def drift(settings: Settings, *, days: int = DRIFT_DAYS) -> tuple[forecast.Health, str]:
     """Judge the champions of the last days, and return the reason for a training; empty if none is needed.
 
     None is needed when the inputs changed, since a person must look first, or when a drift caused one within a day.
     """
     store = open_store(settings)
-    health = forecast.watch_drift(telemetry.read_usage(store), store, settings=settings, days=days)
+    health = forecast.watch_drift(telemetry.read_usage(store, settings.clock()), store, settings=settings, days=days)
     newest = forecast.list_versions(store)[0]
-    trained = newest.because.startswith("drift") and clock() - newest.made_at < AGAIN
+    trained = newest.because.startswith("drift") and settings.clock() - newest.made_at < AGAIN
     wanted = health.verdict is forecast.DriftVerdict.RETRAIN and not trained
     return health, health.reason if wanted else ""
 
 
-def watch(settings: Settings, *, clock: Clock = system_clock) -> Change | None:
+def watch(settings: Settings) -> Change | None:
     """Record changes made by hand, let the challenger forecast in the shadow, and decide when its days are over."""
     store = open_store(settings)
-    return forecast.decide_challenger(store, telemetry.read_usage(store), settings=settings, clock=clock)
+    return forecast.decide_challenger(
+        store, telemetry.read_usage(store, settings.clock()), settings=settings, clock=settings.clock
+    )
 
 
 def questions(settings: Settings) -> tuple[str, ...]:
@@ -63,13 +64,11 @@ def question(settings: Settings, version: str | None = None) -> dict[str, str]:
     return {"version": number, "subject": f"Demand model: may version {number} steer?", "body": "\n".join(body)}
 
 
-def answered(
-    settings: Settings, version: str, answer: Mapping[str, Any], *, clock: Clock = system_clock
-) -> ModelVersion:
+def answered(settings: Settings, version: str, answer: Mapping[str, Any]) -> ModelVersion:
     """Approve or reject a version by an answer of Airflow's ApprovalOperator, in the name of the person who gave it."""
     user: Mapping[str, Any] = answer.get("responded_by_user") or {}
     given: Mapping[str, Any] = answer.get("params_input") or {}
     who = str(user.get("name") or user.get("id") or "somebody in Airflow")
     why = str(given.get("why") or "").strip() or "no reason was given"
     decide = forecast.approve if answer["chosen_options"] == ["Approve"] else forecast.reject
-    return decide(open_store(settings), version, by=f"{who} (Airflow)", why=why, clock=clock)
+    return decide(open_store(settings), version, by=f"{who} (Airflow)", why=why, clock=settings.clock)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gangplan import plan
-from gangplan.clock import HOUR, Clock, system_clock
+from gangplan.clock import HOUR, Clock
 from gangplan.config import Settings
 from gangplan.errors import ApprovalError, StrandedError
 from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
@@ -14,6 +14,7 @@ from gangplan.progress import Progress, no_progress
 from gangplan.reserve import ALL, OperableLedger, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId
+from gangplan.workflows.present import age_words
 from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, reserved_nodes
 
 PUBLISH_TRIES = 5
@@ -35,7 +36,7 @@ class Planning:
     store: Store
     ledger: OperableLedger
     settings: Settings
-    clock: Clock = system_clock
+    clock: Clock
 
     def make(self, forecast: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
         """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it."""
@@ -50,7 +51,9 @@ class Planning:
             held=reserved_nodes(self.ledger, fleet, start, self.settings.horizon_hours, self.clock()),
             progress=progress,
         )
-        explained = replace(made, explanation=(*forecast.stands_out, *made.explanation))
+        explained = replace(
+            made, explanation=(*age_words(forecast, self.settings), *forecast.stands_out, *made.explanation)
+        )
         kept = plan.log_plan(explained, forecast, self.store)
         if not hold and self.settings.publication == "plan":
             self.publish(kept)
@@ -111,13 +114,13 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
     return replace(policy, quotas=quotas)
 
 
-def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = system_clock) -> None:
+def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock) -> None:
     """Record that a person approves a plan, and the reason."""
     plan.mark(store, planned, "approved", f"{clock().isoformat()} by {by}: {why}")
     plan.mark(store, planned, "rejected", "", yes=False)
 
 
-def reject(planned: Plan, store: Store, *, by: str, why: str, clock: Clock = system_clock) -> None:
+def reject(planned: Plan, store: Store, *, by: str, why: str, clock: Clock) -> None:
     """Record that a person rejects a plan, and the reason; it is not published any more until somebody approves it."""
     plan.mark(store, planned, "rejected", f"{clock().isoformat()} by {by}: {why}")
     plan.mark(store, planned, "approved", "", yes=False)

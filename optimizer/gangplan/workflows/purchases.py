@@ -12,6 +12,7 @@ from gangplan.plan import History, LongDemand, PurchaseHorizon
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import open_store
 from gangplan.types import Commitments
+from gangplan.workflows.present import refuse_old
 
 
 def look_ahead(
@@ -48,7 +49,9 @@ def _from_table(settings: Settings, horizon: PurchaseHorizon, path: Path) -> Lon
 
 
 def _panel(settings: Settings) -> Panel:
-    return forecast.from_usage(telemetry.read_usage(open_store(settings)))
+    usage = telemetry.read_usage(open_store(settings), settings.clock())
+    refuse_old(usage.end, settings)
+    return forecast.from_usage(usage)
 
 
 def _history(panel: Panel) -> History:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import mlflow
+import mlflow.artifacts
 import mlflow.pyfunc
 from mlflow.entities import LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
@@ -25,7 +26,8 @@ from gangplan.forecast import served
 from gangplan.forecast.libraries import quiet_mlflow, uncollected
 from gangplan.forecast.models import Bundle, bundle_bytes
 from gangplan.forecast.serving import ARTIFACT, SIGNATURE, example_input
-from gangplan.tracking import MODEL, Store
+from gangplan.tracking import MODEL, Store, naming_faults
+from gangplan.urls import has_marks
 
 
 class Alias(StrEnum):
@@ -36,6 +38,7 @@ class Alias(StrEnum):
 
 
 NO_CHAMPION = f"{MODEL}: no champion in the registry: train one with `gangplan train`"
+_NO_ALIAS = "none of them the champion: name one with `gangplan review approve <version>` (see `gangplan review list`)"
 _POINTING = threading.RLock()
 _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
@@ -55,7 +58,7 @@ def log_model(store: Store, run_id: str, bundle: Bundle) -> str:  # pyright: ign
             python_model=str(served.__file__),
             artifacts={ARTIFACT: str(file)},
             signature=SIGNATURE,
-            input_example=example_input(),
+            input_example=example_input(bundle.steering.fitted_until),
             pip_requirements=_requirements(),
             code_paths=[str(Path(gangplan.__file__).parent)],  # the code that trained it goes with it: nothing to build
         ).model_uri
@@ -98,7 +101,8 @@ def champion(store: Store) -> MlflowVersion:
     try:
         return store.client.get_model_version_by_alias(MODEL, Alias.CHAMPION)
     except MlflowException:
-        raise NotFoundError(NO_CHAMPION) from None
+        trained = len(versions(store))
+        raise NotFoundError(f"{MODEL}: {trained} versions, {_NO_ALIAS}" if trained else NO_CHAMPION) from None
 
 
 def versions(store: Store) -> list[MlflowVersion]:
@@ -110,12 +114,22 @@ def versions(store: Store) -> list[MlflowVersion]:
 def load(store: Store, version: str) -> Bundle:
     """Load a version's fits from the registry, by MLflow's own way."""
     try:
-        with pointed_at(store), _own_code(), uncollected():
+        with pointed_at(store), _own_code(), uncollected(), _readable(store, f"models:/{MODEL}/{version}") as uri:
             # Without warnings MLflow leaves out a search of all that is installed, which takes a second.
-            loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}/{version}", suppress_warnings=True)
+            loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise NotFoundError(f"{MODEL}/{version}: cannot be loaded: {error}: train again or roll back") from error
     return loaded.unwrap_python_model().bundle
+
+
+@contextmanager
+def _readable(store: Store, uri: str) -> Generator[str]:
+    """Yield what MLflow can load a model from: it takes a path for a URI, so one with marks in it is copied first."""
+    if not has_marks(store.folder):
+        yield uri
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
 
 
 @contextmanager
@@ -139,10 +153,10 @@ def pointed_at(store: Store) -> Generator[None]:
     with _POINTING:
         tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
         inherited = {name: os.environ.get(name) for name in _ADDRESSES}
-        mlflow.set_tracking_uri(store.uri)
-        mlflow.set_registry_uri(store.uri)
+        mlflow.set_tracking_uri(store.tracking_uri)
+        mlflow.set_registry_uri(store.tracking_uri)
         try:
-            with quiet_mlflow():
+            with quiet_mlflow(), naming_faults(store.uri):
                 yield
         finally:
             mlflow.set_tracking_uri(tracking)

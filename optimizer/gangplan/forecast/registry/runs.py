@@ -98,8 +98,10 @@ def checkpoints(store: Store, run_id: str) -> Callable[[str, Callable[[], Demand
 def finish_training(store: Store, run_id: str, version: str) -> None:
     """Tag the training as done, and delete its checkpoints: the model has the fits."""
     store.client.set_tag(run_id, DONE, version)
-    artifacts = get_artifact_repository(str(store.client.get_run(run_id).info.artifact_uri), tracking_uri=store.uri)
-    if list_artifacts(run_id=run_id, artifact_path=_FOLDER, tracking_uri=store.uri):
+    artifacts = get_artifact_repository(
+        str(store.client.get_run(run_id).info.artifact_uri), tracking_uri=store.tracking_uri
+    )
+    if list_artifacts(run_id=run_id, artifact_path=_FOLDER, tracking_uri=store.tracking_uri):
         artifacts.delete_artifacts(_FOLDER)  # pyright: ignore[reportUnknownMemberType]
 
 

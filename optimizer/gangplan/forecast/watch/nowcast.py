@@ -48,7 +48,7 @@ _PRIOR_LEFT: Floats = np.stack(
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """A series whose newest hour stands out; `excess` in GPUs, `score` in thresholds (1: just an alarm)."""
+    """A series whose last known hour stands out; `excess` in GPUs, `score` in thresholds (1: just an alarm)."""
 
     key: Key
     hour: datetime
@@ -71,13 +71,14 @@ class Alarm:
 def correct_next_hours(usage: Usage, forecast: Forecast) -> tuple[Forecast, tuple[Alarm, ...]]:
     """Correct the hours after the telemetry's end in a forecast that was made before them; return the alarms too.
 
-    Only series whose newest hour alarms are corrected. The excess is measured from the forecast's median, or from what
-    was expected of that hour where the forecast does not cover it.
+    Only series whose last known hour alarms are corrected. The excess is measured from the forecast's median, or from
+    what was expected of that hour where the forecast does not cover it.
     """
     panel = from_usage(usage)
     seen = watch(panel)
-    alarms = alarms_at(panel, seen, panel.hours - 1)
-    if forecast.stands_out and forecast.issued_at >= panel.end:  # it knew that hour, and is corrected already
+    alarms = newest_alarms(panel, seen)
+    knew = forecast.known_until or forecast.issued_at
+    if forecast.stands_out and all(alarm.hour < knew for alarm in alarms):  # it is corrected already
         return forecast, alarms
     table = forecast.quantiles
     for alarm in alarms:
@@ -93,17 +94,34 @@ def forecast_past_alarms(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[
     """
     late = panel.since(max(0, panel.hours - _MEMORY))
     seen = watch(late)
-    alarms = alarms_at(late, seen, late.hours - 1)
+    alarms = newest_alarms(late, seen)
     rows = [panel.keys.index(alarm.key) for alarm in alarms]
+    last = [(alarm.hour - late.start) // HOUR for alarm in alarms]
     calm = panel.values.copy()
-    for row in rows:
-        begun = _begun(seen, row)
-        calm[row, panel.hours - late.hours + begun :] = seen.expected[row, begun]
+    ours = calm[:, panel.hours - late.hours :]
+    for row, hour in zip(rows, last, strict=True):
+        begun = _begun(seen, row, hour)
+        ours[row, begun : hour + 1] = seen.expected[row, begun]
     quantiles = ask(replace(panel, values=calm)).copy()
-    for row, alarm in zip(rows, alarms, strict=True):
-        left = share_left(late, seen, late.hours - 1, alarm.score)[: quantiles.shape[1]]
-        quantiles[row, :AHEAD] = corrected(quantiles[row, :AHEAD], alarm.gpus - float(calm[row, -1]), left)
+    for row, hour, alarm in zip(rows, last, alarms, strict=True):
+        late_by = late.hours - 1 - hour
+        left = share_left(late, seen, hour, alarm.score)[late_by:][: quantiles.shape[1]]
+        ahead = left.shape[0]
+        quantiles[row, :ahead] = corrected(quantiles[row, :ahead], alarm.gpus - float(ours[row, hour]), left)
     return quantiles, alarms
+
+
+def newest_alarms(panel: Panel, seen: Watch) -> tuple[Alarm, ...]:
+    """Name the series that stand out in their last known hour, if it is so new that hours ahead follow from it."""
+    known = ~np.isnan(panel.values)
+    last = np.where(known.any(axis=1), panel.hours - 1 - np.argmax(known[:, ::-1], axis=1), -1)
+    alarms = [
+        alarm
+        for hour in np.unique(last[last >= max(0, panel.hours - AHEAD)])
+        for alarm in alarms_at(panel, seen, int(hour))
+        if last[panel.keys.index(alarm.key)] == hour
+    ]
+    return tuple(sorted(alarms, key=lambda alarm: -abs(alarm.excess)))
 
 
 def alarms_at(panel: Panel, seen: Watch, hour: int) -> tuple[Alarm, ...]:
@@ -152,10 +170,9 @@ def corrected(quantiles: Floats, excess: float, left: Floats) -> Floats:
     return tidy(median + side * spread)
 
 
-def _begun(seen: Watch, row: int) -> int:
-    """Return the hour in which the present alarm began: the alarmed hours right before belong to it."""
+def _begun(seen: Watch, row: int, begun: int) -> int:
+    """Return the hour in which an alarm began: the alarmed hours right before belong to it."""
     alarmed = seen.spikes[row] | seen.drops[row]
-    begun = alarmed.size - 1
     while alarmed[begun - 1] and begun > 1:
         begun -= 1
     return begun
@@ -168,7 +185,7 @@ def _corrected_table(table: pl.DataFrame, alarm: Alarm, panel: Panel, seen: Watc
     excess = alarm.gpus - float(median[0]) if median.len() else alarm.excess
     rows = table.filter(after).sort("hour")
     steps = ((rows["hour"] - alarm.hour).dt.total_hours() - 1).to_numpy()
-    left = share_left(panel, seen, panel.hours - 1, alarm.score)[steps]
+    left = share_left(panel, seen, (alarm.hour - panel.start) // HOUR, alarm.score)[steps]
     quantiles = corrected(rows.select(QUANTILE_COLUMNS).to_numpy(), excess, left)
     columns = [pl.Series(name, quantiles[:, place]) for place, name in enumerate(QUANTILE_COLUMNS)]
     return pl.concat([table.filter(~after), rows.with_columns(columns)]).sort(*SERIES, "hour")

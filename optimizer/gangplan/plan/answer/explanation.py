@@ -77,10 +77,13 @@ def _proof(solution: Solution) -> str:
     if result.bound == -np.inf:
         last = (solution.problem.previous >= 0).any()
         kept = " The last plan goes on, within today's limits." if last else " The nodes that run now are kept."
-    return (
-        f"The time limit of {settings.time_limit_s:g} s ended the search; "
-        f"a plan up to {result.gap:.1%} cheaper may exist for {base}.{kept} Raise time_limit_s to search on."
-    )
+    open_ = f"a plan up to {result.gap:.1%} cheaper may exist for {base}.{kept}"
+    if result.status == "time_limit":
+        return (
+            f"The time limit of {settings.time_limit_s:g} s ended the search before its work was done, so this plan "
+            f"depends on how busy the machine was; {open_} Raise time_limit_s, or solve again on a quieter machine."
+        )
+    return f"The work limit of {settings.work_limit:g} ended the search; {open_} Raise work_limit to search on."
 
 
 def _changes(solution: Solution) -> list[str]:

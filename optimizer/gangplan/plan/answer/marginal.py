@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from time import perf_counter
 
 import numpy as np
 
 from gangplan.plan.answer.solution import NEARLY, Binding, Solution
 from gangplan.plan.model import Ints
-from gangplan.plan.solver import Engine, FleetProgram, Search, SolverResult
+from gangplan.plan.solver import Engine, FleetProgram, Search, SolverResult, Work
 
 WHOLE_COLUMNS = 60_000
 """Up to this many columns the relaxed problem is solved again as one linear program."""
@@ -26,7 +25,7 @@ TIGHT = 1e-4
 """The gap at which the compared relaxed problems count as solved. Lowered: much slower, hardly more exact."""
 
 EXPLAIN_SHARE = 0.25
-"""The share of the remaining time that the explanation may take (and a second in any case)."""
+"""The share of the work that is left that the explanation may do (and a unit in any case)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,49 +44,49 @@ class LimitChange:
 def kept_limits(solution: Solution, search: Search) -> list[Binding]:
     """List the limits that were reached and kept, each with what one more unit would bring.
 
-    Limits for which there is no time are left out; for a large problem, those come first that could bring most.
+    Limits for which there is no work left are left out; for a large problem, those come first that could bring most.
     """
     if solution.result.bound == -np.inf:
         return []
-    until = perf_counter() + max(1.0, EXPLAIN_SHARE * search.seconds_left)
+    work = search.work.part(EXPLAIN_SHARE, 1.0)
     small = search.columns <= WHOLE_COLUMNS
-    least, limits = (_at_once if small else _by_cuts)(solution, search, until)
+    least, limits = (_at_once if small else _by_cuts)(solution, search, work)
     return [limit for limit in limits if limit.cost > least]
 
 
-def _at_once(solution: Solution, search: Search, until: float) -> tuple[float, list[Binding]]:
+def _at_once(solution: Solution, search: Search, work: Work) -> tuple[float, list[Binding]]:
     """Solve one linear program again for each change; return the least saving that counts, and the limits."""
     program = search.extensive
-    base = program.engine.run(until - perf_counter())
+    base = program.engine.run(work)
     if base.values is None:
         return 0.0, []
     short = program.short_gpu_hours(base.values)
     limits: list[Binding] = []
     for change in _changes(solution, program):
-        if perf_counter() >= until:
+        if work.ended:
             break
-        result = _solve_changed(change, program.engine, until)
+        result = _solve_changed(change, program.engine, work)
         if result.values is not None:
             relief = short - program.short_gpu_hours(result.values)
             limits.append(change.bringing(base.objective - result.objective, relief))
     return _least(base.objective), limits
 
 
-def _by_cuts(solution: Solution, search: Search, until: float) -> tuple[float, list[Binding]]:
+def _by_cuts(solution: Solution, search: Search, work: Work) -> tuple[float, list[Binding]]:
     """Continue the search's decomposition for each change, those first that could bring most by the present cuts."""
     decomposition, master = search.decomposition, search.decomposition.master
-    decomposition.run(TIGHT, until)
+    decomposition.run(TIGHT, work)
     base = decomposition.best
     if base is None:
         return 0.0, []
     least, short = _least(base.objective), search.short_gpu_hours(base)
     changes = list(_changes(solution, master))
-    promises = [base.objective - _solve_changed(change, master.engine, np.inf).objective for change in changes]
+    promises = [base.objective - _solve_changed(change, master.engine, work).objective for change in changes]
     limits: list[Binding] = []
     for promise, change in sorted(zip(promises, changes, strict=True), key=lambda pair: -pair[0]):
-        if promise <= least or perf_counter() >= until:
+        if promise <= least or work.ended:
             break
-        candidate = decomposition.run_loosened(change.change, TIGHT, until)
+        candidate = decomposition.run_loosened(change.change, TIGHT, work)
         change.undo(master.engine)
         if candidate is not None:
             relief = short - search.short_gpu_hours(candidate)
@@ -95,10 +94,10 @@ def _by_cuts(solution: Solution, search: Search, until: float) -> tuple[float, l
     return least, limits
 
 
-def _solve_changed(change: LimitChange, engine: Engine, until: float) -> SolverResult:
+def _solve_changed(change: LimitChange, engine: Engine, work: Work) -> SolverResult:
     """Solve a linear program with a limit widened, and take that back."""
     change.change(engine)
-    result = engine.run(until - perf_counter())
+    result = engine.run(work)
     change.undo(engine)
     return result
 

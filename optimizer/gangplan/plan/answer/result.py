@@ -19,7 +19,7 @@ from gangplan.tables import PLAN_COST, PLAN_NODES, PLAN_SHORTAGE, conform
 from gangplan.tracking import table_sha256
 from gangplan.types import SERIES, Forecast, Plan, PlanId
 
-SOLVED_WITH = ("horizon_hours", "scenarios", "shortage_price", "budget", "mip_gap", "time_limit_s")
+SOLVED_WITH = ("horizon_hours", "scenarios", "shortage_price", "budget", "mip_gap", "work_limit", "time_limit_s")
 """The settings that a plan depends on, beside its seed."""
 
 

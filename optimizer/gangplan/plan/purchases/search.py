@@ -30,7 +30,7 @@ from gangplan.progress import Progress, no_progress
 
 TOWARDS_MASTER = 0.5  # see plan/solver/decomposition.py
 MOST_ROUNDS = 60  # of each phase; a bound of rounds, not of time, so that the result does not depend on the machine
-MIP_SECONDS = 10.0  # for each whole-number master
+MOST_NODES = 2_000  # of branch and bound, for each whole-number master
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,9 @@ class PurchaseSearch:
         self._week_cost = self._form.columns_of([model.week_cost[i] for i in model.I])
         settings = problem.weeks.settings
         self._relaxed = Engine(self._form, relaxed=True, seed=settings.seed)
-        self._whole = Engine(self._form, relaxed=False, seed=settings.seed, gap=settings.mip_gap / 4)
+        self._whole = Engine(
+            self._form, relaxed=False, seed=settings.seed, gap=settings.mip_gap / 4, most_nodes=MOST_NODES
+        )
 
     def run(self, progress: Progress = no_progress, banned: Sequence[int] = ()) -> PurchaseResult:
         """Find the best purchases without the banned offers, given by their indices."""
@@ -154,7 +156,7 @@ class PurchaseSearch:
         best: PurchaseResult | None = None
         tried: set[bytes] = set()
         for turn in range(MOST_ROUNDS):
-            result = self._whole.run(MIP_SECONDS)
+            result = self._whole.run()
             bound = max(bound, result.bound)
             if result.values is None:
                 break

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 
 import numpy as np
 import polars as pl
@@ -23,6 +22,7 @@ from gangplan.plan.solver import (
     Candidate,
     Cut,
     Decomposition,
+    Work,
     cuts_from_bytes,
     fit_budget,
     repair,
@@ -36,7 +36,7 @@ THRESHOLDS = (0.5, 0.3, 0.5, 0.15)
 """The thresholds for rounding up a question's fleets, in turn; the first fleet is nearly whole already."""
 
 MOST_ROUNDS = 30
-"""At most this many fleets are tried for a question, even if there is more time."""
+"""At most this many fleets are tried for a question, even if there is more work to spend."""
 
 _AMOUNT = re.compile(r"([+-]?)(\d+(?:\.\d+)?)(%?)")
 
@@ -134,7 +134,7 @@ class WhatIfSolver:
 
     def __init__(self, problem: Problem, nodes: Counts, cuts: tuple[Cut, ...]) -> None:
         base = Decomposition(problem, cuts=cuts)
-        candidate = base.add_candidate(base.master.complete(nodes), np.inf)
+        candidate = base.add_candidate(base.master.complete(nodes))
         assert candidate is not None  # noqa: S101 - there is no time limit
         self.problem = problem
         self._programs, self._master, self._cuts = base.programs, base.master, tuple(base.cuts)
@@ -142,41 +142,42 @@ class WhatIfSolver:
         self._master.complete(nodes)  # questions start from its basis
         self.answer = self._summary(problem, nodes, candidate, bound)
 
-    def ask(self, question: WhatIf, seconds: float = 0.1) -> WhatIfResult:
-        """Answer a question within about that time, and always with a whole fleet and a proven gap.
+    def ask(self, question: WhatIf, units: float = 0.05) -> WhatIfResult:
+        """Answer a question with about that much work, and always with a whole fleet and a proven gap.
 
         Each fleet that is tried is in whole nodes, so it is an answer and gives cuts at once. The first is the plan's
         own, changed as the relaxed fleet changes: so the two plans differ by the question and not by their rounding.
         """
         with PauseGC():  # the collector would search the models of earlier questions
             try:
-                return self._answer(question.of(self.problem), perf_counter(), seconds)
+                return self._answer(question.of(self.problem), units)
             finally:
                 self._programs.rebind(self.problem)
 
-    def _answer(self, problem: Problem, began: float, seconds: float) -> WhatIfResult:
-        """Try fleets until one is near enough to the bound or the time is over."""
+    def _answer(self, problem: Problem, units: float) -> WhatIfResult:
+        """Try fleets until one is near enough to the bound or the work is done."""
+        work = Work(units)
         decomposition = Decomposition(problem, cuts=self._cuts, programs=self._programs)
         decomposition.master.begin_at(self._master)
         relaxed, _ = decomposition.master.relaxed()
         fleet = self.answer.nodes + relaxed - self._relaxed
-        best = self._rounded(decomposition, fleet, THRESHOLDS[0])
+        best = self._rounded(decomposition, fleet, THRESHOLDS[0], work)
         for turn in range(1, MOST_ROUNDS):
-            spent = perf_counter() - began
-            if best.gap <= problem.settings.mip_gap or spent * (turn + 1) / turn > seconds:
+            spent = units - work.units
+            if best.gap <= problem.settings.mip_gap or spent * (turn + 1) / turn > units:
                 break
             relaxed, _ = decomposition.master.relaxed()  # with the cuts of the last fleet
             fleet = TOWARDS_MASTER * relaxed + (1 - TOWARDS_MASTER) * fleet
-            both = best, self._rounded(decomposition, fleet, THRESHOLDS[turn % len(THRESHOLDS)])
+            both = best, self._rounded(decomposition, fleet, THRESHOLDS[turn % len(THRESHOLDS)], work)
             best = replace(min(both, key=lambda result: result.objective), bound=max(each.bound for each in both))
         return best
 
-    def _rounded(self, decomposition: Decomposition, exact: Array, threshold: float) -> WhatIfResult:
+    def _rounded(self, decomposition: Decomposition, exact: Array, threshold: float, work: Work) -> WhatIfResult:
         """Round a fleet, price it, keep its cuts, and return it with what is proven by them."""
         problem = decomposition.problem
         (rounded,) = round_at(exact, [threshold])
         nodes = fit_budget(problem, repair(problem, rounded), exact)
-        candidate = decomposition.add_candidate(decomposition.master.complete(nodes), np.inf)
+        candidate = decomposition.add_candidate(decomposition.master.complete(nodes), work)
         assert candidate is not None  # noqa: S101 - there is no time limit
         return self._summary(problem, nodes, candidate, decomposition.master.relaxed()[1])
 
@@ -192,10 +193,10 @@ class WhatIfSolver:
         )
 
 
-def ask(plan: Plan, problem: Problem, question: WhatIf, seconds: float = 0.4) -> tuple[WhatIfResult, WhatIfResult]:
+def ask(plan: Plan, problem: Problem, question: WhatIf, units: float = 0.3) -> tuple[WhatIfResult, WhatIfResult]:
     """Return a plan as it is and as the question would have it; the plan was made from `problem`."""
     solver = WhatIfSolver(problem, nodes_of(plan, problem), cuts_from_bytes(plan.warm_start))
-    return solver.answer, solver.ask(question, seconds)
+    return solver.answer, solver.ask(question, units)
 
 
 def apply_amount(name: str, text: str, value: float) -> float:

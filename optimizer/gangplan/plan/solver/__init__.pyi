@@ -2,9 +2,9 @@ from .decomposition import (
     TOWARDS_MASTER as TOWARDS_MASTER,
     Candidate as Candidate,
     Decomposition as Decomposition,
-    FleetProgram as FleetProgram,
 )
-from .highs import Engine as Engine, SolverResult as SolverResult
+from .extensive import FleetProgram as FleetProgram
+from .highs import Engine as Engine, SolverResult as SolverResult, Work as Work
 from .recourse import (
     Cut as Cut,
     RecoursePrograms as RecoursePrograms,

@@ -2,21 +2,20 @@
 
 After Van Slyke and Wets (1969), with one cut for each path and the CVaR exact in the master. The next fleet to try lies
 between the master's and the best so far (in-out separation, Ben-Ameur and Neto 2007), which stops it from oscillating.
-The first one is the plan for the mean demand. Beside it stand the programs that decide the fleet: the master, and the
-extensive form.
+The first one is the plan for the mean demand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 
 import numpy as np
 
-from gangplan.plan.model import Ints, Model, build, build_master, compile_model
+from gangplan.plan.model import build_master, compile_model
 from gangplan.plan.problem import Array, Counts, Problem
-from gangplan.plan.solver.highs import Engine, SolverResult
+from gangplan.plan.solver.extensive import ExtensiveForm, FleetProgram
+from gangplan.plan.solver.highs import Engine, Work
 from gangplan.plan.solver.recourse import Cut, RecoursePrograms, RecourseResult, risk
 
 TOWARDS_MASTER = 0.35
@@ -53,18 +52,17 @@ class Decomposition:
         self.bound = -np.inf
         self.best: Candidate | None = None
         self.cuts: list[Cut] = []
-        if cuts:
-            self.add_cuts(cuts)
+        self.add_cuts(cuts)
 
-    def run(self, gap: float, until: float, report: Callable[[float, float], None] | None = None) -> None:
-        """Bring the best candidate to within `gap` of the bound, or as near as the time allows.
+    def run(self, gap: float, work: Work, report: Callable[[float, float], None] | None = None) -> None:
+        """Bring the best candidate to within `gap` of the bound, or as near as the work allows.
 
         `report` is told the bound and the best price after each step.
         """
         if self.best is None:
-            self.add_candidate(self._mean_fleet(until), until)
-        while self.best is not None and perf_counter() < until:
-            result = self.master.engine.run(until - perf_counter())
+            self.add_candidate(self._mean_fleet(work), work)
+        while self.best is not None and not work.ended:
+            result = self.master.engine.run(work)
             if result.values is None:
                 return
             self.bound = max(self.bound, result.objective)
@@ -72,9 +70,9 @@ class Decomposition:
                 report(self.bound, self.best.objective)
             if self.best.objective - self.bound <= gap * abs(self.best.objective) + 1e-9:
                 return
-            self.add_candidate(TOWARDS_MASTER * result.values + (1 - TOWARDS_MASTER) * self.best.values, until)
+            self.add_candidate(TOWARDS_MASTER * result.values + (1 - TOWARDS_MASTER) * self.best.values, work)
 
-    def run_loosened(self, change: Callable[[Engine], None], gap: float, until: float) -> Candidate | None:
+    def run_loosened(self, change: Callable[[Engine], None], gap: float, work: Work) -> Candidate | None:
         """Solve again after a change that only widens the fleet's bounds; the caller takes the change back.
 
         Cuts that are found on the way hold without the change too and are kept; `best` and `bound` stay as they were.
@@ -83,19 +81,20 @@ class Decomposition:
         change(self.master.engine)
         self.bound = -np.inf
         try:
-            self.run(gap, until)
+            self.run(gap, work)
             return self.best
         finally:
             self.best, self.bound = best, bound
 
     def add_cuts(self, cuts: Sequence[Cut]) -> None:
         """Keep cuts, and bound the master by them."""
-        self.cuts += cuts
-        self.master.add(cuts)
+        if cuts:
+            self.cuts += cuts
+            self.master.add(cuts)
 
-    def add_candidate(self, values: Array | None, until: float) -> Candidate | None:
+    def add_candidate(self, values: Array | None, work: Work | None = None) -> Candidate | None:
         """Evaluate a fleet, keep its cuts, and the fleet too if it is the best; None when the time is over."""
-        candidate = None if values is None else self.evaluate(values, until)
+        candidate = None if values is None else self.evaluate(values, work)
         if candidate is None:
             return None
         self.add_cuts(candidate.recourse.cuts)
@@ -103,10 +102,10 @@ class Decomposition:
             self.best = candidate
         return candidate
 
-    def evaluate(self, values: Array, until: float = np.inf) -> Candidate | None:
+    def evaluate(self, values: Array, work: Work | None = None) -> Candidate | None:
         """Price a fleet, given by the values of the master's columns; None when the time is over."""
         nodes = np.maximum(values[self.master.nodes], 0.0)
-        recourse = self.programs.price(nodes, until - perf_counter() if until < np.inf else np.inf)
+        recourse = self.programs.price(nodes, work)
         if recourse is None:
             return None
         objective = self.master.price(values, recourse)
@@ -125,38 +124,24 @@ class Decomposition:
 
         return tuple(cut for cut in self.cuts if cut is last[cut.path] or is_near(cut))
 
-    def _mean_fleet(self, until: float) -> Array | None:
+    def _mean_fleet(self, work: Work) -> Array | None:
         """Return the plan for the mean demand and the mean supply."""
         mean = replace(
             self.problem,
             paths=self.problem.paths.mean(axis=0, keepdims=True),
             supply=self.problem.supply.mean(axis=0, keepdims=True),
         )
-        program = ExtensiveForm(mean)
-        result = program.engine.run(until - perf_counter())
+        program = ExtensiveForm(Master(mean), RecoursePrograms(mean))
+        result = program.engine.run(work)
         return None if result.values is None else self.master.complete(np.maximum(result.values[program.nodes], 0.0))
-
-
-class FleetProgram:
-    """A model with the fleet's nodes in it, in standard form and as a linear program with a warm start.
-
-    `nodes` are the columns of the fleet, shape (pools, periods).
-    """
-
-    def __init__(self, problem: Problem, model: Model) -> None:
-        self.problem, self.model = problem, model
-        self.form = compile_model(model)
-        nodes = self.form.columns_of([model.nodes[p, t] for p in model.P for t in model.T])
-        self.nodes: Ints = nodes.reshape(len(problem.pools), len(problem.periods))
-        self.engine = Engine(self.form, relaxed=True, seed=problem.settings.seed)
 
 
 class Master(FleetProgram):
     """The first stage with the cuts on the paths' costs; a second engine prices a given fleet."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem, build_master(problem))
-        model = self.model
+        model = build_master(problem)
+        super().__init__(problem, model, compile_model(model))
         self._path_cost = self.form.columns_of([model.path_cost[k] for k in model.K])
         of_paths = [model.tail_level, *model.tail_excess.values(), *model.path_cost.values()]
         self._fleet_cost = self.form.cost.copy()
@@ -201,34 +186,3 @@ class Master(FleetProgram):
             np.concatenate([paths, self.nodes.ravel()[places]]),
             np.concatenate([np.ones(len(cuts)), -slopes[used]]),
         )
-
-
-class ExtensiveForm(FleetProgram):
-    """Both stages and all paths in one program: exact, and fast while it has up to some ten thousand columns.
-
-    With more columns its first solution takes longer than the whole decomposition.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem, build(problem))
-
-    def short_gpu_hours(self, values: Array) -> float:
-        """Return the expected GPU-hours short."""
-        model, lengths = self.model, self.problem.periods.lengths
-        short = self.form.columns_of([model.short[w, t, k] for k in model.K for w in model.W for t in model.T])
-        by_period = values[short].reshape(len(model.K), len(model.W), len(model.T)).sum(axis=1).mean(axis=0)
-        return float(by_period @ np.array(lengths))
-
-    def cuts(self, result: SolverResult, programs: RecoursePrograms) -> list[Cut]:
-        """Make from the optimum's duals the cuts, one for each path, that prove it: with them the master ends there.
-
-        A path's duals are those of its rows, divided by the dual of its cost: its weight in the objective.
-        """
-        assert result.row_duals is not None  # noqa: S101 - the caller has checked that it is optimal
-        assert result.column_duals is not None  # noqa: S101 - the same
-        cuts: list[Cut] = []
-        for k, cost_row in enumerate(self.form.rows_of(list(self.model.path_cost_is.values()))):
-            weight = result.row_duals[cost_row]
-            rows, columns = programs.places(self.model, self.form, k)
-            cuts.append(programs.cut(k, result.row_duals[rows] / weight, result.column_duals[columns] / weight))
-        return cuts

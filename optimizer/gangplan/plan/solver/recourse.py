@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csc_array  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.plan.model import Ints, StandardForm, build_recourse, compile_model
 from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Array, Problem
-from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.highs import Engine, Work
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,25 +109,26 @@ class RecoursePrograms:
         self.short = self.columns_of([model.short[w, t, 0] for w in model.W for t in model.T])
         self._waiting: list[int] = list(model.waiting)
         self._backlog = self.columns_of([model.backlog[w, t, 0] for w in self._waiting for t in model.T])
+        self.backlog = np.full(self._shape, -1, dtype=np.int32)  # -1: work that may not wait
+        self.backlog[self._waiting] = self._backlog.reshape(-1, self._shape[1])
         self.hire = self.columns_of([model.hire[p, t, 0] for p in self.problem.hired for t in model.T])
         member = np.zeros((len(self._served), len(self.problem.pools)))
         for index, g in enumerate(self._served):
             member[index, list(self.problem.groups[g].pools)] = 1.0
         self._gpus = member * self.problem.usable_gpus  # GPUs per node, shape (served groups, pools)
 
-    def price(self, nodes: Array, seconds: float = np.inf) -> RecourseResult | None:
-        """Serve each path as cheaply as a fleet allows; None when the time is over.
+    def price(self, nodes: Array, work: Work | None = None) -> RecourseResult | None:
+        """Serve each path as cheaply as a fleet allows; None when the seconds are over.
 
         Parameters
         ----------
         nodes : one fleet for all paths, shape (pools, periods), or one for each, shape (paths, pools, periods);
             fractions are allowed
-        seconds : the time for each path
         """
         costs, values, cuts = np.zeros(len(self._engines)), list[Array](), list[Cut]()
         fleets = np.broadcast_to(nodes, (len(self._engines), *nodes.shape[-2:]))
         for k, fleet in enumerate(fleets):
-            result = self._engine(k, fleet).run(seconds)
+            result = self._engine(k, fleet).run(work)
             if result.values is None or result.row_duals is None or result.column_duals is None:
                 return None
             costs[k] = result.objective
@@ -152,23 +154,27 @@ class RecoursePrograms:
 
     def _bound_path(self, engine: Engine, k: int) -> None:
         """Set a path's demand, and the work that may wait, as bounds of its engine."""
-        amounts = (self.problem.demand[k] * np.array(self.problem.periods.lengths)).ravel()
+        amounts, deferrable = self._amounts(k)
         engine.bound_rows(self._demand, amounts, amounts)
         if len(self._backlog):
-            deferrable = self.problem.deferrable[k, self._waiting].ravel()
             engine.bound_columns(self._backlog, np.zeros(len(deferrable)), deferrable)
 
-    def places(self, model: Any, form: StandardForm, k: int) -> tuple[Ints, Ints]:
-        """Return the rows and columns of a path in the extensive form, in the order of its own."""
-        rows = np.zeros(len(self.form.row_lower), dtype=np.int32)
-        for name in ("demand_balance", "capacity", "quota"):
-            for (*key, _), row in self.model.component(name).items():
-                rows[self.form.row[id(row)]] = form.row[id(model.component(name)[*key, k])]
-        columns = np.zeros(len(self.form.cost), dtype=np.int32)
-        for name in ("serve", "short", "backlog"):
-            own, there = self.model.component(name), model.component(name)
-            columns[self.columns_of(list(own.values()))] = form.columns_of([there[*key, k] for *key, _ in own])
-        return rows, columns
+    def _amounts(self, k: int) -> tuple[Array, Array]:
+        """Return a path's GPU-hours of demand and of work that may wait, as bounds have them."""
+        amounts = (self.problem.demand[k] * np.array(self.problem.periods.lengths)).ravel()
+        return amounts, self.problem.deferrable[k, self._waiting].ravel()
+
+    def path_form(self, k: int) -> tuple[StandardForm, Any]:
+        """Return a path's program without nodes, and what each node adds to its rows, shape (rows, pools x periods)."""
+        amounts, deferrable = self._amounts(k)
+        lower, upper, most = self.form.row_lower.copy(), self.form.row_upper.copy(), self.form.upper.copy()
+        lower[self._demand] = upper[self._demand] = amounts
+        lower[self._capacity], upper[self._capacity], most[self._backlog] = -np.inf, 0.0, deferrable
+        pools, periods = self.problem.supply.shape[1:]
+        g, p, t = np.nonzero(self._gpus[:, :, None] * np.ones(periods))
+        entries = (-self._gpus[g, p] * self.problem.supply[k, p, t], (self._capacity[g * periods + t], p * periods + t))
+        by_nodes = csc_array(entries, shape=(len(lower), pools * periods))
+        return replace(self.form, row_lower=lower, row_upper=upper, upper=most), by_nodes
 
     def cut(self, k: int, rows: Array, columns: Array) -> Cut:
         """Make a cut from a path's duals: they are feasible for every fleet and every demand."""

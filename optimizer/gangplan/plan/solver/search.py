@@ -1,10 +1,13 @@
-"""The search for the cheapest fleet: one whole-number program when small; cuts, rounding and a proof when large.
+"""The search for the cheapest fleet: a bound that no fleet beats, fleets in whole nodes, and the proof by both.
 
-Small problems go to branch and bound as they are. Large ones are decomposed: the relaxed problem (solved at once if
-that is fast, by cuts otherwise) gives a bound below the best plan's price, its fleet is rounded, and each rounded fleet
-is priced on all paths. When the best of them is within the gap asked for, it is proven and returned; otherwise branch
-and bound uses the time that is left. When there was no time for any of it, the last plan, or else the fleet that runs
-now, is kept and priced, and the plan says so. So there always is a plan.
+The relaxed problem is solved first: at once if that is fast, by cuts otherwise. It gives the bound. Its fleet is
+rounded, and each rounded fleet is priced on all paths. When the best of them is within the gap asked for, it is proven
+and returned. Otherwise, unless the problem is very large, rows that only whole nodes keep raise the bound, the fleet is
+rounded step by step, and what is left is for branch and bound.
+
+The search ends when the work that it may do is done, which is counted and the same on every machine. When there was no
+work for any of it, or a very slow machine left no time, the last plan, or else the fleet that runs now, is kept and
+priced, and the plan says so. So there always is a plan.
 """
 
 from __future__ import annotations
@@ -12,20 +15,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from time import perf_counter
 
 import numpy as np
 
 from gangplan.plan.problem import Array, Counts, Problem
-from gangplan.plan.solver.decomposition import Candidate, Decomposition, ExtensiveForm
-from gangplan.plan.solver.highs import Engine
+from gangplan.plan.solver.decomposition import Candidate, Decomposition
+from gangplan.plan.solver.extensive import ExtensiveForm
+from gangplan.plan.solver.highs import Work
 from gangplan.plan.solver.recourse import Cut
 from gangplan.progress import Progress
 
-WHOLE_COLUMNS = 1_000
-"""Up to this many columns the problem is solved as one whole-number program."""
-
-RELAXED_WHOLE_COLUMNS = 20_000
+AT_ONCE_COLUMNS = 20_000
 """Up to this many columns the relaxed problem is solved at once; with more, cuts are faster."""
 
 RELAXED_SHARE = (0.25, 0.05)
@@ -34,15 +34,23 @@ RELAXED_SHARE = (0.25, 0.05)
 THRESHOLDS = (0.02, 0.15, 0.3, 0.5, 0.7)
 """A fraction of a node above the threshold is rounded up; each is tried."""
 
-BRANCHED_COLUMNS_PER_SECOND = 5_000
-"""A problem with more columns for each second left is not given to branch and bound: building it takes too long."""
+DIVES = ((0.5, False), (0.5, True), (0.3, True))
+"""The same for rounding step by step, and whether rows of whole nodes are added after each step."""
+
+COLUMNS_PER_UNIT = 1_000
+"""A problem with more columns for each unit of work left has no rows of whole nodes and is not branched on."""
+
+COLUMN_NODES_PER_UNIT = 20_000
+"""For each unit of work left, branch and bound may try this many nodes of a problem with one column."""
+
+METHOD = "the relaxed problem, then whole nodes"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SearchResult:
     """The best fleet of a search: whole nodes, its price and its paths, the proven bound, the gap asked for, how.
 
-    `nodes` has shape (pools, periods).
+    `nodes` has shape (pools, periods). `ended` is what cut the search short: "work_limit" or "time_limit".
     """
 
     nodes: Counts
@@ -50,6 +58,7 @@ class SearchResult:
     bound: float
     asked_gap: float
     method: str
+    ended: str = ""
 
     @property
     def objective(self) -> float:
@@ -58,10 +67,10 @@ class SearchResult:
 
     @property
     def status(self) -> str:
-        """Whether it is "optimal": proven within the gap asked for, or "time_limit": the time was over first."""
+        """Whether it is "optimal", proven within the gap asked for; else what cut the search short."""
         slack = self.objective - max(self.bound, 0.0)
         near = slack <= self.asked_gap * abs(self.objective) + 1e-6 * max(1.0, abs(self.objective))
-        return "optimal" if near else "time_limit"
+        return "optimal" if near else self.ended or "work_limit"
 
     @property
     def gap(self) -> float:
@@ -78,19 +87,14 @@ class Search:
 
     def __init__(self, problem: Problem, *, cuts: tuple[Cut, ...] = (), start: Array | None = None) -> None:
         self.problem = problem
-        self._until = perf_counter() + problem.settings.time_limit_s
+        self.work = Work(problem.settings.work_limit, problem.settings.time_limit_s)
         self.decomposition = Decomposition(problem, cuts=cuts)
         self._start = start
 
     @cached_property
     def extensive(self) -> ExtensiveForm:
         """The relaxed problem as one linear program."""
-        return ExtensiveForm(self.problem)
-
-    @property
-    def seconds_left(self) -> float:
-        """What is left of the time limit."""
-        return max(0.0, self._until - perf_counter())
+        return ExtensiveForm(self.decomposition.master, self.decomposition.programs)
 
     @property
     def columns(self) -> int:
@@ -103,47 +107,45 @@ class Search:
         return float(short.mean(axis=0).sum(axis=0) @ np.array(self.problem.periods.lengths))
 
     def run(self, progress: Progress) -> SearchResult:
-        """Find a plan, in the way that its size asks for."""
-        if self._start is not None and self.seconds_left > 0:
-            self.decomposition.add_candidate(self.decomposition.master.complete(self._start), self._until)
-        return self._solve_whole(progress) if self.columns <= WHOLE_COLUMNS else self._solve_by_cuts(progress)
+        """Find a plan and prove it, as far as the work goes that it may do."""
+        if self._start is not None and not self.work.ended:
+            self.decomposition.add_candidate(self.decomposition.master.complete(self._start), self.work)
+        best = self._relax_and_round(progress)
+        if best is None:
+            best = self._previous_fleet("no search: the limit was reached first")
+        elif best.status != "optimal" and self._may_be_whole:
+            best = self._branch(self._dive(best, progress), progress)
+        return replace(best, ended=self.work.ended)
 
-    def _solve_whole(self, progress: Progress) -> SearchResult:
-        """Solve the whole problem at once."""
-        progress(0.2, 1, f"{self.columns:,} columns: solved as one whole-number program")
-        best = self._branch(self._previous_fleet("one whole-number program"))
-        progress(0.8, 1, f"plan {best.objective:,.0f}, bound {best.bound:,.0f}, gap {best.gap:.2%}")
-        return best
+    @property
+    def _may_be_whole(self) -> bool:
+        """Whether there is enough work left to treat all paths in one program with whole nodes."""
+        return not self.work.ended and self.columns <= COLUMNS_PER_UNIT * self.work.units
 
-    def _solve_by_cuts(self, progress: Progress) -> SearchResult:
-        """Solve the relaxed problem by cuts, round, prove; if that is not enough, more exactly, then pool by pool."""
-        progress(0.2, 1, f"{self.columns:,} columns: solved by cuts, one program for each demand path")
-        best, asked_gap = None, self.problem.settings.mip_gap
-        if self.columns <= RELAXED_WHOLE_COLUMNS:
+    def _relax_and_round(self, progress: Progress) -> SearchResult | None:
+        """Solve the relaxed problem and round; if that is not enough, more exactly."""
+        at_once = self.columns <= AT_ONCE_COLUMNS
+        progress(0.2, 1, f"{self.columns:,} columns: solved {'at once' if at_once else 'by cuts, path by path'}")
+        if at_once:
             self._relax()
+        best, gap = None, self.problem.settings.mip_gap
         for step, share in enumerate(RELAXED_SHARE):
-            done = 0.3 + 0.2 * step
-            self.decomposition.run(share * asked_gap, self._until, partial(_report, progress, done))
+            done = 0.3 + 0.1 * step
+            self.decomposition.run(share * gap, self.work, partial(_report, progress, done))
             best = self._round(best)
-            if best is None:
-                return self._previous_fleet("no search: the time limit was over first")
-            progress(done + 0.1, 1, f"bound {best.bound:,.0f}, plan {best.objective:,.0f}, gap {best.gap:.2%}")
-            if best.status == "optimal" or self.seconds_left <= 0:
-                return best
-        assert best is not None  # noqa: S101 - it was rounded twice
-        best = self._round_pools(best)
-        if best.status == "optimal" or self.columns > BRANCHED_COLUMNS_PER_SECOND * self.seconds_left:
-            return best
-        progress(0.7, 1, f"branching for at most {self.seconds_left:.0f} s")
-        return self._branch(best)
+            if best is None or best.status == "optimal" or self.work.ended or self._may_be_whole:
+                break
+        if best is not None:
+            progress(0.4, 1, f"bound {best.bound:,.0f}, plan {best.objective:,.0f}, gap {best.gap:.2%}")
+        return best
 
     def _relax(self) -> None:
         """Solve the relaxed problem at once, so that the cuts begin at its optimum."""
-        result = self.extensive.engine.run(self.seconds_left)
+        result = self.extensive.engine.run(self.work)
         if result.values is not None:
-            self.decomposition.add_cuts(self.extensive.cuts(result, self.decomposition.programs))
+            self.decomposition.add_cuts(self.extensive.cuts(result))
             nodes = np.maximum(result.values[self.extensive.nodes], 0.0)
-            self.decomposition.add_candidate(self.decomposition.master.complete(nodes), self._until)
+            self.decomposition.add_candidate(self.decomposition.master.complete(nodes), self.work)
 
     def _round(self, best: SearchResult | None) -> SearchResult | None:
         """Round the relaxed fleet at several thresholds and keep the cheapest."""
@@ -151,42 +153,46 @@ class Search:
         if relaxed is None:
             return None
         for nodes in round_at(relaxed.nodes):
-            if best is None or self.seconds_left > 0:
+            if best is None or not self.work.ended:
                 best = self._cheaper(best, fit_budget(self.problem, repair(self.problem, nodes), relaxed.nodes))
         return replace(best, bound=self.decomposition.bound) if best else None
 
-    def _round_pools(self, best: SearchResult) -> SearchResult:
-        """Round one pool after the other at other thresholds while the others stay."""
-        relaxed = self.decomposition.best
-        assert relaxed is not None  # noqa: S101 - it was rounded before
-        for p in range(len(self.problem.pools)):
-            for row in round_at(relaxed.nodes[p], THRESHOLDS):
-                if self.seconds_left <= 0 or best.status == "optimal":
-                    return best
-                nodes = best.nodes.copy()
-                nodes[p] = row
-                best = self._cheaper(best, repair(self.problem, nodes))
+    def _dive(self, best: SearchResult, progress: Progress) -> SearchResult:
+        """Raise the bound by rows of whole nodes, and round step by step from there."""
+        relaxed = self.extensive.tighten(self.work)
+        if relaxed.values is None:
+            return best
+        best = replace(best, bound=max(best.bound, relaxed.objective))
+        for threshold, again in DIVES:
+            if best.status == "optimal" or self.work.ended:
+                break
+            nodes = self.extensive.dive(relaxed.values, threshold, again, self.work)
+            exact = relaxed.values[self.extensive.nodes]
+            best = self._cheaper(best, fit_budget(self.problem, repair(self.problem, nodes), exact))
+        progress(0.6, 1, f"whole nodes: bound {best.bound:,.0f}, plan {best.objective:,.0f}, gap {best.gap:.2%}")
         return best
 
-    def _cheaper(self, best: SearchResult | None, nodes: Counts) -> SearchResult:
-        """Price a fleet and return the cheaper of the two."""
-        if best is not None and np.array_equal(nodes, best.nodes):
+    def _branch(self, best: SearchResult, progress: Progress) -> SearchResult:
+        """Let HiGHS branch on the whole problem; the best fleet so far stays if none is cheaper."""
+        nodes = int(COLUMN_NODES_PER_UNIT * self.work.units / max(1, self.columns))
+        if best.status == "optimal" or not self._may_be_whole:
             return best
-        other = self._priced(nodes, "cuts between fleet and demand paths, then rounding")
-        return other if best is None or other.objective < best.objective else best
-
-    def _branch(self, best: SearchResult) -> SearchResult:
-        """Let HiGHS branch on the whole problem; the best fleet so far stays if none is cheaper.
-
-        HiGHS is not told of that fleet: a start saved no time, and given in part it once came back as the answer.
-        """
-        settings, program = self.problem.settings, self.extensive
-        result = Engine(program.form, relaxed=False, seed=settings.seed, gap=settings.mip_gap).run(self.seconds_left)
+        progress(0.7, 1, f"branching, at most {nodes:,} nodes")
+        result = self.extensive.branch(best.nodes, nodes, self.work)
         best = replace(best, bound=max(best.bound, result.bound))
         if result.values is None or result.objective >= best.objective:
             return best
-        nodes = np.rint(result.values[program.nodes]).astype(np.int64)
-        return replace(self._priced(nodes, best.method), bound=best.bound)
+        found = np.rint(result.values[self.extensive.nodes]).astype(np.int64)
+        return self._cheaper(best, found)
+
+    def _cheaper(self, best: SearchResult | None, nodes: Counts) -> SearchResult:
+        """Price a fleet and return the cheaper of the two, with the bound of the first."""
+        if best is not None and np.array_equal(nodes, best.nodes):
+            return best
+        other = self._priced(nodes, METHOD)
+        if best is None:
+            return other
+        return replace(other, bound=best.bound) if other.objective < best.objective else best
 
     def _previous_fleet(self, method: str) -> SearchResult:
         """Return the last plan's nodes, or else those that run now, brought within each pool's limits."""

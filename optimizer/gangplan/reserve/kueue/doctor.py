@@ -85,7 +85,7 @@ def _rights(api: Api, namespace: str) -> Iterator[Finding]:
         yield Finding(level=GOOD, what="rights", said=f"all {len(rights(namespace))} are there")
     for space, group, resource, verb in lacking:
         yield Finding(
-            level=NOTE if space == "kueue-system" or group == "jobset.x-k8s.io" else BAD,
+            level=NOTE if space == "kueue-system" or group in ("jobset.x-k8s.io", "resource.k8s.io") else BAD,
             what=f"right to {verb} {resource}{'.' if group else ''}{group}",
             said=f"is missing in {f'namespace {space}' if space else 'the cluster'}",
             remedy=_rights_remedy(namespace),

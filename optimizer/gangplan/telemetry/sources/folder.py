@@ -18,26 +18,43 @@ from gangplan.telemetry.values import REJECTED_KEPT, TABLES, Telemetry
 from gangplan.types import SERIES
 
 
-def read_path(path: Path, now: datetime) -> Telemetry:
-    """Return the telemetry of a file, or of all files of a folder."""
+def read_path(path: Path, now: datetime, *, until: datetime | None = None, latest: datetime | None = None) -> Telemetry:
+    """Return the telemetry of a file, or of all files of a folder; `until` and `latest` as for `from_rows`."""
     frames = [read_rows(file) for file in (files_of(path) if path.is_dir() else [path])]
     pods = [rows for rows in frames if openb.is_pods(rows.columns)]
     if pods:
         if any(not openb.is_pods(rows.columns) and not openb.is_nodes(rows.columns) for rows in frames):
             raise InputError("source", path, "mixes the openb trace with other tables: give each a folder of its own")
         return openb.from_pods(pl.concat(pods), str(path))
-    return from_rows(frames, str(path), now)
+    return from_rows(frames, str(path), now, until=until, latest=latest)
 
 
-def from_rows(frames: list[pl.DataFrame], source: str, now: datetime, *, live: bool = False) -> Telemetry:
-    """Check rows of text and return their telemetry; demand that is not given is counted from the jobs."""
-    checked = _check_all(frames, source, now)
+def from_rows(
+    frames: list[pl.DataFrame],
+    source: str,
+    now: datetime,
+    *,
+    until: datetime | None = None,
+    latest: datetime | None = None,
+    live: bool = False,
+) -> Telemetry:
+    """Check rows of text and return their telemetry; demand that is not given is counted from the jobs.
+
+    Parameters
+    ----------
+    until
+        When the rows were exported: jobs without an end run until then. By default the rows' last time, or now if they
+        are `live`.
+    latest
+        No time may be after it; by default, after now.
+    """
+    checked = _check_all(frames, source, latest or now)
     rejected = [row for table in checked.values() for row in table.rejected]
     tables = {name: conform(name, table.frame, TABLES[name]) for name, table in checked.items()}
     if not any(tables[name].height for name in ("jobs", "demand") if name in tables):
         why = f": {rejected[0]}" if rejected else ": it needs a table of jobs or of demand (docs/telemetry.md)"
         raise InputError("source", source, f"has no usable row{why}")
-    start, end = _span(tables, source)
+    start, end = _span(tables, source, now if live else until, live=live)
     made = Telemetry(
         source=source,
         start=start,
@@ -63,22 +80,35 @@ def _check_all(frames: list[pl.DataFrame], source: str, now: datetime) -> dict[s
     }
 
 
-def _span(tables: dict[str, pl.DataFrame], source: str) -> tuple[datetime, datetime]:
-    """Return the whole hours that jobs and demand cover together, as their start and end."""
-    moments: list[datetime | None] = []
-    if "jobs" in tables:
-        times = tables["jobs"].select("submitted_at", "started_at", "ended_at")
-        moments += [*times.min().row(0)[:1], *times.max().row(0)]
-    if "demand" in tables:
-        hours = tables["demand"].select(first=pl.col("hour").min(), last=pl.col("hour").max() + HOUR)
-        moments += hours.row(0)
-    known = [moment for moment in moments if moment is not None]  # the times of an empty table are null
-    start, end = floor_hour(min(known)), floor_hour(max(known))
+def _span(
+    tables: dict[str, pl.DataFrame], source: str, until: datetime | None, *, live: bool
+) -> tuple[datetime, datetime]:
+    """Return the whole hours that jobs and demand cover together, as their start and end.
+
+    Where it is not said `until` when, jobs that have no end hold their GPUs to the end of the hour of the last time.
+    """
+    asked = [*_times(tables, "jobs", "submitted_at", "started_at", "ended_at"), *_times(tables, "demand", "hour")]
+    hours = [hour + HOUR for hour in _times(tables, "demand", "hour")]
+    samples = [] if hours else [at for name in ("nodes", "queue", "requests") for at in _times(tables, name, "time")]
+    last = max(asked + samples)
+    if until is not None and last > until and not live:
+        raise InputError("until", until.isoformat(), f"is before the last time, {last.isoformat()}: give a later one")
+    start, end = floor_hour(min(asked)), floor_hour(until or last)
+    if until is None:
+        runs = "jobs" in tables and tables["jobs"]["ended_at"].has_nulls()
+        end = max([end + HOUR if runs else end, *hours])
     if end <= start:
-        raise InputError(
-            "source", source, f"covers no whole hour (from {min(known)} to {max(known)}): give a longer span"
-        )
+        span = f"from {min(asked)} to {until or last}"
+        raise InputError("source", source, f"covers no whole hour ({span}): give a longer span")
     return start, end
+
+
+def _times(tables: dict[str, pl.DataFrame], table: str, *columns: str) -> list[datetime]:
+    """Return the first and the last time in each of these columns of a table, if it is there and has any."""
+    if table not in tables:
+        return []
+    ends = [moment for name in columns for moment in (tables[table][name].min(), tables[table][name].max())]
+    return [moment for moment in ends if isinstance(moment, datetime)]
 
 
 def _demand(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> pl.DataFrame:

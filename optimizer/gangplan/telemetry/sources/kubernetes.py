@@ -7,6 +7,7 @@ that was running and does not exist any more counts as ended at the next read.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +15,11 @@ import polars as pl
 
 from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError
-from gangplan.kube import Gang, connect, read_gangs
+from gangplan.kube import Gang, Malformed, connect, read_gangs
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import JOBS, QUEUE, conform
 from gangplan.telemetry.demand import hourly_demand
-from gangplan.telemetry.values import Telemetry
+from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
 from gangplan.types import ANY, WorkloadClass
 
 PREFIX = "kubernetes+"
@@ -42,15 +43,28 @@ def read_cluster(
     """
     context = source.removeprefix(PREFIX)
     progress(0, 1, "reading the cluster's gangs")
-    present = jobs_of(read_gangs(connect("" if context == "-" else context)))
+    seen = read_gangs(connect("" if context == "-" else context))
+    present = jobs_of(seen.gangs)
     known = pl.read_parquet(seen_before) if seen_before is not None and seen_before.exists() else present.clear()
     jobs = remembered(known, present, now)
     if jobs.is_empty():
-        raise InputError("source", source, "has nothing that asks for GPUs: is it the right context?")
+        why = "; ".join(seen.notes)
+        raise InputError(
+            "source", source, f"has nothing that asks for GPUs{why and f' ({why})'}: is the context right?"
+        )
     if seen_before is not None:
         seen_before.parent.mkdir(parents=True, exist_ok=True)
         jobs.write_parquet(seen_before)
-    return telemetry_of(source, jobs, now)
+    rejected = tuple(map(_bad_row, seen.malformed[:REJECTED_KEPT]))
+    made = telemetry_of(source, jobs, now)
+    return replace(made, notes=seen.notes, rejected=rejected, rejected_count=len(seen.malformed))
+
+
+def _bad_row(item: Malformed) -> BadRow:
+    """Return an object that cannot be read as a rejected row."""
+    return BadRow(
+        place=item.path, line=item.line, field=item.name, value=item.error, remedy="is no such object: it is left out"
+    )
 
 
 def jobs_of(gangs: Iterable[Gang]) -> pl.DataFrame:
@@ -62,7 +76,7 @@ def jobs_of(gangs: Iterable[Gang]) -> pl.DataFrame:
             gang.tenant,
             gang.kind if gang.kind in classes else WorkloadClass.THROUGHPUT.value,
             gang.accelerator or ANY,
-            float(gang.count),
+            gang.count,
             gang.created,
             gang.started,
             gang.ended,

@@ -6,25 +6,24 @@ search for runs returns, is often of an idle GPU, so the whole history is read.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import httpx
 import polars as pl
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
-from gangplan.errors import InputError, UnavailableError
+from gangplan.errors import InputError
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import NODES, conform, empty
 from gangplan.telemetry.rows import FAULT, LINE, PLACE
 from gangplan.telemetry.sources import mlflow_history
 from gangplan.telemetry.sources.folder import from_rows
+from gangplan.telemetry.sources.mlflow_history import History
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
-from gangplan.tracking import Store
+from gangplan.tracking import Store, naming_faults, require_answer
 from gangplan.types import ANY, WorkloadClass
+from gangplan.urls import is_http, shown
 
 BUSY_PERCENT = 1.0
 """A GPU whose utilisation never exceeds this does not count as the run's."""
@@ -39,24 +38,35 @@ _DEEPEST = 8
 """Runs are nested at most so many levels deep."""
 
 
-def read_runs(source: str, now: datetime, progress: Progress = no_progress, cache: Path | None = None) -> Telemetry:
-    """Return the telemetry of every run with GPU system metrics in a tracking store.
+def read_runs(
+    source: str,
+    now: datetime,
+    progress: Progress = no_progress,
+    cache: Path | None = None,
+    latest: datetime | None = None,
+) -> Telemetry:
+    """Return the telemetry of every run with GPU system metrics in a tracking store, up to the present hour.
 
-    `cache` is the file that keeps histories from one import to the next; with None, nothing is kept.
+    `cache` is the file that keeps histories from one import to the next; with None, nothing is kept. No run may begin
+    or end after `latest`, by default after now.
     """
     uri = source.removeprefix("mlflow+")
-    store = _open(uri)
+    if is_http(uri):
+        require_answer(uri, "source")
     try:
-        runs, points = mlflow_history.read(store, cache, progress)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise UnavailableError(f"mlflow: {shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
+        with naming_faults(uri, "source"):
+            history = mlflow_history.read(Store(uri=uri), cache, progress)
+    except (MlflowException, KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        remedy = f"does not answer as MLflow does ({type(error).__name__}): check host, port and path, and its version"
+        raise InputError("source", shown(uri), remedy) from None  # its text may show the password
+    runs = history.runs
     roots = _roots(runs)
-    samples, rejected = _samples(points, runs, roots)
+    samples, rejected = _samples(history.points, runs, roots)
     used = _used(runs, roots, samples)
     if not used.height:
         remedy = "has no usable row: no run kept a GPU busy; log system metrics (mlflow.enable_system_metrics_logging)"
-        raise InputError("source", shown(uri), remedy)
-    telemetry = from_rows([_rows(used, now)], shown(uri), now, live=True)
+        raise InputError("source", uri, remedy)
+    telemetry = from_rows([_rows(used, now)], shown(uri), now, latest=latest, live=True)
     bad = _bad_samples(rejected.head(REJECTED_KEPT))
     return replace(
         telemetry,
@@ -64,25 +74,43 @@ def read_runs(source: str, now: datetime, progress: Progress = no_progress, cach
         rejected=(*telemetry.rejected, *bad)[:REJECTED_KEPT],
         rejected_count=telemetry.rejected_count + rejected.height,
         skipped=runs.height - used.height,
+        notes=(*telemetry.notes, *_notes(history, roots, used, now)),
     )
 
 
-def shown(uri: str) -> str:
-    """Return a URI without the user and password in it."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+def _notes(history: History, roots: pl.DataFrame, used: pl.DataFrame, now: datetime) -> list[str]:
+    """Say which runs are no jobs, and which ends are assumed."""
+    nested = roots.filter(pl.col("root") != pl.col("run_id")).height
+    silent = used.filter(pl.col("end").is_null() & _is_silent(now)).height
+    counts = (
+        (history.without_gpus, "has no GPU metrics: it is no job", "have no GPU metrics: they are no jobs"),
+        (
+            history.deleted,
+            "with GPU metrics is deleted: it is left out",
+            "with GPU metrics are deleted: they are left out",
+        ),
+        (
+            roots["root"].n_unique() - used.height,
+            "never kept a GPU busy: it is left out",
+            "never kept a GPU busy: they are left out",
+        ),
+        (
+            nested,
+            "is nested in one that samples the same GPUs: it counts as part of it",
+            "are nested in one that samples the same GPUs: they count as part of it",
+        ),
+        (
+            silent,
+            "is still RUNNING but silent for an hour: its last sample is taken for its end",
+            "are still RUNNING but silent for an hour: the last sample of each is taken for its end",
+        ),
+    )
+    return [f"1 run {one}" if count == 1 else f"{count} runs {several}" for count, one, several in counts if count]
 
 
-def _open(uri: str) -> Store:
-    """Return the store, if it exists: a missing SQLite file is not created, and a dead server is refused at once."""
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).is_file():
-        raise InputError("source", uri, "is not there: give mlflow+sqlite:///<file that exists>")
-    if uri.startswith(("http://", "https://")):
-        try:
-            httpx.get(f"{uri.rstrip('/')}/health", timeout=10)
-        except httpx.HTTPError as error:
-            raise UnavailableError(f"mlflow: {shown(uri)} cannot be reached: {error}") from error
-    return Store(uri=uri)
+def _is_silent(now: datetime) -> pl.Expr:
+    """Tell which runs were silent for so long that they must have been killed."""
+    return pl.lit(now) - pl.col("last") > SILENT
 
 
 def _roots(runs: pl.DataFrame) -> pl.DataFrame:
@@ -151,7 +179,7 @@ def _bad_samples(rejected: pl.DataFrame) -> list[BadRow]:
 def _rows(used: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Return runs as rows of text of the table of jobs; a tag gangplan.<field> replaces the default."""
     start, end = _from_milliseconds("start"), _from_milliseconds("end")
-    ended = pl.coalesce(end, pl.when(pl.lit(now) - pl.col("last") > SILENT).then(pl.col("last")))
+    ended = pl.coalesce(end, pl.when(_is_silent(now)).then(pl.col("last")))
     plain = pl.col("experiment").str.replace_all(r"[^A-Za-z0-9._-]+", "-").str.strip_chars("-._").str.slice(0, 63)
     tenant = pl.when(plain == "").then(pl.lit("default")).otherwise(plain)
     return used.with_row_index("line", 1).select(

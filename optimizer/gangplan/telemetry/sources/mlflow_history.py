@@ -8,19 +8,23 @@ again only if its newest points have changed.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
+from mlflow.entities import ViewType
 from mlflow.store.tracking.dbmodels import models
 from mlflow.utils import credentials, rest_utils
 
 from gangplan.progress import Progress
-from gangplan.tracking import Store
+from gangplan.tracking import Store, database_to_read
+from gangplan.urls import is_http
 
 TAGS = ("gangplan.tenant", "gangplan.workload_class", "gangplan.accelerator", "gangplan.node", "mlflow.parentRunId")
 RUNS = {
@@ -52,10 +56,23 @@ Point = tuple[str, str, int, float]
 """Run id, key, time in milliseconds, value."""
 
 
-def read(store: Store, cache: Path | None, progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the runs with GPU metrics (`RUNS`, by their start) and the points of these metrics (`POINTS`, by time)."""
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The runs with GPU metrics (`RUNS`, by their start) and the points of these metrics (`POINTS`, by time).
+
+    `without_gpus` counts the runs that have no GPU metrics, `deleted` the deleted ones that have some.
+    """
+
+    runs: pl.DataFrame
+    points: pl.DataFrame
+    without_gpus: int
+    deleted: int
+
+
+def read(store: Store, cache: Path | None, progress: Progress) -> History:
+    """Read what a tracking store has of GPU metrics."""
     progress(0, 4, "listing runs with GPU metrics")
-    listed, newest = _listed(store)
+    listed, newest, deleted = _listed(store)
     runs = listed.join(_contents(newest), on="run_id", how="inner").sort("start", "run_id").select(list(RUNS))
     kept = _cached(cache, runs)
     missing = runs.join(kept, on="run_id", how="anti")
@@ -65,7 +82,7 @@ def read(store: Store, cache: Path | None, progress: Progress) -> tuple[pl.DataF
     progress(3, 4, "keeping what was read")
     if cache is not None and missing.height:
         _keep(cache, runs, points)
-    return runs, points
+    return History(runs=runs, points=points, without_gpus=listed.height - runs.height, deleted=deleted)
 
 
 def _contents(newest: pl.DataFrame) -> pl.DataFrame:
@@ -100,9 +117,9 @@ def _keep(cache: Path, runs: pl.DataFrame, points: pl.DataFrame) -> None:
     staging.replace(cache)
 
 
-def _listed(store: Store) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the runs without `content`, and the newest points of their GPU metrics."""
-    if store.uri.startswith(("http://", "https://")):
+def _listed(store: Store) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Return the runs without `content`, the newest points of their GPU metrics, the number of deleted such runs."""
+    if is_http(store.uri):
         return _listed_by_server(store)
     with _database(store) as ask:
         return _listed_by_database(ask)
@@ -110,7 +127,7 @@ def _listed(store: Store) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _points(store: Store, keys: pl.DataFrame) -> pl.DataFrame:
     """Return the history of these metrics."""
-    if store.uri.startswith(("http://", "https://")):
+    if is_http(store.uri):
         return _points_of_server(store, keys)
     with _database(store) as ask:
         return _points_of_database(ask, keys["run_id"].unique().sort().to_list())
@@ -122,30 +139,27 @@ Ask = Callable[[sa.Executable, dict[str, Any]], pl.DataFrame]
 
 @contextmanager
 def _database(store: Store) -> Generator[Ask]:
-    """Open the store's database and yield a function that queries it."""
-    _ = store.client  # raises MLflow's own message about a database that it cannot use
-    engine = sa.create_engine(store.uri)
-    try:
-        with engine.connect() as connection:
+    """Open the store's database for reading alone and yield a function that queries it."""
+    with database_to_read(store.uri) as connection:
 
-            def ask(query: sa.Executable, schema: dict[str, Any]) -> pl.DataFrame:
-                rows = connection.execute(query).fetchall()
-                columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-                return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema, strict=False)
+        def ask(query: sa.Executable, schema: dict[str, Any]) -> pl.DataFrame:
+            rows = connection.execute(query).fetchall()
+            columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+            return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema, strict=False)
 
-            yield ask
-    finally:
-        engine.dispose()
+        yield ask
 
 
-def _listed_by_database(ask: Ask) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _listed_by_database(ask: Ask) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """List a database's active runs."""
     run, experiment, latest, tag = _tables.SqlRun, _tables.SqlExperiment, _tables.SqlLatestMetric, _tables.SqlTag
-    runs = ask(
-        sa.select(run.run_uuid, experiment.name, run.start_time, run.end_time)
-        .join(experiment, experiment.experiment_id == run.experiment_id)
-        .where(run.lifecycle_stage == "active", experiment.lifecycle_stage == "active"),
-        {name: kind for name, kind in RUNS.items() if name not in TAGS and name != "content"},
+    columns = {name: kind for name, kind in RUNS.items() if name not in TAGS and name != "content"}
+    active = (run.lifecycle_stage == "active") & (experiment.lifecycle_stage == "active")
+    every = ask(
+        sa.select(run.run_uuid, experiment.name, run.start_time, run.end_time, active).join(
+            experiment, experiment.experiment_id == run.experiment_id
+        ),
+        {**columns, "active": pl.Boolean()},
     )
     newest = ask(
         sa.select(latest.run_uuid, latest.key, latest.timestamp, latest.step, latest.value).where(
@@ -157,9 +171,10 @@ def _listed_by_database(ask: Ask) -> tuple[pl.DataFrame, pl.DataFrame]:
         sa.select(tag.run_uuid, tag.key, tag.value).where(tag.key.in_(TAGS)),
         dict.fromkeys(("run_id", "key", "value"), pl.String()),
     )
-    columns = [pl.col("value").filter(pl.col("key") == tag).first().alias(tag) for tag in TAGS]
-    wide = tags.group_by("run_id").agg(columns)
-    return runs.join(wide, on="run_id", how="left"), newest.filter(pl.col("key").str.contains(_PATTERN))
+    wide = tags.group_by("run_id").agg(pl.col("value").filter(pl.col("key") == tag).first().alias(tag) for tag in TAGS)
+    newest = newest.filter(pl.col("key").str.contains(_PATTERN))
+    deleted = every.filter(~pl.col("active")).join(newest, on="run_id", how="semi").height
+    return every.filter("active").select(list(columns)).join(wide, on="run_id", how="left"), newest, deleted
 
 
 def _points_of_database(ask: Ask, run_ids: Sequence[str]) -> pl.DataFrame:
@@ -178,7 +193,7 @@ def _points_of_database(ask: Ask, run_ids: Sequence[str]) -> pl.DataFrame:
     return points.with_columns(number).select(list(POINTS))
 
 
-def _listed_by_server(store: Store) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _listed_by_server(store: Store) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """List a server's active runs, page by page."""
     names = store.experiment_names()
     runs: list[tuple[Any, ...]] = []
@@ -189,14 +204,28 @@ def _listed_by_server(store: Store) -> tuple[pl.DataFrame, pl.DataFrame]:
         for run in listed:
             tags = [run.data.tags.get(tag) for tag in TAGS]
             info = run.info
-            runs.append((info.run_id, names[info.experiment_id], info.start_time, info.end_time or None, *tags))
+            runs.append(
+                (
+                    info.run_id,
+                    names.get(info.experiment_id, info.experiment_id),
+                    info.start_time,
+                    info.end_time or None,
+                    *tags,
+                )
+            )
             newest += [(info.run_id, m.key, m.timestamp, m.step, m.value) for m in run.data._metric_objs]
         page = listed.token
         if not page:
             break
     columns = {name: kind for name, kind in RUNS.items() if name != "content"}
     latest = pl.DataFrame(newest, schema=_NEWEST, orient="row").filter(pl.col("key").str.contains(_PATTERN))
-    return pl.DataFrame(runs, schema=columns, orient="row"), latest
+    return pl.DataFrame(runs, schema=columns, orient="row"), latest, _deleted_on_server(store, list(names))
+
+
+def _deleted_on_server(store: Store, experiments: list[str]) -> int:
+    """Count a server's deleted runs with GPU metrics, among the newest thousand that were deleted."""
+    deleted: Any = store.client.search_runs(experiments, run_view_type=ViewType.DELETED_ONLY, max_results=_PAGE)
+    return sum(any(re.match(_PATTERN, key) for key in run.data.metrics) for run in deleted)
 
 
 def _points_of_server(store: Store, keys: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from copy import deepcopy
 from datetime import timedelta
 from math import ceil
 
-from gangplan.clock import Clock, system_clock
+from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError
 from gangplan.kube import Object
 from gangplan.reserve import Ledger
@@ -37,7 +37,6 @@ def run_beside(
     job: Object,
     *,
     check: Callable[[], None] = lambda: None,
-    clock: Clock = system_clock,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Object:
     """Run a Job on a reservation's slots to its end, and return it as it then is.
@@ -53,7 +52,8 @@ def run_beside(
     if job.get("kind") != "Job":
         raise InputError("manifest.kind", job.get("kind", ""), "cannot run beside a reservation: give a Job")
     handout, held = hand_out(ledger, id), ledger.get(id)
-    left = (held.granted_at or clock()) + held.request.limit - clock()
+    now = load_settings().clock()
+    left = (held.granted_at or now) + held.request.limit - now
     path = path_of(ledger.place.namespace, job)
     name = ledger.api.create(path, placed(job, handout, left))["metadata"]["name"]
     while True:

@@ -16,10 +16,8 @@ RECORD = "gangplan-ended-"
 ENDED = "ended.gangplan.io/"
 """Before a reservation's id: the label of the ConfigMap that says how it ended."""
 
-ACCELERATOR = "gangplan.io/accelerator"
 HOST = "kubernetes.io/hostname"
 GPU = "nvidia.com/gpu"
-PRODUCT = "nvidia.com/gpu.product"
 
 PREBUILT = f"{GROUP}/prebuilt-workload-name"
 QUEUE_NAME = f"{GROUP}/queue-name"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gangplan.errors import InputError, NotFoundError
-from gangplan.kube import Api, Object, short_name, whole
+from gangplan.kube import Api, Object, names_of, whole
 from gangplan.reserve.kueue.objects import names
 from gangplan.types import Level
 
@@ -172,9 +172,5 @@ def _flavor(item: Object, levels: Mapping[str, tuple[str, ...]]) -> Flavor:
 
 
 def _accelerators(name: str, labels: Mapping[str, str]) -> set[str]:
-    """Return what a flavor's accelerator may be called: its label, its product's short name, the flavor itself."""
-    called = {name, labels.get(names.ACCELERATOR, "")}
-    product = labels.get(names.PRODUCT, "") or labels.get("cloud.google.com/gke-accelerator", "")
-    if product:
-        called |= {product, short_name(product)}
-    return called - {""}
+    """Return what a flavor's accelerator may be called: what its labels name, their short names, the flavor itself."""
+    return {name, *names_of(labels)}

@@ -9,29 +9,24 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import polars as pl
-import requests  # MLflow's own HTTP client
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # set before the import, so that MLflow sends nothing
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the command line draws its own
-
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunStatus
 from mlflow.exceptions import MlflowException
 
-from gangplan.config import Settings
-from gangplan.errors import InputError, NotFoundError, UnavailableError
+from gangplan.errors import InputError, NotFoundError
 from gangplan.progress import Progress, no_progress
+from gangplan.tracking.database import client_uri, prepare, require_known
+from gangplan.tracking.faults import naming_faults
+from gangplan.urls import is_http, shown, sqlite_file
 
 TELEMETRY = "gangplan/telemetry"
 FORECAST = "gangplan/forecast"
@@ -45,32 +40,50 @@ MODEL = "gangplan-demand"
 """The registered model; its aliases are `champion` and `challenger`."""
 
 
+class _Client(MlflowClient):
+    """MLflow's client; a store that is down or refuses us is an error of ours, whichever library noticed it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("_") or not callable(found):
+            return found
+        uri = super().__getattribute__("_tracking_client").tracking_uri
+
+        @wraps(found)
+        def call(*given: Any, **named: Any) -> Any:
+            with naming_faults(uri):
+                return found(*given, **named)
+
+        return call
+
+
 @dataclass(frozen=True, kw_only=True)
 class Store:
     """An MLflow tracking store and model registry; it connects when it is first used."""
 
-    uri: str
+    uri: str = field(repr=False)  # it may hold a password
 
     @cached_property
     def client(self) -> MlflowClient:
         """The MLflow client; a SQLite file that does not exist is created with its folder."""
-        scheme = urlsplit(self.uri).scheme
-        if scheme not in ("sqlite", "http", "https", "postgresql", "postgresql+psycopg"):
-            raise InputError("mlflow", self.uri, "is no MLflow tracking URI: use sqlite:///file.db or http://host:port")
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # hides the log of its migrations
-        try:
-            if self.folder is not None:
-                _make_database(Path(self.uri.removeprefix("sqlite:///")))
-            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        except (MlflowException, OSError) as error:
-            raise UnavailableError(f"mlflow: {self.uri} cannot be opened: {error}") from error
+        require_known(self.uri, "mlflow")
+        for logger in ("mlflow.store.db.utils", "alembic"):
+            logging.getLogger(logger).setLevel(logging.CRITICAL)  # what it logs is raised as well
+        with naming_faults(self.uri):
+            if not is_http(self.uri):
+                prepare(self.uri)
+            return _Client(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+    @property
+    def tracking_uri(self) -> str:
+        """The URI as MLflow's functions must get it."""
+        return client_uri(self.uri)
 
     @property
     def folder(self) -> Path | None:
         """The folder of a SQLite store's file; none for a server."""
-        if not self.uri.startswith("sqlite:///"):
-            return None
-        return Path(self.uri.removeprefix("sqlite:///")).resolve().parent
+        file = sqlite_file(self.uri)
+        return None if file is None else file.resolve().parent
 
     def experiment(self, name: str) -> str:
         """Return the id of the experiment of that name, created if need be (artifacts beside a SQLite file)."""
@@ -127,7 +140,7 @@ class Store:
         """Return the newest finished run with those tags; without one, NotFoundError names the remedy."""
         newest = self.runs(experiment, tags)
         if not newest:
-            raise NotFoundError(f"{experiment}: no finished run in {self.uri}: {remedy}")
+            raise NotFoundError(f"{experiment}: no finished run in {shown(self.uri)}: {remedy}")
         return newest[0]
 
     def log_metrics(
@@ -161,43 +174,6 @@ class Store:
                 remedy = "is not what was logged (sha256 differs): run that stage again"
                 raise InputError(f"tables/{name}.parquet", run_id, remedy)
             return pl.read_parquet(path)
-
-
-def open_store(settings: Settings, *, create: bool = False) -> Store:
-    """Return the store of the settings; a file that does not exist is created only if `create` is true."""
-    store = Store(uri=settings.mlflow_uri)
-    if store.folder is not None and not create and not Path(store.uri.removeprefix("sqlite:///")).exists():
-        raise InputError("mlflow", store.uri, "is not there: run `gangplan ingest` first, or name another store")
-    if store.uri.startswith(("http://", "https://")):
-        _require_answer(store.uri)
-    return store
-
-
-def _require_answer(uri: str) -> None:
-    """Ask a server for its health first: MLflow's own client retries for minutes before it raises."""
-    try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
-    except requests.RequestException as error:
-        raise UnavailableError(
-            f"mlflow: {uri!r} does not answer ({type(error).__name__}): start it, or name another store"
-        ) from None
-
-
-def _make_database(file: Path) -> None:
-    """Create a migrated database in one step, because a migration that was killed half-way cannot be resumed."""
-    if file.exists():
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_name(f".{file.name}.{os.getpid()}")
-    staging.unlink(missing_ok=True)
-    client = MlflowClient(tracking_uri=f"sqlite:///{staging}")
-    client.search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
-    try:
-        os.link(staging, file)  # unlike a rename, it never replaces a database that another process created
-    except FileExistsError:
-        pass
-    finally:
-        staging.unlink()
 
 
 def table_sha256(frame: pl.DataFrame) -> str:

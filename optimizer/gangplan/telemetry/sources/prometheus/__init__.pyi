@@ -1,0 +1,1 @@
+from .reading import read_prometheus as read_prometheus

@@ -1,0 +1,1 @@
+"""Tests of access to a cluster: what its objects mean."""
