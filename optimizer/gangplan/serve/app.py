@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gangplan.clock import Clock, system_clock
+from gangplan.clock import Clock
 from gangplan.config import Settings, load_settings
 from gangplan.errors import ForbiddenError, GangplanError, InputError, NotFoundError, UnavailableError
 from gangplan.serve.ledger_pages import LedgerPages
@@ -50,7 +50,7 @@ def make_app(
     *,
     ledger_url: Callable[[], str],
     settings: Callable[[], Settings] = load_settings,
-    clock: Clock = system_clock,
+    clock: Clock | None = None,
 ) -> FastAPI:
     """Make the application; nothing is opened before the first visitor comes.
 
@@ -60,13 +60,16 @@ def make_app(
         A FastAPI dependency that returns who asks, and raises `HTTPException` (401) where nobody is logged in.
     ledger_url
         Says where the ledger is; asked again now and then, since somebody may change it.
+    clock
+        By default that of the settings.
     """
 
     def attach(request: Request, who: Visitor = Depends(visitor)) -> None:  # noqa: B008  FastAPI reads the default
         request.state.visitor = who
 
     app = FastAPI(title="gangplan", dependencies=[Depends(attach)], docs_url=None, redoc_url=None, openapi_url=None)
-    site = Site(live=Live(ledger_url, clock), shelf=Shelf(settings), settings=settings, clock=clock)
+    now = clock or (lambda: settings().clock())
+    site = Site(live=Live(ledger_url, now), shelf=Shelf(settings), settings=settings, clock=now)
     app.state.site = site
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Headers)
