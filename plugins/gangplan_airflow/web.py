@@ -12,6 +12,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException
 
+from gangplan.config import load_settings
 from gangplan.serve import Link, Right, make_app
 from gangplan_airflow.hook import GangplanHook
 
@@ -34,12 +35,17 @@ class AirflowVisitor:
         """See `Visitor.may`. What belongs to no DAG, and the plan for all, is for those who may change pools."""
         dag = dag_of(key)
         if right in _REVIEWS:
-            return self._may_answer(_REVIEWS[right])
+            return self._may_answer(_REVIEWS[right]) and self._is_asked(right)
         if right is Right.CANCEL and dag:
             return get_auth_manager().is_authorized_dag(
                 method="PUT", access_entity=DagAccessEntity.RUN, details=DagDetails(id=dag), user=self._user
             )
         return get_auth_manager().is_authorized_pool(method="PUT", user=self._user)
+
+    def _is_asked(self, right: Right) -> bool:
+        """Tell whether the question is for this user: the setting `reviewers` may name those who decide."""
+        named = set(load_settings().reviewers) if right is Right.REVIEW_MODEL else set[str]()
+        return not named or get_auth_manager().is_authorized_hitl_task(assigned_users=named, user=self._user)
 
     def _may_answer(self, dag: str) -> bool:
         return get_auth_manager().is_authorized_dag(

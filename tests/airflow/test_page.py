@@ -103,7 +103,11 @@ def test_keys_are_read_as_the_operators_write_them() -> None:
     assert (dag_of("airflow/d/r/t/-1"), dag_of("my/own/key")) == ("d", "")
 
 
-def test_models_are_reviewed_on_the_page(web: TestClient, store: Store) -> None:  # noqa: F811
+def test_models_are_reviewed_on_the_page(
+    web: TestClient,
+    store: Store,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The challenger's report comes from MLflow; a viewer may read it, a user may decide, once, with or without why."""
     page = web.get("/gangplan/models", headers=headers(web, "viewer")).text
     assert "Version 2 waits for a person" in page
@@ -114,6 +118,9 @@ def test_models_are_reviewed_on_the_page(web: TestClient, store: Store) -> None:
     assert report.headers["content-security-policy"].startswith("sandbox;")
     decide = {"url": "/gangplan/models/2/decision", "json": {"answer": "approve"}}
     assert web.post(**decide, headers=headers(web, "viewer")).status_code == 403
+    monkeypatch.setenv("GANGPLAN_REVIEWERS", '["op"]')
+    assert web.post(**decide, headers=headers(web, "user")).status_code == 403  # others are named
+    monkeypatch.setenv("GANGPLAN_REVIEWERS", '["user"]')
     assert web.post(**decide, headers=headers(web, "user")).status_code == 200
     assert "champion" in forecast.show_version(store, "2").aliases
     change = forecast.history(store)[-1]

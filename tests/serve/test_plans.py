@@ -10,7 +10,7 @@ import pytest
 from tests.report.conftest import make_world
 from tests.serve.conftest import Page, Person, open_page
 
-from gangplan import plan
+from gangplan import plan, workflows
 from gangplan.config import Settings
 from gangplan.serve import Right
 from gangplan.tracking import Store
@@ -70,6 +70,12 @@ def test_a_rejected_plan_is_not_published(page: Page, planned: Plan, mlflow_stor
     assert "by chief (tests): too dear" in page.get("/plans")
     assert page.post(path, {"answer": "approve"})[0] == 200
     assert page.post(path, {"answer": "publish"})[0] == 200
+
+
+def test_what_costs_more_than_is_set_waits_for_a_person(planned: Plan, tmp_path: Path) -> None:
+    """With a threshold only a dear plan needs an approval."""
+    cheap, dear = (Settings(home=tmp_path, approve_above=planned.total_cost + extra) for extra in (1, -1))
+    assert [workflows.needs_approval(planned, settings) for settings in (cheap, dear)] == [False, True]
 
 
 def test_the_report_comes_from_mlflow_and_may_run_nothing(page: Page, planned: Plan, mlflow_store: Store) -> None:

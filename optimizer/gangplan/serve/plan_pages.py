@@ -62,6 +62,8 @@ class PlanPages:
     def plan(self, request: Request, id: str) -> HTMLResponse:
         """Show one plan, who is short, what it costs, and what may be decided about it."""
         shown = self.site.shelf.read(f"plan {id}", partial(_plan, id=id))
+        from gangplan import workflows  # the plan was read, so the stages are there
+
         visitor, query = visitor_of(request), request.query_params
         asked = {name: query.get(name, "").strip() for name in ("pool", "demand", "budget")}
         return self.site.render(
@@ -70,7 +72,7 @@ class PlanPages:
             f"Plan {id}",
             **shown,
             may={name for name, right in _RIGHTS.items() if visitor.may(right)},
-            needs_person=self.site.settings().publication == "person",
+            needs_person=workflows.needs_approval(shown["each"], self.site.settings()),
             answer=try_read(lambda: self._ask(id, **asked)) if any(asked.values()) else None,
         )
 
