@@ -95,8 +95,8 @@ def test_people_use_the_page(browser: Browser, airflow: str, store: Store) -> No
     inside.locator("a", has_text="DAG run run-7").click()
     viewer.wait_for_url("**/dags/nightly/runs/run-7")  # out of the frame, which lets no link out by itself
 
+    viewer.evaluate("localStorage.setItem('theme', 'dark')")  # as Airflow's own switch does
     viewer.goto(f"{airflow}/plugin/gangplan")
-    viewer.evaluate("document.documentElement.classList.replace('light', 'dark')")
     inside.locator("nav a", has_text="Models").click()
     inside.locator("td a", has_text="Version 2").click()
     report = inside.frame_locator("iframe")
