@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import Request
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from gangplan.types import Forecast, Plan
 
 _REPORT = "write it with `gangplan report`, or let the DAG gangplan_feedback do it"
+_DRAWING = Lock()
+"""Matplotlib's settings are those of the process: one drawing at a time."""
+
 _RIGHTS = {"approve": Right.REVIEW_PLAN, "reject": Right.REVIEW_PLAN, "publish": Right.PUBLISH}
 
 
@@ -137,11 +141,13 @@ def _plan(store: Store, *, id: str) -> dict[str, Any]:
     if tags is None:
         raise NotFoundError(f"plan: {id!r} is not among the newest 100: see the list of plans")
     planned, forecast = plan.read_plan(store, PlanId(id))
+    with _DRAWING:
+        chart = report.draw_plan(planned, forecast)
     return {
         "each": planned,
         "tags": tags,
         "orders": [plan.order_text(order) for order in plan.orders(planned, 24)],
-        "chart": report.draw_plan(planned, forecast),
+        "chart": chart,
         "layers": report.layers(planned),
         "pools": report.pools(planned),
         "shortages": report.shortages(planned),
@@ -157,12 +163,14 @@ def _charts(store: Store, *, now: datetime) -> dict[str, Any]:
     planned: Plan
     forecast: Forecast
     planned, forecast = plan.read_plan(store)
+    with _DRAWING:
+        demand, chart = report.draw_demand(usage, forecast), report.draw_plan(planned, forecast)
     return {
         "plan": planned,
         "usage": usage,
         "forecast": forecast,
-        "demand": report.draw_demand(usage, forecast),
-        "chart": report.draw_plan(planned, forecast),
+        "demand": demand,
+        "chart": chart,
         "layers": report.layers(planned),
         "short": report.shortages(planned),
     }

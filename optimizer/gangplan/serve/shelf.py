@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ class Shelf:
     def __init__(self, settings: Callable[[], Settings], *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._monotonic = settings, monotonic
         self._kept: dict[str, _Kept] = {}
-        self._locks = defaultdict[str, Lock](Lock)
+        self._locks = [Lock() for _ in range(16)]  # by a name's hash: there may be any number of names
         self._reading = Event()
 
     def store(self) -> Store:
@@ -55,7 +54,7 @@ class Shelf:
 
     def read(self, name: str, work: Callable[[Store], T]) -> T:
         """Return what `work` reads, or what it read under this name a short while ago."""
-        with self._locks[name]:
+        with self._locks[hash(name) % len(self._locks)]:
             kept = self._kept.get(name)
             if kept is None or self._monotonic() >= kept.until:
                 kept = self._read(work)
@@ -63,7 +62,7 @@ class Shelf:
                     self._kept.clear()
                 self._kept[name] = kept
         if kept.error is not None:
-            raise kept.error
+            raise kept.error.with_traceback(None)  # or it would grow with each viewer
         return cast("T", kept.value)
 
     def _read(self, work: Callable[[Store], object]) -> _Kept:
