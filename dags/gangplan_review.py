@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
 
-from gangplan_airflow.review import ANSWER, ReviewOperator
+from gangplan_airflow.review import ANSWER, ReviewOperator, models_page
 
 QUESTION = "{{ ti.xcom_pull(task_ids='challenger')"
 
@@ -31,11 +31,11 @@ def gangplan_review() -> None:
 
     @task
     def challenger(params: dict[str, Any]) -> dict[str, str]:
-        """Write the page about the version and say what is asked."""
+        """Say what is asked, and where the report about the version is."""
         from gangplan import workflows
         from gangplan.config import load_settings
 
-        return workflows.question(load_settings(), params["version"] or None)
+        return workflows.question(load_settings(), params["version"] or None, models=models_page())
 
     @task(trigger_rule="none_failed")
     def heard() -> None:
@@ -55,7 +55,7 @@ def gangplan_review() -> None:
         task_id="ask",
         subject=QUESTION + "['subject'] }}",
         body=QUESTION + "['body'] }}",
-        params={"why": Param("", type="string", title="Why", description="The reason, kept with the version.")},
+        params={"why": Param(None, type=["null", "string"], title="Why", description="Kept with the version.")},
     )
     challenger() >> ask >> heard() >> carry_out()
 

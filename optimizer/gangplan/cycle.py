@@ -101,7 +101,7 @@ def learn(settings: Settings) -> Learning:
 
 
 def write_report(settings: Settings, *, compare: bool = False, progress: Progress = no_progress) -> Path:
-    """Write the report and return its path.
+    """Write the report, keep it with the plan in MLflow, where the web page finds it, and return its path.
 
     `compare` first simulates the plan beside its alternatives, unless that was done for this plan before.
     """
@@ -111,7 +111,7 @@ def write_report(settings: Settings, *, compare: bool = False, progress: Progres
         workflows.compare(store, settings, planned.plan_id, progress)
     with reserve.open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
         reservations = ledger.history()
-    return report.build(
+    page = report.build(
         settings.report_file,
         usage=telemetry.read_usage(store, settings.clock()),
         training=forecast.read_training(store),
@@ -122,3 +122,5 @@ def write_report(settings: Settings, *, compare: bool = False, progress: Progres
         beliefs=feedback.read_beliefs(store),
         alternatives=plan.read_alternatives(store, planned),
     )
+    plan.log_report(store, planned, page.read_text())
+    return page

@@ -9,13 +9,13 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class GangplanPlugin(AirflowPlugin):
-    """Puts the report and the ledger under /gangplan, for users who are logged in, and a link into the navigation."""
+    """Puts the page under /gangplan, for users who are logged in, and a link into the navigation."""
 
     name = "gangplan"
     external_views: ClassVar[list[Any]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
         {
             "name": "GPU capacity",
-            "href": "/gangplan/report",
+            "href": "/gangplan/",
             "destination": "nav",
             "category": "browse",
             "url_route": "gangplan",
@@ -25,6 +25,6 @@ class GangplanPlugin(AirflowPlugin):
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The web application, made when a web server asks: every worker loads the plugin, and the import costs 1 s."""
-        from gangplan_airflow.web import make_app
+        from gangplan_airflow.web import make_web
 
-        return [{"app": make_app(), "url_prefix": "/gangplan", "name": "gangplan"}]
+        return [{"app": make_web(), "url_prefix": "/gangplan", "name": "gangplan"}]

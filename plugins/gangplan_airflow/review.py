@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.configuration import conf
+
+from gangplan.config import load_settings
 
 ANSWER = "answer"
 """The XCom under which the answer is found, a rejection too."""
@@ -17,8 +20,19 @@ class ReviewOperator(ApprovalOperator):
     nobody would know who rejected, and why.
     """
 
+    def execute(self, context: Any) -> Any:
+        """Ask those whom the setting `reviewers` names; where it names nobody, all who may answer the DAG."""
+        if names := load_settings().reviewers:
+            self.assigned_users = [{"id": name, "name": name} for name in names]
+        return super().execute(context)
+
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Keep who said what, then go on as ApprovalOperator does."""
         kept = ("chosen_options", "params_input", "responded_by_user")
         context["ti"].xcom_push(ANSWER, {name: event.get(name) for name in kept})
         return super().execute_complete(context, event)
+
+
+def models_page() -> str:
+    """Return the address of the models' pages in Airflow; without the setting [api] base_url, a path on its server."""
+    return conf.get("api", "base_url", fallback="").rstrip("/") + "/gangplan/models"

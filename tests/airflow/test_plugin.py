@@ -40,7 +40,7 @@ def bearer(web: TestClient) -> dict[str, str]:
     return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
-@pytest.mark.parametrize("path", ["/gangplan/reservations", "/gangplan/report"])
+@pytest.mark.parametrize("path", ["/gangplan/", "/gangplan/report"])
 def test_nothing_is_shown_without_a_user(web: TestClient, path: str) -> None:
     """Who is not logged in gets no page of the plugin."""
     assert web.get(path).status_code in (401, 404)
@@ -63,22 +63,12 @@ def test_a_user_sees_the_reservations(web: TestClient, bearer: dict[str, str]) -
     assert web.get("/gangplan/reservations", params={"state": "gone"}, headers=bearer).status_code == 422
 
 
-def test_a_user_sees_the_report(web: TestClient, bearer: dict[str, str]) -> None:
-    """The report is the page of the newest cycle; before there is one, the answer says what writes it."""
-    page = HOME / "report" / "index.html"
-    page.unlink(missing_ok=True)
-    assert "gangplan_feedback" in web.get("/gangplan/report", headers=bearer).json()["detail"]
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("<h1>the report</h1>")
-    assert web.get("/gangplan/report", headers=bearer).text == "<h1>the report</h1>"
-
-
 def test_the_plugin_stands_in_the_navigation_once(web: TestClient, bearer: dict[str, str]) -> None:
     """Airflow lists the plugin, with its view in the navigation, and without an import error."""
     plugins = web.get("/api/v2/plugins", headers=bearer).json()["plugins"]
     [plugin] = [row for row in plugins if row["name"] == "gangplan"]
     [view] = plugin["external_views"]
-    assert (view["destination"], view["href"]) == ("nav", "/gangplan/report")
+    assert (view["destination"], view["href"]) == ("nav", "/gangplan/")
     assert web.get("/api/v2/plugins/importErrors", headers=bearer).json()["import_errors"] == []
 
 

@@ -85,7 +85,7 @@ def a_usage(hours: int = 300) -> Usage:
     )
 
 
-def answered(dag: DAG, web: TestClient, choice: str, why: str) -> tuple[str, dict[str, str], dict[str, str]]:
+def answered(dag: DAG, web: TestClient, choice: str, why: str | None) -> tuple[str, dict[str, str], dict[str, str]]:
     """Run the DAG and answer its question as soon as it is asked; return its state, its tasks' and the question."""
     asked: dict[str, str] = {}
     over = threading.Event()
@@ -110,13 +110,13 @@ def answered(dag: DAG, web: TestClient, choice: str, why: str) -> tuple[str, dic
     return str(ended.state), {row.task_id: str(row.state) for row in ended.get_task_instances()}, asked
 
 
-def test_a_person_decides_in_airflow(dag: DAG, web: TestClient, store: Store, tmp_path: Path) -> None:
+def test_a_person_decides_in_airflow(dag: DAG, web: TestClient, store: Store) -> None:
     """Approved, the version is champion; rejected, it is not: each in the name of who answered, with their reason."""
     state, tasks, asked = answered(dag, web, "Approve", "fits the weekend")
     assert (state, asked["status"]) == ("success", "200"), tasks
     assert asked["subject"] == "Demand model: may version 2 steer?"
     assert "its loss is" in asked["body"]
-    assert (tmp_path / "review" / "version-2.html").exists()
+    assert "[The report, with pictures](/gangplan/models/2)" in asked["body"]
     assert model_versions.alias(store, "champion") == "2"
     last = forecast.history(store)[-1]
     assert (last.action, last.by, last.why) == ("approved", "admin (Airflow)", "fits the weekend")
@@ -124,7 +124,7 @@ def test_a_person_decides_in_airflow(dag: DAG, web: TestClient, store: Store, tm
     first = store.client.get_model_version(MODEL, "1")
     store.client.set_registered_model_alias(MODEL, "challenger", "1")
     store.client.delete_model_version_tag(MODEL, "1", "promoted_at")
-    state, tasks, _ = answered(dag, web, "Reject", "")
+    state, tasks, _ = answered(dag, web, "Reject", None)
     assert (state, tasks["heard"], tasks["carry_out"]) == ("success", "skipped", "success")
     assert forecast.show_version(store, str(first.version)).rejected == "no reason was given"
     assert model_versions.alias(store, "champion") == "2"

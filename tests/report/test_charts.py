@@ -32,8 +32,8 @@ def test_spot_pools_are_hatched(world: Any) -> None:
     nodes = pl.concat([world.plan.nodes.with_columns(spot), added]).unique(["hour", "pool"], keep="last")
     plan = replace(world.plan, nodes=nodes)
     assert [layer.pool.name for layer in capacity.layers(plan) if layer.hatched] == ["a100-spot"]
-    assert "<pattern" in capacity.draw_all(plan, world.forecast)
-    assert "<pattern" not in capacity.draw_all(world.plan, world.forecast)
+    assert "<pattern" in capacity.draw_plan(plan, world.forecast)
+    assert "<pattern" not in capacity.draw_plan(world.plan, world.forecast)
 
 
 def test_planned_gpus_are_nodes_times_size(world: Any) -> None:
@@ -74,7 +74,7 @@ def test_an_empty_forecast_and_an_empty_past_still_draw(world: Any) -> None:
     """Nothing to show gives a chart whose description says so."""
     nothing = replace(world.forecast, quantiles=empty(QUANTILE_TABLE))
     unknown = replace(world.usage, demand=world.usage.demand.with_columns(gpus=pl.lit(None, pl.Float64)))
-    drawn = demand.draw_total(unknown, nothing)
+    drawn = demand.draw_demand(unknown, nothing)
     assert "No demand was recorded" in drawn
     assert "There is no forecast." in drawn
     assert headline.demand_now(unknown).note == "no hour of demand is known"

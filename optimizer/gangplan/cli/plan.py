@@ -36,7 +36,7 @@ def make_plan(
     with screen.progress(console, not as_json) as progress:
         made = cycle.make_plan(settings_here(), hold=hold, progress=progress)
     settings = settings_here()
-    waits = not hold and settings.publication == "person"
+    waits = not hold and workflows.needs_approval(made, settings)
     emit(as_json, summaries.of_plan(made), lambda summary: _made_text(summary, waits))
 
 

@@ -30,9 +30,11 @@ from .questions import (
 )
 from .store import (
     is_approved as is_approved,
+    is_rejected as is_rejected,
     list_plans as list_plans,
     log_alternatives as log_alternatives,
     log_plan as log_plan,
+    log_report as log_report,
     mark as mark,
     plan_before as plan_before,
     plan_that_ran as plan_that_ran,

@@ -86,22 +86,32 @@ def plan_before(store: Store, start: datetime) -> Plan | None:
     return None
 
 
-def mark(store: Store, plan: Plan, state: str, note: str) -> None:
-    """Mark a plan's run as "published" or "approved", with a note of when and why."""
+def mark(store: Store, plan: Plan, state: str, note: str, *, yes: bool = True) -> None:
+    """Mark a plan's run as "published", "approved" or "rejected" (or no longer), with a note of when and why."""
     if plan.run_id is None:
         raise NotFoundError(f"plan {plan.plan_id}: is not kept: {_REMEDY}")
-    store.client.set_tag(plan.run_id, state, "yes")
+    store.client.set_tag(plan.run_id, state, "yes" if yes else "no")
     store.client.set_tag(plan.run_id, f"{state}.note", note)
 
 
 def is_approved(store: Store, plan: Plan) -> bool:
     """Whether somebody has approved a plan."""
-    return plan.run_id is not None and store.client.get_run(plan.run_id).data.tags.get("approved") == "yes"
+    return _is_marked(store, plan, "approved")
+
+
+def is_rejected(store: Store, plan: Plan) -> bool:
+    """Whether somebody has rejected a plan."""
+    return _is_marked(store, plan, "rejected")
+
+
+def _is_marked(store: Store, plan: Plan, state: str) -> bool:
+    return plan.run_id is not None and store.client.get_run(plan.run_id).data.tags.get(state) == "yes"
 
 
 def list_plans(store: Store) -> list[dict[str, str]]:
     """Return the tags of the plans' runs, the newest first."""
-    names = ("plan_id", "status", "forecast_issued_at", "published", "approved", "approved.note")
+    states = ("published", "approved", "approved.note", "rejected", "rejected.note")
+    names = ("plan_id", "status", "forecast_issued_at", *states)
     return [{name: run.data.tags.get(name, "") for name in names} for run in store.runs(PLAN, limit=100)]
 
 
@@ -109,6 +119,13 @@ def log_alternatives(store: Store, plan: Plan, alternatives: Sequence[Alternativ
     """Keep a plan's comparison with its alternatives in its run."""
     if plan.run_id is not None:
         store.log_table(plan.run_id, "alternatives", pl.DataFrame([vars(alternative) for alternative in alternatives]))
+
+
+def log_report(store: Store, plan: Plan, text: str) -> None:
+    """Keep the report's page with its plan."""
+    if plan.run_id is not None:
+        store.client.log_text(plan.run_id, text, "report.html")
+        store.client.set_tag(plan.run_id, "reported", "yes")
 
 
 def read_alternatives(store: Store, plan: Plan) -> pl.DataFrame | None:

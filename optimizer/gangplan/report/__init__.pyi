@@ -1,2 +1,5 @@
+from .capacity import draw_plan as draw_plan, layers as layers
+from .demand import draw_demand as draw_demand
 from .page import build as build
 from .purchases import write as write
+from .tables import limits as limits, pools as pools, shortages as shortages

@@ -39,7 +39,7 @@ def layers(plan: Plan) -> list[Layer]:
     ]
 
 
-def draw_all(plan: Plan, forecast: Forecast) -> str:
+def draw_plan(plan: Plan, forecast: Forecast) -> str:
     """Draw all pools and all demand."""
     with pages.style():
         return _draw(plan, forecast.quantiles, "plan", "Planned GPUs by pool and the demand forecast")

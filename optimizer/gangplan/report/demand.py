@@ -26,7 +26,7 @@ def total_forecast(quantiles: pl.DataFrame) -> pl.DataFrame:
     return quantiles.group_by("hour", maintain_order=True).agg(pl.col(QUANTILE_COLUMNS).sum()).sort("hour")
 
 
-def draw_total(usage: Usage, forecast: Forecast) -> str:
+def draw_demand(usage: Usage, forecast: Forecast) -> str:
     """Draw all series together."""
     demand, ahead = total_demand(usage), total_forecast(forecast.quantiles)
     with style():

@@ -1,4 +1,4 @@
-"""What gangplan serves over HTTP: the receiver of MLflow's webhooks."""
+"""What gangplan serves over HTTP: the page that a host mounts, and the receiver of MLflow's webhooks."""
 
 from gangplan.extras import lazy_face
 

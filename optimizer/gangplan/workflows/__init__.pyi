@@ -6,7 +6,14 @@ from .models import (
     watch as watch,
     write_page as write_page,
 )
-from .plans import Planning as Planning, approve as approve, ask as ask, compare as compare
+from .plans import (
+    Planning as Planning,
+    approve as approve,
+    ask as ask,
+    compare as compare,
+    needs_approval as needs_approval,
+    reject as reject,
+)
 from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

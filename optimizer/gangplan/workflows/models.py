@@ -49,17 +49,19 @@ def write_page(settings: Settings, version: str, out: Path | None = None) -> Pat
     return forecast.write_page(file, open_store(settings), version)
 
 
-def question(settings: Settings, version: str | None = None) -> dict[str, str]:
-    """Write the page about a version (default: the challenger) and return the question to a person about it."""
+def question(settings: Settings, version: str | None = None, *, models: str) -> dict[str, str]:
+    """Return the question to a person about a version (default: the challenger).
+
+    `models` is the address under which each version has its page, with the report that its training kept in MLflow.
+    """
     store = open_store(settings)
     number = version or forecast.challenger(store)
     shown = forecast.show_version(store, number)
-    page = write_page(settings, number)
     body = [
         f"**{forecast.headline(store, number)}**",
         f"- The gate: {shown.gate}. {shown.reason}",
         f"- Trained because: {shown.because}. Compared with: version {shown.compared_with or 'none'}.",
-        f"- The page with pictures: `{page}`, or `review.html` of the MLflow run `{shown.run_id}`.",
+        f"- [The report, with pictures]({models}/{number}); it is `review.html` of the MLflow run `{shown.run_id}`.",
     ]
     return {"version": number, "subject": f"Demand model: may version {number} steer?", "body": "\n".join(body)}
 

@@ -55,7 +55,7 @@ class Planning:
             made, explanation=(*age_words(forecast, self.settings), *forecast.stands_out, *made.explanation)
         )
         kept = plan.log_plan(explained, forecast, self.store)
-        if not hold and self.settings.publication == "plan":
+        if not hold and not needs_approval(kept, self.settings):
             self.publish(kept)
         return kept
 
@@ -68,13 +68,15 @@ class Planning:
         Raises
         ------
         ApprovalError
-            The settings ask for a person's approval, and nobody has given it.
+            Somebody has rejected it, or the settings ask for a person's approval that nobody has given.
         StrandedError
             The calendar would take nodes from reservations (they are named), also after several tries.
         """
-        if self.settings.publication == "person" and not plan.is_approved(self.store, planned):
+        if plan.is_rejected(self.store, planned):
+            raise ApprovalError(f"plan: {planned.plan_id} was rejected: approve it first, or publish another")
+        if needs_approval(planned, self.settings) and not plan.is_approved(self.store, planned):
             raise ApprovalError(
-                f"plan: {planned.plan_id} is not approved, and the setting publication asks for a person: "
+                f"plan: {planned.plan_id} is not approved, and publication or approve_above asks for a person: "
                 f"gangplan plan approve {planned.plan_id} --by NAME --why REASON"
             )
         conflicting = self._publish(planned, PUBLISH_TRIES)
@@ -112,9 +114,22 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
     return replace(policy, quotas=quotas)
 
 
+def needs_approval(planned: Plan, settings: Settings) -> bool:
+    """Tell whether a person has to approve a plan before it holds: each one, or what costs more than is set."""
+    dear = settings.approve_above is not None and planned.total_cost > settings.approve_above
+    return dear or settings.publication == "person"
+
+
 def approve(planned: Plan, store: Store, *, by: str, why: str, clock: Clock) -> None:
     """Record that a person approves a plan, and the reason."""
     plan.mark(store, planned, "approved", f"{clock().isoformat()} by {by}: {why}")
+    plan.mark(store, planned, "rejected", "", yes=False)
+
+
+def reject(planned: Plan, store: Store, *, by: str, why: str, clock: Clock) -> None:
+    """Record that a person rejects a plan, and the reason; it is not published any more until somebody approves it."""
+    plan.mark(store, planned, "rejected", f"{clock().isoformat()} by {by}: {why}")
+    plan.mark(store, planned, "approved", "", yes=False)
 
 
 def ask(
