@@ -92,7 +92,9 @@ def _end_one(ledger: OperableLedger, index: int) -> None:
 
 def app_over(clock: FakeClock, home: Path) -> FastAPI:
     """Return the page over a filled ledger in SQLite."""
-    app = make_app(Anyone, ledger_url=lambda: f"sqlite:///{home}/ledger.db", settings=lambda: Settings(home=home), clock=clock)
+    app = make_app(
+        Anyone, ledger_url=lambda: f"sqlite:///{home}/ledger.db", settings=lambda: Settings(home=home), clock=clock
+    )
     fill(app.state.site.live.ask(lambda ledger: ledger), clock)
     return app
 
