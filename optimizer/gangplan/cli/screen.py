@@ -137,7 +137,7 @@ def preview(summary: Row) -> RenderableType:
 
 def _brief(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
     """Return rows with times to the minute, without columns that hold nothing, and the names of their columns."""
-    brief = [
+    brief: list[Row] = [
         {name: value[:16].replace("T", " ") if str(value).endswith("+00:00") else value for name, value in row.items()}
         for row in rows
     ]
