@@ -70,7 +70,8 @@ def make_plan(settings: Settings, *, hold: bool = False, progress: Progress = no
     with reserve.open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
         usage = workflows.usage_now(store, ledger, settings)
         demand = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings)
-        planning = workflows.Planning(store=store, ledger=ledger, settings=settings, clock=settings.clock)
+        denied = tuple(map(str, usage.quarantined))
+        planning = workflows.Planning(store=store, ledger=ledger, settings=settings, clock=settings.clock, notes=denied)
         return planning.make(demand, fleet, hold=hold, progress=progress)
 
 

@@ -28,7 +28,8 @@ def of_ingest(report: IngestReport) -> Summary:
         "jobs": usage.jobs.height,
         "sha256": usage.sha256,
         "age_hours": round(report.age / HOUR, 2),
-        "notes": [*usage.notes, *_late(report)],
+        "notes": [*usage.notes, *_late(report), *map(str, report.quarantined)],
+        "quarantined": sorted({row.series for row in report.quarantined}),
     }
 
 

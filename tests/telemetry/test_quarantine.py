@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from gangplan import telemetry
+from gangplan import summaries, telemetry
 from gangplan.errors import InputError, NotFoundError
 from gangplan.tables import DEMAND, conform
 from gangplan.telemetry.quarantine import find_denied
@@ -147,3 +148,11 @@ def test_a_release_names_what_it_is_about(poisoned: Store) -> None:
     with pytest.raises(InputError, match="why"):
         telemetry.release("search/latency/h100", poisoned, quarantined, by="ada", why="", clock=now)
     assert telemetry.read_usage(poisoned).quarantined == quarantined
+
+
+def test_the_next_import_names_what_is_denied(poisoned: Store, tmp_path: Path) -> None:
+    """The word `quarantined` and the series stand in what `gangplan ingest` prints."""
+    report = telemetry.ingest(str(tmp_path / "demand.csv"), poisoned, seed=7, clock=now)
+    said = summaries.of_ingest(report)
+    assert said["quarantined"] == ["search/latency/h100"]
+    assert any(note.startswith("quarantined: search/latency/h100, 2026-03-17 00:00") for note in said["notes"])

@@ -12,7 +12,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from gangplan.clock import Clock, floor_hour
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.mappings import Reading
-from gangplan.telemetry.read import IMPORT, read_import
+from gangplan.telemetry.read import IMPORT, read_import, with_reservations
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.timing import Timing, delivered, known_at
 from gangplan.telemetry.values import NOTES_KEPT, TABLES, IngestReport, Telemetry, digest_of
@@ -71,16 +71,18 @@ def ingest(
     newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
     same = newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
     run_id = same or _write(telemetry, sha256, store, seed, progress)
+    usage = read_import(store, run_id)
     return IngestReport(
         run_id=run_id,
         source=raw.source,
         rows=raw.rows,
         rejected=raw.rejected,
         rejected_count=raw.rejected_count,
-        usage=read_import(store, run_id),
+        usage=usage,
         skipped=raw.skipped,
         age=now - telemetry.end,
         reused=same is not None,
+        quarantined=with_reservations(usage, store).quarantined,
     )
 
 

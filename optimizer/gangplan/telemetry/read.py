@@ -42,7 +42,11 @@ def read_usage(store: Store, now: datetime | None = None) -> Usage:
 def _newest(store: Store) -> Usage:
     """Return the newest import with what was recorded since."""
     run = store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
-    usage = with_announced(read_import(store, run.info.run_id), read_announced(store))
+    return with_reservations(with_announced(read_import(store, run.info.run_id), read_announced(store)), store)
+
+
+def with_reservations(usage: Usage, store: Store) -> Usage:
+    """Return the usage with the recorded reservations as demand, without the hours that they deny."""
     recorded = store.runs(TELEMETRY, RESERVATIONS)
     if not recorded:
         return usage

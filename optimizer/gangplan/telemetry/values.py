@@ -10,7 +10,7 @@ import polars as pl
 
 from gangplan.tables import DEMAND, EVENTS, JOBS, NODES, QUEUE, REQUESTS, Schema, empty
 from gangplan.tracking import table_sha256
-from gangplan.types import Usage
+from gangplan.types import Quarantine, Usage
 
 TABLES: dict[str, Schema] = {
     "demand": DEMAND,
@@ -87,8 +87,8 @@ class IngestReport:
     """One import: its run, the rows that were used and rejected, and the resulting usage.
 
     `rejected` lists the first 20 rejected rows, `rejected_count` counts all. `age` is how long before now its last hour
-    ended. `reused`: the newest import already held
-    the same telemetry up to the same hour, so nothing was written.
+    ended. `reused`: the newest import already held the same telemetry up to the same hour, so nothing was written.
+    `quarantined` are the hours that the ledger denies, as far as its reservations were recorded.
     """
 
     run_id: str
@@ -100,6 +100,7 @@ class IngestReport:
     age: timedelta
     skipped: int = 0
     reused: bool = False
+    quarantined: tuple[Quarantine, ...] = ()
 
 
 def digest_of(parts: list[str]) -> str:

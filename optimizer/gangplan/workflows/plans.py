@@ -31,12 +31,13 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Planning:
-    """Makes and publishes plans with one store, one ledger and one set of settings."""
+    """Makes and publishes plans with one store, one ledger and one set of settings; `notes` open each explanation."""
 
     store: Store
     ledger: OperableLedger
     settings: Settings
     clock: Clock
+    notes: tuple[str, ...] = ()
 
     def make(self, forecast: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
         """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it."""
@@ -51,10 +52,8 @@ class Planning:
             held=reserved_nodes(self.ledger, fleet, start, self.settings.horizon_hours, self.clock()),
             progress=progress,
         )
-        explained = replace(
-            made, explanation=(*age_words(forecast, self.settings), *forecast.stands_out, *made.explanation)
-        )
-        kept = plan.log_plan(explained, forecast, self.store)
+        first = (*age_words(forecast, self.settings), *self.notes, *forecast.stands_out)
+        kept = plan.log_plan(replace(made, explanation=(*first, *made.explanation)), forecast, self.store)
         if not hold and not needs_approval(kept, self.settings):
             self.publish(kept)
         return kept

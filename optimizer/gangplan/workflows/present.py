@@ -19,6 +19,8 @@ _LOOK_BACK = timedelta(days=2)
 def usage_now(store: Store, ledger: OperableLedger, settings: Settings) -> Usage:
     """Return the telemetry up to now: late hours are missing, except where the ledger knows them.
 
+    What the ledger was asked for is recorded first, so that it can deny hours that telemetry counts wrongly.
+
     Raises
     ------
     OldTelemetryError
@@ -27,9 +29,8 @@ def usage_now(store: Store, ledger: OperableLedger, settings: Settings) -> Usage
     now = settings.clock()
     usage = telemetry.read_usage(store, now)
     refuse_old(usage.end, settings)
-    if now - usage.end >= HOUR:
-        history = ledger.history(since=usage.end - _LOOK_BACK)
-        telemetry.record_reservations(history, store, clock=settings.clock)
+    history = ledger.history(since=usage.end - _LOOK_BACK)
+    if telemetry.record_reservations(history, store, clock=settings.clock) is not None:
         usage = telemetry.read_usage(store, now)
     return telemetry.until_now(usage, now)
 
