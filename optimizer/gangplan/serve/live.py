@@ -156,12 +156,10 @@ class Live:
         return differs
 
     def _shown(self) -> dict[str, Any]:
-        """Put the parts together: a wait without a promise has its expected start from the last look at the line."""
-        expected: dict[ReservationId, Reservation] = self._parts["line"]
+        """Put the parts together: who waits has the reason, and the start where none is promised, of the last look."""
+        line: dict[ReservationId, Reservation] = self._parts["line"]
         reservations = tuple(
-            replace(row, eta=expected[row.id].eta, eta_range=expected[row.id].eta_range)
-            if row.state.waits and row.eta is None and row.id in expected
-            else row
+            _as_in_line(row, line[row.id]) if row.state.waits and row.id in line else row
             for row in self._parts["reservations"]
         )
         return {"reservations": reservations, **{name: self._parts[name] for name in ("free", "policy", "nodes")}}
@@ -178,6 +176,11 @@ class Live:
                 self._parts.clear()
             self._ledger, self._url = open_ledger(url, clock=self._clock), url
         return self._ledger
+
+
+def _as_in_line(row: Reservation, seen: Reservation) -> Reservation:
+    told = replace(row, reason=seen.reason)
+    return told if row.eta is not None else replace(told, eta=seen.eta, eta_range=seen.eta_range)
 
 
 def _policy(ledger: OperableLedger, _: datetime) -> Policy | None:
