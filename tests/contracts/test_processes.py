@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import make_url
 
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.opening import open_store
@@ -105,12 +107,32 @@ def test_a_process_that_leads_for_good_serves_the_others(url: str) -> None:
         check_whole(ledger, 20)
 
 
+def stop(process: subprocess.Popen[bytes], how: signal.Signals, url: str) -> None:
+    """Kill or freeze a leader; freeze it between two transactions, as SQLite's lock would stay with the frozen one."""
+    os.kill(process.pid, how)
+    while how is signal.SIGSTOP and url.startswith("sqlite") and _is_locked(make_url(url).database or ""):
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.05)
+        os.kill(process.pid, how)
+
+
+def _is_locked(file: str) -> bool:
+    """Tell whether somebody is writing to a SQLite file."""
+    with closing(sqlite3.connect(file, timeout=0.2, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_leader_that_died_or_froze_is_replaced_within_seconds(url: str, how: signal.Signals) -> None:
     """Callers that asked it get their answers from the next; when it wakes up it changes nothing."""
     with leader(url) as process, open_ledger(url) as ledger, ThreadPoolExecutor(8) as threads:
         assert ledger.submit(a_request("before", pod_sets=ONE)).token == 1
-        os.kill(process.pid, how)
+        stop(process, how, url)
         start = time.monotonic()
         held = list(threads.map(lambda n: ledger.submit(a_request(f"k{n}", pod_sets=ONE)), range(8)))
         assert time.monotonic() - start < 8
