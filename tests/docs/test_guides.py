@@ -83,7 +83,17 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path
     return folder
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
+SERVING = pytest.mark.present("`gangplan ledger serve` serves others, at the present")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=[SERVING] if "gangplan ledger serve" in script(page) else [])
+        for page in PAGES
+        if blocks(page)
+    ],
+)
 def test_guide_runs(page: Path, tmp_path: Path, mlflow_template: Path, request: pytest.FixtureRequest) -> None:
     """A reader who pastes a page's blocks, in order, into a shell gets no error."""
     pasted = script(page)
