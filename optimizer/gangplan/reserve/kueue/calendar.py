@@ -26,6 +26,9 @@ _LINE_S = 2.0
 _SHOWN = 3
 """How many holders are named; a longer list would not be read."""
 
+HELD_BY = ". Held by: "
+"""Where Kueue's own words end, and those who hold what is asked for follow."""
+
 LONGEST_LINE = 500
 """The most waiting gangs that get an expected start. Raised, a look at a long line takes longer."""
 
@@ -252,7 +255,7 @@ class Outlook:
         holders = tuple(dict.fromkeys(hold.name.removeprefix(f"{self._namespace}/") for hold in holds))
         named = [f"{hold.who} ({hold.gpus} GPUs{_until(hold.end)})" for hold in holds[:_SHOWN]]
         more = " and others" if len(holds) > _SHOWN else ""
-        message = f"{reason.message}. Held by: {'; '.join(named)}{more}" if named else reason.message
+        message = f"{reason.message}{HELD_BY}{'; '.join(named)}{more}" if named else reason.message
         return replace(reason, holders=holders, message=message)
 
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:

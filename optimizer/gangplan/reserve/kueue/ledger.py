@@ -16,7 +16,7 @@ from gangplan.kube import Api, Claim, ConflictError, Object, RejectedError, clai
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.calendar import Outlook
+from gangplan.reserve.kueue.calendar import HELD_BY, Outlook
 from gangplan.reserve.kueue.housekeeping import Keeper, over_already, revived
 from gangplan.reserve.kueue.objects import Place, View, read_view, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.refusals import Refusals
@@ -312,8 +312,9 @@ class KueueLedger(WaitingLedger, Refusals):
         return self._keeper.subscribe(id, callback)
 
     def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
-        """Tell whether a state is another one; a change of the expected start alone is not told."""
-        return replace(reservation, eta=None) != replace(previous, eta=None)
+        """Tell whether a state is another one; another expected start, or who holds until then, is not told."""
+        now, before = (replace(each, eta=None, reason=_of_kueue(each.reason)) for each in (reservation, previous))
+        return now != before
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""
@@ -367,3 +368,8 @@ class KueueLedger(WaitingLedger, Refusals):
     def outages(self) -> dict[str, Outage]:
         """Return the same with what else is known of them, which is nothing."""
         return {name: Outage(state=state) for name, state in self.nodes().items()}
+
+
+def _of_kueue(reason: Reason | None) -> Reason | None:
+    """Return a reason as Kueue gives it, without those who hold what is asked for."""
+    return reason and replace(reason, message=reason.message.partition(HELD_BY)[0], holders=())

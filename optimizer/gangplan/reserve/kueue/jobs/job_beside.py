@@ -13,6 +13,7 @@ from copy import deepcopy
 from datetime import timedelta
 from math import ceil
 
+from gangplan.clock import Clock
 from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError
 from gangplan.kube import Object
@@ -37,6 +38,7 @@ def run_beside(
     job: Object,
     *,
     check: Callable[[], None] = lambda: None,
+    clock: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Object:
     """Run a Job on a reservation's slots to its end, and return it as it then is.
@@ -52,7 +54,7 @@ def run_beside(
     if job.get("kind") != "Job":
         raise InputError("manifest.kind", job.get("kind", ""), "cannot run beside a reservation: give a Job")
     handout, held = hand_out(ledger, id), ledger.get(id)
-    now = load_settings().clock()
+    now = (clock or load_settings().clock)()
     left = (held.granted_at or now) + held.request.limit - now
     path = path_of(ledger.place.namespace, job)
     name = ledger.api.create(path, placed(job, handout, left))["metadata"]["name"]
