@@ -82,14 +82,24 @@ def prepare(uri: str) -> None:
     file = sqlite_file(uri)
     if file is not None and not file.exists():
         return _make_file(file)
-    with _reading(uri, "mlflow") as connection:
-        empty = not sa.inspect(connection).get_table_names()
-        found = None if empty else _revision(connection)
-    if empty and file is None:
-        return _fill(uri)
-    if found != _tools._get_latest_schema_revision():
+    newest = _tools._get_latest_schema_revision()
+    empty, found = _state(uri)
+    if found != newest and file is None:
+        with _alone(uri):  # another process may be filling it at this moment: it is looked at again after that
+            empty, found = _state(uri)
+            if empty:
+                MlflowClient(tracking_uri=uri)
+                return None
+    if found != newest:
         raise _wrong_schema(uri, "mlflow", found, f"keep a backup and run `mlflow db upgrade`, or {_SERVE}")
     return None
+
+
+def _state(uri: str) -> tuple[bool, str | None]:
+    """Return whether a database has no table at all, and its revision."""
+    with _reading(uri, "mlflow") as connection:
+        empty = not sa.inspect(connection).get_table_names()
+        return empty, None if empty else _revision(connection)
 
 
 def _wrong_schema(uri: str, field: str, found: str | None, remedy: str) -> InputError:
@@ -158,9 +168,10 @@ def _make_file(file: Path) -> None:
         staging.rename(file)
 
 
-def _fill(uri: str) -> None:
-    """Migrate an empty database on a server, one process after the other."""
+@contextmanager
+def _alone(uri: str) -> Generator[None]:
+    """Let one process after the other look at a database on a server, and fill it."""
     engine = sa.create_engine(uri, poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_lock(_MIGRATION_LOCK)))  # until the connection ends
-        MlflowClient(tracking_uri=uri)
+        yield
