@@ -185,8 +185,6 @@ class SqlStore:
             _, upto = self._results.popleft()
         command_queue.delete_results(connection, upto)
 
-    # ------------------------------------------------------------ by hand
-
     def post(self, command: Command) -> str:
         """Put a command into the leader's queue; return the id of the call, which `answer` takes."""
         call = Call(command)
@@ -376,8 +374,6 @@ class SqlStore:
             done = retention.compact(connection, before, to_us(self._clock()))
             self._database.notify(connection, CHANGES)
         return done
-
-    # ------------------------------------------------------------ leading for good
 
     def lead(self) -> None:
         """Lead until the store is closed, from when nobody else leads."""
