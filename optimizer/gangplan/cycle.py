@@ -16,15 +16,14 @@ def ingest(
     settings: Settings, source: str, timing: telemetry.Timing | None = None, *, progress: Progress = no_progress
 ) -> telemetry.IngestReport:
     """Read telemetry from a source and keep it in MLflow, with its own times unless `timing` asks for a replay."""
-    store, walks = open_store(settings, create=True), settings.now is not None
     return telemetry.ingest(
         source,
-        store,
+        open_store(settings, create=True),
         seed=settings.seed,
         clock=settings.clock,
         timing=timing,
         reading=_reading(settings),
-        walks=walks,
+        walks=settings.now is not None,
         progress=progress,
     )
 
@@ -39,6 +38,7 @@ def preview(
         clock=settings.clock,
         timing=timing,
         reading=_reading(settings),
+        walks=settings.now is not None,
         progress=progress,
     )
 

@@ -66,6 +66,22 @@ def test_what_a_preview_refuses_an_import_refuses_too(call: Call, tmp_path: Path
     assert not (tmp_path / "home" / "mlflow" / "artifacts").exists()
 
 
+def test_preview_of_a_trace_that_is_walked_through_shows_what_an_import_keeps(call: Call, tmp_path: Path):
+    """As of a moment in the trace a job that ends later runs; before the trace there is nothing to import."""
+    as_of = ("--now", "2026-03-01T02:00:00Z", "ingest", "jobs.csv", "--zone", "Europe/Berlin")
+    seen, kept = call(*as_of, "--preview", "--json").json, call(*as_of, "--json").json
+    assert (seen["rows"], seen["end"], seen["tables"]) == (2, "2026-03-01T02:00:00+00:00", {"demand": 3, "jobs": 2})
+    assert [row["ended_at"] for row in seen["first_rows"]["jobs"]] == [None, None]
+    assert {name: seen[name] for name in ("rows", "start", "end")} == {
+        name: kept[name] for name in ("rows", "start", "end")
+    }
+    assert [*seen["notes"], *(note for note in kept["notes"] if note.startswith("late:"))] == kept["notes"]
+    for words in (["--preview"], []):
+        said = call("--now", "2026-02-01T00:00:00Z", *as_of[2:], *words)
+        assert said.code == 2
+        assert "leaves no whole hour" in said.err
+
+
 def test_picture_fits_the_terminal_and_shows_gaps():
     """A thousand hours in at most 72 columns; the highest fills its column, a missing hour is a dot."""
     title, *lines, axis = picture("GPUs", [(f"h{hour}", float(hour)) for hour in range(1000)])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from gangplan.clock import Clock, floor_hour
+from gangplan.errors import InputError
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.read import IMPORT, read_import, with_reservations
@@ -58,15 +60,10 @@ def ingest(
     UnavailableError
         When a server does not answer.
     """
-    progress(0, 1, "reading the telemetry")
-    cache = None if store.folder is None else store.folder / "cache"
-    now, timing = clock(), timing or Timing()
-    latest = _ALWAYS if walks else None
-    raw = load(
-        source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, latest=latest, reading=reading
+    cache, now = None if store.folder is None else store.folder / "cache", clock()
+    raw, telemetry = understood(
+        source, seed=seed, clock=clock, timing=timing, reading=reading, walks=walks, cache=cache, progress=progress
     )
-    placed = timing.placed(raw, now)
-    telemetry = _noted(delivered(known_at(placed, now) if walks else placed, now), timing, now)
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
     newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
     same = newest[0].info.run_id if newest and newest[0].data.tags.get("sha256") == sha256 else None
@@ -84,6 +81,35 @@ def ingest(
         reused=same is not None,
         quarantined=with_reservations(usage, store).quarantined,
     )
+
+
+def understood(
+    source: str,
+    *,
+    seed: int,
+    clock: Clock,
+    timing: Timing | None,
+    reading: Reading | None,
+    walks: bool,
+    progress: Progress,
+    cache: Path | None = None,
+) -> tuple[Telemetry, Telemetry]:
+    """Return a source's telemetry as it was read, and as an import keeps it; the parameters are those of `ingest`.
+
+    Raises InputError where a trace that is walked through begins after now.
+    """
+    progress(0, 1, "reading the telemetry")
+    now, timing = clock(), timing or Timing()
+    latest = _ALWAYS if walks else None
+    raw = load(
+        source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, latest=latest, reading=reading
+    )
+    placed = timing.placed(raw, now)
+    seen = known_at(placed, now) if walks else placed
+    if walks and seen.end <= seen.start:
+        remedy = f"leaves no whole hour of {raw.source}, which begins at {seen.start.isoformat()}: give a later time"
+        raise InputError("now", now.isoformat(), remedy)
+    return raw, _noted(delivered(seen, now), timing, now)
 
 
 def _noted(telemetry: Telemetry, timing: Timing, now: datetime) -> Telemetry:

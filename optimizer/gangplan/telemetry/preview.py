@@ -10,8 +10,8 @@ import polars as pl
 
 from gangplan.clock import Clock
 from gangplan.progress import Progress, no_progress
+from gangplan.telemetry.ingestion import understood
 from gangplan.telemetry.mappings import Reading
-from gangplan.telemetry.sources import load
 from gangplan.telemetry.timing import Timing
 from gangplan.telemetry.values import Telemetry
 
@@ -39,9 +39,12 @@ def preview(
     clock: Clock,
     timing: Timing | None = None,
     reading: Reading | None = None,
+    walks: bool = False,
     progress: Progress = no_progress,
 ) -> Preview:
-    """Return a source's telemetry as it is understood, placed in time as an import would; nothing is written.
+    """Return a source's telemetry as it is understood, as an import would keep it; nothing is written.
+
+    The parameters are those of `ingest`.
 
     Raises
     ------
@@ -50,10 +53,7 @@ def preview(
     UnavailableError
         When a server does not answer.
     """
-    progress(0, 1, "reading the telemetry")
-    timing = timing or Timing()
-    raw = load(source, seed=seed, clock=clock, progress=progress, timing=timing, reading=reading)
-    seen = timing.placed(raw, clock())
+    _, seen = understood(source, seed=seed, clock=clock, timing=timing, reading=reading, walks=walks, progress=progress)
     tables = {name: frame for name, frame in seen.tables.items() if frame.height}
     rate = seen.requests.group_by(pl.col("time").dt.truncate("1h").alias("hour"), "tenant").agg(
         pl.col("requests_per_second").mean()
