@@ -6,7 +6,6 @@ What cannot be computed stays as it was written, so that the checks name it as i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -39,15 +38,6 @@ class OfNoUse(InputError):
     """A file is a known one that says nothing about demand; beside others it is left out."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """Rows that are left, how many were left out, and why."""
-
-    frame: pl.DataFrame
-    notes: tuple[str, ...] = ()
-    skipped: int = 0
-
-
 def convert(mapping: Mapping, table: OpenTable, *, zone: str = "", decimal: str = "") -> TableRows:
     """Return the rows of a file as those of the mapping's table; `zone` and `decimal` win over the mapping's.
 
@@ -70,7 +60,7 @@ def convert(mapping: Mapping, table: OpenTable, *, zone: str = "", decimal: str 
     added = {mapping.column(name).plus for name in mapping.columns} - {""}
     ours = frame.select(*_KEEP, *added, *(_column(mapping, name, table).alias(name) for name in mapping.columns))
     ours = _with_durations(ours, mapping, zone).drop(added)
-    asking = _asking(ours) if mapping.table == "jobs" else _Kept(frame=ours)
+    asking = _asking(ours) if mapping.table == "jobs" else Prepared(frame=ours)
     named = _named(asking.frame, mapping)
     skipped = kept.skipped + prepared.skipped + asking.skipped
     return TableRows(
@@ -133,7 +123,7 @@ def _number_columns(mapping: Mapping) -> list[str]:
     return list(dict.fromkeys(name for each in columns for name in (*each.sources, *each.beside)))
 
 
-def _left_out(rows: pl.DataFrame, rules: tuple[LeftOut, ...]) -> _Kept:
+def _left_out(rows: pl.DataFrame, rules: tuple[LeftOut, ...]) -> Prepared:
     """Leave out the rows that the mapping's rules name."""
     notes: list[str] = []
     skipped = 0
@@ -143,16 +133,16 @@ def _left_out(rows: pl.DataFrame, rules: tuple[LeftOut, ...]) -> _Kept:
         if gone := rows.height - left.height:
             notes.append(f"{rows_of(gone)} left out: {rule.because}")
         rows, skipped = left, skipped + gone
-    return _Kept(frame=rows, notes=tuple(notes), skipped=skipped)
+    return Prepared(frame=rows, notes=tuple(notes), skipped=skipped)
 
 
-def _asking(jobs: pl.DataFrame) -> _Kept:
+def _asking(jobs: pl.DataFrame) -> Prepared:
     """Leave out the jobs that ask for no GPU."""
     none = (pl.col("gpus").cast(pl.Float64, strict=False) == 0).fill_null(value=False)
     left = jobs.filter(~none)
     gone = jobs.height - left.height
     notes = (f"{rows_of(gone)} left out: jobs without GPUs",) if gone else ()
-    return _Kept(frame=left, notes=notes, skipped=gone)
+    return Prepared(frame=left, notes=notes, skipped=gone)
 
 
 def _column(mapping: Mapping, name: str, table: OpenTable) -> pl.Expr:
@@ -228,7 +218,7 @@ def _seconds(column: str) -> pl.Expr:
     return pl.duration(microseconds=microseconds.round().cast(pl.Int64, strict=False))
 
 
-def _named(rows: pl.DataFrame, mapping: Mapping) -> _Kept:
+def _named(rows: pl.DataFrame, mapping: Mapping) -> Prepared:
     """Return the rows with plain names: accelerators as gangplan calls them, tenants without odd characters.
 
     Names that the mapping itself gives stay as they are.
@@ -251,7 +241,7 @@ def _named(rows: pl.DataFrame, mapping: Mapping) -> _Kept:
         rows = rows.with_columns(pl.col("accelerator").fill_null(ANY))
         if unknown:
             notes.append(f"{rows_of(unknown)} without an accelerator: counted as {ANY!r}")
-    return _Kept(frame=rows, notes=tuple(notes))
+    return Prepared(frame=rows, notes=tuple(notes))
 
 
 def _accelerator(word: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Rows with columns of their own, notes on what was left out or assumed, and the number of rows left out."""
+    """Rows made ready, notes on what was left out or assumed, and the number of rows left out."""
 
     frame: pl.DataFrame
     notes: tuple[str, ...] = ()
