@@ -19,7 +19,7 @@ from gangplan.errors import InputError
 from gangplan.telemetry.mappings.philly import PHILLY
 from gangplan.telemetry.mappings.prepared import Preparation
 from gangplan.telemetry.mappings.sacct import SACCT
-from gangplan.telemetry.rows import Kind, Layout, request_log, require_zone, table_specs
+from gangplan.telemetry.rows import Kind, Layout, TableSpec, request_log, require_zone, table_specs
 from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml
 
 ENDING = ".yaml"
@@ -133,9 +133,10 @@ class Mapping(_Strict):
     def __post_init__(self) -> None:
         if self.table not in TABLES:
             raise InputError.unknown("table", self.table, "no table of gangplan", TABLES)
+        names = [each.name for each in self._spec.fields]
         for name in self.columns:
-            if name not in self._names:
-                raise InputError.unknown(f"columns.{name}", name, f"no column of {self.table}", self._names)
+            if name not in names:
+                raise InputError.unknown(f"columns.{name}", name, f"no column of {self.table}", names)
         require_zone(self.zone)
         self.origin  # noqa: B018 - it refuses a wrong one
         self.step  # noqa: B018
@@ -143,26 +144,25 @@ class Mapping(_Strict):
             forms = ", ".join((ISO, SLURM, *UNITS))
             remedy = f"is no form of times: give {forms}, or a pattern like %d.%m.%Y %H:%M"
             raise InputError("times", self.times, remedy)
-        missing = [name for name, needed in self._names.items() if needed and name not in self.columns]
+        missing = [name for name in self._spec.required if name not in self.columns]
         if missing and not self.refuse:
             remedy = f"is missing: a table of {self.table} needs it; where all rows have the same, give a constant"
             raise InputError("columns", ", ".join(missing), remedy)
 
     @property
-    def _names(self) -> dict[str, bool]:
-        """The columns that it may give, and whether it must."""
-        spec = LOG if self.count_every else TABLES[self.table]
-        return {each.name: not each.optional for each in spec.fields}
+    def _spec(self) -> TableSpec:
+        """The columns that it gives."""
+        return LOG if self.count_every else TABLES[self.table]
 
     @property
     def moments(self) -> set[str]:
         """The columns of gangplan's table that are times."""
-        return {each.name for each in TABLES[self.table].fields if each.kind is Kind.TIME}
+        return {each.name for each in self._spec.fields if each.kind is Kind.TIME}
 
     @property
-    def numbers(self) -> set[str]:
+    def numbers(self) -> list[str]:
         """The columns of gangplan's table that are numbers."""
-        return {each.name for each in TABLES[self.table].fields if each.kind is Kind.NUMBER}
+        return self._spec.numbers
 
     @property
     def origin(self) -> datetime:
