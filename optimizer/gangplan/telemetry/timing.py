@@ -77,9 +77,7 @@ def delivered(telemetry: Telemetry, now: datetime) -> Telemetry:
         return telemetry
     jobs = telemetry.jobs.filter(pl.col("ended_at").is_null() | (pl.col("ended_at") > start))
     events = telemetry.events.filter(pl.col("end") > start)
-    samples = {
-        name: getattr(telemetry, name).filter(pl.col("time") >= start) for name in ("nodes", "queue", "requests")
-    }
+    samples = {name: getattr(telemetry, name).filter(pl.col("time") >= start) for name in SAMPLES}
     notes = telemetry.notes
     if start > telemetry.start:
         notes = (*notes, f"what lies before {start:%Y-%m-%d %H:00} was left out: {LONGEST.days} days are kept")

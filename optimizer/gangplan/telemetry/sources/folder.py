@@ -27,6 +27,7 @@ from gangplan.telemetry.rows import (
     request_log,
     table_specs,
 )
+from gangplan.telemetry.timing import SAMPLES
 from gangplan.telemetry.values import REJECTED_KEPT, TABLES, Telemetry
 from gangplan.types import SERIES
 
@@ -163,14 +164,11 @@ def _check_all(rows: Sequence[TableRows], now: datetime) -> dict[str, Checked]:
 
 def _check(name: str, rows: Sequence[TableRows], specs: dict[str, TableSpec], now: datetime) -> Checked:
     """Check the rows of one table; a log of requests is counted."""
-    logs = [each for each in rows if each.counted_by]
-    tables = [each for each in rows if not each.counted_by]
     parts: list[Checked] = []
-    for step in {each.counted_by for each in logs}:
-        assert step is not None  # noqa: S101 - these are logs
-        log = _checked(request_log(now), [each for each in logs if each.counted_by == step])
+    for step in {each.counted_by for each in rows if each.counted_by}:
+        log = _checked(request_log(now), [each for each in rows if each.counted_by == step])
         parts.append(replace(log, frame=_per_second(log.frame, step), notes=(*log.notes, _counted(step))))
-    if tables:
+    if tables := [each for each in rows if not each.counted_by]:
         parts.append(_checked(specs[name], tables))
     return Checked(
         frame=pl.concat([part.frame for part in parts], how="diagonal"),
@@ -191,7 +189,7 @@ def _checked(spec: TableSpec, rows: Sequence[TableRows]) -> Checked:
     )
     rejected = tuple(replace(row, field=names.get(row.place, {}).get(row.field, row.field)) for row in found.rejected)
     notes = tuple(note for _, said in read_rows for note in said)
-    return Checked(frame=found.frame, rejected=rejected, rejected_count=found.rejected_count, notes=notes)
+    return replace(found, rejected=rejected, notes=notes)
 
 
 def _per_second(log: pl.DataFrame, step: timedelta) -> pl.DataFrame:
@@ -231,7 +229,7 @@ def _span(
     """
     asked = [*_times(tables, "jobs", "submitted_at", "started_at", "ended_at"), *_times(tables, "demand", "hour")]
     hours = [hour + HOUR for hour in _times(tables, "demand", "hour")]
-    samples = [] if hours else [at for name in ("nodes", "queue", "requests") for at in _times(tables, name, "time")]
+    samples = [] if hours else [at for name in SAMPLES for at in _times(tables, name, "time")]
     first, last = min(asked or samples), max([*asked, *samples, *unused])
     if until is not None and last > until and not live:
         raise InputError("until", until.isoformat(), f"is before the last time, {last.isoformat()}: give a later one")
@@ -257,12 +255,10 @@ def _times(tables: dict[str, pl.DataFrame], table: str, *columns: str) -> list[d
 def _demand(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> pl.DataFrame:
     """Return the demand that was given; series of which only jobs were given are counted from these."""
     given = tables.get("demand")
-    if given is None and "jobs" not in tables:
-        return empty(DEMAND)  # requests alone
-    counted = hourly_demand(tables["jobs"], start, end) if "jobs" in tables else None
+    if "jobs" not in tables:
+        return empty(DEMAND) if given is None else fill_grid(given, start, end)  # none: requests alone
+    counted = hourly_demand(tables["jobs"], start, end)
     if given is None:
-        assert counted is not None  # noqa: S101 - from_rows refused a source with neither
         return counted
-    if counted is not None:
-        given = pl.concat([given, counted.join(given.select(SERIES).unique(), on=SERIES, how="anti")])
-    return fill_grid(given, start, end)
+    counted = counted.join(given.select(SERIES).unique(), on=SERIES, how="anti")
+    return fill_grid(pl.concat([given, counted]), start, end)
