@@ -10,7 +10,7 @@ from pathlib import Path
 from gangplan.errors import InputError
 from gangplan.telemetry.mappings.convert import convert
 from gangplan.telemetry.mappings.mapping import read_mapping, shipped
-from gangplan.telemetry.rows import OpenTable, TableRows, TableSpec, open_table, plain_numbers, require_zone
+from gangplan.telemetry.rows import Layout, OpenTable, TableRows, TableSpec, open_table, plain_numbers, require_zone
 
 _NEAR = 0.5
 """A file that has so much of a table's columns is taken for one that lacks the others."""
@@ -55,8 +55,11 @@ def read_table(path: Path, specs: Names[str, TableSpec], reading: Reading) -> Ta
     known = _known(table)
     if known is None:
         raise _unknown(table, specs)
-    del table  # its text may be large, and is read anew as the mapping says
-    return _as(known, open_table(path, shipped()[known].layout), reading)
+    layout = shipped()[known].layout
+    if layout != Layout():
+        del table  # its text may be large, and is read anew as the mapping says
+        table = open_table(path, layout)
+    return _as(known, table, reading)
 
 
 def _as(name: str, table: OpenTable, reading: Reading) -> TableRows:

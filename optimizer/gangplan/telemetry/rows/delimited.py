@@ -159,10 +159,11 @@ def open_delimited(text: bytes, path: Path, layout: Layout) -> Delimited:
         When there is no header, two delimiters are as likely, or a column stands twice.
     """
     start, told = 1, layout.delimiter
-    first = text.partition(b"\n")[0].strip().decode(errors="replace")
+    lines = io.BytesIO(text)  # not a copy of the text, which may be large
+    first = lines.readline().strip().decode(errors="replace")
     if said := re.fullmatch(r'"?sep=(.)"?', first, re.IGNORECASE):  # Excel writes and reads this line
         start, told = 2, said[1]
-        first = text.split(b"\n", 2)[1].strip().decode(errors="replace") if text.count(b"\n") else ""
+        first = lines.readline().strip().decode(errors="replace")
     if told and (len(told) != 1 or not told.isascii()):
         raise InputError("delimiter", told, "is not one character: give it like ;")
     delimiter = told or _delimiter_of(first, path)
