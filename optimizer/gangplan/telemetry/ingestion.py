@@ -14,7 +14,7 @@ from gangplan.clock import Clock, floor_hour
 from gangplan.errors import InputError
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.mappings import Reading
-from gangplan.telemetry.read import IMPORT, read_import, with_reservations
+from gangplan.telemetry.read import IMPORT, denied_hours, read_import
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.timing import Timing, delivered, known_at
 from gangplan.telemetry.values import NOTES_KEPT, TABLES, IngestReport, Telemetry, digest_of
@@ -79,7 +79,7 @@ def ingest(
         skipped=raw.skipped,
         age=now - telemetry.end,
         reused=same is not None,
-        quarantined=with_reservations(usage, store).quarantined,
+        quarantined=denied_hours(usage, store),
     )
 
 

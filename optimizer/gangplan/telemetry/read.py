@@ -17,11 +17,11 @@ from gangplan.clock import Clock, floor_hour, require_utc
 from gangplan.tables import DEMAND, JOBS, conform, empty
 from gangplan.telemetry.announcements import read_announced, with_announced
 from gangplan.telemetry.demand import fill_grid, hourly_demand
-from gangplan.telemetry.quarantine import Release, find_denied, read_releases, without
+from gangplan.telemetry.quarantine import find_denied, read_releases, without
 from gangplan.telemetry.timing import known_at
 from gangplan.telemetry.values import TABLES, digest_of
 from gangplan.tracking import TELEMETRY, Store, table_sha256
-from gangplan.types import SERIES, Reservation, Usage
+from gangplan.types import SERIES, Quarantine, Reservation, Usage
 
 IMPORT = {"kind": "import"}
 RESERVATIONS = {"kind": "reservations"}
@@ -51,8 +51,9 @@ def with_reservations(usage: Usage, store: Store) -> Usage:
     if not recorded:
         return usage
     jobs = store.read_table(recorded[0].info.run_id, "jobs")
-    usage = _without_denied(usage, jobs, read_releases(store))
-    denied = [str(quarantine) for quarantine in usage.quarantined]
+    quarantined = _denied(usage, jobs, store)
+    usage = replace(usage, demand=without(usage.demand, quarantined), quarantined=quarantined)
+    denied = [str(quarantine) for quarantine in quarantined]
     return replace(
         usage,
         sha256=digest_of([usage.sha256, recorded[0].data.tags["sha256.jobs"], *denied]),
@@ -61,6 +62,12 @@ def with_reservations(usage: Usage, store: Store) -> Usage:
         notes=usage.notes + tuple(denied),
         reserved=jobs,
     )
+
+
+def denied_hours(usage: Usage, store: Store) -> tuple[Quarantine, ...]:
+    """Return the hours of an import that the recorded reservations deny and nobody has released."""
+    recorded = store.runs(TELEMETRY, RESERVATIONS)
+    return _denied(usage, store.read_table(recorded[0].info.run_id, "jobs"), store) if recorded else ()
 
 
 def until_now(usage: Usage, now: datetime) -> Usage:
@@ -89,11 +96,10 @@ def _not_reserved(usage: Usage, reserved: pl.DataFrame) -> pl.DataFrame:
     return sums.filter(pl.col("gpus_reserved") < RESERVED_SHARE * pl.col("gpus"))
 
 
-def _without_denied(usage: Usage, jobs: pl.DataFrame, releases: Iterable[Release]) -> Usage:
-    """Return the usage without the hours that the ledger's jobs deny and nobody has released."""
-    denied = find_denied(usage.demand, hourly_demand(jobs, usage.start, usage.end))
-    kept = tuple(one for one in denied if not any(release.covers(one) for release in releases))
-    return replace(usage, demand=without(usage.demand, kept), quarantined=kept)
+def _denied(usage: Usage, jobs: pl.DataFrame, store: Store) -> tuple[Quarantine, ...]:
+    """Return the hours that the ledger's jobs deny and nobody has released."""
+    denied, releases = find_denied(usage.demand, hourly_demand(jobs, usage.start, usage.end)), read_releases(store)
+    return tuple(one for one in denied if not any(release.covers(one) for release in releases))
 
 
 def read_import(store: Store, run_id: str) -> Usage:
