@@ -7,7 +7,6 @@ replace its earlier ones.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -36,7 +35,7 @@ from gangplan.telemetry.rows import (
     value_of,
 )
 from gangplan.telemetry.sources import tagged_runs
-from gangplan.telemetry.values import NOTES_KEPT, REJECTED_KEPT, BadRow, digest_of
+from gangplan.telemetry.values import REJECTED_KEPT, BadRow, digest_of, notes_tag
 from gangplan.tracking import TELEMETRY, Store, table_sha256
 from gangplan.types import Usage, WorkloadClass
 from gangplan.urls import shown
@@ -114,8 +113,7 @@ def _keep(source: str, rows: pl.DataFrame, notes: Sequence[str], store: Store) -
     before = _newest(store).get(source, [])
     if before and before[0].data.tags.get("sha256") == sha256:
         return before[0].info.run_id
-    kept = json.dumps([note[:200] for note in notes[:NOTES_KEPT]], ensure_ascii=False)
-    tags = {**ANNOUNCEMENT, "source": source, "sha256": sha256, "notes": kept}
+    tags = {**ANNOUNCEMENT, "source": source, "sha256": sha256, "notes": notes_tag(notes)}
     with store.run(TELEMETRY, f"announced {source}"[:250], tags) as run_id:
         store.log_table(run_id, "announced", rows)
     for run in before:

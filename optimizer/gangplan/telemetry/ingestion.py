@@ -17,7 +17,7 @@ from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.read import IMPORT, denied_hours, read_import
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.timing import Timing, delivered, known_at
-from gangplan.telemetry.values import NOTES_KEPT, TABLES, IngestReport, Telemetry, digest_of
+from gangplan.telemetry.values import TABLES, IngestReport, Telemetry, digest_of, notes_tag
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES
 
@@ -133,7 +133,7 @@ def _write(telemetry: Telemetry, sha256: str, store: Store, seed: int, progress:
         "start": telemetry.start.isoformat(),
         "end": telemetry.end.isoformat(),
         "live": str(telemetry.live).lower(),
-        "notes": json.dumps([note[:200] for note in telemetry.notes[:NOTES_KEPT]], ensure_ascii=False),
+        "notes": notes_tag(telemetry.notes),
     }
     with store.run(TELEMETRY, f"import {telemetry.source}"[:250], tags) as run_id:
         for step, name in enumerate(TABLES):

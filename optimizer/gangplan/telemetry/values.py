@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -101,6 +103,11 @@ class IngestReport:
     skipped: int = 0
     reused: bool = False
     quarantined: tuple[Quarantine, ...] = ()
+
+
+def notes_tag(notes: Sequence[str]) -> str:
+    """Return notes as the text of a tag, as many and as long as one holds."""
+    return json.dumps([note[:200] for note in notes[:NOTES_KEPT]], ensure_ascii=False)
 
 
 def digest_of(parts: list[str]) -> str:
