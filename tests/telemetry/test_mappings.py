@@ -267,6 +267,7 @@ def test_wrong_cells_are_named_as_they_stand_in_the_file(tmp_path: Path):
         ("columns: {gpu: x}", "is no column of jobs"),
         ("times: minutes", "is no form of times"),
         ("zone: Europe/Berln", "is no time zone"),
+        ("decimal: ';'", "is no decimal sign"),
         ("columns: {gpus: {colum: x}}", "colum"),
         ("columns: {gpus: {column: x, constant: 1}}", "give one of column, constant and file"),
         ("columns: {gpus: {column: x, pattern: '('}}", "is no regular expression"),

@@ -19,7 +19,7 @@ from gangplan.errors import InputError
 from gangplan.telemetry.mappings.philly import PHILLY
 from gangplan.telemetry.mappings.prepared import Preparation
 from gangplan.telemetry.mappings.sacct import SACCT
-from gangplan.telemetry.rows import Kind, Layout, TableSpec, request_log, require_zone, table_specs
+from gangplan.telemetry.rows import Kind, Layout, TableSpec, request_log, require_decimal, require_zone, table_specs
 from gangplan.yaml_files import YamlDocument, parse_yaml, read_yaml
 
 ENDING = ".yaml"
@@ -138,6 +138,7 @@ class Mapping(_Strict):
             if name not in names:
                 raise InputError.unknown(f"columns.{name}", name, f"no column of {self.table}", names)
         require_zone(self.zone)
+        require_decimal(self.decimal)
         self.origin  # noqa: B018 - it refuses a wrong one
         self.step  # noqa: B018
         if not (self.times in (ISO, SLURM, *UNITS) or "%" in self.times):

@@ -10,7 +10,16 @@ from pathlib import Path
 from gangplan.errors import InputError
 from gangplan.telemetry.mappings.convert import convert
 from gangplan.telemetry.mappings.mapping import read_mapping, shipped
-from gangplan.telemetry.rows import Layout, OpenTable, TableRows, TableSpec, open_table, plain_numbers, require_zone
+from gangplan.telemetry.rows import (
+    Layout,
+    OpenTable,
+    TableRows,
+    TableSpec,
+    open_table,
+    plain_numbers,
+    require_decimal,
+    require_zone,
+)
 
 _NEAR = 0.5
 """A file that has so much of a table's columns is taken for one that lacks the others."""
@@ -26,8 +35,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         require_zone(self.zone)
-        if self.decimal not in ("", ".", ","):
-            raise InputError("decimal", self.decimal, "is no decimal sign: give , or .")
+        require_decimal(self.decimal)
 
 
 def read_table(path: Path, specs: Names[str, TableSpec], reading: Reading) -> TableRows:

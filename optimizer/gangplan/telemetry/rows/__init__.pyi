@@ -22,7 +22,7 @@ from .files import (
     open_table as open_table,
     read_rows as read_rows,
 )
-from .numbers import plain_numbers as plain_numbers
+from .numbers import plain_numbers as plain_numbers, require_decimal as require_decimal
 from .schema import (
     TableRows as TableRows,
     TableSpec as TableSpec,

@@ -19,6 +19,13 @@ _GROUPED = r"^[+-]?[1-9]\d{{0,2}}({0}\d{{3}})+$"
 _REMEDY = "name its decimal sign: --decimal , or --decimal ."
 
 
+def require_decimal(decimal: str) -> str:
+    """Return a decimal sign ("": nobody named it), or refuse what is none."""
+    if decimal not in ("", ".", ","):
+        raise InputError("decimal", decimal, "is no decimal sign: give , or .")
+    return decimal
+
+
 def plain_numbers(
     rows: pl.DataFrame, columns: Sequence[str], *, delimiter: str = ",", decimal: str = ""
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -36,8 +43,6 @@ def plain_numbers(
     InputError
         When a number may be read in two ways; the first is named with its line.
     """
-    if decimal not in ("", ".", ","):
-        raise InputError("decimal", decimal, "is no decimal sign: give , or .")
     present = [name for name in columns if name in rows.columns]
     numbers = _odd_numbers(rows, present)
     if numbers.is_empty():
