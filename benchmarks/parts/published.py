@@ -54,8 +54,8 @@ class Published:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
 
-FILES = {
-    "openb": Published(
+_ALL = (
+    Published(
         name="openb",
         url=f"{_GITHUB}/alibaba/clusterdata/50a91c7c74abe3b658188dc78ac1dd302970d40c/"
         "cluster-trace-gpu-v2023/csv/openb_pod_list_default.csv",
@@ -64,7 +64,7 @@ FILES = {
         terms=_ALIBABA,
         copy="openb/pods.csv.gz",
     ),
-    "dlrm": Published(
+    Published(
         name="dlrm",
         url=f"{_GITHUB}/alibaba/clusterdata/358ef992044f8393cb17d750e360cb5c26b7bdae/"
         "cluster-trace-gpu-v2025/disaggregated_DLRM_trace.csv",
@@ -73,7 +73,7 @@ FILES = {
         terms=_ALIBABA,
         copy="dlrm/instances.csv.gz",
     ),
-    "genai": Published(
+    Published(
         name="genai",
         url=f"{_GITHUB}/alibaba/clusterdata/7a6c496e4f4b6ce6150be8f881cb051bf2abff42/"
         "cluster-trace-v2026-GenAI/lora_request_trace.csv",
@@ -82,7 +82,7 @@ FILES = {
         terms=_ALIBABA,
         copy="genai/lora_requests.csv.gz",
     ),
-    "azure-llm-code": Published(
+    Published(
         name="azure-llm-code",
         url=f"{_GITHUB}/Azure/AzurePublicDataset/790921015d50dd6aae7f7e47f39ba0e235ad6b08/"
         "data/AzureLLMInferenceTrace_code.csv",
@@ -91,7 +91,7 @@ FILES = {
         terms="Azure Public Dataset, CC BY 4.0",
         copy="azure-llm/code.csv.gz",
     ),
-    "azure-llm-conv": Published(
+    Published(
         name="azure-llm-conv",
         url=f"{_GITHUB}/Azure/AzurePublicDataset/790921015d50dd6aae7f7e47f39ba0e235ad6b08/"
         "data/AzureLLMInferenceTrace_conv.csv",
@@ -100,7 +100,9 @@ FILES = {
         terms="Azure Public Dataset, CC BY 4.0",
         copy="azure-llm/conv.csv.gz",
     ),
-}
+)
+
+FILES = {file.name: file for file in _ALL}
 """The files of the traces that figures are made from, by their names here."""
 
 
@@ -182,7 +184,7 @@ def _by_hand(file: Published, path: Path, why: str) -> str:
     )
 
 
-def main(files: Sequence[Published] = tuple(FILES.values())) -> int:
+def main(files: Sequence[Published] = _ALL) -> int:
     """Fetch all files, and say what became of each; the exit code is 1 if one is missing."""
     console = Console(soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
