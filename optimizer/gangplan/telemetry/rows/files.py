@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -124,6 +124,16 @@ def _json_lines(path: Path, text: bytes) -> OpenTable:
         frame = pl.DataFrame(
             [{key: _plain(value) for key, value in row.items()} for row in lines.values()], strict=False
         )
+    return _json(path, frame, lines, bad)
+
+
+def _json_array(path: Path, text: bytes) -> OpenTable:
+    """Open a JSON array of objects; its line is the number of the object, from 1."""
+    return _json(path, pl.read_json(BytesIO(text), infer_schema_length=None), None, {})
+
+
+def _json(path: Path, frame: pl.DataFrame, lines: Iterable[int] | None, bad: Mapping[int, str]) -> OpenTable:
+    """Open objects of JSON with their lines (None: their numbers, from 1), and the texts of lines that hold none."""
     refuse_header(frame.columns or [""], path)
 
     def read(columns: Sequence[str]) -> pl.DataFrame:
@@ -132,17 +142,6 @@ def _json_lines(path: Path, text: bytes) -> OpenTable:
             rows = rows.with_columns(pl.Series(LINE, list(lines), dtype=pl.Int64))
         faults = pl.DataFrame({LINE: list(bad), FAULT: list(bad.values())}, schema={LINE: pl.Int64, FAULT: pl.String})
         return pl.concat([rows, faults], how="diagonal")
-
-    return OpenTable(path=path, columns=tuple(frame.columns), delimiter="", reader=read)
-
-
-def _json_array(path: Path, text: bytes) -> OpenTable:
-    """Open a JSON array of objects; its line is the number of the object, from 1."""
-    frame = pl.read_json(BytesIO(text), infer_schema_length=None)
-    refuse_header(frame.columns or [""], path)
-
-    def read(columns: Sequence[str]) -> pl.DataFrame:
-        return _numbered(frame.select(_as_text(name, frame.schema[name]) for name in columns))
 
     return OpenTable(path=path, columns=tuple(frame.columns), delimiter="", reader=read)
 
