@@ -91,7 +91,6 @@ KILLED = """
 import os, signal, sys
 from datetime import datetime
 from gangplan import telemetry
-from gangplan.telemetry import Timing
 from gangplan.tracking import Store
 
 def stop(done, total, text):
