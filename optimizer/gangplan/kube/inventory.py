@@ -152,7 +152,7 @@ def _tpu_nodes(node: Node) -> int:
 
 def read_nodes(api: Api) -> list[Node]:
     """Return the cluster's nodes that have accelerators."""
-    slices = read_slices(api, Remarks())
+    slices = read_slices(api, Remarks()).nodes
     return [node for item in api.items(NODES) if (node := node_from(item, slices)) is not None]
 
 
