@@ -193,7 +193,7 @@ def _until(end: int) -> str:
 
 
 class Seen(NamedTuple):
-    """When each of the cohort's line is expected to start, and what is held."""
+    """When each of the cohort's line is expected to start, and what is held, the first to go first."""
 
     starts: dict[str, int | None]
     holds: tuple[Hold, ...]
@@ -220,7 +220,7 @@ class Outlook:
         """Return the cohort as it was a moment ago."""
         if self._last is None or time.monotonic() >= self._last[1]:
             calendar, line = self._calendar()
-            holds = tuple(calendar.holds)
+            holds = tuple(sorted(calendar.holds, key=lambda hold: hold.end))
             starts = dict.fromkeys(wish.name for wish in line) | calendar.take(line)
             self._last = Seen(starts, holds), time.monotonic() + _LINE_S
         return self._last[0]
@@ -247,7 +247,7 @@ class Outlook:
     def explained(self, request: GangRequest, reason: Reason) -> Reason:
         """Add to a reason of Kueue's those who hold what the request could use now, the first to go first."""
         fitting = {flavor.name for flavor in self._view().fitting(request.accelerators)}
-        holds = sorted((hold for hold in self._seen().holds if hold.flavor in fitting), key=lambda hold: hold.end)
+        holds = [hold for hold in self._seen().holds if hold.flavor in fitting]
         holders = tuple(dict.fromkeys(hold.name.removeprefix(f"{self._namespace}/") for hold in holds))
         named = [f"{hold.who} ({hold.gpus} GPUs{_until(hold.end)})" for hold in holds[:_SHOWN]]
         more = " and others" if len(holds) > _SHOWN else ""
