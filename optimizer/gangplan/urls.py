@@ -27,15 +27,21 @@ def shown(url: str) -> str:
 
     A password may hold any character: where it cannot be told what is part of it, nothing is shown.
     """
-    scheme = re.match(_SCHEME, url)
-    if scheme is None or _NO_SECRETS.match(url):
+    scheme, rest = _parts(url)
+    if not rest:
         return url
     if not unambiguous(url):
-        return f"{scheme[0]}***"
-    address, hash_mark, _ = url[scheme.end() :].rpartition("@")[2].partition("#")
+        return f"{scheme}***"
+    address, hash_mark, _ = rest.rpartition("@")[2].partition("#")
     place, mark, query = address.partition("?")
     parameters = "&".join(_shown_parameter(part) for part in query.split("&"))
-    return f"{scheme[0]}{place}{mark}{parameters}{hash_mark and '#***'}"
+    return f"{scheme}{place}{mark}{parameters}{hash_mark and '#***'}"
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Return how a URL begins, and the rest of it; the rest of what can hold no secret is empty."""
+    scheme = re.match(_SCHEME, url)
+    return (url, "") if scheme is None or _NO_SECRETS.match(url) else (scheme[0], url[scheme.end() :])
 
 
 def _shown_parameter(part: str) -> str:
@@ -55,10 +61,7 @@ def without_secrets(text: str, *urls: str) -> str:
 
 def _secrets(url: str) -> set[str]:
     """Return what of a URL must not be seen, as it stands there and decoded; one or two letters are in any text."""
-    scheme = re.match(_SCHEME, url)
-    if scheme is None or _NO_SECRETS.match(url):
-        return set()
-    user, _, rest = url[scheme.end() :].rpartition("@")
+    user, _, rest = _parts(url)[1].rpartition("@")
     parameters = [part.partition("=") for part in rest.partition("?")[2].split("&")]
     given = [user.partition(":")[2], *(value for name, _, value in parameters if name not in _HARMLESS)]
     return {form for text in given for form in (text, unquote(text)) if len(form) > 2}
@@ -66,10 +69,8 @@ def _secrets(url: str) -> set[str]:
 
 def unambiguous(url: str) -> bool:
     """Tell whether user and password of a URL end where they seem to: no @ / ? or # is among their characters."""
-    scheme = re.match(_SCHEME, url)
-    if scheme is None or _NO_SECRETS.match(url):
-        return True
-    authority = re.split("[/?#]", rest := url[scheme.end() :], maxsplit=1)[0]
+    rest = _parts(url)[1]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
     return authority.count("@") == rest.count("@") <= 1
 
 

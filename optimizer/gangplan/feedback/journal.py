@@ -25,8 +25,7 @@ from gangplan.tracking import FEEDBACK, Store, table_sha256
 from gangplan.types import SERIES, Beliefs, Score
 
 _KIND = {"kind": "score"}
-_LEARNED = {"learned": "true"}  # the runs whose week moved the beliefs
-_SCANNED = 1000  # the most runs that are searched for the earlier beliefs
+_SCANNED = 1000  # the most runs that are searched for the earlier beliefs and hours
 
 WEEK = timedelta(days=7)
 """The span of hours that moves the beliefs; half a day at its beginning may be missing, and half of all its hours."""
@@ -53,10 +52,11 @@ def learn(score: Score, store: Store, *, clock: Clock) -> Beliefs:
     known = store.runs(FEEDBACK, {**_KIND, "evidence": digest})
     if known:
         return _beliefs(store, known[0])
-    before = _before(store, score)
+    earlier = store.runs(FEEDBACK, _KIND, limit=_SCANNED)
+    before = _before(earlier, score)
     corrections = _corrections(store, None if before is None else before.info.run_id)
     begun = min(score.start, score.end - WEEK)
-    week = _compared_since(store, score, begun if before is None else max(begun, _time(before, "end")))
+    week = _compared_since(store, earlier, score, begun if before is None else max(begun, _time(before, "end")))
     learned = _is_a_week(week, score.end)
     if learned:
         corrections = correct(
@@ -82,10 +82,9 @@ def _is_a_week(compared: pl.DataFrame, end: datetime) -> bool:
     return (hours < end - WEEK + timedelta(hours=12)).any() and len(hours) * HOUR >= WEEK / 2
 
 
-def _compared_since(store: Store, score: Score, begun: datetime) -> pl.DataFrame:
+def _compared_since(store: Store, runs: list[Run], score: Score, begun: datetime) -> pl.DataFrame:
     """Return the scored hours (COMPARED) since `begun`, each once, as forecasts with the corrections of `score`."""
     parts, covered = [score.compared.filter(pl.col("hour") >= begun)], score.start
-    runs = store.runs(FEEDBACK, _KIND, limit=_SCANNED)
     for run in sorted(runs, key=lambda run: _time(run, "end"), reverse=True):
         if covered <= begun or _time(run, "end") <= begun:
             break
@@ -146,12 +145,12 @@ def _log(score: Score, corrections: pl.DataFrame, store: Store, at: datetime, ta
     return run_id
 
 
-def _before(store: Store, score: Score) -> Run | None:
+def _before(runs: list[Run], score: Score) -> Run | None:
     """Return the newest run that moved the beliefs; one whose span overlaps more than half of the score's is replaced.
 
     Scores of two days overlap by an hour or so, as the plan that is scored was made at least a day before.
     """
-    learned = store.runs(FEEDBACK, {**_KIND, **_LEARNED}, limit=_SCANNED)
+    learned = [run for run in runs if run.data.tags.get("learned") == "true"]
     earlier = [run for run in learned if _time(run, "end") <= score.start + (score.end - score.start) / 2]
     return max(earlier, key=lambda run: _time(run, "end"), default=None)
 

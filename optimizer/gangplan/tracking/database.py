@@ -98,8 +98,8 @@ def prepare(uri: str) -> None:
 def _state(uri: str) -> tuple[bool, str | None]:
     """Return whether a database has no table at all, and its revision."""
     with _reading(uri, "mlflow") as connection:
-        empty = not sa.inspect(connection).get_table_names()
-        return empty, None if empty else _revision(connection)
+        found = _revision(connection)
+        return found is None and not sa.inspect(connection).get_table_names(), found
 
 
 def _wrong_schema(uri: str, field: str, found: str | None, remedy: str) -> InputError:

@@ -40,9 +40,10 @@ def require_answer(uri: str, field: str = "mlflow") -> None:
     UnavailableError
         It does not answer.
     """
-    if "?" in uri or "#" in uri or not unambiguous(uri):
-        remedy = CLEAR if not unambiguous(uri) else f"has parameters, which MLflow's address has not: {CREDENTIALS}"
-        raise InputError(field, shown(uri), remedy)
+    if not unambiguous(uri):
+        raise InputError(field, shown(uri), CLEAR)
+    if "?" in uri or "#" in uri:
+        raise InputError(field, shown(uri), f"has parameters, which MLflow's address has not: {CREDENTIALS}")
     with naming_faults(uri, field):
         answer = _ask(uri)
     if answer.status_code in (401, 403):

@@ -132,10 +132,10 @@ def reject(planned: Plan, store: Store, *, by: str, why: str, clock: Clock) -> N
 
 
 def ask(
-    store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None, *, seconds: float = 0.4
+    store: Store, settings: Settings, question: WhatIf, plan_id: PlanId | None = None
 ) -> tuple[WhatIfResult, WhatIfResult]:
-    """Solve a plan as it is and with the changes of a question, within `seconds`; return both results."""
-    return plan.ask(*_posed(store, settings, plan_id), question, seconds)
+    """Solve a plan as it is and with the changes of a question; return both results."""
+    return plan.ask(*_posed(store, settings, plan_id), question)
 
 
 def compare(

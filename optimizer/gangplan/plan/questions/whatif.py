@@ -193,7 +193,7 @@ class WhatIfSolver:
         )
 
 
-def ask(plan: Plan, problem: Problem, question: WhatIf, units: float = 0.3) -> tuple[WhatIfResult, WhatIfResult]:
+def ask(plan: Plan, problem: Problem, question: WhatIf, units: float = 0.4) -> tuple[WhatIfResult, WhatIfResult]:
     """Return a plan as it is and as the question would have it; the plan was made from `problem`."""
     solver = WhatIfSolver(problem, nodes_of(plan, problem), cuts_from_bytes(plan.warm_start))
     return solver.answer, solver.ask(question, units)
