@@ -104,6 +104,15 @@ def test_a_claim_that_waits_counts_what_it_asks_for(
     assert cluster.demand() == demand
 
 
+def test_a_slice_that_cannot_be_read_is_told_once(cluster: Cluster) -> None:
+    """It names the devices of nodes and those of claims; the slices are read once for both."""
+    _serve(cluster, "v1", _request("v1"), [])
+    path = "/apis/resource.k8s.io/v1/resourceslices"
+    cluster.lists[path].append({"metadata": {"name": "odd"}, "spec": {"driver": DRIVER, "devices": [{"name": "x"}]}})
+    cluster.lists[PODS] = [a_pod("dra", {}, node="n9", spec={"resourceClaims": TEMPLATE}, status=MADE)]
+    assert [(bad.path, bad.line, bad.name) for bad in cluster.read().malformed] == [(path, 2, "odd")]
+
+
 def test_pods_that_share_a_claim_share_its_devices(cluster: Cluster) -> None:
     """Two pods with one GPU are one GPU."""
     _serve(cluster, "v1", _request("v1"), [_given("gpu-0")], reservedFor=[{"name": "a"}, {"name": "b"}])

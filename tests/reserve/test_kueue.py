@@ -231,7 +231,7 @@ def test_a_reason_of_kueues_names_who_holds_now() -> None:
         cluster: Any = Cluster(key)
         outlook = Outlook(cluster, "ns", lambda: NOW, a_view)
         claim = claim_from(waits)
-        reason = outlook.explained(claim, reason_of(claim))
+        reason = outlook.explained(request_of(claim.request), reason_of(claim))
         assert reason.message.startswith(f"Kueue: {said}. Held by: ops {key} (8 GPUs until 2026-03-02 10:00:")
         assert reason.holders == (cluster.holder["metadata"]["name"],)
 

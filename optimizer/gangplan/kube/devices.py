@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from gangplan.kube.api import Api, Object, listed, part
 from gangplan.kube.remarks import Remarks
 
 T = TypeVar("T")
-_LISTS = ("resourceslices", "deviceclasses", "resourceclaims", "resourceclaimtemplates")
+_LISTS = ("deviceclasses", "resourceclaims", "resourceclaimtemplates")
 VERSIONS = ("v1", "v1beta2", "v1beta1")
 """The versions of resource.k8s.io that are read, the newest first."""
 
@@ -38,8 +39,19 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slices:
+    """What ResourceSlices list: devices by driver, pool and name, and the whole devices of each node.
+
+    The parts that a device may be divided into are listed beside it.
+    """
+
+    devices: dict[tuple[str, str, str], Device] = field(default_factory=dict[tuple[str, str, str], Device])
+    nodes: dict[str, list[Device]] = field(default_factory=dict[str, list[Device]])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Devices:
-    """What claims ask for, by namespace and name, and the devices of each node; `note` says why there are none.
+    """What claims ask for, by namespace and name; `note` says why nothing is known of them.
 
     `users` counts the pods that a claim is reserved for, for they share it.
     """
@@ -47,7 +59,6 @@ class Devices:
     claims: dict[tuple[str, str], list[Device]] = field(default_factory=dict[tuple[str, str], list[Device]])
     templates: dict[tuple[str, str], list[Device]] = field(default_factory=dict[tuple[str, str], list[Device]])
     users: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
-    nodes: dict[str, list[Device]] = field(default_factory=dict[str, list[Device]])
     note: str = ""
 
     def asked(self, namespace: str, spec: Object, status: Object) -> dict[Device, float] | None:
@@ -66,8 +77,8 @@ class Devices:
         return asked
 
 
-def read_devices(api: Api, remarks: Remarks) -> Devices:
-    """Read claims, their templates, slices and device classes, in the newest version that the cluster serves."""
+def read_devices(api: Api, remarks: Remarks, slices: Slices) -> Devices:
+    """Read claims, their templates and device classes, in the newest version that the cluster serves."""
     try:
         version = _version(api)
         if not version:
@@ -80,11 +91,10 @@ def read_devices(api: Api, remarks: Remarks) -> Devices:
     def each(name: str, read: Callable[[Object], list[T]]) -> Iterator[T]:
         return remarks.each(f"{base}/{name}", lists[name], read)
 
-    nodes = _on_nodes(lists["resourceslices"], remarks)
     known = _Known(
-        devices=dict(each("resourceslices", lambda item: list(_devices_in(item)))),
+        devices=slices.devices,
         classes=dict(each("deviceclasses", lambda item: [(item["metadata"]["name"], part(item, "spec"))])),
-        sizes=_sizes(nodes),
+        sizes=_sizes(slices.nodes),
     )
     claims = each("resourceclaims", lambda item: [(_key(item), list(_held_or_asked(item, known)), _users(item))])
     found = {key: (devices, users) for key, devices, users in claims}
@@ -97,17 +107,21 @@ def read_devices(api: Api, remarks: Remarks) -> Devices:
             )
         ),
         users={key: users for key, (_, users) in found.items()},
-        nodes=nodes,
     )
 
 
-def read_slices(api: Api, remarks: Remarks) -> dict[str, list[Device]]:
-    """Return the whole devices of each node; none where the cluster has no such slices, or they may not be read."""
-    try:
+def read_slices(api: Api, remarks: Remarks) -> Slices:
+    """Return the devices of the slices; none where the cluster has no such slices, or they may not be read."""
+    slices = Slices()
+    with suppress(ForbiddenError):
         version = _version(api)
-        return _on_nodes(api.items(f"/apis/resource.k8s.io/{version}/resourceslices"), remarks) if version else {}
-    except ForbiddenError:
-        return {}
+        path = f"/apis/resource.k8s.io/{version}/resourceslices"
+        items = api.items(path) if version else ()
+        for key, node, device in remarks.each(path, items, lambda item: list(_devices_in(item))):
+            slices.devices[key] = device
+            if node and device.share == 1:
+                slices.nodes.setdefault(node, []).append(device)
+    return slices
 
 
 def _users(item: Object) -> int:
@@ -146,22 +160,8 @@ def _key(item: Object) -> tuple[str, str]:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
-def _on_nodes(slices: Iterable[Object], remarks: Remarks) -> dict[str, list[Device]]:
-    """Return the whole devices of each node; the parts that a device may be divided into are listed beside it."""
-    nodes: dict[str, list[Device]] = {}
-    for name, device in remarks.each("resourceslices", slices, lambda item: list(_whole_in(item))):
-        nodes.setdefault(name, []).append(device)
-    return nodes
-
-
-def _whole_in(item: Object) -> Iterator[tuple[str, Device]]:
-    """Yield the whole devices of a slice that belongs to one node."""
-    name = item["spec"].get("nodeName")
-    yield from ((name, device) for _, device in _devices_in(item) if name and device.share == 1)
-
-
-def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], Device]]:
-    """Yield the accelerators of a slice, by driver, pool and name."""
+def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], str, Device]]:
+    """Yield the accelerators of a slice: driver, pool and name, the one node that has them, if any, and the device."""
     spec = item["spec"]
     for one in listed(spec, "devices") if family_of(spec["driver"]) else ():
         attributes: Object = one.get("attributes") or part(one, "basic", "attributes")
@@ -169,6 +169,7 @@ def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], Device]]:
         product = next((said[name] for name in _ATTRIBUTES if said.get(name)), "")
         yield (
             (spec["driver"], spec["pool"]["name"], one["name"]),
+            spec.get("nodeName") or "",
             _device(spec["driver"], product, said.get("profile", "")),
         )
 

@@ -63,8 +63,8 @@ class _Census:
     def __init__(self, api: Api) -> None:
         self._api = api
         self.remarks = Remarks()
-        slices = read_slices(api, self.remarks)
-        nodes = list(self.remarks.each(NODES, api.items(NODES), lambda item: _nodes(item, slices)))
+        self._slices = read_slices(api, self.remarks)
+        nodes = list(self.remarks.each(NODES, api.items(NODES), lambda item: _nodes(item, self._slices.nodes)))
         self._places = Places(nodes)
         nameless = sum(not node.accelerator for node in nodes)
         if nameless:
@@ -75,7 +75,7 @@ class _Census:
 
     @cached_property
     def _devices(self) -> Devices:
-        return read_devices(self._api, self.remarks)
+        return read_devices(self._api, self.remarks, self._slices)
 
     # ---------------------------------------------------------------- Workloads
 

@@ -10,9 +10,9 @@ from math import prod
 
 from gangplan.errors import InputError
 from gangplan.kube.accelerators import TPU_TOPOLOGY, accelerator_of, profile_of, share_of
-from gangplan.kube.api import Api, Object, listed, part, whole
+from gangplan.kube.api import Api, Object, listed, part
 from gangplan.kube.devices import Device, read_slices
-from gangplan.kube.pods import PODS, Pod, accelerators_in, pod_from
+from gangplan.kube.pods import PODS, Pod, accelerators_in, amounts_in, pod_from
 from gangplan.kube.remarks import Remarks
 from gangplan.types import WHOLE_GPU, Fleet, Pool, PoolKind
 
@@ -69,8 +69,7 @@ def node_from(item: Object, slices: Mapping[str, list[Device]] = {}) -> Node | N
     """Read a node, with its devices from ResourceSlices; None where it has no accelerators."""
     meta, status = item["metadata"], part(item, "status")
     labels: dict[str, str] = part(meta, "labels")
-    there: dict[str, str] = part(status, "allocatable")
-    amounts = accelerators_in({name: whole(value) for name, value in there.items() if "/" in name})
+    amounts = accelerators_in(amounts_in(part(status, "allocatable")))
     devices = slices.get(meta["name"], []) if not amounts else []
     if devices:
         amounts = {devices[0].driver: len(devices)}
@@ -152,7 +151,7 @@ def _tpu_nodes(node: Node) -> int:
 
 def read_nodes(api: Api) -> list[Node]:
     """Return the cluster's nodes that have accelerators."""
-    slices = read_slices(api, Remarks())
+    slices = read_slices(api, Remarks()).nodes
     return [node for item in api.items(NODES) if (node := node_from(item, slices)) is not None]
 
 

@@ -52,7 +52,7 @@ def requests_of(spec: Object) -> Counter[str]:
         peak |= sidecars + own
         if container.get("restartPolicy") == "Always":
             sidecars += own
-    return ((main + sidecars) | peak) + _amounts(spec.get("overhead"))
+    return ((main + sidecars) | peak) + amounts_in(spec.get("overhead"))
 
 
 def accelerators_in(asks: Mapping[str, int]) -> dict[str, int]:
@@ -63,10 +63,10 @@ def accelerators_in(asks: Mapping[str, int]) -> dict[str, int]:
 def _asked(container: Object) -> Counter[str]:
     """Return the requests of a container; a limit is the request where there is no other."""
     resources: Object = part(container, "resources")
-    return _amounts({**part(resources, "limits"), **part(resources, "requests")})
+    return amounts_in({**part(resources, "limits"), **part(resources, "requests")})
 
 
-def _amounts(resources: Object | None) -> Counter[str]:
+def amounts_in(resources: Object | None) -> Counter[str]:
     """Return the extended resources of a list, which alone have a domain in their names."""
     return Counter({sys.intern(name): whole(value) for name, value in (resources or {}).items() if "/" in name})
 

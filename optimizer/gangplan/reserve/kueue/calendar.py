@@ -26,9 +26,6 @@ _LINE_S = 2.0
 _SHOWN = 3
 """How many holders are named; a longer list would not be read."""
 
-HELD_BY = ". Held by: "
-"""Where Kueue's own words end, and those who hold what is asked for follow."""
-
 LONGEST_LINE = 500
 """The most waiting gangs that get an expected start. Raised, a look at a long line takes longer."""
 
@@ -196,7 +193,7 @@ def _until(end: int) -> str:
 
 
 class Seen(NamedTuple):
-    """When each of the cohort's line is expected to start, and what is held."""
+    """When each of the cohort's line is expected to start, and what is held, the first to go first."""
 
     starts: dict[str, int | None]
     holds: tuple[Hold, ...]
@@ -223,7 +220,7 @@ class Outlook:
         """Return the cohort as it was a moment ago."""
         if self._last is None or time.monotonic() >= self._last[1]:
             calendar, line = self._calendar()
-            holds = tuple(calendar.holds)
+            holds = tuple(sorted(calendar.holds, key=lambda hold: hold.end))
             starts = dict.fromkeys(wish.name for wish in line) | calendar.take(line)
             self._last = Seen(starts, holds), time.monotonic() + _LINE_S
         return self._last[0]
@@ -247,15 +244,14 @@ class Outlook:
         calendar.take([wish for wish in line if wish.earliest > calendar.now])
         return calendar.spans(start, end)
 
-    def explained(self, claim: Claim, reason: Reason) -> Reason:
+    def explained(self, request: GangRequest, reason: Reason) -> Reason:
         """Add to a reason of Kueue's those who hold what the request could use now, the first to go first."""
-        request = request_of(claim.request)
         fitting = {flavor.name for flavor in self._view().fitting(request.accelerators)}
-        holds = sorted((hold for hold in self._seen().holds if hold.flavor in fitting), key=lambda hold: hold.end)
+        holds = [hold for hold in self._seen().holds if hold.flavor in fitting]
         holders = tuple(dict.fromkeys(hold.name.removeprefix(f"{self._namespace}/") for hold in holds))
         named = [f"{hold.who} ({hold.gpus} GPUs{_until(hold.end)})" for hold in holds[:_SHOWN]]
         more = " and others" if len(holds) > _SHOWN else ""
-        message = f"{reason.message}{HELD_BY}{'; '.join(named)}{more}" if named else reason.message
+        message = f"{reason.message}. Held by: {'; '.join(named)}{more}" if named else reason.message
         return replace(reason, holders=holders, message=message)
 
     def what_if(self, request: GangRequest) -> tuple[datetime | None, Reason | None]:

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from threading import Lock
 from types import NoneType
 
-from gangplan.clock import Clock, require_utc, span_us, to_us
+from gangplan.clock import Clock, or_none_at, require_utc, span_us, to_us
 from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
 from gangplan.kube import Api, Claim, ConflictError, Object, RejectedError, claim_from
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.calendar import HELD_BY, Outlook
+from gangplan.reserve.kueue.calendar import Outlook
 from gangplan.reserve.kueue.housekeeping import Keeper, over_already, revived
 from gangplan.reserve.kueue.objects import Place, View, read_view, refuse, refuse_late, workload_of
 from gangplan.reserve.kueue.refusals import Refusals
@@ -215,13 +215,7 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def get(self, id: ReservationId) -> Reservation:
         """See `Ledger.get`."""
-        require_text("id", id)
-        for _ in range(_TRIES):
-            try:
-                return self._picture(self._settled(self.claim(id)))
-            except ConflictError:
-                continue
-        return self._picture(self.claim(id))
+        return self._explained(self._present(id))
 
     def find(self, request_key: str) -> Reservation:
         """See `Ledger.find`."""
@@ -242,16 +236,17 @@ class KueueLedger(WaitingLedger, Refusals):
         return claim
 
     def _picture(self, claim: Claim) -> Reservation:
-        """Return a reservation with, while it waits, its expected start."""
-        now = to_us(self._clock())
-        plain = objects.picture(claim, now)
-        if not plain.state.waits or plain.eta is not None:
-            return plain
-        eta = self._outlook.starts(claim.key)
-        shown = objects.picture(claim, now, eta=eta)
-        if shown.reason is None or shown.reason.limit is Limit.WINDOW:
-            return shown
-        return replace(shown, reason=self._outlook.explained(claim, shown.reason))
+        """Return a reservation as it is told to those who ask."""
+        return self._explained(self._show(claim))
+
+    def _explained(self, reservation: Reservation) -> Reservation:
+        """Return a reservation with, while it waits, its expected start and who holds what it waits for."""
+        if not reservation.state.waits or reservation.eta is not None:
+            return reservation
+        eta, reason = self._outlook.starts(f"{self.place.namespace}/{reservation.id}"), reservation.reason
+        if reason is not None and reason.limit is not Limit.WINDOW:
+            reason = self._outlook.explained(reservation.request, reason)
+        return replace(reservation, eta=or_none_at(eta), reason=reason)
 
     def _show(self, claim: Claim) -> Reservation:
         """Return a reservation for those who watch it: what is expected is for those who ask."""
@@ -306,15 +301,20 @@ class KueueLedger(WaitingLedger, Refusals):
     # ------------------------------------------------------------ waiting
 
     def _present(self, id: ReservationId) -> Reservation:
-        return self.get(id)
+        require_text("id", id)
+        for _ in range(_TRIES):
+            try:
+                return self._show(self._settled(self.claim(id)))
+            except ConflictError:
+                continue
+        return self._show(self.claim(id))
 
     def _subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         return self._keeper.subscribe(id, callback)
 
     def _differs(self, reservation: Reservation, previous: Reservation) -> bool:
-        """Tell whether a state is another one; another expected start, or who holds until then, is not told."""
-        now, before = (replace(each, eta=None, reason=_of_kueue(each.reason)) for each in (reservation, previous))
-        return now != before
+        """Tell whether a state is another one for whoever watches; Kueue's own reason is part of it."""
+        return reservation != previous
 
     def subscribe(self, id: ReservationId, callback: Callback) -> Unsubscribe:
         """See `Ledger.subscribe`."""
@@ -368,8 +368,3 @@ class KueueLedger(WaitingLedger, Refusals):
     def outages(self) -> dict[str, Outage]:
         """Return the same with what else is known of them, which is nothing."""
         return {name: Outage(state=state) for name, state in self.nodes().items()}
-
-
-def _of_kueue(reason: Reason | None) -> Reason | None:
-    """Return a reason as Kueue gives it, without those who hold what is asked for."""
-    return reason and replace(reason, message=reason.message.partition(HELD_BY)[0], holders=())

@@ -149,7 +149,7 @@ class MemoryStore:
             self.change(Tick())
         with self._lock:
             fresh, changed, self._changed = self._subscribers.take_fresh(), self._changed, set()
-            told = changed | fresh.keys()
+            told = (changed & self._subscribers.ids()) | fresh.keys()
             now, rows = to_us(self._clock()), self._rows
             reservations = [as_told(self._book, rows[id], now) for id in told if id in rows]
             due = self._book.next_due()

@@ -111,12 +111,13 @@ def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
     return claim.safe and request.earliest_start is not None and to_us(request.earliest_start) > now
 
 
-def picture(claim: Claim, now: int, *, eta: int | None = None, reason: Reason | None = None) -> Reservation:
-    """Return the reservation that a Workload is."""
-    request = request_of(claim.request)
+def picture(claim: Claim, now: int) -> Reservation:
+    """Return the reservation that a Workload is; a start that is only expected is not in it."""
+    request, eta = request_of(claim.request), None
     state, lease = state_of(claim), lease_of(claim, request)
+    reason = reason_of(claim) if state.waits else None
     if state is ReservationState.GRANTED and opens_later(claim, request, now):
-        state, lease, eta = ReservationState.WAITING, None, to_us(request.earliest_start or from_us(now))
+        state, lease, eta = ReservationState.WAITING, None, request.earliest_start
         reason = Reason(limit=Limit.WINDOW, message="its window is still to come; its slots are kept for it")
     holds = state is ReservationState.GRANTED
     return Reservation(
@@ -129,8 +130,8 @@ def picture(claim: Claim, now: int, *, eta: int | None = None, reason: Reason | 
         granted_at=from_us(lease.start) if lease and (holds or state.final) else None,
         expires_at=from_us(lease.end) if lease and (holds or state.final) else None,
         ended_at=or_none_at(ended(claim, lease)) if state.final else None,
-        eta=or_none_at(eta) if state.waits else None,
-        reason=(reason or reason_of(claim)) if state.waits else None,
+        eta=eta,
+        reason=reason,
         interruptions=claim.evictions,
     )
 

@@ -19,6 +19,7 @@ from gangplan.telemetry.sources.prometheus.queries import (
     GPU,
     HOST,
     LABELS,
+    Query,
 )
 from gangplan.telemetry.sources.prometheus.server import Samples
 
@@ -37,15 +38,15 @@ class Cluster:
         self._short = _unique((name.partition(".")[0].lower(), name) for name in self._known if not _is_address(name))
         self._other = dict(self._frames[ADDRESSES.name].select("internal_ip", "node").iter_rows())
         self._other |= dict(self._frames[EXPORTERS.name].select("pod", "node").iter_rows())
-        self._labels = {
-            row["node"]: _labels(row) for row in self._frames[LABELS.name].sort("time").iter_rows(named=True)
-        }
+        self._labels = {row["node"]: _labels(row) for row in self._newest(LABELS, "node").iter_rows(named=True)}
         self._amounts: dict[str, dict[str, int]] = {}
-        for node, resource, value in self._newest(ALLOCATABLE.name).select("node", "resource", "value").iter_rows():
+        there = self._newest(ALLOCATABLE, "node", "resource").select("node", "resource", "value")
+        for node, resource, value in there.iter_rows():
             self._amounts.setdefault(node, {})[resource_from(resource)] = int(value)
 
-    def _newest(self, name: str) -> pl.DataFrame:
-        return self._frames[name].sort("time")
+    def _newest(self, query: Query, *of: str) -> pl.DataFrame:
+        """Return the newest sample of each node, or of each resource of a node."""
+        return self._frames[query.name].sort("time").unique(of, keep="last")
 
     def node(self, name: str) -> str:
         """Return the node that an exporter means by this name; the name itself where it is none."""

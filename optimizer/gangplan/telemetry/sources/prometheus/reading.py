@@ -171,8 +171,8 @@ def _nodes(answers: dict[str, Samples], cluster: Cluster) -> pl.DataFrame:
     others = [_by_node(answers, MEMORY.name, hosts)]
     for query in (CPU, NETWORK):
         named = answers[query.name].frame
-        nodes = pl.Series("dcgm_node", [cluster.node(name) for name in named["nodename"]], dtype=pl.String())
-        others.append(_mean(named.with_columns(nodes), query.name))
+        nodes = {name: cluster.node(name) for name in named["nodename"].unique()}
+        others.append(_mean(named.with_columns(dcgm_node=pl.col("nodename").replace(nodes)), query.name))
     for other in others:
         frame = frame.join(other, on=["time", "node"], how="left")
     names = {node: cluster.accelerator(node, "nvidia_com_gpu") or ANY for node in frame["node"].unique()}
