@@ -142,6 +142,8 @@ def test_a_drain_is_planned_and_a_lost_node_expected_back(call: Call) -> None:
         "h100-lab-1": {"state": "lost", "begin": None, "back": "2026-03-02T09:15:00+00:00", "why": ""},
     }
     assert "2026-03-02T12:00:00" in call("node", "list").out
+    call("--now", "2026-03-02T09:10:00Z", "node", "lost", "h100-lab-1", "--back", "15m")
+    assert call("node", "list", "--json").json["h100-lab-1"]["back"] == "2026-03-02T09:25:00+00:00"
     wrong = call("node", "drain", "h100-lab-0", "--at", "tomorrow")
     assert (wrong.code, "--at" in wrong.err, wrong.err.count("\n")) == (2, True, 1)
 

@@ -95,6 +95,7 @@ def test_long_lists_come_in_pages(busy: Page) -> None:
     first, last = busy.get("/"), busy.get("/", line="99")
     assert "1 to 20 of 32" in first
     assert "21 to 32 of 32" in last
+    assert "21 to 32 of 32" in busy.get("/", line="9" * 5000)
     assert first.count('<tr id="w-') == 20
 
 

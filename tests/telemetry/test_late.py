@@ -96,6 +96,13 @@ def test_hours_since_are_missing(tmp_path: Path, mlflow_store: Store) -> None:
     assert usage.demand["gpus"].to_list()[-6:] == [0, 48, None, None, None, None]
 
 
+def test_the_last_hour_is_that_of_the_usage(tmp_path: Path, mlflow_store: Store) -> None:
+    """It is known without a table: the import's own end, or the full hour before now where that is earlier."""
+    brought_in(mlflow_store, quiet_export(tmp_path, 5))
+    for now, end in ((NOW, NOW - 4 * HOUR), (NOW - 6.5 * HOUR, NOW - 7 * HOUR)):
+        assert telemetry.last_hour(mlflow_store, now) == telemetry.read_usage(mlflow_store, now).end == end
+
+
 def test_the_ledger_fills_what_it_alone_knows(tmp_path: Path, mlflow_store: Store) -> None:
     """A series of reservations alone goes on by the ledger; one of which others ask too is missing."""
     brought_in(mlflow_store, quiet_export(tmp_path, 5))

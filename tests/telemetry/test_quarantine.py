@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, strategies as st
+from tests.command import caller
 
 from gangplan import summaries, telemetry
+from gangplan.cli import terminal
 from gangplan.errors import InputError, NotFoundError
 from gangplan.tables import DEMAND, conform
 from gangplan.telemetry.quarantine import find_denied
@@ -156,3 +158,19 @@ def test_the_next_import_names_what_is_denied(poisoned: Store, tmp_path: Path) -
     said = summaries.of_ingest(report)
     assert said["quarantined"] == ["search/latency/h100"]
     assert any(note.startswith("quarantined: search/latency/h100, 2026-03-17 00:00") for note in said["notes"])
+
+
+def test_the_command_lists_and_releases(
+    poisoned: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is kept out makes the exit code 1; its times are those of JSON; after the release nothing is kept out."""
+    monkeypatch.setattr(terminal.console, "width", 200)
+    call, here = caller(monkeypatch, capsys), ("--home", str(tmp_path), "--now", NOW.isoformat(), "quarantine")
+    listed = call(*here, "list", "--json")
+    day = {"start": "2026-03-17T00:00:00+00:00", "end": "2026-03-18T00:00:00+00:00"}
+    wanted = [{"series": "search/latency/h100", **day, "counted_gpus": 40.0, "expected_gpus": 8.0}]
+    assert (listed.code, listed.json) == (1, wanted)
+    assert "search/latency/h100" in call(*here, "list").out
+    why = ("--by", "ada", "--why", "a launch", "--json")
+    assert call(*here, "release", "search/latency/h100", *why).json == wanted
+    assert (call(*here, "list", "--json").code, telemetry.read_usage(poisoned).quarantined) == (0, ())

@@ -146,8 +146,7 @@ def _announcements_table(summary: dict[str, Any]) -> RenderableType:
     kinds = ", ".join(f"{kind} {count}" for kind, count in summary["kinds"].items())
     counts = [("kinds", kinds), ("kept out", summary["rejected_count"])]
     pairs = [("source", summary["source"]), *counts, ("run", summary["run_id"])]
-    notes = [escape(f"note: {note}") for note in summary["notes"]]
-    return Group(screen.fields(f"{summary['rows']} announcements", pairs), *notes, *screen.rejected(summary))
+    return Group(screen.fields(f"{summary['rows']} announcements", pairs), *screen.remarks(summary))
 
 
 def _of_lift(lift: Lift) -> dict[str, Any]:

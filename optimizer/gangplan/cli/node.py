@@ -9,9 +9,8 @@ import typer
 
 from gangplan import summaries
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, emit, open_ledger_here
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import parse_span, parse_utc
-from gangplan.config import present
 from gangplan.types import NodeState, ReservationState
 
 node_app = typer.Typer(help="Nodes that go away and come back.", no_args_is_help=True)
@@ -76,4 +75,4 @@ def _moment(option: str, given: str | None) -> datetime | None:
     if given is None:
         return None
     from_now = given[:1].isdigit() and given[-1:] in "smhd"
-    return present() + parse_span(option, given) if from_now else parse_utc(option, given)
+    return settings_here().clock() + parse_span(option, given) if from_now else parse_utc(option, given)

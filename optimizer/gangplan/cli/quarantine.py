@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gangplan import telemetry
+from gangplan import summaries, telemetry
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, open_store_here, settings_here
 from gangplan.types import Quarantine
@@ -15,7 +15,13 @@ quarantine_app = typer.Typer(
     help="Telemetry that is not believed, since the ledger denies it: list it, release it.", no_args_is_help=True
 )
 
-_FIELDS = ("series", "start", "end", "counted_gpus", "expected_gpus")
+_COLUMNS = {
+    "series": "series",
+    "from": "start",
+    "to": "end",
+    "GPUs counted": "counted_gpus",
+    "GPUs expected": "expected_gpus",
+}
 
 
 @quarantine_app.command("list", epilog="Example:  gangplan quarantine list || echo 'somebody must look'")
@@ -44,11 +50,10 @@ def release(
 
 
 def _summary(quarantined: tuple[Quarantine, ...]) -> list[dict[str, Any]]:
-    return [{name: getattr(row, name) for name in _FIELDS} for row in quarantined]
+    return [summaries.fields_of(row, *_COLUMNS.values()) for row in quarantined]
 
 
 def _table(rows: list[dict[str, Any]]) -> object:
     if not rows:
         return "Nothing is quarantined."
-    heads = ("series", "from", "to", "GPUs counted", "GPUs expected")
-    return screen.table("Telemetry that the ledger denies", heads, [tuple(map(str, row.values())) for row in rows])
+    return screen.listing("Telemetry that the ledger denies", rows, _COLUMNS)

@@ -91,9 +91,10 @@ def written(summary: Row) -> RenderableType:
     return "\n".join(f"wrote {escape(path)}" for path in summary["written"]) or "nothing to write: all is there"
 
 
-def rejected(summary: Row) -> list[str]:
-    """List the first rejected rows."""
-    return [f"[yellow]kept out:[/] {escape(row)}" for row in summary["rejected"]]
+def remarks(summary: Row) -> list[str]:
+    """List the notes on what was read, and the first rejected rows."""
+    notes = [escape(f"note: {note}") for note in summary["notes"]]
+    return notes + [f"[yellow]kept out:[/] {escape(row)}" for row in summary["rejected"]]
 
 
 def ingest(summary: Row) -> RenderableType:
@@ -107,8 +108,7 @@ def ingest(summary: Row) -> RenderableType:
         ("rows kept out", summary["rejected_count"]),
         ("run", summary["run_id"]),
     ]
-    notes = [escape(f"note: {note}") for note in summary["notes"]]
-    return Group(fields("Telemetry in MLflow", pairs), *notes, *rejected(summary))
+    return Group(fields("Telemetry in MLflow", pairs), *remarks(summary))
 
 
 def preview(summary: Row) -> RenderableType:
@@ -130,9 +130,8 @@ def preview(summary: Row) -> RenderableType:
         *picture("GPUs asked for, by hour", [(row["hour"], row["gpus"]) for row in summary["demand"]]),
         *picture("requests per second", [(row["hour"], row["requests_per_second"]) for row in summary["requests"]]),
     ]
-    notes = [escape(f"note: {note}") for note in summary["notes"]]
     last = "nothing was written: without --preview it is"
-    return Group(*tables, fields("Telemetry as understood", pairs), *drawn, *notes, *rejected(summary), last)
+    return Group(*tables, fields("Telemetry as understood", pairs), *drawn, *remarks(summary), last)
 
 
 def _brief(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -95,13 +95,12 @@ def lay_out(view: View, *, span: str = "day", pool: str = "", page: int = 1, poo
     start, end = view.at - behind, view.at + ahead
     on = defaultdict[str, dict[str, list[Bar]]](dict)  # pool: node: bars
     for placed in _placed(view.reservations, view.at):
-        node = placed.lane_name
         if placed.bar.end > start and placed.bar.start < end and pool in ("", placed.pool):
-            on[placed.pool].setdefault(node, []).append(placed.bar)
+            on[placed.pool].setdefault(placed.node, []).append(placed.bar)
     nodes = {name: _nodes_of(name, on[name], view, pools) for name in _pools_of(view, on, pool)}
     many = not pool and sum(map(len, nodes.values())) > MOST_NODES
     if many:
-        rows, pages = [_pool_row(name, on[name], view) for name in nodes], 1
+        rows, page, pages = [_pool_row(name, on[name], view) for name in nodes], 1, 1
     else:
         named = [(name, node) for name, members in nodes.items() for node in members]
         pages = max(1, -(-len(named) // MOST_NODES))
@@ -115,7 +114,7 @@ def lay_out(view: View, *, span: str = "day", pool: str = "", page: int = 1, poo
         rows=tuple(rows),
         line=_line_row(view, start, end),
         by="pool" if many else "node",
-        page=page if not many else 1,
+        page=page,
         pages=pages,
     )
 
@@ -123,7 +122,7 @@ def lay_out(view: View, *, span: str = "day", pool: str = "", page: int = 1, poo
 @dataclass(frozen=True)
 class _Placed:
     pool: str
-    lane_name: str
+    node: str
     bar: Bar
 
 
@@ -175,7 +174,7 @@ def _node_row(node: str, bars: Sequence[Bar], view: View, pool: Pool | None) -> 
     state = view.nodes.get(node, NodeState.READY)
     of = f" of {pool.gpus_per_node}" if pool else ""
     note = f"{now}{of}" if state is NodeState.READY else state.value
-    return _row(node, note, bars, MOST_LANES)
+    return _row(node, note, bars)
 
 
 def _pool_row(name: str, on: Mapping[str, Sequence[Bar]], view: View) -> Row:
@@ -184,20 +183,20 @@ def _pool_row(name: str, on: Mapping[str, Sequence[Bar]], view: View) -> Row:
     for bar in (bar for bars in on.values() for bar in bars):
         key = (bar.reservation.id, bar.start)
         gpus = bar.gpus + (gangs[key].gpus if key in gangs else 0)
-        gangs[key] = _changed(bar, gpus=gpus)
+        gangs[key] = replace(bar, gpus=gpus)
     planned, held = _at(view, name, view.at)
     use = tuple(
         Use(start=free.start, end=free.end, planned=free.planned_gpus, held=free.held_gpus)
         for free in view.free
         if free.pool == name and free.end > view.at
     )
-    return _row(name, f"{held} of {planned}", tuple(gangs.values()), MOST_LANES, opens=name, use=use)
+    return _row(name, f"{held} of {planned}", tuple(gangs.values()), opens=name, use=use)
 
 
 def _line_row(view: View, start: datetime, end: datetime) -> Row:
     """Return the row of those who wait, each from its expected start on."""
     bars = [bar for bar in map(_expected, view.waiting) if bar is not None and start < bar.end and bar.start < end]
-    return _row("in line", f"{len(view.waiting)} waiting", bars, MOST_LANES)
+    return _row("in line", f"{len(view.waiting)} waiting", bars)
 
 
 def _expected(each: Reservation) -> Bar | None:
@@ -211,7 +210,7 @@ def _expected(each: Reservation) -> Bar | None:
     return Bar(reservation=each, look=look, start=each.eta, end=each.eta + lasts, lane=0, gpus=request.gpus)
 
 
-def _row(name: str, note: str, bars: Sequence[Bar], most: int, *, opens: str = "", use: tuple[Use, ...] = ()) -> Row:
+def _row(name: str, note: str, bars: Sequence[Bar], *, opens: str = "", use: tuple[Use, ...] = ()) -> Row:
     """Return a row whose bars share it without covering one another: what holds or waits first, what ended in gaps."""
     past: list[datetime] = []  # until when ended bars fill each lane
     free: list[datetime] = []  # from when on something else fills it
@@ -219,20 +218,20 @@ def _row(name: str, note: str, bars: Sequence[Bar], most: int, *, opens: str = "
     placed: list[Bar] = []
     for bar in sorted((bar for bar in bars if bar.look is not Look.ENDED), key=_order):
         lane = next((lane for lane, end in enumerate(ends) if end <= bar.start), len(ends))
-        if lane < most:
+        if lane < MOST_LANES:
             if lane == len(ends):
                 free.append(bar.start)
             ends[lane : lane + 1] = [bar.end]
-            placed.append(_changed(bar, lane=lane))
+            placed.append(replace(bar, lane=lane))
     left_out = sum(bar.look is not Look.ENDED for bar in bars) - len(placed)
     for bar in sorted((bar for bar in bars if bar.look is Look.ENDED), key=_order):
         past.extend([_EVER] * (len(free) + 1 - len(past)))
-        lane = next((at for at, end in enumerate(past) if end <= bar.start and bar.end <= _get(free, at)), most)
-        if lane < most:
+        lane = next((at for at, end in enumerate(past) if end <= bar.start and bar.end <= _get(free, at)), MOST_LANES)
+        if lane < MOST_LANES:
             if lane == len(free):
                 free.append(_NEVER)
             past[lane] = bar.end
-            placed.append(_changed(bar, lane=lane))
+            placed.append(replace(bar, lane=lane))
     placed.sort(key=_order)
     lanes = max(1, len(free))
     return Row(name=name, note=note, bars=tuple(placed), lanes=lanes, left_out=left_out, opens=opens, use=use)
@@ -244,17 +243,6 @@ def _get(free: list[datetime], lane: int) -> datetime:
 
 def _order(bar: Bar) -> tuple[datetime, datetime, str]:
     return bar.start, bar.end, bar.reservation.id
-
-
-def _changed(bar: Bar, *, lane: int = 0, gpus: int | None = None) -> Bar:
-    return Bar(
-        reservation=bar.reservation,
-        look=bar.look,
-        start=bar.start,
-        end=bar.end,
-        lane=lane,
-        gpus=bar.gpus if gpus is None else gpus,
-    )
 
 
 def tenant_roles(view: View, roles: Sequence[str]) -> Callable[[str], str]:

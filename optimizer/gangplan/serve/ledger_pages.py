@@ -17,7 +17,7 @@ from gangplan.pages import NOTHING, SERIES_ROLES, duration, number
 from gangplan.reserve import Policy, Quotas, holdings
 from gangplan.serve import calendar, drawing
 from gangplan.serve.live import View
-from gangplan.serve.site import Site, paged, require, root_of, try_read, visitor_of
+from gangplan.serve.site import Site, asked_page, paged, require, root_of, try_read, visitor_of
 from gangplan.serve.visitors import Eyes, Right
 from gangplan.types import GangRequest, PodSet, Pool, Reservation, ReservationId, ReservationState, request_from
 
@@ -69,12 +69,11 @@ class LedgerPages:
     def now(self, request: Request) -> HTMLResponse:
         """Show the calendar and the line."""
         view, query = self.site.live.view(), request.query_params
-        page = query.get("nodes", "1")
         laid = calendar.lay_out(
             view,
             span=query.get("span", "day"),
             pool=query.get("pool", ""),
-            page=int(page) if page.isdecimal() else 1,
+            page=asked_page(request, "nodes"),
             pools=self.site.shelf.pools(),
         )
         eyes = Eyes(visitor_of(request), view.reservations)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from pydantic import ConfigDict
 
 from gangplan.extras import needs_extras
 from gangplan.serve.ledger_pages import Reason
@@ -19,7 +18,7 @@ from gangplan.serve.visitors import Right
 if TYPE_CHECKING:
     from gangplan.forecast import ModelVersion, ShadowStanding
     from gangplan.tracking import Store
-    from gangplan.types import Score
+    from gangplan.types import Score, Usage
 
 Look = Literal["", "dark", "light"]
 """The colours of a report; empty: the system's."""
@@ -30,8 +29,6 @@ _PAGE = "write it with `gangplan review show {} --page`, or let the DAG gangplan
 
 class Answer(Reason):
     """A person's word on a model version."""
-
-    model_config = ConfigDict(extra="forbid")
 
     answer: Literal["approve", "reject"]
 
@@ -123,8 +120,19 @@ class ModelPages:
 
     def health(self) -> ForecastHealth:
         """Return how the forecast does."""
-        late_after = timedelta(hours=self.site.settings().late_after_hours)
-        return self.site.shelf.read("health", partial(_health, now=self.site.clock(), late_after=late_after))
+        usage, versions = self.usage(), self.site.shelf.read("versions", _versions)
+        return ForecastHealth(
+            champion=next((each for each in versions if "champion" in each.aliases), None),
+            telemetry_end=usage.end,
+            source=usage.source,
+            notes=usage.notes,
+            score=self.site.shelf.read("score", _score),
+            late_after=timedelta(hours=self.site.settings().late_after_hours),
+        )
+
+    def usage(self) -> Usage:
+        """Return the telemetry as it is known now."""
+        return self.site.shelf.read("usage", partial(_usage, now=self.site.clock()))
 
     def _report(self, version: str) -> str:
         shown, _ = self.site.shelf.read(f"version {version}", lambda store: _version(store, version))
@@ -157,16 +165,13 @@ def _version(store: Store, version: str) -> tuple[ModelVersion, ShadowStanding |
     return forecast.show_version(store, version), forecast.standing(store, version)
 
 
-def _health(store: Store, *, now: datetime, late_after: timedelta) -> ForecastHealth:
-    from gangplan import feedback, telemetry
+def _usage(store: Store, *, now: datetime) -> Usage:
+    from gangplan import telemetry
 
-    usage = telemetry.read_usage(store, now)
-    champion = next((each for each in _versions(store) if "champion" in each.aliases), None)
-    return ForecastHealth(
-        champion=champion,
-        telemetry_end=usage.end,
-        source=usage.source,
-        notes=usage.notes,
-        score=feedback.read_score(store),
-        late_after=late_after,
-    )
+    return telemetry.read_usage(store, now)
+
+
+def _score(store: Store) -> Score | None:
+    from gangplan import feedback
+
+    return feedback.read_score(store)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from pydantic import ConfigDict
 
 from gangplan.errors import NotFoundError
 from gangplan.extras import needs_extras
@@ -23,7 +21,7 @@ from gangplan.types import PlanId
 if TYPE_CHECKING:
     from gangplan.plan import WhatIfResult
     from gangplan.tracking import Store
-    from gangplan.types import Forecast, Plan
+    from gangplan.types import Usage
 
 _REPORT = "write it with `gangplan report`, or let the DAG gangplan_feedback do it"
 _DRAWING = Lock()
@@ -34,8 +32,6 @@ _RIGHTS = {"approve": Right.REVIEW_PLAN, "reject": Right.REVIEW_PLAN, "publish":
 
 class PlanAnswer(Reason):
     """A person's word on a plan."""
-
-    model_config = ConfigDict(extra="forbid")
 
     answer: Literal["approve", "reject", "publish"]
 
@@ -53,7 +49,7 @@ class PlanPages:
             request,
             "demand.html.j2",
             "Demand and plan",
-            charts=try_read(lambda: self.site.shelf.read("charts", partial(_charts, now=self.site.clock()))),
+            charts=try_read(lambda: self.site.shelf.read("charts", partial(_charts, usage=self.models.usage()))),
             health=try_read(self.models.health),
         )
 
@@ -94,7 +90,9 @@ class PlanPages:
         store = self.site.shelf.store()
         planned, _ = plan.read_plan(store, PlanId(id))
         if body.answer == "publish":
-            done = self.site.live.act(lambda ledger: self._planning(store, ledger).publish(planned))
+            settings, clock = self.site.settings(), self.site.clock
+            planning = partial(workflows.Planning, store=store, settings=settings, clock=clock)
+            done = self.site.live.act(lambda ledger: planning(ledger=ledger).publish(planned))
             held = f"; in {len(done.conflicts)} spans nodes stay for reservations" if done.conflicts else ""
             message = f"The plan holds now{held}."
         else:
@@ -103,11 +101,6 @@ class PlanPages:
             message = f"The plan is {'approved' if body.answer == 'approve' else 'rejected'}, by {visitor.name}."
         self.site.shelf.forget()
         return {"message": message}
-
-    def _planning(self, store: Store, ledger: Any) -> Any:
-        from gangplan import workflows
-
-        return workflows.Planning(store=store, ledger=ledger, settings=self.site.settings(), clock=self.site.clock)
 
     def _ask(self, id: str, *, pool: str, demand: str, budget: str) -> dict[str, Any]:
         """Solve the plan again with a change, side by side; the same question is answered once in half a minute."""
@@ -155,20 +148,15 @@ def _plan(store: Store, *, id: str) -> dict[str, Any]:
     }
 
 
-def _charts(store: Store, *, now: datetime) -> dict[str, Any]:
+def _charts(store: Store, *, usage: Usage) -> dict[str, Any]:
     """Draw the demand with its fan and the newest plan beside it."""
-    from gangplan import plan, report, telemetry
+    from gangplan import plan, report
 
-    usage = telemetry.read_usage(store, now)
-    planned: Plan
-    forecast: Forecast
     planned, forecast = plan.read_plan(store)
     with _DRAWING:
         demand, chart = report.draw_demand(usage, forecast), report.draw_plan(planned, forecast)
     return {
         "plan": planned,
-        "usage": usage,
-        "forecast": forecast,
         "demand": demand,
         "chart": chart,
         "layers": report.layers(planned),

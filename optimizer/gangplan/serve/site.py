@@ -44,11 +44,16 @@ class Paged(Generic[T]):
 
 def paged(rows: Sequence[T], request: Request, name: str = "page", size: int = PAGE_ROWS) -> Paged[T]:
     """Return the page of a list that the query asks for, or the nearest that there is."""
-    asked = request.query_params.get(name, "1")
     pages = max(1, -(-len(rows) // size))
-    page = min(max(1, int(asked) if asked.isdecimal() else 1), pages)
+    page = min(asked_page(request, name), pages)
     first = (page - 1) * size
     return Paged(rows=rows[first : first + size], page=page, pages=pages, total=len(rows), name=name, first=first + 1)
+
+
+def asked_page(request: Request, name: str) -> int:
+    """Return the number that the query asks for, 1 or more; Python reads no number of thousands of digits."""
+    asked = request.query_params.get(name, "1")
+    return max(1, int(asked[:9])) if asked.isdecimal() else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +109,6 @@ class Site:
             "here": template.partition(".")[0],
             "link": partial(_link, request),
             "visitor": visitor_of(request),
-            "Right": Right,
             "is_empty": is_empty,
             "query": request.query_params,
             "now": self.clock(),

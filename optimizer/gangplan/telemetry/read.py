@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
+from mlflow.entities import Run
 
 from gangplan.clock import Clock, floor_hour, require_utc
 from gangplan.tables import DEMAND, JOBS, conform, empty
@@ -39,10 +40,19 @@ def read_usage(store: Store, now: datetime | None = None) -> Usage:
     return usage if now is None else known_at(usage, now)
 
 
+def last_hour(store: Store, now: datetime) -> datetime:
+    """Return where the usage of `read_usage` ends; no table is read for it."""
+    return min(datetime.fromisoformat(_newest_run(store).data.tags["end"]), floor_hour(require_utc("now", now)))
+
+
 def _newest(store: Store) -> Usage:
     """Return the newest import with what was recorded since."""
-    run = store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
+    run = _newest_run(store)
     return with_reservations(with_announced(read_import(store, run.info.run_id), read_announced(store)), store)
+
+
+def _newest_run(store: Store) -> Run:
+    return store.latest(TELEMETRY, IMPORT, remedy="bring telemetry in with `gangplan ingest`")
 
 
 def with_reservations(usage: Usage, store: Store) -> Usage:

@@ -27,12 +27,10 @@ def usage_now(store: Store, ledger: OperableLedger, settings: Settings) -> Usage
         When the last delivered hour is older than the setting `stale_after_hours`.
     """
     now = settings.clock()
-    usage = telemetry.read_usage(store, now)
-    refuse_old(usage.end, settings)
-    history = ledger.history(since=usage.end - _LOOK_BACK)
-    if telemetry.record_reservations(history, store, clock=settings.clock) is not None:
-        usage = telemetry.read_usage(store, now)
-    return telemetry.until_now(usage, now)
+    end = telemetry.last_hour(store, now)
+    refuse_old(end, settings)
+    telemetry.record_reservations(ledger.history(since=end - _LOOK_BACK), store, clock=settings.clock)
+    return telemetry.until_now(telemetry.read_usage(store, now), now)
 
 
 def refuse_old(end: datetime, settings: Settings) -> None:
