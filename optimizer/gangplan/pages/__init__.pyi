@@ -20,6 +20,7 @@ from .rendering import (
     NOTHING as NOTHING,
     Cells as Cells,
     Table as Table,
+    Tile as Tile,
     duration as duration,
     factor as factor,
     figure as figure,

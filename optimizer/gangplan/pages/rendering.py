@@ -93,6 +93,16 @@ Cells = list[tuple["Column", Callable[[dict[str, Any]], str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One figure of a page's head: its name, its value with its unit, and a note."""
+
+    name: str
+    value: str
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """A column's heading with a unit under it; numbers are aligned to the right."""
 

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
-from gangplan.pages import NOTHING, duration, moment, number, share
+from gangplan.pages import NOTHING, Tile, duration, moment, number, share
 from gangplan.report.demand import total_forecast
 from gangplan.types import SERIES, Forecast, Plan, Reservation, Training, Usage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """One figure: its name, its value with its unit, and a note."""
-
-    name: str
-    value: str
-    unit: str
-    note: str
 
 
 def tiles(

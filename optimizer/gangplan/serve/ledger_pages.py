@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gangplan import summaries
 from gangplan.errors import InputError
-from gangplan.pages import NOTHING, SERIES_ROLES, duration, number
+from gangplan.pages import NOTHING, SERIES_ROLES, Tile, duration, number
 from gangplan.reserve import Policy, Quotas, holdings
 from gangplan.serve import calendar, drawing
 from gangplan.serve.live import View
@@ -30,16 +30,6 @@ class Reason(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     why: str = Field("", max_length=500)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """One figure of the page's head."""
-
-    name: str
-    value: str
-    unit: str
-    note: str
 
 
 @dataclass(frozen=True, kw_only=True)
