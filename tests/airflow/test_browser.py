@@ -115,7 +115,7 @@ def test_people_use_the_page(browser: Browser, airflow: str, store: Store) -> No
     form = f'<form method="post" action="{decide[0]}" enctype="text/plain"><input name="why" value="forged"></form>'
     user.route("http://127.0.0.2/*", lambda route: route.fulfill(body=form, content_type="text/html"))
     user.goto("http://127.0.0.2/")
-    with user.expect_response("**/decision") as answer:
+    with user.expect_navigation(url="**/decision") as answer:  # the refusal is shown: the page is at rest again
         user.evaluate("document.forms[0].submit()")
     assert answer.value.status in (401, 403)
     assert forecast.show_version(store, "2").aliases == ("challenger",)
