@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 from sqlalchemy import URL
 
 from gangplan.client import Held, hold
@@ -16,6 +15,7 @@ from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import Reservation, ReservationId, Token
+from gangplan_airflow.compat import AirflowNotFoundException
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

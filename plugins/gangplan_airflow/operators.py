@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from gangplan import client
 from gangplan.clock import parse_span
 from gangplan.config import present
 from gangplan.errors import InputError, Refusal, WaitTimeoutError
 from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, request_from
+from gangplan_airflow.compat import TaskDeferralError, TaskDeferralTimeout
 from gangplan_airflow.hook import GangplanHook, slots
 from gangplan_airflow.trigger import GangGrantedTrigger, waiting_text
 
