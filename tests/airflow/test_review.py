@@ -13,9 +13,9 @@ from urllib.parse import quote
 import numpy as np
 import polars as pl
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from fastapi.testclient import TestClient
+from tests.airflow.versions import DagBag
 
 from gangplan import forecast
 from gangplan.config import load_settings
