@@ -6,7 +6,7 @@ Airflow 3.2 moved these; their old places warn since then. Nothing else in gangp
 from __future__ import annotations
 
 try:
-    from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+    from airflow.sdk import AssetOrTimeSchedule, AsyncCallback, CronTriggerTimetable
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowFailException,
@@ -24,6 +24,7 @@ except ImportError:  # Airflow 3.1
         TaskDeferralError,
         TaskDeferralTimeout,
     )
+    from airflow.sdk.definitions.deadline import AsyncCallback
     from airflow.timetables.assets import AssetOrTimeSchedule
     from airflow.timetables.trigger import CronTriggerTimetable
 
@@ -32,6 +33,7 @@ __all__ = [
     "AirflowNotFoundException",
     "AirflowSkipException",
     "AssetOrTimeSchedule",
+    "AsyncCallback",
     "CronTriggerTimetable",
     "TaskDeferralError",
     "TaskDeferralTimeout",

@@ -16,7 +16,7 @@ from tests.cluster.objects import jobs
 
 AIRFLOW = """
 from airflow.dag_processing.dagbag import DagBag
-bag = DagBag("dags/example_reserved_job.py")
+bag = DagBag("dags/examples/example_reserved_job.py")
 assert bag.import_errors == {}, bag.import_errors
 run = bag.dags["example_reserved_job"].test()
 print({row.task_id: str(row.state) for row in run.get_task_instances()})

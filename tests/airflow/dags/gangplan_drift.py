@@ -1,1 +1,1 @@
-../../../dags/gangplan_drift.py
+../../../dags/cycle/gangplan_drift.py

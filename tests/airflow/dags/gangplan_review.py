@@ -1,1 +1,1 @@
-../../../dags/gangplan_review.py
+../../../dags/cycle/gangplan_review.py

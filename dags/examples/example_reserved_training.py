@@ -63,4 +63,4 @@ def example_reserved_training() -> None:
     reserved_training("first", seconds=9) >> reserved_training("second", seconds=2)
 
 
-example_reserved_training()
+the_dag = example_reserved_training()
