@@ -35,7 +35,7 @@ def gangplan_retrain() -> None:
         from gangplan import cycle, summaries
         from gangplan_airflow.cycle import stage_settings
 
-        seen = (triggering_asset_events or {}).get(DRIFT, [])
+        seen = triggering_asset_events.get(DRIFT, []) if triggering_asset_events else []
         causes = [str(event.extra.get("cause", "not said")) for event in seen]
         because = f"drift: {'; '.join(causes)}" if causes else "schedule"
         trained = summaries.of_training(cycle.train(stage_settings("history"), because=because))

@@ -1,1 +1,0 @@
-../../../dags/cycle/gangplan_review.py
