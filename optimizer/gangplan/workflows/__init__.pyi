@@ -1,8 +1,6 @@
 from .first_day import Need as Need, has_hours as has_hours, not_yet as not_yet
 from .models import (
-    answered as answered,
     drift as drift,
-    question as question,
     questions as questions,
     watch as watch,
     write_page as write_page,
@@ -17,4 +15,11 @@ from .plans import (
 )
 from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
+from .questions import (
+    answered as answered,
+    open_plans as open_plans,
+    plan_answered as plan_answered,
+    plan_question as plan_question,
+    question as question,
+)
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise
