@@ -6,8 +6,9 @@ Airflow 3.2 moved these; their old places warn since then. Nothing else in gangp
 from __future__ import annotations
 
 try:
-    from airflow.sdk import AssetOrTimeSchedule, AsyncCallback, CronTriggerTimetable
+    from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
     from airflow.sdk.configuration import conf
+    from airflow.sdk.definitions.callback import AsyncCallback
     from airflow.sdk.exceptions import (
         AirflowFailException,
         AirflowNotFoundException,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from tests.airflow.versions import DagBag
+from tests.airflow.versions import AIRFLOW, DagBag
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -89,6 +89,8 @@ def documented() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("text", [text for _, text in documented()], ids=[name for name, _ in documented()])
 def test_a_documented_dag_is_one(text: str, tmp_path: Path, metadata: None) -> None:
     """A DAG that a reader pastes into a file is read by Airflow without error or warning."""
+    if AIRFLOW < (3, 2) and "AsyncCallback" in text:
+        pytest.skip("Airflow 3.1 has the names of deadlines elsewhere, as the page says")
     (tmp_path / "pasted.py").write_text(text)
     bag = DagBag(str(tmp_path))
     assert bag.import_errors == {}

@@ -66,7 +66,7 @@ def _history(settings: Settings, store: Store | None) -> str:
 
 
 def _model(settings: Settings, store: Store | None) -> str:
-    versions = [] if store is None else forecast.list_versions(store)
+    versions = () if store is None else forecast.list_versions(store)
     if any("champion" in version.aliases for version in versions):
         return ""
     if versions:

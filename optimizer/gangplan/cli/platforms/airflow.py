@@ -45,10 +45,10 @@ def write_dags(
     """
     texts = {into / f"{path.stem}.py": _thin(path) for path in _shipped(examples)}
     there = {path: path.read_text() for path in texts if path.exists()}
-    if changed := [str(path) for path, text in there.items() if text != texts[path]]:
-        if not force:
-            remedy = "is not as gangplan writes it: move it away, or give --force to write over it; nothing was written"
-            raise InputError("into", ", ".join(changed), remedy)
+    changed = [str(path) for path, text in there.items() if text != texts[path]]
+    if changed and not force:
+        remedy = "is not as gangplan writes it: move it away, or give --force to write over it; nothing was written"
+        raise InputError("into", ", ".join(changed), remedy)
     written = [path for path, text in texts.items() if there.get(path) != text]
     for path in written:
         write_atomic(path, texts[path])
