@@ -20,12 +20,12 @@ except ImportError:  # Airflow 3.1
     from airflow.configuration import conf
     from airflow.exceptions import (
         AirflowFailException,
-        AirflowNotFoundException,
+        AirflowNotFoundException,  # pyright: ignore[reportPrivateImportUsage]
         AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
     )
-    from airflow.sdk.definitions.deadline import AsyncCallback
+    from airflow.sdk.definitions.deadline import AsyncCallback  # pyright: ignore[reportPrivateImportUsage]
     from airflow.timetables.assets import AssetOrTimeSchedule
     from airflow.timetables.trigger import CronTriggerTimetable
 
