@@ -6,8 +6,7 @@ Airflow 3.2 moved these; their old places warn since then. Nothing else in gangp
 from __future__ import annotations
 
 try:
-    from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
-    from airflow.sdk.configuration import conf
+    from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, configuration
     from airflow.sdk.definitions.callback import AsyncCallback
     from airflow.sdk.exceptions import (
         AirflowFailException,
@@ -17,7 +16,7 @@ try:
         TaskDeferralTimeout,
     )
 except ImportError:  # Airflow 3.1
-    from airflow.configuration import conf
+    from airflow import configuration
     from airflow.exceptions import (
         AirflowFailException,
         AirflowNotFoundException,  # pyright: ignore[reportPrivateImportUsage]
@@ -28,6 +27,8 @@ except ImportError:  # Airflow 3.1
     from airflow.sdk.definitions.deadline import AsyncCallback  # pyright: ignore[reportPrivateImportUsage]
     from airflow.timetables.assets import AssetOrTimeSchedule
     from airflow.timetables.trigger import CronTriggerTimetable
+
+conf = configuration.conf
 
 __all__ = [
     "AirflowFailException",
