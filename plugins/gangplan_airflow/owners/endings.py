@@ -10,10 +10,12 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 from airflow.models.serialized_dag import SerializedDagModel
+from airflow.utils.session import create_session
 from airflow.utils.state import State
 from sqlalchemy.orm import object_session
 
@@ -35,7 +37,8 @@ def task_ended(ti: Any) -> None:
 def run_ended(dag_run: Any, *, succeeded: bool) -> None:
     """End what a run left; where a teardown is still to come, that gives back, and the scheduler tells us once more."""
     if urls := _ledgers(dag_run.dag):
-        tasks = dag_run.get_task_instances(session=object_session(dag_run))
+        with _session_of(dag_run) as session:
+            tasks = dag_run.get_task_instances(session=session)
         goes_on = any(ti.state not in State.finished for ti in tasks)
         owner = run_owner(dag_run.dag_id, dag_run.run_id)
         for url in urls:
@@ -80,8 +83,16 @@ def _connection_of(task: Any) -> str | None:
 
 def _dag_of(ti: Any) -> Any:
     """Return the DAG of a task that Airflow ended, as it is kept."""
-    task = getattr(ti, "task", None)
-    return task.dag if task is not None else SerializedDagModel.get_dag(ti.dag_id, session=object_session(ti))
+    if (task := getattr(ti, "task", None)) is not None:
+        return task.dag
+    with _session_of(ti) as session:
+        return SerializedDagModel.get_dag(ti.dag_id, session=session)
+
+
+def _session_of(row: Any) -> AbstractContextManager[Any]:
+    """Return the session in which Airflow changes a row, for only that sees the change; one in none is kept already."""
+    session = object_session(row)
+    return create_session() if session is None else nullcontext(session)
 
 
 def _later(job: Callable[..., None], *given: Any) -> None:
