@@ -84,8 +84,8 @@ class _Runs:
         count = self._ti.get_dr_count
         if count(dag_id=dag_id, run_ids=[run_id]) == 0:
             return "gone" if count(dag_id=dag_id) else "elsewhere"
-        state = str(self._ti.get_dagrun_state(dag_id, run_id))
-        return state if state in ("success", "failed") else "running"
+        state = self._ti.get_dagrun_state(dag_id, run_id)
+        return next((ended for ended in ("success", "failed") if state == ended), "running")
 
     def _task_over(self, attempt: Attempt, row: Reservation) -> bool:
         """Tell whether a task of a run that goes on ended without slots; what it holds may be in use meanwhile."""
