@@ -95,7 +95,7 @@ class ReserveGangOperator(BaseOperator):
                 asked = client.claim(ledger, client.submit(ledger, request, until, attempt))
         except InputError as error:
             raise AirflowFailException(str(error)) from error
-        leave_nothing(self._hook.ledger_url(), self.request_key, attempt)
+        leave_nothing(self._hook.ledger_url, self.request_key, attempt)
         if not asked.state.waits:
             return self._granted(asked)
         because = waiting_text(asked, now)
@@ -224,7 +224,7 @@ class ReleaseGangOperator(BaseOperator):
             rows = client.lives(ledger, self.request_key)
             return [(self.request_key, row.attempt) for row in rows if not row.state.final]
         given = [self.slots] if isinstance(self.slots, Mapping) else list(self.slots or ())
-        named = [(one["key"], one["attempt"]) for one in given if one]
+        named = [(one["key"], one.get("attempt")) for one in given if one]
         return named + self._unnamed(ledger, context, {attempt for _, attempt in named})
 
     def _unnamed(self, ledger: Ledger, context: Context, named: set[str]) -> list[tuple[str, str]]:
