@@ -52,7 +52,7 @@ def sweep(ledger: Ledger, ti: RuntimeTaskInstance) -> list[Reservation]:
     return end_leftovers(ledger, airflow_owner(), asked.over)
 
 
-def left_by_ended(ledger: Ledger, owner: str, but: Collection[str]) -> list[Reservation]:
+def left_by_ended(ledger: Ledger, owner: str, but: Collection[str | None]) -> list[Reservation]:
     """Return what tasks that have ended still have, in a task of the same run; `but` names attempts to leave out."""
     rows = [(attempt, row) for row in live(ledger, owner) if (attempt := Attempt.read(row.attempt))]
     left = [(attempt, row) for attempt, row in rows if row.attempt not in but]
