@@ -11,9 +11,11 @@ from .attempts import (
 )
 from .lease import Held as Held, hold as hold
 from .words import (
+    attempt_text as attempt_text,
     eta_text as eta_text,
     places_text as places_text,
     reason_texts as reason_texts,
+    state_text as state_text,
     time_text as time_text,
     wait_text as wait_text,
 )
