@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 from airflow.utils.state import TaskInstanceState
 from hypothesis import given, strategies as st
 from tests.airflow.stage import Run, Waiting, a_context, keep_dags
+from tests.airflow.versions import TaskDeferred
 
 from gangplan.config import present
 from gangplan.errors import KeyConflictError, StaleTokenError
