@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     zone: str = Field("", description="Time zone of times in files that do not say their offset.")
     decimal: Literal["", ".", ","] = Field("", description="Decimal sign of numbers in files, where both may be.")
     seed: int = Field(7, ge=0, description="Seed of every random choice.")
+    claim_within_s: float = Field(120.0, gt=0, le=86400, description="Seconds in which a step must claim its grant.")
     now: datetime | None = Field(None, description="The moment that all stages work as of; default: the present.")
 
     @field_validator("now", mode="before")
@@ -130,6 +131,11 @@ class Settings(BaseSettings):
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.home / "report" / "index.html"
+
+    @property
+    def claim_within(self) -> timedelta:
+        """The time in which a pipeline's step must claim its grant, as a duration."""
+        return timedelta(seconds=self.claim_within_s)
 
     @property
     def horizon(self) -> timedelta:

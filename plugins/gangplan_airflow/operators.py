@@ -87,7 +87,7 @@ class ReserveGangOperator(BaseOperator):
     def resume(self, context: Context, event: Mapping[str, str]) -> dict[str, Any]:
         """Go on when the trigger has fired: read the reservation anew, for it may have ended since."""
         with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            asked = client.take_up(ledger, ledger.get(ReservationId(event["reservation_id"])))
+            asked = client.claim(ledger, ledger.get(ReservationId(event["reservation_id"])))
         if not asked.state.waits:
             return self._granted(asked, event["because"])
         self.on_kill()
