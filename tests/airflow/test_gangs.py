@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,14 @@ from airflow.sdk import DAG
 from airflow.utils.state import DagRunState, TaskInstanceState
 
 from gangplan.reserve import Ledger
-from gangplan.types import ReservationState
+from gangplan.types import Reservation, ReservationState
 
 pytestmark = [
     pytest.mark.usefixtures("metadata"),
     pytest.mark.present("tasks wait beside Airflow's own clock"),
 ]
 Dags = dict[str, DAG]
+TakeAll = Callable[[timedelta], Reservation]
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +84,29 @@ def test_mapped_work_shares_its_gang(ledger: Ledger, dags: Dags) -> None:
     state, tasks = run(dags["many_on_one"])
     assert (state, len(tasks)) == (DagRunState.SUCCESS, 5)
     assert states(ledger) == [ReservationState.RELEASED]
+
+
+def test_a_decorated_function_is_a_gang(ledger: Ledger, dags: Dags) -> None:
+    """What comes before it comes before its gang is asked for; it gets its lease and its slots, also at a retry."""
+    tasks = dags["decorated"].task_dict
+    assert tasks["train.reserve"].upstream_task_ids == {"prepare"}
+    assert tasks["report"].upstream_task_ids == {"train.train"}
+    state, _ = run(dags["decorated"])
+    assert state == DagRunState.SUCCESS
+    assert states(ledger) == [ReservationState.RELEASED]
+
+
+def test_each_instance_of_a_decorated_function_has_its_gang(ledger: Ledger, dags: Dags) -> None:
+    """`expand` maps the whole group."""
+    state, _ = run(dags["decorated_each"])
+    assert state == DagRunState.SUCCESS
+    assert [row.request.gpus for row in ledger.list()] == [4, 4]
+
+
+def test_a_wait_in_vain_ends_as_was_said(ledger: Ledger, dags: Dags, take_all: TakeAll) -> None:
+    """The work is skipped, or runs without slots; nothing is left in the line."""
+    holder = take_all(timedelta(hours=1))
+    _, tasks = run(dags["in_vain"])
+    assert tasks["skipped.reserve"] == tasks["skipped.skips"] == TaskInstanceState.SKIPPED
+    assert tasks["anyway.reserve"] == tasks["anyway.count"] == TaskInstanceState.SUCCESS
+    assert [row.id for row in ledger.list() if not row.state.final] == [holder.id]

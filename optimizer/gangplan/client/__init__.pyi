@@ -25,4 +25,5 @@ from .words import (
     state_text as state_text,
     time_text as time_text,
     wait_text as wait_text,
+    waits_for_text as waits_for_text,
 )

@@ -25,9 +25,19 @@ if TYPE_CHECKING:
 class Slots(PlainXComArg):
     """The slots of a gang, for the tasks of its block: given to a task, they are what the reserve task returned."""
 
-    def __init__(self, reserve: ReserveGangOperator, release: ReleaseGangOperator, group: TaskGroup) -> None:
+    def __init__(self, reserve: ReserveGangOperator, release: ReleaseGangOperator) -> None:
         super().__init__(reserve)
-        self.reserve, self.release, self.group = reserve, release, group
+        self.reserve, self.release = reserve, release
+
+    @property
+    def group(self) -> TaskGroup:
+        """The task group of the gang."""
+        assert self.reserve.task_group is not None  # noqa: S101 (it was made in one)
+        return self.reserve.task_group
+
+    def work(self) -> list[Any]:
+        """Return the tasks that work on the slots, those made so far."""
+        return [task for task in self.group.iter_tasks() if task not in (self.reserve, self.release)]
 
     def __getitem__(self, item: str) -> SlotsField:  # type: ignore[override]  # a field of the value, no other XCom
         """Return one field of the slots, such as `slots["nodes"]`."""
@@ -84,20 +94,26 @@ def gang(name: str, /, *, on_notice: OnNotice | None = None, **given: Unpack[Gan
     Makes a task group `name` with the tasks `reserve` and `release` around them. `reserve` asks for the gang when all
     that the block's tasks wait for outside is done, and waits in the triggerer. Each task of the block renews the lease
     while it runs, and is stopped when it is lost. `release` runs after all of them, however they ended. Arguments are
-    those of ReserveGangOperator; `task_args` are more of any operator, for `reserve`.
+    those of ReserveGangOperator; `reserve_args` are those that every operator has, for the task `reserve`.
     """
-    task_args = dict(given.pop("task_args", None) or {})
-    with TaskGroup(name) as group:
-        reserve = ReserveGangOperator(task_id="reserve", **task_args, **given)
-        release = ReleaseGangOperator(task_id="release", reserve=reserve)
-        release.as_teardown(setups=reserve)
-        yield Slots(reserve, release, group)
-    work = [task for task in group.iter_tasks() if task not in (reserve, release)]
-    _order(work, reserve, release)
-    hooks = WorkOnSlots(reserve=reserve.task_id, on_notice=on_notice)
-    for task in work:
-        if not (task.is_setup or task.is_teardown):
-            with_hooks(task, hooks)
+    with TaskGroup(name), gang_here(given) as slots:
+        yield slots
+        hooks = WorkOnSlots(reserve=slots.reserve.task_id, on_notice=on_notice)
+        for task in slots.work():
+            if not (task.is_setup or task.is_teardown):
+                with_hooks(task, hooks)
+
+
+@contextmanager
+def gang_here(given: GangArguments) -> Generator[Slots]:
+    """Let the tasks of the block work on a gang's slots, all in the task group that is being made."""
+    arguments: dict[str, Any] = {**given}
+    reserve = ReserveGangOperator(task_id="reserve", **(arguments.pop("reserve_args", None) or {}), **arguments)
+    release = ReleaseGangOperator(task_id="release", reserve=reserve)
+    release.as_teardown(setups=reserve)
+    slots = Slots(reserve, release)
+    yield slots
+    _order(slots.work(), reserve, release)
 
 
 def _order(work: list[Any], reserve: ReserveGangOperator, release: ReleaseGangOperator) -> None:

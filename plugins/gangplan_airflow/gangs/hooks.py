@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time.context import set_current_context
 
 from gangplan.client import pod_place
 from gangplan.config import present
 from gangplan.errors import StaleTokenError
 from gangplan.types import ReservationId, Token
+from gangplan_airflow.compat import AirflowFailException
 from gangplan_airflow.gangs.holding import OnNotice, held_slots, slots_here
 from gangplan_airflow.gangs.pods import put_on
-from gangplan_airflow.hook import GangplanHook
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from airflow.sdk import Context
+from gangplan_airflow.hook import AGAIN, GangplanHook
 
 _open: dict[int, ExitStack] = {}
 """The leases that tasks of this process hold, by their operators; there is one, but in tests of a DAG."""
@@ -51,37 +47,29 @@ class WorkOnSlots:
             "on_failure_callback": self.broke,
         }
 
-    def begin(self, context: Context) -> None:
+    def begin(self, context: Any) -> None:
         """Hold the slots from here on; without them the task fails for good, as no retry brings them back."""
         operator = context["task"]
-        slots, reserve = slots_here(context, self.reserve)
-        try:
-            if self.pods is not None:
-                _place(operator, slots, reserve.gangplan_conn_id, self.pods)
-            stack = ExitStack()
-            stack.enter_context(
-                held_slots(context, slots, reserve.gangplan_conn_id, on_notice=self.on_notice, on_lost=operator.on_kill)
-            )
-        except StaleTokenError as error:
-            raise AirflowFailException(str(error)) from error
+        slots, conn_id = slots_here(context, self.reserve)
+        if self.pods is not None and slots["id"] is not None:
+            _place(operator, slots, conn_id, self.pods)
+        stack = ExitStack()
+        stack.enter_context(held_slots(context, slots, conn_id, on_notice=self.on_notice, on_lost=operator.on_kill))
         _open[id(operator)] = stack
 
-    def end(self, context: Context, result: Any = None) -> None:
+    def end(self, context: Any, result: Any = None) -> None:
         """Let go when the work is done; raise StaleTokenError if the slots were lost meanwhile."""
         if stack := _open.pop(id(context["task"]), None):
             stack.close()
 
-    def broke(self, context: Context) -> None:
+    def broke(self, context: Any) -> None:
         """Let go when the work broke; the slots are kept where it is to be tried again."""
         stack = _open.pop(id(context["task"]), None)
-        error = context.get("exception") or StaleTokenError("the work broke")
+        error = context.get("exception")
         if stack is None or not isinstance(error, BaseException):
             return
-        try:
+        with set_current_context(context), suppress(type(error), StaleTokenError):  # it is known already
             stack.__exit__(type(error), error, error.__traceback__)
-        except BaseException as raised:
-            if raised is not error and not isinstance(raised, StaleTokenError):
-                raise
 
 
 def _place(operator: Any, slots: Mapping[str, Any], conn_id: str, pods: Pods) -> None:
@@ -90,10 +78,13 @@ def _place(operator: Any, slots: Mapping[str, Any], conn_id: str, pods: Pods) ->
     While it is deferred nobody renews.
     """
     id, token = ReservationId(slots["id"]), Token(slots["token"])
+    defers = getattr(operator, "deferrable", False)
     with GangplanHook(conn_id).get_conn() as ledger:
-        defers = getattr(operator, "deferrable", False)
-        seen = ledger.renew(id, token, ledger.get(id).request.limit if defers else None)
-        place = pod_place(ledger, seen, pod_set=pods.pod_set, node_label=pods.node_label)
+        try:
+            seen = ledger.renew(id, token, ledger.get(id).request.limit if defers else None)
+            place = pod_place(ledger, seen, pod_set=pods.pod_set, node_label=pods.node_label)
+        except StaleTokenError as error:
+            raise AirflowFailException(f"{error}: {AGAIN}") from error
     until = seen.expires_at if defers and seen.expires_at else place.deadline
     put_on(operator, place, until, present())
 
@@ -134,6 +125,6 @@ class _Chain:
 
     hooks: tuple[Callable[..., None], ...]
 
-    def __call__(self, context: Context, result: Any = None) -> None:
+    def __call__(self, context: Any, result: Any = None) -> None:
         for hook in self.hooks:
             hook(context) if result is None else hook(context, result)

@@ -110,8 +110,8 @@ def _plain(model: Any) -> Object:
     """Return a model of the Kubernetes client as JSON values."""
     from kubernetes.client import ApiClient
 
-    plain = ApiClient().sanitize_for_serialization(model)
-    return dict(plain) if plain else {}
+    plain: Any = ApiClient().sanitize_for_serialization(model)
+    return dict(plain or {})
 
 
 def _model(pod: Object | None = None, **spec: Any) -> Any:

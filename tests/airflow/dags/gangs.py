@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task, task_group
@@ -79,3 +79,35 @@ with a_dag("each_its_gang") as each_its_gang:
 
 with a_dag("many_on_one") as many_on_one, gang("big", **GANG):
     use.expand(data=[1, 2, 3])
+
+
+@task.gang(**GANG, task_id="train", retries=1, retry_delay=timedelta(seconds=1))
+def train(factor: int, held: Any, slots: dict[str, Any], ti: Any = None) -> int:
+    """Break in the first try; then work on the slots."""
+    held.check()
+    if ti.try_number == 1:
+        raise RuntimeError("the work broke")
+    return factor * slots["gpus"]
+
+
+with a_dag("decorated") as decorated:
+    ready = prepare()
+    done = train(2)
+    ready >> done
+    report(done)
+
+
+@task.gang(**{**GANG, "pods": 1})
+def each(factor: int) -> int:
+    """Work on a gang of its own."""
+    return factor
+
+
+with a_dag("decorated_each") as decorated_each:
+    each.expand(factor=[1, 2])
+
+with a_dag("in_vain") as in_vain:
+    with gang("skipped", **GANG, wait_timeout="1s", on_timeout="skip"):
+        use.override(task_id="skips")(1)
+    with gang("anyway", **GANG, wait_timeout="1s", on_timeout="run_anyway") as slots:
+        count(slots["nodes"], slots)
