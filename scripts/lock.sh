@@ -11,6 +11,6 @@ lock() {
 }
 stages=(--extra forecast --extra plan --group test)
 lock core "${stages[@]}" --group lint --group servers --group peers
-lock airflow "${stages[@]}" --extra airflow --extra kubernetes
+lock airflow "${stages[@]}" --extra airflow --extra kubernetes --group pods
 lock kfp "${stages[@]}" --extra kfp --extra kubernetes
 lock docs --group docs
