@@ -9,6 +9,13 @@ from .attempts import (
     take_up as take_up,
 )
 from .lease import Held as Held, hold as hold
+from .pods import (
+    HOST as HOST,
+    PodPlace as PodPlace,
+    environment_of as environment_of,
+    joined_affinity as joined_affinity,
+    pod_place as pod_place,
+)
 from .words import (
     eta_text as eta_text,
     places_text as places_text,

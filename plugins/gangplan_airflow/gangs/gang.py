@@ -1,0 +1,113 @@
+"""`with gang(...)`: all tasks of the block work on one gang's slots, which are held meanwhile and given back after."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Unpack
+
+from airflow.sdk import TaskGroup
+from airflow.sdk.definitions._internal.mixins import ResolveMixin
+from airflow.sdk.definitions.xcom_arg import PlainXComArg
+
+from gangplan.client import HOST
+from gangplan.errors import InputError
+from gangplan_airflow.gangs.arguments import GangArguments
+from gangplan_airflow.gangs.holding import OnNotice
+from gangplan_airflow.gangs.hooks import Pods, WorkOnSlots, with_hooks
+from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.types import Operator
+
+
+class Slots(PlainXComArg):
+    """The slots of a gang, for the tasks of its block: given to a task, they are what the reserve task returned."""
+
+    def __init__(self, reserve: ReserveGangOperator, release: ReleaseGangOperator, group: TaskGroup) -> None:
+        super().__init__(reserve)
+        self.reserve, self.release, self.group = reserve, release, group
+
+    def __getitem__(self, item: str) -> SlotsField:  # type: ignore[override]  # a field of the value, no other XCom
+        """Return one field of the slots, such as `slots["nodes"]`."""
+        return SlotsField(self, item)
+
+    def pod_kwargs(
+        self, *, pod_set: int = 0, node_label: str = HOST, on_notice: OnNotice | None = None
+    ) -> dict[str, Any]:
+        """Return the arguments that bring a Kubernetes operator's pods onto the slots.
+
+        For KubernetesPodOperator, KubernetesJobOperator and SparkKubernetesOperator: node affinity, node selector,
+        tolerations, labels, limits, environment (GANGPLAN_*) and deadline are set just before the pods are made. The
+        lease is renewed while the task runs; when it is lost, the pods are deleted.
+
+        Parameters
+        ----------
+        pod_set
+            Which of the gang's pod sets the pods are.
+        node_label
+            The label of the cluster's nodes that has the names by which the ledger knows them.
+        on_notice
+            As for `hold`.
+        """
+        pods = Pods(pod_set=pod_set, node_label=node_label)
+        return WorkOnSlots(reserve=self.reserve.task_id, on_notice=on_notice, pods=pods).arguments()
+
+
+class SlotsField(ResolveMixin):
+    """One field of a gang's slots, known when a task runs."""
+
+    def __init__(self, slots: Slots, name: str) -> None:
+        self._slots, self._name = slots, name
+
+    def iter_references(self) -> Iterable[tuple[Operator, str]]:
+        """See ResolveMixin."""
+        return self._slots.iter_references()
+
+    def resolve(self, context: Context) -> Any:
+        """See ResolveMixin."""
+        value: Mapping[str, Any] = self._slots.resolve(context)
+        if self._name not in value:
+            raise InputError.unknown("slots", self._name, "no field of slots", value)
+        return value[self._name]
+
+    def __str__(self) -> str:
+        """Return the template of the field."""
+        return f"{str(self._slots).removesuffix(' }}')}['{self._name}'] }}}}"
+
+
+@contextmanager
+def gang(name: str, /, *, on_notice: OnNotice | None = None, **given: Unpack[GangArguments]) -> Generator[Slots]:
+    """Let the tasks that are made in the block work on a gang's slots.
+
+    Makes a task group `name` with the tasks `reserve` and `release` around them. `reserve` asks for the gang when all
+    that the block's tasks wait for outside is done, and waits in the triggerer. Each task of the block renews the lease
+    while it runs, and is stopped when it is lost. `release` runs after all of them, however they ended. Arguments are
+    those of ReserveGangOperator; `task_args` are more of any operator, for `reserve`.
+    """
+    task_args = dict(given.pop("task_args", None) or {})
+    with TaskGroup(name) as group:
+        reserve = ReserveGangOperator(task_id="reserve", **task_args, **given)
+        release = ReleaseGangOperator(task_id="release", reserve=reserve)
+        release.as_teardown(setups=reserve)
+        yield Slots(reserve, release, group)
+    work = [task for task in group.iter_tasks() if task not in (reserve, release)]
+    _order(work, reserve, release)
+    hooks = WorkOnSlots(reserve=reserve.task_id, on_notice=on_notice)
+    for task in work:
+        if not (task.is_setup or task.is_teardown):
+            with_hooks(task, hooks)
+
+
+def _order(work: list[Any], reserve: ReserveGangOperator, release: ReleaseGangOperator) -> None:
+    """Let work begin after `reserve` and end before `release`, and `reserve` wait for what the work needs."""
+    inside = {task.task_id for task in work}
+    for task in work:
+        outside = task.upstream_task_ids - inside - {reserve.task_id}
+        for other in outside:
+            reserve.set_upstream(reserve.dag.get_task(other))
+        if not task.upstream_task_ids & inside:
+            task.set_upstream(reserve)
+        if not task.downstream_task_ids & inside:
+            task.set_downstream(release)
