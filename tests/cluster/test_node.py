@@ -10,7 +10,7 @@ from gangplan.reserve.kueue.objects import names
 from tests.cluster.conftest import ROOT, Object, Space, until
 from tests.cluster.objects import a_real_pod
 from tests.cluster.servers.node import cgroups, images, inside
-from tests.cluster.servers.node.node import Node
+from tests.cluster.servers.node.node import Node, all_of
 
 LONG_S = 120.0
 OWNER = """
@@ -71,24 +71,24 @@ def test_gangplan_in_a_pod_reserves_with_the_printed_rights(space: Space, queue:
 
 def test_of_a_node_whose_owner_is_killed_nothing_stays(space: Space, real_nodes: list[Node]) -> None:
     """No process, no mount, no setting of the kernel; its control groups are empty, and the next node removes them."""
-    third = real_nodes[0].folder.parent / real_nodes[0].name.replace(".1", ".3")
+    third = all_of(real_nodes[0].credentials.parents[1])[2]
     space.made.append(f"/api/v1/nodes/{third.name}")
     kernel = settings()
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(third)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", OWNER, str(third.credentials)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert owner.stdout is not None
     assert owner.stdout.readline() == b"ready\n"
     space.api.create(f"/api/v1/namespaces/{space.name}/pods", a_real_pod("lost", ["sleep", "600"], node=third.name))
     path = f"/api/v1/namespaces/{space.name}/pods/lost"
     until(lambda: space.api.get(path)["status"].get("phase") == "Running", LONG_S)
-    assert len(processes(third)) > 3
+    assert len(processes(third.folder)) > 3
     owner.kill()
     owner.wait()
-    until(lambda: not processes(third), LONG_S)
+    until(lambda: not processes(third.folder), LONG_S)
     cgroups.sweep()
     assert list(Path("/sys/fs/cgroup").glob(f"*/gangplan-{owner.pid}-*")) == []
-    assert str(third) not in Path("/proc/self/mounts").read_text()
+    assert str(third.folder) not in Path("/proc/self/mounts").read_text()
     assert settings() == kernel
 
 

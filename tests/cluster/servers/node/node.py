@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,15 +45,16 @@ def all_of(cluster: Path) -> list[Node]:
 class Node:
     """A node; its GPUs are only counted, its pods are real."""
 
-    def __init__(self, folder: Path, index: int) -> None:
-        self.folder, self.name = folder, folder.name
+    def __init__(self, credentials: Path, index: int) -> None:
+        self.name, self.credentials = credentials.name, credentials
         self.cgroup = ""
         self._labels = fleet.labels(fleet.REAL, index)
-        self._cluster = folder.parents[1]
+        self._cluster = credentials.parents[1]
+        self.folder = self._cluster / "run" / self.name
         self._server: Server | None = None
 
     def start(self) -> Self:
-        """Start it and wait until it is ready for pods; on trouble nothing of it stays."""
+        """Start it, also anew, and wait until it is ready for pods; on trouble nothing of it stays."""
         self.cgroup = cgroups.make(self.name)
         try:
             self._configure()
@@ -85,7 +87,8 @@ class Node:
             cgroups.remove(self.cgroup)
 
     def _configure(self) -> None:
-        (self.folder / "cni").mkdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (self.folder / "cni").mkdir(parents=True)
         network = configuration.pod_network(self.folder)
         kubelet = configuration.kubelet(
             self.folder, self._cluster / "ca.crt", f"/{self.cgroup}", [fleet.TAINT, fleet.REAL_TAINT]
@@ -101,7 +104,7 @@ class Node:
         kubelet = [
             str(build.servers() / "bin" / "kubelet"),
             f"--config={self.folder / 'kubelet.yaml'}",
-            f"--kubeconfig={self.folder / 'kubeconfig'}",
+            f"--kubeconfig={self.credentials / 'kubeconfig'}",
             f"--root-dir={self.folder / 'kubelet'}",
             f"--cert-dir={self.folder / 'generated'}",
             f"--hostname-override={self.name}",
