@@ -72,15 +72,21 @@ def granted(space: Space) -> Reservation:
     return held
 
 
-def test_a_pod_runs_on_the_node_of_its_slots(space: Space, real_queue: str, home: Path, go: Path) -> None:
-    """It knows its slots by its environment, its log is the task's, and the slots are given back after it."""
+def test_a_pod_runs_on_the_node_of_its_slots_and_again_when_it_was_deleted(
+    space: Space, real_queue: str, home: Path, go: Path
+) -> None:
+    """It knows its slots by its environment, its log is the task's; the slots outlive it, and go back at the end."""
     with step("a_pod", space, home, go) as begun:
-        (pod,) = running(space, begun)
+        (first,) = running(space, begun)
         held = granted(space)
+        space.api.delete(f"/api/v1/namespaces/{space.name}/pods/{first['metadata']['name']}")
+        (second,) = running(space, begun, but=first["metadata"]["name"])
+        assert granted(space).id == held.id
         go.touch()
         written = begun.end()
-    assert pod["spec"]["nodeName"] == held.placements[0].node
-    for line in (f"GANGPLAN_RESERVATION={held.id}", f"GANGPLAN_NODES={held.placements[0].node}", "done on"):
+    (node,) = (place.node for place in held.placements)
+    assert [one["spec"]["nodeName"] for one in (first, second)] == [node, node]
+    for line in (f"GANGPLAN_RESERVATION={held.id}", f"GANGPLAN_NODES={node}", "done on"):
         assert line in written
     assert space.ledger().get(held.id).state is ReservationState.RELEASED
 
@@ -101,27 +107,11 @@ def test_a_job_runs_on_one_reservation_s_quota(space: Space, real_queue: str, ho
     assert space.ledger().get(held.id).state is ReservationState.RELEASED
 
 
-def test_a_step_whose_pod_is_deleted_is_tried_again_on_its_slots(
-    space: Space, real_queue: str, home: Path, go: Path
-) -> None:
-    """The slots outlive the pod and the try: the next one's pod runs where the first did."""
-    with step("a_pod_again", space, home, go) as begun:
-        (first,) = running(space, begun)
-        held = granted(space)
-        space.api.delete(f"/api/v1/namespaces/{space.name}/pods/{first['metadata']['name']}")
-        (second,) = running(space, begun, but=first["metadata"]["name"])
-        assert second["spec"]["nodeName"] == first["spec"]["nodeName"]
-        assert granted(space).id == held.id
-        go.touch()
-        assert "done on" in begun.end()
-    assert space.ledger().get(held.id).state is ReservationState.RELEASED
-
-
 def test_a_step_whose_node_is_lost_goes_on_where_its_slots_were_moved(
     space: Space, real_queue: str, real_nodes: list[Node], home: Path, go: Path
 ) -> None:
     """The node loses its power and its cloud removes it: Kueue moves the slots, and the next try's pod follows them."""
-    with step("a_pod_again", space, home, go) as begun:
+    with step("a_pod", space, home, go) as begun:
         (first,) = running(space, begun)
         held = granted(space)
         (lost,) = (one for one in real_nodes if one.name == first["spec"]["nodeName"])

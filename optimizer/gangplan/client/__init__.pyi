@@ -1,12 +1,13 @@
 from .attempts import (
     ABANDONED_AFTER as ABANDONED_AFTER,
+    claim as claim,
     end as end,
     give_back as give_back,
+    give_back_owned as give_back_owned,
     lives as lives,
     patience as patience,
     request_from as request_from,
     submit as submit,
-    take_up as take_up,
 )
 from .lease import Held as Held, hold as hold
 from .pods import (
@@ -17,9 +18,11 @@ from .pods import (
     pod_place as pod_place,
 )
 from .words import (
+    attempt_text as attempt_text,
     eta_text as eta_text,
     places_text as places_text,
     reason_texts as reason_texts,
+    state_text as state_text,
     time_text as time_text,
     wait_text as wait_text,
 )

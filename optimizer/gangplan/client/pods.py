@@ -24,8 +24,8 @@ class PodPlace:
 
     `node_affinity` is a pod's `affinity.nodeAffinity`, empty where no nodes are known; `spread` its
     `topologySpreadConstraints`: as many pods on each node as were reserved there. `resources` are the limits of the
-    container that uses the slots. With the `annotations` Kueue does not count the pods beside their reservation where it
-    chooses nodes. After `deadline` nothing can keep the slots, so that no pod may run past it.
+    container that uses the slots. Without the `annotations`, Kueue would count the pods a second time, beside their
+    reservation, where it chooses nodes. After `deadline` nothing can keep the slots, so that no pod may run past it.
     """
 
     labels: dict[str, str]

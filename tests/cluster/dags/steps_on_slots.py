@@ -41,9 +41,6 @@ def a_dag(dag_id: str) -> DAG:
 
 
 with a_dag("a_pod") as a_pod, gang("big", pods=1, gpus_per_pod=8, **GANG) as slots:
-    KubernetesPodOperator(task_id="step", **POD, **slots.pod_kwargs())
-
-with a_dag("a_pod_again") as a_pod_again, gang("big", pods=1, gpus_per_pod=8, **GANG) as slots:
     KubernetesPodOperator(task_id="step", retries=1, retry_delay=timedelta(seconds=1), **POD, **slots.pod_kwargs())
 
 with a_dag("a_job") as a_job, gang("big", pods=2, gpus_per_pod=2, **GANG) as slots:

@@ -28,8 +28,9 @@ class Handout:
     """What a step needs of a reservation that holds slots.
 
     `labels` belong on the Job that adopts it, `annotations` on its pods: without them Kueue holds back pods whose nodes
-    it has chosen. Pods that only run beside it take `node_selector`, `tolerations` and `annotations`, without which their
-    nodes would count as taken twice, and must carry no queue's name; `pod_sets` are the reserved pods, name by name, with their exact templates.
+    it has chosen. Pods that only run beside it take `node_selector`, `tolerations` and `annotations`, without which Kueue
+    would count their nodes' slots twice, and must carry no queue's name; `pod_sets` are the reserved pods, name by name,
+    with their exact templates.
     """
 
     workload: str
@@ -103,13 +104,13 @@ def asked_by(pod_sets: list[Object]) -> tuple[PodSet, ...]:
     return asking
 
 
-def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object) -> Reservation:
+def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object, attempt: str = "") -> Reservation:
     """Reserve exactly the pods of a Job, JobSet or List of Pods; what they ask for takes the place of the request's."""
     pod_sets = pod_sets_of(ledger.api, ledger.place.namespace, manifest)
     request = replace(request, pod_sets=asked_by(pod_sets))
     flavors = refuse(request, ledger.view())
     notes = {objects.IS_GROUP: "true"} if pods_of(manifest) else {}
-    return ledger.submit_for(request, [_steered(pod_set, request, flavors) for pod_set in pod_sets], notes)
+    return ledger.submit_for(request, [_steered(pod_set, request, flavors) for pod_set in pod_sets], notes, attempt)
 
 
 def _steered(pod_set: Object, request: GangRequest, flavors: list[Flavor]) -> Object:
