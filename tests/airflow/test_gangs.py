@@ -24,8 +24,8 @@ TakeAll = Callable[[timedelta], Reservation]
 
 @pytest.fixture(scope="session")
 def dags(metadata: None) -> Dags:
-    """The DAGs of tests/airflow/dags/gangs.py."""
-    bag = DagBag(str(Path(__file__).parent / "dags" / "gangs.py"))
+    """The DAGs of tests/airflow/dags/one_line.py."""
+    bag = DagBag(str(Path(__file__).parent / "dags" / "one_line.py"))
     assert bag.import_errors == {}
     assert bag.captured_warnings == {}
     return dict(bag.dags)
