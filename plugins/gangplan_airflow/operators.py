@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
@@ -96,6 +96,7 @@ class ReserveGangOperator(BaseOperator):
         self.on_timeout: OnTimeout = on_timeout
         self.wait_timeout, self.options, self.gangplan_conn_id = wait_timeout, options, gangplan_conn_id
         self.request_key = request_key or key_template(self.task_id)
+        self.for_job: Callable[[Ledger, Context], Ledger] | None = None
         self.reservation_id = ""
         self._attempt = ""
 
@@ -110,7 +111,8 @@ class ReserveGangOperator(BaseOperator):
             request = read_request(self)
             until = self._until(context, now)
             with self._ledger() as ledger:
-                asked = client.claim(ledger, client.submit(ledger, request, until, attempt))
+                asks = self.for_job(ledger, context) if self.for_job else ledger
+                asked = client.claim(ledger, client.submit(asks, request, until, attempt))
         except InputError as error:
             raise AirflowFailException(str(error)) from error
         leave_nothing(self._hook.ledger_url(), self.request_key, attempt)
