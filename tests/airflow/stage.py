@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import psutil
@@ -28,6 +28,7 @@ from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import TaskInstance as WorkerTaskInstance
+from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.supervisor import (
     InProcessSupervisorComms,
     InProcessTestSupervisor,
@@ -43,6 +44,7 @@ from gangplan.clock import parse_utc
 from gangplan.config import present
 from gangplan_airflow.trigger import GangGrantedTrigger
 
+T = TypeVar("T")
 Act = Callable[[], object]
 
 
@@ -130,6 +132,16 @@ class Run:
             row.state = state
             row.notify_dagrun_state_changed(msg="ended")
 
+    def set_state(self, state: DagRunState) -> None:
+        """Give the run a state of which nobody is told."""
+        with create_session() as session:
+            session.query(DagRun).filter(DagRun.run_id == self.run_id).one().state = state
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Ask something in a task of this run, whose questions Airflow answers."""
+        with _answers(InProcessSupervisorComms):
+            return question(task_runner.RuntimeTaskInstance)
+
     def delete(self) -> None:
         """Delete the run."""
         with create_session() as session:
@@ -209,20 +221,23 @@ class Waiting:
             await then(running)
 
         self.trigger._follow = noted  # type: ignore[method-assign]
-        supervisor = self._supervisor()
-        supervisor.comms = _Comms(supervisor=supervisor)
-        with set_supervisor_comms(supervisor.comms):
+        with _answers(_Comms):
             asyncio.run(all_of_it())
 
-    def _supervisor(self) -> InProcessTestSupervisor:
-        """The other side of a trigger's calls."""
-        return InProcessTestSupervisor(
-            id=self._ti.id,
-            pid=os.getpid(),
-            process=psutil.Process(),
-            process_log=structlog.get_logger(logger_name="task"),
-            client=InProcessTestSupervisor._api_client(),
-        )
+
+@contextmanager
+def _answers(comms: type[InProcessSupervisorComms]) -> Generator[None]:
+    """Let Airflow's Execution API answer what is asked in the block."""
+    supervisor = InProcessTestSupervisor(
+        id=uuid.uuid4(),
+        pid=os.getpid(),
+        process=psutil.Process(),
+        process_log=structlog.get_logger(logger_name="task"),
+        client=InProcessTestSupervisor._api_client(),
+    )
+    supervisor.comms = comms(supervisor=supervisor)
+    with set_supervisor_comms(supervisor.comms):
+        yield
 
 
 @attrs.define(kw_only=True)
