@@ -45,6 +45,7 @@ _CLUSTER = pytest.StashKey[Cluster]()
 _numbers = itertools.count()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let every test of the tier live in the present, and one worker have the real nodes.
 

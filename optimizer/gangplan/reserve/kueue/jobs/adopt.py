@@ -28,9 +28,9 @@ class Handout:
     """What a step needs of a reservation that holds slots.
 
     `labels` belong on the Job that adopts it, `annotations` on its pods: without them Kueue holds back pods whose nodes
-    it has chosen. Pods that only run beside it take `node_selector`, `tolerations` and `annotations`, without which Kueue
-    would count their nodes' slots twice, and must carry no queue's name; `pod_sets` are the reserved pods, name by name,
-    with their exact templates.
+    it has chosen. Pods that only run beside it take `node_selector`, `tolerations` and `annotations`, without which
+    Kueue would count their slots twice, and must carry no queue's name; `pod_sets` are the reserved pods, name by
+    name, with their exact templates.
     """
 
     workload: str
