@@ -10,7 +10,6 @@ from airflow.sdk import TaskGroup
 from airflow.sdk.definitions._internal.mixins import ResolveMixin
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
-from gangplan.client import HOST
 from gangplan.errors import InputError
 from gangplan_airflow.gangs.arguments import GangArguments
 from gangplan_airflow.gangs.holding import OnNotice
@@ -44,7 +43,12 @@ class Slots(PlainXComArg):
         return SlotsField(self, item)
 
     def pod_kwargs(
-        self, *, pod_set: int = 0, node_label: str = HOST, adopt: bool = True, on_notice: OnNotice | None = None
+        self,
+        *,
+        pod_set: int = 0,
+        node_label: str = "kubernetes.io/hostname",
+        adopt: bool = True,
+        on_notice: OnNotice | None = None,
     ) -> dict[str, Any]:
         """Return the arguments that bring a Kubernetes operator's pods onto the slots.
 

@@ -6,20 +6,19 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow.sdk.execution_time.context import set_current_context
 
-from gangplan.client import pod_place
 from gangplan.config import present
 from gangplan.errors import StaleTokenError
-from gangplan.reserve import KueueLedger
 from gangplan.types import ReservationId, Token
 from gangplan_airflow.compat import AirflowFailException
-from gangplan_airflow.gangs.adoption import ForJob, adopts, job_is_over, may_be_adopted_by
 from gangplan_airflow.gangs.holding import OnNotice, held_slots, slots_here
-from gangplan_airflow.gangs.pods import put_on
 from gangplan_airflow.hook import AGAIN, GangplanHook
+
+if TYPE_CHECKING:
+    from gangplan_airflow.gangs.adoption import ForJob
 
 Over: TypeAlias = Callable[[], bool]
 """Tells whether work is over by itself: a lease that is lost then is no loss."""
@@ -91,6 +90,11 @@ def _place(context: Any, slots: Mapping[str, Any], conn_id: str, pods: Pods) -> 
 
     While it is deferred nobody renews.
     """
+    from gangplan.client import pod_place  # what knows clusters is imported by tasks alone: DAGs are to be read quickly
+    from gangplan.reserve import KueueLedger
+    from gangplan_airflow.gangs.adoption import adopts, job_is_over
+    from gangplan_airflow.gangs.pods import put_on
+
     operator = context["task"]
     id, token = ReservationId(slots["id"]), Token(slots["token"])
     defers = getattr(operator, "deferrable", False)
@@ -114,10 +118,12 @@ def _never() -> bool:
 def job_of(work: list[Any]) -> ForJob | None:
     """Return what lets the one Job of a gang be reserved for as it is, where it may adopt the reservation."""
     placed = [task for task in work if _is_ours(getattr(task, "_pre_execute_hook", None))]
-    if len(placed) != 1 or not may_be_adopted_by(placed[0]):
+    hooks: list[WorkOnSlots] = [task._pre_execute_hook.__self__ for task in placed]
+    if [one.pods is not None and one.pods.adopt for one in hooks] != [True]:
         return None
-    hooks: WorkOnSlots = placed[0]._pre_execute_hook.__self__
-    return ForJob(task_id=placed[0].task_id) if hooks.pods is not None and hooks.pods.adopt else None
+    from gangplan_airflow.gangs.adoption import ForJob, may_be_adopted_by
+
+    return ForJob(task_id=placed[0].task_id) if may_be_adopted_by(placed[0]) else None
 
 
 def with_hooks(task: Any, hooks: WorkOnSlots) -> None:
