@@ -38,6 +38,22 @@ def test_airflow_finds_the_provider_and_its_connection_type() -> None:
     assert "extra__gangplan__url" in manager.connection_form_widgets
 
 
+def test_airflow_s_own_task_has_the_gang() -> None:
+    """`airflow.sdk.task.gang` is the provider's, and names what it needs."""
+    from airflow.sdk import task
+
+    from gangplan_airflow import gang
+    from gangplan_airflow.gangs import gang_task
+
+    assert task.gang is gang_task
+    assert callable(gang)
+    with pytest.raises(InputError, match=r"task.gang: 'work' needs a gang"):
+
+        @task.gang
+        def work() -> None:
+            """Do nothing."""
+
+
 def test_each_entry_point_loads() -> None:
     """The provider and the plugin are where the distribution says."""
     [provider] = [entry for entry in entry_points(group="apache_airflow_provider") if "gangplan" in entry.value]
