@@ -5,6 +5,8 @@ Airflow 3.2 moved these; their old places warn since then. Nothing else in gangp
 
 from __future__ import annotations
 
+from airflow.triggers.base import BaseTrigger
+
 try:
     from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, configuration
     from airflow.sdk.definitions.callback import AsyncCallback
@@ -30,7 +32,15 @@ except ImportError:  # Airflow 3.1
 
 conf = configuration.conf
 
+KILLS_TRIGGERS = hasattr(BaseTrigger, "on_kill")
+"""Whether a trigger is told that a user has ended its task; before 3.3 it is only cancelled."""
+
+RETRIES_FROM_TRIGGERS = KILLS_TRIGGERS
+"""Whether a task that its trigger has failed is tried again; before 3.3 only a worker's failure is."""
+
 __all__ = [
+    "KILLS_TRIGGERS",
+    "RETRIES_FROM_TRIGGERS",
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowSkipException",

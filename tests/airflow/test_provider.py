@@ -17,11 +17,12 @@ from tests.airflow.versions import AIRFLOW
 import gangplan_airflow
 from gangplan.client.attempts import submit
 from gangplan.config import present
-from gangplan.errors import InputError, StaleTokenError
+from gangplan.errors import InputError
 from gangplan.reserve import Ledger
 from gangplan.testing import a_request
 from gangplan.types import ReservationState
 from gangplan_airflow import get_provider_info
+from gangplan_airflow.compat import AirflowFailException
 from gangplan_airflow.connection import shows_password
 from gangplan_airflow.hook import GangplanHook, slots
 
@@ -58,6 +59,22 @@ def test_an_older_airflow_is_refused_by_name(old: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(gangplan_airflow, "version", lambda _: old)
     with pytest.raises(InputError, match=f"apache-airflow: '{old}' is too old for gangplan, which needs Airflow 3.1"):
         gangplan_airflow.refuse_older_airflow()
+
+
+def test_airflow_s_own_task_has_the_gang() -> None:
+    """`airflow.sdk.task.gang` is the provider's, and names what it needs."""
+    from airflow.sdk import task
+
+    from gangplan_airflow import gang
+    from gangplan_airflow.gangs import gang_task
+
+    assert task.gang is gang_task
+    assert callable(gang)
+    with pytest.raises(InputError, match=r"task.gang: 'work' needs a gang"):
+
+        @task.gang
+        def work() -> None:
+            """Do nothing."""
 
 
 def test_each_entry_point_loads() -> None:
@@ -141,11 +158,11 @@ def test_a_password_that_all_can_read_is_named(ledger_url: str, monkeypatch: pyt
 
 
 def test_the_hook_holds_what_the_task_returned(ledger: Ledger) -> None:
-    """`GangplanHook().hold(slots)` keeps the lease of an XCom, and refuses one that was given back."""
+    """`GangplanHook().hold(slots)` keeps the lease of an XCom, and refuses one that was given back, with the remedy."""
     row = submit(ledger, a_request(), present())
     with GangplanHook().hold(slots(row, None)) as held:
         held.check()
     assert ledger.get(row.id).state is ReservationState.GRANTED
     ledger.cancel(row.id)
-    with pytest.raises(StaleTokenError), GangplanHook().hold(slots(row, None)):
+    with pytest.raises(AirflowFailException, match="clear the reserve task"), GangplanHook().hold(slots(row, None)):
         pytest.fail("the block ran without its slots")
