@@ -41,6 +41,9 @@ SMALL_BARS, SMALL_SEEDS, SMALL_AGAIN = {48: 0.25, 168: 0.8}, range(1, 13), 3
 BUILD_BARS = {"M": 2, "L": 14}
 GROWTH = (10, 20, 30, 60)
 PEER_LIMIT_S = 180.0
+SMALL_WORK = 10.0
+"""A small fleet's plan may do so much work: with more it is over the bar in any case."""
+
 SMALL_PEER_LIMIT_S = 5.0
 """HiGHS alone takes minutes for some small fleets: after so long it is over the bar in any case."""
 ROUNDED_SEEDS = 50
@@ -76,7 +79,7 @@ def searched(size: str, seed: int) -> tuple[float, float, float, str]:
 
 def planned_small(hours: int, seed: int) -> tuple[float, float, float, float]:
     """Seconds of a small fleet's whole plan, explanation included, and its gap; seconds and gap of HiGHS alone."""
-    forecast, fleet, settings = small(hours, seed)
+    forecast, fleet, settings = small(hours, seed, work_limit=SMALL_WORK)
     plan.solve(*small(24, seed)[:2], settings=settings)  # what is loaded once is not the plan's
     took: list[float] = []
     while not took or (len(took) < SMALL_AGAIN and sum(took) < 5):  # one that branches is not asked again
