@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote
 
 from gangplan.config import load_settings
 from gangplan.types import Reservation
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 LONGEST_KEY = 480
 """A longer key is cut: a ledger takes 512 characters, and needs some for the number of a later reservation."""
@@ -85,6 +89,11 @@ class Attempt:
         return reservation.request.request_key.rpartition("#")[0] == self.key or (
             reservation.request.request_key == self.key
         )
+
+
+def ti_of(context: Mapping[str, Any] | Context) -> Any:
+    """Return the task instance that a task runs as."""
+    return context["ti"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
 
 
 def airflow_owner() -> str:

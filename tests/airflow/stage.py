@@ -11,8 +11,9 @@ import os
 import uuid
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import psutil
@@ -27,6 +28,7 @@ from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import TaskInstance as WorkerTaskInstance
+from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.supervisor import (
     InProcessSupervisorComms,
     InProcessTestSupervisor,
@@ -38,11 +40,16 @@ from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
+from gangplan.clock import parse_utc
 from gangplan.config import present
-from gangplan_airflow import trigger
 from gangplan_airflow.trigger import GangGrantedTrigger
 
+T = TypeVar("T")
 Act = Callable[[], object]
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 def a_context(task_id: str = "reserve", try_number: int = 1, map_index: int = -1, **more: Any) -> Any:
@@ -125,6 +132,16 @@ class Run:
             row.state = state
             row.notify_dagrun_state_changed(msg="ended")
 
+    def set_state(self, state: DagRunState) -> None:
+        """Give the run a state of which nobody is told."""
+        with create_session() as session:
+            session.query(DagRun).filter(DagRun.run_id == self.run_id).one().state = state
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Ask something in a task of this run, whose questions Airflow answers."""
+        with _answers(InProcessSupervisorComms):
+            return question(task_runner.RuntimeTaskInstance)
+
     def delete(self) -> None:
         """Delete the run."""
         with create_session() as session:
@@ -159,19 +176,25 @@ class Waiting:
         self._runner = TriggerRunner()
         self._runner.triggers[self.id] = {"name": "a trigger", "events": 0}  # type: ignore[typeddict-item]
 
-    def until_over(self, meanwhile: Act = lambda: None, *, before_told: Act = lambda: None) -> None:
-        """Run it to its end, and do something once it waits; then tell Airflow what it fired."""
+    @staticmethod
+    def until_of(of: Any) -> datetime:
+        """Return until when a trigger waits."""
+        return parse_utc("until", of.until)
+
+    def until_over(self, meanwhile: Act = nothing, *, before_told: Act = nothing) -> None:
+        """Run it to its end, doing something once it waits; tell Airflow what it fired, and perhaps act before that."""
 
         async def over(running: asyncio.Task[None]) -> None:
             await asyncio.wait_for(running, 120)
             before_told()
             for entry in self._runner.events:
                 Trigger.submit_event(entry[0], entry[1])
-            await asyncio.gather(*trigger._afterwards)
+            if before_told is not nothing:
+                await self.trigger._arrives()
 
         self._run(meanwhile, over)
 
-    def until_stopped(self, meanwhile: Act = lambda: None, *, by_user: bool = True) -> None:
+    def until_stopped(self, meanwhile: Act = nothing, *, by_user: bool = True) -> None:
         """Run it, do something once it waits, and cancel it as a triggerer does after a user's act or when it stops."""
 
         async def stopped(running: asyncio.Task[None]) -> None:
@@ -198,20 +221,23 @@ class Waiting:
             await then(running)
 
         self.trigger._follow = noted  # type: ignore[method-assign]
-        supervisor = self._supervisor()
-        supervisor.comms = _Comms(supervisor=supervisor)
-        with set_supervisor_comms(supervisor.comms):
+        with _answers(_Comms):
             asyncio.run(all_of_it())
 
-    def _supervisor(self) -> InProcessTestSupervisor:
-        """The other side of a trigger's calls."""
-        return InProcessTestSupervisor(
-            id=self._ti.id,
-            pid=os.getpid(),
-            process=psutil.Process(),
-            process_log=structlog.get_logger(logger_name="task"),
-            client=InProcessTestSupervisor._api_client(),
-        )
+
+@contextmanager
+def _answers(comms: type[InProcessSupervisorComms]) -> Generator[None]:
+    """Let Airflow's Execution API answer what is asked in the block."""
+    supervisor = InProcessTestSupervisor(
+        id=uuid.uuid4(),
+        pid=os.getpid(),
+        process=psutil.Process(),
+        process_log=structlog.get_logger(logger_name="task"),
+        client=InProcessTestSupervisor._api_client(),
+    )
+    supervisor.comms = comms(supervisor=supervisor)
+    with set_supervisor_comms(supervisor.comms):
+        yield
 
 
 @attrs.define(kw_only=True)

@@ -8,20 +8,16 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from airflow.sdk import BaseNotifier, get_current_context
 
 from gangplan.client import Held
-from gangplan.errors import InputError, Refusal, StaleTokenError, UnavailableError
-from gangplan.types import Notice, ReservationId, Token
-from gangplan_airflow.hook import GangplanHook
+from gangplan.errors import InputError
+from gangplan.types import Notice
+from gangplan_airflow.hook import GangplanHook, NotHeld, require_slots
 from gangplan_airflow.operators import ReserveGangOperator
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 OnNotice: TypeAlias = Callable[[Notice], None] | BaseNotifier
 """Who is told when slots are about to be taken: a function of the notice, or a notifier whose templates know it."""
@@ -43,8 +39,10 @@ def hold(
     stop: bool = True,
     on_lost: Callable[[], None] | None = None,
     gangplan_conn_id: str = "",
-) -> Generator[Held]:
+) -> Generator[Held | NotHeld]:
     """Keep a gang's slots while the block of a task runs: renew the lease, and stop the block when it is lost.
+
+    When the block fails and the task is to be tried again, the slots are kept for the next try.
 
     Parameters
     ----------
@@ -59,43 +57,46 @@ def hold(
     on_lost
         Is called first when the lease is lost, to end what runs elsewhere.
 
+    Work that runs without slots, after a wait in vain (`on_timeout="run_anyway"`), holds nothing and loses nothing.
+
     Raises
     ------
+    AirflowFailException
+        Before the block when the slots are no longer this gang's.
     StaleTokenError
-        Before the block when the slots are no longer this gang's; in it, or after it, when they were lost.
+        In the block, or after it, when they were lost meanwhile.
     """
-    context = _context()
-    reserve = None
+    context, conn_id = _context(), GangplanHook.default_conn_name
     if slots is None:
-        slots, reserve = slots_here(context or get_current_context())
-    conn_id = gangplan_conn_id or getattr(reserve, "gangplan_conn_id", GangplanHook.default_conn_name)
-    with held_slots(context, slots, conn_id, on_notice=on_notice, stop=stop, on_lost=on_lost) as held:
+        slots, conn_id = slots_here(context or get_current_context())
+    with held_slots(
+        context, slots, gangplan_conn_id or conn_id, on_notice=on_notice, stop=stop, on_lost=on_lost
+    ) as held:
         yield held
 
 
 @contextmanager
 def held_slots(
-    context: Context | None,
+    context: Any,
     slots: Mapping[str, Any],
     conn_id: str,
     *,
     on_notice: OnNotice | None = None,
     stop: bool = True,
     on_lost: Callable[[], None] | None = None,
-) -> Generator[Held]:
-    """Do what `hold` says, for a task that is known already."""
-    hook, tell = GangplanHook(conn_id), _teller(on_notice, context)
-    try:
-        with hook.hold(slots) as held, _watched(held, tell, stop, on_lost):
+    over: Callable[[], bool] = lambda: False,
+) -> Generator[Held | NotHeld]:
+    """Do what `hold` says, for a task that is known already; what is `over` by itself is not stopped."""
+    hook = GangplanHook(conn_id)
+    with hook.hold(slots) as held:
+        if isinstance(held, NotHeld):
             yield held
-    except StaleTokenError as error:
-        raise StaleTokenError(f"{error}. Clear its reserve task to get slots again") from error
-    except BaseException:
-        _keep_over_retry(hook, slots, context)
-        raise
+            return
+        with _watched(held, _teller(on_notice, context), stop, on_lost, over):
+            yield held
 
 
-def _context() -> Context | None:
+def _context() -> Any:
     """Return the running task's context; None outside of any."""
     try:
         return get_current_context()
@@ -103,13 +104,11 @@ def _context() -> Context | None:
         return None
 
 
-def slots_here(context: Context, reserve_id: str = "") -> tuple[Mapping[str, Any], ReserveGangOperator]:
-    """Return the slots of the gang that the running task is in, and the task that reserved them."""
+def slots_here(context: Any, reserve_id: str = "") -> tuple[Mapping[str, Any], str]:
+    """Return the slots of the gang that the running task is in, and the connection of their ledger."""
     reserve = context["dag"].get_task(reserve_id) if reserve_id else _reserve_of(context["task"])
-    slots = reserve.output.resolve(context)  # type: ignore[attr-defined]
-    if not slots:
-        raise InputError("slots", None, f"were not returned by {reserve.task_id}: let it run before this task")
-    return slots, reserve  # type: ignore[return-value]
+    conn_id = reserve.render_template(reserve.gangplan_conn_id, context)
+    return require_slots(reserve.output.resolve(context)), conn_id
 
 
 def _reserve_of(task: Any) -> ReserveGangOperator:
@@ -121,38 +120,17 @@ def _reserve_of(task: Any) -> ReserveGangOperator:
     return found[0]
 
 
-def _keep_over_retry(hook: GangplanHook, slots: Mapping[str, Any], context: Context | None) -> None:
-    """Keep the slots of work that broke until its next try begins, where there is one."""
-    wait = _retry_wait(context) if context is not None else None
-    if wait is None:
-        return
-    try:
-        with hook.get_conn() as ledger:
-            id, token = ReservationId(slots["id"]), Token(slots["token"])
-            kept = ledger.renew(id, token, wait + ledger.get(id).request.duration)
-        _log.info("the slots are kept for the next try, until %s", kept.expires_at)
-    except (Refusal, UnavailableError) as error:  # the work's own error is the one to be seen
-        _log.warning("the slots may be gone at the next try: %s", error)
-
-
-def _retry_wait(context: Context) -> timedelta | None:
-    """Return how long Airflow may wait before a task's next try; None where this was the last."""
-    ti, task = context["ti"], context["task"]
-    if ti.try_number > ti.max_tries:
-        return None
-    wait: timedelta = task.retry_delay
-    if task.retry_exponential_backoff:
-        wait *= 2 ** min(ti.try_number, 30)
-    return min(wait, task.max_retry_delay or timedelta(days=1))
-
-
 @contextmanager
 def _watched(
-    held: Held, tell: Callable[[Notice], None], stop: bool, on_lost: Callable[[], None] | None
+    held: Held,
+    tell: Callable[[Notice], None],
+    stop: bool,
+    on_lost: Callable[[], None] | None,
+    over: Callable[[], bool],
 ) -> Generator[None]:
     """Look after a lease from a second thread while the block runs in this one."""
     main = stop and threading.current_thread() is threading.main_thread()
-    watch = _Watch(held, tell, on_lost, interrupts=main)
+    watch = _Watch(held, tell, on_lost, over, interrupts=main)
     before = signal.signal(STOP, watch.interrupted) if main else None
     watch.start()
     try:
@@ -168,18 +146,24 @@ class _Watch(threading.Thread):
     """Tells of a notice, and ends the work when the lease is lost."""
 
     def __init__(
-        self, held: Held, tell: Callable[[Notice], None], on_lost: Callable[[], None] | None, *, interrupts: bool
+        self,
+        held: Held,
+        tell: Callable[[Notice], None],
+        on_lost: Callable[[], None] | None,
+        over: Callable[[], bool],
+        *,
+        interrupts: bool,
     ) -> None:
         super().__init__(name=f"watch {held.reservation_id}", daemon=True)
         self.left = threading.Event()
-        self._held, self._tell, self._on_lost, self._interrupts = held, tell, on_lost, interrupts
+        self._held, self._tell, self._on_lost, self._over, self._interrupts = held, tell, on_lost, over, interrupts
 
     def run(self) -> None:
         """Look until the work has ended."""
         told: Notice | None = None
         while not self.left.wait(LOOK_S):
             if self._held.lost.is_set():
-                return self._end_work()
+                return None if self._over() else self._end_work()
             notice = self._held.notice
             if notice != told:
                 told = notice
@@ -217,13 +201,13 @@ class _Watch(threading.Thread):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _teller(on_notice: OnNotice | None, context: Context | None) -> Callable[[Notice], None]:
+def _teller(on_notice: OnNotice | None, context: Any) -> Callable[[Notice], None]:
     """Return a function that tells a notice; what it raises is logged, the work goes on."""
 
     def tell(notice: Notice) -> None:
         try:
             if isinstance(on_notice, BaseNotifier):
-                on_notice({**(context or {}), "notice": notice})  # type: ignore[arg-type]
+                on_notice({**(context or {}), "notice": notice})
             elif on_notice is not None:
                 on_notice(notice)
         except Exception:  # noqa: BLE001 - it is the author's, and the work goes on
