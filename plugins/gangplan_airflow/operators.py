@@ -96,6 +96,7 @@ class ReserveGangOperator(BaseOperator):
         self.on_timeout: OnTimeout = on_timeout
         self.wait_timeout, self.options, self.gangplan_conn_id = wait_timeout, options, gangplan_conn_id
         self.request_key = request_key or key_template(self.task_id)
+        self._chosen = request_key is not None
         self.for_job: Callable[[Ledger, Context], Ledger] | None = None
         self.reservation_id = ""
         self._attempt = ""
@@ -149,9 +150,9 @@ class ReserveGangOperator(BaseOperator):
                 client.give_back(ledger, self.request_key, self._attempt)
 
     def _ask_as(self, context: Context) -> str:
-        """Note which try this is; the key of a task that was given none is cut to what a ledger takes."""
+        """Note which try this is; a task that was given no key has that of its attempts."""
         attempt = Attempt.of(ti_of(context))
-        if self.request_key == attempt.plain_key:
+        if not self._chosen:
             self.request_key = attempt.key
         self._attempt = str(attempt)
         return self._attempt

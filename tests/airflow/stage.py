@@ -19,8 +19,8 @@ import attrs
 import psutil
 import structlog
 from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRunner
+from airflow.jobs import triggerer_job_runner
+from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
@@ -35,14 +35,24 @@ from airflow.sdk.execution_time.supervisor import (
     run_task_in_process,
     set_supervisor_comms,
 )
-from airflow.serialization.decoders import smart_decode_trigger_kwargs
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from tests.airflow.versions import AIRFLOW
 
 from gangplan.clock import parse_utc
 from gangplan.config import present
 from gangplan_airflow.trigger import GangGrantedTrigger
+
+try:
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+except ImportError:  # Airflow 3.1
+    from airflow.models.dagbag import DagBag as BundleDagBag, sync_bag_to_db
+    from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
+
+USER_ACTION = getattr(triggerer_job_runner, "_USER_ACTION_CANCEL_MSG", None)
+"""What a triggerer cancels a trigger with that a user has ended; before 3.3 nothing."""
 
 T = TypeVar("T")
 Act = Callable[[], object]
@@ -65,7 +75,8 @@ def keep_dags() -> None:
         manager.sync_bundles_to_db(session=session)
     for bundle in manager.get_all_dag_bundles():
         bundle.initialize()
-        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+        of = {"bundle_name": bundle.name} if AIRFLOW > (3, 1) else {}
+        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, **of)
         sync_bag_to_db(bag, bundle.name, bundle.version)
 
 
@@ -198,7 +209,7 @@ class Waiting:
         """Run it, do something once it waits, and cancel it as a triggerer does after a user's act or when it stops."""
 
         async def stopped(running: asyncio.Task[None]) -> None:
-            running.cancel(*([_USER_ACTION_CANCEL_MSG] if by_user else []))
+            running.cancel(*([USER_ACTION] if by_user and USER_ACTION else []))
             await asyncio.wait([running], timeout=120)
             assert running.done()
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task_group
 from airflow.utils.state import DagRunState, TaskInstanceState
 from tests.airflow.stage import Run, Waiting, keep_dags
+from tests.airflow.versions import DagBag
 
 from gangplan.config import present
 from gangplan.errors import InputError
