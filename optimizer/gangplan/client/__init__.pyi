@@ -10,6 +10,15 @@ from .attempts import (
     submit as submit,
 )
 from .lease import Held as Held, hold as hold
+from .pods import (
+    HOST as HOST,
+    RESERVATION as RESERVATION,
+    VARIABLES as VARIABLES,
+    PodPlace as PodPlace,
+    environment_of as environment_of,
+    joined_affinity as joined_affinity,
+    pod_place as pod_place,
+)
 from .words import (
     attempt_text as attempt_text,
     eta_text as eta_text,
@@ -18,4 +27,5 @@ from .words import (
     state_text as state_text,
     time_text as time_text,
     wait_text as wait_text,
+    waits_for_text as waits_for_text,
 )

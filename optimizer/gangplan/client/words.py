@@ -13,10 +13,10 @@ def wait_text(reservation: Reservation, eta: str, *, name_slots: bool) -> str:
 
     `name_slots` says whether the line names the slots that it waits for.
     """
-    interrupted = reservation.state is ReservationState.INTERRUPTED
     if name_slots:
-        head = f"waiting for {slots_text(reservation.request)}{' in place of lost nodes' if interrupted else ''};"
+        head = f"{waits_for_text(reservation)};"
     else:
+        interrupted = reservation.state is ReservationState.INTERRUPTED
         head = f"waiting{' for slots in place of lost nodes' if interrupted else ''}:"
     return "; ".join([f"{head} ETA {eta}", *reason_texts(reservation)])
 
@@ -44,6 +44,12 @@ def _readable(path: str) -> str:
     """Return a path without its percent-encoding, unless that would hold a command to a terminal."""
     plain = unquote(path)
     return plain if plain.isprintable() else path
+
+
+def waits_for_text(reservation: Reservation) -> str:
+    """Return what a reservation waits for."""
+    instead = " in place of lost nodes" if reservation.state is ReservationState.INTERRUPTED else ""
+    return f"waiting for {slots_text(reservation.request)}{instead}"
 
 
 def slots_text(request: GangRequest) -> str:
