@@ -60,9 +60,7 @@ def outlook(
 @forecast_app.command("tell", epilog="Example:  gangplan forecast tell releases.ics   |   ... tell holidays:DE")
 def tell(
     source: Annotated[str, typer.Argument(help="CSV or Parquet file, .ics file, holidays:DE, mlflow+URI.")],
-    zone: Annotated[
-        str | None, typer.Option(help="Zone of times and days without one, like Europe/Berlin.")
-    ] = None,
+    zone: Annotated[str | None, typer.Option(help="Zone of times and days without one, like Europe/Berlin.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring in what people know ahead: releases, campaigns, holidays, planned jobs, growth that is meant."""

@@ -1,5 +1,6 @@
 from .page import headline as headline, log_page as log_page, write_page as write_page
 from .review import (
+    DECIDED as DECIDED,
     ModelVersion as ModelVersion,
     approve as approve,
     challenger as challenger,
