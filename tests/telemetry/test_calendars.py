@@ -120,7 +120,8 @@ def test_time_without_a_zone_needs_one_to_be_named(tmp_path: Path) -> None:
     text = _calendar(_event("DTSTART:20261205T090000", "DURATION:PT8H") + _event("DTSTART:20261206T090000Z", uid="2"))
     calendar = _read(text, tmp_path)
     assert [str(row) for row in calendar.rejected] == [
-        "team.ics line 4: DTSTART: '20261205T090000' has no time zone, nor has the calendar: name it, --zone Europe/Berlin"
+        "team.ics line 4: DTSTART: '20261205T090000' has no time zone, nor has the calendar: "
+        "name it, --zone Europe/Berlin"
     ]
     assert len(calendar.events) == 1
     read = read_calendar(tmp_path / "team.ics", WINDOW, zone="Europe/Berlin")

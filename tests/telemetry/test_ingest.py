@@ -57,7 +57,7 @@ def test_same_telemetry_in_the_same_hour_is_reused(tmp_path: Path, mlflow_store:
 
 @pytest.mark.parametrize("at", ["", "2024-06-01T00:00:00Z"])
 def test_one_job_of_decades_ago_makes_no_decades_of_hours(at: str, tmp_path: Path):
-    """The hours that are left out are not made first, as of whatever moment; a note says so; the others are the same."""
+    """The hours that are left out are not made first, as of whatever moment; a note says so; others are the same."""
     old = ROW.format(id="old", gpus=8, end="05").replace("2026", "2002")
     rows = [ROW.format(id=year, gpus=3, end="05").replace("2026", year) for year in ("2022", "2024", "2026")]
     asked = {"seed": 7, "clock": _clock, "progress": no_progress, "timing": Timing(replay=bool(at), at=at)}

@@ -1,4 +1,4 @@
-"""Tables of others, whatever is wrong in them or in their mapping, are read right or named: sacct, mapping files, traces.
+"""Tables of others, whatever is wrong in them or in their mapping, are read right or named: sacct, mappings, traces.
 
 1,500 inputs are tried in a long run, a few in a short one.
 """
@@ -83,7 +83,7 @@ TRES: dict[str, tuple[str, float]] = {
     "billing=64,cpu=64,gres/gpu=8,mem=512G,node=2": ("any", 8),
     "cpu=4,gres/gpu:h100=4,gres/gpu=4": ("h100", 4),
     "cpu=4,gres/gpu:nvidia_h100_80gb_hbm3=4": ("h100", 4),
-    "gres/gpu:a100_3g.20gb=7,gres/gpu=7": ("a100", 3),
+    "gres/gpu:a100_3g.20gb=7,gres/gpu=7": ("a100", 3.5),
     "cpu=16,mem=64G": ("", 0),
     "gres/shard=4": ("", 0),
 }

@@ -109,7 +109,8 @@ def understood(
 ) -> tuple[Telemetry, Telemetry]:
     """Return a source's telemetry as it was read, and as an import keeps it.
 
-    The parameters are those of `ingest`, and `cache` and `keeps` as for `load`. Raises InputError where a trace that is walked through begins after now.
+    The parameters are those of `ingest`, and `cache` and `keeps` as for `load`. Raises InputError where a trace that is
+    walked through begins after now.
     """
     progress(0, 1, "reading the telemetry")
     now, timing = clock(), timing or Timing()

@@ -1,8 +1,8 @@
 """Every change of an alias with who, when and why; and the one way to make it, which a kill cannot leave half done.
 
 A change is first written down as pending, then made, then added to the history. Each of these is one tag of its own on
-the registered model, which is never written over. What was pending when a process was killed is finished by the next one
-that looks. An alias that the history does not explain was moved by hand, in MLflow's page or by a program: it stays
+the registered model, which is never written over. What was pending when a process was killed is finished by the next
+one that looks. An alias that the history does not explain was moved by hand, in MLflow's page or by a program: it stays
 moved, and is recorded when it is first seen.
 """
 

@@ -11,6 +11,7 @@ import re
 import polars as pl
 
 from gangplan.errors import InputError
+from gangplan.kube import instances_of
 from gangplan.telemetry.mappings.prepared import Preparation, Prepared, rows_of
 from gangplan.telemetry.rows import FAULT
 
@@ -30,8 +31,8 @@ _ENDED = (
 
 _TYPED = r"gres/gpu:([^=,]+)=(\d+)"
 _ALL = r"gres/gpu=(\d+)"
-_SLICE = r"(?:^|[_:.-])(\d)g\.\d+gb"
-"""A MIG slice in the name of a type, such as a100_3g.20gb: so many of its GPU's seven parts."""
+_PROFILE = r"(?:^|[_:.-])(\dg\.\d+gb)"
+"""A MIG profile in the name of a type, such as a100_3g.20gb."""
 
 _GPUS = r"gres/gpu(?::[^=,]+)?=\d{1,9}(?:,|$)"
 """A number of GPUs as sacct writes it."""
@@ -109,10 +110,21 @@ def _by_type(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
         JobID=pl.format("{}:{}", "JobID", pl.col("_one").str.extract(_TYPED, 1)),
     )
     together = pl.concat([jobs.filter(~several).drop("_tres"), split.drop("_one", "_tres")])
-    parts = pl.col("accelerator").str.extract(_SLICE, 1).cast(pl.Float64)
-    if slices := together.select(parts.is_not_null().sum()).item():
-        notes.append(f"{rows_of(slices)} ask for MIG slices: each of a GPU's seven parts counts as 1/7 GPU")
-    return together.with_columns(gpus=pl.col("gpus") * pl.coalesce(parts / 7, 1.0))
+    instances = {kind: _instances(kind) for kind in together["accelerator"].drop_nulls().unique().sort()}
+    held = {kind: count for kind, (profile, count) in instances.items() if profile}
+    if not held:
+        return together.with_columns(pl.col("gpus").cast(pl.Float64))
+    sliced = together.filter(pl.col("accelerator").is_in(list(held))).height
+    each = ", ".join(sorted({f"{count} x {profile}" for profile, count in instances.values() if profile}, reverse=True))
+    notes.append(f"{rows_of(sliced)} ask for MIG instances: as many as a GPU holds count as one ({each})")
+    number = pl.col("accelerator").replace_strict(held, default=1, return_dtype=pl.Int64)
+    return together.with_columns(gpus=pl.col("gpus") / number)
+
+
+def _instances(kind: str) -> tuple[str, int]:
+    """Return the MIG profile in the name of a type ("": none), and how many of its instances a GPU holds."""
+    found = re.search(_PROFILE, kind)
+    return (found[1], instances_of(found[1], re.sub(_PROFILE, "", kind))) if found else ("", 1)
 
 
 def _lives(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
