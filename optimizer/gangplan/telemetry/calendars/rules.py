@@ -98,7 +98,7 @@ def _within(number: str, least: int, most: int) -> bool:
 def _evenly(
     first: datetime, step: timedelta, count: int, window: tuple[datetime, datetime, datetime]
 ) -> tuple[set[datetime], bool]:
-    """Return the starts of a rule without conditions, those nearest to now among them, and whether some are left out."""
+    """Return the starts of a rule without conditions nearest to now, and whether some are left out."""
     low, now, high = window
     least, most = max(0, -((first - low) // step)), (high - first) // step
     most = min(most, count - 1) if count else most
