@@ -22,7 +22,10 @@ ASKED = "asked"
 """The tag of a version about which a person was asked."""
 
 DECIDED = "decided"
-"""The tag of a version with what was decided after its training, where that is not what the gate says of it."""
+"""The tag of a version that was compared with no champion, with what was decided about it after its training."""
+
+APART, TWIN = "apart", "twin"
+"""The tags that say how far a version's forecast is from the champion's, and whether it is its twin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +188,7 @@ def _decide(store: Store, version: MlflowVersion, settings: Settings, at: dateti
     if champion == number or any(change.version == number for change in before):
         return
     action, why = _decision(tags, settings, champion, before)
-    if action is not Action.WAITING and why != tags["reason"]:
+    if "compared_with" not in tags:
         store.client.set_model_version_tag(MODEL, number, DECIDED, why)
     if not _challenger_in_shadow(store):
         store.client.set_registered_model_alias(MODEL, Alias.CHALLENGER, number)
@@ -230,19 +233,24 @@ def open_questions(store: Store) -> tuple[str, ...]:
 def _decision(
     tags: Mapping[str, str], settings: Settings, champion: str | None, before: Sequence[Change]
 ) -> tuple[Action, str]:
-    """Return what is decided, and why: nobody is promoted past the gate, a shadow or a person that come first."""
-    passed, reason = tags["gate"] == "passed", tags["reason"]
+    """Return what is decided, and why: nobody is promoted past the gate, a shadow or a person that come first.
+
+    A person is not asked to choose between two that forecast the same: the champion stays.
+    """
+    passed, reason, rival = tags["gate"] == "passed", tags["reason"], tags.get("compared_with")
     if champion is None:
-        whose = "there is no champion" if before else "first model"
-        return (
-            Action.PROMOTED,
-            f"{whose}, promoted by default: {'gate passed' if passed else 'the gate says'}: {reason}",
+        whose, says = "there is no champion" if before else "first model", "gate passed" if passed else "the gate says"
+        return Action.PROMOTED, f"{whose}, promoted by default: {says}: {reason}"
+    if rival is None:
+        return Action.REFUSED, (
+            f"not compared with the champion, version {champion}: another training made it meanwhile; train again"
         )
     if not passed:
         return Action.REFUSED, reason
-    if "compared_with" not in tags:
-        return Action.REFUSED, (
-            f"not compared with the champion, version {champion}: another training made it meanwhile; train again"
+    if settings.promotion == "person" and TWIN in tags:
+        return (
+            Action.REFUSED,
+            f"it forecasts as the champion, version {rival}, does ({tags[APART]} apart): nobody is asked",
         )
     if settings.shadow_days > 0:
         return Action.WAITING, f"the gate passed; {settings.shadow_days:g} days beside the champion come first"
