@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -19,6 +20,9 @@ from gangplan.config import present
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import Reservation
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="gangplan-airflow-"))
@@ -36,6 +40,7 @@ os.environ.update(
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of the tests, of sixty-four characters, no less and no more",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'metadata.db'}",
         "GANGPLAN_HOME": str(HOME / "gangplan"),
+        "GANGPLAN_RELEASE_GRACE_S": "0",
     }
 )
 
@@ -67,6 +72,16 @@ def metadata(metadata_template: Path) -> None:
     shutil.copy(metadata_template, HOME / "metadata.db")
 
 
+@pytest.fixture(scope="session")
+def dags(metadata: None) -> dict[str, DAG]:
+    """The DAGs of tests/airflow/dags."""
+    from tests.airflow.versions import DagBag
+
+    bag = DagBag(str(Path(__file__).parent / "dags"))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
 @pytest.fixture
 def ledger_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A ledger file of the test's own, known to Airflow by the connection gangplan_default."""
@@ -78,9 +93,12 @@ def ledger_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def ledger(ledger_url: str) -> Generator[Ledger]:
     """That ledger, with one pool of 2 nodes x 4 GPUs of an h100 for some hours."""
+    from gangplan_airflow.owners import give_back_all
+
     with open_ledger(ledger_url) as ledger:
         ledger.publish(a_calendar([a_pool()], start=floor_hour(present()), hours=[2] * 48))
         yield ledger
+        give_back_all()  # here all tasks run in one process: what is done at its end is done after each test
 
 
 @pytest.fixture

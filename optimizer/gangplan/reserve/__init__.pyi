@@ -4,11 +4,14 @@ from .contract import Ledger as Ledger, LedgerOperations as LedgerOperations, Op
 from .kueue import (
     BAD as BAD,
     KueueLedger as KueueLedger,
+    asks_alike as asks_alike,
     examine as examine,
     hand_out as hand_out,
+    may_adopt as may_adopt,
     open_kueue as open_kueue,
     parse_url as parse_url,
     reserve_for as reserve_for,
+    resource_of as resource_of,
     run_beside as run_beside,
     start as start,
 )
