@@ -14,7 +14,7 @@ from gangplan.clock import parse_span
 from gangplan.config import load_settings, present
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import Ledger
-from gangplan.types import GangRequest, Reservation, ReservationId, request_from
+from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, request_from
 from gangplan_airflow.attempts import Attempt, task_owner, ti_of
 from gangplan_airflow.compat import AirflowFailException, AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from gangplan_airflow.hook import GangplanHook, no_slots, slots
@@ -245,9 +245,12 @@ class ReleaseGangOperator(BaseOperator):
         wait_until_gone(self, self._reserves(), context, load_settings().release_grace)
         with hook.get_conn() as ledger:
             ended = [row for key, attempt in held for row in client.give_back(ledger, key, attempt)]
+            released = [] if ended else _released(ledger, held)
         for reservation in ended:
             self.log.info("%s: %s GPUs given back", reservation.id, reservation.request.gpus)
-        if not ended:
+        if released:
+            self.log.info("%s: given back already, when their work ended", ", ".join(released))
+        elif not ended:
             self.log.warning("NOTHING TO GIVE BACK: %s", self._why_nothing(held))
         return [reservation.id for reservation in ended]
 
@@ -282,6 +285,12 @@ class ReleaseGangOperator(BaseOperator):
         if self.request_key is not None:
             return f"no live reservation has the request_key {self.request_key!r}"
         return f"{self.reserve_task_id or 'the reserve task'} returned no slots, and holds none"
+
+
+def _released(ledger: Ledger, held: list[tuple[str, str | None]]) -> list[str]:
+    """Return the ids of what these attempts have released; nothing if any of it ended in another way."""
+    rows = [row for key, attempt in held for row in client.lives(ledger, key) if row.attempt == attempt]
+    return [row.id for row in rows] if all(row.state is ReservationState.RELEASED for row in rows) else []
 
 
 def is_reserve(task: Any) -> bool:

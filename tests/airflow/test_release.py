@@ -94,6 +94,18 @@ def test_a_late_release_changes_nothing_of_a_newer_try(
     assert ledger.get(told["id"]).state is ReservationState.GRANTED
 
 
+def test_what_was_released_before_is_no_alarm(ledger: Ledger, dags: Dags, capfd: pytest.CaptureFixture[str]) -> None:
+    """A Job that adopted its slots gives them back as it ends; the release that follows has nothing to shout about."""
+    run = Run(dags["gang"])
+    run.execute("reserve")
+    told = run.returned("reserve")
+    ledger.release(told["id"], told["token"])
+    assert ReleaseGangOperator(task_id="release", slots=told).execute({}) == []  # type: ignore[typeddict-item]
+    said = capfd.readouterr().out
+    assert f"{told['id']}: given back already" in said
+    assert "NOTHING TO GIVE BACK" not in said
+
+
 def test_a_key_that_nobody_has_is_said_loudly(ledger: Ledger, capfd: pytest.CaptureFixture[str]) -> None:
     """A release by a key that was misspelt does not pass in silence."""
     assert ReleaseGangOperator(task_id="release", request_key="nigthly").execute({}) == []  # type: ignore[typeddict-item]
