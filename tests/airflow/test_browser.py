@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from airflow.models import Connection
+from airflow.models.taskinstancekey import TaskInstanceKey
+from airflow.sdk import BaseOperator
 from airflow.utils.session import create_session
 from tests.airflow.test_review import empty_store, store  # noqa: F401  fixtures
 from tests.browser import chromium, new_page, violations
@@ -21,6 +23,7 @@ from gangplan import forecast, plan
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import NOW, a_calendar, a_pool, a_request
 from gangplan.tracking import Store
+from gangplan_airflow.links import ReservationLink
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -94,6 +97,12 @@ def test_people_use_the_page(browser: Browser, airflow: str, store: Store) -> No
     inside.locator("td a", has_text="airflow/nightly/run-7/reserve").click()
     inside.locator("a", has_text="DAG run run-7").click()
     viewer.wait_for_url("**/dags/nightly/runs/run-7")  # out of the frame, which lets no link out by itself
+
+    waits = TaskInstanceKey(dag_id="nightly", run_id="run-7", task_id="reserve", try_number=1, map_index=-1)
+    viewer.goto(airflow + ReservationLink().get_link(BaseOperator(task_id="reserve"), ti_key=waits))
+    inside.locator(
+        "h1", has_text="airflow/nightly/run-7/reserve"
+    ).wait_for()  # the button on the task's page leads here
 
     viewer.evaluate("localStorage.setItem('theme', 'dark')")  # as Airflow's own switch does
     viewer.goto(f"{airflow}/plugin/gangplan")
