@@ -1,0 +1,121 @@
+"""Faults in an Airflow full of gangs, and what they cost: slots lost, given twice, or used by nobody's right."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.parts.airflow.client import ENDED, Client
+from benchmarks.parts.airflow.faults import Faults
+from benchmarks.parts.airflow.stack import CLAIM_S
+from benchmarks.parts.airflow.waits import airflow, ledger_of
+from benchmarks.parts.airflow.watch import MARGIN_S, Watcher, taken_twice, without_slots, works_of
+from benchmarks.parts.figures import FOLDER, Figure
+from gangplan.progress import Progress
+
+DAGS = ("bench_plain", "bench_bare", "bench_breaks", "bench_mapped")
+NODES, GANGS, RUNS = 8, 40, 200
+DRAIN_S = 600.0
+FILE = FOLDER / "airflow-leaks.jsonl"
+
+
+def leaks(python: Path, share: int, progress: Progress, *, faults: int, seed: int) -> list[Figure]:
+    """Return what faults cost; all that was found is in `FILE`, with what had happened before."""
+    with airflow(python, list(DAGS)) as client:
+        with ledger_of(client, NODES):
+            pass
+        making = Faults(client, seed)
+        watcher = Watcher(client.stack, making.cleared.look)
+        try:
+            load = Load(client, max(len(DAGS), GANGS // share))
+            _run(load, making, watcher, faults, progress)
+            stuck = _drain(client, watcher, progress)
+        finally:
+            watcher.close()
+        works = works_of(client.stack.works)
+    found = [
+        *watcher.seen.leaks.values(),
+        *taken_twice(works),
+        *without_slots(works, watcher.seen),
+        *making.cleared.failed,
+    ]
+    _keep(found, making)
+    return _figures(found, making, load, len(works), stuck)
+
+
+class Load:
+    """Keeps so many DAG runs going on, of each DAG in turn."""
+
+    def __init__(self, client: Client, gangs: int) -> None:
+        self.client = client
+        self.gangs = gangs
+        self.started = 0
+
+    def top_up(self, runs: dict[tuple[str, str], str]) -> None:
+        """Start runs until there are enough; an api-server that does not answer is asked at the next fault."""
+        for _ in range(self.gangs - sum(state not in ENDED for state in runs.values())):
+            dag = DAGS[self.started % len(DAGS)]
+            try:
+                self.client.trigger(dag, f"r{self.started:05}")
+            except httpx.HTTPError:
+                return
+            self.started += 1
+
+
+def _run(load: Load, making: Faults, watcher: Watcher, faults: int, progress: Progress) -> None:
+    """Make all faults, while gangs come and go."""
+    for number in range(faults):
+        load.top_up(load.client.runs())
+        making.make()
+        seen = watcher.seen
+        words = f"faults; {load.started} runs, {seen.granted} gangs hold, {seen.waits} wait"
+        progress(number + 1, faults, f"{words}; {len(seen.leaks)} leaks, {len(making.cleared.failed)} cleared failed")
+        assert watcher.error is None, watcher.error
+
+
+def _drain(client: Client, watcher: Watcher, progress: Progress) -> int:
+    """Let all runs end, and then what they held go back; return how many runs did not end."""
+    until, going = time.monotonic() + DRAIN_S, -1
+    while going and time.monotonic() < until:
+        time.sleep(1)
+        going = sum(state not in ENDED for state in client.runs().values())
+        progress(0, 1, f"{going} runs go on; {watcher.seen.granted} gangs hold")
+    until = time.monotonic() + CLAIM_S + 2 * MARGIN_S
+    while watcher.seen.granted and time.monotonic() < until:
+        time.sleep(1)
+        progress(0, 1, f"all ended; {watcher.seen.granted} gangs hold")
+    return going
+
+
+def _keep(found: Sequence[dict[str, Any]], making: Faults) -> None:
+    """Write all that was found, each with what was done to its run and what else had just happened."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with FILE.open("w") as file:
+        for one in sorted(found, key=lambda one: one["at"]):
+            run = next((part for part in one["key"].split("/") if part.startswith("r0")), one["key"])
+            file.write(json.dumps(one | {"before": making.touching(run, one["at"])}) + "\n")
+
+
+def _figures(found: Sequence[dict[str, Any]], making: Faults, load: Load, works: int, stuck: int) -> list[Figure]:
+    """Return a figure for each thing that must not be."""
+    counts = Counter(one["found"] for one in found)
+    longest = max((one["for_s"] for one in found if one["found"] == "twice"), default=0.0)
+    refused = sum(one["said"].startswith("refused") for one in making.made)
+    went = f"{len(making.made)} faults ({refused} refused), {load.started} runs, {works} works, {stuck} runs stuck"
+    left = f"; left out: {', '.join(making.left_out)}" if making.left_out else ""
+    words = {
+        "leaks_slots": (counts["leaked"], f"{went}; {making.counts()}{left}"),
+        "leaks_twice": (counts["twice"], f"at the longest for {longest:.1f} s"),
+        "leaks_without_slots": (
+            counts["without slots"] + counts["overstayed"],
+            f"{counts['without slots']} began without, {counts['overstayed']} went on after",
+        ),
+        "leaks_cleared_failed": (counts["cleared failed"], f"{making.cleared.ended_well} ended well"),
+    }
+    return [Figure(name=name, value=value, unit="", bar="<= 0", peer=peer) for name, (value, peer) in words.items()]
