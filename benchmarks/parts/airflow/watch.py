@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +160,12 @@ def taken_twice(works: list[Work]) -> Iterator[dict[str, Any]]:
         for node in work.nodes:
             on[node].append(work)
     for node, line in on.items():
-        for before, after in pairwise(line):
-            if before.last > after.begin:
-                shared = before.last - after.begin
-                yield {"found": "twice", "at": after.begin, "node": node, "for_s": shared} | _pair(before, after)
+        last = line[0]  # the one that was alive for the longest so far
+        for work in line[1:]:
+            if last.last > work.begin:
+                shared = min(last.last, work.last) - work.begin
+                yield {"found": "twice", "at": work.begin, "node": node, "for_s": shared} | _pair(last, work)
+            last = max(last, work, key=lambda one: one.last)
 
 
 def _pair(before: Work, after: Work) -> dict[str, Any]:
