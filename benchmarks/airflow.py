@@ -2,16 +2,18 @@
 
 `python -m benchmarks.airflow [--only NAME,...] [--share N] [--faults N] [--seed N]` starts an Airflow for each part,
 with a ledger on a PostgreSQL server of its own; NAMEs: waiting, granted, line, overhead, imports, leaks. `--share 10`
-runs a tenth of the loads, to see that all works. `leaks` does to Airflow, its tasks, its DAG runs and the ledger what
-happens to them in a year, and looks from outside whether a slot is lost, given twice, or used without right; what it
-finds is written to .run/bench/airflow-leaks.jsonl. Its faults are drawn by `--seed`; the machine decides what each task
-is at just then. The page's figures are those of `make bench-page`.
+runs a tenth of the loads, to see that all works; of `leaks`, `--faults 100` is a short one. It does to Airflow, its
+tasks, its DAG runs and the ledger what happens to them in a year, and looks from outside whether a slot is lost, given
+twice, or used without right; what it finds is written to .run/bench/airflow-leaks.jsonl. Its faults are drawn by
+`--seed`; the machine decides what each task is at just then. The page's figures are those of `make bench-page`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,6 +59,7 @@ def main() -> None:
     names = asked.only.split(",")
     if unknown := set(names) - set(parts):
         parser.error(f"--only: unknown: {', '.join(sorted(unknown))}: use {', '.join(parts)}")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that nothing is left behind
     figures: list[Figure] = []
     with Bar(transient=True) as bar:
         for name in names:

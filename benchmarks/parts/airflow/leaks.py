@@ -11,21 +11,21 @@ from typing import Any
 
 import httpx
 
-from benchmarks.parts.airflow.client import ENDED, Client
+from benchmarks.parts.airflow.client import ENDED, STARTED_S, Client
 from benchmarks.parts.airflow.faults import Faults
-from benchmarks.parts.airflow.stack import CLAIM_S
+from benchmarks.parts.airflow.stack import CLAIM_S, until
 from benchmarks.parts.airflow.waits import airflow, ledger_of
 from benchmarks.parts.airflow.watch import MARGIN_S, Watcher, taken_twice, without_slots, works_of
 from benchmarks.parts.figures import FOLDER, Figure
 from gangplan.progress import Progress
 
 DAGS = ("bench_plain", "bench_bare", "bench_breaks", "bench_mapped")
-NODES, GANGS, RUNS = 8, 40, 200
+NODES, GANGS = 8, 40
 DRAIN_S = 600.0
 FILE = FOLDER / "airflow-leaks.jsonl"
 
 
-def leaks(python: Path, share: int, progress: Progress, *, faults: int, seed: int) -> list[Figure]:
+def leaks(python: Path, _share: int, progress: Progress, *, faults: int, seed: int) -> list[Figure]:
     """Return what faults cost; all that was found is in `FILE`, with what had happened before."""
     with airflow(python, list(DAGS)) as client:
         with ledger_of(client, NODES):
@@ -33,7 +33,8 @@ def leaks(python: Path, share: int, progress: Progress, *, faults: int, seed: in
         making = Faults(client, seed)
         watcher = Watcher(client.stack, making.cleared.look)
         try:
-            load = Load(client, max(len(DAGS), GANGS // share))
+            load = Load(client)
+            _warm_up(load, watcher, progress)
             _run(load, making, watcher, faults, progress)
             stuck = _drain(client, watcher, progress)
         finally:
@@ -52,20 +53,31 @@ def leaks(python: Path, share: int, progress: Progress, *, faults: int, seed: in
 class Load:
     """Keeps so many DAG runs going on, of each DAG in turn."""
 
-    def __init__(self, client: Client, gangs: int) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self.gangs = gangs
         self.started = 0
 
     def top_up(self, runs: dict[tuple[str, str], str]) -> None:
         """Start runs until there are enough; an api-server that does not answer is asked at the next fault."""
-        for _ in range(self.gangs - sum(state not in ENDED for state in runs.values())):
+        for _ in range(GANGS - sum(state not in ENDED for state in runs.values())):
             dag = DAGS[self.started % len(DAGS)]
             try:
                 self.client.trigger(dag, f"r{self.started:05}")
             except httpx.HTTPError:
                 return
             self.started += 1
+
+
+def _warm_up(load: Load, watcher: Watcher, progress: Progress) -> None:
+    """Let the first gangs come, until most of them hold slots or wait for them."""
+
+    def stand() -> bool:
+        seen = watcher.seen
+        progress(seen.granted + seen.waits, GANGS, "gangs come")
+        return seen.granted + seen.waits >= GANGS // 2
+
+    load.top_up({})
+    until(STARTED_S, "the first gangs", stand, pause=0.5)
 
 
 def _run(load: Load, making: Faults, watcher: Watcher, faults: int, progress: Progress) -> None:
@@ -81,13 +93,13 @@ def _run(load: Load, making: Faults, watcher: Watcher, faults: int, progress: Pr
 
 def _drain(client: Client, watcher: Watcher, progress: Progress) -> int:
     """Let all runs end, and then what they held go back; return how many runs did not end."""
-    until, going = time.monotonic() + DRAIN_S, -1
-    while going and time.monotonic() < until:
+    over, going = time.monotonic() + DRAIN_S, -1
+    while going and time.monotonic() < over:
         time.sleep(1)
         going = sum(state not in ENDED for state in client.runs().values())
         progress(0, 1, f"{going} runs go on; {watcher.seen.granted} gangs hold")
-    until = time.monotonic() + CLAIM_S + 2 * MARGIN_S
-    while watcher.seen.granted and time.monotonic() < until:
+    over = time.monotonic() + CLAIM_S + 2 * MARGIN_S
+    while watcher.seen.granted and time.monotonic() < over:
         time.sleep(1)
         progress(0, 1, f"all ended; {watcher.seen.granted} gangs hold")
     return going
