@@ -121,8 +121,9 @@ def _figures(found: Sequence[dict[str, Any]], making: Faults, load: Load, works:
     refused = sum(one["said"].startswith("refused") for one in making.made)
     went = f"{len(making.made)} faults ({refused} refused), {load.started} runs, {works} works, {stuck} runs stuck"
     left = f"; left out: {', '.join(making.left_out)}" if making.left_out else ""
+    nobody = f"; {counts['waits for nobody']} waited for nobody"
     words = {
-        "leaks_slots": (counts["leaked"], f"{went}; {making.counts()}{left}"),
+        "leaks_slots": (counts["leaked"], f"{went}{nobody}; {making.counts()}{left}"),
         "leaks_twice": (counts["twice"], f"at the longest for {longest:.1f} s"),
         "leaks_without_slots": (
             counts["without slots"] + counts["overstayed"],

@@ -116,13 +116,13 @@ class Watcher:
                 if span.end is None and holding.get(id) != span.token:
                     span.end = now
         for id, key, state, token, slots in rows:
-            if state != "granted" or not key.startswith("airflow/"):
+            if not key.startswith("airflow/"):
                 continue
-            why = self._nobody(key, tasks)
-            seen.idle[id, token] = seen.idle.get((id, token), 0.0) + passed if why else 0.0
-            if seen.idle[id, token] > CLAIM_S + MARGIN_S and (id, token) not in seen.leaks:
-                leak = {"found": "leaked", "at": now, "key": key, "token": token, "slots": slots, "why": why}
-                seen.leaks[id, token] = leak
+            why, one = self._nobody(key, tasks), (id, token or 0)
+            seen.idle[one] = seen.idle.get(one, 0.0) + passed if why else 0.0
+            if seen.idle[one] > CLAIM_S + MARGIN_S and one not in seen.leaks:
+                what = "leaked" if state == "granted" else "waits for nobody"
+                seen.leaks[one] = {"found": what, "at": now, "key": key, "token": token, "slots": slots, "why": why}
 
     def _nobody(self, key: str, tasks: dict[Any, tuple[str | None, int]]) -> str:
         """Say why nobody is there for what a key holds; empty where somebody is."""
