@@ -21,6 +21,7 @@ from gangplan.progress import Progress
 
 DAGS = ("bench_plain", "bench_bare", "bench_breaks", "bench_mapped")
 NODES, GANGS = 8, 40
+FAULTS_PER_WORK, LULL_S = 5, 60.0
 DRAIN_S = 600.0
 FILE = FOLDER / "airflow-leaks.jsonl"
 
@@ -81,13 +82,17 @@ def _warm_up(load: Load, watcher: Watcher, progress: Progress) -> None:
 
 
 def _run(load: Load, making: Faults, watcher: Watcher, faults: int, progress: Progress) -> None:
-    """Make all faults, while gangs come and go."""
+    """Make all faults, while gangs come and go: no more than so many for each work, however slow the machine is."""
+    seen = watcher.seen
     for number in range(faults):
         load.top_up(load.client.runs())
         making.make()
-        seen = watcher.seen
-        words = f"faults; {load.started} runs, {seen.granted} gangs hold, {seen.waits} wait"
+        words = f"faults; {load.started} runs, {watcher.begun} works, {seen.granted} gangs hold, {seen.waits} wait"
         progress(number + 1, faults, f"{words}; {len(seen.leaks)} leaks, {len(making.cleared.failed)} cleared failed")
+        over = time.monotonic() + LULL_S
+        while number > FAULTS_PER_WORK * (watcher.begun + 1) and time.monotonic() < over:
+            time.sleep(0.2)
+            load.top_up(load.client.runs())
         assert watcher.error is None, watcher.error
 
 

@@ -47,7 +47,7 @@ class Postgres:
         """Take it away as a lost machine does."""
         processes = self._processes()
         processes[0].send_signal(signal.SIGKILL)
-        psutil.wait_procs(processes[1:], timeout=10)  # they see that their parent is gone
+        psutil.wait_procs(processes, timeout=20)  # its children see that their parent is gone
 
     def stop(self) -> None:
         """Shut it down in good order, whatever is connected."""

@@ -44,7 +44,7 @@ class Stack:
 
     def __init__(self, python: Path, *, workers: int = WORKERS, **environment: str) -> None:
         _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # tasks whose scheduler was killed come to this process
-        self.folder = Path(tempfile.mkdtemp(prefix="gangplan-bench-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="gangplan-bench-airflow-"))
         self.folder.chmod(0o755)  # run by root, PostgreSQL steps down to a user of its own
         self.python = python
         self.metadata = Postgres(self.folder / "metadata", "airflow")
@@ -130,7 +130,8 @@ class Stack:
     def task_processes(self, pids: Sequence[int]) -> list[psutil.Process]:
         """Return those of these processes that are alive and below this one."""
         below = {one.pid: one for one in psutil.Process().children(recursive=True)}
-        return [below[pid] for pid in pids if pid in below]
+        found = [below[pid] for pid in pids if pid in below]
+        return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
 
     def _command(self, *words: str) -> list[str]:
         return [str(self.python), "-m", "airflow", *words]

@@ -68,6 +68,8 @@ class Watcher:
         self._stack = stack
         self._on_tasks = on_tasks
         self.seen = Seen()
+        self.begun = 0
+        self._read = 0
         self.runs: dict[tuple[str, str], str] = {}
         self.error: BaseException | None = None
         self._stop = threading.Event()
@@ -88,6 +90,7 @@ class Watcher:
         try:
             with psycopg.connect(self._stack.metadata.uri, autocommit=True) as metadata:
                 while not self._stop.wait(LOOK_S):
+                    self._count_works()
                     try:
                         ledger = ledger or psycopg.connect(self._stack.ledger.uri, autocommit=True)
                         rows = ledger.execute(_LIVE).fetchall()
@@ -99,6 +102,15 @@ class Watcher:
                     last = now
         except BaseException as error:  # noqa: BLE001 - raised in `close`
             self.error = error
+
+    def _count_works(self) -> None:
+        """Count the works that have begun since the last look."""
+        with self._stack.works.open("rb") as file:
+            file.seek(self._read)
+            news = file.read()
+        whole = news[: news.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self.begun += whole.count(b'"begin"')
 
     def _look(self, metadata: psycopg.Connection[Any], rows: list[Any], now: float, passed: float) -> None:
         """Compare what is held with the runs and tasks that there are."""
