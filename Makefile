@@ -75,7 +75,7 @@ bench-%: $(ENVS)/core/.ready ## One benchmark: prints its table, writes .run/ben
 	@$(ENVS)/core/bin/python -m benchmarks.$*
 
 .PHONY: lock
-lock: ## Resolve the four lock files again (they carry hashes and no registry's name)
+lock: ## Resolve the lock files again (they carry hashes and no registry's name)
 	@scripts/lock.sh
 
 .PHONY: dist

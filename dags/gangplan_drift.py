@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Asset, dag, task
-from airflow.sdk.exceptions import AirflowSkipException
+
+from gangplan_airflow.compat import AirflowSkipException
 
 DRIFT = Asset("gangplan_drift")
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, task
+from airflow.sdk import Asset, dag, task
+
+from gangplan_airflow.compat import AssetOrTimeSchedule, CronTriggerTimetable
 
 DRIFT = Asset("gangplan_drift")
 

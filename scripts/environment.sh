@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build one of the environments (core, airflow, kfp, docs) from its lock file; brings uv along when the machine has none.
+# Build one of the environments (core, airflow, airflow31, airflow32, kfp, docs) from its lock file; brings uv along when the machine has none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=$1

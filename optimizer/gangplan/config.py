@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     zone: str = Field("", description="Time zone of times in files that do not say their offset.")
     decimal: Literal["", ".", ","] = Field("", description="Decimal sign of numbers in files, where both may be.")
     seed: int = Field(7, ge=0, description="Seed of every random choice.")
+    claim_within_s: float = Field(120.0, gt=0, le=86400, description="Seconds in which a step must claim its grant.")
+    release_grace_s: float = Field(15.0, ge=0, le=600, description="Seconds a release waits for killed work to be gone.")
+    airflow: str = Field("", description="Name of this Airflow, where several of them share a ledger.")
     now: datetime | None = Field(None, description="The moment that all stages work as of; default: the present.")
 
     @field_validator("now", mode="before")
@@ -130,6 +133,16 @@ class Settings(BaseSettings):
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.home / "report" / "index.html"
+
+    @property
+    def claim_within(self) -> timedelta:
+        """The time in which a pipeline's step must claim its grant, as a duration."""
+        return timedelta(seconds=self.claim_within_s)
+
+    @property
+    def release_grace(self) -> timedelta:
+        """How long a release waits for the processes of killed work, as a duration."""
+        return timedelta(seconds=self.release_grace_s)
 
     @property
     def horizon(self) -> timedelta:

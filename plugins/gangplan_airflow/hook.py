@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 from sqlalchemy import URL
 
 from gangplan.client import Held, hold
 from gangplan.config import load_settings
-from gangplan.errors import GangplanError, InputError
+from gangplan.errors import GangplanError, InputError, StaleTokenError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import Reservation, ReservationId, Token
+from gangplan_airflow.compat import AirflowFailException, AirflowNotFoundException
+from gangplan_airflow.owners import keep_for_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -56,10 +57,24 @@ class GangplanHook(BaseHook):
             return self._url_without_connection()
 
     @contextmanager
-    def hold(self, slots: Mapping[str, Any]) -> Generator[Held]:
-        """Keep the lease of what ReserveGangOperator returned while the block runs (see `gangplan.hold`)."""
-        with self.get_conn() as ledger, hold(ledger, ReservationId(slots["id"]), Token(slots["token"])) as held:
-            yield held
+    def hold(self, slots: Mapping[str, Any] | None) -> Generator[Held]:
+        """Keep the lease of what ReserveGangOperator returned while the block runs (see `gangplan.hold`).
+
+        Without slots, or when they went back already, the task fails before the block, and is not tried again. When the
+        block fails and the task will be, the lease is renewed for as long as that takes.
+        """
+        given = require_slots(slots)
+        with ExitStack() as stack:
+            ledger = stack.enter_context(self.get_conn())
+            try:
+                held = stack.enter_context(hold(ledger, ReservationId(given["id"]), Token(given["token"])))
+            except StaleTokenError as error:
+                raise AirflowFailException(f"{error}: {AGAIN}") from error
+            try:
+                yield held
+            except BaseException as error:
+                keep_for_retry(ledger, held, error)
+                raise
 
     def test_connection(self) -> tuple[bool, str]:
         """Say whether the ledger can be opened, for the button in the connection's form."""
@@ -104,6 +119,17 @@ def _extra(connection: Connection) -> dict[str, Any]:
     return extra
 
 
+AGAIN = "clear the reserve task, which clears this task and its release too"
+"""What gives a task slots again."""
+
+
+def require_slots(slots: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Refuse what a reserve task that reserved nothing returns: one that somebody marked as a success."""
+    if not slots:
+        raise AirflowFailException(f"there are no slots: the reserve task reserved none (was it marked?): {AGAIN}")
+    return slots
+
+
 def slots(reservation: Reservation, because: str | None) -> dict[str, Any]:
     """Return a granted reservation as plain values for a task's XCom; the token in it is not a secret."""
     waited, first_eta, expires_at = reservation.waited, reservation.first_eta, reservation.expires_at
@@ -119,4 +145,5 @@ def slots(reservation: Reservation, because: str | None) -> dict[str, Any]:
         "first_eta": first_eta.isoformat() if first_eta else None,
         "waited_because": because,
         "interruptions": reservation.interruptions,
+        "attempt": reservation.attempt,
     }

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from threading import Lock
 
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import Reservation, ReservationId
+
+
+@dataclass(frozen=True)
+class News:
+    """What one waits for, and the ledger that tells it, which others use too."""
+
+    seen: asyncio.Queue[Reservation]
+    ledger: Ledger
 
 
 class _Shared:
@@ -20,12 +29,13 @@ class _Shared:
         self._ledger: Ledger | None = None
         self._gate = Lock()
 
-    def start(self, id: ReservationId, tell: Callable[[Reservation], None], undo: list[Callable[[], None]]) -> None:
-        """Let `tell` hear of a reservation; what ends that is added to `undo`."""
+    def start(self, id: ReservationId, tell: Callable[[Reservation], None], undo: list[Callable[[], None]]) -> Ledger:
+        """Let `tell` hear of a reservation; what ends that is added to `undo`. Return the ledger."""
         with self._gate:
             if self._ledger is None:
                 self._ledger = open_ledger(self.url)
             undo.append(self._ledger.subscribe(id, tell))
+            return self._ledger
 
     def stop(self, undo: list[Callable[[], None]]) -> None:
         """End what was started, once its start is over, and close the ledger if nobody waits any more."""
@@ -42,8 +52,8 @@ _open: dict[str, _Shared] = {}
 
 
 @asynccontextmanager
-async def news_of(url: str, id: ReservationId) -> AsyncGenerator[asyncio.Queue[Reservation]]:
-    """Yield a queue that tells soon how a reservation stands, then every change of it; waiting on it costs no thread.
+async def news_of(url: str, id: ReservationId) -> AsyncGenerator[News]:
+    """Yield what tells soon how a reservation stands, then every change of it; waiting on it costs no thread.
 
     Raises `UnavailableError` when the ledger cannot be opened; one that goes away later is asked until it answers.
     """
@@ -54,8 +64,8 @@ async def news_of(url: str, id: ReservationId) -> AsyncGenerator[asyncio.Queue[R
 
     shared, undo = _join(url), list[Callable[[], None]]()
     try:
-        await asyncio.to_thread(shared.start, id, tell, undo)
-        yield news
+        ledger = await asyncio.to_thread(shared.start, id, tell, undo)
+        yield News(news, ledger)
     finally:
         _leave(shared)
         await asyncio.to_thread(shared.stop, undo)

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from gangplan import client
 from gangplan.clock import parse_span
-from gangplan.config import present
-from gangplan.errors import InputError, Refusal, WaitTimeoutError
-from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, request_from
+from gangplan.config import load_settings, present
+from gangplan.errors import InputError, WaitTimeoutError
+from gangplan.reserve import Ledger
+from gangplan.types import GangRequest, Reservation, ReservationId, request_from
+from gangplan_airflow.attempts import Attempt, task_owner
+from gangplan_airflow.compat import AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 from gangplan_airflow.hook import GangplanHook, slots
-from gangplan_airflow.trigger import GangGrantedTrigger, waiting_text
+from gangplan_airflow.owners import leave_nothing, left_by_ended, take, wait_until_gone
+from gangplan_airflow.trigger import GangGrantedTrigger, granted_text, require_granted, waiting_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 Span: TypeAlias = timedelta | float | str
+
+LATE = timedelta(seconds=30)
+"""How long after the end of a wait Airflow ends it itself, when no triggerer has."""
 
 WISHED = ("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline")
 """The fields of a request that a task may name itself; its `options` take the others."""
@@ -38,7 +46,7 @@ class ReserveGangOperator(BaseOperator):
     template_fields = (
         *("tenant", "accelerators", "pods", "gpus_per_pod", "min_pods", "max_pods", "duration"),
         *WISHED,
-        *("wait_timeout", "request_key", "options"),
+        *("wait_timeout", "request_key", "options", "gangplan_conn_id"),
     )
 
     def __init__(
@@ -71,30 +79,45 @@ class ReserveGangOperator(BaseOperator):
         self.topology, self.speed, self.slot, self.deadline = topology, speed, slot, deadline
         self.wait_timeout, self.options, self.gangplan_conn_id = wait_timeout, options, gangplan_conn_id
         self.request_key = request_key or key_template(self.task_id)
+        self._attempt = ""
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer never returns
-        """Submit; return the slots if they are free now, else say why not and wait in the triggerer."""
+        """Submit; return the slots if they are free now, else say why not and wait in the triggerer.
+
+        Wrong arguments fail the task at once, for another try would give the same ones.
+        """
+        attempt = self._ask_as(context)
         now = present()
-        until = now + read_span("wait_timeout", self.wait_timeout)
-        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            asked = client.submit(ledger, read_request(self), until)
+        try:
+            request = read_request(self)
+            until = self._until(context, now)
+            with self._ledger() as ledger:
+                asked = client.claim(ledger, client.submit(ledger, request, until, attempt))
+        except InputError as error:
+            raise AirflowFailException(str(error)) from error
+        leave_nothing(self._hook.ledger_url(), self.request_key, attempt)
         if not asked.state.waits:
             return self._granted(asked)
         because = waiting_text(asked, now)
         self.log.info(because)
-        self.defer(trigger=GangGrantedTrigger.waiting(self, asked, until, because), method_name="resume")
+        self._wait(context, asked, until, because)
 
-    def resume(self, context: Context, event: Mapping[str, str]) -> dict[str, Any]:
-        """Go on when the trigger has fired: read the reservation anew, for it may have ended since."""
-        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            asked = client.take_up(ledger, ledger.get(ReservationId(event["reservation_id"])))
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:  # noqa: RET503 - defer never returns
+        """Go on when the trigger has fired: take up what was granted, for it may have ended since."""
+        attempt = self._ask_as(context)
+        now = present()
+        with self._ledger() as ledger:
+            asked = take(ledger, attempt, self.request_key, ReservationId(event["reservation_id"]), present)
         if not asked.state.waits:
             return self._granted(asked, event["because"])
-        self.on_kill()
-        raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {waiting_text(asked, present())}")
+        if event.get("late"):
+            self.on_kill()
+            raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {waiting_text(asked, now)}")
+        self._wait(context, asked, self._until(context, now), event["because"])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give the request back when the trigger broke or ran into execution_timeout: nobody would take its slots."""
+        self._ask_as(context)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout):
@@ -102,49 +125,152 @@ class ReserveGangOperator(BaseOperator):
             raise
 
     def on_kill(self) -> None:
-        """Give the request back; while the task waits in the triggerer, the trigger does it."""
-        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            client.give_back(ledger, self.request_key)
+        """Give back what this try has; while the task waits in the triggerer, the trigger does it."""
+        if self._attempt:
+            with self._ledger() as ledger:
+                client.give_back(ledger, self.request_key, self._attempt)
+
+    def _ask_as(self, context: Context) -> str:
+        """Note which try this is; the key of a task that was given none is cut to what a ledger takes."""
+        attempt = Attempt.of(context["ti"])
+        if self.request_key == attempt.plain_key:
+            self.request_key = attempt.key
+        self._attempt = str(attempt)
+        return self._attempt
+
+    def _until(self, context: Context, now: datetime) -> datetime:
+        """Return until when to wait: for the wait_timeout, within the execution_timeout since the try's start."""
+        until = now + read_span("wait_timeout", self.wait_timeout)
+        if self.execution_timeout is None:
+            return until
+        return min(until, (getattr(context["ti"], "start_date", None) or now) + self.execution_timeout)
+
+    def _wait(self, context: Context, asked: Reservation, until: datetime, because: str) -> NoReturn:
+        """Wait in the triggerer; Airflow itself ends a wait whose triggerer is gone."""
+        trigger = GangGrantedTrigger.waiting(self, asked, until, because, in_worker=self._must_return(context))
+        timeout = None if self.execution_timeout is None else max(until - present(), timedelta(0)) + LATE
+        self.defer(trigger=trigger, method_name="resume", timeout=timeout)
+
+    def _must_return(self, context: Context) -> bool:
+        """Tell whether a worker has to end the task, for it does more there than keep what the task returns."""
+        ends = type(self).post_execute is not BaseOperator.post_execute or self._post_execute_hook is not None
+        mapped_over = self.has_dag() and context["ti"].map_index < 0 and any(True for _ in self.iter_mapped_dependants())
+        return bool(ends or mapped_over or self.outlets or self.multiple_outputs)
 
     def _granted(self, asked: Reservation, because: str | None = None) -> dict[str, Any]:
         """Return the slots, or say that the reservation ended while the task waited."""
-        if asked.state is not ReservationState.GRANTED:
-            raise Refusal(f"reservation {asked.id} was {asked.state} while {self.task_id} waited for it")
-        held = slots(asked, because)
-        self.log.info("granted after %s s: %s GPUs on %s", held["waited_s"], held["gpus"], ", ".join(held["nodes"]))
+        held = slots(require_granted(asked), because)
+        self.log.info(granted_text(held))
         return held
+
+    def _ledger(self) -> AbstractContextManager[Ledger]:
+        """Open the ledger."""
+        return self._hook.get_conn()
+
+    @property
+    def _hook(self) -> GangplanHook:
+        """The hook of the task's connection."""
+        return GangplanHook(self.gangplan_conn_id)
 
 
 class ReleaseGangOperator(BaseOperator):
-    """Releases what a ReserveGangOperator (`reserve`) or a request key holds, and cancels what it still waits for.
+    """Releases what a reserve task holds (`reserve`: its operator, mapped or not; `slots`: what it returned).
 
-    It asks nobody and may run twice. Use it as the teardown of the reservation, so that it runs when the work failed.
+    It gives back what that try of the reserve task was granted, and nothing of a later one; it may run twice. Use it as
+    the teardown of the reservation, so that it runs when the work failed. Work that did not end by itself keeps its
+    slots for a grace of 15 seconds (setting `release_grace_s`), because its process may live on for so long. In another
+    DAG or run, name the `request_key` that the reserve task was given.
     """
 
-    template_fields = ("request_key",)
+    template_fields = ("request_key", "slots", "gangplan_conn_id")
 
     def __init__(
         self,
         *,
-        reserve: ReserveGangOperator | None = None,
+        reserve: ReserveGangOperator | MappedOperator | None = None,
+        slots: Any = None,
         request_key: str | None = None,
         gangplan_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (reserve is None) == (request_key is None):
-            raise InputError("reserve", self.task_id, "needs either the reserve task or its request_key")
-        named = getattr(reserve, "task_id", "")  # a mapped reserve task has a name, but no key before it runs
-        self.request_key = request_key or getattr(reserve, "request_key", None) or key_template(named)
-        self.gangplan_conn_id = gangplan_conn_id or getattr(reserve, "gangplan_conn_id", GangplanHook.default_conn_name)
+        if sum(given is not None for given in (reserve, slots, request_key)) != 1:
+            raise InputError("reserve", self.task_id, "needs either the reserve task, its slots or its request_key")
+        if reserve is not None:
+            _require_match(self, reserve)
+        self.reserve_task_id = None if reserve is None else reserve.task_id
+        self.request_key = request_key
+        self.slots = slots if reserve is None else reserve.output
+        self.gangplan_conn_id = gangplan_conn_id or _connection_of(reserve) or GangplanHook.default_conn_name
 
     def execute(self, context: Context) -> list[str]:
         """Release, and return the ids of what was given back."""
-        with GangplanHook(self.gangplan_conn_id).get_conn() as ledger:
-            ended = client.give_back(ledger, self.request_key)
+        hook = GangplanHook(self.gangplan_conn_id)
+        with hook.get_conn() as ledger:
+            held = self._held(ledger, context)
+        wait_until_gone(self, self._reserves(), context, load_settings().release_grace)
+        with hook.get_conn() as ledger:
+            ended = [row for key, attempt in held for row in client.give_back(ledger, key, attempt)]
         for reservation in ended:
             self.log.info("%s: %s GPUs given back", reservation.id, reservation.request.gpus)
+        if not ended:
+            self.log.warning("NOTHING TO GIVE BACK: %s", self._why_nothing(held))
         return [reservation.id for reservation in ended]
+
+    def _held(self, ledger: Ledger, context: Context) -> list[tuple[str, str]]:
+        """Return the keys and attempts of what is to be given back, as they are now."""
+        if self.request_key is not None:
+            rows = client.lives(ledger, self.request_key)
+            return [(self.request_key, row.attempt) for row in rows if not row.state.final]
+        given = [self.slots] if isinstance(self.slots, Mapping) else list(self.slots or ())
+        named = [(one["key"], one["attempt"]) for one in given if one]
+        return named + self._unnamed(ledger, context, {attempt for _, attempt in named})
+
+    def _unnamed(self, ledger: Ledger, context: Context, named: set[str]) -> list[tuple[str, str]]:
+        """Return what a reserve task has that returned nothing, and has ended: one that was marked as a success."""
+        if self.reserve_task_id is None:
+            return []
+        ti = context["ti"]
+        owner = task_owner(ti.dag_id, ti.run_id, self.reserve_task_id)
+        rows = left_by_ended(ledger, owner if ti.map_index < 0 else f"{owner}/{ti.map_index}", named)
+        return [(row.request.request_key, row.attempt) for row in rows]
+
+    def _reserves(self) -> list[Any]:
+        """Return the reserve tasks whose slots these may be."""
+        before = self.get_flat_relatives(upstream=True)
+        return [task for task in before if is_reserve(task) and self.reserve_task_id in (None, task.task_id)]
+
+    def _why_nothing(self, held: list[tuple[str, str]]) -> str:
+        """Return why nothing was given back."""
+        if held:
+            return f"what {', '.join(attempt or key for key, attempt in held)} had has ended, or a later try has it"
+        if self.request_key is not None:
+            return f"no live reservation has the request_key {self.request_key!r}"
+        return f"{self.reserve_task_id or 'the reserve task'} returned no slots, and holds none"
+
+
+def is_reserve(task: Any) -> bool:
+    """Tell whether a task, mapped or not, reserves a gang."""
+    kind = getattr(task, "operator_class", type(task))
+    return isinstance(kind, type) and issubclass(kind, ReserveGangOperator)
+
+
+def _require_match(release: ReleaseGangOperator, reserve: Any) -> None:
+    """Refuse a release that could not tell what to give back."""
+    if not is_reserve(reserve):
+        raise InputError("reserve", reserve, "is no ReserveGangOperator: give that, or the slots that it returned")
+    ours, its = release.get_dag(), reserve.get_dag()
+    if None not in (ours, its) and ours is not its:
+        raise InputError("reserve", reserve.task_id, "is a task of another DAG: give both the same request_key instead")
+    group = release.get_closest_mapped_task_group()
+    if group is not None and group not in reserve.iter_mapped_task_groups():
+        remedy = f"is not in the mapped group {group.group_id!r}, whose first release would end it for all: move one"
+        raise InputError("reserve", reserve.task_id, remedy)
+
+
+def _connection_of(reserve: Any) -> str | None:
+    """Return the connection of a reserve task, mapped or not."""
+    return getattr(reserve, "partial_kwargs", {}).get("gangplan_conn_id") or getattr(reserve, "gangplan_conn_id", None)
 
 
 def key_template(task_id: str) -> str:

@@ -7,11 +7,14 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from gangplan_airflow import listener
+
 
 class GangplanPlugin(AirflowPlugin):
-    """Puts the page under /gangplan, for users who are logged in, and a link into the navigation."""
+    """Puts the page under /gangplan, for users who are logged in, and a link into the navigation; hears what ends."""
 
     name = "gangplan"
+    listeners: ClassVar[list[Any]] = [listener]  # pyright: ignore[reportIncompatibleVariableOverride]
     external_views: ClassVar[list[Any]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
         {
             "name": "GPU capacity",

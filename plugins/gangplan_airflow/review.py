@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk.configuration import conf
 
 from gangplan.config import load_settings
+from gangplan_airflow.compat import conf
 
 ANSWER = "answer"
 """The XCom under which the answer is found, a rejection too."""

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -19,6 +20,9 @@ from gangplan.config import present
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import Reservation
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="gangplan-airflow-"))
@@ -36,6 +40,7 @@ os.environ.update(
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of the tests, of sixty-four characters, no less and no more",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'metadata.db'}",
         "GANGPLAN_HOME": str(HOME / "gangplan"),
+        "GANGPLAN_RELEASE_GRACE_S": "0",
     }
 )
 
@@ -65,6 +70,16 @@ def metadata_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def metadata(metadata_template: Path) -> None:
     """The Airflow database that this process talks to."""
     shutil.copy(metadata_template, HOME / "metadata.db")
+
+
+@pytest.fixture(scope="session")
+def dags(metadata: None) -> dict[str, DAG]:
+    """The DAGs of tests/airflow/dags."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(Path(__file__).parent / "dags"))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
-from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRunner
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import DagRunState, TaskInstanceState
+from tests.airflow.stage import a_context
 
 from gangplan.client.attempts import give_back, submit
 from gangplan.config import present
@@ -27,6 +26,7 @@ from gangplan.reserve import Ledger
 from gangplan.testing import a_request
 from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology, WorkloadClass
 from gangplan_airflow import news
+from gangplan_airflow.compat import AirflowFailException
 from gangplan_airflow.operators import WISHED, ReleaseGangOperator, ReserveGangOperator
 from gangplan_airflow.trigger import GangGrantedTrigger
 
@@ -42,14 +42,6 @@ def an_operator(**given: Any) -> ReserveGangOperator:
     """A reserve task outside of any DAG, whose request key is `key`."""
     arguments: dict[str, Any] = {"accelerators": ["h100"], "pods": 2, "gpus_per_pod": 4, "duration": 60, **given}
     return ReserveGangOperator(task_id="reserve", tenant="vision", request_key="key", **arguments)
-
-
-@pytest.fixture(scope="session")
-def dags(metadata: None) -> dict[str, DAG]:
-    """The DAGs of tests/airflow/dags."""
-    bag = DagBag(str(Path(__file__).parent / "dags"))
-    assert bag.import_errors == {}
-    return dict(bag.dags)
 
 
 def run(dag: DAG) -> tuple[str, dict[str, str]]:
@@ -162,8 +154,8 @@ def test_templates_are_rendered_and_read(ledger: Ledger, dags: Dags) -> None:
 )
 def test_a_wrong_argument_is_named_and_nothing_is_reserved(ledger: Ledger, given: dict[str, Any], named: str) -> None:
     """A wrong argument fails the task with its name, before anything is submitted."""
-    with pytest.raises(InputError, match=named):
-        an_operator(**given).execute({})  # type: ignore[typeddict-item]
+    with pytest.raises(AirflowFailException, match=named):
+        an_operator(**given).execute(a_context())
     assert ledger.list() == ()
 
 
@@ -191,7 +183,7 @@ def test_every_wish_reaches_the_ledger(ledger: Ledger) -> None:
         slot="gpu",
         deadline=end.isoformat(),
         options={"walltime": "2h", "workload_class": "cost"},
-    ).execute({})  # type: ignore[typeddict-item]
+    ).execute(a_context())
     [row] = ledger.list()
     assert row.request == a_request(
         "key",
@@ -206,23 +198,24 @@ def test_every_wish_reaches_the_ledger(ledger: Ledger) -> None:
         deadline=end,
         workload_class=WorkloadClass.COST,
         latest_start=row.request.latest_start,
+        claim_within=timedelta(minutes=2),
     )
 
 
 def test_a_task_whose_node_was_lost_waits_for_another(ledger: Ledger) -> None:
     """Run again, it defers by its new patience, says what it waits for, and gets slots under a new token."""
     operator = an_operator(pods=1, duration="1h", wait_timeout="10m")
-    first = operator.execute({})  # type: ignore[typeddict-item]
+    first = operator.execute(a_context())
     rest = ledger.submit(a_request("rest", pod_sets=(PodSet(count=1, gpus_per_pod=4),)))
     ledger.mark_node(first["nodes"][0], NodeState.LOST)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute({})  # type: ignore[typeddict-item]
+        operator.execute(a_context())
     trigger = deferred.value.trigger
     assert isinstance(trigger, GangGrantedTrigger)
     assert "waiting for 1 x 4 GPUs of h100 in place of lost nodes" in trigger.because
     ledger.cancel(rest.id)
     event = asyncio.run(fired(trigger))
-    again = operator.resume({}, event.payload)  # type: ignore[typeddict-item]
+    again = operator.resume(a_context(), event.payload)
     assert (again["id"], again["interruptions"]) == (first["id"], 1)
     assert again["token"] > first["token"]
     assert again["nodes"] != first["nodes"]
@@ -240,7 +233,7 @@ def test_a_trigger_fires_at_its_deadline(ledger: Ledger, take_all: TakeAll) -> N
     take_all(timedelta(hours=1))
     waiting = submit(ledger, a_request("key"), present() + timedelta(hours=1))
     event = asyncio.run(fired(trigger_of(waiting, present() + timedelta(seconds=0.5))))
-    assert event.payload == {"reservation_id": waiting.id, "because": "it was full"}
+    assert event.payload == {"reservation_id": waiting.id, "because": "it was full", "late": True}
     assert ledger.get(waiting.id).state is ReservationState.WAITING
 
 
@@ -344,18 +337,14 @@ def test_an_abandoned_request_ends_by_itself(ledger: Ledger, take_all: TakeAll) 
 
 
 def test_killing_the_running_task_gives_the_request_back(ledger: Ledger) -> None:
-    """`on_kill` of the operator releases what the task holds."""
-    held = submit(ledger, a_request("key"), present() + timedelta(hours=1))
-    ReserveGangOperator(
-        task_id="reserve",
-        tenant="vision",
-        accelerators=["h100"],
-        pods=2,
-        gpus_per_pod=4,
-        duration=60,
-        request_key="key",
-    ).on_kill()
-    assert ledger.get(held.id).state is ReservationState.RELEASED
+    """`on_kill` of the operator releases what its try holds, and nothing that a later try has taken over."""
+    first, second = an_operator(), an_operator()
+    held = first.execute(a_context())
+    assert second.execute(a_context(try_number=2))["id"] == held["id"]
+    first.on_kill()
+    assert ledger.get(held["id"]).state is ReservationState.GRANTED
+    second.on_kill()
+    assert ledger.get(held["id"]).state is ReservationState.RELEASED
 
 
 def trigger_of(waiting: Reservation, until: datetime) -> GangGrantedTrigger:
@@ -377,57 +366,14 @@ def waiting_trigger(ledger: Ledger) -> tuple[GangGrantedTrigger, Reservation]:
     return trigger, waiting
 
 
-async def cancel_in_triggerer(trigger: GangGrantedTrigger, *message: str) -> None:
-    """Run a trigger as the triggerer does and cancel it as the triggerer does."""
-    runner = TriggerRunner()
-    runner.triggers[1] = {"name": "a trigger", "events": 0}  # type: ignore[typeddict-item]
-    follows = asyncio.Event()
-    follow = trigger._follow
-
-    async def noted(news: asyncio.Queue[Reservation]) -> None:
-        follows.set()
-        await follow(news)
-
-    trigger._follow = noted  # type: ignore[method-assign]
-    running = asyncio.create_task(runner.run_trigger(1, trigger))
-    await asyncio.wait_for(follows.wait(), 30)
-    running.cancel(*message)
-    with pytest.raises(asyncio.CancelledError):
-        await running
-
-
-def test_a_user_who_ends_the_waiting_task_ends_its_request(ledger: Ledger, take_all: TakeAll) -> None:
-    """Mark failed, clear, mark succeeded: the triggerer's kill takes the request out of the line."""
-    take_all(timedelta(hours=1))
-    trigger, waiting = waiting_trigger(ledger)
-    asyncio.run(cancel_in_triggerer(trigger, _USER_ACTION_CANCEL_MSG))
-    assert ledger.get(waiting.id).state is ReservationState.CANCELLED
-
-
-def test_a_triggerer_that_restarts_keeps_the_place_in_line(ledger: Ledger, take_all: TakeAll) -> None:
-    """A trigger that is cancelled because its triggerer stops leaves the request as it is."""
-    take_all(timedelta(hours=1))
-    trigger, waiting = waiting_trigger(ledger)
-    asyncio.run(cancel_in_triggerer(trigger))
-    assert ledger.get(waiting.id).state is ReservationState.WAITING
-
-
 def test_a_broken_trigger_gives_the_request_back(ledger: Ledger, take_all: TakeAll) -> None:
     """When Airflow resumes the task only to fail it, nobody would take the slots: the request is cancelled."""
     take_all(timedelta(hours=1))
-    waiting = submit(ledger, a_request("key"), present() + timedelta(hours=1))
-    reserve = ReserveGangOperator(
-        task_id="reserve",
-        tenant="vision",
-        accelerators=["h100"],
-        pods=2,
-        gpus_per_pod=4,
-        duration=60,
-        request_key="key",
-    )
+    with pytest.raises(TaskDeferred) as deferred:
+        an_operator().execute(a_context())
     with pytest.raises(Exception, match="Trigger timeout"):
-        reserve.resume_execution("__fail__", {"error": "Trigger timeout"}, {})  # type: ignore[arg-type]
-    assert ledger.get(waiting.id).state is ReservationState.CANCELLED
+        an_operator().resume_execution("__fail__", {"error": "Trigger timeout"}, a_context())
+    assert ledger.get(deferred.value.trigger.reservation_id).state is ReservationState.CANCELLED
 
 
 def test_the_trigger_can_be_taken_up_elsewhere(ledger: Ledger, take_all: TakeAll) -> None:
@@ -447,18 +393,10 @@ def test_release_needs_to_know_what(ledger: Ledger) -> None:
 
 
 def test_what_the_task_returns_holds_no_secret(ledger: Ledger) -> None:
-    """The XCom is plain JSON: id, token, key, placements, node names, wait."""
-    reserve = ReserveGangOperator(
-        task_id="reserve",
-        tenant="vision",
-        accelerators=["h100"],
-        pods=2,
-        gpus_per_pod=4,
-        duration=60,
-        request_key="key",
-    )
-    slots = reserve.execute({})  # type: ignore[arg-type]
+    """The XCom is plain JSON: id, token, key, placements, node names, wait, whose attempt it is."""
+    slots = an_operator().execute(a_context())
     assert json.loads(json.dumps(slots)) == slots
     assert slots["nodes"] == ["h100-owned-0", "h100-owned-1"]
     assert slots["token"] == ledger.get(slots["id"]).token
+    assert slots["attempt"] == "airflow/dag/run/reserve/-1/1"
     assert "sqlite" not in str(slots)

@@ -52,7 +52,7 @@ def test_a_step_waits_for_its_replacement_and_takes_it_up(ledger: Ledger, fake: 
     ledger.release(rest.id, rest.token)
     claimed = ledger.get(first.id)
     assert claimed.expires_at == fake() + 5 * MINUTE
-    taken = attempts.take_up(ledger, claimed)
+    taken = attempts.claim(ledger, claimed)
     assert (taken.token, taken.expires_at) == (claimed.token, fake() + HOUR)
     assert (taken.token or 0) > (first.token or 0)
 
@@ -73,7 +73,7 @@ def test_a_replacement_that_was_lost_too_is_not_renewed(ledger: Ledger, fake: Fa
     lose_node(ledger, first)
     claimed = ledger.get(first.id)
     lose_node(ledger, claimed)
-    assert attempts.take_up(ledger, claimed).state is ReservationState.INTERRUPTED
+    assert attempts.claim(ledger, claimed).state is ReservationState.INTERRUPTED
 
 
 def test_a_first_grant_is_not_touched(ledger: Ledger, fake: FakeClock) -> None:

@@ -61,6 +61,7 @@ OTHERS: list[dict[str, Any]] = [
     {"topology": Topology(level=Level.RACK, required=False)},
     {"preemptible": True},
     {"checkpoint": HOUR},
+    {"claim_within": HOUR},
     {"labels": {"a": "b"}},
 ]
 
@@ -95,6 +96,8 @@ COMMANDS: list[Command] = [
     Publish(a_calendar(), keep=True),
     SetPolicy(Policy(), "ada", "to try"),
     MarkNode("h100-owned-0", NodeState.LOST, "ECC errors"),
+    Submit(a_request(), "airflow/train/monday/reserve/-1/2"),
+    Cancel(ReservationId("r-1"), "airflow/train/monday/reserve/-1/2"),
 ]
 
 

@@ -115,7 +115,7 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str) 
         until = clock() + timedelta(seconds=timeout_seconds)
         asked = client.submit(book, request, until)
         lines: list[str] = []
-        last = client.take_up(book, _wait(book, asked, _deadline(asked, until), clock, lines.append))
+        last = client.claim(book, _wait(book, asked, _deadline(asked, until), clock, lines.append))
         if last.state is not ReservationState.GRANTED:
             client.end(book, last)
             raise _refusal(last, timeout_seconds, lines)

@@ -1,12 +1,13 @@
 from .attempts import (
     ABANDONED_AFTER as ABANDONED_AFTER,
+    claim as claim,
     end as end,
     give_back as give_back,
+    give_back_owned as give_back_owned,
     lives as lives,
     patience as patience,
     request_from as request_from,
     submit as submit,
-    take_up as take_up,
 )
 from .lease import Held as Held, hold as hold
 from .words import (

@@ -44,7 +44,10 @@ def id_of(request_key: str) -> ReservationId:
 
 def request_text(request: GangRequest) -> str:
     """Return the one text of a request; two requests are the same when their texts are."""
-    return json.dumps(request_fields(request))
+    fields = request_fields(request)
+    if request.claim_within is None:
+        del fields["claim_within"]  # ledgers have texts that were written before there was this field
+    return json.dumps(fields)
 
 
 def request_from_text(text: str) -> GangRequest:
@@ -92,11 +95,13 @@ def plan_from(text: str | None) -> Promise | None:
 
 
 def more_text(entry: Entry) -> str | None:
-    """Return as JSON what few reservations have: a notice, and how often its nodes went away."""
+    """Return as JSON what not all reservations have: a notice, lost nodes, an attempt, a grant to be claimed."""
     leave = entry.leave
     more: dict[str, Any] = {
         "leave": leave and astuple(leave),
         "moves": entry.moves,
+        "attempt": entry.attempt,
+        "claim_by": entry.claim_by,
     }
     kept = {name: value for name, value in more.items() if value}
     return json.dumps(kept) if kept else None
@@ -111,6 +116,7 @@ def take_more(entry: Entry, text: str | None) -> None:
         until, why, state, *rest = leave
         entry.leave = Leave(until, why, ReservationState(state), *rest)
     entry.moves = more.get("moves", 0)
+    entry.attempt, entry.claim_by = more.get("attempt", ""), more.get("claim_by")
 
 
 _POLICY = TypeAdapter(Policy)

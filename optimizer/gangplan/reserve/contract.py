@@ -46,8 +46,14 @@ class Ledger(Protocol):
     Every call may raise `UnavailableError` when the store cannot be reached or stays locked.
     """
 
-    def submit(self, request: GangRequest) -> Reservation:
-        """Ask for a gang. The same key and body give the same row; another body raises `KeyConflictError`."""
+    def submit(self, request: GangRequest, attempt: str = "") -> Reservation:
+        """Ask for a gang. The same key and body give the same row; another body raises `KeyConflictError`.
+
+        `attempt` says who asks: a path whose last part is the try, and the rest the owner. Another attempt of the
+        owner takes a live reservation over: it keeps its place in line, what it holds gets a new token and is to be
+        claimed again, and the old attempt can end or renew nothing any more. Another owner raises `KeyConflictError`.
+        An empty attempt takes nothing over.
+        """
         ...
 
     def get(self, id: ReservationId) -> Reservation:
@@ -59,15 +65,21 @@ class Ledger(Protocol):
         ...
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
-        """Let the lease end `ttl` (default: the request's duration) from now, never past the walltime."""
+        """Let the lease end `ttl` (default: the request's duration) from now, never past the walltime.
+
+        The first renewal claims a grant whose request has `claim_within`: its lease and walltime count from then.
+        """
         ...
 
     def release(self, id: ReservationId, token: Token) -> Reservation:
         """Give the slots back. Releasing again, or after the lease ran out, answers with what stands."""
         ...
 
-    def cancel(self, id: ReservationId) -> Reservation:
-        """End a reservation that waits or holds slots; on an ended one, answer with what stands."""
+    def cancel(self, id: ReservationId, attempt: str | None = None) -> Reservation:
+        """End a reservation that waits or holds slots; on an ended one, answer with what stands.
+
+        With an attempt that is not its present one it raises `StaleTokenError`, and changes nothing.
+        """
         ...
 
     def wait(
@@ -104,8 +116,11 @@ class Ledger(Protocol):
         """Return all reservations that were not final before `since`, in order of arrival."""
         ...
 
-    def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
-        """Return the reservations in one state, or all, in order of arrival."""
+    def list(self, state: ReservationState | None = None, owner: str = "") -> tuple[Reservation, ...]:
+        """Return the reservations in one state, or all, in order of arrival; with `owner`, only what is its.
+
+        An owner is all of an attempt but its last part, or less of the path: `airflow/train` has all of that DAG.
+        """
         ...
 
     def tick(self) -> None:

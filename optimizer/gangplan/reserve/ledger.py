@@ -32,6 +32,7 @@ from gangplan.types import (
     ReservationId,
     ReservationState,
     Token,
+    require_attempt,
     require_text,
     require_type,
 )
@@ -67,8 +68,8 @@ class LedgerStore(Protocol):
         """Return a reservation, and the next moment at which time alone changes something."""
         ...
 
-    def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
-        """Return reservations in order of arrival: those not final before `since`, those in one state."""
+    def select(self, *, since: int | None, state: ReservationState | None, owner: str = "") -> list[Entry]:
+        """Return reservations in order of arrival: those not final before `since`, in one state, of one owner."""
         ...
 
     def documents(self, kind: str) -> list[tuple[int, Document]]:
@@ -119,9 +120,9 @@ class StoreLedger(WaitingLedger):
         assert reservation is not None  # noqa: S101
         return reservation
 
-    def submit(self, request: GangRequest) -> Reservation:
+    def submit(self, request: GangRequest, attempt: str = "") -> Reservation:
         """See `Ledger.submit`."""
-        return self._change(commands.Submit(request))
+        return self._change(commands.Submit(request, attempt))
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
@@ -131,9 +132,9 @@ class StoreLedger(WaitingLedger):
         """See `Ledger.release`."""
         return self._change(commands.Release(id, token))
 
-    def cancel(self, id: ReservationId) -> Reservation:
+    def cancel(self, id: ReservationId, attempt: str | None = None) -> Reservation:
         """See `Ledger.cancel`."""
-        return self._change(commands.Cancel(id))
+        return self._change(commands.Cancel(id, attempt))
 
     def resize(self, id: ReservationId, token: Token, pods: tuple[int, ...]) -> Reservation:
         """See `Ledger.resize`."""
@@ -299,10 +300,11 @@ class StoreLedger(WaitingLedger):
         until = None if since is None else to_us(require_utc("since", since))
         return tuple(entry.reservation() for entry in self._store.select(since=until, state=None))
 
-    def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
+    def list(self, state: ReservationState | None = None, owner: str = "") -> tuple[Reservation, ...]:
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
-        entries = self._store.select(since=None, state=state)
+        require_attempt(owner)
+        entries = self._store.select(since=None, state=state, owner=owner)
         return tuple(self._told(entries, full=False))
 
     def audit(self, since: datetime | None = None, id: ReservationId | None = None) -> Iterator[AuditEvent]:

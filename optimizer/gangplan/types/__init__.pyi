@@ -55,4 +55,7 @@ from .reservation import (
     ReservationId as ReservationId,
     ReservationState as ReservationState,
     Token as Token,
+    is_owned as is_owned,
+    owner_of as owner_of,
+    require_attempt as require_attempt,
 )

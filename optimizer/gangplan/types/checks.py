@@ -36,11 +36,11 @@ def require_whole(field_name: str, value: int, least: int, most: int = MOST) -> 
         raise InputError(field_name, value, f"must be a whole number of at least {least} and at most {most}")
 
 
-def require_text(field_name: str, value: str, least: int = 0) -> None:
-    """Refuse what is not a text of `least` to 512 printable characters."""
+def require_text(field_name: str, value: str, least: int = 0, most: int = 512) -> None:
+    """Refuse what is not a text of `least` to `most` printable characters."""
     require_type(field_name, value, str, "a text")
-    if not least <= len(value) <= 512:
-        raise InputError(field_name, value, f"must be {least} to 512 characters")
+    if not least <= len(value) <= most:
+        raise InputError(field_name, value, f"must be {least} to {most} characters")
     if not value.isprintable():
         raise InputError(field_name, value, "must hold no control characters")
 

@@ -103,7 +103,8 @@ class GangRequest:
     fast, half the time). The window runs from `earliest_start` to `latest_start`, and no later than what lets the
     walltime end by `deadline`; a request not started by then expires. `priority_class` names a class of the policy,
     whose priority then counts instead of `priority`. A `preemptible` gang may lose its slots to one that is entitled to
-    them, after a notice that is at least `checkpoint` long.
+    them, after a notice that is at least `checkpoint` long. A grant that nobody claims (by a first renewal) within
+    `claim_within` goes back, and the lease counts from the claim; without it, from the grant.
     """
 
     request_key: str
@@ -123,6 +124,7 @@ class GangRequest:
     topology: Topology | None = None
     preemptible: bool = False
     checkpoint: timedelta | None = None
+    claim_within: timedelta | None = None
     labels: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -146,6 +148,8 @@ class GangRequest:
         require_type("preemptible", self.preemptible, bool, "True or False")
         if self.checkpoint is not None:
             require_span("checkpoint", self.checkpoint)
+        if self.claim_within is not None:
+            require_span("claim_within", self.claim_within)
         self._check_labels()
         self._check_window()
 

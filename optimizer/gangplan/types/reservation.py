@@ -7,13 +7,29 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 
+from gangplan.types.checks import require_text
 from gangplan.types.gang import GangRequest
 
 ReservationId = NewType("ReservationId", str)
 
 
 Token = NewType("Token", int)
-"""A fencing token: grows with every grant, never repeats."""
+"""A fencing token: grows with every grant and every takeover, never repeats."""
+
+
+def owner_of(attempt: str) -> str:
+    """Return the owner of an attempt: all of its path but the last part, which is the try."""
+    return attempt.rpartition("/")[0]
+
+
+def is_owned(attempt: str, prefix: str) -> bool:
+    """Tell whether an attempt belongs to an owner, or to one of those below it; an empty prefix is any owner's."""
+    return not prefix or attempt.startswith(f"{prefix}/")
+
+
+def require_attempt(attempt: str) -> None:
+    """Refuse what cannot be the text of an attempt."""
+    require_text("attempt", attempt, most=2000)
 
 
 class ReservationState(StrEnum):
@@ -109,7 +125,8 @@ class Reservation:
     """A request and what became of it.
 
     While it waits, `eta` is the promised start, or where it stands too far back for a promise the estimated one;
-    `eta_range` says from when to when the start is expected.
+    `eta_range` says from when to when the start is expected. `attempt` says who asked last, as a path of
+    percent-encoded parts of which the last is the try; an empty one names nobody.
     """
 
     id: ReservationId
@@ -128,6 +145,13 @@ class Reservation:
     reason: Reason | None = None
     notice: Notice | None = None  # it holds slots, and will lose them
     interruptions: int = 0  # so often its nodes went away
+    attempt: str = ""
+    claim_by: datetime | None = None  # granted: nobody has claimed it yet, and must by then; expired: nobody did
+
+    @property
+    def owner(self) -> str:
+        """Whose attempt it is; an empty text if that is not known."""
+        return owner_of(self.attempt)
 
     @property
     def waited(self) -> timedelta | None:

@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gangplan.clock import span_us
+from gangplan.clock import FOREVER, or_none_us, span_us
 from gangplan.errors import InputError
 from gangplan.reserve.admission.agenda import Agenda
 from gangplan.reserve.admission.entry import Entry, Leave, Promise, Snapshot
@@ -196,9 +196,9 @@ class Book:
 
     # ------------------------------------------------------------ changes of one reservation
 
-    def enter(self, request: GangRequest, *, id: ReservationId, body: str, now: int) -> Entry:
+    def enter(self, request: GangRequest, *, id: ReservationId, body: str, now: int, attempt: str = "") -> Entry:
         """Let a new request wait."""
-        entry = Entry(id=id, request=request, body=body, arrival=self.arrivals + 1, submitted=now)
+        entry = Entry(id=id, request=request, body=body, arrival=self.arrivals + 1, submitted=now, attempt=attempt)
         if self._before is not None:
             self._before[id] = entry, None
         self.add(entry)
@@ -215,15 +215,63 @@ class Book:
             entry.token = Token(self.tokens)
             entry.pool, entry.slots = board.pool.name, slots
             entry.granted, entry.hard_end = now, end
-            entry.expires = min(end, now + (min(lasts, span_us(self.policy.claim)) if again else lasts))
+            entry.expires = min(end, now + lasts)
             entry.promise = entry.retry = None
+            self._await_claim(entry, min(lasts, span_us(self.policy.claim)) if again else entry.claim_within, now)
         self.agenda.forget(entry.id)
+
+    def _await_claim(self, entry: Entry, within: int | None, now: int) -> None:
+        """Let a grant go back if nobody claims it within a time; with None, nobody need."""
+        assert entry.hard_end is not None  # noqa: S101
+        entry.claim_by = None if within is None else min(entry.hard_end, now + within)
+        if entry.claim_by is not None:
+            self._lease(entry, entry.claim_by)
+
+    def _lease(self, entry: Entry, until: int) -> None:
+        """Let a lease end at `until`, or as late as it may."""
+        assert entry.hard_end is not None  # noqa: S101
+        entry.expires = min(entry.hard_end, until)
+        if entry.leave is not None:  # should the notice be taken back
+            entry.leave = replace(entry.leave, expires=min(entry.leave.hard_end, until))
+
+    def renew(self, entry: Entry, ttl: int, now: int) -> None:
+        """Let a lease end `ttl` from now, or as late as it may; the first time claims the grant."""
+        self.keep(entry)
+        if entry.claim_by is not None:
+            self._claim(entry, now)
+        self._lease(entry, now + ttl)
+        self.touch(entry)
+
+    def _claim(self, entry: Entry, now: int) -> None:
+        """Claim a grant: its walltime counts from now where nobody was promised its slots for that much longer."""
+        entry.claim_by = None
+        board = self.occupancy.boards.get(entry.pool or "")
+        assert entry.granted is not None  # noqa: S101
+        assert entry.hard_end is not None  # noqa: S101
+        if board is None or entry.leave is not None or now > entry.granted + (entry.claim_within or 0):
+            return  # a later claim, after a takeover, moves no end
+        end = min(now + entry.limit_on(board.pool.accelerator), or_none_us(entry.request.deadline) or FOREVER)
+        if end > entry.hard_end and self.occupancy.is_free(entry, board, entry.slots, entry.hard_end, end):
+            with self._rewriting(entry):
+                entry.hard_end = end
+
+    def take_over(self, entry: Entry, attempt: str, now: int) -> None:
+        """Let another attempt have a reservation in its place in line, and slots under a token that none had before."""
+        self.keep(entry)
+        entry.attempt = attempt
+        if entry.state is ReservationState.GRANTED:
+            self.tokens += 1
+            entry.token = Token(self.tokens)
+            self._await_claim(entry, entry.claim_within, now)
+        self.touch(entry)
 
     def end(self, entry: Entry, state: ReservationState, at: int) -> None:
         """End a waiting or granted reservation, and free what it held."""
         with self._rewriting(entry):
             entry.state, entry.ended = state, at
             entry.promise = entry.leave = None
+            if state is not ReservationState.EXPIRED:  # else it says that nobody claimed the grant
+                entry.claim_by = None
         self.agenda.forget(entry.id)
         self.agenda.freed = True
 
@@ -231,7 +279,7 @@ class Book:
         """Take a holder's slots away, and let it wait ahead of all others; its token is good for nothing more."""
         with self._rewriting(entry):
             entry.state = ReservationState.INTERRUPTED
-            entry.token = entry.pool = entry.granted = entry.hard_end = entry.expires = None
+            entry.token = entry.pool = entry.granted = entry.hard_end = entry.expires = entry.claim_by = None
             entry.leave = None
             entry.slots = ()
             entry.moves += 1

@@ -62,7 +62,7 @@ Snapshot: TypeAlias = tuple[Any, ...]
 
 _CHANGING = (
     *("state", "token", "pool", "slots", "granted", "hard_end", "expires", "ended", "first_eta"),
-    *("promise", "leave", "moves", "retry", "points"),
+    *("promise", "leave", "moves", "retry", "points", "claim_by"),
 )
 _CHANGING_OF = attrgetter(*_CHANGING)
 
@@ -88,12 +88,15 @@ class Entry:
     promise: Promise | None = None
     leave: Leave | None = None
     moves: int = 0  # how often its nodes went away
+    attempt: str = ""  # who asked last
+    claim_by: int | None = None  # when a grant that nobody has claimed yet goes back, or went
     retry: int | None = None  # when a gang that it may preempt is no longer safe
     stored: bool = False  # whether it has a row already
     kind: int = -1  # the book's number for its shape and accelerators
     # worked out from the request once
     shape: Shape = field(init=False)
     duration: int = field(init=False)
+    claim_within: int | None = field(init=False)
     limit: int = field(init=False)
     earliest: int = field(init=False)
     last_start: int | None = field(init=False)  # within window and deadline, on the fastest accelerator
@@ -104,6 +107,7 @@ class Entry:
         request = self.request
         self.shape = shape_of(request)
         self.duration = span_us(request.duration)
+        self.claim_within = None if request.claim_within is None else span_us(request.claim_within)
         self.limit = span_us(request.limit)
         self.earliest = to_us(request.earliest_start) if request.earliest_start else 0
         self.last_start = last_start(request, min(self.limit_on(name) for name in request.accelerators))
@@ -214,6 +218,8 @@ class Entry:
             reason=reason if waiting else None,
             notice=Notice(until=from_us(leave.until), why=leave.why, beneficiary=leave.beneficiary) if leave else None,
             interruptions=self.moves,
+            attempt=self.attempt,
+            claim_by=or_none_at(self.claim_by),
         )
 
 

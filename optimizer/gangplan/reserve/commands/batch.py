@@ -77,7 +77,9 @@ def command_text(command: Command) -> str:
     arguments: dict[str, Any] = {}
     for field in _fields(type(command)):
         key, write, _ = _CODECS.get(field, (field, _same, _same))
-        arguments[key] = write(getattr(command, field))
+        value = getattr(command, field)
+        if field != "attempt" or value != getattr(type(command), field):  # leaders of before know of none
+            arguments[key] = write(value)
     arguments.pop("id", None)
     return json.dumps([command.name, command.subject, arguments])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import ClassVar
@@ -13,10 +13,12 @@ from gangplan.reserve.admission import Book, Entry
 from gangplan.reserve.codec import id_of, request_text
 from gangplan.reserve.commands.command import Command, HolderCommand, Lookup, ReservationCommand, require_entry
 from gangplan.reserve.space import Slot, Slots
+from gangplan.reserve.takeover import require_owner, require_present
 from gangplan.types import (
     GangRequest,
     ReservationId,
     ReservationState,
+    require_attempt,
     require_items,
     require_positive,
     require_type,
@@ -26,13 +28,15 @@ from gangplan.types import (
 
 @dataclass(frozen=True)
 class Submit(Command):
-    """Let a request wait; one whose key is known gets the reservation that there is."""
+    """Let a request wait; one whose key is known gets the reservation that there is, for the attempt that asks."""
 
     name: ClassVar[str] = "submit"
     request: GangRequest
+    attempt: str = ""
 
     def __post_init__(self) -> None:
         require_type("request", self.request, GangRequest, "a GangRequest")
+        require_attempt(self.attempt)
 
     @property
     def subject(self) -> ReservationId:
@@ -50,10 +54,14 @@ class Submit(Command):
         known = lookup(id)
         if known is None:
             return self.enter(book, id, now)
+        if not known.state.final:
+            require_owner(request.request_key, known.attempt, self.attempt)
         if known.body != self.body:
             raise KeyConflictError(
                 f"request_key: {request.request_key!r} was used with another body: give a new request its own key"
             )
+        if self.attempt not in ("", known.attempt) and not known.state.final:
+            book.take_over(known, self.attempt, now)
         return known
 
     def enter(self, book: Book, id: ReservationId, now: int) -> Entry:
@@ -62,7 +70,7 @@ class Submit(Command):
         fresh = Entry(id=id, request=request, body=self.body, arrival=0, submitted=now)
         _refuse_late(request, fresh.latest, now)
         book.check_servable(request, fresh.shape)
-        return book.enter(request, id=id, body=self.body, now=now)
+        return book.enter(request, id=id, body=self.body, now=now, attempt=self.attempt)
 
 
 def _refuse_late(request: GangRequest, latest: int | None, now: int) -> None:
@@ -77,7 +85,10 @@ def _refuse_late(request: GangRequest, latest: int | None, now: int) -> None:
 
 @dataclass(frozen=True)
 class Renew(HolderCommand):
-    """Move a lease's end to `ttl` (default: the request's duration) from now, never past the hard walltime."""
+    """Move a lease's end to `ttl` (default: the request's duration) from now, never past the hard walltime.
+
+    The first one claims the grant.
+    """
 
     name: ClassVar[str] = "renew"
     ttl: timedelta | None = None
@@ -95,11 +106,7 @@ class Renew(HolderCommand):
             raise StaleTokenError(
                 f"token: {self.token} of {self.id} ended ({entry.state}): its lease cannot be renewed"
             )
-        until = now + (entry.duration if self.ttl is None else span_us(self.ttl))
-        entry.expires = min(entry.hard_end, until)
-        if entry.leave is not None:  # should the notice be taken back
-            entry.leave = replace(entry.leave, expires=min(entry.leave.hard_end, until))
-        book.touch(entry)
+        book.renew(entry, entry.duration if self.ttl is None else span_us(self.ttl), now)
         return entry
 
 
@@ -119,13 +126,20 @@ class Release(HolderCommand):
 
 @dataclass(frozen=True)
 class Cancel(ReservationCommand):
-    """End what waits or holds slots; what ended already stays as it ended."""
+    """End what waits or holds slots, for this attempt alone if one is named; what ended already stays as it ended."""
 
     name: ClassVar[str] = "cancel"
+    attempt: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attempt is not None:
+            require_attempt(self.attempt)
 
     def run(self, book: Book, lookup: Lookup, now: int) -> Entry:
         """See `Command.run`."""
         entry = require_entry(lookup(self.id), self.id)
+        require_present(self.id, entry.attempt, self.attempt)
         if not entry.state.final:
             book.end(entry, ReservationState.CANCELLED, now)
         return entry

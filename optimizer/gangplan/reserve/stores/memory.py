@@ -18,7 +18,7 @@ from gangplan.reserve.commands import BookQuery, Command, T, Tick, run_batch
 from gangplan.reserve.stores.poller import Poller
 from gangplan.reserve.stores.wakeups import LocalWakeup
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
-from gangplan.types import Reservation, ReservationId, ReservationState
+from gangplan.types import Reservation, ReservationId, ReservationState, is_owned
 
 _LOOK = 0.25
 """Seconds between two looks at the clock at most: it may be one that is set by hand."""
@@ -78,7 +78,7 @@ class MemoryStore:
             entry = self._rows.get(id)
             return (None if entry is None else copy(entry)), self._book.next_due()
 
-    def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
+    def select(self, *, since: int | None, state: ReservationState | None, owner: str = "") -> list[Entry]:
         """See `LedgerStore.select`."""
         with self._lock:
             rows = [
@@ -86,6 +86,7 @@ class MemoryStore:
                 for entry in self._rows.values()
                 if (since is None or entry.ended is None or entry.ended >= since)
                 and (state is None or entry.state is state)
+                and is_owned(entry.attempt, owner)
             ]
         return sorted(rows, key=lambda entry: entry.arrival)
 

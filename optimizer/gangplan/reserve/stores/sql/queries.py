@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, or_, select
@@ -10,7 +11,7 @@ from gangplan.reserve.admission import Document, Entry
 from gangplan.reserve.codec import entry_of
 from gangplan.reserve.stores.sql.leadership import Leader, Status
 from gangplan.reserve.stores.sql.schema import documents, head, inbox, reservations
-from gangplan.types import ReservationId, ReservationState
+from gangplan.types import ReservationId, ReservationState, is_owned
 
 LIVE = tuple(state.value for state in ReservationState if not state.final)
 
@@ -47,14 +48,19 @@ def read_entries(connection: Connection, ids: list[ReservationId]) -> list[Entry
     return entries
 
 
-def select_entries(connection: Connection, since: int | None, state: ReservationState | None) -> list[Entry]:
-    """Return reservations in order of arrival: those not final before `since`, those in one state."""
+def select_entries(
+    connection: Connection, since: int | None, state: ReservationState | None, owner: str = ""
+) -> list[Entry]:
+    """Return reservations in order of arrival: those not final before `since`, in one state, of one owner."""
     query = select(reservations).order_by(reservations.c.arrival)
     if since is not None:
         query = query.where(or_(reservations.c.ended.is_(None), reservations.c.ended >= since))
     if state is not None:
         query = query.where(reservations.c.state == state.value)
-    return [entry_of(row) for row in connection.execute(query).mappings()]
+    if owner:  # most others are left out before their texts are read
+        query = query.where(reservations.c.more.contains(json.dumps(f"{owner}/")[:-1], autoescape=True))
+    entries = (entry_of(row) for row in connection.execute(query).mappings())
+    return [entry for entry in entries if is_owned(entry.attempt, owner)]
 
 
 def live_rows(connection: Connection) -> list[Any]:

@@ -342,10 +342,10 @@ class SqlStore:
             due = read_head(connection).due
             return next(iter(queries.read_entries(connection, [id])), None), due
 
-    def select(self, *, since: int | None, state: ReservationState | None) -> list[Entry]:
+    def select(self, *, since: int | None, state: ReservationState | None, owner: str = "") -> list[Entry]:
         """See `LedgerStore.select`."""
         with self._database.reading() as connection:
-            return queries.select_entries(connection, since, state)
+            return queries.select_entries(connection, since, state, owner)
 
     def documents(self, kind: str) -> list[tuple[int, Document]]:
         """See `LedgerStore.documents`."""

@@ -1,0 +1,112 @@
+"""What is done in the scheduler and the API server when a task or a run has ended, in a thread of its own.
+
+Nothing is asked of the ledger for a DAG without gangplan's operators.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.utils.session import create_session
+from airflow.utils.state import State
+from sqlalchemy.orm import object_session
+
+from gangplan.config import load_settings
+from gangplan.reserve import open_ledger
+from gangplan_airflow.attempts import Attempt, run_owner
+from gangplan_airflow.hook import GangplanHook
+from gangplan_airflow.owners.leftovers import end_leftovers, is_claimed, live, outlives_run
+
+_log = logging.getLogger(__name__)
+
+
+def task_ended(ti: Any) -> None:
+    """End what a task waits for or has not claimed; what it has claimed goes back with its release or its run's end."""
+    for url in _ledgers(_dag_of(ti)):
+        _later(_end_task, url, Attempt.of(ti))
+
+
+def run_ended(dag_run: Any, *, succeeded: bool) -> None:
+    """End what a run left; where a teardown is still to come, that gives back, and the scheduler tells us once more."""
+    if urls := _ledgers(dag_run.dag):
+        with _session_of(dag_run) as session:
+            tasks = dag_run.get_task_instances(session=session)
+        goes_on = any(ti.state not in State.finished for ti in tasks)
+        owner = run_owner(dag_run.dag_id, dag_run.run_id)
+        for url in urls:
+            _later(_end_run, url, owner, succeeded, goes_on)
+
+
+def _end_task(url: str, of: Attempt) -> None:
+    """End what a try of a task, or an earlier one, has not claimed."""
+    with open_ledger(url) as ledger:
+        end_leftovers(ledger, of.owner, lambda seen, row: seen.try_number <= of.try_number and not is_claimed(row))
+
+
+def _end_run(url: str, owner: str, succeeded: bool, goes_on: bool) -> None:
+    """End what a run has not claimed; what it has claimed a little later, for killed work may live on for so long."""
+    with open_ledger(url) as ledger:
+        end_leftovers(ledger, owner, lambda _, row: not is_claimed(row))
+        if goes_on or not live(ledger, owner):
+            return
+    timer = threading.Timer(load_settings().release_grace_s, _later, (_end_claimed, url, owner, succeeded))
+    timer.daemon = True
+    timer.start()
+
+
+def _end_claimed(url: str, owner: str, succeeded: bool) -> None:
+    """End what a run still holds, except what a run that succeeded reserved for others."""
+    with open_ledger(url) as ledger:
+        end_leftovers(ledger, owner, lambda seen, row: not (succeeded and outlives_run(seen, row)))
+
+
+def _ledgers(dag: Any) -> set[str]:
+    """Return the URLs of the ledgers that a DAG's tasks use, read from what Airflow keeps of the DAG."""
+    names = {name for task in dag.tasks if (name := _connection_of(task))} if dag is not None else set()
+    return {GangplanHook(name).ledger_url() for name in names}
+
+
+def _connection_of(task: Any) -> str | None:
+    """Return the connection of a task of ours; None for any other task."""
+    given = getattr(task, "partial_kwargs", {}).get("gangplan_conn_id") or getattr(task, "gangplan_conn_id", None)
+    ours = str(getattr(task, "_task_module", "")).startswith("gangplan_airflow.")
+    return given or (GangplanHook.default_conn_name if ours else None)
+
+
+def _dag_of(ti: Any) -> Any:
+    """Return the DAG of a task that Airflow ended, as it is kept."""
+    if (task := getattr(ti, "task", None)) is not None:
+        return task.dag
+    with _session_of(ti) as session:
+        return SerializedDagModel.get_dag(ti.dag_id, session=session)
+
+
+def _session_of(row: Any) -> AbstractContextManager[Any]:
+    """Return the session in which Airflow changes a row, for only that sees the change; one in none is kept already."""
+    session = object_session(row)
+    return create_session() if session is None else nullcontext(session)
+
+
+def _later(job: Callable[..., None], *given: Any) -> None:
+    """Do something in another thread: who tells us must not wait for the ledger."""
+    _worker(os.getpid()).submit(job, *given).add_done_callback(_tell)
+
+
+@cache
+def _worker(pid: int) -> ThreadPoolExecutor:
+    """Return this process's thread for it."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="gangplan")
+
+
+def _tell(done: Future[None]) -> None:
+    """Log what could not be given back: claim time, lease and sweep do it later."""
+    if error := done.exception():
+        _log.error("what a task or run left in gangplan's ledger could not be given back now", exc_info=error)
