@@ -39,14 +39,24 @@ def test_a_cleared_task_is_followed_to_the_end_of_its_next_try(
     assert (cleared.ended_well, len(cleared.failed)) == (well, failed)
 
 
-@pytest.mark.parametrize("run", ["r00001", None])
-def test_what_something_else_happened_to_is_not_judged(run: str | None) -> None:
-    """A task that was marked after it was cleared, or that met an outage, may fail."""
+def test_what_was_marked_is_not_judged() -> None:
+    """A task of whose run something was marked after it was cleared may fail."""
     cleared = Cleared()
     cleared.note(TASK)
-    cleared.forget(run)
+    cleared.forget("r00001")
     cleared.look({TASK.key: ("failed", 2)})
     assert not cleared.failed
+
+
+@pytest.mark.parametrize(("state", "failed"), [("running", 0), ("deferred", 1)])
+def test_who_waits_survives_an_outage(state: str, failed: int) -> None:
+    """A task that ran when a process or the ledger went away may fail, one that waited in the triggerer may not."""
+    cleared = Cleared()
+    cleared.note(TASK)
+    cleared.look({TASK.key: (state, 2)})
+    cleared.outage()
+    cleared.look({TASK.key: ("failed", 2)})
+    assert len(cleared.failed) == failed
 
 
 def test_outages_are_faults_of_machines() -> None:

@@ -21,7 +21,7 @@ from benchmarks.parts.airflow.stack import until
 LIVE = "state IN ('deferred', 'running', 'queued', 'scheduled', 'up_for_retry')"
 CLEARABLE = "state IN ('deferred', 'running', 'success', 'failed', 'up_for_retry')"
 RECENT = "run_id IN (SELECT run_id FROM dag_run ORDER BY id DESC LIMIT 80)"
-AWAY_S, SKEW_S = (0.5, 6.0), 15
+AWAY_S, SKEW_S, DELETE_S = (0.5, 6.0), 15, 5.0
 
 WEIGHTS = {
     "clear": 22,
@@ -80,7 +80,7 @@ class Faults:
         kind = self.draw.choices(list(weights), list(weights.values()))[0]
         at, pause = self.draw.random(), self.draw.uniform(0.1, 0.7)
         if kind in OUTAGES:
-            self.cleared.forget()
+            self.cleared.outage()
         began = time.monotonic()
         try:
             said = self._kinds[kind](at)
@@ -146,10 +146,17 @@ class Faults:
         if run is None:
             return "no run to delete"
         self.cleared.forget(run[1])
-        if self.client.runs().get(run) not in ENDED:
-            self.client.mark_run(*run, "failed")
-        self.client.delete_run(*run)
-        return "/".join(run)
+        over = time.monotonic() + DELETE_S
+        while True:
+            try:
+                if self.client.runs().get(run) not in ENDED:
+                    self.client.mark_run(*run, "failed")
+                self.client.delete_run(*run)
+                return "/".join(run)
+            except httpx.HTTPStatusError:  # it goes on until its teardowns are over
+                if time.monotonic() > over:
+                    raise
+                time.sleep(0.5)
 
     def _kill_task(self, at: float) -> str:
         """Kill the process of a running task."""
@@ -205,6 +212,7 @@ class Cleared:
         self.failed: list[dict[str, Any]] = []
         self.ended_well = 0
         self._open: dict[tuple[str, str, str, int], int] = {}
+        self._waits: set[tuple[str, str, str, int]] = set()
         self._gate = threading.Lock()
 
     def note(self, task: Task) -> None:
@@ -212,16 +220,22 @@ class Cleared:
         with self._gate:
             self._open[task.key] = task.try_number
 
-    def forget(self, run: str | None = None) -> None:
-        """Follow a run's tasks no more, or nobody's: something else has happened to them."""
+    def forget(self, run: str) -> None:
+        """Follow a run's tasks no more: something else has happened to them."""
         with self._gate:
-            self._open = {key: tried for key, tried in self._open.items() if run not in (None, key[1])}
+            self._open = {key: tried for key, tried in self._open.items() if key[1] != run}
+
+    def outage(self) -> None:
+        """Follow no more those who may fail on an outage; those who wait in the triggerer may not."""
+        with self._gate:
+            self._open = {key: tried for key, tried in self._open.items() if key in self._waits}
 
     def look(self, tasks: dict[Any, tuple[str | None, int]]) -> None:
         """Note which have ended."""
         with self._gate:
             for key, before in list(self._open.items()):
                 state, tried = tasks.get(key, (None, 0))
+                (self._waits.add if state == "deferred" and tried > before else self._waits.discard)(key)
                 if tried <= before or state not in ("success", "failed", "up_for_retry"):
                     continue
                 del self._open[key]

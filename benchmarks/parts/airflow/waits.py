@@ -30,7 +30,8 @@ SETTLE_S, WATCHED_S = 10.0, 30.0
 PATIENCE_S = 3600.0
 ROUNDS, RUNS, SLOTS, WORK_S = 2, 6, 2, 20
 _STATEMENT = re.compile(r"(?:statement|execute [^:]*): (.*)")
-_NO_QUERY = ("BEGIN", "COMMIT", "ROLLBACK", "LISTEN", "ALTER SYSTEM", "SELECT PG_RELOAD_CONF", "SET", "SHOW")
+_NO_QUERY = ("BEGIN", "COMMIT", "ROLLBACK", "LISTEN", "ALTER SYSTEM", "SELECT PG_RELOAD_CONF", "SET", "SHOW", ";")
+_LOOK = "SELECT gangplan_head.change, gangplan_head.arrivals"
 
 
 @contextmanager
@@ -116,7 +117,7 @@ def _watched(stack: Stack) -> tuple[list[str], int, float]:
         said = [found[1] for line in log if (found := _STATEMENT.search(line))]
     stack.ledger.log_statements("none")
     asked = [query for query in said if not query.upper().startswith(_NO_QUERY)]
-    return asked, sum("FROM gangplan_head" in query and "FOR UPDATE" not in query for query in asked), share
+    return asked, sum(query.startswith(_LOOK) for query in asked), share
 
 
 def granted(python: Path, share: int, progress: Progress) -> list[Figure]:
