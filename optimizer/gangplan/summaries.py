@@ -125,7 +125,7 @@ def of_reservation(reservation: Reservation) -> Summary:
         "promised": reservation.promised,
         "reason": of_reason(reservation.reason),
         "notice": notice and fields_of(notice, "until", "why", "beneficiary"),
-        "interruptions": reservation.interruptions,
+        **fields_of(reservation, "interruptions", "attempt", "claim_by"),
     }
 
 

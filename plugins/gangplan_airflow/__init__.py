@@ -1,6 +1,6 @@
 """gangplan's provider for Airflow: reserve a whole gang of GPU slots before a step runs, release them after it.
 
-A DAG imports from here: ReserveGangOperator, ReleaseGangOperator, GangplanHook.
+A DAG imports from here: gang, hold, task (with `@task.gang`), the operators, GangplanHook.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __getattr__, __dir__ = lazy_face(__name__, __file__)  # Airflow imports this pac
 
 
 def get_provider_info() -> dict[str, object]:
-    """Describe the provider to Airflow: its hook, its connection type, its operators and its trigger."""
+    """Describe the provider to Airflow: its hook, its connection type, its operators, triggers, decorator and link."""
     return {
         "package-name": "gangplan",
         "name": "gangplan",
@@ -20,8 +20,21 @@ def get_provider_info() -> dict[str, object]:
         "versions": [__version__],
         "integrations": [{"integration-name": "gangplan", "external-doc-url": "", "tags": ["service"]}],
         "hooks": [{"integration-name": "gangplan", "python-modules": ["gangplan_airflow.hook"]}],
-        "operators": [{"integration-name": "gangplan", "python-modules": ["gangplan_airflow.operators"]}],
-        "triggers": [{"integration-name": "gangplan", "python-modules": ["gangplan_airflow.trigger"]}],
+        "operators": [
+            {
+                "integration-name": "gangplan",
+                "python-modules": ["gangplan_airflow.operators", "gangplan_airflow.gangs.renew"],
+            }
+        ],
+        "sensors": [{"integration-name": "gangplan", "python-modules": ["gangplan_airflow.gangs.sensor"]}],
+        "triggers": [
+            {
+                "integration-name": "gangplan",
+                "python-modules": ["gangplan_airflow.trigger", "gangplan_airflow.gangs.sensor"],
+            }
+        ],
+        "task-decorators": [{"name": "gang", "class-name": "gangplan_airflow.gangs.decorator.gang_task"}],
+        "extra-links": ["gangplan_airflow.links.ReservationLink"],
         "connection-types": [
             {
                 "connection-type": "gangplan",

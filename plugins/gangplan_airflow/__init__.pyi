@@ -1,3 +1,11 @@
+from .gangs import (
+    GangSensor as GangSensor,
+    RenewGangOperator as RenewGangOperator,
+    Slots as Slots,
+    gang as gang,
+    hold as hold,
+    task as task,
+)
 from .hook import GangplanHook as GangplanHook
 from .operators import ReleaseGangOperator as ReleaseGangOperator, ReserveGangOperator as ReserveGangOperator
 from .review import ReviewOperator as ReviewOperator, models_page as models_page

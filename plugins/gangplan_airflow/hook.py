@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -14,7 +15,7 @@ from gangplan.client import Held, hold
 from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError, StaleTokenError
 from gangplan.reserve import Ledger, open_ledger
-from gangplan.types import Reservation, ReservationId, Token
+from gangplan.types import Notice, Reservation, ReservationId, Token
 from gangplan_airflow.compat import AirflowFailException, AirflowNotFoundException
 from gangplan_airflow.owners import keep_for_retry
 
@@ -57,13 +58,17 @@ class GangplanHook(BaseHook):
             return self._url_without_connection()
 
     @contextmanager
-    def hold(self, slots: Mapping[str, Any] | None) -> Generator[Held]:
+    def hold(self, slots: Mapping[str, Any] | None) -> Generator[Held | NotHeld]:
         """Keep the lease of what ReserveGangOperator returned while the block runs (see `gangplan.hold`).
 
         Without slots, or when they went back already, the task fails before the block, and is not tried again. When the
-        block fails and the task will be, the lease is renewed for as long as that takes.
+        block fails and the task will be, the lease is renewed for as long as that takes. What runs without slots
+        (`on_timeout="run_anyway"`) has nothing to keep and to lose.
         """
         given = require_slots(slots)
+        if given["id"] is None:
+            yield NotHeld()
+            return
         with ExitStack() as stack:
             ledger = stack.enter_context(self.get_conn())
             try:
@@ -128,6 +133,23 @@ def require_slots(slots: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not slots:
         raise AirflowFailException(f"there are no slots: the reserve task reserved none (was it marked?): {AGAIN}")
     return slots
+
+
+class NotHeld:
+    """What work without slots has in the place of a lease: nothing is lost, and nobody wants it back."""
+
+    notice: Notice | None = None
+
+    def __init__(self) -> None:
+        self.lost = Event()
+
+    def check(self) -> None:
+        """See `Held.check`."""
+
+
+def no_slots(reservation: Reservation, because: str | None) -> dict[str, Any]:
+    """Return what a task gives whose wait was in vain, and whose work is to run all the same."""
+    return {**slots(reservation, because), "id": None, "token": None, "gpus": 0, "placements": [], "nodes": []}
 
 
 def slots(reservation: Reservation, because: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
 from airflow.sdk import BaseOperator
 
@@ -16,10 +16,12 @@ from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import Ledger
 from gangplan.types import GangRequest, Reservation, ReservationId, request_from
 from gangplan_airflow.attempts import Attempt, task_owner
-from gangplan_airflow.compat import AirflowFailException, TaskDeferralError, TaskDeferralTimeout
-from gangplan_airflow.hook import GangplanHook, slots
+from gangplan_airflow.compat import AirflowFailException, AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
+from gangplan_airflow.hook import GangplanHook, no_slots, slots
+from gangplan_airflow.links import ReservationLink
 from gangplan_airflow.owners import leave_nothing, left_by_ended, take, wait_until_gone
 from gangplan_airflow.trigger import GangGrantedTrigger, granted_text, require_granted, waiting_text
+from gangplan_airflow.wait_log import WaitLog, zone_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,7 +32,13 @@ Span: TypeAlias = timedelta | float | str
 LATE = timedelta(seconds=30)
 """How long after the end of a wait Airflow ends it itself, when no triggerer has."""
 
-WISHED = ("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot", "deadline")
+OnTimeout: TypeAlias = Literal["fail", "skip", "run_anyway"]
+"""What becomes of a task whose wait is over: it fails, it is skipped, or it succeeds without slots."""
+
+WISHED = (
+    *("priority_class", "preemptible", "checkpoint", "topology", "speed", "slot"),
+    *("earliest_start", "latest_start", "deadline"),
+)
 """The fields of a request that a task may name itself; its `options` take the others."""
 
 
@@ -39,10 +47,12 @@ class ReserveGangOperator(BaseOperator):
 
     Returns the slots (id, token, placements, node names); use it as a setup, ReleaseGangOperator as its teardown.
     `duration` is how long the lease lasts unless the work renews it. Arguments are named as GangRequest's fields, and
-    `options` are those that are left. `topology` is text: "rack", or "rack:preferred". After `wait_timeout` the request
-    is cancelled and the task fails. Spans are timedeltas, seconds, or text like "30m".
+    `options` are those that are left. `topology` is text: "rack", or "rack:preferred". Spans are timedeltas, seconds,
+    or text like "30m". Times may be templates of the data interval. After `wait_timeout` the request is cancelled;
+    `on_timeout` says whether the task then fails, is skipped, or lets the work run without slots.
     """
 
+    operator_extra_links = (ReservationLink(),)
     template_fields = (
         *("tenant", "accelerators", "pods", "gpus_per_pod", "min_pods", "max_pods", "duration"),
         *WISHED,
@@ -65,8 +75,11 @@ class ReserveGangOperator(BaseOperator):
         topology: str = "",
         speed: Mapping[str, float | str] | None = None,
         slot: str = "",
+        earliest_start: datetime | str | None = None,
+        latest_start: datetime | str | None = None,
         deadline: datetime | str | None = None,
         wait_timeout: Span = timedelta(days=1),
+        on_timeout: OnTimeout = "fail",
         request_key: str | None = None,
         options: Mapping[str, Any] | None = None,
         gangplan_conn_id: str = GangplanHook.default_conn_name,
@@ -76,9 +89,14 @@ class ReserveGangOperator(BaseOperator):
         self.tenant, self.accelerators, self.pods, self.gpus_per_pod = tenant, accelerators, pods, gpus_per_pod
         self.duration, self.min_pods, self.max_pods = duration, min_pods, max_pods
         self.priority_class, self.preemptible, self.checkpoint = priority_class, preemptible, checkpoint
-        self.topology, self.speed, self.slot, self.deadline = topology, speed, slot, deadline
+        self.topology, self.speed, self.slot = topology, speed, slot
+        self.earliest_start, self.latest_start, self.deadline = earliest_start, latest_start, deadline
+        if on_timeout not in get_args(OnTimeout):
+            raise InputError("on_timeout", on_timeout, f"is unknown: use one of {', '.join(get_args(OnTimeout))}")
+        self.on_timeout: OnTimeout = on_timeout
         self.wait_timeout, self.options, self.gangplan_conn_id = wait_timeout, options, gangplan_conn_id
         self.request_key = request_key or key_template(self.task_id)
+        self.reservation_id = ""
         self._attempt = ""
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer never returns
@@ -98,9 +116,7 @@ class ReserveGangOperator(BaseOperator):
         leave_nothing(self._hook.ledger_url(), self.request_key, attempt)
         if not asked.state.waits:
             return self._granted(asked)
-        because = waiting_text(asked, now)
-        self.log.info(because)
-        self._wait(context, asked, until, because)
+        self._wait(context, asked, until, waiting_text(asked, now))
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:  # noqa: RET503 - defer never returns
         """Go on when the trigger has fired: take up what was granted, for it may have ended since."""
@@ -112,7 +128,7 @@ class ReserveGangOperator(BaseOperator):
             return self._granted(asked, event["because"])
         if event.get("late"):
             self.on_kill()
-            raise WaitTimeoutError(f"wait_timeout: over after {self.wait_timeout}, {waiting_text(asked, now)}")
+            return self._without(asked, event["because"], f"over after {self.wait_timeout}, {waiting_text(asked, now)}")
         self._wait(context, asked, self._until(context, now), event["because"])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -147,21 +163,37 @@ class ReserveGangOperator(BaseOperator):
 
     def _wait(self, context: Context, asked: Reservation, until: datetime, because: str) -> NoReturn:
         """Wait in the triggerer; Airflow itself ends a wait whose triggerer is gone."""
-        trigger = GangGrantedTrigger.waiting(self, asked, until, because, in_worker=self._must_return(context))
+        said = WaitLog(zone_of(context))
+        for line in said.news(asked, present()):
+            self.log.info(line)
+        self.reservation_id = asked.id
+        trigger = GangGrantedTrigger.waiting(self, asked, until, because, said, in_worker=self._must_return(context))
         timeout = None if self.execution_timeout is None else max(until - present(), timedelta(0)) + LATE
         self.defer(trigger=trigger, method_name="resume", timeout=timeout)
 
     def _must_return(self, context: Context) -> bool:
         """Tell whether a worker has to end the task, for it does more there than keep what the task returns."""
         ends = type(self).post_execute is not BaseOperator.post_execute or self._post_execute_hook is not None
-        mapped_over = self.has_dag() and context["ti"].map_index < 0 and any(True for _ in self.iter_mapped_dependants())
+        mapped_over = (
+            self.has_dag() and context["ti"].map_index < 0 and any(True for _ in self.iter_mapped_dependants())
+        )
         return bool(ends or mapped_over or self.outlets or self.multiple_outputs)
 
     def _granted(self, asked: Reservation, because: str | None = None) -> dict[str, Any]:
         """Return the slots, or say that the reservation ended while the task waited."""
         held = slots(require_granted(asked), because)
+        self.reservation_id = asked.id
         self.log.info(granted_text(held))
         return held
+
+    def _without(self, asked: Reservation, because: str, why: str) -> dict[str, Any]:
+        """End a wait that was in vain, as `on_timeout` says."""
+        if self.on_timeout == "fail":
+            raise WaitTimeoutError(f"wait_timeout: {why}")
+        if self.on_timeout == "skip":
+            raise AirflowSkipException(f"wait_timeout: {why}")
+        self.log.warning("wait_timeout: %s; the work runs without slots", why)
+        return no_slots(asked, because)
 
     def _ledger(self) -> AbstractContextManager[Ledger]:
         """Open the ledger."""
@@ -223,7 +255,7 @@ class ReleaseGangOperator(BaseOperator):
             rows = client.lives(ledger, self.request_key)
             return [(self.request_key, row.attempt) for row in rows if not row.state.final]
         given = [self.slots] if isinstance(self.slots, Mapping) else list(self.slots or ())
-        named = [(one["key"], one["attempt"]) for one in given if one]
+        named = [(one["key"], one["attempt"]) for one in given if one and one["id"]]
         return named + self._unnamed(ledger, context, {attempt for _, attempt in named})
 
     def _unnamed(self, ledger: Ledger, context: Context, named: set[str]) -> list[tuple[str, str]]:

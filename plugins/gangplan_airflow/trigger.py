@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from gangplan_airflow.compat import KILLS_TRIGGERS, RETRIES_FROM_TRIGGERS
 from gangplan_airflow.hook import GangplanHook, slots
 from gangplan_airflow.news import News, news_of
 from gangplan_airflow.owners import ENDED, LOST, can_end_here, push, state_of, take
+from gangplan_airflow.wait_log import WaitLog
 
 AGAIN_S = 5.0
 """Seconds until a ledger that cannot be opened is tried again."""
@@ -52,6 +53,7 @@ class Waits(Protocol):
 
     gangplan_conn_id: str
     request_key: str
+    on_timeout: Any
 
 
 class GangGrantedTrigger(BaseTrigger):
@@ -73,6 +75,9 @@ class GangGrantedTrigger(BaseTrigger):
         until: str,
         attempt: str = "",
         in_worker: bool = False,
+        on_timeout: str = "fail",
+        zone: str = "UTC",
+        said: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.gangplan_conn_id = gangplan_conn_id
@@ -82,10 +87,13 @@ class GangGrantedTrigger(BaseTrigger):
         self.until = until
         self.attempt = attempt
         self.in_worker = in_worker
+        self.on_timeout = on_timeout
+        self.zone = zone
+        self.said = list(said)
 
     @classmethod
     def waiting(
-        cls, task: Waits, asked: Reservation, until: datetime, because: str, *, in_worker: bool = False
+        cls, task: Waits, asked: Reservation, until: datetime, because: str, said: WaitLog, *, in_worker: bool = False
     ) -> GangGrantedTrigger:
         """Make the trigger of a task whose reservation waits."""
         return cls(
@@ -96,6 +104,9 @@ class GangGrantedTrigger(BaseTrigger):
             until=client.patience(asked, until).isoformat(),
             attempt=asked.attempt,
             in_worker=in_worker,
+            on_timeout=task.on_timeout,
+            zone=said.zone,
+            said=said.said,
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -108,6 +119,9 @@ class GangGrantedTrigger(BaseTrigger):
             "until": self.until,
             "attempt": self.attempt,
             "in_worker": self.in_worker,
+            "on_timeout": self.on_timeout,
+            "zone": self.zone,
+            "said": self.said,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -155,8 +169,9 @@ class GangGrantedTrigger(BaseTrigger):
         return TaskSuccessEvent()
 
     async def _failed(self, why: str, *, late: bool = False) -> TriggerEvent:
-        """Give back what the attempt has, and fail the task."""
-        if self.in_worker or not can_end_here() or not RETRIES_FROM_TRIGGERS:
+        """Give back what the attempt has, and fail the task; what becomes of another one a worker decides."""
+        decides = self.in_worker or (late and self.on_timeout != "fail")
+        if decides or not can_end_here() or not RETRIES_FROM_TRIGGERS:
             return self._resumes(late=late)
         self.log.error(why)
         await self._give_back()
@@ -189,12 +204,10 @@ class GangGrantedTrigger(BaseTrigger):
 
     async def _follow(self, news: asyncio.Queue[Reservation]) -> None:
         """Log what is new, until the reservation no longer waits."""
-        logged = None
+        said = WaitLog(self.zone, self.said)
         while (seen := await news.get()).state.waits:
-            changed = seen.state, seen.reason, seen.eta, seen.eta_range
-            if changed != logged:
-                logged = changed
-                self.log.info(waiting_text(seen, present()))
+            for line in said.news(seen, present()):
+                self.log.info(line)
 
     async def _arrives(self) -> None:
         """See that the task ended as its trigger said: one that was ended otherwise meanwhile uses no slots."""

@@ -1,6 +1,7 @@
 """What a ledger on Kueue does not do of what the others do, part by part, and why; docs/kubernetes.md says the same.
 
-Names are those of claims in tests/contracts/test_ledger.py, and of rules and invariants in tests/contracts/machine.py.
+Names are those of claims in tests/contracts (test_ledger.py, test_takeover.py), and of rules and invariants in its
+machine.py.
 """
 
 from gangplan.reserve.kueue.refusals import REFUSED
@@ -24,6 +25,8 @@ CLAIMS = {
     "test_wait_returns_at_the_grant_or_gives_up": "a sleep that is given ends before Kueue's next grant",
     "test_watch_yields_each_change_until_the_end": "a sleep that is given ends before Kueue's next grant",
     "test_two_pod_sets_share_nodes_and_are_told_apart": "no publish: by flavors (test_sharing.py)",
+    "test_the_lease_and_the_walltime_of_a_claimed_grant_count_from_the_claim": "Kueue counts it from its admission",
+    "test_a_late_claim_takes_no_time_that_another_was_promised": "the walltime counts from Kueue's admission",
 }
 """Claims of the contract."""
 

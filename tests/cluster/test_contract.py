@@ -16,18 +16,20 @@ from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.testing import FakeClock
 from tests.cluster import differences
 from tests.cluster.conftest import Space
-from tests.contracts import test_ledger as contract
+from tests.contracts import test_ledger, test_takeover
 from tests.refusals import refused_by
 
 LATER = datetime(2100, 3, 1, 9, tzinfo=UTC)
-CLAIMS = {name: claim for name, claim in vars(contract).items() if name.startswith("test_")}
+CONTRACT = (test_ledger, test_takeover)
+CLAIMS = {name: claim for part in CONTRACT for name, claim in vars(part).items() if name.startswith("test_")}
 globals().update({name: claim for name, claim in CLAIMS.items() if name not in differences.CLAIMS})
 
 
 @pytest.fixture(autouse=True)
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the contract's now be the test's."""
-    monkeypatch.setattr(contract, "NOW", LATER)
+    for part in CONTRACT:
+        monkeypatch.setattr(part, "NOW", LATER)
 
 
 @pytest.fixture

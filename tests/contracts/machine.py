@@ -80,6 +80,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.may_move = True  # whether a promise may move later: a calendar, a policy or the clock was at work
         self.policy = Policy()
         self.sizes: dict[str, tuple[int, ...]] = {}
+        self.tries: dict[str, int] = {}  # by key: the present try, 0 where nobody said one
+        self.claimed: set[Token] = set()
+        self.taken_over: set[ReservationId] = set()
         self.allowed: dict[tuple[str, str], int] = {}  # by tenant or cohort: what a new policy found them at
         self.begin()
 
@@ -130,6 +133,8 @@ class LedgerMachine(RuleBasedStateMachine):
         tenant=st.sampled_from(["vision", "search", "other"]),
         preemptible=st.booleans(),
         grows=st.integers(0, 3),
+        claim=st.sampled_from([None, None, 2, 45]),
+        named=st.booleans(),
     )
     def submit(
         self,
@@ -143,6 +148,8 @@ class LedgerMachine(RuleBasedStateMachine):
         tenant: str,
         preemptible: bool,
         grows: int,
+        claim: int | None,
+        named: bool,
     ) -> object:
         """A new request, and the same again."""
         self.count += 1
@@ -159,17 +166,58 @@ class LedgerMachine(RuleBasedStateMachine):
             earliest_start=None if window is None else self.clock() + window[0] * MINUTE,
             latest_start=None if window is None else self.clock() + window[1] * MINUTE,
             topology=Topology(level=Level.RACK) if same_rack else None,
+            claim_within=None if claim is None else claim * MINUTE,
         )
         request = self.possible(request)
+        self.tries[key] = int(named)
         try:
-            self.ledger.submit(request)
+            self.ledger.submit(request, self.attempt(key))
         except InputError:
             return multiple()
         there = self.ledger.find(key)  # with an estimate where nothing is promised, which a submit does not wait for
         told = there if there.promised else replace(there, eta=None, eta_range=None)
-        again = self.ledger.submit(request)  # far back in the line, its reason is a shorter one
+        again = self.ledger.submit(request, self.attempt(key))  # far back in the line, its reason is a shorter one
         assert self.same(replace(told, reason=None), replace(again, reason=None))
         return key
+
+    def attempt(self, key: str) -> str:
+        """Return the present attempt of a key."""
+        return f"machine/{key}/{self.tries[key]}" if self.tries[key] else ""
+
+    @rule(key=keys)
+    def take_over(self, key: str) -> None:
+        """The next try keeps the place in line and the slots; the token of the one before is good for nothing more."""
+        before = self.ledger.find(key)
+        self.tries[key] += 1
+        after = self.ledger.submit(before.request, self.attempt(key))
+        if before.state.final:
+            assert self.same(before, after)
+            self.tries[key] -= 1
+            return
+        assert (after.id, after.attempt, after.submitted_at) == (before.id, self.attempt(key), before.submitted_at)
+        if before.token is None:
+            there = self.ledger.find(key)
+            assert self.same(replace(before, attempt=there.attempt, reason=None), replace(there, reason=None))
+            return
+        self.taken_over.add(after.id)
+        assert after.token is not None
+        assert (after.placements, after.granted_at) == (before.placements, before.granted_at)
+        assert after.token > before.token
+        within = after.request.claim_within
+        assert within is not None or after.expires_at == before.expires_at
+        assert within is None or after.expires_at is None or after.expires_at <= self.clock() + within
+        for late in (self.ledger.release, self.ledger.renew):
+            with pytest.raises(StaleTokenError):
+                late(after.id, before.token)
+        assert self.same(after, self.ledger.find(key))
+
+    @rule(key=keys)
+    def end_late(self, key: str) -> None:
+        """An earlier attempt, or one of somebody else, ends nothing."""
+        before = self.ledger.find(key)
+        with pytest.raises(StaleTokenError):
+            self.ledger.cancel(before.id, f"machine/{key}/{self.tries[key] - 1}")
+        assert self.same(before, self.ledger.find(key))
 
     @rule(key=keys)
     def release(self, key: str) -> None:
@@ -195,7 +243,10 @@ class LedgerMachine(RuleBasedStateMachine):
         renewed = self.ledger.renew(reservation.id, reservation.token, minutes * MINUTE)
         assert renewed.expires_at is not None
         assert renewed.granted_at is not None
-        assert renewed.expires_at <= renewed.granted_at + renewed.request.limit
+        assert renewed.claim_by is None
+        self.claimed.add(reservation.token)
+        request = renewed.request
+        assert renewed.expires_at <= renewed.granted_at + (request.claim_within or timedelta(0)) + request.limit
         assert notice is None or renewed.expires_at <= notice.until
 
     @rule(key=keys, pods=st.lists(st.integers(1, 6), min_size=1, max_size=2).map(tuple))
@@ -323,14 +374,28 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ended = {id: now for id, now in present.items() if now.state.final}
 
     @invariant()
+    def a_grant_that_nobody_claims_goes_back(self) -> None:
+        """8: in time, and what was claimed lasts from its claim."""
+        for one in self.ledger.list():
+            if one.claim_by is not None:
+                assert one.token not in self.claimed
+                assert one.state in (ReservationState.GRANTED, ReservationState.EXPIRED)
+                assert one.expires_at is not None
+                assert one.expires_at <= one.claim_by
+                assert one.ended_at is None or one.ended_at >= one.claim_by
+            elif one.state is ReservationState.GRANTED:
+                assert one.token in self.claimed or (one.request.claim_within is None)
+
+    @invariant()
     def a_token_is_given_once(self) -> None:
-        """4: no two have the same; that of a reservation changes only to a greater one, when it is granted again."""
+        """4: no two have the same; that of a reservation changes only to a greater one, by a grant or a takeover."""
         present = {r.id: r for r in self.ledger.list() if r.token is not None}
         tokens = {id: r.token or Token(0) for id, r in present.items()}
         assert len(tokens) == len(set(tokens.values()))
         for id, token in tokens.items():
             before = self.tokens.get(id, token)
-            assert token == before or (token > before and present[id].interruptions), (present[id], before)
+            anew = present[id].interruptions or id in self.taken_over
+            assert token == before or (token > before and anew), (present[id], before)
         self.tokens |= tokens
 
     @invariant()

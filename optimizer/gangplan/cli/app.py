@@ -173,6 +173,7 @@ def apply(
 @app.command(epilog="Example:  gangplan status --state waiting")
 def status(
     state: Annotated[ReservationState | None, typer.Option(help="Only reservations in this state.")] = None,
+    owner: Annotated[str, typer.Option(help="Only what it has: the beginning of its path, like airflow/train.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List the reservations: who holds what, who waits, until when and why; and how far ETAs were off so far."""
@@ -180,7 +181,7 @@ def status(
 
     with open_ledger_here() as ledger:
         ledger.tick()
-        listed = ledger.list(state)
+        listed = ledger.list(state, owner.rstrip("/"))
     errors = eta_errors(reservation for reservation in waited(listed) if not reservation.interruptions)
     summary = [summaries.of_reservation(reservation) for reservation in listed]
     emit(as_json, summary, lambda _: screen.reservations(listed, errors))

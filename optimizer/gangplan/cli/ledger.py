@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from collections.abc import Generator
@@ -190,4 +191,7 @@ def _names(event: dict[str, Any], id: str) -> str:
 def _columns(changed: dict[str, Any]) -> str:
     """Return what changed in short; long values are only named."""
     short = [f"{name}={value}" for name, value in changed.items() if name not in (*_LONG, "id", "request_key")]
-    return ", ".join([*short, *(name for name in changed if name in _LONG)])
+    more: dict[str, Any] = json.loads(changed.get("more") or "{}")
+    words = [f"{name}={more[name]}" for name in ("attempt", "claim_by") if name in more]
+    claim = ["nobody claimed it"] if "unclaimed" in more else []
+    return ", ".join([*short, *words, *claim, *(name for name in changed if name in _LONG)])

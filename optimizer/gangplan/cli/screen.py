@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STATE_STYLE = {
     "granted": "green",
     "granted, must leave": "yellow",
+    "granted, not claimed yet": "yellow",
+    "expired, nobody claimed it": "red",
     "waiting": "yellow",
     "interrupted": "yellow",
     "expired": "red",
@@ -207,16 +209,19 @@ def changes(summary: Row) -> RenderableType:
 
 def reservation(shown: Reservation) -> RenderableType:
     """Show one reservation."""
-    from gangplan.client import eta_text
+    from gangplan.client import attempt_text, eta_text, state_text
 
     request = shown.request
-    pairs: list[tuple[str, object]] = [("id", shown.id), ("key", request.request_key), ("state", shown.state)]
+    pairs: list[tuple[str, object]] = [("id", shown.id), ("key", request.request_key), ("state", state_text(shown))]
+    if shown.attempt:
+        pairs.append(("asked by", attempt_text(shown.attempt)))
     if shown.state.waits:
         pairs.append(("ETA", eta_text(shown)))
     pairs += _reason(shown.reason)
     if shown.token is not None:
         until = shown.expires_at.isoformat() if shown.expires_at else None
-        pairs += [("token", shown.token), ("pods on", _places(shown)), ("until", until)]
+        claim = [("to be claimed by", until)] if shown.claim_by and not shown.state.final else [("until", until)]
+        pairs += [("token", shown.token), ("pods on", _places(shown)), *claim]
     if shown.notice is not None:
         pairs.append(("must leave by", f"{shown.notice.until.isoformat()}: {shown.notice.why}"))
     if shown.interruptions:
@@ -230,20 +235,23 @@ def _reason(reason: Reason | None) -> list[tuple[str, object]]:
 
 def reservations(shown: Sequence[Reservation], errors: EtaErrors | None) -> RenderableType:
     """List reservations, and how far the first ETAs of those that waited were off."""
-    from gangplan.client import eta_text
+    from gangplan.client import attempt_text, eta_text, state_text
 
+    asked = any(row.attempt for row in shown)
     rows = [
         (
             row.id,
             row.request.tenant,
+            *([attempt_text(row.attempt)] if asked else []),
             row.request.gpus,
-            _state(row),
+            state_text(row),
             eta_text(row) if row.state.waits else row.expires_at and row.expires_at.isoformat(),
             _why(row),
         )
         for row in shown
     ]
-    made = table("Reservations", ("id", "tenant", "GPUs", "state", "ETA or expiry", "why"), rows)
+    columns = ("id", "tenant", *(["asked by"] if asked else []), "GPUs", "state", "ETA or expiry", "why")
+    made = table("Reservations", columns, rows)
     return made if errors is None else Group(made, eta_errors(errors))
 
 
@@ -268,8 +276,12 @@ def nodes(outages: Mapping[str, Row]) -> RenderableType:
 
 def marked(node: str, state: str, gangs: Sequence[Reservation], begin: datetime | None) -> RenderableType:
     """Show what a node's new state means for the gangs that were on it."""
+    from gangplan.client import state_text
+
     head = f"{escape(node)} is {state}{f' from {begin.isoformat()} on' if begin else ''}"
-    rows = [(gang.request.tenant, gang.request.request_key, _state(gang), _places(gang), _why(gang)) for gang in gangs]
+    rows = [
+        (gang.request.tenant, gang.request.request_key, state_text(gang), _places(gang), _why(gang)) for gang in gangs
+    ]
     columns = ("tenant", "key", "state", "now on", "why")
     return Group(head, table("Gangs that were on it", columns, rows)) if rows else head
 
@@ -341,10 +353,6 @@ def run(summary: Row) -> RenderableType:
     """Show the whole cycle."""
     parts = (ingest(summary["ingest"]), training(summary["train"]), plan(summary["plan"]), changes(summary["apply"]))
     return Group(*parts, learning(summary["feedback"]), written(summary["report"]))
-
-
-def _state(shown: Reservation) -> str:
-    return "granted, must leave" if shown.notice else shown.state.value
 
 
 def _places(shown: Reservation) -> str:

@@ -10,10 +10,20 @@ from .attempts import (
     submit as submit,
 )
 from .lease import Held as Held, hold as hold
+from .pods import (
+    HOST as HOST,
+    PodPlace as PodPlace,
+    environment_of as environment_of,
+    joined_affinity as joined_affinity,
+    pod_place as pod_place,
+)
 from .words import (
+    attempt_text as attempt_text,
     eta_text as eta_text,
     places_text as places_text,
     reason_texts as reason_texts,
+    state_text as state_text,
     time_text as time_text,
     wait_text as wait_text,
+    waits_for_text as waits_for_text,
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from urllib.parse import unquote
 
-from gangplan.types import GangRequest, Reservation, ReservationState
+from gangplan.types import GangRequest, Reservation, ReservationState, owner_of
 
 
 def wait_text(reservation: Reservation, eta: str, *, name_slots: bool) -> str:
@@ -12,12 +13,38 @@ def wait_text(reservation: Reservation, eta: str, *, name_slots: bool) -> str:
 
     `name_slots` says whether the line names the slots that it waits for.
     """
-    interrupted = reservation.state is ReservationState.INTERRUPTED
     if name_slots:
-        head = f"waiting for {slots_text(reservation.request)}{' in place of lost nodes' if interrupted else ''};"
+        head = f"{waits_for_text(reservation)};"
     else:
+        interrupted = reservation.state is ReservationState.INTERRUPTED
         head = f"waiting{' for slots in place of lost nodes' if interrupted else ''}:"
     return "; ".join([f"{head} ETA {eta}", *reason_texts(reservation)])
+
+
+def state_text(reservation: Reservation) -> str:
+    """Return where a reservation stands, and whether its holder must leave, or nobody has claimed its slots."""
+    if reservation.notice is not None:
+        return f"{reservation.state}, must leave"
+    if reservation.claim_by is None:
+        return reservation.state.value
+    return (
+        f"{reservation.state}, nobody claimed it"
+        if reservation.state.final
+        else f"{reservation.state}, not claimed yet"
+    )
+
+
+def attempt_text(attempt: str) -> str:
+    """Return an attempt for a reader, such as `airflow/train/monday/big, try 2`; an empty text for nobody's."""
+    plain = unquote(attempt)
+    words = plain if plain.isprintable() else attempt  # no command to a terminal, whatever a name holds
+    return f"{owner_of(words)}, try {words.rpartition('/')[2]}" if owner_of(attempt) else words
+
+
+def waits_for_text(reservation: Reservation) -> str:
+    """Return what a reservation waits for."""
+    instead = " in place of lost nodes" if reservation.state is ReservationState.INTERRUPTED else ""
+    return f"waiting for {slots_text(reservation.request)}{instead}"
 
 
 def slots_text(request: GangRequest) -> str:

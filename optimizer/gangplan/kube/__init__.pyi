@@ -28,6 +28,7 @@ from .inventory import (
 from .mirror import Mirror as Mirror
 from .remarks import Malformed as Malformed
 from .workloads import (
+    ATTEMPT as ATTEMPT,
     END as END,
     KUEUE as KUEUE,
     LEASE as LEASE,

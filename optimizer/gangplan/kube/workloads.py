@@ -20,6 +20,9 @@ RESERVATION = "gangplan.io/reservation"
 LEASE = "gangplan.io/lease"
 """<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""
 
+ATTEMPT = "gangplan.io/attempt"
+"""<token> <takeovers> <moment in microseconds> <attempt>: who asked last, which grant it took over, as how many."""
+
 END = "gangplan.io/end"
 """How a reservation ended: no Workload of ours that has it is any more than a rest."""
 
@@ -66,6 +69,7 @@ class Claim:
     submitted: int
     lease: str
     end: str
+    asked: str = ""  # who asked last, as `ATTEMPT` has it
     limit_s: int | None
     gpus: int
     pod_sets: tuple[tuple[str, int, int], ...]  # name, pods, GPUs of each pod
@@ -109,13 +113,41 @@ class Claim:
         return self.on("QuotaReserved") and self.on("Evicted") and not self.finished
 
     @property
-    def token(self) -> Token | None:
-        """The fencing token: when the quota was reserved, and whose; grows with each grant of a Workload."""
+    def grant(self) -> int:
+        """The number of its grant: when the quota was reserved, and whose; 0 for none."""
         reserved = self.since("QuotaReserved")
         if reserved is None:
-            return None
+            return 0
         whose = zlib.crc32(self.uid.encode()) & (2**_UID_BITS - 1)
-        return Token((reserved // SECOND << _UID_BITS) | whose)
+        return (reserved // SECOND << _UID_BITS) | whose
+
+    @property
+    def takeovers(self) -> int:
+        """How often another attempt took its grant over."""
+        grant, takeovers, _, _ = self._asked
+        return takeovers if grant == self.grant else 0
+
+    @property
+    def taken_over(self) -> int:
+        """When another attempt took its grant over last; 0 for never."""
+        return self._asked[2] if self.takeovers else 0
+
+    @property
+    def attempt(self) -> str:
+        """Who asked last."""
+        return self._asked[3]
+
+    @property
+    def _asked(self) -> tuple[int, int, int, str]:
+        if not self.asked:
+            return 0, 0, 0, ""
+        grant, takeovers, moment, attempt = self.asked.split(" ", 3)
+        return int(grant), int(takeovers), int(moment), attempt
+
+    @property
+    def token(self) -> Token | None:
+        """The fencing token: grows with each grant of a Workload, by a second, and with each takeover, by another."""
+        return Token(self.grant + (self.takeovers << _UID_BITS)) if self.grant else None
 
     @property
     def admitted(self) -> int | None:
@@ -127,7 +159,8 @@ def claim_from(item: Object) -> Claim:
     """Read a Workload."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status", {})
     notes: dict[str, str] = meta.get("annotations", {})
-    submitted, our_queue, request = _reservation(notes, spec["podSets"][0]["template"].get("metadata", {}))
+    template: Object = spec["podSets"][0]["template"].get("metadata", {})
+    submitted, our_queue, request = _reservation(notes, template)
     owner = next(iter(meta.get("ownerReferences", ())), None)
     admission: Object = status.get("admission") or {}
     stats: Object = status.get("schedulingStats") or {}
@@ -148,6 +181,7 @@ def claim_from(item: Object) -> Claim:
         submitted=submitted,
         lease=notes.get(LEASE, ""),
         end=notes.get(END, ""),
+        asked=(notes.get(ATTEMPT) or template.get("annotations", {}).get(ATTEMPT, "")) if request else "",
         limit_s=spec.get("maximumExecutionTimeSeconds"),
         gpus=sum(pods * gpus for _, pods, gpus in pod_sets),
         pod_sets=pod_sets,

@@ -101,7 +101,7 @@ def more_text(entry: Entry) -> str | None:
         "leave": leave and astuple(leave),
         "moves": entry.moves,
         "attempt": entry.attempt,
-        "claim_by": entry.claim_by,
+        "claim_by" if entry.state is ReservationState.GRANTED else "unclaimed": entry.claim_by,
     }
     kept = {name: value for name, value in more.items() if value}
     return json.dumps(kept) if kept else None
@@ -116,7 +116,7 @@ def take_more(entry: Entry, text: str | None) -> None:
         until, why, state, *rest = leave
         entry.leave = Leave(until, why, ReservationState(state), *rest)
     entry.moves = more.get("moves", 0)
-    entry.attempt, entry.claim_by = more.get("attempt", ""), more.get("claim_by")
+    entry.attempt, entry.claim_by = more.get("attempt", ""), more.get("claim_by") or more.get("unclaimed")
 
 
 _POLICY = TypeAdapter(Policy)

@@ -65,9 +65,9 @@ def _check_end(mirror: Mirror, before: Row, after: Row, at: int) -> None:
 
 
 def _check_token(before: Row, after: Row, tokens: int) -> None:
-    """A token is new with each grant, and greater than all before; it goes only with a lost node."""
-    moved = moves_of(after) > moves_of(before)
-    assert moved or before["token"] is None, f"{after['id']}: its token changed"
+    """A token is new with each grant and each takeover, and greater than all before; it goes only with a lost node."""
+    moved, taken_over = moves_of(after) > moves_of(before), attempt_of(after) != attempt_of(before)
+    assert moved or taken_over or before["token"] is None, f"{after['id']}: its token changed"
     assert not moved or before["state"] == "granted", f"{after['id']}: interrupted without slots"
     if after["token"] is not None:
         assert after["token"] > tokens, f"{after['id']}: token {after['token']} is not greater than {tokens}"
@@ -76,6 +76,11 @@ def _check_token(before: Row, after: Row, tokens: int) -> None:
 def moves_of(row: Row) -> int:
     """Return how often its nodes went away."""
     return json.loads(row["more"]).get("moves", 0) if row["more"] else 0
+
+
+def attempt_of(row: Row) -> str:
+    """Return who asked last."""
+    return json.loads(row["more"]).get("attempt", "") if row["more"] else ""
 
 
 def _check_whole(mirror: Mirror, row: Row) -> None:
@@ -126,7 +131,12 @@ def check_new_places(mirror: Mirror, changed: list[tuple[Row | None, Row]], at: 
     out = mirror.documents["nodes"]
     for before, row in changed:
         promise, was = row["promise"], before["promise"] if before else None
-        if row["state"] == "granted" and (before is None or before["token"] != row["token"]):
+        held = before is not None and before["token"] is not None and moves_of(before) == moves_of(row)
+        if row["state"] == "granted" and before is not None and held:
+            mirror.seen["takeovers of grants"] += before["token"] != row["token"]
+            if row["hard_end"] > before["hard_end"]:  # claimed, or its notice was taken back
+                _check_nodes(mirror, row["pool"], row["places"], before["hard_end"], row["hard_end"])
+        elif row["state"] == "granted":
             _check_nodes(mirror, row["pool"], row["places"], at, row["hard_end"])
             mirror.seen["grants"] += 1
         elif row["state"] in WAITS and promise and promise != was:

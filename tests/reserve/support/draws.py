@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from tests.reserve.support.mirror import Mirror
 
+from gangplan.reserve.codec import id_of, request_from_text
 from gangplan.reserve.commands import (
     Cancel,
     Command,
@@ -70,7 +71,9 @@ class Draws:
         if which < 0.45:
             pods = tuple(draw.randint(1, 4) for _ in range(draw.randint(1, 2)))
             return Resize(id, Token(token), pods)
-        return Release(id, Token(token)) if which < 0.75 else Cancel(id)
+        if which < 0.55:
+            return Submit(request_from_text(self._mirror.live[id]["body"]), f"sim/{id}/{draw.randint(1, 9)}")
+        return Release(id, Token(token)) if which < 0.8 else Cancel(id, draw.choice([None, None, f"sim/{id}/1"]))
 
     def submit(self) -> Command:
         """Return a new request."""
@@ -91,8 +94,9 @@ class Draws:
             earliest_start=self._now() + window[0] * MINUTE if window else None,
             latest_start=self._now() + window[1] * MINUTE if window else None,
             topology=Topology(level=Level.RACK) if draw.random() < 0.2 else None,
+            claim_within=draw.choice([None, None, 2 * MINUTE, 30 * MINUTE]),
         )
-        return Submit(request)
+        return Submit(request, draw.choice(["", f"sim/{id_of(request.request_key)}/1"]))
 
     def operator(self) -> Command:
         """Return what an operator does."""

@@ -277,16 +277,16 @@ class Keeper:
         """Complete an eviction: a preempted gang is over, one that lost its place to an outage waits again.
 
         Kueue completes those of Jobs by itself. A gang that waits again gets a token that is greater by at least one,
-        which the clock of whole seconds gives only when the grant is a second old.
+        which the clock of whole seconds gives only when the grant is a second old, and one more for each takeover.
         """
         if claim.owner:
             return claim
         if objects.preempted(claim):
             return self._pen.end(claim, objects.PREEMPTED, from_us(now))
-        reserved = claim.marks["QuotaReserved"].since
-        if now < reserved + SECOND:
+        old_enough = claim.marks["QuotaReserved"].since + SECOND * (1 + claim.takeovers)
+        if now < old_enough:
             with self._news:
-                self._push(reserved + SECOND, claim.key)
+                self._push(old_enough, claim.key)
             return claim
         return self._pen.requeue(claim, from_us(now))
 

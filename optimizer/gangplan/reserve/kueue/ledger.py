@@ -22,6 +22,7 @@ from gangplan.reserve.kueue.objects import Place, View, read_view, refuse, refus
 from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.subscribers import Callback, Unsubscribe
+from gangplan.reserve.takeover import require_owner, require_present
 from gangplan.reserve.waiting import WaitingLedger
 from gangplan.types import (
     FreeCapacity,
@@ -34,6 +35,8 @@ from gangplan.types import (
     ReservationId,
     ReservationState,
     Token,
+    is_owned,
+    require_attempt,
     require_positive,
     require_text,
     require_type,
@@ -71,15 +74,20 @@ class KueueLedger(WaitingLedger, Refusals):
 
     # ------------------------------------------------------------ submit and end
 
-    def submit(self, request: GangRequest) -> Reservation:
+    def submit(self, request: GangRequest, attempt: str = "") -> Reservation:
         """See `Ledger.submit`."""
-        return self.submit_for(request)
+        return self.submit_for(request, attempt=attempt)
 
     def submit_for(
-        self, request: GangRequest, pod_sets: list[Object] | None = None, notes: Mapping[str, str] = {}
+        self,
+        request: GangRequest,
+        pod_sets: list[Object] | None = None,
+        notes: Mapping[str, str] = {},
+        attempt: str = "",
     ) -> Reservation:
         """Ask for a gang; one that a Job is to adopt has exactly its pods, and the notes that Kueue wants."""
         require_type("request", request, GangRequest, "a GangRequest")
+        require_attempt(attempt)
         view, place, id = self.view(), self.place, id_of(request.request_key)
         flavors = refuse(request, view)
         self._outlook.forget()
@@ -93,20 +101,21 @@ class KueueLedger(WaitingLedger, Refusals):
             classes=view.classes,
             chooses=chooses,
             pod_sets=pod_sets,
+            attempt=attempt,
         )
         if notes:
             body["metadata"]["annotations"] |= notes
         claim = self._created(request, body)
         if claim is None:
-            return self._again(self.claim(id), request)
+            return self._again(self.claim(id), request, attempt)
         new = bool(claim.queue) and self._keeper.surely_new(id)
         if not new and (over := self._ended(claim)):
-            return self._again(over, request, claim)
+            return self._again(over, request, attempt, claim)
         if not claim.queue:
             return self._picture(claim)
         seen = self._keeper.until(id, objects.decided, place.settle.total_seconds())
         if new and not (seen and self._keeper.surely_new(id)) and (over := self._pen.records.of(id)):
-            return self._again(over, request, claim)
+            return self._again(over, request, attempt, claim)
         return self._picture(seen or self.claim(id))
 
     def _ended(self, made: Claim) -> Claim | None:
@@ -131,13 +140,29 @@ class KueueLedger(WaitingLedger, Refusals):
         except RejectedError as error:
             raise InputError("request", request.request_key, f"was not taken: {error}") from error
 
-    def _again(self, claim: Claim, request: GangRequest, revived: Claim | None = None) -> Reservation:
+    def _again(self, claim: Claim, request: GangRequest, attempt: str, revived: Claim | None = None) -> Reservation:
         """Answer a key that is known; a Workload that this submit has made for what is over goes again."""
         if revived is not None:
             self._pen.forget(revived)
+        if not objects.state_of(claim).final:
+            require_owner(request.request_key, claim.attempt, attempt)
         if claim.request != annotation_of(request):
             raise KeyConflictError(f"request_key: {request.request_key!r} was used with another body: choose another")
-        return self.get(ReservationId(claim.name))
+        id = ReservationId(claim.name)
+        return self._taken_over(id, attempt) if attempt not in ("", claim.attempt) else self.get(id)
+
+    def _taken_over(self, id: ReservationId, attempt: str) -> Reservation:
+        """Let another attempt have a reservation, unless it has ended."""
+
+        def act(claim: Claim) -> Claim:
+            if objects.state_of(claim).final or claim.attempt == attempt:
+                return claim
+            request = request_of(claim.request)
+            require_owner(request.request_key, claim.attempt, attempt)
+            lease = None if request.claim_within else objects.lease_of(claim, request)
+            return self._pen.take_over(claim, attempt, self._clock(), lease and lease.end)
+
+        return self._write_fresh(id, act)
 
     def renew(self, id: ReservationId, token: Token, ttl: timedelta | None = None) -> Reservation:
         """See `Ledger.renew`."""
@@ -169,10 +194,12 @@ class KueueLedger(WaitingLedger, Refusals):
 
         return self._write(id, act)
 
-    def cancel(self, id: ReservationId) -> Reservation:
+    def cancel(self, id: ReservationId, attempt: str | None = None) -> Reservation:
         """See `Ledger.cancel`."""
+        require_attempt(attempt or "")
 
         def act(claim: Claim) -> Claim:
+            require_present(id, claim.attempt, attempt)
             if objects.state_of(claim).final:
                 return claim
             return self._pen.end(claim, objects.CANCELLED, self._clock())
@@ -272,10 +299,11 @@ class KueueLedger(WaitingLedger, Refusals):
         every = (objects.picture(claim, to_us(self._clock())) for claim in self._claims())
         return tuple(r for r in every if until is None or r.ended_at is None or r.ended_at >= until)
 
-    def list(self, state: ReservationState | None = None) -> tuple[Reservation, ...]:
+    def list(self, state: ReservationState | None = None, owner: str = "") -> tuple[Reservation, ...]:
         """See `Ledger.list`."""
         require_type("state", state, (ReservationState, NoneType), "a ReservationState")
-        every = [self._picture(claim) for claim in self._claims()]
+        require_attempt(owner)
+        every = [self._picture(claim) for claim in self._claims() if is_owned(claim.attempt, owner)]
         return tuple(reservation for reservation in every if state is None or reservation.state is state)
 
     def _claims(self) -> list[Claim]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gangplan.clock import to_us
 from gangplan.errors import NotFoundError
-from gangplan.kube import END, LEASE, Api, Claim, ConflictError, Object, claim_from
+from gangplan.kube import ATTEMPT, END, LEASE, Api, Claim, ConflictError, Object, claim_from
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.objects import Records
 from gangplan.types import Token
@@ -94,6 +94,13 @@ class Pen:
         """Let the lease of this grant end at a moment."""
         return self._apply(claim, notes={LEASE: f"{token}:{end}"})
 
+    def take_over(self, claim: Claim, attempt: str, now: datetime, end: int | None) -> Claim:
+        """Let another attempt have a reservation: a grant gets a new token, and with `end` it keeps its lease."""
+        takeovers = claim.takeovers + 1 if claim.grant else 0
+        taken = replace(claim, asked=f"{claim.grant} {takeovers} {to_us(now)} {attempt}")
+        lease = claim.lease if end is None else f"{taken.token}:{end}"
+        return self._apply(claim, notes={ATTEMPT: taken.asked, LEASE: lease})
+
     def queue(self, claim: Claim) -> Claim:
         """Queue what waited for its window."""
         return self._apply(claim, queueName=claim.our_queue)
@@ -122,7 +129,7 @@ class Pen:
 
     def _apply(self, claim: Claim, *, notes: dict[str, str] | None = None, **spec: Any) -> Claim:
         """Write what is ours: all of it each time, as what an apply leaves out is taken away."""
-        held = {LEASE: claim.lease, END: claim.end} | (notes or {})
+        held = {LEASE: claim.lease, END: claim.end, ATTEMPT: claim.asked} | (notes or {})
         body = self._body(claim)
         body["metadata"]["annotations"] = {name: value for name, value in held.items() if value}
         body["spec"] = ({"queueName": claim.queue} if claim.queue else {}) | spec

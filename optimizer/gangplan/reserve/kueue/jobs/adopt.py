@@ -103,13 +103,13 @@ def asked_by(pod_sets: list[Object]) -> tuple[PodSet, ...]:
     return asking
 
 
-def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object) -> Reservation:
+def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object, attempt: str = "") -> Reservation:
     """Reserve exactly the pods of a Job, JobSet or List of Pods; what they ask for takes the place of the request's."""
     pod_sets = pod_sets_of(ledger.api, ledger.place.namespace, manifest)
     request = replace(request, pod_sets=asked_by(pod_sets))
     flavors = refuse(request, ledger.view())
     notes = {objects.IS_GROUP: "true"} if pods_of(manifest) else {}
-    return ledger.submit_for(request, [_steered(pod_set, request, flavors) for pod_set in pod_sets], notes)
+    return ledger.submit_for(request, [_steered(pod_set, request, flavors) for pod_set in pod_sets], notes, attempt)
 
 
 def _steered(pod_set: Object, request: GangRequest, flavors: list[Flavor]) -> Object:

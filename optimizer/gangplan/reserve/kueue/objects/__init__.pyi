@@ -10,6 +10,7 @@ from .names import (
     QUEUE_NAME as QUEUE_NAME,
     ROLE_HASH as ROLE_HASH,
     VERSION as VERSION,
+    resource_of as resource_of,
     workloads as workloads,
 )
 from .queues import Flavor as Flavor, View as View, read_view as read_view

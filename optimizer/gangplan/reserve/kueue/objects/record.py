@@ -25,7 +25,7 @@ _TOGETHER_S = 0.02
 _MOST = 100
 """The most records in one ConfigMap, which holds 1 MiB."""
 
-_TEXTS = ("name", "namespace", "uid", "owner", "request", "lease", "end")
+_TEXTS = ("name", "namespace", "uid", "owner", "request", "lease", "end", "asked")
 _NUMBERS = ("created", "submitted", "priority", "evictions")
 _GRANT = ("QuotaReserved", "Admitted")
 
@@ -126,6 +126,8 @@ class _Batch:
 
 def _text(claim: Claim) -> str:
     kept: dict[str, Any] = {name: getattr(claim, name) for name in (*_TEXTS, *_NUMBERS)}
+    if not claim.asked:
+        del kept["asked"]  # records that were written before there was one have none
     marks = {kind: mark.since for kind, mark in claim.marks.items() if mark.holds and kind in _GRANT}
     return json.dumps({**kept, "marks": marks}, separators=(",", ":"))
 

@@ -49,6 +49,7 @@ class Lease:
     start: int
     end: int
     hard_end: int
+    claim_by: int | None = None  # nobody has claimed it yet
 
 
 def state_of(claim: Claim) -> ReservationState:
@@ -94,7 +95,10 @@ def end_of(claim: Claim) -> str:
 
 
 def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
-    """Return the lease of what holds slots: from its admission, or from its window's opening if that is later."""
+    """Return the lease of what holds slots: from its admission, or from its window's opening if that is later.
+
+    Until somebody claims it, by a first renewal, it lasts no longer than the request has it.
+    """
     admitted, token = claim.admitted, claim.token
     if admitted is None or token is None:
         return None
@@ -102,8 +106,12 @@ def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
     start = max(admitted, claim.submitted, opens)
     hard_end = start + span_us(request.limit)
     of, _, end = claim.lease.partition(":")
-    renewed = int(end) if of == str(token) else start + span_us(request.duration)
-    return Lease(start=start, end=min(renewed, hard_end), hard_end=hard_end)
+    if of == str(token):
+        return Lease(start=start, end=min(int(end), hard_end), hard_end=hard_end)
+    if request.claim_within is None:
+        return Lease(start=start, end=min(start + span_us(request.duration), hard_end), hard_end=hard_end)
+    claim_by = min(max(start, claim.taken_over) + span_us(request.claim_within), hard_end)
+    return Lease(start=start, end=claim_by, hard_end=hard_end, claim_by=claim_by)
 
 
 def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
@@ -133,6 +141,8 @@ def picture(claim: Claim, now: int) -> Reservation:
         eta=eta,
         reason=reason,
         interruptions=claim.evictions,
+        attempt=claim.attempt,
+        claim_by=or_none_at(lease.claim_by) if lease and (holds or state is ReservationState.EXPIRED) else None,
     )
 
 

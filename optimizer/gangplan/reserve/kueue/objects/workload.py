@@ -10,7 +10,7 @@ from typing import Any
 
 from gangplan.clock import to_us
 from gangplan.errors import InputError
-from gangplan.kube import RESERVATION, Object
+from gangplan.kube import ATTEMPT, RESERVATION, Object
 from gangplan.reserve.codec import annotation_of, id_of
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import Flavor, View
@@ -111,6 +111,7 @@ def workload_of(
     classes: Mapping[str, int],
     chooses: bool = True,
     pod_sets: list[Object] | None = None,
+    attempt: str = "",
 ) -> Object:
     """Return the Workload of a request; one whose window is far away is not queued yet.
 
@@ -120,6 +121,8 @@ def workload_of(
     write of its status, and with any of ours there, a reservation costs the API server a sixth more.
     """
     annotations = {RESERVATION: f"{to_us(now)} {place.queue} {annotation_of(request)}"}
+    if attempt:
+        annotations[ATTEMPT] = f"0 0 0 {attempt}"
     metadata: Object = {"name": id_of(request.request_key), "namespace": place.namespace}
     if pod_sets is None:
         pod_sets = [_pod_set(request, index, flavors, chooses) for index in range(len(request.pod_sets))]
