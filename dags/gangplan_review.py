@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
 
-from gangplan_airflow.review import ANSWER, ReviewOperator, models_page
+from gangplan_airflow.review import ANSWER, ReviewOperator, page_of
 
 QUESTION = "{{ ti.xcom_pull(task_ids='challenger')"
 
@@ -35,7 +35,7 @@ def gangplan_review() -> None:
         from gangplan import workflows
         from gangplan.config import load_settings
 
-        return workflows.question(load_settings(), params["version"] or None, models=models_page())
+        return workflows.question(load_settings(), params["version"] or None, models=page_of("models"))
 
     @task(trigger_rule="none_failed")
     def heard() -> None:

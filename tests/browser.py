@@ -18,8 +18,8 @@ CHROMIUM = (
 )
 """Where the browser is; `scripts/chromium.sh` installs it."""
 
-PATIENCE_MS = 30_000.0
-"""How long a step may take on a busy machine."""
+PATIENCE_MS = 120_000.0
+"""How long a step may take on a very busy machine: a report is read by a server that has only just started."""
 
 
 @contextmanager

@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     promotion: Literal["gate", "person"] = Field("gate", description="Who makes a champion: gate or person.")
     publication: Literal["plan", "person"] = Field("plan", description="Who lets a plan hold: itself or a person.")
     approve_above: float | None = Field(None, ge=0, description="A plan that costs more waits for a person's approval.")
-    reviewers: tuple[str, ...] = Field((), description="Ids of Airflow's users who may decide on a model; none: all.")
+    reviewers: tuple[str, ...] = Field(
+        (), description="Ids of Airflow's users who may decide on models, plans; none: all."
+    )
     shadow_days: float = Field(0.0, ge=0, le=90, description="Days that a challenger forecasts unheeded first.")
     late_after_hours: float = Field(6.0, ge=1, lt=168, description="Age at which telemetry is late: plans warn of it.")
     stale_after_hours: float = Field(72.0, ge=1, lt=168, description="Age at which telemetry is too old to plan from.")

@@ -8,6 +8,6 @@ from .gangs import (
 )
 from .hook import GangplanHook as GangplanHook
 from .operators import ReleaseGangOperator as ReleaseGangOperator, ReserveGangOperator as ReserveGangOperator
-from .review import ReviewOperator as ReviewOperator, models_page as models_page
+from .review import ReviewOperator as ReviewOperator, page_of as page_of
 
 def get_provider_info() -> dict[str, object]: ...

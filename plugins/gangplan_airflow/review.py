@@ -1,4 +1,4 @@
-"""A question about a demand model, asked by Airflow's own ApprovalOperator."""
+"""A question about a demand model or a plan, asked by Airflow's own ApprovalOperator."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class ReviewOperator(ApprovalOperator):
         return super().execute_complete(context, event)
 
 
-def models_page() -> str:
-    """Return the address of the models' pages in Airflow; without the setting [api] base_url, a path on its server."""
-    return conf.get("api", "base_url", fallback="").rstrip("/") + "/gangplan/models"
+def page_of(what: str) -> str:
+    """Return the address of the pages of `models` or `plans`; a path where [api] base_url is not set."""
+    return conf.get("api", "base_url", fallback="").rstrip("/") + f"/gangplan/{what}"

@@ -16,7 +16,7 @@ from gangplan.config import load_settings
 from gangplan.serve import Link, Right, make_app
 from gangplan_airflow.hook import GangplanHook
 
-_REVIEWS = {Right.REVIEW_MODEL: "gangplan_review", Right.REVIEW_PLAN: "gangplan_plan"}
+_REVIEWS = {Right.REVIEW_MODEL: "gangplan_review", Right.REVIEW_PLAN: "gangplan_plan_review"}
 """Who may answer the questions of these DAGs may decide on the page too."""
 
 
@@ -35,16 +35,16 @@ class AirflowVisitor:
         """See `Visitor.may`. What belongs to no DAG, and the plan for all, is for those who may change pools."""
         dag = dag_of(key)
         if right in _REVIEWS:
-            return self._may_answer(_REVIEWS[right]) and self._is_asked(right)
+            return self._may_answer(_REVIEWS[right]) and self._is_asked()
         if right is Right.CANCEL and dag:
             return get_auth_manager().is_authorized_dag(
                 method="PUT", access_entity=DagAccessEntity.RUN, details=DagDetails(id=dag), user=self._user
             )
         return get_auth_manager().is_authorized_pool(method="PUT", user=self._user)
 
-    def _is_asked(self, right: Right) -> bool:
+    def _is_asked(self) -> bool:
         """Tell whether the question is for this user: the setting `reviewers` may name those who decide."""
-        named = set(load_settings().reviewers) if right is Right.REVIEW_MODEL else set[str]()
+        named = set(load_settings().reviewers)
         return not named or get_auth_manager().is_authorized_hitl_task(assigned_users=named, user=self._user)
 
     def _may_answer(self, dag: str) -> bool:

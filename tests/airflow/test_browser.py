@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.models import Connection
 from airflow.utils.session import create_session
-from tests.airflow.test_review import store  # noqa: F401  a fixture
+from tests.airflow.test_review import empty_store, store  # noqa: F401  fixtures
 from tests.browser import chromium, new_page, violations
 from tests.report.conftest import make_world
 from tests.servers import serving

@@ -21,6 +21,7 @@ EXPECTED = {
     "gangplan_watch": ["needs_a_person", "settle"],
     "gangplan_review": ["ask", "carry_out", "challenger", "heard"],
     "gangplan_plan": ["plan"],
+    "gangplan_plan_review": ["ask", "carry_out", "heard", "waiting"],
     "gangplan_apply": ["apply"],
     "gangplan_feedback": ["learn", "report"],
     "example_reserved_job": ["release", "reserve", "train"],

@@ -49,25 +49,30 @@ def dag(metadata: None) -> DAG:
 
 
 @pytest.fixture
-def store(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A registry with a champion, and a challenger that waits for a person; known to the tasks by the environment."""
+def empty_store(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An MLflow with nothing in it, known to the tasks by the environment; a person decides on its models."""
     file = tmp_path / "mlflow" / "mlflow.db"
     file.parent.mkdir()
     shutil.copy(mlflow_template, file)
     given = {"MLFLOW": f"sqlite:///{file}", "HOME": str(tmp_path), "PROMOTION": "person"}
     for name, value in {**given, "HORIZON_HOURS": "24", "BACKTEST_ORIGINS": "2"}.items():
         monkeypatch.setenv(f"GANGPLAN_{name}", value)
-    store = open_store(load_settings())
-    for _ in range(2):
-        forecast.retrain(a_usage(), store, settings=load_settings(), clock=lambda: NOW)
-    return store
+    return open_store(load_settings())
 
 
-def a_usage(hours: int = 300) -> Usage:
-    """Telemetry of one series with a daily cycle."""
+@pytest.fixture
+def store(empty_store: Store) -> Store:
+    """A registry with a champion, and a challenger that waits for a person."""
+    for more in (1.0, 1.1):
+        forecast.retrain(a_usage(more), empty_store, settings=load_settings(), clock=lambda: NOW)
+    return empty_store
+
+
+def a_usage(more: float = 1.0, hours: int = 300) -> Usage:
+    """Telemetry of one series with a daily cycle that is so many times as large."""
     random = np.random.default_rng(3)
     clock = np.arange(hours)
-    values = 40 + 10 * np.sin(2 * np.pi * clock / 24) + random.normal(0, 2, hours)
+    values = 40 + 10 * more * np.sin(2 * np.pi * clock / 24) + random.normal(0, 2, hours)
     start = NOW - hours * (NOW.replace(hour=1) - NOW.replace(hour=0))
     frame = pl.DataFrame({"hour": pl.datetime_range(start, NOW, "1h", closed="left", eager=True), "gpus": values})
     series = {"tenant": "language", "workload_class": "latency", "accelerator": "h100"}

@@ -15,8 +15,8 @@ from gangplan.cli.reserve import _options
 from gangplan.config import load_settings, present
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
-from gangplan.testing import NOW
-from gangplan.types import GangRequest
+from gangplan.testing import NOW, a_request
+from gangplan.types import GangRequest, PodSet
 
 TWO = ("--tenant", "vision", "--pods", "2", "--gpus", "4", "--accelerator", "h100-lab", "--duration", "1h")
 ONE = (*TWO[:3], "1", *TWO[4:])
@@ -196,4 +196,29 @@ def test_each_field_of_a_request_is_an_option() -> None:
     spelled = {"key": "request_key", "accelerator": "accelerators", "earliest": "earliest_start"}
     spelled |= {"latest": "latest_start"} | dict.fromkeys(("pods", "gpus", "min_pods", "max_pods"), "pod_sets")
     options = {spelled.get(name, name) for name in signature(_options).parameters}
-    assert options == set(GangRequest.__dataclass_fields__) - {"labels"}
+    assert options == set(GangRequest.__dataclass_fields__) - {"labels", "claim_within"}  # no command claims
+
+
+def test_status_and_audit_tell_whose_a_grant_is_and_that_nobody_claimed_it(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By owner and try, for all or for one owner; what a name holds cannot steer a terminal."""
+    here = {"tenant": "vision", "accelerators": ("h100-lab",), "pod_sets": (PodSet(count=1, gpus_per_pod=4),)}
+    with opened() as ledger:
+        claimable = a_request("big", claim_within=timedelta(minutes=2), **here)
+        ledger.submit(claimable, "airflow/train/monday%2B00/big/2")
+        ledger.submit(a_request("odd", **here), "airflow/od%1bd/x/1")
+    out = call("status").out
+    assert "airflow/train/monday+00/big, try 2" in out
+    assert "granted, not claimed yet" in out
+    assert "airflow/od%1bd/x, try 1" in out
+    assert [row["key"] for row in call("status", "--owner", "airflow/train/", "--json").json] == ["big"]
+    shown = call("explain", "--key", "big").out
+    assert "to be claimed by" in shown
+    monkeypatch.setenv("GANGPLAN_NOW", (NOW + timedelta(minutes=2)).isoformat())
+    (gone,) = call("status", "--state", "expired", "--json").json
+    assert (gone["attempt"], gone["claim_by"]) == ("airflow/train/monday%2B00/big/2", gone["ended_at"])
+    assert "expired, nobody claimed it" in call("status").out
+    audit = " ".join(call("ledger", "audit", "--key", "big").out.split())
+    assert "attempt=airflow/train/monday%2B00/big/2" in audit
+    assert "nobody claimed it" in audit

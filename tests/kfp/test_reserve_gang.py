@@ -188,7 +188,7 @@ def test_wrong_parameter_is_named(wish: Wish, field: str, value: object) -> None
 def test_each_field_of_a_request_is_a_parameter() -> None:
     """The component's parameters about the gang are the request's fields, but for what a run's step has no use for."""
     key, pods = {"run_id", "name"}, {"pods", "gpus_per_pod", "min_pods", "max_pods"}
-    left_out = {"earliest_start", "latest_start", "labels"}
+    left_out = {"earliest_start", "latest_start", "labels", "claim_within"}
     asked = set(signature(holding.request_from).parameters)
     assert asked - key - pods == set(GangRequest.__dataclass_fields__) - {"request_key", "pod_sets"} - left_out
     assert asked <= set(signature(reserve_gang.python_func).parameters)

@@ -221,7 +221,7 @@ def _rules(policy: reserve.Policy) -> Iterator[tuple[str, object]]:
     yield "preemption", _preemption(policy.preemption)
     yield (
         "nodes that drain, are lost",
-        f"{reserve.span_text(policy.drain)} to leave; {reserve.span_text(policy.claim)} to renew",
+        f"{reserve.span_text(policy.drain)} to leave; {reserve.span_text(policy.claim)} to claim new slots",
     )
 
 

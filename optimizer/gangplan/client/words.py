@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from urllib.parse import unquote
 
-from gangplan.types import GangRequest, Reservation, ReservationState, owner_of
+from gangplan.types import GangRequest, Reservation, ReservationState
 
 
 def wait_text(reservation: Reservation, eta: str, *, name_slots: bool) -> str:
@@ -36,9 +36,14 @@ def state_text(reservation: Reservation) -> str:
 
 def attempt_text(attempt: str) -> str:
     """Return an attempt for a reader, such as `airflow/train/monday/big, try 2`; an empty text for nobody's."""
-    plain = unquote(attempt)
-    words = plain if plain.isprintable() else attempt  # no command to a terminal, whatever a name holds
-    return f"{owner_of(words)}, try {words.rpartition('/')[2]}" if owner_of(attempt) else words
+    owner, _, number = attempt.rpartition("/")
+    return f"{_readable(owner)}, try {_readable(number)}" if owner else _readable(number)
+
+
+def _readable(path: str) -> str:
+    """Return a path without its percent-encoding, unless that would hold a command to a terminal."""
+    plain = unquote(path)
+    return plain if plain.isprintable() else path
 
 
 def waits_for_text(reservation: Reservation) -> str:

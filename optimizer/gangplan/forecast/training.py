@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from itertools import accumulate
 
@@ -24,6 +25,12 @@ from gangplan.tracking import MODEL, Store
 from gangplan.types import Beliefs, Forecast, Training, Usage
 
 _TAG_LIMIT = 4000
+
+_TWIN = 0.001
+"""A challenger whose forecast differs from the champion's by less, as a share of the demand, is its twin.
+
+Raised, a person is asked about fewer versions, and the champion may grow old by so much before one is asked about.
+"""
 
 
 def retrain(
@@ -55,10 +62,12 @@ def retrain(
         trial = evaluation.run_trial(panel, settings, progress, registry.checkpoints(store, run_id))
         before = registry.alias(store, Alias.CHAMPION)
         progress(10, 12, "ask the gate")
-        champion = None if before is None else evaluation.backtest_champion(trial, registry.load(store, before))
+        rival = None if before is None else registry.load(store, before)
+        champion = None if rival is None else evaluation.backtest_champion(trial, rival)
+        apart = math.inf if rival is None else evaluation.difference(trial, rival, settings.horizon_hours)
         with registry.active_run(store, run_id):
             gate = evaluation.judge(evaluation.evaluate(trial, champion, settings.horizon_hours))
-        tags = _tags(trial, gate, settings, because, champion=before)
+        tags = _tags(trial, gate, settings, because, champion=before, apart=apart)
         progress(11, 12, "log the run and the model")
         registry.log_training(store, run_id, usage=usage, trial=trial, champion=champion, gate=gate, settings=settings)
         uri = registry.log_model(store, run_id, trial.bundle)
@@ -123,8 +132,10 @@ def read_training(store: Store) -> Training:
     return _training(versions[0], store.read_table(str(versions[0].run_id), "backtest"))
 
 
-def _tags(trial: Trial, gate: GateResult, settings: Settings, because: str, *, champion: str | None) -> dict[str, str]:
-    """Return what a version carries from its first moment on."""
+def _tags(
+    trial: Trial, gate: GateResult, settings: Settings, because: str, *, champion: str | None, apart: float
+) -> dict[str, str]:
+    """Return what a version carries from its first moment on; `apart` is how far it is from the champion."""
     reason = gate.reason
     if champion is None:
         reason = f"first model, promoted by default: {'gate passed' if gate.passed else 'the gate says'}: {reason}"
@@ -137,7 +148,8 @@ def _tags(trial: Trial, gate: GateResult, settings: Settings, because: str, *, c
         "notes": json.dumps(_shortened(trial.notes)),
         "because": because[:_TAG_LIMIT],
         "shadow_days": repr(0.0 if champion is None else settings.shadow_days),
-        **({} if champion is None else {"compared_with": champion}),
+        **({} if champion is None else {"compared_with": champion, promotion.APART: f"{apart:.4%}"}),
+        **({promotion.TWIN: "yes"} if apart < _TWIN else {}),
     }
 
 

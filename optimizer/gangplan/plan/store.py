@@ -87,7 +87,7 @@ def plan_before(store: Store, start: datetime) -> Plan | None:
 
 
 def mark(store: Store, plan: Plan, state: str, note: str, *, yes: bool = True) -> None:
-    """Mark a plan's run as "published", "approved" or "rejected" (or no longer), with a note of when and why."""
+    """Mark a plan's run as "published", "approved", "rejected" or "asked" (or no longer), with a note."""
     if plan.run_id is None:
         raise NotFoundError(f"plan {plan.plan_id}: is not kept: {_REMEDY}")
     store.client.set_tag(plan.run_id, state, "yes" if yes else "no")
@@ -110,7 +110,7 @@ def _is_marked(store: Store, plan: Plan, state: str) -> bool:
 
 def list_plans(store: Store) -> list[dict[str, str]]:
     """Return the tags of the plans' runs, the newest first."""
-    states = ("published", "approved", "approved.note", "rejected", "rejected.note")
+    states = ("published", "approved", "approved.note", "rejected", "rejected.note", "asked")
     names = ("plan_id", "status", "forecast_issued_at", *states)
     return [{name: run.data.tags.get(name, "") for name in names} for run in store.runs(PLAN, limit=100)]
 

@@ -1,7 +1,5 @@
 from .models import (
-    answered as answered,
     drift as drift,
-    question as question,
     questions as questions,
     watch as watch,
     write_page as write_page,
@@ -16,4 +14,11 @@ from .plans import (
 )
 from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
+from .questions import (
+    answered as answered,
+    open_plans as open_plans,
+    plan_answered as plan_answered,
+    plan_question as plan_question,
+    question as question,
+)
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

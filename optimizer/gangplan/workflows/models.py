@@ -1,15 +1,13 @@
-"""Demand models between training and use: what is due in the registry, and what people decide about a version."""
+"""Demand models between training and use: what is due in the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from gangplan import forecast, telemetry
 from gangplan.config import Settings
-from gangplan.forecast import Change, ModelVersion
+from gangplan.forecast import Change
 from gangplan.tracking import open_store
 
 DRIFT_DAYS = 14
@@ -47,30 +45,3 @@ def write_page(settings: Settings, version: str, out: Path | None = None) -> Pat
     """Write the page about a version, by default to the folder `review` of the home folder; return its path."""
     file = out or settings.home / "review" / f"version-{version}.html"
     return forecast.write_page(file, open_store(settings), version)
-
-
-def question(settings: Settings, version: str | None = None, *, models: str) -> dict[str, str]:
-    """Return the question to a person about a version (default: the challenger).
-
-    `models` is the address under which each version has its page, with the report that its training kept in MLflow.
-    """
-    store = open_store(settings)
-    number = version or forecast.challenger(store)
-    shown = forecast.show_version(store, number)
-    body = [
-        f"**{forecast.headline(store, number)}**",
-        f"- The gate: {shown.gate}. {shown.reason}",
-        f"- Trained because: {shown.because}. Compared with: version {shown.compared_with or 'none'}.",
-        f"- [The report, with pictures]({models}/{number}); it is `review.html` of the MLflow run `{shown.run_id}`.",
-    ]
-    return {"version": number, "subject": f"Demand model: may version {number} steer?", "body": "\n".join(body)}
-
-
-def answered(settings: Settings, version: str, answer: Mapping[str, Any]) -> ModelVersion:
-    """Approve or reject a version by an answer of Airflow's ApprovalOperator, in the name of the person who gave it."""
-    user: Mapping[str, Any] = answer.get("responded_by_user") or {}
-    given: Mapping[str, Any] = answer.get("params_input") or {}
-    who = str(user.get("name") or user.get("id") or "somebody in Airflow")
-    why = str(given.get("why") or "").strip() or "no reason was given"
-    decide = forecast.approve if answer["chosen_options"] == ["Approve"] else forecast.reject
-    return decide(open_store(settings), version, by=f"{who} (Airflow)", why=why, clock=settings.clock)

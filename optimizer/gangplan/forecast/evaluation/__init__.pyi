@@ -27,6 +27,7 @@ from .trial import (
     Trial as Trial,
     backtest_champion as backtest_champion,
     daily_wql as daily_wql,
+    difference as difference,
     metrics_of as metrics_of,
     run_trial as run_trial,
 )

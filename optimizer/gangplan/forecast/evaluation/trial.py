@@ -24,6 +24,7 @@ from gangplan.types import SERIES
 Checkpoint = Callable[[str, Callable[[], models.DemandModel]], models.DemandModel]
 """Returns the fit of that name: a checkpoint left by a training that was killed, or else one made and kept now."""
 
+_LEAST_GPUS = 1.0  # demand below this many GPUs in the mean is no measure for a difference
 _PARTS = 12.0  # of a training's progress: two fits of five parts each, the back-test, the logging
 
 
@@ -76,6 +77,17 @@ def backtest_champion(trial: Trial, champion: Bundle) -> pl.DataFrame | None:
         return None
     window = backtest.Window(origins=origins, horizon=trial.window.horizon)
     return backtest.run_backtest(champion.tested, trial.panel, window)
+
+
+def difference(trial: Trial, champion: Bundle, horizon: int) -> float:
+    """Return how far apart challenger and champion are in what they forecast now, as a share of the demand; 0: twins.
+
+    It is the mean over all series, hours and quantiles. Both are asked about the same hours ahead, so it needs no past
+    that neither has seen.
+    """
+    mine, theirs = (fit.quantiles(trial.panel, horizon)[0] for fit in (trial.bundle.steering, champion.steering))
+    apart = float(np.abs(mine - theirs).mean())
+    return apart / max(float(mine.mean()), _LEAST_GPUS)
 
 
 def leak(trial: Trial) -> float:

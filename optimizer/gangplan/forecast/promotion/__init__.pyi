@@ -1,5 +1,7 @@
 from .page import headline as headline, log_page as log_page, write_page as write_page
 from .review import (
+    APART as APART,
+    TWIN as TWIN,
     ModelVersion as ModelVersion,
     approve as approve,
     challenger as challenger,

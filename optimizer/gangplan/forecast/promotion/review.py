@@ -23,6 +23,9 @@ GATE = "gate"
 ASKED = "asked"
 """The tag of a version about which a person was asked."""
 
+APART, TWIN = "apart", "twin"
+"""The tags that say how far a version's forecast is from the champion's, and whether it is its twin."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
@@ -166,8 +169,8 @@ def decide_after_training(store: Store, version: str, gate: GateResult, *, setti
     if any(change.version == version for change in registry.history(store)):
         return
     first = registry.alias(store, Alias.CHAMPION) is None
-    reason = store.client.get_model_version(MODEL, version).tags["reason"]
-    action, why = _decision(gate, reason, settings, first=first)
+    tags = dict(store.client.get_model_version(MODEL, version).tags)
+    action, why = _decision(gate, tags, settings, first=first)
     if not _challenger_in_shadow(store):
         store.client.set_registered_model_alias(MODEL, Alias.CHALLENGER, version)
     registry.record_decision(store, action, version, by=GATE, why=why, at=at)
@@ -208,12 +211,22 @@ def open_questions(store: Store) -> tuple[str, ...]:
     return (version,)
 
 
-def _decision(gate: GateResult, reason: str, settings: Settings, *, first: bool) -> tuple[Action, str]:
-    """Return what is decided, and why: nobody is promoted past the gate, a shadow or a person that come first."""
+def _decision(gate: GateResult, tags: dict[str, str], settings: Settings, *, first: bool) -> tuple[Action, str]:
+    """Return what is decided, and why: nobody is promoted past the gate, a shadow or a person that come first.
+
+    A person is not asked to choose between two that forecast the same: the champion stays.
+    """
+    reason = tags["reason"]
     if first:
         return Action.PROMOTED, reason
     if not gate.passed:
         return Action.REFUSED, reason
+    if settings.promotion == "person" and TWIN in tags:
+        rival = tags["compared_with"]
+        return (
+            Action.REFUSED,
+            f"it forecasts as the champion, version {rival}, does ({tags[APART]} apart): nobody is asked",
+        )
     if settings.shadow_days > 0:
         return Action.WAITING, f"the gate passed; {settings.shadow_days:g} days beside the champion come first"
     if settings.promotion == "person":

@@ -32,7 +32,7 @@ _COMMENTS = {
     "depth": "how many at the head of the line have a promised start",
     "preemption": "who may take slots from whom, how long before it is told, how long a grant is safe",
     "drain": "what the gangs on a draining node have to leave it",
-    "claim": "a gang that was moved off a lost node keeps its new slots so long without a renewal",
+    "claim": "a gang that was moved off a lost node has so long to claim its new slots",
     "back_within": "how long a lost node is expected back: its promises are kept, others fit before; 0s: it is not",
     "owners_first": "within its nominal quota a tenant goes before all who borrow; false: only points and shares count",
 }

@@ -91,7 +91,7 @@ class Policy:
 
     `ageing`: how long a wait is worth one point of priority. `depth`: how many at the head of the line have a promised
     start (conservative backfill); a larger number makes a tick slower. `drain`: how long gangs have to leave a draining
-    node. `claim`: how long a gang that was moved from a lost node keeps its new slots without a renewal.
+    node. `claim`: how long a gang that was moved from a lost node has to claim its new slots.
     `back_within`: how long a lost node is expected back, so that what is promised on it is kept, and others fit before.
     `owners_first`: who stays within its nominal quota is served before all who have to borrow; else points and shares
     alone decide.

@@ -1,0 +1,1 @@
+../../../dags/gangplan_plan_review.py
