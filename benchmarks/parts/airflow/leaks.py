@@ -19,7 +19,7 @@ from benchmarks.parts.airflow.watch import MARGIN_S, Watcher, taken_twice, witho
 from benchmarks.parts.figures import FOLDER, Figure
 from gangplan.progress import Progress
 
-DAGS = ("bench_plain", "bench_bare", "bench_breaks", "bench_mapped")
+DAGS = ("bench_plain", "bench_bare", "bench_breaks", "bench_mapped", "bench_gang")
 NODES, GANGS = 8, 40
 FAULTS_PER_WORK, LULL_S = 5, 60.0
 DRAIN_S = 600.0

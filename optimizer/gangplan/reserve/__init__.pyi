@@ -8,8 +8,8 @@ from .kueue import (
     hand_out as hand_out,
     open_kueue as open_kueue,
     parse_url as parse_url,
-    resource_of as resource_of,
     reserve_for as reserve_for,
+    resource_of as resource_of,
     run_beside as run_beside,
     start as start,
 )

@@ -1,4 +1,4 @@
-"""The DAGs of the faults: a plain gang, one whose work renews nothing, mapped gangs, work that breaks once."""
+"""The DAGs of the faults: a plain gang, one whose work renews nothing, mapped gangs, work that breaks once, one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task, task_group
 
-from gangplan_airflow import GangplanHook, ReleaseGangOperator, ReserveGangOperator
+from gangplan_airflow import GangplanHook, ReleaseGangOperator, ReserveGangOperator, gang as gang_of
 
 WHEN: dict[str, Any] = {
     "schedule": None,
@@ -72,3 +72,6 @@ with DAG("bench_mapped", **WHEN):
         reserve.as_setup() >> work(reserve.output) >> release.as_teardown(setups=reserve)
 
     each.expand(index=[0, 1])
+
+with DAG("bench_gang", **WHEN), gang_of("big", pods=1, **GANG) as slots:
+    bare(slots)
