@@ -30,7 +30,7 @@ def asked() -> Generator[list[str]]:
 
 
 def test_a_look_is_one_query_however_many_wait(tmp_path: Path) -> None:
-    """While nothing happens each look of a process with many waits is one query; the next change is told none the less."""
+    """While nothing happens each look of a process with many waits is one query; the next change is still told."""
     clock = FakeClock()
     store = open_store(f"sqlite:///{tmp_path}/ledger.db", clock=clock, threads=False)
     with StoreLedger(store, clock=clock) as ledger:

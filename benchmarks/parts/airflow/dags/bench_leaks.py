@@ -1,4 +1,4 @@
-"""The DAGs of the faults: a plain gang, one whose work renews nothing, mapped gangs, work that breaks once, one line."""
+"""The DAGs of the faults: a plain gang, work that renews nothing, mapped gangs, work that breaks once, a `gang`."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def read_head(connection: Connection) -> Head:
 
 
 def read_look(connection: Connection) -> tuple[Head, bool]:
-    """Return the head row, and whether commands wait in the queue: all that one who waits has to ask again and again."""
+    """Return the head row, and whether commands wait in the queue: all that who waits asks again and again."""
     waits = exists(select(literal(1)).select_from(inbox)).label("waits")
     *fields, asked = connection.execute(select(*(head.c[name] for name in Head._fields), waits)).one()
     return Head(*fields), bool(asked)
