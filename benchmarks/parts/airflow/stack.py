@@ -124,14 +124,16 @@ class Stack:
     def processor_time(self, name: str) -> float:
         """Return the processor's seconds that a process and its children have used."""
         process = psutil.Process(self.running[name].pid)
-        times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-        return sum(one.user + one.system for one in times)
+        used = 0.0
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                used += sum(one.cpu_times()[:2])  # in its own code, and the system's for it
+        return used
 
     def task_processes(self, pids: Sequence[int]) -> list[psutil.Process]:
         """Return those of these processes that are alive and below this one."""
         below = {one.pid: one for one in psutil.Process().children(recursive=True)}
-        found = [below[pid] for pid in pids if pid in below]
-        return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+        return [below[pid] for pid in pids if pid in below and _lives(below[pid])]
 
     def _command(self, *words: str) -> list[str]:
         return [str(self.python), "-m", "airflow", *words]
@@ -199,6 +201,14 @@ def _settings(workers: int) -> Mapping[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Tell whether a process has not ended."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _die_with(parent: int) -> None:
