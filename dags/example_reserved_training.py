@@ -1,7 +1,7 @@
 """Two trainings want the same eight GPUs: the second waits in the triggerer, with an ETA and a reason, and gets them.
 
-Each training is a task group as a user would write it: reserve (a setup), work, release (its teardown, so that it runs
-when the work failed).
+Each training stands in a gang, as a user would write it: reserved (a setup) before it, held while it runs, released (a
+teardown, so that it runs when the work failed).
 """
 
 from __future__ import annotations
@@ -9,9 +9,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import TaskGroup, dag, task
+from airflow.sdk import dag, task
 
-from gangplan_airflow import GangplanHook, ReleaseGangOperator, ReserveGangOperator
+from gangplan_airflow import gang, hold
+
+GANG: dict[str, Any] = {
+    "tenant": "vision",
+    "accelerators": ["h100-lab"],
+    "pods": 2,
+    "gpus_per_pod": 4,
+    "duration": "2m",
+    "wait_timeout": "10m",
+}
 
 
 @task
@@ -27,7 +36,7 @@ def train(slots: dict[str, Any], seconds: float) -> dict[str, Any]:
     target = np.sin(features[:, 0]) * features[:, 1] + random.normal(scale=0.1, size=20_000)
     ends = time.monotonic() + seconds
 
-    with GangplanHook().hold(slots) as held:
+    with hold(slots) as held:
 
         def budget(step: lgb.callback.CallbackEnv) -> None:
             held.check()
@@ -40,27 +49,14 @@ def train(slots: dict[str, Any], seconds: float) -> dict[str, Any]:
     return {"rounds": model.current_iteration(), "nodes": slots["nodes"], "waited_s": slots["waited_s"]}
 
 
-def reserved_training(name: str, seconds: float) -> ReserveGangOperator:
-    """Make the group: reserve 2 pods x 4 GPUs, train on them, release them."""
-    with TaskGroup(name):
-        reserve = ReserveGangOperator(
-            task_id="reserve",
-            tenant="vision",
-            accelerators=["h100-lab"],
-            pods=2,
-            gpus_per_pod=4,
-            duration="2m",
-            wait_timeout="10m",
-        )
-        release = ReleaseGangOperator(task_id="release", reserve=reserve)
-        reserve.as_setup() >> train(reserve.output, seconds) >> release.as_teardown(setups=reserve)
-    return reserve
-
-
 @dag(schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False, tags=["gangplan"], doc_md=__doc__)
 def example_reserved_training() -> None:
     """Let the second training ask while the first one holds the slots."""
-    reserved_training("first", seconds=9) >> reserved_training("second", seconds=2)
+    with gang("first", **GANG) as first:
+        train(first, seconds=9)
+    with gang("second", **GANG) as second:
+        train(second, seconds=2)
+    first >> second  # the second reservation is asked for once the first is there
 
 
 example_reserved_training()

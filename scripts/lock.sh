@@ -11,7 +11,7 @@ lock() {
 }
 stages=(--extra forecast --extra plan --group test)
 lock core "${stages[@]}" --group lint --group servers --group peers
-lock airflow "${stages[@]}" --extra airflow --extra kubernetes
+lock airflow "${stages[@]}" --extra airflow --extra kubernetes --group pods
 for older in airflow31 airflow32; do
   lock "$older" "${stages[@]}" --extra airflow --extra kubernetes -c "requirements/$older.in"
 done

@@ -174,9 +174,8 @@ class ReserveGangOperator(BaseOperator):
     def _must_return(self, context: Context) -> bool:
         """Tell whether a worker has to end the task, for it does more there than keep what the task returns."""
         ends = type(self).post_execute is not BaseOperator.post_execute or self._post_execute_hook is not None
-        mapped_over = (
-            self.has_dag() and context["ti"].map_index < 0 and any(True for _ in self.iter_mapped_dependants())
-        )
+        alone = context["ti"].map_index >= 0 or not self.has_dag()
+        mapped_over = not alone and any(True for _ in self.iter_mapped_dependants())
         return bool(ends or mapped_over or self.outlets or self.multiple_outputs)
 
     def _granted(self, asked: Reservation, because: str | None = None) -> dict[str, Any]:

@@ -93,9 +93,12 @@ def ledger_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def ledger(ledger_url: str) -> Generator[Ledger]:
     """That ledger, with one pool of 2 nodes x 4 GPUs of an h100 for some hours."""
+    from gangplan_airflow.owners import give_back_all
+
     with open_ledger(ledger_url) as ledger:
         ledger.publish(a_calendar([a_pool()], start=floor_hour(present()), hours=[2] * 48))
         yield ledger
+        give_back_all()  # here all tasks run in one process: what is done at its end is done after each test
 
 
 @pytest.fixture

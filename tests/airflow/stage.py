@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,11 +39,15 @@ from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
+from gangplan.clock import parse_utc
 from gangplan.config import present
-from gangplan_airflow import trigger
 from gangplan_airflow.trigger import GangGrantedTrigger
 
 Act = Callable[[], object]
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 def a_context(task_id: str = "reserve", try_number: int = 1, map_index: int = -1, **more: Any) -> Any:
@@ -159,19 +164,25 @@ class Waiting:
         self._runner = TriggerRunner()
         self._runner.triggers[self.id] = {"name": "a trigger", "events": 0}  # type: ignore[typeddict-item]
 
-    def until_over(self, meanwhile: Act = lambda: None, *, before_told: Act = lambda: None) -> None:
-        """Run it to its end, and do something once it waits; then tell Airflow what it fired."""
+    @staticmethod
+    def until_of(of: Any) -> datetime:
+        """Return until when a trigger waits."""
+        return parse_utc("until", of.until)
+
+    def until_over(self, meanwhile: Act = nothing, *, before_told: Act = nothing) -> None:
+        """Run it to its end, doing something once it waits; tell Airflow what it fired, and perhaps act before that."""
 
         async def over(running: asyncio.Task[None]) -> None:
             await asyncio.wait_for(running, 120)
             before_told()
             for entry in self._runner.events:
                 Trigger.submit_event(entry[0], entry[1])
-            await asyncio.gather(*trigger._afterwards)
+            if before_told is not nothing:
+                await self.trigger._arrives()
 
         self._run(meanwhile, over)
 
-    def until_stopped(self, meanwhile: Act = lambda: None, *, by_user: bool = True) -> None:
+    def until_stopped(self, meanwhile: Act = nothing, *, by_user: bool = True) -> None:
         """Run it, do something once it waits, and cancel it as a triggerer does after a user's act or when it stops."""
 
         async def stopped(running: asyncio.Task[None]) -> None:

@@ -51,13 +51,13 @@ def test_no_dag_catches_up(bag: DagBag) -> None:
 
 
 def test_a_release_is_a_teardown_of_its_reservation(bag: DagBag) -> None:
-    """In the example, each release is a teardown and each reservation its setup, by the same request key."""
+    """In the example, each release is a teardown and each reservation its setup."""
     tasks = bag.dags["example_reserved_training"].task_dict
     for group in ("first", "second"):
         reserve, release = tasks[f"{group}.reserve"], tasks[f"{group}.release"]
         assert reserve.is_setup
         assert release.is_teardown
-        assert release.request_key == reserve.request_key  # type: ignore[attr-defined]
+        assert release.reserve_task_id == reserve.task_id  # type: ignore[attr-defined]
 
 
 def test_reading_the_dags_imports_no_heavy_library() -> None:

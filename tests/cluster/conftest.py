@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,11 +17,14 @@ from uuid import uuid4
 import pytest
 
 from gangplan.errors import NotFoundError
+from gangplan.kube.access import manifests
 from gangplan.kube.api import Api, connect
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.reserve.kueue.objects import names
 from tests.cluster.servers import build, fleet
 from tests.cluster.servers.cluster import Cluster, Options
+from tests.cluster.servers.node import node
+from tests.cluster.servers.node.node import Node
 
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -28,16 +32,29 @@ Object = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".run" / "cluster-logs"
 SOON_S = 20.0
+REAL_NODES = 3
+RIGHTS = {
+    "ServiceAccount": "/api/v1/namespaces/{0}/serviceaccounts",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{0}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{0}/rolebindings",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+}
 _KUBECONFIG, _LOGS = "GANGPLAN_TEST_KUBECONFIG", "GANGPLAN_TEST_CLUSTER_LOGS"
 _CLUSTER = pytest.StashKey[Cluster]()
 _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let every test of the tier live in the present: Kueue and its API server know no other time."""
+    """Let every test of the tier live in the present, and one worker have the real nodes.
+
+    Kueue and its API server know no other time.
+    """
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.present("the cluster's servers live by the machine's clock"))
+        if "real_nodes" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("real-nodes"))
 
 
 def until(good: Callable[[], T], seconds: float = SOON_S, why: str = "") -> T:
@@ -115,6 +132,20 @@ class Space:
         found = self.workload(name).get("status", {}).get("conditions", ())
         return next((f"{one['status']} {one['reason']}" for one in found if one["type"] == kind), "")
 
+    def give_printed_rights(self) -> None:
+        """Make the account `gangplan` with the rights that `gangplan kube manifests` prints, and no others."""
+        for one in manifests(self.name):
+            if one["kind"] != "Namespace":
+                path = f"{RIGHTS[one['kind']].format(one['metadata'].get('namespace', ''))}/{one['metadata']['name']}"
+                self.api.apply(path, one)
+                if self.name in one["metadata"]["name"]:
+                    self.made.append(path)
+
+    def log(self, pod: str) -> str:
+        """Return what a pod wrote."""
+        command = [build.servers() / "bin/kubectl", "--kubeconfig", self.kubeconfig, "-n", self.name, "logs", pod]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
     def clear(self) -> None:
         """Delete all that the test made, the namespace last; Kueue lets go of queues that nothing uses."""
         for ledger in self.ledgers:
@@ -137,7 +168,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Start one cluster for all workers, in the process that starts them, unless KUBECONFIG names one."""
     if hasattr(session.config, "workerinput") or os.environ.get("KUBECONFIG") or build.missing():
         return
-    cluster = Cluster(Options()).start()
+    cluster = Cluster(Options(real_nodes=0 if node.missing() else REAL_NODES)).start()
     session.config.stash[_CLUSTER] = cluster
     cluster.apply([fleet.topology()])
     cluster.create_all("/api/v1/nodes", fleet.nodes(fleet.DEFAULT))
@@ -158,6 +189,20 @@ def kubeconfig() -> Path:
     if not named:
         pytest.skip(build.missing())
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def real_nodes(kubeconfig: Path) -> Iterator[list[Node]]:
+    """Two nodes of 8 counted GPUs whose pods really run, of the pool `real`. A third may join, and be lost."""
+    why = "no real node joins the cluster of KUBECONFIG" if os.environ.get("KUBECONFIG") else node.missing()
+    if why:
+        pytest.skip(why)
+    nodes = node.all_of(kubeconfig.parent)[:2]
+    try:
+        yield [one.start() for one in nodes]
+    finally:
+        for one in nodes:
+            one.stop()
 
 
 @pytest.fixture(scope="session")

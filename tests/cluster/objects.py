@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gangplan.reserve.kueue.objects import names
-from tests.cluster.servers.fleet import GPU, TOLERATION
+from tests.cluster.servers.fleet import GPU, REAL_TOLERATION, TOLERATION
+from tests.cluster.servers.node.images import SHELL
 
 Object = dict[str, Any]
 
@@ -74,6 +75,24 @@ def a_jobset(namespace: str, name: str, *, workers: int, gpus: int) -> Object:
                 {"name": "driver", "replicas": 1, "template": {"spec": driver["spec"]}},
                 {"name": "workers", "replicas": 1, "template": {"spec": worker["spec"]}},
             ]
+        },
+    }
+
+
+def a_real_pod(name: str, command: list[str], *, node: str, **spec: Any) -> Object:
+    """Return a pod that really runs a command, on a real node and on that node's network."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "nodeName": node,
+            "hostNetwork": True,
+            "terminationGracePeriodSeconds": 0,
+            "tolerations": [TOLERATION, REAL_TOLERATION],
+            "containers": [{"name": "main", "image": SHELL, "command": command, **spec.pop("container", {})}],
+            **spec,
         },
     }
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gangplan.types import ReservationState
 from tests.cluster.conftest import ROOT, Object, Space
+from tests.cluster.environments import a_dag, program
 from tests.cluster.objects import jobs
-
-AIRFLOW = """
-from airflow.dag_processing.dagbag import DagBag
-bag = DagBag("dags/example_reserved_job.py")
-assert bag.import_errors == {}, bag.import_errors
-run = bag.dags["example_reserved_job"].test()
-print({row.task_id: str(row.state) for row in run.get_task_instances()})
-assert run.state == "success", run.state
-"""
 
 KFP = """
 import sys
@@ -51,30 +39,6 @@ training(job=sys.argv[2])
 """
 
 
-def run(kind: str, script: str, *words: str, space: Space, home: Path, **environment: str) -> str:
-    """Run a script in one of the project's environments, with the ledger on the test's queue."""
-    python = ROOT / ".envs" / kind / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"the {kind} environment is not built: make .envs/{kind}/.ready")
-    given = {
-        "KUBECONFIG": str(space.kubeconfig),
-        "GANGPLAN_LEDGER": f"kueue://-/{space.name}/queue",
-        "GANGPLAN_HOME": str(home),
-        **environment,
-    }
-    done = subprocess.run(
-        [str(python), "-c", script, *words],
-        cwd=ROOT,
-        env={**os.environ, **given},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    return done.stdout
-
-
 def ran(space: Space) -> Object:
     """Return the one Job, after it has completed on the reserved flavor's nodes and its slots were given back."""
     (job,) = space.api.items(jobs(space.name))
@@ -89,14 +53,10 @@ def ran(space: Space) -> Object:
 
 def test_the_example_dag_runs_its_step_as_a_job(space: Space, queue: str, tmp_path: Path) -> None:
     """`dag.test()` of real Airflow: reserve, the Job, release."""
-    environment = {
-        "AIRFLOW_HOME": str(tmp_path),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'metadata.db'}",
-    }
-    migrate = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'airflow', 'db', 'migrate'], check=True)"
-    run("airflow", f"{migrate}\n{AIRFLOW}", space=space, home=tmp_path / "gangplan", **environment)
+    with a_dag(
+        ROOT / "dags" / "example_reserved_job.py", "example_reserved_job", space=space, home=tmp_path
+    ) as example:
+        example.end()
     assert ran(space)["metadata"]["name"].startswith("train-")
 
 
@@ -109,5 +69,6 @@ def test_a_pipeline_runs_its_step_as_a_job(space: Space, queue: str, tmp_path: P
     script = tmp_path / "training.py"
     script.write_text(KFP)
     runner = f"import runpy, sys\nsys.argv[0] = {str(script)!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
-    run("kfp", runner, str(tmp_path / "runs"), json.dumps(job), space=space, home=tmp_path / "gangplan")
+    with program("kfp", runner, str(tmp_path / "runs"), json.dumps(job), space=space, home=tmp_path) as pipeline:
+        pipeline.end()
     assert ran(space)["metadata"]["name"] == "train-kfp"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gangplan.errors import ForbiddenError
-from gangplan.kube.access import manifests, rights
+from gangplan.kube.access import rights
 from gangplan.kube.api import Api, connect
 from gangplan.reserve.kueue.doctor import BAD, GOOD, NOTE, examine
 from gangplan.reserve.kueue.jobs import adopt
@@ -17,30 +17,15 @@ from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
 from gangplan.types import ReservationId, ReservationState
-from tests.cluster.conftest import Space, until
+from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.objects import a_job
 from tests.command import caller
-
-_PATHS = {
-    "ServiceAccount": "/api/v1/namespaces/{0}/serviceaccounts",
-    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{0}/roles",
-    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{0}/rolebindings",
-    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-}
 
 
 @pytest.fixture
 def least(space: Space, queue: str, tmp_path: Path) -> Api:
     """The cluster as our service account sees it, with the printed rights and no others."""
-    for one in manifests(space.name):
-        if one["kind"] == "Namespace":
-            continue
-        where = one["metadata"].get("namespace", "")
-        path = f"{_PATHS[one['kind']].format(where)}/{one['metadata']['name']}"
-        space.api.apply(path, one)
-        if space.name in one["metadata"]["name"]:
-            space.made.append(path)
+    space.give_printed_rights()
     token = space.api.create(
         f"/api/v1/namespaces/{space.name}/serviceaccounts/gangplan/token",
         {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
@@ -104,7 +89,7 @@ def test_what_is_outside_them_is_refused_and_said(least: Api, space: Space, verb
 
 def test_the_doctor_names_what_is_missing_and_the_remedy(least: Api, space: Space) -> None:
     """With Kueue's own editor role in its place, evictions could not be completed, and nothing be released."""
-    path = f"{_PATHS['Role'].format(space.name)}/gangplan-ledger"
+    path = f"{RIGHTS['Role'].format(space.name)}/gangplan-ledger"
     role = space.api.get(path)
     lacking = {"workloads/status", "configmaps"}
     role["rules"] = [rule for rule in role["rules"] if not lacking & set(rule["resources"])]
@@ -123,7 +108,7 @@ def test_after_an_upgrade_with_the_old_role_each_new_right_is_named(
     least: Api, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the doctor's command with the command that gives it, and by the call that is refused; then all is well."""
-    path = f"{_PATHS['Role'].format(space.name)}/gangplan-ledger"
+    path = f"{RIGHTS['Role'].format(space.name)}/gangplan-ledger"
     whole = space.api.get(path)
     old = space.api.get(path)
     old["rules"] = [rule for rule in old["rules"] if not {"configmaps", "pods"} & set(rule["resources"])]

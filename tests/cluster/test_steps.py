@@ -124,8 +124,8 @@ def take_its_slots(ledger: KueueLedger, low: Reservation, space: Space) -> None:
 
 
 def test_a_job_beside_a_reservation_ends_when_its_slots_were_taken(space: Space) -> None:
-    """The step hears that another gang has them, and its Job goes with its pods."""
-    space.queue({space.flavor(): 8}, preempts=True)
+    """The step hears that another gang has them, and its Job goes with its pods; Kueue counted these once."""
+    space.queue({space.flavor(topology="gangplan"): 8}, preempts=True)
     ledger = space.ledger()
     low = ledger.submit(a_request("low", priority=1, preemptible=True))
     job = a_job(space.name, "step", pods=1, gpus=8, how="hangs")
@@ -142,6 +142,8 @@ def lose_its_slots(ledger: KueueLedger, low: Reservation, job: Object, space: Sp
     ):
         running = pool.submit(run_beside, ledger, low.id, job, check=held.check, clock=space.clock)
         until(lambda: nodes_of(space, "step"))
+        (pod,) = pods_of(space, "step")
+        assert "kueue.x-k8s.io/podset-unconstrained-topology" in pod["metadata"]["annotations"]
         ledger.submit(a_request("high", priority=9, preemptible=True))
         running.result(timeout=30)
 

@@ -22,7 +22,7 @@ from gangplan.progress import no_progress
 from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.values import Telemetry
 
-UNPACKED = Path(__file__).resolve().parents[2] / ".envs" / "prometheus" / "bin"
+UNPACKED = Path(__file__).resolve().parents[2] / ".envs" / "prometheus" / "usr/bin"
 END = datetime(2026, 3, 2, 9, tzinfo=UTC)
 START = END - timedelta(days=9)  # more than one chunk
 STEP = timedelta(minutes=4)  # within Prometheus' look-back of five
@@ -107,7 +107,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = f"{UNPACKED}:{os.environ['PATH']}"
     binary, tool = shutil.which("prometheus", path=path), shutil.which("promtool", path=path)
     if binary is None or tool is None:
-        pytest.skip("prometheus and promtool are neither unpacked (scripts/prometheus.sh) nor on the PATH")
+        pytest.skip("prometheus and promtool are neither unpacked (make .envs/prometheus/.ready) nor on the PATH")
     folder = tmp_path_factory.mktemp("prometheus")
     _open_metrics(folder / "samples.txt")
     subprocess.run(

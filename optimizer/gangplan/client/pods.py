@@ -24,10 +24,12 @@ class PodPlace:
 
     `node_affinity` is a pod's `affinity.nodeAffinity`, empty where no nodes are known; `spread` its
     `topologySpreadConstraints`: as many pods on each node as were reserved there. `resources` are the limits of the
-    container that uses the slots. After `deadline` nothing can keep the slots, so that no pod may run past it.
+    container that uses the slots. Without the `annotations`, Kueue would count the pods a second time, beside their
+    reservation, where it chooses nodes. After `deadline` nothing can keep the slots, so that no pod may run past it.
     """
 
     labels: dict[str, str]
+    annotations: dict[str, str]
     node_selector: dict[str, str]
     node_affinity: Object
     tolerations: tuple[Object, ...]
@@ -59,14 +61,19 @@ def pod_place(ledger: Ledger, reservation: Reservation, *, pod_set: int = 0, nod
         raise InputError("pod_set", pod_set, f"is none of the request: it has {len(request.pod_sets)}, from 0")
     on = {place.node: place.pods for place in reservation.placements if place.pod_set == pod_set and place.node}
     resource = resource_of(request.slot)
-    selector, tolerations = dict[str, str](), (Object(key=resource, operator="Exists", effect="NoSchedule"),)
+    notes, selector, tolerations = (
+        dict[str, str](),
+        dict[str, str](),
+        (Object(key=resource, operator="Exists", effect="NoSchedule"),),
+    )
     if isinstance(ledger, KueueLedger):
         handout = hand_out(ledger, reservation.id)
-        selector, tolerations = handout.node_selector, handout.tolerations
+        notes, selector, tolerations = handout.annotations, handout.node_selector, handout.tolerations
         resource = ledger.place.resource if request.slot == WHOLE_GPU else resource
     marks = {RESERVATION: str(reservation.id), POD_SET: str(pod_set)}
     return PodPlace(
         labels=marks,
+        annotations=notes,
         node_selector=selector,
         node_affinity=_affinity(on, node_label),
         tolerations=tolerations,

@@ -37,6 +37,7 @@ def _put_pod_on(operator: Any, place: PodPlace, seconds: int) -> None:
     """Set the arguments of a KubernetesPodOperator, from which a KubernetesJobOperator makes its Job, too."""
     own = {name: value for name, value in (operator.labels or {}).items() if not name.startswith(_KUEUE)}
     operator.labels = own | place.labels
+    operator.annotations = {**(operator.annotations or {}), **place.annotations}
     operator.node_selector = {**(operator.node_selector or {}), **place.node_selector}
     added = _model(
         affinity=_affinity(_plain(operator.affinity or {}), place),
@@ -90,6 +91,7 @@ def _put_spark_on(operator: Any, place: PodPlace) -> None:
         ours = [{"name": key, "value": value} for key, value in place.environment.items() if key not in taken]
         part["env"] = [*ours, *own]
     executor: Object = spec["executor"]
+    executor["annotations"] = {**(executor.get("annotations") or {}), **place.annotations}
     _settle(executor, place, selector="nodeSelector")
     if shared:  # the operator copies these over both parts
         _settle(shared, place, selector="node_selector")

@@ -18,7 +18,7 @@ def leave_nothing(url: str, request_key: str, attempt: str) -> None:
     if not _tasks_run_here():
         return
     if not _reserved:
-        atexit.register(_give_back)
+        atexit.register(give_back_all)
     _reserved[attempt] = url, request_key
 
 
@@ -29,7 +29,7 @@ def _tasks_run_here() -> bool:
     return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
 
 
-def _give_back() -> None:
+def give_back_all() -> None:
     """Give back all that is still held; a ledger that is away by now ends it by itself."""
     for attempt, (url, request_key) in _reserved.items():
         try:

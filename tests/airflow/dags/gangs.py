@@ -1,113 +1,79 @@
-"""DAGs with a gang in one line, each with what its test needs."""
+"""DAGs whose tasks the tests run step by step, and one with every shape that reserve and release may have."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task, task_group
+from airflow.sdk import DAG, TaskGroup, get_current_context, task, task_group
 
-from gangplan_airflow import gang, hold
+from gangplan_airflow.hook import GangplanHook
+from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
 
-GANG: dict[str, Any] = {"tenant": "vision", "accelerators": ["h100"], "pods": 2, "gpus_per_pod": 4, "duration": "1h"}
-
-
-def a_dag(dag_id: str) -> DAG:
-    """A DAG that runs when it is told to."""
-    return DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False)
+WHEN: dict[str, Any] = {"schedule": None, "start_date": datetime(2026, 1, 1, tzinfo=UTC), "catchup": False}
+ASK: dict[str, Any] = {"tenant": "vision", "accelerators": ["h100"], "gpus_per_pod": 1, "duration": "1h"}
 
 
 @task
-def held_nodes() -> list[str]:
-    """Hold the slots of the gang that this task is in, and return their nodes."""
-    with hold() as held:
-        held.check()
-    return ["held"]
+def work(slots: dict[str, Any]) -> int:
+    """Work on the slots, and say on how many GPUs."""
+    with GangplanHook().hold(slots):
+        return slots["gpus"]
 
 
-@task
-def count(nodes: list[str], slots: dict[str, Any]) -> int:
-    """Look at the slots that it is given, and at one field of them."""
-    assert nodes == slots["nodes"]
-    return slots["gpus"]
+@task(retries=1, retry_delay=timedelta(minutes=10))
+def breaks_once(slots: dict[str, Any]) -> None:
+    """Fail at the first try."""
+    with GangplanHook().hold(slots):
+        if get_current_context()["ti"].try_number == 1:
+            raise RuntimeError("the work broke")
 
 
-@task
-def prepare() -> int:
-    """Prepare what the work needs."""
-    return 7
+def a_gang(dag_id: str, work: Any = work, **given: Any) -> DAG:
+    """Make a DAG: reserve all eight GPUs, work, release."""
+    with DAG(dag_id, **WHEN) as dag:
+        reserve = ReserveGangOperator(task_id="reserve", **{**ASK, "pods": 2, "gpus_per_pod": 4, **given})
+        release = ReleaseGangOperator(task_id="release", reserve=reserve)
+        reserve.as_setup() >> work(reserve.output) >> release.as_teardown(setups=reserve)
+    return dag
 
 
-@task
-def use(data: int) -> int:
-    """Use what was prepared."""
-    return data
+gang = a_gang("gang")
+tried_twice = a_gang("tried_twice", retries=1, retry_delay=timedelta(0))
+retried_work = a_gang("retried_work", breaks_once, duration="1m", options={"walltime": "1h"})
+short_work = a_gang("short_work", breaks_once, duration="1m")
+wrong = a_gang("wrong", pods="many", retries=3)
+named = a_gang("named", request_key="nightly")
+timed = a_gang("timed", execution_timeout=timedelta(minutes=3))
+alone = DAG("alone", **WHEN)
+ReserveGangOperator(task_id="reserve", dag=alone, **{**ASK, "pods": 8})
 
-
-@task
-def report(gpus: int) -> int:
-    """Follow the gang."""
-    return gpus
-
-
-with a_dag("one_line") as one_line:
-    data = prepare()
-    with gang("big", **GANG) as slots:
-        held_nodes() >> use(data)
-        gpus = count(slots["nodes"], slots)
-    report(gpus)
-
-with a_dag("one_line_breaks") as one_line_breaks:
-
-    @task
-    def breaks() -> None:
-        """Break."""
-        raise RuntimeError("the work broke")
-
-    with gang("big", **GANG):
-        breaks()
-
-with a_dag("each_its_gang") as each_its_gang:
+with DAG("shapes", **WHEN) as shapes:
+    with TaskGroup("one_release"):
+        reserve = ReserveGangOperator.partial(task_id="reserve", **ASK).expand(pods=[1, 1])
+        release = ReleaseGangOperator(task_id="release", reserve=reserve)
+        reserve.as_setup() >> work.expand(slots=reserve.output) >> release.as_teardown(setups=reserve)
+    with TaskGroup("keyed_releases"):
+        reserve = ReserveGangOperator.partial(task_id="reserve", **ASK).expand(pods=[1, 1])
+        keys = reserve.output.map(lambda slots: slots["key"])
+        release = ReleaseGangOperator.partial(task_id="release").expand(request_key=keys)
+        reserve.as_setup() >> work.expand(slots=reserve.output) >> release.as_teardown(setups=reserve)
+    with TaskGroup("mapped_releases"):
+        reserve = ReserveGangOperator.partial(task_id="reserve", **ASK).expand(pods=[1, 1])
+        release = ReleaseGangOperator.partial(task_id="release").expand(slots=reserve.output)
+        reserve.as_setup() >> work.expand(slots=reserve.output) >> release.as_teardown(setups=reserve)
 
     @task_group
-    def one(pods: int) -> None:
-        """Work on a gang of so many pods."""
-        with gang("own", **{**GANG, "pods": pods}) as slots:
-            count(slots["nodes"], slots)
+    def trial(pods: int) -> None:
+        """Reserve, work, release, each in every map index."""
+        reserve = ReserveGangOperator(task_id="reserve", pods=pods, **ASK)
+        release = ReleaseGangOperator(task_id="release", reserve=reserve)
+        reserve.as_setup() >> work(reserve.output) >> release.as_teardown(setups=reserve)
 
-    one.expand(pods=[1, 1])
-
-with a_dag("many_on_one") as many_on_one, gang("big", **GANG):
-    use.expand(data=[1, 2, 3])
-
-
-@task.gang(**GANG, task_id="train", retries=1, retry_delay=timedelta(seconds=1))
-def train(factor: int, held: Any, slots: dict[str, Any], ti: Any = None) -> int:
-    """Break in the first try; then work on the slots."""
-    held.check()
-    if ti.try_number == 1:
-        raise RuntimeError("the work broke")
-    return factor * slots["gpus"]
-
-
-with a_dag("decorated") as decorated:
-    ready = prepare()
-    done = train(2)
-    ready >> done
-    report(done)
-
-
-@task.gang(**{**GANG, "pods": 1})
-def each(factor: int) -> int:
-    """Work on a gang of its own."""
-    return factor
-
-
-with a_dag("decorated_each") as decorated_each:
-    each.expand(factor=[1, 2])
-
-with a_dag("in_vain") as in_vain:
-    with gang("skipped", **GANG, wait_timeout="1s", on_timeout="skip"):
-        use.override(task_id="skips")(1)
-    with gang("anyway", **GANG, wait_timeout="1s", on_timeout="run_anyway") as slots:
-        count(slots["nodes"], slots)
+    trial.expand(pods=[1, 1])
+    with TaskGroup("here"):
+        elsewhere = ReserveGangOperator(task_id="reserve", pods=1, **ASK)
+    with TaskGroup("there"):
+        work(elsewhere.output) >> ReleaseGangOperator(task_id="release", reserve=elsewhere)
+    by_key = ReserveGangOperator(task_id="by_key", pods=1, request_key="of {{ run_id }}", **ASK)
+    by_key >> ReleaseGangOperator(task_id="release_by_key", request_key="of {{ run_id }}")

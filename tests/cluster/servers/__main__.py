@@ -1,6 +1,8 @@
 """`make cluster`: a GPU cluster on this machine, without Docker and without root, until Ctrl-C.
 
-python -m tests.cluster.servers [--fleet FILE] [--wait-for-pods-ready 5m] [--build]
+python -m tests.cluster.servers [--fleet FILE] [--real-nodes 2] [--wait-for-pods-ready 5m] [--build]
+
+Real nodes need root; the others are played.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from threading import Event
 from gangplan.errors import GangplanError
 from tests.cluster.servers import build, fleet
 from tests.cluster.servers.cluster import Cluster, Options
+from tests.cluster.servers.network import MOST_NODES
+from tests.cluster.servers.node import node
+from tests.cluster.servers.node.images import SHELL
 from tests.cluster.servers.process import NotStarted
 
 _LOOK_S = 0.5
@@ -23,16 +28,19 @@ def main() -> int:
     """Start the cluster, say how to use it, and stop it when asked to."""
     parser = argparse.ArgumentParser(prog="make cluster", description="A GPU cluster to try gangplan on.")
     parser.add_argument("--fleet", default="", help="fleet file, or a node table with sn, gpu and model (8 x 8 H100)")
+    parser.add_argument("--real-nodes", type=int, default=0, metavar="N", help="nodes that run their pods; needs root")
     parser.add_argument("--wait-for-pods-ready", default="", help="switch Kueue's waitForPodsReady on, like 5m")
     parser.add_argument("--build", action="store_true", help="only build the servers")
     asked = parser.parse_args()
-    if why := build.missing():
+    if why := build.missing() or (node.missing() if asked.real_nodes else ""):
         print(why, file=sys.stderr)
         return 3
     try:
-        wanted = fleet.read(asked.fleet)
+        real = min(asked.real_nodes, MOST_NODES)
+        wanted = fleet.with_real(fleet.read(asked.fleet), real)
+        options = Options(wait_for_pods_ready=asked.wait_for_pods_ready, real_nodes=real)
         build.servers()
-        return 0 if asked.build else run(wanted, Options(wait_for_pods_ready=asked.wait_for_pods_ready))
+        return 0 if asked.build else run(wanted, options)
     except (GangplanError, build.CannotBuild, NotStarted) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -47,10 +55,11 @@ def run(wanted: fleet.Fleet, options: Options) -> int:
     cluster = Cluster(options)
     cluster.start(lambda what: print(f"starting {what}", flush=True))
     try:
+        cluster.start_nodes()
         furnish(cluster, wanted)
         print(words(cluster, wanted, time.monotonic() - start), flush=True)
         while not stop.wait(_LOOK_S):
-            if ended := [server.name for server in cluster.servers.values() if not server.runs]:
+            if ended := [one.name for one in (*cluster.servers.values(), *cluster.nodes) if not one.runs]:
                 print(f"error: {', '.join(ended)} ended by itself: see {cluster.logs}", file=sys.stderr)
                 return 1
     finally:
@@ -76,6 +85,7 @@ def words(cluster: Cluster, wanted: fleet.Fleet, seconds: float) -> str:
             f"queues: {', '.join(f'{tenant}/{fleet.QUEUE}' for tenant in fleet.TENANTS)}",
             f"export KUBECONFIG={cluster.kubeconfig}",
             f"export GANGPLAN_LEDGER=kueue://gangplan/{fleet.TENANTS[0]}/{fleet.QUEUE}",
+            *(f"{one.name} runs its pods: image {SHELL}" for one in cluster.nodes),
             f"kubectl: {cluster.binary('kubectl')}",
             f"logs: {cluster.logs}",
             "Ctrl-C stops it",

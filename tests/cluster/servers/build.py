@@ -21,6 +21,7 @@ TOOLS = {
         "k8s.io/kubernetes/cmd/kube-controller-manager",
         "k8s.io/kubernetes/cmd/kube-scheduler",
         "k8s.io/kubernetes/cmd/kubectl",
+        "k8s.io/kubernetes/cmd/kubelet",
         "sigs.k8s.io/jobset",
         "sigs.k8s.io/kueue/cmd/kueue",
     ),

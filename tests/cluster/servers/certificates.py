@@ -33,14 +33,14 @@ class Authority:
         (folder / "ca.crt").write_bytes(authority.certificate.public_bytes(serialization.Encoding.PEM))
         return authority
 
-    def sign(self, file: str, common_name: str, *, group: str = "", server: bool = False) -> None:
-        """Write <file>.crt and <file>.key for a client, or for a server on this machine."""
+    def sign(self, file: str, common_name: str, *, group: str = "", address: str = "") -> None:
+        """Write <file>.crt and <file>.key for a client, or for a server at an address of this machine."""
         key = ec.generate_private_key(ec.SECP256R1())
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if address else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = _builder(_name(common_name, group), self.certificate.subject, key)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), False)
-        if server:
-            names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        if address:
+            names = [x509.DNSName("localhost"), x509.IPAddress(ip_address(address))]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
         signed = builder.sign(self.key, hashes.SHA256())
         (self.folder / f"{file}.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))

@@ -1,4 +1,4 @@
-"""A whole cluster on free loopback ports: control plane, Kueue, JobSet, and KWOK for its nodes."""
+"""A whole cluster on loopback addresses: control plane, Kueue, JobSet, and KWOK for its nodes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from gangplan.kube.api import Api, connect
 from tests.cluster.servers import controllers
 from tests.cluster.servers.build import servers
 from tests.cluster.servers.certificates import Authority, service_account_key
+from tests.cluster.servers.network import network
+from tests.cluster.servers.node.node import Node, all_of
 from tests.cluster.servers.process import Server, free_ports
 
 Object = dict[str, Any]
@@ -32,6 +34,7 @@ class Options:
 
     wait_for_pods_ready: str = ""  # how long, as Kueue writes it: 5s; empty: off
     queries_per_second: int = 200
+    real_nodes: int = 0  # how many may join
 
 
 class Cluster:
@@ -43,8 +46,10 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="gangplan-cluster-"))
         self.logs = self.folder / "logs"
         self.logs.mkdir()
+        self.network = network(self.options.real_nodes)
         self.ports = dict(zip(controllers.PORTS, free_ports(len(controllers.PORTS)), strict=True))
         self.servers: dict[str, Server] = {}
+        self.nodes: list[Node] = []
         self._api: Api | None = None
 
     @property
@@ -55,7 +60,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """The API server's address."""
-        return f"https://127.0.0.1:{self.ports['apiserver']}"
+        return f"https://{self.network.apiserver}:{self.network.port}"
 
     @property
     def api(self) -> Api:
@@ -81,8 +86,15 @@ class Cluster:
             raise
         return self
 
+    def start_nodes(self) -> None:
+        """Let all real nodes join."""
+        for one in all_of(self.folder):
+            self.nodes.append(one.start())
+
     def stop(self, *, keep_logs: bool = False) -> None:
         """Stop every server by its process id, in the opposite order, and delete the folder."""
+        for one in self.nodes:
+            one.stop()
         for server in reversed(list(self.servers.values())):
             server.stop()
         if not keep_logs:
@@ -112,12 +124,19 @@ class Cluster:
 
     def _certificates(self) -> None:
         authority = Authority.make(self.folder)
-        authority.sign("apiserver", "kube-apiserver", server=True)
+        authority.sign("apiserver", "kube-apiserver", address=self.network.apiserver)
         authority.sign("admin", "admin", group="system:masters")
         authority.sign("front-proxy", "front-proxy-client")
+        authority.sign("kubelet-client", "kube-apiserver-kubelet-client", group="system:masters")
         service_account_key(self.folder)
         user = {"client-certificate": str(self.folder / "admin.crt"), "client-key": str(self.folder / "admin.key")}
         self.write_kubeconfig(self.kubeconfig, user)
+        for name in self.network.nodes:
+            file = self.folder / "nodes" / name / "node"
+            file.parent.mkdir(parents=True)
+            authority.sign(str(file), f"system:node:{name}", group="system:nodes")
+            user = {"client-certificate": f"{file}.crt", "client-key": f"{file}.key"}
+            self.write_kubeconfig(file.parent / "kubeconfig", user)
 
     def write_kubeconfig(self, path: Path, user: Object) -> None:
         """Write a kubeconfig for a user of this cluster, with the one context `gangplan`."""
@@ -177,13 +196,17 @@ class Cluster:
         return [
             self.binary("kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.ports['etcd']}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={self.ports['apiserver']}",
+            f"--bind-address={self.network.apiserver}",
+            f"--secure-port={self.network.port}",
             f"--tls-cert-file={here / 'apiserver.crt'}",
             f"--tls-private-key-file={here / 'apiserver.key'}",
             f"--client-ca-file={here / 'ca.crt'}",
-            "--authorization-mode=RBAC",
-            "--service-cluster-ip-range=10.0.0.0/24",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            f"--kubelet-client-certificate={here / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={here / 'kubelet-client.key'}",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--service-cluster-ip-range={self.network.services}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={here / 'sa.pub'}",
             f"--service-account-signing-key-file={here / 'sa.key'}",

@@ -21,7 +21,6 @@ Object = dict[str, Any]
 PORTS = (
     "etcd",
     "etcd-peer",
-    "apiserver",
     "kueue-webhook",
     "kueue-metrics",
     "kueue-health",
@@ -70,14 +69,15 @@ def _is_crd(one: Object) -> bool:
 
 
 def start_kwok(cluster: Cluster) -> None:
-    """Start KWOK for all nodes; pods say by the annotation gangplan.io/pod how they end."""
+    """Start KWOK for the played nodes; pods say by the annotation gangplan.io/pod how they end."""
     stages = cluster.folder / "stages.yaml"
     stages.write_text(pod_stages(cluster))
     command = [
         cluster.binary("kwok"),
         f"--kubeconfig={cluster.kubeconfig}",
         f"--config={stages}",
-        "--manage-all-nodes=true",
+        "--manage-all-nodes=false",
+        "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
         "--node-lease-duration-seconds=40",
     ]
     cluster.start_server("kwok", command)

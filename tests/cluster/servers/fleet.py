@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,22 @@ DEFAULT = Fleet(
     ),
     nodes={"h100-owned": 8},
 )
+REAL = Pool(
+    name="real",
+    accelerator="h100",
+    gpus_per_node=8,
+    kind=PoolKind.OWNED,
+    price_per_node_hour=0.0,
+    max_nodes=15,
+    nodes_per_rack=4,
+)
+"""The nodes that run their pods; their GPUs are only counted."""
+
 TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
 TOLERATION = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+REAL_TAINT = {"key": "gangplan.io/real", "value": "present", "effect": "NoSchedule"}
+REAL_TOLERATION = {"key": "gangplan.io/real", "operator": "Exists", "effect": "NoSchedule"}
+"""Beside the other: a pod that is meant to be played never comes to a real node."""
 
 
 def read(path: str) -> Fleet:
@@ -42,6 +57,11 @@ def read(path: str) -> Fleet:
     if not path:
         return DEFAULT
     return _from_nodes(Path(path)) if path.endswith(".csv") else read_fleet(Path(path))
+
+
+def with_real(fleet: Fleet, nodes: int) -> Fleet:
+    """Return the fleet with so many real nodes beside its own."""
+    return replace(fleet, pools=(*fleet.pools, REAL), nodes={**fleet.nodes, REAL.name: nodes}) if nodes else fleet
 
 
 def _from_nodes(path: Path) -> Fleet:
@@ -67,8 +87,10 @@ def _from_nodes(path: Path) -> Fleet:
 
 
 def nodes(fleet: Fleet) -> Iterator[Object]:
-    """Yield the nodes that the fleet runs now, labelled as the GPU operator does."""
+    """Yield the nodes that the fleet runs now and that are played, labelled as the GPU operator does."""
     for pool in fleet.pools:
+        if pool == REAL:
+            continue
         for index in range(fleet.nodes.get(pool.name, pool.max_nodes)):
             yield node(pool, index)
 
@@ -76,22 +98,29 @@ def nodes(fleet: Fleet) -> Iterator[Object]:
 def node(pool: Pool, index: int) -> Object:
     """Return one node of a pool, in its rack."""
     name = f"{pool.name}-{index}"
-    labels = {
-        POOL: pool.name,
-        RACK: f"{pool.name}-rack-{index // pool.nodes_per_rack}",
-        HOST: name,
-        "topology.kubernetes.io/zone": pool.zone,
-        "nvidia.com/gpu.present": "true",
-        "nvidia.com/gpu.product": f"NVIDIA-{pool.accelerator.upper()}",
-        "nvidia.com/gpu.count": str(pool.gpus_per_node),
-    }
     has = {"cpu": "128", "memory": "1Ti", "pods": "110", GPU: str(pool.gpus_per_node)}
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "metadata": {
+            "name": name,
+            "labels": {**labels(pool, index), HOST: name},
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
         "spec": {"taints": [TAINT]},
         "status": {"allocatable": has, "capacity": has},
+    }
+
+
+def labels(pool: Pool, index: int) -> dict[str, str]:
+    """Return what a node of a pool says of itself, but for its name."""
+    return {
+        POOL: pool.name,
+        RACK: f"{pool.name}-rack-{index // pool.nodes_per_rack}",
+        "topology.kubernetes.io/zone": pool.zone,
+        "nvidia.com/gpu.present": "true",
+        "nvidia.com/gpu.product": f"NVIDIA-{pool.accelerator.upper()}",
+        "nvidia.com/gpu.count": str(pool.gpus_per_node),
     }
 
 
@@ -109,7 +138,8 @@ def topology() -> Object:
 def flavor(pool: str, accelerator: str, *, name: str = "", topology: str = "gangplan") -> Object:
     """Return the flavor of a pool's nodes; without a topology Kueue counts GPUs and names no node."""
     labels = {POOL: pool, "nvidia.com/gpu.product": f"NVIDIA-{accelerator.upper()}"}
-    spec: Object = {"nodeLabels": labels, "tolerations": [TOLERATION]}
+    tolerations = [TOLERATION, REAL_TOLERATION] if pool == REAL.name else [TOLERATION]
+    spec: Object = {"nodeLabels": labels, "tolerations": tolerations}
     if topology:
         spec["topologyName"] = topology
     return {"apiVersion": KUEUE, "kind": "ResourceFlavor", "metadata": {"name": name or pool}, "spec": spec}

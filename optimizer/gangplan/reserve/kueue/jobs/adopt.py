@@ -28,8 +28,9 @@ class Handout:
     """What a step needs of a reservation that holds slots.
 
     `labels` belong on the Job that adopts it, `annotations` on its pods: without them Kueue holds back pods whose nodes
-    it has chosen. Pods that only run beside it take `node_selector` and `tolerations` and
-    must carry no queue's name; `pod_sets` are the reserved pods, name by name, with their exact templates.
+    it has chosen. Pods that only run beside it take `node_selector`, `tolerations` and `annotations`, without which Kueue
+    would count their nodes' slots twice, and must carry no queue's name; `pod_sets` are the reserved pods, name by name,
+    with their exact templates.
     """
 
     workload: str
@@ -195,12 +196,12 @@ def start(ledger: KueueLedger, id: ReservationId, manifest: Object) -> Object:
     body = _suspended(_named(manifest, handout.workload))
     body["metadata"]["labels"] |= handout.labels
     for template in _templates(body):
-        _annotate(template, handout.annotations)
+        annotate(template, handout.annotations)
     where = path_of(ledger.place.namespace, manifest)
     return _create_once(ledger.api, where, body, (objects.PREBUILT, handout.workload))
 
 
-def _annotate(template: Object, notes: dict[str, str]) -> None:
+def annotate(template: Object, notes: dict[str, str]) -> None:
     """Give a pod template annotations, unless it names a topology itself."""
     meta: Object = dict(template.get("metadata") or {})
     own: dict[str, str] = meta.get("annotations") or {}

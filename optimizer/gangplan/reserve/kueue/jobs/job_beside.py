@@ -19,7 +19,7 @@ from gangplan.errors import GangplanError, InputError
 from gangplan.kube import Object
 from gangplan.reserve import Ledger
 from gangplan.reserve.kueue import objects
-from gangplan.reserve.kueue.jobs.adopt import Handout, hand_out, path_of
+from gangplan.reserve.kueue.jobs.adopt import Handout, annotate, hand_out, path_of
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.types import ReservationId
 
@@ -83,12 +83,16 @@ def _stop(ledger: KueueLedger, path: str) -> None:
 
 
 def placed(job: Object, handout: Handout, left: timedelta) -> Object:
-    """Return a Job whose pods go to a reservation's slots, with a deadline, and with no queue's name."""
+    """Return a Job whose pods go to a reservation's slots, with a deadline, and with no queue's name.
+
+    Their annotations keep Kueue from counting them a second time, beside their reservation, where it chooses nodes.
+    """
     body = deepcopy(job)
     labels: dict[str, str] = body["metadata"].get("labels") or {}
     body["metadata"]["labels"] = {name: value for name, value in labels.items() if not name.startswith(objects.GROUP)}
     deadline, own = max(1, ceil(left.total_seconds())), body["spec"].get("activeDeadlineSeconds")
     body["spec"]["activeDeadlineSeconds"] = deadline if own is None else min(own, deadline)
+    annotate(body["spec"]["template"], handout.annotations)
     pods: Object = body["spec"]["template"]["spec"]
     pods["nodeSelector"] = (pods.get("nodeSelector") or {}) | handout.node_selector
     pods["tolerations"] = [*(pods.get("tolerations") or []), *handout.tolerations]
