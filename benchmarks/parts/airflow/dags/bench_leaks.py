@@ -20,7 +20,7 @@ GANG: dict[str, Any] = {
     "tenant": "bench",
     "accelerators": ["h100"],
     "gpus_per_pod": 4,
-    "duration": "2m",
+    "duration": "5m",
     "wait_timeout": "1h",
 }
 
