@@ -9,7 +9,7 @@ import pytest
 
 from gangplan.clock import FOREVER, SECOND, to_us
 from gangplan.errors import InputError
-from gangplan.kube import LEASE, Claim, claim_from
+from gangplan.kube import ATTEMPT, LEASE, Claim, claim_from
 from gangplan.kube.accelerators import short_name
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, usage_of
@@ -18,6 +18,7 @@ from gangplan.reserve.codec import annotation_of, request_of
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Outlook, Wish
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import Flavor, FlavorQuota, Queue, View
+from gangplan.reserve.kueue.objects.record import _text, claims_of
 from gangplan.reserve.kueue.objects.view import picture, reason_of, state_of
 from gangplan.reserve.kueue.objects.workload import Place, refuse, workload_of
 from gangplan.reserve.kueue.opening import parse_url
@@ -109,6 +110,49 @@ def test_a_grant_has_a_lease_from_its_admission_and_a_token_of_its_own() -> None
     assert picture(claim_from(item), to_us(NOW)).expires_at == granted.expires_at
     item["metadata"]["uid"] = "u2"
     assert claim_from(item).token != granted.token
+
+
+def test_a_takeover_gives_a_greater_token_and_a_claim_that_is_still_to_come() -> None:
+    """Each adds a second to the grant's own; of a grant that is over it counts no more."""
+    request = a_request("a", claim_within=timedelta(minutes=2))
+    item = a_workload(conditions=list(GRANTED))
+    item["spec"] = workload_of(
+        request, Place(namespace="ns", queue="queue"), NOW, flavors=[H100], classes={}, attempt="dag/1"
+    )["spec"]
+    first = claim_from(item)
+    assert (first.attempt, first.takeovers, picture(first, to_us(NOW)).claim_by) == (
+        "dag/1",
+        0,
+        NOW + timedelta(minutes=2, seconds=1),
+    )
+    taken = to_us(NOW + timedelta(minutes=9))
+    item["metadata"]["annotations"] = {
+        ATTEMPT: f"{first.grant} 2 {taken} dag/3 of old",
+        LEASE: f"{first.token}:{to_us(NOW + HOUR)}",
+    }
+    third = claim_from(item)
+    seen = picture(third, to_us(NOW))
+    assert (seen.attempt, seen.claim_by, seen.expires_at) == ("dag/3 of old", *[NOW + timedelta(minutes=11)] * 2)
+    assert ((third.token or 0) >> 20) - ((first.token or 0) >> 20) == 2
+    item["metadata"]["annotations"][LEASE] = f"{third.token}:{to_us(NOW + HOUR / 2)}"
+    claimed = picture(claim_from(item), to_us(NOW))
+    assert (claimed.claim_by, claimed.expires_at) == (None, NOW + HOUR / 2)
+    item["status"]["conditions"] = [{**one, "lastTransitionTime": "2026-03-02T09:20:00Z"} for one in GRANTED]
+    again = claim_from(item)
+    assert (again.attempt, again.takeovers, again.token) == ("dag/3 of old", 0, again.grant)
+
+
+@pytest.mark.parametrize("asked", ["", "0 0 0 dag/1"])
+def test_a_record_keeps_whose_a_reservation_was(asked: str) -> None:
+    """And is read where it was written before there were attempts."""
+    item = a_workload(conditions=list(GRANTED))
+    if asked:
+        item["metadata"]["annotations"] = {ATTEMPT: asked}
+    claim = claim_from(item)
+    text = _text(claim)
+    assert ("asked" in text) == bool(asked)
+    (kept,) = claims_of({"metadata": {"labels": {names.QUEUE: "queue"}}, "data": {claim.name: text}})
+    assert (kept.attempt, kept.token) == (claim.attempt, claim.token)
 
 
 def test_placements_name_nodes_where_the_topology_is_known() -> None:

@@ -122,7 +122,7 @@ def test_quotas_show_used_nominal_and_borrowed(busy: Page) -> None:
 def test_what_a_visitor_may_not_see_is_hidden_everywhere(busy: Page, people: dict[str, Person]) -> None:
     """The key of a DAG that is not his is neither in a bar's title, nor in a reason, nor in the list."""
     people["viewer"] = Person(blind_to=frozenset({"job-held"}))
-    held = busy.ledger.find("job-held")
+    held = busy.ledger.submit(a_request("job-held", tenant="vision"), "airflow/job-held/monday/big/1")
     for path in ("/", f"/reservations/{held.id}", "/reservations", f"/reservations/{busy.ledger.find('job-next').id}"):
         shown = busy.get(path)
         assert "job-held" not in shown, path
@@ -265,3 +265,17 @@ def test_another_connection_is_another_ledger(tmp_path: object) -> None:
     ticks[0] = 16.0
     assert [each.request.request_key for each in looking.view().reservations] == ["there"]
     looking.close()
+
+
+def test_a_reservation_says_until_when_it_must_be_claimed_and_that_nobody_came(
+    page: Page, let_time_pass: Callable[[timedelta], None]
+) -> None:
+    """On its own page."""
+    page.ledger.publish(a_calendar([a_pool()], hours=[2] * 48))
+    left, granted = (a_request(key, claim_within=timedelta(minutes=2)) for key in ("left", "granted"))
+    page.ledger.submit(left)
+    let_time_pass(timedelta(minutes=3))
+    page.ledger.submit(granted)
+    shown = [page.get(f"/reservations/{page.ledger.find(key).id}") for key in ("left", "granted")]
+    assert ["since nobody claimed it" in text for text in shown] == [True, False]
+    assert ["To be claimed by" in text for text in shown] == [False, True]

@@ -258,6 +258,8 @@ def _as_json(row: Reservation, eyes: Eyes) -> dict[str, Any]:
     """Return a reservation as plain values, with what the visitor sees of it."""
     shown = {name: value for name, value in summaries.of_reservation(row).items() if name != "token"}
     shown["key"] = eyes.key(row)
+    if shown["key"] != row.request.request_key:
+        shown["attempt"] = ""  # it names the DAG
     for part in ("reason", "notice"):
         shown[part] = shown[part] and {name: _seen(value, eyes) for name, value in shown[part].items()}
     return shown

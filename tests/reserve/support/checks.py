@@ -42,7 +42,7 @@ def check_step(mirror: Mirror, before: Row | None, after: Row, at: int, tokens: 
     if state in FINAL:
         _check_end(mirror, before, after, at)
     if after["token"] != before["token"]:
-        _check_token(before, after, tokens)
+        _check_token(before, after, tokens, submits=mirror.issued["submit", id])
     mirror.seen[state] += state != before["state"] or after["token"] != before["token"]
     _check_whole(mirror, after)
 
@@ -64,9 +64,12 @@ def _check_end(mirror: Mirror, before: Row, after: Row, at: int) -> None:
         assert after["expires"] is None or after["expires"] <= at, f"{id} expired before its time"
 
 
-def _check_token(before: Row, after: Row, tokens: int) -> None:
-    """A token is new with each grant and each takeover, and greater than all before; it goes only with a lost node."""
-    moved, taken_over = moves_of(after) > moves_of(before), attempt_of(after) != attempt_of(before)
+def _check_token(before: Row, after: Row, tokens: int, *, submits: int) -> None:
+    """A token is new with each grant and each takeover, and greater than all before; it goes only with a lost node.
+
+    One change may take a grant over and back: so nothing but another submit tells of a takeover.
+    """
+    moved, taken_over = moves_of(after) > moves_of(before), submits > 1 and after["token"] is not None
     assert moved or taken_over or before["token"] is None, f"{after['id']}: its token changed"
     assert not moved or before["state"] == "granted", f"{after['id']}: interrupted without slots"
     if after["token"] is not None:
@@ -76,11 +79,6 @@ def _check_token(before: Row, after: Row, tokens: int) -> None:
 def moves_of(row: Row) -> int:
     """Return how often its nodes went away."""
     return json.loads(row["more"]).get("moves", 0) if row["more"] else 0
-
-
-def attempt_of(row: Row) -> str:
-    """Return who asked last."""
-    return json.loads(row["more"]).get("attempt", "") if row["more"] else ""
 
 
 def _check_whole(mirror: Mirror, row: Row) -> None:
@@ -134,7 +132,8 @@ def check_new_places(mirror: Mirror, changed: list[tuple[Row | None, Row]], at: 
         held = before is not None and before["token"] is not None and moves_of(before) == moves_of(row)
         if row["state"] == "granted" and before is not None and held:
             mirror.seen["takeovers of grants"] += before["token"] != row["token"]
-            if row["hard_end"] > before["hard_end"]:  # claimed, or its notice was taken back
+            if row["hard_end"] > before["hard_end"] and not before["leave"]:  # its walltime counts from its claim
+                mirror.seen["claims that moved an end"] += 1
                 _check_nodes(mirror, row["pool"], row["places"], before["hard_end"], row["hard_end"])
         elif row["state"] == "granted":
             _check_nodes(mirror, row["pool"], row["places"], at, row["hard_end"])
