@@ -8,6 +8,7 @@ from .gangs import (
 )
 from .hook import GangplanHook as GangplanHook
 from .operators import ReleaseGangOperator as ReleaseGangOperator, ReserveGangOperator as ReserveGangOperator
+from .owners import sweep as sweep
 from .review import ReviewOperator as ReviewOperator, page_of as page_of
 
 def get_provider_info() -> dict[str, object]: ...

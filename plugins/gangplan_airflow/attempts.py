@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote
 
 from gangplan.config import load_settings
 from gangplan.types import Reservation
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 LONGEST_KEY = 480
 """A longer key is cut: a ledger takes 512 characters, and needs some for the number of a later reservation."""
@@ -73,18 +77,17 @@ class Attempt:
     @property
     def key(self) -> str:
         """The request key of a task that was given none: the same on every try, another in every run."""
-        return shortened(self.plain_key)
-
-    @property
-    def plain_key(self) -> str:
-        """That key, however long it is."""
-        return f"{airflow_owner()}/{self.dag_id}/{self.run_id}/{self.task_id}/{self.map_index}"
+        return shortened(f"{airflow_owner()}/{self.dag_id}/{self.run_id}/{self.task_id}/{self.map_index}")
 
     def gave_key(self, reservation: Reservation) -> bool:
         """Tell whether a reservation's key is the one that its task gave it, and none that the DAG's author chose."""
-        return reservation.request.request_key.rpartition("#")[0] == self.key or (
-            reservation.request.request_key == self.key
-        )
+        key = reservation.request.request_key
+        return self.key in (key, key.rpartition("#")[0])
+
+
+def ti_of(context: Mapping[str, Any] | Context) -> Any:
+    """Return the task instance that a task runs as."""
+    return context["ti"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
 
 
 def airflow_owner() -> str:

@@ -52,7 +52,7 @@ def _task_ended(ti: Any, *, failed: bool) -> None:
     """Act for a task in its own process, or for one that Airflow ended from elsewhere."""
     if type(ti).__module__.startswith("airflow.sdk."):
         _own_end(ti, failed=failed)
-    elif str(ti.state) != "up_for_retry":
+    elif ti.state != "up_for_retry":
         from gangplan_airflow.owners import task_ended
 
         task_ended(ti)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
@@ -15,7 +15,7 @@ from gangplan.config import load_settings, present
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import Ledger
 from gangplan.types import GangRequest, Reservation, ReservationId, request_from
-from gangplan_airflow.attempts import Attempt, task_owner
+from gangplan_airflow.attempts import Attempt, task_owner, ti_of
 from gangplan_airflow.compat import AirflowFailException, AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from gangplan_airflow.hook import GangplanHook, no_slots, slots
 from gangplan_airflow.links import ReservationLink
@@ -96,6 +96,8 @@ class ReserveGangOperator(BaseOperator):
         self.on_timeout: OnTimeout = on_timeout
         self.wait_timeout, self.options, self.gangplan_conn_id = wait_timeout, options, gangplan_conn_id
         self.request_key = request_key or key_template(self.task_id)
+        self._chosen = request_key is not None
+        self.for_job: Callable[[Ledger, Context], Ledger] | None = None
         self.reservation_id = ""
         self._attempt = ""
 
@@ -110,10 +112,11 @@ class ReserveGangOperator(BaseOperator):
             request = read_request(self)
             until = self._until(context, now)
             with self._ledger() as ledger:
-                asked = client.claim(ledger, client.submit(ledger, request, until, attempt))
+                asks = self.for_job(ledger, context) if self.for_job else ledger
+                asked = client.claim(ledger, client.submit(asks, request, until, attempt))
         except InputError as error:
             raise AirflowFailException(str(error)) from error
-        leave_nothing(self._hook.ledger_url(), self.request_key, attempt)
+        leave_nothing(self._hook.ledger_url, self.request_key, attempt)
         if not asked.state.waits:
             return self._granted(asked)
         self._wait(context, asked, until, waiting_text(asked, now))
@@ -147,9 +150,9 @@ class ReserveGangOperator(BaseOperator):
                 client.give_back(ledger, self.request_key, self._attempt)
 
     def _ask_as(self, context: Context) -> str:
-        """Note which try this is; the key of a task that was given none is cut to what a ledger takes."""
-        attempt = Attempt.of(context["ti"])
-        if self.request_key == attempt.plain_key:
+        """Note which try this is; a task that was given no key has that of its attempts."""
+        attempt = Attempt.of(ti_of(context))
+        if not self._chosen:
             self.request_key = attempt.key
         self._attempt = str(attempt)
         return self._attempt
@@ -159,7 +162,7 @@ class ReserveGangOperator(BaseOperator):
         until = now + read_span("wait_timeout", self.wait_timeout)
         if self.execution_timeout is None:
             return until
-        return min(until, (getattr(context["ti"], "start_date", None) or now) + self.execution_timeout)
+        return min(until, (getattr(ti_of(context), "start_date", None) or now) + self.execution_timeout)
 
     def _wait(self, context: Context, asked: Reservation, until: datetime, because: str) -> NoReturn:
         """Wait in the triggerer; Airflow itself ends a wait whose triggerer is gone."""
@@ -174,7 +177,7 @@ class ReserveGangOperator(BaseOperator):
     def _must_return(self, context: Context) -> bool:
         """Tell whether a worker has to end the task, for it does more there than keep what the task returns."""
         ends = type(self).post_execute is not BaseOperator.post_execute or self._post_execute_hook is not None
-        alone = context["ti"].map_index >= 0 or not self.has_dag()
+        alone = ti_of(context).map_index >= 0 or not self.has_dag()
         mapped_over = not alone and any(True for _ in self.iter_mapped_dependants())
         return bool(ends or mapped_over or self.outlets or self.multiple_outputs)
 
@@ -248,20 +251,21 @@ class ReleaseGangOperator(BaseOperator):
             self.log.warning("NOTHING TO GIVE BACK: %s", self._why_nothing(held))
         return [reservation.id for reservation in ended]
 
-    def _held(self, ledger: Ledger, context: Context) -> list[tuple[str, str]]:
+    def _held(self, ledger: Ledger, context: Context) -> list[tuple[str, str | None]]:
         """Return the keys and attempts of what is to be given back, as they are now."""
         if self.request_key is not None:
             rows = client.lives(ledger, self.request_key)
             return [(self.request_key, row.attempt) for row in rows if not row.state.final]
-        given = [self.slots] if isinstance(self.slots, Mapping) else list(self.slots or ())
-        named = [(one["key"], one["attempt"]) for one in given if one and one["id"]]
+        told: Any = self.slots
+        given = [told] if isinstance(told, Mapping) else list(told or ())
+        named = [(one["key"], one.get("attempt")) for one in given if one and one.get("id", "") is not None]
         return named + self._unnamed(ledger, context, {attempt for _, attempt in named})
 
-    def _unnamed(self, ledger: Ledger, context: Context, named: set[str]) -> list[tuple[str, str]]:
+    def _unnamed(self, ledger: Ledger, context: Context, named: set[str | None]) -> list[tuple[str, str | None]]:
         """Return what a reserve task has that returned nothing, and has ended: one that was marked as a success."""
         if self.reserve_task_id is None:
             return []
-        ti = context["ti"]
+        ti = ti_of(context)
         owner = task_owner(ti.dag_id, ti.run_id, self.reserve_task_id)
         rows = left_by_ended(ledger, owner if ti.map_index < 0 else f"{owner}/{ti.map_index}", named)
         return [(row.request.request_key, row.attempt) for row in rows]
@@ -271,7 +275,7 @@ class ReleaseGangOperator(BaseOperator):
         before = self.get_flat_relatives(upstream=True)
         return [task for task in before if is_reserve(task) and self.reserve_task_id in (None, task.task_id)]
 
-    def _why_nothing(self, held: list[tuple[str, str]]) -> str:
+    def _why_nothing(self, held: list[tuple[str, str | None]]) -> str:
         """Return why nothing was given back."""
         if held:
             return f"what {', '.join(attempt or key for key, attempt in held)} had has ended, or a later try has it"

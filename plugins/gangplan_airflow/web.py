@@ -61,7 +61,7 @@ class AirflowVisitor:
     def links(self, key: str) -> tuple[Link, ...]:
         """See `Visitor.links`: the DAG run and the task that made the request."""
         parts = key.split("/")
-        if len(parts) < 5 or parts[0] != "airflow":
+        if len(parts) < 5 or not dag_of(key):
             return ()
         # Neither a DAG's nor a task's id may have a slash, a run's id may.
         dag, run, task, index = parts[1], "/".join(parts[2:-2]), parts[-2], parts[-1].partition("#")[0]
@@ -76,7 +76,7 @@ class AirflowVisitor:
 def dag_of(key: str) -> str:
     """Return the id of the DAG whose task made a request; empty where none did."""
     parts = key.split("/")
-    return parts[1] if len(parts) > 2 and parts[0] == "airflow" else ""
+    return parts[1] if len(parts) > 2 and parts[0].partition(":")[0] == "airflow" else ""
 
 
 def visitor(user: Annotated[BaseUser, Depends(get_user)]) -> AirflowVisitor:

@@ -75,7 +75,7 @@ def metadata(metadata_template: Path) -> None:
 @pytest.fixture(scope="session")
 def dags(metadata: None) -> dict[str, DAG]:
     """The DAGs of tests/airflow/dags."""
-    from airflow.dag_processing.dagbag import DagBag
+    from tests.airflow.versions import DagBag
 
     bag = DagBag(str(Path(__file__).parent / "dags"))
     assert bag.import_errors == {}

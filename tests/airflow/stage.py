@@ -13,14 +13,14 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import psutil
 import structlog
 from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRunner
+from airflow.jobs import triggerer_job_runner
+from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
@@ -28,21 +28,33 @@ from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import TaskInstance as WorkerTaskInstance
+from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.supervisor import (
     InProcessSupervisorComms,
     InProcessTestSupervisor,
     run_task_in_process,
     set_supervisor_comms,
 )
-from airflow.serialization.decoders import smart_decode_trigger_kwargs
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from tests.airflow.versions import AIRFLOW
 
 from gangplan.clock import parse_utc
 from gangplan.config import present
 from gangplan_airflow.trigger import GangGrantedTrigger
 
+try:
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+except ImportError:  # Airflow 3.1
+    from airflow.models.dagbag import DagBag as BundleDagBag, sync_bag_to_db
+    from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
+
+USER_ACTION = getattr(triggerer_job_runner, "_USER_ACTION_CANCEL_MSG", None)
+"""What a triggerer cancels a trigger with that a user has ended; before 3.3 nothing."""
+
+T = TypeVar("T")
 Act = Callable[[], object]
 
 
@@ -63,7 +75,8 @@ def keep_dags() -> None:
         manager.sync_bundles_to_db(session=session)
     for bundle in manager.get_all_dag_bundles():
         bundle.initialize()
-        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+        of = {"bundle_name": bundle.name} if AIRFLOW > (3, 1) else {}
+        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, **of)
         sync_bag_to_db(bag, bundle.name, bundle.version)
 
 
@@ -130,6 +143,16 @@ class Run:
             row.state = state
             row.notify_dagrun_state_changed(msg="ended")
 
+    def set_state(self, state: DagRunState) -> None:
+        """Give the run a state of which nobody is told."""
+        with create_session() as session:
+            session.query(DagRun).filter(DagRun.run_id == self.run_id).one().state = state
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Ask something in a task of this run, whose questions Airflow answers."""
+        with _answers(InProcessSupervisorComms):
+            return question(task_runner.RuntimeTaskInstance)
+
     def delete(self) -> None:
         """Delete the run."""
         with create_session() as session:
@@ -186,7 +209,7 @@ class Waiting:
         """Run it, do something once it waits, and cancel it as a triggerer does after a user's act or when it stops."""
 
         async def stopped(running: asyncio.Task[None]) -> None:
-            running.cancel(*([_USER_ACTION_CANCEL_MSG] if by_user else []))
+            running.cancel(*([USER_ACTION] if by_user and USER_ACTION else []))
             await asyncio.wait([running], timeout=120)
             assert running.done()
 
@@ -209,20 +232,23 @@ class Waiting:
             await then(running)
 
         self.trigger._follow = noted  # type: ignore[method-assign]
-        supervisor = self._supervisor()
-        supervisor.comms = _Comms(supervisor=supervisor)
-        with set_supervisor_comms(supervisor.comms):
+        with _answers(_Comms):
             asyncio.run(all_of_it())
 
-    def _supervisor(self) -> InProcessTestSupervisor:
-        """The other side of a trigger's calls."""
-        return InProcessTestSupervisor(
-            id=self._ti.id,
-            pid=os.getpid(),
-            process=psutil.Process(),
-            process_log=structlog.get_logger(logger_name="task"),
-            client=InProcessTestSupervisor._api_client(),
-        )
+
+@contextmanager
+def _answers(comms: type[InProcessSupervisorComms]) -> Generator[None]:
+    """Let Airflow's Execution API answer what is asked in the block."""
+    supervisor = InProcessTestSupervisor(
+        id=uuid.uuid4(),
+        pid=os.getpid(),
+        process=psutil.Process(),
+        process_log=structlog.get_logger(logger_name="task"),
+        client=InProcessTestSupervisor._api_client(),
+    )
+    supervisor.comms = comms(supervisor=supervisor)
+    with set_supervisor_comms(supervisor.comms):
+        yield
 
 
 @attrs.define(kw_only=True)

@@ -19,6 +19,7 @@ EXPECTED = {
     "gangplan_retrain": ["train"],
     "gangplan_drift": ["ask_for_training", "judge"],
     "gangplan_watch": ["needs_a_person", "settle"],
+    "gangplan_sweep": ["give_back"],
     "gangplan_review": ["ask", "carry_out", "challenger", "heard"],
     "gangplan_plan": ["plan"],
     "gangplan_plan_review": ["ask", "carry_out", "heard", "waiting"],
@@ -51,13 +52,13 @@ def test_no_dag_catches_up(bag: DagBag) -> None:
 
 
 def test_a_release_is_a_teardown_of_its_reservation(bag: DagBag) -> None:
-    """In the example, each release is a teardown and each reservation its setup."""
+    """In the example, each release is a teardown of its reservation, and gives back what that returned."""
     tasks = bag.dags["example_reserved_training"].task_dict
     for group in ("first", "second"):
         reserve, release = tasks[f"{group}.reserve"], tasks[f"{group}.release"]
         assert reserve.is_setup
         assert release.is_teardown
-        assert release.reserve_task_id == reserve.task_id  # type: ignore[attr-defined]
+        assert release.slots == reserve.output  # type: ignore[attr-defined]
 
 
 def test_reading_the_dags_imports_no_heavy_library() -> None:

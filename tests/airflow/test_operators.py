@@ -161,7 +161,7 @@ def test_a_wrong_argument_is_named_and_nothing_is_reserved(ledger: Ledger, given
 
 def test_each_argument_is_a_field_of_a_request_and_the_rest_are_options() -> None:
     """The operator's arguments about the gang are the request's fields by their own names."""
-    own = {"wait_timeout", "options", "gangplan_conn_id", "self", "kwargs"}
+    own = {"wait_timeout", "on_timeout", "options", "gangplan_conn_id", "self", "kwargs"}
     pods = {"pods", "gpus_per_pod", "min_pods", "max_pods"}
     asked = set(signature(ReserveGangOperator.__init__).parameters) - own
     assert pods < asked

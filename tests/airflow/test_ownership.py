@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 from airflow.utils.state import TaskInstanceState
 from hypothesis import given, strategies as st
 from tests.airflow.stage import Run, Waiting, a_context, keep_dags
+from tests.airflow.versions import TaskDeferred
 
 from gangplan.config import present
 from gangplan.errors import KeyConflictError, StaleTokenError
@@ -243,3 +243,15 @@ def test_long_ids_give_keys_that_differ() -> None:
     )
     assert one.key != other.key
     assert Attempt.read("kfp/run/step/1") is None
+
+
+def test_airflows_that_share_a_ledger_are_told_apart(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With names of their own, DAGs of the same name ask side by side, and neither reads the other's attempts."""
+    keyed: dict[str, Any] = {"tenant": "vision", "accelerators": ["h100"], "gpus_per_pod": 4, "duration": 60}
+    rows = []
+    for name in ("", "prod"):
+        monkeypatch.setenv("GANGPLAN_AIRFLOW", name)
+        rows.append(ReserveGangOperator(task_id="reserve", pods=1, **keyed).execute(a_context()))
+    assert [row["key"] for row in rows] == ["airflow/dag/run/reserve/-1", "airflow:prod/dag/run/reserve/-1"]
+    assert Attempt.read(rows[0]["attempt"]) is None
+    assert Attempt.read(rows[1]["attempt"]) is not None

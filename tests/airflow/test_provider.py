@@ -13,10 +13,11 @@ from airflow.sdk import BaseHook
 
 from gangplan.client.attempts import submit
 from gangplan.config import present
-from gangplan.errors import InputError, StaleTokenError
+from gangplan.errors import InputError
 from gangplan.reserve import Ledger
 from gangplan.testing import a_request
 from gangplan.types import ReservationState
+from gangplan_airflow.compat import AirflowFailException
 from gangplan_airflow.hook import GangplanHook, slots
 
 
@@ -35,6 +36,22 @@ def test_airflow_finds_the_provider_and_its_connection_type() -> None:
     assert hook.hook_class_name == "gangplan_airflow.hook.GangplanHook"
     assert manager.field_behaviours["gangplan"]["relabeling"] == {"schema": "Database"}
     assert "extra__gangplan__url" in manager.connection_form_widgets
+
+
+def test_airflow_s_own_task_has_the_gang() -> None:
+    """`airflow.sdk.task.gang` is the provider's, and names what it needs."""
+    from airflow.sdk import task
+
+    from gangplan_airflow import gang
+    from gangplan_airflow.gangs import gang_task
+
+    assert task.gang is gang_task
+    assert callable(gang)
+    with pytest.raises(InputError, match=r"task.gang: 'work' needs a gang"):
+
+        @task.gang
+        def work() -> None:
+            """Do nothing."""
 
 
 def test_each_entry_point_loads() -> None:
@@ -90,11 +107,11 @@ def test_the_form_s_button_tells_good_from_bad(ledger: Ledger, monkeypatch: pyte
 
 
 def test_the_hook_holds_what_the_task_returned(ledger: Ledger) -> None:
-    """`GangplanHook().hold(slots)` keeps the lease of an XCom, and refuses one that was given back."""
+    """`GangplanHook().hold(slots)` keeps the lease of an XCom, and refuses one that was given back, with the remedy."""
     row = submit(ledger, a_request(), present())
     with GangplanHook().hold(slots(row, None)) as held:
         held.check()
     assert ledger.get(row.id).state is ReservationState.GRANTED
     ledger.cancel(row.id)
-    with pytest.raises(StaleTokenError), GangplanHook().hold(slots(row, None)):
+    with pytest.raises(AirflowFailException, match="clear the reserve task"), GangplanHook().hold(slots(row, None)):
         pytest.fail("the block ran without its slots")

@@ -21,6 +21,7 @@ from gangplan.kube.access import manifests
 from gangplan.kube.api import Api, connect
 from gangplan.reserve.kueue.ledger import KueueLedger, Place
 from gangplan.reserve.kueue.objects import names
+from tests.cluster.groups import Grouped
 from tests.cluster.servers import build, fleet
 from tests.cluster.servers.cluster import Cluster, Options
 from tests.cluster.servers.node import node
@@ -46,15 +47,15 @@ _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let every test of the tier live in the present, and one worker have the real nodes.
-
-    Kueue and its API server know no other time.
-    """
+    """Let every test of the tier live in the present: Kueue and its API server know no other time."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.present("the cluster's servers live by the machine's clock"))
-        if "real_nodes" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("real-nodes"))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Grouped:
+    """Give tests that share servers of their own to one worker."""
+    return Grouped(config, log)
 
 
 def until(good: Callable[[], T], seconds: float = SOON_S, why: str = "") -> T:

@@ -91,12 +91,16 @@ def test_a_pod_runs_on_the_node_of_its_slots_and_again_when_it_was_deleted(
     assert space.ledger().get(held.id).state is ReservationState.RELEASED
 
 
-def test_a_job_runs_on_one_reservation_s_quota(space: Space, real_queue: str, home: Path, go: Path) -> None:
+@pytest.mark.parametrize(("dag", "adopted"), [("a_job", False), ("a_job_adopts", True)])
+def test_a_job_runs_on_one_reservation_s_quota(
+    space: Space, real_queue: str, home: Path, go: Path, dag: str, adopted: bool
+) -> None:
     """Its pods are counted once: all other GPUs are another gang's at once, also those beside it on its node."""
-    with step("a_job", space, home, go) as begun:
+    with step(dag, space, home, go) as begun:
         found = running(space, begun, 2)
         held = granted(space)
         assert {one["spec"]["nodeName"] for one in found} == {place.node for place in held.placements}
+        assert bool(space.ledger().claim(held.id).owner) is adopted
         assert len(list(space.api.items(names.workloads(space.name)))) == 1
         rest = 2 * fleet.REAL.gpus_per_node - held.request.gpus
         other = space.ledger().submit(a_request("beside", pod_sets=(PodSet(count=rest // 4, gpus_per_pod=4),)))
@@ -104,6 +108,7 @@ def test_a_job_runs_on_one_reservation_s_quota(space: Space, real_queue: str, ho
         go.touch()
         written = begun.end()
     assert written.count("done on") == 2
+    assert written.count(f"GANGPLAN_RESERVATION={held.id}") == 2
     assert space.ledger().get(held.id).state is ReservationState.RELEASED
 
 

@@ -24,8 +24,6 @@ from tests.cluster.conftest import Space, until
 from tests.cluster.objects import bare
 from tests.cluster.servers.cluster import Cluster
 
-pytestmark = pytest.mark.xdist_group("own")
-
 GRANTED, RELEASED = ReservationState.GRANTED, ReservationState.RELEASED
 GPUS = 8
 TWO = (PodSet(count=1, gpus_per_pod=2),)

@@ -109,7 +109,6 @@ def test_1_a_stopped_queue_interrupts_and_the_gang_comes_back_with_a_greater_tok
 # ---------------------------------------------------------------- 2: waitForPodsReady
 
 
-@pytest.mark.xdist_group("own")
 def test_2_shown_and_lived_with_a_reservation_says_that_its_pods_are_ready(own_space: Space) -> None:
     """With waitForPodsReady on, a bare Workload is evicted after its time; ours holds."""
     own_space.queue({own_space.flavor(): 16})

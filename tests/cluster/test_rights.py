@@ -47,7 +47,7 @@ def test_all_calls_work_with_the_printed_rights(least: Api, space: Space) -> Non
         assert ledger.explain(waiting.id) is not None
         assert ledger.calendar(space.clock(), space.clock() + timedelta(hours=1))
         assert ledger.what_if(a_request("c"))[0] is not None
-        assert ledger.nodes() == {}
+        assert not [name for name in ledger.nodes() if name.startswith("h100-owned")]
         ledger.release(held.id, held.token)
         assert ledger.wait(waiting.id, timeout=timedelta(seconds=10)).state is ReservationState.GRANTED
         ledger.cancel(waiting.id)

@@ -12,6 +12,8 @@ from .attempts import (
 from .lease import Held as Held, hold as hold
 from .pods import (
     HOST as HOST,
+    RESERVATION as RESERVATION,
+    VARIABLES as VARIABLES,
     PodPlace as PodPlace,
     environment_of as environment_of,
     joined_affinity as joined_affinity,

@@ -17,6 +17,9 @@ HOST = "kubernetes.io/hostname"
 RESERVATION, POD_SET = "gangplan.io/reservation", "gangplan.io/pod-set"
 """The labels of pods that run on a reservation: whose they are, and which of its pod sets."""
 
+VARIABLES = tuple(f"GANGPLAN_{name}" for name in ("RESERVATION", "TOKEN", "REQUEST_KEY", "GPUS", "PODS", "NODES"))
+"""By these a program knows its slots."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PodPlace:
@@ -88,14 +91,15 @@ def environment_of(reservation: Reservation) -> dict[str, str]:
     """Return the variables by which a program knows its slots; the nodes are in the order of the placements."""
     request = reservation.request
     nodes = dict.fromkeys(place.node for place in reservation.placements if place.node)
-    return {
-        "GANGPLAN_RESERVATION": str(reservation.id),
-        "GANGPLAN_TOKEN": str(reservation.token),
-        "GANGPLAN_REQUEST_KEY": request.request_key,
-        "GANGPLAN_GPUS": str(request.gpus),
-        "GANGPLAN_PODS": str(sum(pods.count for pods in request.pod_sets)),
-        "GANGPLAN_NODES": ",".join(nodes),
-    }
+    values = (
+        reservation.id,
+        reservation.token,
+        request.request_key,
+        request.gpus,
+        sum(pods.count for pods in request.pod_sets),
+        ",".join(nodes),
+    )
+    return dict(zip(VARIABLES, map(str, values), strict=True))
 
 
 def joined_affinity(own: Object, added: Object) -> Object:

@@ -4,8 +4,10 @@ from .contract import Ledger as Ledger, LedgerOperations as LedgerOperations, Op
 from .kueue import (
     BAD as BAD,
     KueueLedger as KueueLedger,
+    asks_alike as asks_alike,
     examine as examine,
     hand_out as hand_out,
+    may_adopt as may_adopt,
     open_kueue as open_kueue,
     parse_url as parse_url,
     reserve_for as reserve_for,

@@ -80,7 +80,8 @@ class GangTask:
                 done = airflow_task(**arguments)(work)(*args, **kwargs)
             return Work(done, slots.reserve)
 
-        return task_group(group_id=name)(group)
+        made: Any = group  # Airflow's own types know groups that return nothing, or a task
+        return task_group(group_id=name)(made)
 
 
 def gang_task(

@@ -10,11 +10,10 @@ from airflow.sdk import TaskGroup
 from airflow.sdk.definitions._internal.mixins import ResolveMixin
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
-from gangplan.client import HOST
 from gangplan.errors import InputError
 from gangplan_airflow.gangs.arguments import GangArguments
 from gangplan_airflow.gangs.holding import OnNotice
-from gangplan_airflow.gangs.hooks import Pods, WorkOnSlots, with_hooks
+from gangplan_airflow.gangs.hooks import Pods, WorkOnSlots, job_of, with_hooks
 from gangplan_airflow.operators import ReleaseGangOperator, ReserveGangOperator
 
 if TYPE_CHECKING:
@@ -44,7 +43,12 @@ class Slots(PlainXComArg):
         return SlotsField(self, item)
 
     def pod_kwargs(
-        self, *, pod_set: int = 0, node_label: str = HOST, on_notice: OnNotice | None = None
+        self,
+        *,
+        pod_set: int = 0,
+        node_label: str = "kubernetes.io/hostname",
+        adopt: bool = True,
+        on_notice: OnNotice | None = None,
     ) -> dict[str, Any]:
         """Return the arguments that bring a Kubernetes operator's pods onto the slots.
 
@@ -58,10 +62,13 @@ class Slots(PlainXComArg):
             Which of the gang's pod sets the pods are.
         node_label
             The label of the cluster's nodes that has the names by which the ledger knows them.
+        adopt
+            On a Kueue ledger, let the only Job of the block adopt the reservation, if it has no retries: Kueue then
+            starts and stops it itself. What is adopted once cannot be again: a Job with retries runs beside it.
         on_notice
             As for `hold`.
         """
-        pods = Pods(pod_set=pod_set, node_label=node_label)
+        pods = Pods(pod_set=pod_set, node_label=node_label, adopt=adopt)
         return WorkOnSlots(reserve=self.reserve.task_id, on_notice=on_notice, pods=pods).arguments()
 
 
@@ -98,6 +105,7 @@ def gang(name: str, /, *, on_notice: OnNotice | None = None, **given: Unpack[Gan
     """
     with TaskGroup(name), gang_here(given) as slots:
         yield slots
+        slots.reserve.for_job = job_of(slots.work())
         hooks = WorkOnSlots(reserve=slots.reserve.task_id, on_notice=on_notice)
         for task in slots.work():
             if not (task.is_setup or task.is_teardown):

@@ -84,14 +84,15 @@ def held_slots(
     on_notice: OnNotice | None = None,
     stop: bool = True,
     on_lost: Callable[[], None] | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> Generator[Held | NotHeld]:
-    """Do what `hold` says, for a task that is known already."""
+    """Do what `hold` says, for a task that is known already; what is `over` by itself is not stopped."""
     hook = GangplanHook(conn_id)
     with hook.hold(slots) as held:
         if isinstance(held, NotHeld):
             yield held
             return
-        with _watched(held, _teller(on_notice, context), stop, on_lost):
+        with _watched(held, _teller(on_notice, context), stop, on_lost, over):
             yield held
 
 
@@ -121,11 +122,15 @@ def _reserve_of(task: Any) -> ReserveGangOperator:
 
 @contextmanager
 def _watched(
-    held: Held, tell: Callable[[Notice], None], stop: bool, on_lost: Callable[[], None] | None
+    held: Held,
+    tell: Callable[[Notice], None],
+    stop: bool,
+    on_lost: Callable[[], None] | None,
+    over: Callable[[], bool],
 ) -> Generator[None]:
     """Look after a lease from a second thread while the block runs in this one."""
     main = stop and threading.current_thread() is threading.main_thread()
-    watch = _Watch(held, tell, on_lost, interrupts=main)
+    watch = _Watch(held, tell, on_lost, over, interrupts=main)
     before = signal.signal(STOP, watch.interrupted) if main else None
     watch.start()
     try:
@@ -141,18 +146,24 @@ class _Watch(threading.Thread):
     """Tells of a notice, and ends the work when the lease is lost."""
 
     def __init__(
-        self, held: Held, tell: Callable[[Notice], None], on_lost: Callable[[], None] | None, *, interrupts: bool
+        self,
+        held: Held,
+        tell: Callable[[Notice], None],
+        on_lost: Callable[[], None] | None,
+        over: Callable[[], bool],
+        *,
+        interrupts: bool,
     ) -> None:
         super().__init__(name=f"watch {held.reservation_id}", daemon=True)
         self.left = threading.Event()
-        self._held, self._tell, self._on_lost, self._interrupts = held, tell, on_lost, interrupts
+        self._held, self._tell, self._on_lost, self._over, self._interrupts = held, tell, on_lost, over, interrupts
 
     def run(self) -> None:
         """Look until the work has ended."""
         told: Notice | None = None
         while not self.left.wait(LOOK_S):
             if self._held.lost.is_set():
-                return self._end_work()
+                return None if self._over() else self._end_work()
             notice = self._held.notice
             if notice != told:
                 told = notice

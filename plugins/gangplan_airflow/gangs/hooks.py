@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow.sdk.execution_time.context import set_current_context
 
-from gangplan.client import pod_place
 from gangplan.config import present
 from gangplan.errors import StaleTokenError
 from gangplan.types import ReservationId, Token
 from gangplan_airflow.compat import AirflowFailException
 from gangplan_airflow.gangs.holding import OnNotice, held_slots, slots_here
-from gangplan_airflow.gangs.pods import put_on
 from gangplan_airflow.hook import AGAIN, GangplanHook
 
-_open: dict[int, ExitStack] = {}
+if TYPE_CHECKING:
+    from gangplan_airflow.gangs.adoption import ForJob
+
+Over: TypeAlias = Callable[[], bool]
+"""Tells whether work is over by itself: a lease that is lost then is no loss."""
+
+_open: dict[int, tuple[ExitStack, Over]] = {}
 """The leases that tasks of this process hold, by their operators; there is one, but in tests of a DAG."""
 
 
@@ -28,6 +33,7 @@ class Pods:
 
     pod_set: int
     node_label: str
+    adopt: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +57,27 @@ class WorkOnSlots:
         """Hold the slots from here on; without them the task fails for good, as no retry brings them back."""
         operator = context["task"]
         slots, conn_id = slots_here(context, self.reserve)
+        over: Over = _never
         if self.pods is not None and slots["id"] is not None:
-            _place(operator, slots, conn_id, self.pods)
+            over = _place(context, slots, conn_id, self.pods)
         stack = ExitStack()
-        stack.enter_context(held_slots(context, slots, conn_id, on_notice=self.on_notice, on_lost=operator.on_kill))
-        _open[id(operator)] = stack
+        stack.enter_context(
+            held_slots(context, slots, conn_id, on_notice=self.on_notice, on_lost=operator.on_kill, over=over)
+        )
+        _open[id(operator)] = stack, over
 
     def end(self, context: Any, result: Any = None) -> None:
         """Let go when the work is done; raise StaleTokenError if the slots were lost meanwhile."""
-        if stack := _open.pop(id(context["task"]), None):
+        stack, over = _open.pop(id(context["task"]), (ExitStack(), _never))
+        try:
             stack.close()
+        except StaleTokenError:
+            if not over():
+                raise
 
     def broke(self, context: Any) -> None:
         """Let go when the work broke; the slots are kept where it is to be tried again."""
-        stack = _open.pop(id(context["task"]), None)
+        stack, _ = _open.pop(id(context["task"]), (None, _never))
         error = context.get("exception")
         if stack is None or not isinstance(error, BaseException):
             return
@@ -72,21 +85,45 @@ class WorkOnSlots:
             stack.__exit__(type(error), error, error.__traceback__)
 
 
-def _place(operator: Any, slots: Mapping[str, Any], conn_id: str, pods: Pods) -> None:
+def _place(context: Any, slots: Mapping[str, Any], conn_id: str, pods: Pods) -> Over:
     """Put an operator's pods onto slots; where the operator defers, they are kept to the end of their walltime.
 
     While it is deferred nobody renews.
     """
+    from gangplan.client import pod_place  # what knows clusters is imported by tasks alone: DAGs are to be read quickly
+    from gangplan.reserve import KueueLedger
+    from gangplan_airflow.gangs.adoption import adopts, job_is_over
+    from gangplan_airflow.gangs.pods import put_on
+
+    operator = context["task"]
     id, token = ReservationId(slots["id"]), Token(slots["token"])
     defers = getattr(operator, "deferrable", False)
     with GangplanHook(conn_id).get_conn() as ledger:
         try:
             seen = ledger.renew(id, token, ledger.get(id).request.limit if defers else None)
+            if pods.adopt and isinstance(ledger, KueueLedger) and adopts(ledger, seen, operator, context):
+                return partial(job_is_over, operator)
             place = pod_place(ledger, seen, pod_set=pods.pod_set, node_label=pods.node_label)
         except StaleTokenError as error:
             raise AirflowFailException(f"{error}: {AGAIN}") from error
     until = seen.expires_at if defers and seen.expires_at else place.deadline
     put_on(operator, place, until, present())
+    return _never
+
+
+def _never() -> bool:
+    return False
+
+
+def job_of(work: list[Any]) -> ForJob | None:
+    """Return what lets the one Job of a gang be reserved for as it is, where it may adopt the reservation."""
+    placed = [task for task in work if _is_ours(getattr(task, "_pre_execute_hook", None))]
+    hooks: list[WorkOnSlots] = [task._pre_execute_hook.__self__ for task in placed]
+    if [one.pods is not None and one.pods.adopt for one in hooks] != [True]:
+        return None
+    from gangplan_airflow.gangs.adoption import ForJob, may_be_adopted_by
+
+    return ForJob(task_id=placed[0].task_id) if may_be_adopted_by(placed[0]) else None
 
 
 def with_hooks(task: Any, hooks: WorkOnSlots) -> None:

@@ -6,6 +6,7 @@ rendered then, and the slots are known.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from datetime import datetime
 from math import ceil
@@ -35,22 +36,19 @@ def put_on(operator: Any, place: PodPlace, until: datetime, now: datetime) -> No
 
 def _put_pod_on(operator: Any, place: PodPlace, seconds: int) -> None:
     """Set the arguments of a KubernetesPodOperator, from which a KubernetesJobOperator makes its Job, too."""
-    own = {name: value for name, value in (operator.labels or {}).items() if not name.startswith(_KUEUE)}
-    operator.labels = own | place.labels
+    operator.labels = without_queue(operator.labels) | place.labels
     operator.annotations = {**(operator.annotations or {}), **place.annotations}
     operator.node_selector = {**(operator.node_selector or {}), **place.node_selector}
     added = _model(
-        affinity=_affinity(_plain(operator.affinity or {}), place),
-        tolerations=list(place.tolerations),
-        containers=[{"name": "", "resources": _resources(_plain(operator.container_resources), place.resources)}],
+        affinity=_affinity(as_plain(operator.affinity), place), tolerations=list(place.tolerations), containers=[]
     ).spec
     operator.affinity = added.affinity or {}
     operator.tolerations = [*(operator.tolerations or []), *added.tolerations]
-    operator.container_resources = added.containers[0].resources
+    operator.container_resources = with_resources(operator.container_resources, place.resources)
     operator.env_vars = _environment(operator.env_vars or [], place.environment)
     operator.active_deadline_seconds = min(operator.active_deadline_seconds or seconds, seconds)
     if place.spread:
-        base = _plain(operator.full_pod_spec)
+        base = as_plain(operator.full_pod_spec)
         spec: Object = {"containers": [], **(base.pop("spec", None) or {})}
         spec["topologySpreadConstraints"] = [*(spec.get("topologySpreadConstraints") or []), *place.spread]
         operator.full_pod_spec = _model(base, **spec)
@@ -71,11 +69,19 @@ def _environment(own: Any, added: dict[str, str]) -> list[Any]:
     return [*(V1EnvVar(name=name, value=value) for name, value in added.items() if name not in names), *kept]
 
 
-def _resources(own: Object, added: dict[str, str]) -> Object:
+def with_resources(own: Any, added: Mapping[str, str]) -> Any:
     """Give a container the slots, where it asks for no accelerators itself."""
-    if gpus_of({"spec": {"containers": [{"resources": own}]}}):
+    plain = as_plain(own)
+    if gpus_of({"spec": {"containers": [{"resources": plain}]}}):
         return own
-    return {**own, "limits": {**(own.get("limits") or {}), **added}}
+    limits = {**(plain.get("limits") or {}), **added}
+    pod = _model(containers=[{"name": "", "resources": {**plain, "limits": limits}}])
+    return pod.spec.containers[0].resources
+
+
+def without_queue(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Return labels without those by which pods or Jobs ask a queue themselves."""
+    return {name: value for name, value in (labels or {}).items() if not name.startswith(_KUEUE)}
 
 
 def _put_spark_on(operator: Any, place: PodPlace) -> None:
@@ -108,7 +114,7 @@ def _settle(part: Object, place: PodPlace, *, selector: str) -> None:
     part["tolerations"] = [*(part.get("tolerations") or []), *place.tolerations]
 
 
-def _plain(model: Any) -> Object:
+def as_plain(model: Any) -> Object:
     """Return a model of the Kubernetes client as JSON values."""
     from kubernetes.client import ApiClient
 

@@ -44,7 +44,8 @@ class GangSensor(BaseSensorOperator):
         super().__init__(poke_interval=poke_interval, **kwargs)
         if until not in get_args(Until):
             raise InputError("until", until, f"is unknown: use one of {', '.join(get_args(Until))}")
-        self.request_key, self.until, self.gangplan_conn_id = request_key, until, gangplan_conn_id
+        self.request_key, self.gangplan_conn_id = request_key, gangplan_conn_id
+        self.until: Until = until
 
     def execute(self, context: Context) -> str:  # noqa: RET503 - defer never returns
         """Look once; then wait in the triggerer."""
@@ -69,8 +70,8 @@ class GangStateTrigger(BaseTrigger):
 
     def __init__(self, *, gangplan_conn_id: str, request_key: str, until: Until, pause_s: float) -> None:
         super().__init__()
-        self.gangplan_conn_id, self.request_key, self.until = gangplan_conn_id, request_key, until
-        self.pause_s = pause_s
+        self.gangplan_conn_id, self.request_key, self.pause_s = gangplan_conn_id, request_key, pause_s
+        self.until: Until = until
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what another triggerer needs to go on: the connection's name, never its URL."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -21,17 +21,18 @@ from sqlalchemy.orm import object_session
 
 from gangplan.config import load_settings
 from gangplan.reserve import open_ledger
+from gangplan.types import Reservation
 from gangplan_airflow.attempts import Attempt, run_owner
 from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.owners.leftovers import end_leftovers, is_claimed, live, outlives_run
+from gangplan_airflow.owners.leftovers import end_leftover, end_leftovers, is_claimed, leftovers, outlives_run
 
 _log = logging.getLogger(__name__)
 
 
 def task_ended(ti: Any) -> None:
     """End what a task waits for or has not claimed; what it has claimed goes back with its release or its run's end."""
-    for url in _ledgers(_dag_of(ti)):
-        _later(_end_task, url, Attempt.of(ti))
+    if name := _connection_of(_task_of(ti)):
+        _later(_end_task, GangplanHook(name).ledger_url(), Attempt.of(ti))
 
 
 def run_ended(dag_run: Any, *, succeeded: bool) -> None:
@@ -55,17 +56,18 @@ def _end_run(url: str, owner: str, succeeded: bool, goes_on: bool) -> None:
     """End what a run has not claimed; what it has claimed a little later, for killed work may live on for so long."""
     with open_ledger(url) as ledger:
         end_leftovers(ledger, owner, lambda _, row: not is_claimed(row))
-        if goes_on or not live(ledger, owner):
-            return
-    timer = threading.Timer(load_settings().release_grace_s, _later, (_end_claimed, url, owner, succeeded))
-    timer.daemon = True
-    timer.start()
+        left = [] if goes_on else leftovers(ledger, owner, lambda of, row: not (succeeded and outlives_run(of, row)))
+    if left:
+        timer = threading.Timer(load_settings().release_grace_s, _later, (_end_these, url, left))
+        timer.daemon = True
+        timer.start()
 
 
-def _end_claimed(url: str, owner: str, succeeded: bool) -> None:
-    """End what a run still holds, except what a run that succeeded reserved for others."""
+def _end_these(url: str, left: Sequence[Reservation]) -> None:
+    """End what a run held when it ended; what a try of a run that was cleared has taken over since stays."""
     with open_ledger(url) as ledger:
-        end_leftovers(ledger, owner, lambda seen, row: not (succeeded and outlives_run(seen, row)))
+        for row in left:
+            end_leftover(ledger, row)
 
 
 def _ledgers(dag: Any) -> set[str]:
@@ -81,12 +83,13 @@ def _connection_of(task: Any) -> str | None:
     return given or (GangplanHook.default_conn_name if ours else None)
 
 
-def _dag_of(ti: Any) -> Any:
-    """Return the DAG of a task that Airflow ended, as it is kept."""
+def _task_of(ti: Any) -> Any:
+    """Return the task of a task instance that Airflow ended, as it is kept."""
     if (task := getattr(ti, "task", None)) is not None:
-        return task.dag
+        return task
     with _session_of(ti) as session:
-        return SerializedDagModel.get_dag(ti.dag_id, session=session)
+        dag = SerializedDagModel.get_dag(ti.dag_id, session=session)
+    return dag.task_dict.get(ti.task_id) if dag is not None else None
 
 
 def _session_of(row: Any) -> AbstractContextManager[Any]:

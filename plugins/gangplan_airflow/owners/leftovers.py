@@ -23,9 +23,24 @@ BUSY = ("running", "deferred", "queued", "scheduled", "restarting", "up_for_retr
 _log = logging.getLogger(__name__)
 
 
+def leftovers(ledger: Ledger, owner: str, over: Callable[[Attempt, Reservation], bool]) -> list[Reservation]:
+    """Return what an owner's attempts wait for or hold, where it is over for them."""
+    return [row for row in live(ledger, owner) if (of := Attempt.read(row.attempt)) is not None and over(of, row)]
+
+
 def end_leftovers(ledger: Ledger, owner: str, over: Callable[[Attempt, Reservation], bool]) -> list[Reservation]:
-    """End what an owner's attempts wait for or hold, where it is over for them; return what was ended."""
-    return [ended for row in live(ledger, owner) if _is_over(row, over) and (ended := _end(ledger, row)) is not None]
+    """End that; return what was ended."""
+    return [ended for row in leftovers(ledger, owner, over) if (ended := end_leftover(ledger, row)) is not None]
+
+
+def end_leftover(ledger: Ledger, row: Reservation) -> Reservation | None:
+    """End a reservation, unless another try has taken it over meanwhile."""
+    try:
+        ended = ledger.cancel(row.id, row.attempt)
+    except StaleTokenError:
+        return None
+    _log.warning("%s of %s: %s GPUs given back, for it has ended", row.id, row.attempt, row.request.gpus)
+    return ended
 
 
 def sweep(ledger: Ledger, ti: RuntimeTaskInstance) -> list[Reservation]:
@@ -37,7 +52,7 @@ def sweep(ledger: Ledger, ti: RuntimeTaskInstance) -> list[Reservation]:
     return end_leftovers(ledger, airflow_owner(), asked.over)
 
 
-def left_by_ended(ledger: Ledger, owner: str, but: Collection[str]) -> list[Reservation]:
+def left_by_ended(ledger: Ledger, owner: str, but: Collection[str | None]) -> list[Reservation]:
     """Return what tasks that have ended still have, in a task of the same run; `but` names attempts to leave out."""
     rows = [(attempt, row) for row in live(ledger, owner) if (attempt := Attempt.read(row.attempt))]
     left = [(attempt, row) for attempt, row in rows if row.attempt not in but]
@@ -84,8 +99,8 @@ class _Runs:
         count = self._ti.get_dr_count
         if count(dag_id=dag_id, run_ids=[run_id]) == 0:
             return "gone" if count(dag_id=dag_id) else "elsewhere"
-        state = str(self._ti.get_dagrun_state(dag_id, run_id))
-        return state if state in ("success", "failed") else "running"
+        state = self._ti.get_dagrun_state(dag_id, run_id)
+        return next((ended for ended in ("success", "failed") if state == ended), "running")
 
     def _task_over(self, attempt: Attempt, row: Reservation) -> bool:
         """Tell whether a task of a run that goes on ended without slots; what it holds may be in use meanwhile."""
@@ -97,19 +112,3 @@ class _Runs:
 def live(ledger: Ledger, owner: str) -> list[Reservation]:
     """Return what an owner's attempts wait for or hold."""
     return [row for state in ReservationState if not state.final for row in ledger.list(state, owner)]
-
-
-def _is_over(row: Reservation, over: Callable[[Attempt, Reservation], bool]) -> bool:
-    """Tell whether it is over for a reservation's attempt; one that is none of Airflow's is not ours to judge."""
-    attempt = Attempt.read(row.attempt)
-    return attempt is not None and over(attempt, row)
-
-
-def _end(ledger: Ledger, row: Reservation) -> Reservation | None:
-    """End a reservation, unless another try has taken it over in this moment."""
-    try:
-        ended = ledger.cancel(row.id, row.attempt)
-    except StaleTokenError:
-        return None
-    _log.warning("%s of %s: %s GPUs given back, for it has ended", row.id, row.attempt, row.request.gpus)
-    return ended

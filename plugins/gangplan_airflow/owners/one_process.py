@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+from collections.abc import Callable
 
 from gangplan import client
 from gangplan.errors import GangplanError
@@ -13,13 +14,13 @@ _log = logging.getLogger(__name__)
 _reserved: dict[str, tuple[str, str]] = {}
 
 
-def leave_nothing(url: str, request_key: str, attempt: str) -> None:
+def leave_nothing(ledger_url: Callable[[], str], request_key: str, attempt: str) -> None:
     """Give back at the end of this process what an attempt has, if Airflow runs its tasks in this process."""
     if not _tasks_run_here():
         return
     if not _reserved:
         atexit.register(give_back_all)
-    _reserved[attempt] = url, request_key
+    _reserved[attempt] = ledger_url(), request_key
 
 
 def _tasks_run_here() -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from gangplan_airflow.attempts import ti_of
 from gangplan_airflow.owners.marks import ENDED_ITSELF, is_ours
 from gangplan_airflow.owners.states import states_of_run
 
@@ -50,7 +51,7 @@ def _has_process(task: Any) -> bool:
 
 def _living(works: Sequence[str], context: Context) -> list[str]:
     """Return the tasks of which an instance ran and did not say that it ended."""
-    ti = context["ti"]
+    ti = ti_of(context)
     states = states_of_run(ti.dag_id, ti.run_id, list(works))
     return [work for work in works if _lives(ti, work, states)]
 

@@ -11,6 +11,7 @@ from gangplan.config import load_settings, present
 from gangplan.errors import Refusal, UnavailableError
 from gangplan.reserve import Ledger
 from gangplan.types import Reservation
+from gangplan_airflow.attempts import ti_of
 from gangplan_airflow.compat import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _present_task() -> RuntimeTaskInstance | None:
     from airflow.sdk import get_current_context
 
     try:
-        return get_current_context()["ti"]  # pyright: ignore[reportReturnType]
+        return ti_of(get_current_context())
     except RuntimeError:
         return None
 

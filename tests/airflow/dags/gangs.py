@@ -45,8 +45,17 @@ short_work = a_gang("short_work", breaks_once, duration="1m")
 wrong = a_gang("wrong", pods="many", retries=3)
 named = a_gang("named", request_key="nightly")
 timed = a_gang("timed", execution_timeout=timedelta(minutes=3))
-alone = DAG("alone", **WHEN)
-ReserveGangOperator(task_id="reserve", dag=alone, **{**ASK, "pods": 8})
+
+
+def a_reserve(dag_id: str, **given: Any) -> DAG:
+    """Make a DAG of a reserve task alone."""
+    with DAG(dag_id, **WHEN) as dag:
+        ReserveGangOperator(task_id="reserve", pods=4, **ASK, **given)
+    return dag
+
+
+alone = a_reserve("alone")
+handed_on = a_reserve("handed_on", request_key="handed on")
 
 with DAG("shapes", **WHEN) as shapes:
     with TaskGroup("one_release"):
@@ -59,7 +68,7 @@ with DAG("shapes", **WHEN) as shapes:
         release = ReleaseGangOperator.partial(task_id="release").expand(request_key=keys)
         reserve.as_setup() >> work.expand(slots=reserve.output) >> release.as_teardown(setups=reserve)
     with TaskGroup("mapped_releases"):
-        reserve = ReserveGangOperator.partial(task_id="reserve", **ASK).expand(pods=[1, 1])
+        reserve = ReserveGangOperator.partial(task_id="reserve", **ASK).expand(pods=[1])
         release = ReleaseGangOperator.partial(task_id="release").expand(slots=reserve.output)
         reserve.as_setup() >> work.expand(slots=reserve.output) >> release.as_teardown(setups=reserve)
 
@@ -70,7 +79,7 @@ with DAG("shapes", **WHEN) as shapes:
         release = ReleaseGangOperator(task_id="release", reserve=reserve)
         reserve.as_setup() >> work(reserve.output) >> release.as_teardown(setups=reserve)
 
-    trial.expand(pods=[1, 1])
+    trial.expand(pods=[1])
     with TaskGroup("here"):
         elsewhere = ReserveGangOperator(task_id="reserve", pods=1, **ASK)
     with TaskGroup("there"):

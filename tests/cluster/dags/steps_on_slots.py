@@ -43,14 +43,17 @@ def a_dag(dag_id: str) -> DAG:
 with a_dag("a_pod") as a_pod, gang("big", pods=1, gpus_per_pod=8, **GANG) as slots:
     KubernetesPodOperator(task_id="step", retries=1, retry_delay=timedelta(seconds=1), **POD, **slots.pod_kwargs())
 
+JOB: dict[str, Any] = {
+    "parallelism": 2,
+    "completions": 2,
+    "backoff_limit": 0,
+    "wait_until_job_complete": True,
+    "job_poll_interval": 1,
+    **POD,
+}
+
 with a_dag("a_job") as a_job, gang("big", pods=2, gpus_per_pod=2, **GANG) as slots:
-    KubernetesJobOperator(
-        task_id="step",
-        parallelism=2,
-        completions=2,
-        backoff_limit=0,
-        wait_until_job_complete=True,
-        job_poll_interval=1,
-        **POD,
-        **slots.pod_kwargs(),
-    )
+    KubernetesJobOperator(task_id="step", **JOB, **slots.pod_kwargs(adopt=False))
+
+with a_dag("a_job_adopts") as a_job_adopts, gang("big", pods=2, gpus_per_pod=2, **GANG) as slots:
+    KubernetesJobOperator(task_id="step", **JOB, **slots.pod_kwargs())

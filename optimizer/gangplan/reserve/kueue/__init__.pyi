@@ -1,5 +1,12 @@
 from .doctor import BAD as BAD, examine as examine
-from .jobs import hand_out as hand_out, reserve_for as reserve_for, run_beside as run_beside, start as start
+from .jobs import (
+    asks_alike as asks_alike,
+    hand_out as hand_out,
+    may_adopt as may_adopt,
+    reserve_for as reserve_for,
+    run_beside as run_beside,
+    start as start,
+)
 from .ledger import KueueLedger as KueueLedger
 from .objects import resource_of as resource_of
 from .opening import open_kueue as open_kueue, parse_url as parse_url

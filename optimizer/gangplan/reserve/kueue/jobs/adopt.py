@@ -28,9 +28,9 @@ class Handout:
     """What a step needs of a reservation that holds slots.
 
     `labels` belong on the Job that adopts it, `annotations` on its pods: without them Kueue holds back pods whose nodes
-    it has chosen. Pods that only run beside it take `node_selector`, `tolerations` and `annotations`, without which Kueue
-    would count their nodes' slots twice, and must carry no queue's name; `pod_sets` are the reserved pods, name by name,
-    with their exact templates.
+    it has chosen. Pods that only run beside it take `node_selector`, `tolerations` and `annotations`, without which
+    Kueue would count their nodes' slots twice, and must carry no queue's name; `pod_sets` are the reserved pods, by
+    their names, with their exact templates.
     """
 
     workload: str
@@ -111,6 +111,30 @@ def reserve_for(ledger: KueueLedger, request: GangRequest, manifest: Object, att
     flavors = refuse(request, ledger.view())
     notes = {objects.IS_GROUP: "true"} if pods_of(manifest) else {}
     return ledger.submit_for(request, [_steered(pod_set, request, flavors) for pod_set in pod_sets], notes, attempt)
+
+
+def asks_alike(ledger: KueueLedger, request: GangRequest, manifest: Object) -> bool:
+    """Tell whether a manifest has as many pods with as many GPUs as a request, so that it may be reserved for it."""
+    asked = asked_by(pod_sets_of(ledger.api, ledger.place.namespace, manifest))
+    return [(pods.count, pods.gpus_per_pod) for pods in asked] == [
+        (pods.count, pods.gpus_per_pod) for pods in request.pod_sets
+    ]
+
+
+def may_adopt(ledger: KueueLedger, id: ReservationId, manifest: Object) -> bool:
+    """Tell whether a reservation was made for exactly these pods, and nothing has adopted it yet.
+
+    Kueue ends a reservation that other pods adopt. Raises StaleTokenError where the reservation holds no slots now.
+    """
+    reserved = hand_out(ledger, id).pod_sets
+    asked = {pods["name"]: pods["template"] for pods in pod_sets_of(ledger.api, ledger.place.namespace, manifest)}
+    return not ledger.claim(id).owner and _containers(reserved) == _containers(asked)
+
+
+def _containers(templates: dict[str, Object]) -> dict[str, list[Object]]:
+    """Return what Kueue compares of pod templates."""
+    kinds = ("initContainers", "containers")
+    return {name: [template["spec"].get(kind) or [] for kind in kinds] for name, template in templates.items()}
 
 
 def _steered(pod_set: Object, request: GangRequest, flavors: list[Flavor]) -> Object:
