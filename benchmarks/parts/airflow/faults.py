@@ -41,7 +41,7 @@ WEIGHTS = {
 """How often each kind comes."""
 
 MACHINES = tuple(kind for kind in WEIGHTS if kind.startswith(("kill_", "swap", "ledger", "clock")))
-NEAR_S = 30
+NEAR_S = 90
 
 OUTAGES = ("kill_scheduler", "kill_api", "ledger_away", "clock")
 """Faults on which a cleared task may fail by no fault of its own."""
