@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     decimal: Literal["", ".", ","] = Field("", description="Decimal sign of numbers in files, where both may be.")
     seed: int = Field(7, ge=0, description="Seed of every random choice.")
     claim_within_s: float = Field(120.0, gt=0, le=86400, description="Seconds in which a step must claim its grant.")
-    release_grace_s: float = Field(15.0, ge=0, le=600, description="Seconds a release waits for killed work to be gone.")
+    release_grace_s: float = Field(15.0, ge=0, le=600, description="Seconds a release waits for killed work.")
     airflow: str = Field("", description="Name of this Airflow, where several of them share a ledger.")
     now: datetime | None = Field(None, description="The moment that all stages work as of; default: the present.")
 

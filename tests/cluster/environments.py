@@ -42,6 +42,13 @@ class Program:
         """Fail with what it wrote where it has ended already."""
         assert self.process.poll() is None, self.written
 
+    def says(self, text: str) -> bool:
+        """Tell whether it has written a text; one that has ended without it fails."""
+        found = text in self.file.read_text()
+        if not found:
+            self.look()
+        return found
+
     def end(self) -> str:
         """Wait until it has ended well, and return what it wrote."""
         assert self.process.wait(PATIENCE_S) == 0, self.written

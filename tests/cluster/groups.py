@@ -10,8 +10,7 @@ from xdist.scheduler import LoadGroupScheduling
 GROUPS = {
     "test_crashes.py": "own",
     "test_hazards.py::test_2_": "own",
-    "test_node.py": "real-nodes",
-    "test_airflow_steps.py": "real-nodes",
+    "cluster/real/": "real-nodes",
 }
 
 

@@ -73,10 +73,11 @@ class ExtensiveForm(FleetProgram):
 
     def _strengthen(self, result: SolverResult, work: Work) -> SolverResult:
         """Add the rows that a solution breaks, and solve again."""
-        broken = [] if result.values is None else self._whole_rows.broken_by(result.values)
-        for found in broken:
-            self.engine.add_rows(found.lower, found.rows, found.columns, found.values)
-        return self.engine.run(work) if broken else result
+        broken = None if result.values is None else self._whole_rows.broken_by(result.values)
+        if broken is None:
+            return result
+        self.engine.add_rows(broken.lower, broken.rows, broken.columns, broken.values)
+        return self.engine.run(work)
 
     def tighten(self, work: Work) -> SolverResult:
         """Solve the relaxed problem, and add rows of whole nodes while they bring its optimum up."""

@@ -17,7 +17,7 @@ that start within the window: a node that serves later runs from the beginning o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,22 @@ class _Windows:
     """
 
     length: int
+    from_first: bool
     unit: Array
     share: Array
     level: Array
     broken: Array
+
+    def or_where_more(self, other: _Windows) -> _Windows:
+        """Return these rows, or those of another unit where the fleet breaks them more."""
+        more = other.broken > self.broken
+        return replace(
+            self,
+            unit=np.where(more, other.unit, self.unit),
+            share=np.where(more, other.share, self.share),
+            level=np.where(more, other.level, self.level),
+            broken=np.where(more, other.broken, self.broken),
+        )
 
 
 class WholeNodeRows:
@@ -80,9 +92,22 @@ class WholeNodeRows:
         changing = [p for p, pool in enumerate(problem.pools) if pool.max_nodes > pool.min_nodes]
         self._units = np.unique(self._gpus[:, changing], axis=1).T
 
-    def broken_by(self, values: Array) -> list[Rows]:
+    def broken_by(self, values: Array) -> Rows | None:
         """Return the rows that these values of all columns break most: for each set, path and last period, by kind."""
-        rows: list[Rows] = []
+        rows = (self._rows(window, places, values) for window, places in self._most_broken(values))
+        found = [some for some in rows if len(some.lower)]
+        if not found:
+            return None
+        before = np.cumsum([0, *(len(rows.lower) for rows in found)])
+        return Rows(
+            lower=np.concatenate([rows.lower for rows in found]),
+            rows=np.concatenate([rows.rows + first for rows, first in zip(found, before[:-1], strict=True)]),
+            columns=np.concatenate([rows.columns for rows in found]),
+            values=np.concatenate([rows.values for rows in found]),
+        )
+
+    def _most_broken(self, values: Array) -> Iterator[tuple[_Windows, Any]]:
+        """Return windows with the places (set, path and first period) that none of their kind breaks more."""
         for from_first in (False, True):
             windows = list(self._windows(values, from_first))
             most, which = np.full(self._work.shape, LEAST), np.full(self._work.shape, -1)
@@ -93,11 +118,10 @@ class WholeNodeRows:
             for index, window in enumerate(windows):
                 places = np.nonzero(which[..., window.length - 1 :] == index)
                 if len(places[0]):
-                    rows.append(self._rows(window, from_first, places, values))
-        return rows
+                    yield window, places
 
     def _windows(self, values: Array, from_first: bool) -> Iterator[_Windows]:
-        """Evaluate the rows of one kind, for each length and unit."""
+        """Evaluate the rows of one kind, for each length with the unit that breaks them most."""
         nodes = values[self._nodes]
         begun = np.cumsum(values[self._starts], axis=1) if from_first else np.zeros_like(nodes)
         short = np.einsum("sw,kwt->skt", self._member, values[self._short] * self._hours)
@@ -111,21 +135,28 @@ class WholeNodeRows:
                 by_nodes = by_nodes + np.einsum("sp,kpt->skt", self._gpus, standing)
             left = _sums(short, length) + waits[..., length - 1 :]
             hours = _sums(self._hours, length) if from_first else self._hours[length - 1 :]
+            best: _Windows | None = None
             for gpus in self._units:
                 unit = np.where(gpus > 0, gpus, np.inf)[:, None, None] * hours
                 level = np.floor(work / unit) + 1
                 share = work / unit + 1 - level
                 clear = (share > LEAST) & (share < 1 - LEAST)
                 broken = np.where(clear, level - by_nodes / unit - left / unit / np.where(clear, share, 1.0), 0.0)
-                yield _Windows(length=length, unit=unit, share=share, level=level, broken=broken)
+                unit = np.broadcast_to(unit, broken.shape)
+                found = _Windows(
+                    length=length, from_first=from_first, unit=unit, share=share, level=level, broken=broken
+                )
+                best = found if best is None else best.or_where_more(found)
+            if best is not None:
+                yield best
 
-    def _rows(self, window: _Windows, from_first: bool, places: Any, values: Array) -> Rows:
+    def _rows(self, window: _Windows, places: Any, values: Array) -> Rows:
         """Write down the rows of some windows, given by set, path and first period, as far as they are broken."""
         (s, k, t), length = places, window.length
-        unit, share = window.unit[s, 0, t], window.share[places]
+        unit, share = window.unit[places], window.share[places]
         each = self._gpus[s][:, :, None] * sliding_window_view(self._runs, length, axis=-1)[k, :, t]
         columns = np.moveaxis(sliding_window_view(self._nodes, length, axis=-1)[:, t], 1, 0)
-        if from_first:
+        if window.from_first:
             each = each[..., ::-1].cumsum(axis=-1)[..., ::-1]
             starts = np.moveaxis(sliding_window_view(self._starts, length, axis=-1)[:, t], 1, 0)
             columns = np.concatenate([columns[..., :1], starts[..., 1:]], axis=-1)

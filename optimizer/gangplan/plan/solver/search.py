@@ -31,8 +31,11 @@ AT_ONCE_COLUMNS = 20_000
 RELAXED_SHARE = (0.25, 0.05)
 """The relaxed problem's gap, as shares of the one asked for: first, and when rounding from there was not enough."""
 
-THRESHOLDS = (0.02, 0.15, 0.3, 0.5, 0.7)
-"""A fraction of a node above the threshold is rounded up; each is tried."""
+THRESHOLDS = (0.3, 0.02, 0.15, 0.5, 0.7)
+"""A fraction of a node above the threshold is rounded up; each is tried, in this order."""
+
+FAR = 0.1
+"""When the first rounded fleet is farther from the bound and whole nodes follow, the others are not priced."""
 
 DIVES = ((0.5, False), (0.5, True), (0.3, True))
 """The same for rounding step by step, and whether rows of whole nodes are added after each step."""
@@ -155,6 +158,8 @@ class Search:
         for nodes in round_at(relaxed.nodes):
             if best is None or not self.work.ended:
                 best = self._cheaper(best, fit_budget(self.problem, repair(self.problem, nodes), relaxed.nodes))
+            if self._may_be_whole and best.gap > FAR:
+                break
         return replace(best, bound=self.decomposition.bound) if best else None
 
     def _dive(self, best: SearchResult, progress: Progress) -> SearchResult:

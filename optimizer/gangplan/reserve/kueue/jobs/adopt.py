@@ -131,7 +131,7 @@ def may_adopt(ledger: KueueLedger, id: ReservationId, manifest: Object) -> bool:
     return not ledger.claim(id).owner and _containers(reserved) == _containers(asked)
 
 
-def _containers(templates: dict[str, Object]) -> dict[str, list[Object]]:
+def _containers(templates: dict[str, Object]) -> dict[str, list[list[Object]]]:
     """Return what Kueue compares of pod templates."""
     kinds = ("initContainers", "containers")
     return {name: [template["spec"].get(kind) or [] for kind in kinds] for name, template in templates.items()}

