@@ -22,7 +22,7 @@ run: $(ENVS)/airflow/.ready ## The main job through real Airflow DAGs: telemetry
 	@$(ENVS)/airflow/bin/python scripts/run_cycle.py --telemetry '$(subst ','\'',$(TELEMETRY))'
 
 .PHONY: test
-test: $(TESTED) $(UNPACKED) $(ENVS)/traces/.ready ## All test tiers in their three environments, with a count for each and the ten slowest
+test: $(TESTED) $(ENVS)/airflow31/.ready $(UNPACKED) $(ENVS)/traces/.ready ## All test tiers, each in its environment (Airflow in the newest and the oldest), with a count for each and the ten slowest
 	@$(ENVS)/core/bin/python scripts/test_tiers.py
 
 .PHONY: test-long
@@ -33,8 +33,14 @@ test-long: $(TESTED) ## What searches for long (stateful searches, kills, simula
 test-hours: $(TESTED) ## Four tiers with the clock set to eight moments, and once on a busy machine (Debian's package faketime; hours; AT=spring,busy for some)
 	@$(ENVS)/core/bin/python scripts/test_at_any_hour.py $(if $(AT),--at $(AT))
 
+.PHONY: test-airflow-all
+test-airflow-all: $(TESTED) $(ENVS)/airflow31/.ready $(ENVS)/airflow32/.ready ## The whole airflow tier on Airflow 3.1, 3.2 and 3.3
+	@$(ENVS)/core/bin/python scripts/test_tiers.py --whole airflow31 airflow32 airflow
+
+test-airflow31: $(ENVS)/airflow31/.ready
+
 .PHONY: test-%
-test-%: $(TESTED) $(UNPACKED) ## One tier: core, airflow, kfp, docs or cluster
+test-%: $(TESTED) $(UNPACKED) ## One tier: core, airflow, airflow31, kfp, docs or cluster
 	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
 
 .PHONY: cluster

@@ -13,7 +13,7 @@ stages=(--extra forecast --extra plan --group test)
 lock core "${stages[@]}" --group lint --group servers --group peers
 lock airflow "${stages[@]}" --extra airflow --extra kubernetes --group pods
 for older in airflow31 airflow32; do
-  lock "$older" "${stages[@]}" --extra airflow --extra kubernetes -c "requirements/$older.in"
+  lock "$older" "${stages[@]}" --extra airflow --extra kubernetes --group pods -c "requirements/$older.in"
 done
 lock kfp "${stages[@]}" --extra kfp --extra kubernetes
 lock docs --group docs

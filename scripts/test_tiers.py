@@ -1,7 +1,8 @@
 """Run the test tiers, each in its environment, and name each with its count; a red or skipped one is never hidden.
 
-`python scripts/test_tiers.py [--long] [tier ...]` runs all, or those named; with `--long` only the tests that search,
-and for long (`tests/effort.py`). Exit code 1 when any tier fails or runs no test.
+`python scripts/test_tiers.py [--long] [--whole] [tier ...]` runs all but those of versions between the oldest and the
+newest, or those named; with `--long` only the tests that search, and for long (`tests/effort.py`); with `--whole` also
+what a tier leaves out. Exit code 1 when any tier fails or runs no test.
 The ten slowest tests are named at the end. The servers of the cluster tier are built, when they are not yet, beside
 the other tiers and at a lower priority.
 """
@@ -36,7 +37,8 @@ BUILD = ("nice", "-n", "10", sys.executable, "-m", "tests.cluster.servers", "--b
 class Tier:
     """One set of tests: the environment that runs it, the folders, and pytest's extra arguments.
 
-    `missing` says what this machine lacks for it, in one line; it then does not run, which the table says.
+    `missing` says what this machine lacks for it, in one line; it then does not run, which the table says. `leaves_out`
+    are files that only run with `--whole`, each with the reason. A tier that is `between` only runs where it is named.
     """
 
     name: str
@@ -44,6 +46,13 @@ class Tier:
     arguments: tuple[str, ...]
     missing: Callable[[], str] = lambda: ""
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
+    leaves_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    between: bool = False
+
+    @property
+    def all_arguments(self) -> list[str]:
+        """What pytest gets."""
+        return [*self.arguments, *(f"--ignore={file}" for file in self.leaves_out)]
 
 
 def no_cluster() -> str:
@@ -63,6 +72,16 @@ TIERS = (
         ),
     ),
     Tier(name="airflow", environment="airflow", arguments=("tests/airflow", "-n", WORKERS)),
+    Tier(
+        name="airflow31",
+        environment="airflow31",
+        arguments=("tests/airflow", "-n", WORKERS),
+        leaves_out={
+            "tests/airflow/test_browser.py": "the page is the same file in each Airflow",
+            "tests/airflow/test_run_cycle.py": "`make run` runs in the newest Airflow",
+        },
+    ),
+    Tier(name="airflow32", environment="airflow32", arguments=("tests/airflow", "-n", WORKERS), between=True),
     Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", WORKERS)),
     Tier(name="docs", environment="core", arguments=("tests/docs", "-n", WORKERS)),
     Tier(
@@ -104,23 +123,27 @@ class Count:
 def main(wanted: list[str]) -> int:
     """Run the tiers that were asked for and print the table."""
     known = [tier.name for tier in TIERS]
-    long = "--long" in wanted
-    wanted = [name for name in wanted if name != "--long"] or (LONG_TIERS if long else known)
+    long, whole = "--long" in wanted, "--whole" in wanted
+    usual = LONG_TIERS if long else [tier.name for tier in TIERS if not tier.between]
+    wanted = [name for name in wanted if name not in ("--long", "--whole")] or usual
     for name in wanted:
         if name not in known:
             print(f"error: tier: {name!r} is unknown: use one of {', '.join(known)}", file=sys.stderr)
             return 2
     RESULTS.mkdir(parents=True, exist_ok=True)
     tiers = [searching(tier) if long else tier for tier in TIERS if tier.name in wanted]
+    tiers = [replace(tier, leaves_out={}) if whole else tier for tier in tiers]
     beside = len(tiers) > 1 and any(tier.name == "cluster" for tier in tiers)
     with building() if beside else nullcontext():
         counts = [run(tier) for tier in tiers]
     for count in counts:
         mark = "absent" if count.absent else "ok    " if count.good else "FAILED"
-        print(f"{mark} tier {count.tier:8} {count.passed} passed, {count.failed} failed, ", end="")
+        print(f"{mark} tier {count.tier:9} {count.passed} passed, {count.failed} failed, ", end="")
         print(f"{len(count.skipped)} skipped in {count.seconds:.0f} s")
         for name in count.skipped:
             print(f"         did not run: {name}")
+        for file, why in next(tier for tier in tiers if tier.name == count.tier).leaves_out.items():
+            print(f"         leaves out: {file}: {why}")
     for seconds, name in sorted((slow for count in counts for slow in count.slowest), reverse=True)[:SLOWEST]:
         print(f"slowest: {seconds:5.1f} s {name}")
     passed, failed, skipped = (sum(column) for column in zip(*(totals(count) for count in counts), strict=True))
@@ -174,7 +197,7 @@ def run(tier: Tier) -> Count:
     results = RESULTS / f"{tier.name}.xml"
     results.unlink(missing_ok=True)
     python = ROOT / ".envs" / tier.environment / "bin" / "python"
-    command = [str(python), "-m", "pytest", "-q", f"--junitxml={results}", *tier.arguments]
+    command = [str(python), "-m", "pytest", "-q", f"--junitxml={results}", *tier.all_arguments]
     if tier.name == "cluster":
         wait_for_build()
     started = time.monotonic()

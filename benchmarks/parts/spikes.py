@@ -152,7 +152,7 @@ def _nowcast(trace: Trace) -> list[Figure]:
             made["anew"].append(fitted.quantiles(known, AHEAD)[0][0])
             made["replanned"].append(forecast_past_alarms(known, lambda one: fitted.quantiles(one, AHEAD)[0])[0][0])  # noqa: B023
             excess = known.values[0, -1] - stale[at - origin, QUANTILES.index(0.5)]
-            left = share_left(known, seen, at, alarms[0].score) if alarms else None
+            left = share_left(known, seen, alarms[0]) if alarms else None
             made["nowcast"].append(ahead if left is None else corrected(ahead, excess, left))
     found: list[Figure] = []
     for hours in (2, AHEAD):

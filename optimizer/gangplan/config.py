@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     )
     mlflow: str = Field("", repr=False, description="MLflow tracking URI; default: SQLite in the home folder.")
     fleet: Path = Field(Path(), description="Fleet file; default: fleet.yaml in the home folder.")
+    telemetry: str = Field("", repr=False, description="Where the DAGs read telemetry, as `gangplan ingest` takes it.")
+    telemetry_until: str = Field("", description="When a file of telemetry was exported: now, or a time.")
     horizon_hours: int = Field(168, ge=24, le=24 * 90, description="How far ahead to forecast and to plan.")
     backtest_origins: int = Field(7, ge=2, le=60, description="Rolling origins of the back-test, 24 h apart.")
     promotion: Literal["gate", "person"] = Field("gate", description="Who makes a champion: gate or person.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from gangplan import execute, feedback, forecast, plan, report, reserve, telemetry, workflows
 from gangplan.config import Settings, read_fleet
 from gangplan.progress import Progress, no_progress
-from gangplan.tracking import open_store
+from gangplan.tracking import Store, open_store
 from gangplan.types import Learning, NodeChange, Outcome, Plan, Training
 
 
@@ -34,6 +34,7 @@ def preview(
     """Read telemetry from a source as `ingest` does, and write nothing."""
     return telemetry.preview(
         source,
+        Store(uri=settings.mlflow_uri),
         seed=settings.seed,
         clock=settings.clock,
         timing=timing,

@@ -67,7 +67,10 @@ class YamlDocument:
 
 def _reads_as(text: str, value: object) -> bool:
     """Whether the text of an entry is read as that value."""
-    read = yaml.safe_load(text)
+    try:
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):  # a quoted text may hold what no plain one can
+        return text == str(value)
     return read == value or str(read) == str(value) or (isinstance(value, float) and _number(read) == value)
 
 

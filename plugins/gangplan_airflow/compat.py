@@ -8,8 +8,8 @@ from __future__ import annotations
 from airflow.triggers.base import BaseTrigger
 
 try:
-    from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
-    from airflow.sdk.configuration import conf
+    from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, configuration
+    from airflow.sdk.definitions.callback import AsyncCallback
     from airflow.sdk.exceptions import (
         AirflowFailException,
         AirflowNotFoundException,
@@ -18,16 +18,19 @@ try:
         TaskDeferralTimeout,
     )
 except ImportError:  # Airflow 3.1
-    from airflow.configuration import conf
+    from airflow import configuration
     from airflow.exceptions import (
         AirflowFailException,
-        AirflowNotFoundException,
+        AirflowNotFoundException,  # pyright: ignore[reportPrivateImportUsage]
         AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
     )
+    from airflow.sdk.definitions.deadline import AsyncCallback  # pyright: ignore[reportPrivateImportUsage]
     from airflow.timetables.assets import AssetOrTimeSchedule
     from airflow.timetables.trigger import CronTriggerTimetable
+
+conf = configuration.conf
 
 KILLS_TRIGGERS = hasattr(BaseTrigger, "on_kill")
 """Whether a trigger is told that a user has ended its task; before 3.3 it is only cancelled."""
@@ -42,6 +45,7 @@ __all__ = [
     "AirflowNotFoundException",
     "AirflowSkipException",
     "AssetOrTimeSchedule",
+    "AsyncCallback",
     "CronTriggerTimetable",
     "TaskDeferralError",
     "TaskDeferralTimeout",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from sqlalchemy import URL
 
 from gangplan.client import Held, hold
-from gangplan.config import load_settings
+from gangplan.config import Settings, load_settings, present
 from gangplan.errors import GangplanError, InputError, StaleTokenError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import Notice, Reservation, ReservationId, Token
 from gangplan_airflow.compat import AirflowFailException, AirflowNotFoundException
+from gangplan_airflow.connection import describe, shows_password, url_of
 from gangplan_airflow.owners import keep_for_retry
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 class GangplanHook(BaseHook):
     """Opens the ledger of a connection of type `gangplan`.
 
-    The ledger's URL is the connection's extra `url`, or PostgreSQL at its host. The default connection may be missing
-    or name neither: then it is the ledger of gangplan's own settings (GANGPLAN_LEDGER, or SQLite in GANGPLAN_HOME).
+    The connection's host is the ledger's URL, or the host of PostgreSQL. The default connection may be missing or name
+    no ledger: then it is the one of gangplan's own settings (GANGPLAN_LEDGER, or SQLite in GANGPLAN_HOME).
     """
 
     conn_name_attr = "gangplan_conn_id"
@@ -43,12 +42,14 @@ class GangplanHook(BaseHook):
         """Return the ledger, to be used in a `with` statement."""
         return open_ledger(self.ledger_url())
 
+    def settings(self) -> Settings:
+        """Return gangplan's settings with the connection's ledger: what every stage of the cycle works with."""
+        return load_settings(ledger=self.ledger_url())
+
     def ledger_url(self) -> str:
         """Return the ledger's URL; it may hold a password, so it is never logged."""
-        try:
-            return self._url_of(self.get_connection(self.gangplan_conn_id))
-        except AirflowNotFoundException:
-            return self._url_without_connection()
+        connection = self._connection()
+        return self._url_without_connection() if connection is None else self._url_of(connection)
 
     async def aledger_url(self) -> str:
         """Return the ledger's URL, for a trigger."""
@@ -82,46 +83,31 @@ class GangplanHook(BaseHook):
                 raise
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the ledger can be opened, for the button in the connection's form."""
+        """Say what answers, or what is wrong: for the button in the connection's form."""
         try:
-            with self.get_conn() as ledger:
-                waiting = len(ledger.list())
+            url, connection = self.ledger_url(), self._connection()
+            with open_ledger(url) as ledger:
+                said = describe(ledger, url, present())
         except GangplanError as error:
             return False, str(error)
-        return True, f"the ledger answers: {waiting} reservations"
+        shown = connection is not None and shows_password(connection)
+        return True, f"{said}. {'Its URL shows a password: put that into the field Password.' if shown else ''}".strip()
+
+    def _connection(self) -> Connection | None:
+        try:
+            return self.get_connection(self.gangplan_conn_id)
+        except AirflowNotFoundException:
+            return None
 
     def _url_of(self, connection: Connection) -> str:
         """Read the ledger's URL out of a connection."""
-        if url := _extra(connection).get("url"):
-            return str(url)
-        if connection.host:
-            url = URL.create(
-                "postgresql+psycopg",
-                username=connection.login,
-                password=connection.password,
-                host=connection.host,
-                port=connection.port,
-                database=connection.schema,
-            )
-            return url.render_as_string(hide_password=False)
-        return load_settings().ledger_url
+        return url_of(connection) or load_settings().ledger_url
 
     def _url_without_connection(self) -> str:
         """Fall back to gangplan's settings, but only for the default connection: another name may be a slip."""
         if self.gangplan_conn_id != self.default_conn_name:
             raise InputError("gangplan_conn_id", self.gangplan_conn_id, "is no connection: add it, or leave it out")
         return load_settings().ledger_url
-
-
-def _extra(connection: Connection) -> dict[str, Any]:
-    """Read a connection's extra field, which must be a JSON object."""
-    try:
-        extra = json.loads(connection.extra or "{}")
-    except json.JSONDecodeError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise InputError(f"connection {connection.conn_id} extra", "...", 'is no JSON object: give {"url": "..."}')
-    return extra
 
 
 AGAIN = "clear the reserve task, which clears this task and its release too"

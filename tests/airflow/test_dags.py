@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from markdown_it import MarkdownIt
+from tests.airflow.versions import AIRFLOW, DagBag
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -42,8 +42,13 @@ def bag(metadata: None) -> DagBag:
 def test_the_dags_import_without_error_or_warning(bag: DagBag) -> None:
     """Every file of dags/ gives the DAG of its name, without an import error and without a warning."""
     assert bag.import_errors == {}
-    assert bag.captured_warnings == {}
+    assert ours(bag) == []
     assert {name: sorted(dag.task_ids) for name, dag in bag.dags.items()} == EXPECTED
+
+
+def ours(bag: DagBag) -> list[str]:
+    """The warnings that our files cause; those that Airflow's own files cause in Airflow are its own."""
+    return [text for texts in bag.captured_warnings.values() for text in texts if "site-packages/airflow/" not in text]
 
 
 def test_no_dag_catches_up(bag: DagBag) -> None:
@@ -64,7 +69,7 @@ def test_a_release_is_a_teardown_of_its_reservation(bag: DagBag) -> None:
 def test_reading_the_dags_imports_no_heavy_library() -> None:
     """A DAG processor reads the files every half minute: the models and the solver are imported by tasks alone."""
     program = (
-        "import sys; from airflow.dag_processing.dagbag import DagBag; "
+        "import sys; from tests.airflow.versions import DagBag; "
         f"bag = DagBag({str(ROOT / 'dags')!r}); assert len(bag.dags) == {len(EXPECTED)}, bag.import_errors; "
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
@@ -85,10 +90,12 @@ def documented() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("text", [text for _, text in documented()], ids=[name for name, _ in documented()])
 def test_a_documented_dag_is_one(text: str, tmp_path: Path, metadata: None) -> None:
     """A DAG that a reader pastes into a file is read by Airflow without error or warning."""
+    if AIRFLOW < (3, 2) and "AsyncCallback" in text:
+        pytest.skip("Airflow 3.1 has the names of deadlines elsewhere, as the page says")
     if "airflow.providers.cncf" in text:
         pytest.importorskip("airflow.providers.cncf.kubernetes", reason="the provider of Kubernetes is not installed")
     (tmp_path / "pasted.py").write_text(text)
     bag = DagBag(str(tmp_path))
     assert bag.import_errors == {}
-    assert bag.captured_warnings == {}
+    assert ours(bag) == []
     assert len(bag.dags) == 1

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.models.asset import AssetEvent
 from airflow.sdk import DAG
 from airflow.utils.session import create_session
+from tests.airflow.versions import DagBag
 
 from gangplan import cycle, forecast, telemetry
 from gangplan.config import load_settings, present

@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.utils.state import DagRunState, TaskInstanceState
+from tests.airflow.versions import DagBag
 
 from gangplan.clock import floor_hour
 from gangplan.config import present

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import DagRunState, TaskInstanceState
 from tests.airflow.stage import a_context
+from tests.airflow.versions import TaskDeferred
 
 from gangplan.client.attempts import give_back, submit
 from gangplan.config import present

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.routing import Mount
 from tests.airflow.test_review import empty_store, store  # noqa: F401  fixtures
 
 from gangplan import forecast
@@ -17,7 +18,7 @@ from gangplan.reserve import Ledger, open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.tracking import Store
 from gangplan.types import ReservationState
-from gangplan_airflow.web import AirflowVisitor, dag_of
+from gangplan_airflow.web import AirflowVisitor, dag_of, make_web
 
 KEY = "airflow/nightly/manual__2026-03-02T09:00:00+00:00/train.reserve/-1"
 
@@ -37,10 +38,12 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Generator[Ledger]:
 
 @pytest.fixture(scope="module")
 def web(metadata: None, ledger: Ledger) -> Generator[TestClient]:
-    """Airflow's web server with the plugin."""
+    """Airflow's web server with the plugin, whose page is made anew: one made before keeps its ledger for a while."""
     from airflow.api_fastapi.app import create_app
 
-    with TestClient(create_app(apps="core"), base_url="http://testserver") as client:
+    app = create_app(apps="core")
+    app.router.routes.insert(0, Mount("/gangplan", make_web()))
+    with TestClient(app, base_url="http://testserver") as client:
         yield client
 
 

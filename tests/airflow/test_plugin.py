@@ -10,8 +10,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from airflow._shared.module_loading import find_path_from_directory
 from fastapi.testclient import TestClient
+from tests.airflow.versions import find_path_from_directory
 
 from gangplan.clock import floor_hour
 from gangplan.config import present

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from tests.airflow.versions import TaskDeferred
 
 from gangplan.client import lives, submit
 from gangplan.config import present

@@ -54,7 +54,7 @@ def ran(space: Space) -> Object:
 def test_the_example_dag_runs_its_step_as_a_job(space: Space, queue: str, tmp_path: Path) -> None:
     """`dag.test()` of real Airflow: reserve, the Job, release."""
     with a_dag(
-        ROOT / "dags" / "example_reserved_job.py", "example_reserved_job", space=space, home=tmp_path
+        ROOT / "dags" / "examples" / "example_reserved_job.py", "example_reserved_job", space=space, home=tmp_path
     ) as example:
         example.end()
     assert ran(space)["metadata"]["name"].startswith("train-")

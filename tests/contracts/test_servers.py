@@ -9,12 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from gangplan.errors import KeyConflictError, UnavailableError
 from gangplan.reserve import open_ledger
 from gangplan.testing import FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import PodSet, ReservationState
 
+GRANTS = (
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO client",
+    "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO client",
+)
 ONE = (PodSet(count=1, gpus_per_pod=1),)
 CLIENT = """
 import sys
@@ -78,3 +83,21 @@ def test_threads_share_an_open_ledger(new_url: Callable[[str], str], kind: str) 
 
         answers = list(threads.map(call, range(200)))
     assert answers == [f"k{n}" if n != 3 else "refused" for n in range(200)]
+
+
+def test_the_role_of_the_clients_needs_no_right_to_make_tables(new_url: Callable[[str], str], postgres: str) -> None:
+    """The rights in docs/airflow-platform.md are enough to reserve, wait and release once the owner made the tables."""
+    url = new_url("postgresql")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE client LOGIN PASSWORD 'client'")
+        for line in GRANTS:
+            connection.execute(line)
+    theirs = make_url(url).set(username="client", password="client")  # noqa: S106
+    with open_ledger(url, clock=FakeClock()) as owner:
+        owner.publish(a_calendar())
+    with open_ledger(theirs.render_as_string(hide_password=False), clock=FakeClock()) as ledger:
+        first, second = ledger.submit(a_request("a")), ledger.submit(a_request("b"))
+        assert second.state is ReservationState.WAITING
+        assert first.token is not None
+        ledger.release(first.id, first.token)
+        assert ledger.get(second.id).state is ReservationState.GRANTED

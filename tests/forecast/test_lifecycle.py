@@ -17,6 +17,7 @@ import pytest
 from gangplan import forecast
 from gangplan.config import Settings
 from gangplan.errors import GateError
+from gangplan.forecast import promotion
 from gangplan.forecast.promotion import shadow
 from gangplan.forecast.registry import audit_log, model_versions, runs
 from gangplan.forecast.registry.audit_log import Action, Change
@@ -235,6 +236,46 @@ def test_a_person_is_asked_once_and_only_when_it_is_time(trained_copy: Trained, 
     assert forecast.open_questions(store) == ()
     assert shadow.standing(store, version) is not None
     assert forecast.approve(store, version, by="ada", why="fine", clock=ticking).aliases == ("champion",)
+
+
+@pytest.mark.parametrize("order", ["123", "321", "213"])
+def test_of_first_trainings_at_once_one_is_the_first_model(order: str, trained_copy: Trained) -> None:
+    """Whoever decides, in whatever order: the lowest version is promoted, the others were compared with no champion."""
+    store, settings = trained_copy.store, trained_copy.settings
+    own = store.client.get_model_version(MODEL, "1").tags["reason"]
+    for _ in range(2):
+        store.client.delete_model_version_tag(MODEL, another_version(store), "compared_with")
+    store.client.delete_registered_model_alias(MODEL, "champion")
+    for name in store.client.get_registered_model(MODEL).tags:
+        store.client.delete_registered_model_tag(MODEL, name)
+    for version in order:
+        promotion.decide_after_training(store, version, settings=settings, at=END)
+    found = {one.version: one for one in forecast.list_versions(store)}
+    assert {number: [one.action for one in version.changes] for number, version in found.items()} == {
+        "1": ["promoted"],
+        "2": ["refused"],
+        "3": ["refused"],
+    }
+    assert found["1"].aliases == ("champion",)
+    assert found["1"].reason == f"first model, promoted by default: gate passed: {own}"
+    assert found["3"].reason.startswith("not compared with the champion, version 1: another training made it meanwhile")
+
+
+def test_two_decisions_at_once_are_both_kept(trained_copy: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one process has pending, another one's does not write over; the same decision told twice is one."""
+    store, given = trained_copy.store, {"by": "ada", "why": "better", "at": END}
+    two = another_version(store)
+    monkeypatch.setattr(type(store.client), "set_registered_model_alias", _interrupted)
+    for version, by in ((two, "ada"), ("1", "grace")):
+        with pytest.raises(KeyboardInterrupt):
+            audit_log.record_decision(store, Action.APPROVED, version, **{**given, "by": by})
+    monkeypatch.undo()
+    forecast.record_manual_changes(store, lambda: END)
+    assert {(one.version, one.by) for one in forecast.history(store)[1:]} == {(two, "ada"), ("1", "grace")}
+    assert forecast.history(store)[-1].version == model_versions.alias(store, "champion")
+    for _ in range(2):
+        audit_log.record_decision(store, Action.REFUSED, two, by="gate", why="worse", at=END)
+    assert [one.action for one in forecast.history(store)][3:] == ["refused"]
 
 
 def test_a_trained_model_waits_for_its_shadow_or_a_person(trained_copy: Trained, ticking: Clock) -> None:

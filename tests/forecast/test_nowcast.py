@@ -55,6 +55,25 @@ def test_peak_is_foreseen_before_it_comes() -> None:
     assert misses[1] < 0.6 * misses[0]
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_analogues_with_next_to_no_excess_make_no_absurd_quantiles(side: int) -> None:
+    """Hours that stood out and yet had hardly an excess over seven days, before a large move: 25 GPUs stay tens."""
+    chat, train = waves(HOURS + AHEAD, seed=1) + 60, waves(HOURS + AHEAD, level=3, seed=2)
+    for at in range(400, 1300, 40):  # a small series: a hair more, and hours later a hundred times as much
+        train[at] += side * 0.8 if side > 0 else -0.8
+        train[at + 1 : at + 6] += 300
+    chat[HOURS - 1] += side * 25
+    known = {CHAT: chat[:HOURS], TRAIN: train[:HOURS]}
+    found, alarms = correct_next_hours(a_usage(known), stale(known, 12))
+    (alarm,) = [alarm for alarm in alarms if alarm.key == CHAT]
+    moved = max(np.abs(chat[step:HOURS] - chat[: HOURS - step]).max() for step in range(1, AHEAD + 1))
+    farthest = max(2 * abs(alarm.excess), moved)
+    plain = of(stale(known, 12), CHAT).select(QUANTILE_COLUMNS).to_numpy()
+    made = of(found, CHAT).select(QUANTILE_COLUMNS).to_numpy()
+    assert np.abs(made - plain).max() <= 2 * farthest
+    assert made.max() < 300
+
+
 def test_all_else_stays() -> None:
     """The calm series, the hours before and those after the sixth keep their quantiles; the result is sorted."""
     usage, forecast, _ = spiking(begun=HOURS - 1, shape=(1.0, 1.0))

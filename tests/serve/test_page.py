@@ -161,7 +161,9 @@ def test_what_if_says_when_a_gang_would_start(busy: Page) -> None:
     assert "Mon 02 Mar 12:00" in busy.get("/what-if", **asked)
     assert "is in no pool" in busy.get("/what-if", **asked | {"accelerators": "tpu"})
     assert "is no whole number" in busy.get("/what-if", **asked | {"pods": "many"})
+    assert "is no whole number" in busy.get("/what-if", **asked | {"gpus": "9" * 5000})
     assert "is not a duration" in busy.get("/what-if", **asked | {"duration": "soon"})
+    assert "is longer than any duration" in busy.get("/what-if", **asked | {"duration": f"{'9' * 400}h"})
     assert len(busy.ledger.list()) == 3
 
 

@@ -16,6 +16,8 @@ from gangplan.telemetry.timing import offset, replayed
 from gangplan.telemetry.values import Telemetry
 from gangplan.tracking import Store
 
+from .malformed import TRIED
+
 NOW = datetime(2026, 3, 2, 9, 20, tzinfo=UTC)
 SEED = 7
 
@@ -57,3 +59,10 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path
     store = Store(uri=f"sqlite:///{file}")
     telemetry.ingest("sample", store, seed=SEED, clock=lambda: NOW)
     return store
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many malformed inputs were tried."""
+    if TRIED:
+        each = ", ".join(f"{count:,} of {name.removeprefix('test_')}" for name, count in TRIED.items())
+        terminalreporter.write_line(f"malformed inputs tried: {TRIED.total():,} ({each})")

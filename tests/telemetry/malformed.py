@@ -8,6 +8,7 @@ import io
 import json
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -26,12 +27,16 @@ from tests.effort import LONG, effort
 
 from gangplan.errors import GangplanError, InputError, UnavailableError
 from gangplan.progress import no_progress
+from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.sources import load
 from gangplan.telemetry.values import Telemetry
 from gangplan.testing import NOW
 
 COLUMNS = ("job_id", "tenant", "workload_class", "accelerator", "gpus", "submitted_at", "started_at", "ended_at")
 LONGEST_S = 10
+
+TRIED = Counter[str]()
+"""How many inputs each test has tried; the summary of a run in one process says them."""
 
 T = TypeVar("T")
 Job = tuple[str, str, str, str, float, datetime, datetime, datetime]
@@ -46,6 +51,7 @@ def tries(short: int, long: int) -> Callable[[Callable[..., None]], Callable[...
         def each(**fixtures: object) -> None:
             first = SystemRandom().randrange(2**32) if LONG else 0
             for seed in range(first, first + effort(short, long)):
+                TRIED[test.__name__] += 1
                 try:
                     test(seed=seed, **fixtures)
                 except BaseException as error:
@@ -89,9 +95,9 @@ def tried(read: Callable[[], T]) -> T | None:
     return None
 
 
-def loaded(source: str) -> Telemetry | None:
+def loaded(source: str, reading: Reading | None = None) -> Telemetry | None:
     """Return the telemetry of a source, or none where its fault was named."""
-    return tried(lambda: load(source, seed=7, clock=lambda: NOW, progress=no_progress))
+    return tried(lambda: load(source, seed=7, clock=lambda: NOW, progress=no_progress, reading=reading))
 
 
 def draw_jobs(random: Random) -> list[Job]:
@@ -273,6 +279,36 @@ def answering() -> Generator[Answers]:
         server.server_close()
 
 
+def write_kubeconfig(file: Path, url: str) -> None:
+    """Write how to reach a cluster at an address."""
+    cluster = {"clusters": [{"name": "c", "cluster": {"server": url}}], "users": [{"name": "u", "user": {}}]}
+    context = {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **cluster, **context}))
+
+
+def listed(path: str) -> Any:
+    """Return a cluster's list of the objects of a path: a pod of 8 GPUs that runs, its node, a workload."""
+    marks = {"creationTimestamp": "2026-03-01T00:00:00Z", "labels": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}}
+    limits = {"limits": {"nvidia.com/gpu": "8", "cpu": "4"}, "requests": {"nvidia.com/gpu": "8"}}
+    pod = {
+        "metadata": {"name": "p", "namespace": "vision", "uid": "u1", **marks},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "resources": limits}], "initContainers": []},
+        "status": {"phase": "Running", "startTime": "2026-03-01T00:00:05Z", "containerStatuses": []},
+    }
+    node = {
+        "metadata": {"name": "n1", **marks},
+        "spec": {},
+        "status": {"allocatable": {"nvidia.com/gpu": "8"}, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    workload = {
+        "metadata": {"name": "w", "namespace": "vision", "uid": "u2", **marks},
+        "spec": {"podSets": [{"name": "main", "count": 2, "template": {"spec": pod["spec"]}}], "active": True},
+        "status": {"conditions": []},
+    }
+    items = {"pods": [pod], "nodes": [node], "workloads": [workload]}.get(path.partition("?")[0].rpartition("/")[2], [])
+    return {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}
+
+
 def _zulu(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
@@ -325,15 +361,22 @@ def _padded(number: float) -> str:
     return f"  {number:g} "
 
 
-_MOMENTS = ["tomorrow", "2026-02-31T00:00:00Z", "1999-01-01T00:00:00Z", "2199-01-01T00:00:00Z", "9" * 30, "0001-01-01Z"]
+BAD_MOMENTS = [
+    "tomorrow",
+    "2026-02-31T00:00:00Z",
+    "1999-01-01T00:00:00Z",
+    "2199-01-01T00:00:00Z",
+    "9" * 30,
+    "0001-01-01Z",
+]
 _BAD: dict[str, list[str]] = {
     "tenant": ["", "two words", "x" * 300, "\u00e4", "../up"],
     "workload_class": ["", "fast", "LATENCY!"],
     "accelerator": ["", "two words", "h100/a100"],
     "gpus": ["", "0", "-1", "nan", "inf", "eight", "1e9", "0x8", "8 GPUs"],
-    "submitted_at": ["", *_MOMENTS],
-    "started_at": _MOMENTS,
-    "ended_at": _MOMENTS,
+    "submitted_at": ["", *BAD_MOMENTS],
+    "started_at": BAD_MOMENTS,
+    "ended_at": BAD_MOMENTS,
 }
 _ODD: list[Any] = [
     *(None, True, 0, -1, 10**30, 1.5, "", "NaN", "+Inf", "x", "1e400", [], {}, [None], {"": None}, [[]]),

@@ -103,7 +103,6 @@ def _within(calls: int) -> Generator[None]:
         (_in("GMT+0100"), "", "08:00"),
         (_in("UTC-05:30"), "", "14:30"),
         (_event("DTSTART:20261205T090000", "DURATION:PT8H"), "X-WR-TIMEZONE:Europe/Berlin\n", "08:00"),
-        (_event("DTSTART:20261205T090000", "DURATION:PT8H"), "", "09:00"),
         (_event("dtstart:20261205t090000z", "duration:PT8H"), "X-WR-TIMEZONE:Europe/Berlin\n", "09:00"),
     ],
 )
@@ -114,6 +113,20 @@ def test_zone_is_honoured_as_programs_write_it(body: str, head: str, start: str,
     assert not calendar.rejected
     assert _spans(calendar) == [f"{begun:%m-%d %H:%M} {begun + timedelta(hours=8):%m-%d %H:%M}"]
     assert any("without a zone" in note for note in calendar.notes) == ("DTSTART:2026" in body)
+
+
+def test_time_without_a_zone_needs_one_to_be_named(tmp_path: Path) -> None:
+    """It is kept out with its remedy where neither the calendar nor the user names a zone: none is assumed."""
+    text = _calendar(_event("DTSTART:20261205T090000", "DURATION:PT8H") + _event("DTSTART:20261206T090000Z", uid="2"))
+    calendar = _read(text, tmp_path)
+    assert [str(row) for row in calendar.rejected] == [
+        "team.ics line 4: DTSTART: '20261205T090000' has no time zone, nor has the calendar: "
+        "name it, --zone Europe/Berlin"
+    ]
+    assert len(calendar.events) == 1
+    read = read_calendar(tmp_path / "team.ics", WINDOW, zone="Europe/Berlin")
+    assert _spans(read) == ["12-05 08:00 12-05 16:00", "12-06 09:00 12-06 09:00"]
+    assert any("times without a zone count in Europe/Berlin" in note for note in read.notes)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,11 @@ import pytest
 
 from gangplan import telemetry
 from gangplan.errors import InputError, NotFoundError
+from gangplan.progress import no_progress
 from gangplan.telemetry import Timing, ingestion
+from gangplan.telemetry.demand import LONGEST
+from gangplan.telemetry.sources import load
+from gangplan.telemetry.timing import delivered
 from gangplan.tracking import TELEMETRY, Store
 from gangplan.types import SERIES
 
@@ -49,6 +53,23 @@ def test_same_telemetry_in_the_same_hour_is_reused(tmp_path: Path, mlflow_store:
     assert first.run_id == second.run_id
     assert first.usage.demand.equals(second.usage.demand)
     assert _imports(mlflow_store) == 1
+
+
+@pytest.mark.parametrize("at", ["", "2024-06-01T00:00:00Z"])
+def test_one_job_of_decades_ago_makes_no_decades_of_hours(at: str, tmp_path: Path):
+    """The hours that are left out are not made first, as of whatever moment; a note says so; others are the same."""
+    old = ROW.format(id="old", gpus=8, end="05").replace("2026", "2002")
+    rows = [ROW.format(id=year, gpus=3, end="05").replace("2026", year) for year in ("2022", "2024", "2026")]
+    asked = {"seed": 7, "clock": _clock, "progress": no_progress, "timing": Timing(replay=bool(at), at=at)}
+    usual = load(str(_file(tmp_path, *rows)), **asked)
+    made = load(str(_file(tmp_path, old, *rows)), **asked)
+    first = (datetime.fromisoformat(at) if at else made.end) - LONGEST
+    assert made.demand["hour"].min() == first
+    both = pl.col("hour") >= max(first, usual.start)
+    assert made.demand.filter(both).equals(usual.demand.filter(both))
+    kept = delivered(made, NOW)
+    assert kept.jobs["job_id"].to_list() == ["2024", "2026"]
+    assert f"what lies before {kept.start:%Y-%m-%d %H:00} was left out: 1096 days are kept" in kept.notes
 
 
 def test_other_rows_or_another_export_are_imported_anew(tmp_path: Path, mlflow_store: Store):

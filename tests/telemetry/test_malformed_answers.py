@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.telemetry.malformed import Answers, answering, damaged, loaded, mutated, tries
+from tests.telemetry.malformed import Answers, answering, damaged, listed, loaded, mutated, tries, write_kubeconfig
 
 from gangplan.testing import NOW
 
@@ -52,41 +52,16 @@ def test_answers_of_prometheus(seed: int, server: Answers) -> None:
     loaded(f"prometheus+{server.url}?days=1")
 
 
-def _listed(random: Random, path: str) -> Any:
-    """Draw a cluster's list of the objects of a path."""
-    marks = {"creationTimestamp": "2026-03-01T00:00:00Z", "labels": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}}
-    limits = {"limits": {"nvidia.com/gpu": "8", "cpu": "4"}, "requests": {"nvidia.com/gpu": "8"}}
-    pod = {
-        "metadata": {"name": "p", "namespace": "vision", "uid": "u1", **marks},
-        "spec": {"nodeName": "n1", "containers": [{"name": "c", "resources": limits}], "initContainers": []},
-        "status": {"phase": "Running", "startTime": "2026-03-01T00:00:05Z", "containerStatuses": []},
-    }
-    node = {
-        "metadata": {"name": "n1", **marks},
-        "spec": {},
-        "status": {"allocatable": {"nvidia.com/gpu": "8"}, "conditions": [{"type": "Ready", "status": "True"}]},
-    }
-    workload = {
-        "metadata": {"name": "w", "namespace": "vision", "uid": "u2", **marks},
-        "spec": {"podSets": [{"name": "main", "count": 2, "template": {"spec": pod["spec"]}}], "active": True},
-        "status": {"conditions": []},
-    }
-    items = {"pods": [pod], "nodes": [node], "workloads": [workload]}.get(path.partition("?")[0].rpartition("/")[2], [])
-    return {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items * random.randint(1, 2)}
-
-
 @tries(40, 250)
 def test_lists_of_a_cluster(seed: int, server: Answers, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pods, nodes and workloads with wrong or missing parts."""
     random = Random(seed)
-    config = folder / "kubeconfig"
-    cluster = {"clusters": [{"name": "c", "cluster": {"server": server.url}}], "users": [{"name": "u", "user": {}}]}
-    context = {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
-    config.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **cluster, **context}))
-    monkeypatch.setenv("KUBECONFIG", str(config))
+    write_kubeconfig(folder / "kubeconfig", server.url)
+    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
 
     def reply(path: str) -> tuple[int, bytes]:
-        tree = _listed(random, path)
+        tree = listed(path)
+        tree["items"] *= random.randint(1, 2)
         changed = {**tree, "items": mutated(random, tree["items"])} if tree["items"] else tree
         return 200, json.dumps(changed if random.random() < 0.7 else tree).encode()
 

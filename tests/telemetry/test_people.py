@@ -82,6 +82,25 @@ def test_holidays_of_a_country_are_whole_days(mlflow_store: Store) -> None:
     assert christmas.select("kind", "end").row(0) == ("holiday", datetime(2025, 12, 26, tzinfo=UTC))
 
 
+def test_zone_that_is_named_counts_where_none_is_written(mlflow_store: Store, tmp_path: Path) -> None:
+    """Of a table, of a calendar's whole days, and of a country's holidays; without it a local time is kept out."""
+    table, calendar = tmp_path / "events.csv", tmp_path / "team.ics"
+    table.write_text("start,end,kind\n2026-03-09T09:00:00,2026-03-09T17:00:00,release\n")
+    calendar.write_text(ICS)
+    with pytest.raises(InputError, match=r"line 2: start: .* has no time zone: .* --zone Europe/Berlin"):
+        announce(str(table), mlflow_store, clock=lambda: NOW)
+    told = {
+        source: announce(source, mlflow_store, clock=lambda: NOW, zone="Europe/Berlin")
+        for source in (str(table), str(calendar), "holidays:DE")
+    }
+    assert told[str(table)].rows["start"].item() == datetime(2026, 3, 9, 8, tzinfo=UTC)
+    assert told[str(table)].notes == ("2 times without an offset were read as times of Europe/Berlin",)
+    assert datetime(2026, 3, 1, 23, tzinfo=UTC) in told[str(calendar)].rows["start"].to_list()
+    assert datetime(2025, 12, 24, 23, tzinfo=UTC) in told["holidays:DE"].rows["start"].to_list()
+    with pytest.raises(InputError, match="zone: 'Berlin' is no time zone"):
+        announce(str(table), mlflow_store, clock=lambda: NOW, zone="Berlin")
+
+
 def test_tagged_runs_are_events(mlflow_store: Store) -> None:
     """A run with the tag gangplan.event.kind is an event; without times in tags its own start and end count."""
     tags = {"gangplan.event.kind": "release", "gangplan.event.tenant": "search"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import typer
 from tests.command import Call, caller
+from tests.telemetry.malformed import answering, listed, write_kubeconfig
 
 from gangplan.cli.screen import picture
 
@@ -80,6 +82,24 @@ def test_preview_of_a_trace_that_is_walked_through_shows_what_an_import_keeps(ca
         said = call("--now", "2026-02-01T00:00:00Z", *as_of[2:], *words)
         assert said.code == 2
         assert "leaves no whole hour" in said.err
+
+
+def test_preview_of_a_cluster_knows_what_the_cluster_forgot(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A pod that is gone since the last import counts until now, as in the next import; the cache stays as it is."""
+    with answering() as server:
+        write_kubeconfig(tmp_path / "kubeconfig", server.url)
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        server.reply = lambda path: (200, json.dumps(listed(path)).encode())
+        assert call("--now", "2026-03-01T06:00:00Z", "ingest", "kubernetes+-", "--json").json["rows"] == 2
+        (cache,) = (tmp_path / "home").rglob("cluster-*.parquet")
+        before = cache.read_bytes()
+        server.reply = lambda path: (200, json.dumps(listed(path) | {"items": []}).encode())
+        seen = call("--now", "2026-03-01T08:30:00Z", "ingest", "kubernetes+-", "--preview", "--json").json
+    assert (seen["rows"], seen["tables"]["jobs"]) == (2, 2)
+    assert [row["gpus"] for row in seen["demand"]] == [24.0] * 8
+    assert cache.read_bytes() == before
 
 
 def test_picture_fits_the_terminal_and_shows_gaps():

@@ -126,12 +126,15 @@ def _life(job: str, tres: str = "gres/gpu:h100=8,gres/gpu=8", state: str = "COMP
         ("gres/gpu:h100=8", {("vision", "h100"): 8}),
         ("gres/gpu:nvidia_h100_80gb_hbm3=8,gres/gpu=8", {("vision", "h100"): 8}),
         ("gres/gpu:a100=4,gres/gpu:h100=2,gres/gpu=6", {("vision", "a100"): 4, ("vision", "h100"): 2}),
-        ("gres/gpu:a100_3g.20gb=7,gres/gpu=7", {("vision", "a100"): 3}),
+        ("gres/gpu:a100_3g.20gb=7,gres/gpu=7", {("vision", "a100"): 3.5}),
+        ("gres/gpu:a100_1g.5gb=7", {("vision", "a100"): 1}),
+        ("gres/gpu:nvidia_a100_80gb_pcie_1g.20gb=4", {("vision", "a100"): 1}),
+        ("gres/gpu:a30_1g.6gb=4,gres/gpu:h100_2g.20gb=3", {("vision", "a30"): 1, ("vision", "h100"): 1}),
         ("gres/gpumem=40G,gres/gpuutil=97,gres/gpu=1", {("vision", "any"): 1}),
     ],
 )
 def test_gpus_are_read_from_tres(tres: str, asked: dict[tuple[str, str], float], tmp_path: Path):
-    """Typed and untyped, two types in one job, MIG slices as parts of a GPU; memory and utilisation are no GPUs."""
+    """Typed and untyped, two types in one job, MIG instances as parts of a GPU; memory and utilisation are no GPUs."""
     read = _read(_rows(_life("1", tres)), tmp_path)
     assert _hour(read, _at(2, 9)) == pytest.approx(asked)
 

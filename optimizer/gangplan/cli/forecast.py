@@ -60,10 +60,12 @@ def outlook(
 @forecast_app.command("tell", epilog="Example:  gangplan forecast tell releases.ics   |   ... tell holidays:DE")
 def tell(
     source: Annotated[str, typer.Argument(help="CSV or Parquet file, .ics file, holidays:DE, mlflow+URI.")],
+    zone: Annotated[str | None, typer.Option(help="Zone of times and days without one, like Europe/Berlin.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring in what people know ahead: releases, campaigns, holidays, planned jobs, growth that is meant."""
-    announced = telemetry.announce(source, open_store_here(create=True), clock=settings_here().clock)
+    settings = settings_here(zone=zone)
+    announced = telemetry.announce(source, open_store_here(create=True), clock=settings.clock, zone=settings.zone)
     emit(as_json, _of_announcements(announced), _announcements_table)
 
 

@@ -1,3 +1,4 @@
+from .evaluation import LEAST_HOURS as LEAST_HOURS
 from .models import Lift as Lift, measure_lifts as measure_lifts
 from .outlook import (
     CapacityDate as CapacityDate,

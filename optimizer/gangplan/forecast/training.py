@@ -74,7 +74,7 @@ def retrain(
     progress(11.5, 12, "register the version")
     version = registry.register(store, run_id, uri, tags)
     progress(11.7, 12, "decide")
-    promotion.decide_after_training(store, version, gate, settings=settings, at=at)
+    promotion.decide_after_training(store, version, settings=settings, at=clock())
     progress(11.8, 12, "write the page for reviewers")
     promotion.log_page(store, version)
     registry.finish_training(store, run_id, version)
@@ -136,15 +136,12 @@ def _tags(
     trial: Trial, gate: GateResult, settings: Settings, because: str, *, champion: str | None, apart: float
 ) -> dict[str, str]:
     """Return what a version carries from its first moment on; `apart` is how far it is from the champion."""
-    reason = gate.reason
-    if champion is None:
-        reason = f"first model, promoted by default: {'gate passed' if gate.passed else 'the gate says'}: {reason}"
     return {
         "wql": repr(trial.quality.wql),
         "naive_wql": repr(trial.naive_quality.wql),
         "coverage_80": repr(trial.quality.coverage_80),
         "gate": "passed" if gate.passed else "refused",
-        "reason": reason[:_TAG_LIMIT],
+        "reason": gate.reason[:_TAG_LIMIT],
         "notes": json.dumps(_shortened(trial.notes)),
         "because": because[:_TAG_LIMIT],
         "shadow_days": repr(0.0 if champion is None else settings.shadow_days),
@@ -169,7 +166,7 @@ def _training(version: MlflowVersion, table: pl.DataFrame) -> Training:
         naive_wql=float(tags["naive_wql"]),
         coverage_80=float(tags["coverage_80"]),
         promoted="promoted_at" in tags,
-        reason=tags["reason"],
+        reason=tags.get(promotion.DECIDED, tags["reason"]),
         backtest=table,
         notes=tuple(json.loads(tags["notes"])),
     )

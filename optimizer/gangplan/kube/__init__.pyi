@@ -2,6 +2,7 @@ from .accelerators import (
     METRIC_PATTERN as METRIC_PATTERN,
     NODE_LABELS as NODE_LABELS,
     accelerator_of as accelerator_of,
+    instances_of as instances_of,
     metric_name as metric_name,
     names_of as names_of,
     resource_from as resource_from,

@@ -17,6 +17,7 @@ from gangplan.types import (
     GangRequest,
     NodeState,
     Outage,
+    PlanId,
     Reason,
     Reservation,
     ReservationId,
@@ -149,6 +150,10 @@ class LedgerOperations(Protocol):
         With `keep` it is refused (`StrandedError`, which names them) where it would take nodes from a granted gang or
         an accepted window; without, such gangs lose what the calendar has no more.
         """
+        ...
+
+    def published(self) -> PlanId | None:
+        """Return the plan whose calendar holds now; none before the first was published."""
         ...
 
     def mark_node(

@@ -27,6 +27,7 @@ from gangplan.types import (
     GangRequest,
     NodeState,
     Outage,
+    PlanId,
     Reason,
     Reservation,
     ReservationId,
@@ -147,6 +148,10 @@ class StoreLedger(WaitingLedger):
     def publish(self, calendar: CapacityCalendar, *, keep: bool = False) -> None:
         """See `LedgerOperations.publish`."""
         self._store.change(commands.Publish(calendar, keep))
+
+    def published(self) -> PlanId | None:
+        """See `LedgerOperations.published`."""
+        return self._store.query(lambda book, _: None if book.calendar is None else book.calendar.plan_id)
 
     def mark_node(
         self,

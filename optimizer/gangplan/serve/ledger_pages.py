@@ -23,6 +23,9 @@ from gangplan.types import GangRequest, PodSet, Pool, Reservation, ReservationId
 
 KEY = "what-if"
 
+_DIGITS = 9
+"""No number of the form is longer; Python refuses to read those of thousands of digits."""
+
 
 class Reason(BaseModel):
     """Why something is done; it may be left out."""
@@ -157,8 +160,8 @@ def gang_from(given: Mapping[str, str]) -> GangRequest:
     counts: dict[str, int] = {}
     for name in ("pods", "gpus"):
         text = given.get(name, "1").strip()
-        if not text.isdecimal():
-            raise InputError(name, text, "is no whole number: give one of 1 or more")
+        if not text.isdecimal() or len(text) > _DIGITS:
+            raise InputError(name, text[:40], f"is no whole number: give one of 1 or more, of up to {_DIGITS} digits")
         counts[name] = int(text)
     return request_from(
         {

@@ -5,6 +5,7 @@ from .minutes import fine_gpus as fine_gpus, fine_requests as fine_requests
 from .preview import Preview as Preview, preview as preview
 from .quarantine import release as release
 from .read import (
+    kept_span as kept_span,
     last_hour as last_hour,
     read_usage as read_usage,
     record_reservations as record_reservations,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from mlflow.entities import Run
@@ -32,6 +33,7 @@ from gangplan.telemetry.rows import (
     number,
     one_of,
     read_rows,
+    require_zone,
     value_of,
 )
 from gangplan.telemetry.sources import tagged_runs
@@ -66,10 +68,11 @@ class Announcements:
     notes: tuple[str, ...] = ()
 
 
-def announce(source: str, store: Store, *, clock: Clock) -> Announcements:
+def announce(source: str, store: Store, *, clock: Clock, zone: str = "") -> Announcements:
     """Keep the announcements of a source as a run of MLflow, from where every later forecast reads them.
 
-    The run is marked as the newest of its source. If that says the same already, nothing is written.
+    `zone` is the time zone of times and days that do not say theirs. The run is marked as the newest of its source. If
+    that says the same already, nothing is written.
 
     Raises
     ------
@@ -77,11 +80,11 @@ def announce(source: str, store: Store, *, clock: Clock) -> Announcements:
         When the source does not exist, is of an unknown kind, or has no usable row; nothing was written. A calendar in
         which nothing is wrong may be empty: what it said before no longer holds.
     """
-    told = _told(source, clock())
-    checked = check(told.rows, SPEC.fields, SPEC.relations)
+    told = _told(source, clock(), require_zone(zone))
+    checked = check(told.rows, SPEC.fields, SPEC.relations, zone=zone)
     rejected, count = (*told.rejected, *checked.rejected), len(told.rejected) + checked.rejected_count
     cancelled = pl.col("status") == CANCELLED
-    notes = [*told.notes]
+    notes = [*told.notes, *checked.notes]
     if left_out := checked.frame.filter(cancelled).height:
         notes.append(f"{left_out} cancelled: left out")
     sure = checked.frame.filter(~cancelled.fill_null(value=False))
@@ -181,14 +184,15 @@ class _Told:
     may_be_empty: bool = False
 
 
-def _told(source: str, now: datetime) -> _Told:
+def _told(source: str, now: datetime, zone: str) -> _Told:
     """Read a source."""
     if source.startswith("holidays:"):
-        return _Told(rows=_as_rows(_holidays(source, now), source), notes=("whole days count in UTC",))
+        days = _as_rows(_holidays(source, now, ZoneInfo(zone or "UTC")), source)
+        return _Told(rows=days, notes=(f"whole days count in {zone or 'UTC'}",))
     if source.startswith("mlflow+"):
         return _Told(rows=_as_rows(_tagged(source.removeprefix("mlflow+")), shown(source)))
     if source.lower().endswith((".ics", ".ical", ".ifb", ".icalendar")):
-        calendar = read_calendar(Path(source), Window(first=now - BACK, now=now, last=now + AHEAD))
+        calendar = read_calendar(Path(source), Window(first=now - BACK, now=now, last=now + AHEAD), zone=zone)
         rows = _as_rows(map(_entry, calendar.events), Path(source).name)
         return _Told(rows=rows, rejected=calendar.rejected, notes=calendar.notes, may_be_empty=True)
     rows = read_rows(Path(source))
@@ -215,8 +219,8 @@ def _entry(event: CalendarEvent) -> dict[str, str | int | None]:
     return {**event.columns, **times, "status": event.status or None, LINE: event.line}
 
 
-def _holidays(source: str, now: datetime) -> Iterator[dict[str, str | None]]:
-    """Yield the public holidays of a country, or of a part of it, as whole days in UTC."""
+def _holidays(source: str, now: datetime, zone: ZoneInfo) -> Iterator[dict[str, str | None]]:
+    """Yield the public holidays of a country, or of a part of it, as whole days of a zone."""
     import holidays
 
     country, _, part = source.removeprefix("holidays:").partition("-")
@@ -226,7 +230,8 @@ def _holidays(source: str, now: datetime) -> Iterator[dict[str, str | None]]:
     except NotImplementedError as error:
         raise InputError("source", source, f"is no country that is known ({error}): give it like DE or DE-BY") from None
     for day in sorted(days):
-        yield {"kind": "holiday", "start": _moment(day), "end": _moment(day + timedelta(days=1))}
+        start, end = (datetime.combine(each, time(), zone) for each in (day, day + timedelta(days=1)))
+        yield {"kind": "holiday", "start": _moment(start), "end": _moment(end)}
 
 
 def _tagged(uri: str) -> Iterator[dict[str, str | None]]:
@@ -238,7 +243,6 @@ def _tagged(uri: str) -> Iterator[dict[str, str | None]]:
         }
 
 
-def _moment(value: date) -> str:
-    """Write a time in UTC; a day starts at midnight UTC."""
-    moment = value if isinstance(value, datetime) else datetime.combine(value, time(), UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _moment(value: datetime) -> str:
+    """Write a time in UTC."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -15,6 +15,9 @@ from gangplan.types import SERIES
 
 Floats: TypeAlias = NDArray[np.float64]
 
+LONGEST = timedelta(days=1096)
+"""The span that is kept; older hours do not help to forecast the next weeks."""
+
 
 def hourly_demand(jobs: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """Return the demand of each series in `jobs` (JOBS) for every hour from `start` up to `end` (DEMAND).

@@ -60,9 +60,16 @@ def ingest(
     UnavailableError
         When a server does not answer.
     """
-    cache, now = None if store.folder is None else store.folder / "cache", clock()
+    now = clock()
     raw, telemetry = understood(
-        source, seed=seed, clock=clock, timing=timing, reading=reading, walks=walks, cache=cache, progress=progress
+        source,
+        seed=seed,
+        clock=clock,
+        timing=timing,
+        reading=reading,
+        walks=walks,
+        cache=cache_of(store),
+        progress=progress,
     )
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
     newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
@@ -83,6 +90,11 @@ def ingest(
     )
 
 
+def cache_of(store: Store) -> Path | None:
+    """Return the folder beside a store in which data lies that need not be read twice; none beside a server."""
+    return None if store.folder is None else store.folder / "cache"
+
+
 def understood(
     source: str,
     *,
@@ -92,17 +104,27 @@ def understood(
     reading: Reading | None,
     walks: bool,
     progress: Progress,
-    cache: Path | None = None,
+    cache: Path | None,
+    keeps: bool = True,
 ) -> tuple[Telemetry, Telemetry]:
-    """Return a source's telemetry as it was read, and as an import keeps it; the parameters are those of `ingest`.
+    """Return a source's telemetry as it was read, and as an import keeps it.
 
-    Raises InputError where a trace that is walked through begins after now.
+    The parameters are those of `ingest`, and `cache` and `keeps` as for `load`. Raises InputError where a trace that is
+    walked through begins after now.
     """
     progress(0, 1, "reading the telemetry")
     now, timing = clock(), timing or Timing()
     latest = _ALWAYS if walks else None
     raw = load(
-        source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, latest=latest, reading=reading
+        source,
+        seed=seed,
+        clock=clock,
+        progress=progress,
+        cache=cache,
+        keeps=keeps,
+        timing=timing,
+        latest=latest,
+        reading=reading,
     )
     placed = timing.placed(raw, now)
     seen = known_at(placed, now) if walks else placed

@@ -10,10 +10,11 @@ import polars as pl
 
 from gangplan.clock import Clock
 from gangplan.progress import Progress, no_progress
-from gangplan.telemetry.ingestion import understood
+from gangplan.telemetry.ingestion import cache_of, understood
 from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.timing import Timing
 from gangplan.telemetry.values import Telemetry
+from gangplan.tracking import Store
 
 ROWS = 5
 """How many rows of each table are shown."""
@@ -34,6 +35,7 @@ class Preview:
 
 def preview(
     source: str,
+    store: Store,
     *,
     seed: int,
     clock: Clock,
@@ -44,7 +46,7 @@ def preview(
 ) -> Preview:
     """Return a source's telemetry as it is understood, as an import would keep it; nothing is written.
 
-    The parameters are those of `ingest`.
+    The parameters are those of `ingest`. The store need not be there; what a cluster forgot is read in its cache.
 
     Raises
     ------
@@ -53,7 +55,17 @@ def preview(
     UnavailableError
         When a server does not answer.
     """
-    _, seen = understood(source, seed=seed, clock=clock, timing=timing, reading=reading, walks=walks, progress=progress)
+    _, seen = understood(
+        source,
+        seed=seed,
+        clock=clock,
+        timing=timing,
+        reading=reading,
+        walks=walks,
+        progress=progress,
+        cache=cache_of(store),
+        keeps=False,
+    )
     tables = {name: frame for name, frame in seen.tables.items() if frame.height}
     rate = seen.requests.group_by(pl.col("time").dt.truncate("1h").alias("hour"), "tenant").agg(
         pl.col("requests_per_second").mean()

@@ -42,7 +42,17 @@ def read_usage(store: Store, now: datetime | None = None) -> Usage:
 
 def last_hour(store: Store, now: datetime) -> datetime:
     """Return where the usage of `read_usage` ends; no table is read for it."""
-    return min(datetime.fromisoformat(_newest_run(store).data.tags["end"]), floor_hour(require_utc("now", now)))
+    return min(_moment(_newest_run(store), "end"), floor_hour(require_utc("now", now)))
+
+
+def kept_span(store: Store) -> tuple[datetime, datetime] | None:
+    """Return the first hour and the end of the newest import, if there is one; no table is read for it."""
+    newest = store.runs(TELEMETRY, IMPORT)
+    return (_moment(newest[0], "start"), _moment(newest[0], "end")) if newest else None
+
+
+def _moment(run: Run, tag: str) -> datetime:
+    return datetime.fromisoformat(run.data.tags[tag])
 
 
 def _newest(store: Store) -> Usage:

@@ -14,16 +14,13 @@ import polars as pl
 from gangplan.clock import HOUR, floor_hour, in_words, parse_utc, require_utc
 from gangplan.errors import InputError
 from gangplan.tables import UTC_TIME
-from gangplan.telemetry.demand import fill_grid
+from gangplan.telemetry.demand import LONGEST, fill_grid
 from gangplan.telemetry.values import TABLES, Telemetry
 from gangplan.types import Usage
 
 STEPS = (timedelta(weeks=1), timedelta(days=1), HOUR)
 LATE = timedelta(hours=6)
 """A replay leaves telemetry that ends at most so long ago where it is."""
-
-LONGEST = timedelta(days=1096)
-"""The span that is kept; older hours do not help to forecast the next weeks."""
 
 SAMPLES = ("nodes", "queue", "requests")
 

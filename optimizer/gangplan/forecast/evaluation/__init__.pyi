@@ -1,4 +1,5 @@
 from .backtest import (
+    LEAST_HOURS as LEAST_HOURS,
     Window as Window,
     choose_window as choose_window,
     rows_of as rows_of,

@@ -1,6 +1,7 @@
 from .page import headline as headline, log_page as log_page, write_page as write_page
 from .review import (
     APART as APART,
+    DECIDED as DECIDED,
     TWIN as TWIN,
     ModelVersion as ModelVersion,
     approve as approve,

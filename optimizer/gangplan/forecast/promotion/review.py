@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,17 +12,17 @@ from gangplan.clock import Clock
 from gangplan.config import Settings
 from gangplan.errors import GateError, InputError, NotFoundError, Refusal
 from gangplan.forecast import registry
-from gangplan.forecast.evaluation import CHAMPION_TOLERANCE, GateResult
+from gangplan.forecast.evaluation import CHAMPION_TOLERANCE
 from gangplan.forecast.promotion import shadow
-from gangplan.forecast.registry import Action, Alias, Change
+from gangplan.forecast.registry import GATE, Action, Alias, Change
 from gangplan.tracking import MODEL, Store
 from gangplan.types import Usage
 
-GATE = "gate"
-"""Who decides when no person did."""
-
 ASKED = "asked"
 """The tag of a version about which a person was asked."""
+
+DECIDED = "decided"
+"""The tag of a version that was compared with no champion, with what was decided about it after its training."""
 
 APART, TWIN = "apart", "twin"
 """The tags that say how far a version's forecast is from the champion's, and whether it is its twin."""
@@ -155,7 +156,7 @@ def _read(version: MlflowVersion, holders: dict[Alias, str | None], changes: tup
         naive_wql=float(tags.get("naive_wql", "nan")),
         coverage_80=float(tags.get("coverage_80", "nan")),
         gate=tags.get("gate", "not asked"),
-        reason=tags.get("reason", "registered by hand"),
+        reason=tags.get(DECIDED, tags.get("reason", "registered by hand")),
         rejected=tags.get("rejected_why"),
         changes=tuple(change for change in changes if change.version == number),
         because=tags.get("because", "not said"),
@@ -163,17 +164,35 @@ def _read(version: MlflowVersion, holders: dict[Alias, str | None], changes: tup
     )
 
 
-def decide_after_training(store: Store, version: str, gate: GateResult, *, settings: Settings, at: datetime) -> None:
-    """Promote a version, let it wait or refuse it, once: a training that is resumed finds the decision made."""
+def decide_after_training(store: Store, version: str, *, settings: Settings, at: datetime) -> None:
+    """Promote a version, let it wait or refuse it, once: a training that is resumed finds the decision made.
+
+    Where there is no champion, what is still open about the versions before it is decided first: of several trainings
+    at once the lowest version is the first model, whichever of them decides.
+    """
     registry.finish_pending(store)
-    if any(change.version == version for change in registry.history(store)):
+    decided = {change.version for change in registry.history(store)}
+    trained = [one for one in reversed(registry.versions(store)) if "gate" in one.tags]
+    open_before = [one for one in trained if int(one.version) < int(version) and str(one.version) not in decided]
+    if registry.alias(store, Alias.CHAMPION) is None:
+        for other in open_before:
+            _decide(store, other, settings, at)
+    if version not in decided:
+        _decide(store, store.client.get_model_version(MODEL, version), settings, at)
+
+
+def _decide(store: Store, version: MlflowVersion, settings: Settings, at: datetime) -> None:
+    """Decide on a version that was trained, and record it, unless another process just did."""
+    number, tags = str(version.version), dict[str, str](version.tags)
+    before, champion = registry.history(store), registry.alias(store, Alias.CHAMPION)
+    if champion == number or any(change.version == number for change in before):
         return
-    first = registry.alias(store, Alias.CHAMPION) is None
-    tags = dict(store.client.get_model_version(MODEL, version).tags)
-    action, why = _decision(gate, tags, settings, first=first)
+    action, why = _decision(tags, settings, champion, before)
+    if "compared_with" not in tags:
+        store.client.set_model_version_tag(MODEL, number, DECIDED, why)
     if not _challenger_in_shadow(store):
-        store.client.set_registered_model_alias(MODEL, Alias.CHALLENGER, version)
-    registry.record_decision(store, action, version, by=GATE, why=why, at=at)
+        store.client.set_registered_model_alias(MODEL, Alias.CHALLENGER, number)
+    registry.record_decision(store, action, number, by=GATE, why=why, at=at)
 
 
 def decide_challenger(store: Store, usage: Usage, *, settings: Settings, clock: Clock) -> Change | None:
@@ -211,18 +230,24 @@ def open_questions(store: Store) -> tuple[str, ...]:
     return (version,)
 
 
-def _decision(gate: GateResult, tags: dict[str, str], settings: Settings, *, first: bool) -> tuple[Action, str]:
+def _decision(
+    tags: Mapping[str, str], settings: Settings, champion: str | None, before: Sequence[Change]
+) -> tuple[Action, str]:
     """Return what is decided, and why: nobody is promoted past the gate, a shadow or a person that come first.
 
     A person is not asked to choose between two that forecast the same: the champion stays.
     """
-    reason = tags["reason"]
-    if first:
-        return Action.PROMOTED, reason
-    if not gate.passed:
+    passed, reason, rival = tags["gate"] == "passed", tags["reason"], tags.get("compared_with")
+    if champion is None:
+        whose, says = "there is no champion" if before else "first model", "gate passed" if passed else "the gate says"
+        return Action.PROMOTED, f"{whose}, promoted by default: {says}: {reason}"
+    if rival is None:
+        return Action.REFUSED, (
+            f"not compared with the champion, version {champion}: another training made it meanwhile; train again"
+        )
+    if not passed:
         return Action.REFUSED, reason
     if settings.promotion == "person" and TWIN in tags:
-        rival = tags["compared_with"]
         return (
             Action.REFUSED,
             f"it forecasts as the champion, version {rival}, does ({tags[APART]} apart): nobody is asked",

@@ -1,4 +1,5 @@
 from .audit_log import (
+    GATE as GATE,
     Action as Action,
     Change as Change,
     champion_line as champion_line,

@@ -1,8 +1,8 @@
 """Every change of an alias with who, when and why; and the one way to make it, which a kill cannot leave half done.
 
-A change is first written down as pending, then made, then added to the history. Each of these is one tag on the
-registered model, which is never written over. What was pending when a process was killed is finished by the next one
-that looks. An alias that the history does not explain was moved by hand, in MLflow's page or by a program: it stays
+A change is first written down as pending, then made, then added to the history. Each of these is one tag of its own on
+the registered model, which is never written over. What was pending when a process was killed is finished by the next
+one that looks. An alias that the history does not explain was moved by hand, in MLflow's page or by a program: it stays
 moved, and is recorded when it is first seen.
 """
 
@@ -22,6 +22,9 @@ from gangplan.tracking import MODEL, Store
 
 BY_TAG, WHY_TAG = "gangplan.by", "gangplan.why"
 """Tags by which somebody who moves an alias by hand may say who and why: MLflow keeps neither."""
+
+GATE = "gate"
+"""Who decides when no person did."""
 
 _AUDIT, _PENDING = "audit.", "pending"
 
@@ -66,8 +69,7 @@ def record_decision(store: Store, action: Action, version: str, *, by: str, why:
     change = Change(at=at, by=by, action=action, version=version, why=why, champion_before=before)
     key = _key(_tags(store), change, uuid.uuid4().hex[:8])
     if action.makes_champion:
-        pending = json.dumps({**_body(change), "key": key}, sort_keys=True)
-        _set_tag(store, _PENDING, pending)
+        _set_tag(store, f"{_PENDING}.{key}", json.dumps({**_body(change), "key": key}, sort_keys=True))
         finish_pending(store)
     else:
         _write(store, key, change)
@@ -75,11 +77,14 @@ def record_decision(store: Store, action: Action, version: str, *, by: str, why:
 
 
 def finish_pending(store: Store) -> None:
-    """Carry out the change that is pending, if there is one; done twice, or by two at once, it is the same."""
-    pending = _tags(store).get(_PENDING)
-    if pending is None:
-        return
-    body: dict[str, Any] = json.loads(pending)
+    """Carry out the changes that are pending; done twice, or by two at once, it is the same."""
+    for name, text in sorted(_tags(store).items()):
+        if name.startswith(_PENDING):
+            _finish(store, name, json.loads(text))
+
+
+def _finish(store: Store, pending: str, body: dict[str, Any]) -> None:
+    """Carry out a change, and take it off what is pending."""
     key, version = body.pop("key"), body["version"]
     for name in ("by", "at", "why"):
         store.client.set_model_version_tag(MODEL, version, f"promoted_{name}", body[name])
@@ -87,7 +92,7 @@ def finish_pending(store: Store) -> None:
     if alias(store, Alias.CHALLENGER) == version:
         store.client.delete_registered_model_alias(MODEL, Alias.CHALLENGER)
     _set_tag(store, key, json.dumps(body, sort_keys=True))
-    store.client.delete_registered_model_tag(MODEL, _PENDING)
+    store.client.delete_registered_model_tag(MODEL, pending)
 
 
 def history(store: Store) -> tuple[Change, ...]:
@@ -101,7 +106,7 @@ def record_manual_changes(store: Store, clock: Clock) -> Change | None:
     present = alias(store, Alias.CHAMPION)
     tags = _tags(store)  # after the alias: a change that is under way shows here as pending or as done
     recorded = _champion_of(_changes(tags))
-    if _PENDING in tags or present == recorded:
+    if any(name.startswith(_PENDING) for name in tags) or present == recorded:
         return None
     change = _by_hand(store, present, recorded, clock)
     _write(store, _key(tags, change, "seen"), change)  # two that see it at once write the same tag
@@ -161,7 +166,13 @@ def _tags(store: Store) -> dict[str, str]:
 
 
 def _changes(tags: dict[str, str]) -> tuple[Change, ...]:
-    return tuple(_read(text) for key, text in sorted(tags.items()) if key.startswith(_AUDIT))
+    """Return the changes that were written down; what two processes decided for the gate at once is one."""
+    changes: dict[tuple[str, ...], Change] = {}
+    for key, text in sorted(tags.items()):
+        if key.startswith(_AUDIT):
+            change = _read(text)
+            changes.setdefault((change.action, change.version) if change.by == GATE else (key,), change)
+    return tuple(changes.values())
 
 
 def _body(change: Change) -> dict[str, Any]:

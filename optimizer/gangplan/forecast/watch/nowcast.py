@@ -39,6 +39,8 @@ _MEMORY = 8 * WEEK  # hours that are searched for analogues
 _LEAST = 8
 _PRIOR = 4.0  # the prior weighs as much as so many analogues
 _NOTABLE = 0.3  # of the threshold: an hour that stands out less is no analogue
+_LEAST_PART = 0.5  # of what made an hour stand out: its excess over seven days counts as no less
+_FARTHEST = 2.0
 # The prior, where no hour stood out as much so far: half of an excess is left after each hour, at the median.
 _HALVING = np.array([0.5**hour for hour in range(1, AHEAD + 1)], dtype=np.float64)
 _PRIOR_LEFT: Floats = np.stack(
@@ -105,7 +107,7 @@ def forecast_past_alarms(panel: Panel, ask: Callable[[Panel], Floats]) -> tuple[
     quantiles = ask(replace(panel, values=calm)).copy()
     for row, hour, alarm in zip(rows, last, alarms, strict=True):
         late_by = late.hours - 1 - hour
-        left = share_left(late, seen, hour, alarm.score)[late_by:][: quantiles.shape[1]]
+        left = share_left(late, seen, alarm)[late_by:][: quantiles.shape[1]]
         ahead = left.shape[0]
         quantiles[row, :ahead] = corrected(quantiles[row, :ahead], alarm.gpus - float(ours[row, hour]), left)
     return quantiles, alarms
@@ -140,25 +142,36 @@ def alarms_at(panel: Panel, seen: Watch, hour: int) -> tuple[Alarm, ...]:
     return tuple(sorted(alarms, key=lambda alarm: -abs(alarm.excess)))
 
 
-def share_left(panel: Panel, seen: Watch, hour: int, score: float) -> Floats:
-    """Return which share of an excess is left (hours ahead x levels), by the analogues known at `hour`.
+def share_left(panel: Panel, seen: Watch, alarm: Alarm) -> Floats:
+    """Return which share of an alarm's excess is left (hours ahead x levels), by the analogues known at its hour.
 
     Where analogues stood out less than the present hour, other changes of demand are a larger share of their excess, so
     their spread is reduced by the root of that ratio. The fewer of them stood out as much, the more the prior counts.
-    `score` is the present one in thresholds; its sign tells spikes from drops.
+    None takes the series farther than `_FARTHEST` excesses, unless it has moved farther in as many hours before.
     """
+    hour, score = (alarm.hour - panel.start) // HOUR, alarm.score
     relative = _relative(seen)[:, : hour - AHEAD + 1]
     apart = np.abs(np.log(np.maximum(relative * np.sign(score), 1e-9) / abs(score)))
     series, begun = np.nonzero((relative * np.sign(score) > _NOTABLE) & np.isfinite(apart))
     order = np.argsort(apart[series, begun], kind="stable")[:ANALOGUES]
-    shares, usable = _shares(panel, series[order], begun[order])
+    shares, usable = _shares(panel, seen, series[order], begun[order])
     if shares.shape[0] < _LEAST:
         return _PRIOR_LEFT
     middle = np.nanmedian(shares, axis=0)
     alike = np.minimum(1.0, relative[series[order], begun[order]][usable] / score)
     left: Floats = np.nanquantile(middle + (shares - middle) * np.sqrt(alike)[:, None], QUANTILES, axis=0).T
     trust = float((alike**2).sum() / ((alike**2).sum() + _PRIOR))
-    return trust * left + (1 - trust) * _PRIOR_LEFT
+    moved = _farthest_move(panel.values[panel.keys.index(alarm.key), max(0, hour - _MEMORY) : hour + 1])
+    most = max(_FARTHEST, moved / max(abs(alarm.excess), 1e-9))
+    return np.clip(trust * left + (1 - trust) * _PRIOR_LEFT, -most, most)
+
+
+def _farthest_move(values: Floats) -> float:
+    """Return how far a series ever moved in `AHEAD` hours or fewer, in GPUs."""
+    moves = np.abs(
+        np.concatenate([values[step:] - values[:-step] for step in range(1, min(AHEAD, values.size - 1) + 1)])
+    )
+    return float(np.nanmax(moves, initial=0.0))
 
 
 def corrected(quantiles: Floats, excess: float, left: Floats) -> Floats:
@@ -185,7 +198,7 @@ def _corrected_table(table: pl.DataFrame, alarm: Alarm, panel: Panel, seen: Watc
     excess = alarm.gpus - float(median[0]) if median.len() else alarm.excess
     rows = table.filter(after).sort("hour")
     steps = ((rows["hour"] - alarm.hour).dt.total_hours() - 1).to_numpy()
-    left = share_left(panel, seen, (alarm.hour - panel.start) // HOUR, alarm.score)[steps]
+    left = share_left(panel, seen, alarm)[steps]
     quantiles = corrected(rows.select(QUANTILE_COLUMNS).to_numpy(), excess, left)
     columns = [pl.Series(name, quantiles[:, place]) for place, name in enumerate(QUANTILE_COLUMNS)]
     return pl.concat([table.filter(~after), rows.with_columns(columns)]).sort(*SERIES, "hour")
@@ -197,10 +210,11 @@ def _relative(seen: Watch) -> Floats:
     return ratio(seen.score, np.where(np.isfinite(side), side, 0.0))
 
 
-def _shares(panel: Panel, series: Ints, begun: Ints) -> tuple[Floats, Bools]:
+def _shares(panel: Panel, seen: Watch, series: Ints, begun: Ints) -> tuple[Floats, Bools]:
     """Return the share of the excess at `begun` left 1 to `AHEAD` hours later, and which analogues have one.
 
-    Both are measured from the same hour's median of seven days, moved by how far the hour before had been from it.
+    Both are measured from the same hour's median of seven days, moved by how far the hour before had been from it. An
+    hour may stand out and yet have next to no such excess; what made it stand out bounds the share then.
     """
     last = carried_forward(panel.values)
 
@@ -211,5 +225,8 @@ def _shares(panel: Panel, series: Ints, begun: Ints) -> tuple[Floats, Bools]:
     apart = last[series, np.maximum(begun - 1, 0)] - profile(begun - 1)
     excess = panel.values[series, begun] - profile(begun) - apart
     after = [panel.values[series, begun + step] - profile(begun + step) - apart for step in range(1, AHEAD + 1)]
-    usable = (begun > WEEK) & (np.abs(excess) > 1e-9)
-    return np.stack(after, axis=1)[usable] / excess[usable, None], usable
+    stood_out = panel.values[series, begun] - seen.expected[series, begun]
+    side = np.sign(stood_out)
+    base = side * np.maximum(side * excess, _LEAST_PART * np.abs(stood_out))
+    usable = (begun > WEEK) & (np.abs(base) > 1e-9)
+    return np.stack(after, axis=1)[usable] / base[usable, None], usable

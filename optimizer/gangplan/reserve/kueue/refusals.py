@@ -10,6 +10,7 @@ from gangplan.errors import UnsupportedError
 REFUSED = {
     "resize": "a gang keeps its size while it is reserved: release it and submit another",
     "publish": "capacity is the ClusterQueues' quota: change that",
+    "published": "no plan holds there, capacity is the ClusterQueues' quota",
     "mark_node": "use kubectl cordon or kubectl drain; nodes() reads them",
     "policy": "the rules are its ClusterQueues', Cohorts and WorkloadPriorityClasses: see kubectl get",
     "set_policy": "change its ClusterQueues, Cohorts and WorkloadPriorityClasses",

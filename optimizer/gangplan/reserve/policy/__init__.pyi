@@ -1,5 +1,6 @@
 from .file import (
     policy_body as policy_body,
+    policy_from_yaml as policy_from_yaml,
     policy_yaml as policy_yaml,
     read_policy as read_policy,
     span_text as span_text,

@@ -80,6 +80,10 @@ def read_event(component: Component, zones: Zones) -> Event:
     if "EXRULE" in found:
         raise InputError("EXRULE", found["EXRULE"][0].value, "is no part of iCalendar any more: list days in EXDATE")
     moment = read_zoned(start, start.value, zones)
+    if isinstance(moment, datetime) and moment.tzinfo is None and not zones.given:
+        raise InputError(
+            "DTSTART", start.value, "has no time zone, nor has the calendar: name it, --zone Europe/Berlin"
+        )
     begun = zoned(moment, zones.own())
     zone, whole_days = begun.tzinfo or UTC, not isinstance(moment, datetime)
     length = _length(found, begun, zones, whole_days=whole_days)
@@ -192,7 +196,7 @@ def _slug(words: str) -> str:
 def _remarks(found: Found, moment: date, length: timedelta, zones: Zones) -> Iterator[str]:
     """Yield what was assumed about an event."""
     named, category = found["DTSTART"][0].parameter("TZID"), _category(found)
-    counts = f"{zones.given}, the calendar's zone" if zones.given else "UTC: the calendar names no zone (X-WR-TIMEZONE)"
+    counts = zones.given or "UTC: the calendar names no zone (X-WR-TIMEZONE)"
     if not isinstance(moment, datetime):
         yield f"whole days count in {counts}"
     elif moment.tzinfo is None:

@@ -28,8 +28,10 @@ class Calendar:
     notes: tuple[str, ...]
 
 
-def read_calendar(path: Path, window: Window) -> Calendar:
+def read_calendar(path: Path, window: Window, *, zone: str = "") -> Calendar:
     """Read the events of an iCalendar file in a window, recurring ones one by one, without those that are cancelled.
+
+    `zone` names the zone of a calendar that names none.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def read_calendar(path: Path, window: Window) -> Calendar:
     if not any(component.name == CALENDAR for component in components):
         raise InputError("source", path, "is no iCalendar file (BEGIN:VCALENDAR is missing): export it again")
     notes = Counter[str]()
-    told, rejected = _read_events(components, path.name, notes)
+    told, rejected = _read_events(components, path.name, notes, zone)
     taken: list[Event] = []
     for series in _by_uid(told):
         found, wrong = _expand(series, window, notes)
@@ -57,9 +59,11 @@ def read_calendar(path: Path, window: Window) -> Calendar:
     )
 
 
-def _read_events(components: Sequence[Component], place: str, notes: Counter[str]) -> tuple[list[Event], list[BadRow]]:
+def _read_events(
+    components: Sequence[Component], place: str, notes: Counter[str], zone: str
+) -> tuple[list[Event], list[BadRow]]:
     """Read each event in the zones of its VCALENDAR, and name the wrong ones."""
-    zones, rejected = _zones(components, place)
+    zones, rejected = _zones(components, place, zone)
     cancels = {one.calendar for one in components if one.name == CALENDAR and _said(one, "METHOD").upper() == "CANCEL"}
     told: list[Event] = []
     for component in components:
@@ -70,14 +74,14 @@ def _read_events(components: Sequence[Component], place: str, notes: Counter[str
         if component.name != EVENT:
             continue
         try:
-            event = read_event(component, zones.get(component.calendar, Zones(defined={})))
+            event = read_event(component, zones.get(component.calendar, Zones(defined={}, given=zone)))
             told.append(replace(event, status=CANCELLED) if component.calendar in cancels else event)
         except InputError as fault:
             rejected.append(_bad_row(place, component.line, fault))
     return told, rejected
 
 
-def _zones(components: Sequence[Component], place: str) -> tuple[dict[int, Zones], list[BadRow]]:
+def _zones(components: Sequence[Component], place: str, zone: str) -> tuple[dict[int, Zones], list[BadRow]]:
     """Return the zones of each VCALENDAR, and the definitions that cannot be read."""
     defined: dict[int, dict[str, tzinfo]] = defaultdict(dict)
     rejected: list[BadRow] = []
@@ -91,7 +95,7 @@ def _zones(components: Sequence[Component], place: str) -> tuple[dict[int, Zones
                     ZONE, name, f"cannot be read ({error}): correct it, or use a zone like Europe/Berlin"
                 )
                 rejected.append(_bad_row(place, component.line, fault))
-    named = {one.calendar: _said(one, "X-WR-TIMEZONE") for one in components if one.name == CALENDAR}
+    named = {one.calendar: _said(one, "X-WR-TIMEZONE") or zone for one in components if one.name == CALENDAR}
     return {number: Zones(defined=defined[number], given=given) for number, given in named.items()}, rejected
 
 

@@ -98,12 +98,12 @@ def _within(number: str, least: int, most: int) -> bool:
 def _evenly(
     first: datetime, step: timedelta, count: int, window: tuple[datetime, datetime, datetime]
 ) -> tuple[set[datetime], bool]:
-    """Return the starts of a rule without conditions, the nearest to now, and whether some are left out."""
+    """Return the starts of a rule without conditions nearest to now, and whether some are left out."""
     low, now, high = window
     least, most = max(0, -((first - low) // step)), (high - first) // step
     most = min(most, count - 1) if count else most
     middle = min(max((now - first) // step, least), most)
-    near = range(max(least, middle - MOST // 2), min(most, middle + MOST // 2) + 1)
+    near = range(max(least, middle - MOST), min(most, middle + MOST) + 1)
     return {first + number * step for number in near}, len(near) < most - least + 1
 
 

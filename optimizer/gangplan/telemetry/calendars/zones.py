@@ -21,7 +21,8 @@ _YEARLY = re.compile(r"FREQ=YEARLY|INTERVAL=1|COUNT=[0-9]+|UNTIL=\w+|WKST=\w\w|B
 class Zones:
     """What the times of one VCALENDAR are in.
 
-    `defined` holds the zones of its VTIMEZONEs, `given` the name of its own zone (X-WR-TIMEZONE; "": none).
+    `defined` holds the zones of its VTIMEZONEs, `given` the name of its own zone: X-WR-TIMEZONE, else what the user
+    said ("": neither).
     """
 
     defined: Mapping[str, tzinfo]

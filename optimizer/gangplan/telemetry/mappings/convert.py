@@ -32,6 +32,8 @@ _WITHOUT_NAME = r"[^A-Za-z0-9._-]+"
 _EPOCH = r"^\d{9,11}$"
 _ISO = "%Y-%m-%dT%H:%M:%S%.6f"
 _SHOWN = 3
+_MOST_SECONDS = 1e11
+"""Three thousand years: what lies farther off is no time."""
 
 
 class OfNoUse(InputError):
@@ -195,27 +197,30 @@ def _time(mapping: Mapping, text: pl.Expr) -> pl.Expr:
 
 def _moment(text: pl.Expr, origin: datetime, unit: float) -> pl.Expr:
     """Return a number of units of `unit` seconds since `origin` as ISO 8601 text."""
-    microseconds = (text.cast(pl.Float64, strict=False) * unit * 1e6).round().cast(pl.Int64, strict=False)
-    return (pl.lit(origin) + pl.duration(microseconds=microseconds)).dt.strftime(_ISO + "Z")
+    return (pl.lit(origin) + _span(text, unit)).dt.strftime(_ISO + "Z")
 
 
 def _with_durations(frame: pl.DataFrame, mapping: Mapping, zone: str) -> pl.DataFrame:
-    """Add the seconds of a duration to the times that have one: as instants, since a local day may have 25 hours."""
+    """Add the seconds of a duration to the times that have one: as instants, since a local day may have 25 hours.
+
+    Without a duration there is no such time.
+    """
     for name in mapping.columns:
         seconds = mapping.column(name).plus
         if not seconds:
             continue
         moments, _ = read_times(frame.select(LINE, name), [Moments(name)], zone)
-        later = moments[f"{name}{READ}"] + frame.select(_seconds(seconds)).to_series()
-        wrong = pl.when(pl.col(seconds).cast(pl.Float64, strict=False).is_null()).then(pl.col(seconds))
-        frame = frame.with_columns(pl.coalesce(later.dt.strftime(_ISO + "Z"), wrong, name).alias(name))
+        moment, given = moments[f"{name}{READ}"], pl.when(pl.col(seconds) != "").then(seconds)
+        later = pl.coalesce((moment + _span(given, 1.0)).dt.strftime(_ISO + "Z"), given)
+        frame = frame.with_columns(pl.when(moment.is_null()).then(name).otherwise(later).alias(name))
     return frame
 
 
-def _seconds(column: str) -> pl.Expr:
-    """Return a column of seconds as durations."""
-    microseconds = pl.col(column).cast(pl.Float64, strict=False) * 1e6
-    return pl.duration(microseconds=microseconds.round().cast(pl.Int64, strict=False))
+def _span(number: pl.Expr, unit: float) -> pl.Expr:
+    """Return a number of units of `unit` seconds as a duration; null where it is none, or longer than any may be."""
+    seconds = number.cast(pl.Float64, strict=False) * unit
+    possible = pl.when(seconds.abs() < _MOST_SECONDS).then(seconds)
+    return pl.duration(microseconds=(possible * 1e6).round().cast(pl.Int64, strict=False))
 
 
 def _named(rows: pl.DataFrame, mapping: Mapping) -> Prepared:

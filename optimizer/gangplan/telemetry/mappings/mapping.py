@@ -102,6 +102,10 @@ class LeftOut(_Strict):
     where: Words[str, tuple[str, ...]]
     because: str
 
+    def __post_init__(self) -> None:
+        if not self.where:
+            raise InputError("where", "{}", "is empty, which is true of every row: name a column and its words")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mapping(_Strict):

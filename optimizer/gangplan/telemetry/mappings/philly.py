@@ -9,13 +9,15 @@ from gangplan.telemetry.rows import FAULT
 
 _DETAIL = pl.Struct({"ip": pl.String, "gpus": pl.List(pl.String)})
 _ATTEMPT = pl.Struct({"start_time": pl.String, "end_time": pl.String, "detail": pl.List(_DETAIL)})
+_JOB = pl.Struct({"attempts": pl.List(_ATTEMPT)})
 _NO_TIME = ("None", "")
 
 
 def prepare_philly(rows: pl.DataFrame) -> Prepared:
     """Return one row for each attempt, submitted when the one before it ended."""
-    decoded = pl.col("attempts").str.json_decode(pl.Struct({"attempts": pl.List(_ATTEMPT)}))
-    jobs = rows.with_columns(_attempt=decoded.struct.field("attempts"))
+    decoded = _decoded(rows["attempts"])
+    wrong = pl.when(decoded.is_null() & pl.col("attempts").is_not_null()).then(pl.col("attempts").str.slice(0, 60))
+    jobs = rows.with_columns(_attempt=decoded.struct.field("attempts"), **{FAULT: pl.coalesce(FAULT, wrong)})
     tried = jobs.filter((pl.col("_attempt").list.len() > 0).fill_null(value=False) | pl.col(FAULT).is_not_null())
     attempts = tried.explode("_attempt")
     gpus = pl.col("_attempt").struct.field("detail").list.eval(pl.element().struct.field("gpus").list.len()).list.sum()
@@ -39,6 +41,22 @@ def prepare_philly(rows: pl.DataFrame) -> Prepared:
         else ()
     )
     return Prepared(frame=lives.drop("_attempt", "_number", "start_time", "end_time"), notes=notes, skipped=never)
+
+
+def _decoded(text: pl.Series) -> pl.Series:
+    """Return what each text says of a job's attempts; null where it says something else."""
+    try:
+        return text.str.json_decode(_JOB)
+    except pl.exceptions.PolarsError:  # at least one is wrong: the others count
+        return pl.Series([_alone(each) for each in text.to_list()], dtype=_JOB)
+
+
+def _alone(text: str | None) -> object:
+    """Return what one text says, or none."""
+    try:
+        return pl.Series([text], dtype=pl.String).str.json_decode(_JOB).item()
+    except pl.exceptions.PolarsError:
+        return None
 
 
 PHILLY = Preparation(

@@ -127,6 +127,7 @@ def _unknown(table: OpenTable, specs: Names[str, TableSpec]) -> InputError:
             f"{', '.join(specs)}, or say with --mapping what its columns are (docs/telemetry.md)"
         )
         return InputError("source", table.path, remedy)
-    missing = [column for column in wanted[nearest] if column not in header]
+    partly = {f"{each.about} (mapping {name})": each.missing_from(table.columns) for name, each in shipped().items()}
+    missing = [column for column in wanted[nearest] if column not in header] or partly[nearest]
     needs = f"{nearest} needs {', '.join(wanted[nearest])}"
     return InputError(", ".join(missing), table.path, f"lacks that column: {needs} (docs/telemetry.md)")

@@ -11,6 +11,7 @@ import re
 import polars as pl
 
 from gangplan.errors import InputError
+from gangplan.kube import instances_of
 from gangplan.telemetry.mappings.prepared import Preparation, Prepared, rows_of
 from gangplan.telemetry.rows import FAULT
 
@@ -30,10 +31,16 @@ _ENDED = (
 
 _TYPED = r"gres/gpu:([^=,]+)=(\d+)"
 _ALL = r"gres/gpu=(\d+)"
-_SLICE = r"(?:^|[_:.-])(\d)g\.\d+gb"
-"""A MIG slice in the name of a type, such as a100_3g.20gb: so many of its GPU's seven parts."""
+_PROFILE = r"(?:^|[_:.-])(\dg\.\d+gb)"
+"""A MIG profile in the name of a type, such as a100_3g.20gb."""
 
-_TASKS = r"_\[([^\]%]+)(?:%(\d+))?\]$"
+_GPUS = r"gres/gpu(?::[^=,]+)?=\d{1,9}(?:,|$)"
+"""A number of GPUs as sacct writes it."""
+
+_TASKS = r"_\[([^\]%]+)(?:%(\d{1,9}))?\]$"
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
+_MORE = ",..."
+"""What stands for the tasks that do not fit into SLURM_BITSTR_LEN characters."""
 
 
 def prepare_sacct(rows: pl.DataFrame) -> Prepared:
@@ -45,12 +52,13 @@ def prepare_sacct(rows: pl.DataFrame) -> Prepared:
     notes: list[str] = []
     jobs = _with_columns(rows.filter(pl.col(FAULT).is_null()))
     jobs = _counted(jobs, ~pl.col("JobID").str.contains(".", literal=True), "steps of jobs", notes)
-    jobs = _with_gpus(jobs)
+    jobs, odd = _sound(_with_gpus(jobs))
     shards = pl.col("_tres").str.contains("gres/(shard|mps)") & (pl.col("gpus") == 0)
     jobs = _counted(jobs, ~shards, "jobs on shards of a GPU, whose share sacct does not tell", notes)
     jobs = _counted(jobs, pl.col("gpus") > 0, "jobs without GPUs", notes)
     jobs = _arrays(_lives(_by_type(jobs, notes), notes), notes)
-    frame = pl.concat([jobs.drop("_order"), faulty.drop("AllocTRES", "ReqTRES", strict=False)], how="diagonal")
+    left = faulty.drop("AllocTRES", "ReqTRES", strict=False)
+    frame = pl.concat([jobs.drop("_order"), left, odd.select(left.columns)], how="diagonal")
     return Prepared(frame=frame, notes=tuple(notes), skipped=rows.height - frame.height)
 
 
@@ -73,9 +81,23 @@ def _with_gpus(jobs: pl.DataFrame) -> pl.DataFrame:
     """Return the jobs with their GPUs and the type that sacct names first: what they got, else what they asked for."""
     given = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in ("AllocTRES", "ReqTRES")]
     tres = jobs.with_columns(_tres=pl.coalesce(*given, pl.lit(""))).drop("AllocTRES", "ReqTRES")
-    typed = pl.col("_tres").str.extract(_TYPED, 2).cast(pl.Int64)
-    total = pl.col("_tres").str.extract(_ALL, 1).cast(pl.Int64)
+    typed = pl.col("_tres").str.extract(_TYPED, 2).cast(pl.Int64, strict=False)
+    total = pl.col("_tres").str.extract(_ALL, 1).cast(pl.Int64, strict=False)
     return tres.with_columns(gpus=pl.coalesce(total, typed, 0), accelerator=pl.col("_tres").str.extract(_TYPED, 1))
+
+
+def _sound(jobs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the jobs, and those whose GPUs or tasks nobody can count, with that text as what is wrong with the row."""
+    said = pl.col("_tres").str.count_matches(r"gres/gpu[:=]")
+    tasks = pl.col("JobID").str.extract(_TASKS, 1).map_elements(_tasks, pl.Int64)
+    fault = (
+        pl.when(said != pl.col("_tres").str.count_matches(_GPUS))
+        .then("_tres")
+        .when(pl.col("JobID").str.contains("_[", literal=True) & tasks.is_null())
+        .then("JobID")
+    )
+    judged = jobs.with_columns(fault.alias(FAULT))
+    return judged.filter(pl.col(FAULT).is_null()), judged.filter(pl.col(FAULT).is_not_null())
 
 
 def _by_type(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
@@ -88,10 +110,21 @@ def _by_type(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
         JobID=pl.format("{}:{}", "JobID", pl.col("_one").str.extract(_TYPED, 1)),
     )
     together = pl.concat([jobs.filter(~several).drop("_tres"), split.drop("_one", "_tres")])
-    parts = pl.col("accelerator").str.extract(_SLICE, 1).cast(pl.Float64)
-    if slices := together.select(parts.is_not_null().sum()).item():
-        notes.append(f"{rows_of(slices)} ask for MIG slices: each of a GPU's seven parts counts as 1/7 GPU")
-    return together.with_columns(gpus=pl.col("gpus") * pl.coalesce(parts / 7, 1.0))
+    instances = {kind: _instances(kind) for kind in together["accelerator"].drop_nulls().unique().sort()}
+    held = {kind: count for kind, (profile, count) in instances.items() if profile}
+    if not held:
+        return together.with_columns(pl.col("gpus").cast(pl.Float64))
+    sliced = together.filter(pl.col("accelerator").is_in(list(held))).height
+    each = ", ".join(sorted({f"{count} x {profile}" for profile, count in instances.values() if profile}, reverse=True))
+    notes.append(f"{rows_of(sliced)} ask for MIG instances: as many as a GPU holds count as one ({each})")
+    number = pl.col("accelerator").replace_strict(held, default=1, return_dtype=pl.Int64)
+    return together.with_columns(gpus=pl.col("gpus") / number)
+
+
+def _instances(kind: str) -> tuple[str, int]:
+    """Return the MIG profile in the name of a type ("": none), and how many of its instances a GPU holds."""
+    found = re.search(_PROFILE, kind)
+    return (found[1], instances_of(found[1], re.sub(_PROFILE, "", kind))) if found else ("", 1)
 
 
 def _lives(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
@@ -149,6 +182,8 @@ def _arrays(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
     counted = waiting.with_columns(_wait=pl.min_horizontal("_tasks", free))
     arrays = counted.filter(pl.col("_tasks").is_not_null())
     tasks, asking = int(arrays["_tasks"].sum()), int(arrays["_wait"].sum())
+    if cut := arrays.filter(pl.col("JobID").str.contains(_MORE, literal=True)).height:
+        notes.append(f"waiting arrays whose tasks sacct cut short ({cut:,}): those it shows count; SLURM_BITSTR_LEN=0")
     limited = "" if tasks == asking else f"; their limits (%) let {asking:,} more run at once, and so many count"
     notes.append(f"waiting arrays ({arrays.height:,}) with tasks that have not begun ({tasks:,}){limited}")
     kept = counted.filter((pl.col("_wait") > 0).fill_null(value=True)).sort("_order")
@@ -156,11 +191,18 @@ def _arrays(jobs: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
     return kept.with_columns(gpus=gpus).drop("_base", "_busy", "_tasks", "_limit", "_wait")
 
 
-def _tasks(ranges: str) -> int:
-    """Count the tasks of an array: 1-4,7,10-20:2 has 11."""
+def _tasks(ranges: str) -> int | None:
+    """Count the tasks of an array: 1-4,7,10-20:2 has 11; none where the text tells no tasks."""
     count = 0
-    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", ranges):
-        count += (int(last or first) - int(first)) // int(step or 1) + 1
+    for part in ranges.removesuffix(_MORE).split(","):
+        found = _RANGE.fullmatch(part)
+        if found is None:
+            return None
+        first, last, step = (int(number or found[1]) for number in found.groups())
+        step = step if found[3] else 1
+        if last < first or not step:
+            return None
+        count += (last - first) // step + 1
     return count
 
 

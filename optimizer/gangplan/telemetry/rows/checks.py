@@ -89,10 +89,14 @@ def read(
 
 
 def check(
-    rows: pl.DataFrame, fields: Sequence[Field], relations: Sequence[Rule] = (), unique: Sequence[str] = ()
+    rows: pl.DataFrame,
+    fields: Sequence[Field],
+    relations: Sequence[Rule] = (),
+    unique: Sequence[str] = (),
+    zone: str = "",
 ) -> Checked:
-    """Return the values of the rows of text that keep all rules, and name those that do not; see `judge`."""
-    values, notes = read(rows, fields, unique=unique)
+    """Return the values of the rows of text that keep all rules, and name those that do not; see `read` and `judge`."""
+    values, notes = read(rows, fields, zone, unique)
     return replace(judge(values, fields, relations, unique), notes=notes)
 
 

@@ -46,8 +46,8 @@ class TimeFault(StrEnum):
 TIME_FAULTS = {
     TimeFault.FORM: NO_TIME,
     TimeFault.DAY: "is no day or hour that there is: give it like 2026-03-01T12:00:00Z",
-    TimeFault.ZONE: "has no time zone: give its offset, like 2026-03-01T12:00:00+01:00, or, for `gangplan ingest`, the "
-    "zone that it was written in, like --zone Europe/Berlin",
+    TimeFault.ZONE: "has no time zone: give its offset, like 2026-03-01T12:00:00+01:00, or the zone that it was "
+    "written in, like --zone Europe/Berlin",
     TimeFault.GAP: "is an hour that the clocks of its time zone left out: give the time with its offset",
 }
 """What is said about each fault."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from gangplan.clock import Clock
+from gangplan.clock import Clock, parse_utc
 from gangplan.errors import InputError
 from gangplan.progress import Progress
 from gangplan.telemetry.mappings import Reading
@@ -35,6 +35,7 @@ def load(
     clock: Clock,
     progress: Progress,
     cache: Path | None = None,
+    keeps: bool = True,
     timing: Timing = _PLAIN,
     latest: datetime | None = None,
     reading: Reading | None = None,
@@ -45,6 +46,8 @@ def load(
     ----------
     cache
         A folder for data that need not be read twice.
+    keeps
+        Whether the cache is written. If not, what only it knows is read there: a cluster's gangs that have ended.
     latest
         No time may be after it; by default, after now.
     reading
@@ -52,14 +55,16 @@ def load(
     """
     now = clock()
     until = timing.export_time(source, now, live=source == "sample" or "+" in source.partition("://")[0])
+    as_of = parse_utc("at", timing.at) if timing.at else now
     if source == "sample":
         return _sample(seed, now)
     if source.startswith("prometheus+"):
         return read_prometheus(source, now, progress)
     if source.startswith(PREFIX):
-        return read_cluster(source, now, progress, _kept("cluster", source, cache))
+        return read_cluster(source, now, progress, _kept("cluster", source, cache), keeps=keeps)
     if source.startswith("mlflow+"):
-        return read_runs(source, now, progress, _kept("mlflow", source, cache), latest)
+        kept = _kept("mlflow", source, cache if keeps else None)
+        return read_runs(source, now, progress, kept, latest, as_of)
     if "://" in source:
         raise InputError("source", source, f"is of a kind that is not known: give {KNOWN}")
     exists = False
@@ -67,7 +72,7 @@ def load(
         exists = bool(source) and Path(source).exists()
     if not exists:
         raise InputError("source", source, f"is not there: give {KNOWN}")
-    return read_path(Path(source), now, reading, until=until, latest=latest)
+    return read_path(Path(source), now, reading, until=until, latest=latest, as_of=as_of)
 
 
 def _sample(seed: int, now: datetime) -> Telemetry:

@@ -12,7 +12,7 @@ import polars as pl
 from gangplan.clock import HOUR, floor_hour
 from gangplan.errors import InputError
 from gangplan.tables import DEMAND, REQUESTS, conform, empty
-from gangplan.telemetry.demand import fill_grid, hourly_demand
+from gangplan.telemetry.demand import LONGEST, fill_grid, hourly_demand
 from gangplan.telemetry.mappings import OfNoUse, Reading, read_table
 from gangplan.telemetry.rows import (
     ENDINGS,
@@ -31,7 +31,6 @@ from gangplan.telemetry.timing import SAMPLES
 from gangplan.telemetry.values import REJECTED_KEPT, TABLES, Telemetry
 from gangplan.types import SERIES
 
-_LONGEST_LOG = timedelta(days=1096)
 _ASKED = ("jobs", "demand", "requests")
 """Telemetry has at least one of these tables."""
 
@@ -43,8 +42,9 @@ def read_path(
     *,
     until: datetime | None = None,
     latest: datetime | None = None,
+    as_of: datetime | None = None,
 ) -> Telemetry:
-    """Return the telemetry of a file, or of all files of a folder; `until` and `latest` as for `from_rows`.
+    """Return the telemetry of a file, or of all files of a folder; `until`, `latest`, `as_of` as for `from_rows`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def read_path(
         When a file cannot be read, is no table that is known, or none has a usable row.
     """
     if not path.is_dir():
-        return _of_tables([_read(path, now, reading)], str(path), now, until=until, latest=latest)
+        return _of_tables([_read(path, now, reading)], str(path), now, until=until, latest=latest, as_of=as_of)
     rows: list[TableRows] = []
     notes: list[str] = []
     for file in files_of(path):
@@ -67,7 +67,7 @@ def read_path(
     if not rows:
         why = f" ({notes[0]})" if notes else ""
         raise InputError("source", path, f"has no table: put {', '.join(ENDINGS)} files there (docs/telemetry.md){why}")
-    return _of_tables(rows, str(path), now, until=until, latest=latest, notes=notes)
+    return _of_tables(rows, str(path), now, until=until, latest=latest, as_of=as_of, notes=notes)
 
 
 def from_rows(
@@ -77,6 +77,7 @@ def from_rows(
     *,
     until: datetime | None = None,
     latest: datetime | None = None,
+    as_of: datetime | None = None,
     live: bool = False,
 ) -> Telemetry:
     """Check rows of text of the table of jobs and return their telemetry; the demand is counted from the jobs.
@@ -88,9 +89,11 @@ def from_rows(
         are `live`.
     latest
         No time may be after it; by default, after now.
+    as_of
+        The moment as of which they are wanted, by default now: the hours of the three years before it are counted.
     """
     rows = [TableRows(table="jobs", frame=frame) for frame in frames]
-    return _of_tables(rows, source, now, until=until, latest=latest, live=live)
+    return _of_tables(rows, source, now, until=until, latest=latest, as_of=as_of, live=live)
 
 
 def _read(file: Path, now: datetime, reading: Reading | None) -> TableRows:
@@ -105,6 +108,7 @@ def _of_tables(
     *,
     until: datetime | None,
     latest: datetime | None,
+    as_of: datetime | None,
     live: bool = False,
     notes: Sequence[str] = (),
 ) -> Telemetry:
@@ -136,7 +140,7 @@ def _of_tables(
         start=start,
         end=end,
         rows=sum(each.frame.height for each in rows) - rejected_count - outside,
-        demand=_demand(tables, start, end),
+        demand=_demand(tables, start, end, as_of or now),
         live=live,
         relative=rows[0].relative,
         rejected=tuple(rejected[:REJECTED_KEPT]),
@@ -196,7 +200,7 @@ def _per_second(log: pl.DataFrame, step: timedelta) -> pl.DataFrame:
     """Return requests per second in each step from a tenant's first request to its last (REQUESTS)."""
     counted = log.group_by(pl.col("time").dt.truncate(step), "tenant").agg(pl.len().alias("count"))
     first, last = counted["time"].min(), counted["time"].max()
-    if isinstance(first, datetime) and isinstance(last, datetime) and last - first > _LONGEST_LOG:
+    if isinstance(first, datetime) and isinstance(last, datetime) and last - first > LONGEST:
         remedy = f"to {last:%Y-%m-%d} is too long for a log of requests: correct the wrong time, or give three years"
         raise InputError("time", f"{first:%Y-%m-%d}", remedy)
     spans = counted.group_by("tenant").agg(
@@ -252,9 +256,15 @@ def _times(tables: dict[str, pl.DataFrame], table: str, *columns: str) -> list[d
     return [moment for moment in ends if isinstance(moment, datetime)]
 
 
-def _demand(tables: dict[str, pl.DataFrame], start: datetime, end: datetime) -> pl.DataFrame:
-    """Return the demand that was given; series of which only jobs were given are counted from these."""
+def _demand(tables: dict[str, pl.DataFrame], start: datetime, end: datetime, as_of: datetime) -> pl.DataFrame:
+    """Return the demand that was given; series of which only jobs were given are counted from these.
+
+    One wrong date would make decades of hours: those that `delivered` leaves out are not made first.
+    """
     given = tables.get("demand")
+    known = None if given is None or "jobs" in tables else given.drop_nulls("gpus")["hour"].max()
+    last = known + HOUR if isinstance(known, datetime) else end
+    start = max(start, min(last, floor_hour(as_of)) - LONGEST)
     if "jobs" not in tables:
         return empty(DEMAND) if given is None else fill_grid(given, start, end)  # none: requests alone
     counted = hourly_demand(tables["jobs"], start, end)

@@ -18,7 +18,7 @@ from gangplan.errors import InputError
 from gangplan.kube import Gang, Malformed, connect, read_gangs
 from gangplan.progress import Progress, no_progress
 from gangplan.tables import JOBS, QUEUE, conform
-from gangplan.telemetry.demand import hourly_demand
+from gangplan.telemetry.demand import LONGEST, hourly_demand
 from gangplan.telemetry.values import REJECTED_KEPT, BadRow, Telemetry
 from gangplan.types import ANY, WorkloadClass
 
@@ -28,11 +28,16 @@ _KEPT = timedelta(days=400)
 
 
 def read_cluster(
-    source: str, now: datetime, progress: Progress = no_progress, seen_before: Path | None = None
+    source: str,
+    now: datetime,
+    progress: Progress = no_progress,
+    seen_before: Path | None = None,
+    *,
+    keeps: bool = True,
 ) -> Telemetry:
     """Return the telemetry of a kubeconfig's context (`kubernetes+<context>`; `-`: the current one) up to this hour.
 
-    `seen_before` is the file of the cache; with None, nothing is kept.
+    `seen_before` is the file of the cache; with None, nothing is kept. Without `keeps` it is only read.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def read_cluster(
         raise InputError(
             "source", source, f"has nothing that asks for GPUs{why and f' ({why})'}: is the context right?"
         )
-    if seen_before is not None:
+    if seen_before is not None and keeps:
         seen_before.parent.mkdir(parents=True, exist_ok=True)
         jobs.write_parquet(seen_before)
     rejected = tuple(map(_bad_row, seen.malformed[:REJECTED_KEPT]))
@@ -105,7 +110,7 @@ def telemetry_of(source: str, jobs: pl.DataFrame, now: datetime) -> Telemetry:
         start=start,
         end=end,
         rows=jobs.height,
-        demand=hourly_demand(jobs, start, end),
+        demand=hourly_demand(jobs, max(start, end - LONGEST), end),
         jobs=jobs,
         queue=conform("queue", queue.with_columns(time=pl.lit(floor_hour(now))), QUEUE).sort("tenant", "accelerator"),
         live=True,

@@ -44,11 +44,12 @@ def read_runs(
     progress: Progress = no_progress,
     cache: Path | None = None,
     latest: datetime | None = None,
+    as_of: datetime | None = None,
 ) -> Telemetry:
     """Return the telemetry of every run with GPU system metrics in a tracking store, up to the present hour.
 
     `cache` is the file that keeps histories from one import to the next; with None, nothing is kept. No run may begin
-    or end after `latest`, by default after now.
+    or end after `latest`, by default after now; `as_of` as for `from_rows`.
     """
     uri = source.removeprefix("mlflow+")
     if is_http(uri):
@@ -66,7 +67,7 @@ def read_runs(
     if not used.height:
         remedy = "has no usable row: no run kept a GPU busy; log system metrics (mlflow.enable_system_metrics_logging)"
         raise InputError("source", uri, remedy)
-    telemetry = from_rows([_rows(used, now)], shown(uri), now, latest=latest, live=True)
+    telemetry = from_rows([_rows(used, now)], shown(uri), now, latest=latest, as_of=as_of, live=True)
     bad = _bad_samples(rejected.head(REJECTED_KEPT))
     return replace(
         telemetry,

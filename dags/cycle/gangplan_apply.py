@@ -7,6 +7,8 @@ from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
 
+from gangplan_airflow.cycle import deadline
+
 
 @dag(
     schedule=[Asset("gangplan_plan")],
@@ -15,6 +17,7 @@ from airflow.sdk import Asset, Param, dag, task
     max_active_runs=1,
     tags=["gangplan"],
     doc_md=__doc__,
+    deadline=deadline(),
     params={"dry_run": Param(False, type="boolean", description="Show the steps, change nothing.")},
 )
 def gangplan_apply() -> None:
@@ -24,9 +27,9 @@ def gangplan_apply() -> None:
     def apply(params: dict[str, Any]) -> list[dict[str, Any]]:
         """Say each pool's step from the nodes it runs to the nodes that the plan wants, and take it."""
         from gangplan import cycle, summaries
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        changes = cycle.apply(load_settings(), dry_run=params["dry_run"])
+        changes = cycle.apply(stage_settings("plan", "fleet"), dry_run=params["dry_run"])
         for change in changes:
             print(f"{change.pool}: {change.current} -> {change.target} nodes")
         return summaries.of_changes(changes)
@@ -34,4 +37,4 @@ def gangplan_apply() -> None:
     apply()
 
 
-gangplan_apply()
+the_dag = gangplan_apply()

@@ -11,6 +11,10 @@ from typing import Any
 
 from airflow.sdk import Asset, dag, task
 
+from gangplan_airflow.cycle import deadline, figures
+
+PLAN = Asset("gangplan_plan")
+
 
 @dag(
     schedule=Asset("gangplan_telemetry") | Asset("gangplan_model"),
@@ -19,19 +23,22 @@ from airflow.sdk import Asset, dag, task
     max_active_runs=1,
     tags=["gangplan"],
     doc_md=__doc__,
+    deadline=deadline(),
 )
 def gangplan_plan() -> None:
     """Plan the cheapest fleet that serves the forecast."""
 
-    @task(outlets=[Asset("gangplan_plan")])
-    def plan() -> dict[str, Any]:
+    @task(outlets=[PLAN])
+    def plan(outlet_events: Any = None) -> dict[str, Any]:
         """Solve, keep the plan in MLflow, publish it as the capacity that the ledger may promise."""
         from gangplan import cycle, summaries
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        return summaries.of_plan(cycle.make_plan(load_settings()))
+        made = summaries.of_plan(cycle.make_plan(stage_settings("telemetry", "model", "fleet")))
+        outlet_events[PLAN].extra = figures(made, "plan_id", "run_id", "total_cost", "gap", "p95_short_gpu_hours")
+        return made
 
     plan()
 
 
-gangplan_plan()
+the_dag = gangplan_plan()

@@ -52,4 +52,4 @@ def example_reserved_job() -> None:
     reserve.as_setup() >> work >> release.as_teardown(setups=reserve)
 
 
-example_reserved_job()
+the_dag = example_reserved_job()

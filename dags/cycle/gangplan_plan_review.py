@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
-from airflow.sdk.exceptions import AirflowSkipException
 
+from gangplan_airflow.compat import AirflowSkipException
 from gangplan_airflow.review import ANSWER, ReviewOperator, page_of
 
 QUESTION = "{{ ti.xcom_pull(task_ids='waiting')"
@@ -33,9 +33,9 @@ def gangplan_plan_review() -> None:
     def waiting(params: dict[str, Any]) -> dict[str, str]:
         """Say what is asked, and where the plan's page is; where no plan waits for a person, this is skipped."""
         from gangplan import workflows
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        settings = load_settings()
+        settings = stage_settings()
         asked = (params["plan"],) if params["plan"] else workflows.open_plans(settings)
         if not asked:
             raise AirflowSkipException("no plan waits for a person")
@@ -49,13 +49,13 @@ def gangplan_plan_review() -> None:
     def carry_out(ti: Any = None) -> str:
         """Publish or reject the plan, in the name of who answered."""
         from gangplan import workflows
-        from gangplan.config import load_settings
         from gangplan.reserve import open_ledger
+        from gangplan_airflow.cycle import stage_settings
 
         question = ti.xcom_pull(task_ids="waiting")
         if question is None:
             raise AirflowSkipException("no plan waits for a person")
-        settings, answer = load_settings(), ti.xcom_pull(task_ids="ask", key=ANSWER)
+        settings, answer = stage_settings(), ti.xcom_pull(task_ids="ask", key=ANSWER)
         with open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
             return workflows.plan_answered(settings, ledger, question["plan"], answer)
 
@@ -68,4 +68,4 @@ def gangplan_plan_review() -> None:
     waiting() >> ask >> heard() >> carry_out()
 
 
-gangplan_plan_review()
+the_dag = gangplan_plan_review()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from airflow.sdk import Asset, dag, task
 
 from gangplan_airflow.compat import AirflowSkipException
+from gangplan_airflow.cycle import deadline
 
 
 @dag(
@@ -20,6 +21,7 @@ from gangplan_airflow.compat import AirflowSkipException
     max_active_runs=1,
     tags=["gangplan"],
     doc_md=__doc__,
+    deadline=deadline(),
 )
 def gangplan_watch() -> None:
     """Do what is due in the registry; then ask a person, where one has to decide."""
@@ -28,18 +30,18 @@ def gangplan_watch() -> None:
     def settle() -> str:
         """Record, forecast in the shadow, decide."""
         from gangplan import workflows
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        decided = workflows.watch(load_settings())
+        decided = workflows.watch(stage_settings("telemetry"))
         return "nothing was due" if decided is None else f"version {decided.version} {decided.action}: {decided.why}"
 
     @task(outlets=[Asset("gangplan_challenger")])
     def needs_a_person() -> str:
         """Tell `gangplan_review` of a version that waits for a person, once; without one, this is skipped."""
         from gangplan import workflows
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        waiting = workflows.questions(load_settings())
+        waiting = workflows.questions(stage_settings("telemetry"))
         if not waiting:
             raise AirflowSkipException("nobody has to be asked")
         return waiting[0]
@@ -47,4 +49,4 @@ def gangplan_watch() -> None:
     settle() >> needs_a_person()
 
 
-gangplan_watch()
+the_dag = gangplan_watch()

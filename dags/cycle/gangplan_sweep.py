@@ -34,4 +34,4 @@ def gangplan_sweep() -> None:
     give_back()
 
 
-gangplan_sweep()
+the_dag = gangplan_sweep()

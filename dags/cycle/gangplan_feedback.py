@@ -7,6 +7,8 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
+from gangplan_airflow.cycle import deadline
+
 
 @dag(
     schedule="30 3 * * *",
@@ -15,6 +17,7 @@ from airflow.sdk import dag, task
     max_active_runs=1,
     tags=["gangplan"],
     doc_md=__doc__,
+    deadline=deadline(),
 )
 def gangplan_feedback() -> None:
     """Score the plan that ran, learn from it, write the report."""
@@ -23,19 +26,19 @@ def gangplan_feedback() -> None:
     def learn() -> dict[str, Any]:
         """Hold the plan against what happened, write that back as telemetry and as beliefs about the forecast."""
         from gangplan import cycle, summaries
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        return summaries.of_learning(cycle.learn(load_settings()))
+        return summaries.of_learning(cycle.learn(stage_settings("telemetry", "model", "fleet")))
 
     @task
     def report() -> str:
         """Write the report's page."""
         from gangplan import cycle
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        return str(cycle.write_report(load_settings()))
+        return str(cycle.write_report(stage_settings("plan")))
 
     learn() >> report()
 
 
-gangplan_feedback()
+the_dag = gangplan_feedback()

@@ -12,8 +12,9 @@ from typing import Any
 from airflow.sdk import Asset, dag, task
 
 from gangplan_airflow.compat import AssetOrTimeSchedule, CronTriggerTimetable
+from gangplan_airflow.cycle import deadline, figures
 
-DRIFT = Asset("gangplan_drift")
+DRIFT, MODEL = Asset("gangplan_drift"), Asset("gangplan_model")
 
 
 @dag(
@@ -23,22 +24,25 @@ DRIFT = Asset("gangplan_drift")
     max_active_runs=1,
     tags=["gangplan"],
     doc_md=__doc__,
+    deadline=deadline(),
 )
 def gangplan_retrain() -> None:
     """Train a challenger on what is in MLflow."""
 
-    @task(outlets=[Asset("gangplan_model")])
-    def train(triggering_asset_events: Any = None) -> dict[str, Any]:
+    @task(outlets=[MODEL])
+    def train(triggering_asset_events: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Train, back-test, register; the champion of the registry is what the next plan uses."""
         from gangplan import cycle, summaries
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        seen = (triggering_asset_events or {}).get(DRIFT, [])
+        seen = triggering_asset_events.get(DRIFT, []) if triggering_asset_events else []
         causes = [str(event.extra.get("cause", "not said")) for event in seen]
         because = f"drift: {'; '.join(causes)}" if causes else "schedule"
-        return summaries.of_training(cycle.train(load_settings(), because=because))
+        trained = summaries.of_training(cycle.train(stage_settings("history"), because=because))
+        outlet_events[MODEL].extra = figures(trained, "version", "wql", "naive_wql", "coverage_80", "promoted")
+        return trained
 
     train()
 
 
-gangplan_retrain()
+the_dag = gangplan_retrain()

@@ -33,9 +33,9 @@ def gangplan_review() -> None:
     def challenger(params: dict[str, Any]) -> dict[str, str]:
         """Say what is asked, and where the report about the version is."""
         from gangplan import workflows
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        return workflows.question(load_settings(), params["version"] or None, models=page_of("models"))
+        return workflows.question(stage_settings(), params["version"] or None, models=page_of("models"))
 
     @task(trigger_rule="none_failed")
     def heard() -> None:
@@ -45,10 +45,10 @@ def gangplan_review() -> None:
     def carry_out(ti: Any = None) -> str:
         """Approve or reject the version, in the name of who answered."""
         from gangplan import workflows
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
         version, answer = ti.xcom_pull(task_ids="challenger")["version"], ti.xcom_pull(task_ids="ask", key=ANSWER)
-        decided = workflows.answered(load_settings(), version, answer).changes[-1]
+        decided = workflows.answered(stage_settings(), version, answer).changes[-1]
         return f"version {version} {decided.action} by {decided.by}: {decided.why}"
 
     ask = ReviewOperator(
@@ -60,4 +60,4 @@ def gangplan_review() -> None:
     challenger() >> ask >> heard() >> carry_out()
 
 
-gangplan_review()
+the_dag = gangplan_review()

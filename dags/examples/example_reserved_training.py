@@ -59,4 +59,4 @@ def example_reserved_training() -> None:
     first >> second  # the second reservation is asked for once the first is there
 
 
-example_reserved_training()
+the_dag = example_reserved_training()

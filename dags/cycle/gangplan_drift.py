@@ -12,6 +12,7 @@ from typing import Any
 from airflow.sdk import Asset, dag, task
 
 from gangplan_airflow.compat import AirflowSkipException
+from gangplan_airflow.cycle import deadline
 
 DRIFT = Asset("gangplan_drift")
 
@@ -23,6 +24,7 @@ DRIFT = Asset("gangplan_drift")
     max_active_runs=1,
     tags=["gangplan"],
     doc_md=__doc__,
+    deadline=deadline(),
 )
 def gangplan_drift() -> None:
     """Judge the last days; then ask for a training, where it would help."""
@@ -31,9 +33,9 @@ def gangplan_drift() -> None:
     def judge() -> dict[str, str]:
         """Hold the last days against what was promised."""
         from gangplan import workflows
-        from gangplan.config import load_settings
+        from gangplan_airflow.cycle import stage_settings
 
-        health, cause = workflows.drift(load_settings())
+        health, cause = workflows.drift(stage_settings("telemetry", "model"))
         print(f"{health.verdict.value}, {health.days} days: {health.reason}")
         return {"verdict": health.verdict.value, "reason": health.reason, "cause": cause}
 
@@ -47,4 +49,4 @@ def gangplan_drift() -> None:
     ask_for_training(judge())
 
 
-gangplan_drift()
+the_dag = gangplan_drift()

@@ -1,0 +1,2 @@
+from .airflow import airflow_app as airflow_app
+from .kube import kube_app as kube_app

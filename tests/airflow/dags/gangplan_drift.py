@@ -1,1 +1,0 @@
-../../../dags/gangplan_drift.py

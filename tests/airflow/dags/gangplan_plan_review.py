@@ -1,1 +1,0 @@
-../../../dags/gangplan_plan_review.py

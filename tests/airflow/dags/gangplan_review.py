@@ -1,1 +1,0 @@
-../../../dags/gangplan_review.py
