@@ -75,6 +75,7 @@ traces: $(ENVS)/core/.ready ## Fetch the public traces of the benchmarks from th
 	@$(ENVS)/core/bin/python -m benchmarks.parts.published
 
 bench-forecast: $(ENVS)/traces/.ready
+bench-airflow: $(ENVS)/airflow/.ready
 
 .PHONY: bench-%
 bench-%: $(ENVS)/core/.ready ## One benchmark: prints its table, writes .run/bench/<name>.json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -28,7 +29,9 @@ AGAIN_S = 5.0
 ARRIVES_S = 10.0
 """Seconds after which Airflow has heard that a task has ended from its trigger."""
 
-_afterwards: set[asyncio.Task[None]] = set()
+_afterwards: set[asyncio.Task[Any]] = set()
+_asked: set[int] = set()
+"""The processes in which Airflow was asked something."""
 
 
 def waiting_text(reservation: Reservation, now: datetime) -> str:
@@ -126,6 +129,7 @@ class GangGrantedTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and end the task; without an event when another try has taken its place."""
+        self._warm_up()
         try:
             event = await self._outcome()
         except asyncio.CancelledError:
@@ -214,6 +218,12 @@ class GangGrantedTrigger(BaseTrigger):
         await asyncio.sleep(ARRIVES_S)
         if await self._state() in LOST:
             await self._give_back()
+
+    def _warm_up(self) -> None:
+        """Ask Airflow something now: a triggerer's first answer takes seconds, and no grant should wait for it."""
+        if can_end_here() and os.getpid() not in _asked:
+            _asked.add(os.getpid())
+            _after(self._state())
 
     async def _state(self) -> str | None:
         """Return the state of the task that this trigger is of."""

@@ -17,6 +17,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from fastapi.testclient import TestClient
 from tests.airflow.stage import Run, keep_dags
 
+from gangplan.config import present
 from gangplan.reserve import Ledger
 from gangplan.testing import a_request
 from gangplan.types import Reservation, ReservationId, ReservationState
@@ -92,6 +93,27 @@ def test_the_end_of_a_run_gives_back_what_it_holds(ledger: Ledger, dags: Dags, e
     assert run.execute("reserve") == "success"
     run.ended(end)
     assert comes_to(ledger, of_run(ledger, run).id, ReservationState.CANCELLED)
+
+
+def test_what_an_ended_run_holds_ends_without_its_process(
+    ledger: Ledger, dags: Dags, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who hears of the end may be killed within the grace: the ledger itself ends the lease a little later."""
+    monkeypatch.setenv("GANGPLAN_RELEASE_GRACE_S", "600")
+    run = Run(dags["alone"])
+    run.execute("reserve")
+    held = of_run(ledger, run)
+    run.ended(DagRunState.FAILED)
+
+    def left() -> timedelta:
+        expires = ledger.get(held.id).expires_at
+        assert expires is not None
+        return expires - present()
+
+    over = time.monotonic() + 60
+    while left() > timedelta(seconds=605) and time.monotonic() < over:
+        time.sleep(0.02)
+    assert timedelta(0) < left() <= timedelta(seconds=605)
 
 
 def test_a_key_of_ones_own_outlives_a_run_that_succeeded(ledger: Ledger, dags: Dags) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -20,11 +22,17 @@ from airflow.utils.state import State
 from sqlalchemy.orm import object_session
 
 from gangplan.config import load_settings
-from gangplan.reserve import open_ledger
+from gangplan.errors import StaleTokenError, UnavailableError
+from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import Reservation
 from gangplan_airflow.attempts import Attempt, run_owner
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.owners.leftovers import end_leftover, end_leftovers, is_claimed, leftovers, outlives_run
+
+LATE = timedelta(seconds=5)
+"""How long after its grace a lease ends that nobody has ended."""
+
+PATIENCE_S, AGAIN_S = 60.0, 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +65,20 @@ def _end_run(url: str, owner: str, succeeded: bool, goes_on: bool) -> None:
     with open_ledger(url) as ledger:
         end_leftovers(ledger, owner, lambda _, row: not is_claimed(row))
         left = [] if goes_on else leftovers(ledger, owner, lambda of, row: not (succeeded and outlives_run(of, row)))
+        grace = load_settings().release_grace
+        for row in left:
+            _end_soon(ledger, row, grace + LATE)
     if left:
-        timer = threading.Timer(load_settings().release_grace_s, _later, (_end_these, url, left))
+        timer = threading.Timer(grace.total_seconds(), _later, (_end_these, url, left))
         timer.daemon = True
         timer.start()
+
+
+def _end_soon(ledger: Ledger, row: Reservation, lease: timedelta) -> None:
+    """Shorten the lease of what nobody needs any more: the ledger ends it even if this process is gone by then."""
+    if row.token is not None:
+        with suppress(StaleTokenError):  # another try has taken it over in this moment
+            ledger.renew(row.id, row.token, lease)
 
 
 def _end_these(url: str, left: Sequence[Reservation]) -> None:
@@ -100,7 +118,19 @@ def _session_of(row: Any) -> AbstractContextManager[Any]:
 
 def _later(job: Callable[..., None], *given: Any) -> None:
     """Do something in another thread: who tells us must not wait for the ledger."""
-    _worker(os.getpid()).submit(job, *given).add_done_callback(_tell)
+    _worker(os.getpid()).submit(_patiently, job, *given).add_done_callback(_tell)
+
+
+def _patiently(job: Callable[..., None], *given: Any) -> None:
+    """Do something; while the ledger is away, try again for a minute."""
+    over = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return job(*given)
+        except UnavailableError:
+            if time.monotonic() > over:
+                raise
+            time.sleep(AGAIN_S)
 
 
 @cache

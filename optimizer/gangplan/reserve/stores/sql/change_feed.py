@@ -51,13 +51,18 @@ class ChangeFeed:
 
     # ------------------------------------------------------------ from whoever tells
 
-    def tell(self) -> None:
-        """Tell what has changed since the last time, and to new subscribers how their reservation stands."""
+    def tell(self, seen: int) -> None:
+        """Tell what has changed since the last time, and to new subscribers how their reservation stands.
+
+        `seen` is the last change that the caller has just read of: where that was told, nothing is asked.
+        """
         if not len(self._subscribers):
             self._told = -1
             self._own.clear()
             return
         fresh = self._subscribers.take_fresh()
+        if self._told == seen and not fresh and not self._own:
+            return
         try:
             changed, unchanged, upto = self._read(fresh)
             changed, unchanged = self._explained(changed), self._explained(unchanged)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, exists, insert, literal, select
+from sqlalchemy import Connection, delete, insert, select
 
 from gangplan import errors
 from gangplan.errors import GangplanError, InputError, UnavailableError
@@ -42,11 +42,6 @@ def enqueue(connection: Connection, queued: Sequence[QueuedCommand]) -> None:
     """Put commands into the queue."""
     rows = [{"call": one.call, "client": one.client, "body": command_text(one.command)} for one in queued]
     connection.execute(insert(inbox), rows)
-
-
-def has_commands(connection: Connection) -> bool:
-    """Tell whether there are commands in the queue."""
-    return bool(connection.execute(select(exists(select(literal(1)).select_from(inbox)))).scalar())
 
 
 def dequeue(connection: Connection, most: int = AT_ONCE) -> list[QueuedCommand]:

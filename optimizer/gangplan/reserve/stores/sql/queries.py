@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, exists, func, literal, or_, select
 
 from gangplan.reserve.admission import Document, Entry
 from gangplan.reserve.codec import entry_of
@@ -37,6 +37,13 @@ class Head(NamedTuple):
 def read_head(connection: Connection) -> Head:
     """Return the head row."""
     return Head(*connection.execute(select(*(head.c[name] for name in Head._fields))).one())
+
+
+def read_look(connection: Connection) -> tuple[Head, bool]:
+    """Return the head row, and whether commands wait in the queue: all that who waits asks again and again."""
+    waits = exists(select(literal(1)).select_from(inbox)).label("waits")
+    *fields, asked = connection.execute(select(*(head.c[name] for name in Head._fields), waits)).one()
+    return Head(*fields), bool(asked)
 
 
 def read_entries(connection: Connection, ids: list[ReservationId]) -> list[Entry]:

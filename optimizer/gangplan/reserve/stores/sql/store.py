@@ -38,7 +38,7 @@ from gangplan.reserve.stores.sql.leadership import (
     Monotonic,
     Status,
 )
-from gangplan.reserve.stores.sql.queries import Head, read_head
+from gangplan.reserve.stores.sql.queries import Head, read_head, read_look
 from gangplan.reserve.stores.sql.schema import HEAD, head, migrate, version_of
 from gangplan.reserve.stores.wakeups import CHANGES
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
@@ -216,16 +216,15 @@ class SqlStore:
         if len(self._pending):
             self._pending.collect()
             self._pending.give_up()
-        self._feed.tell()
+        self._feed.tell(now.change)
         return self._pause(now)
 
     def _look(self) -> tuple[Head, bool]:
         """Return the head row, and whether commands wait in a queue that this process may serve."""
         with self._database.reading() as connection:
-            now = read_head(connection)
-            waits = now.holder in (None, self.leadership.name) and command_queue.has_commands(connection)
+            now, asked = read_look(connection)
         self.leadership.see(now.leader)
-        return now, waits
+        return now, asked and now.holder in (None, self.leadership.name)
 
     def _should_serve(self, now: Head, waits: bool, stays: bool) -> bool:
         """Tell whether this process should commit as the leader: for others, for what is due, or as a heartbeat."""
