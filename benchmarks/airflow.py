@@ -33,7 +33,7 @@ Part = Callable[[Path, int, Progress], list[Figure]]
 def import_times(python: Path, share: int, progress: Progress) -> list[Figure]:
     """Return the import time of the slowest DAG file, and the others' beside it."""
     path = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "optimizer", ROOT / "plugins"))
-    took = imports.seconds_of(python, sorted((ROOT / "dags").glob("*.py")), path)
+    took = imports.seconds_of(python, sorted((ROOT / "dags").rglob("*.py")), path)
     slowest = max(took, key=lambda file: took[file])
     peer = f"{slowest}, {took[slowest][1]:.2f} of the processor; " + ", ".join(
         f"{file} {seconds:.2f}" for file, (seconds, _) in took.items()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from gangplan import reserve
 from gangplan.client import Held, hold
 from gangplan.config import Settings, load_settings, present
 from gangplan.errors import GangplanError, InputError, StaleTokenError
-from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import Notice, Reservation, ReservationId, Token
 from gangplan_airflow.compat import AirflowFailException, AirflowNotFoundException
 from gangplan_airflow.connection import describe, shows_password, url_of
@@ -20,6 +20,8 @@ from gangplan_airflow.owners import keep_for_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+    from gangplan.reserve import Ledger
 
 
 class GangplanHook(BaseHook):
@@ -40,7 +42,7 @@ class GangplanHook(BaseHook):
 
     def get_conn(self) -> AbstractContextManager[Ledger]:
         """Return the ledger, to be used in a `with` statement."""
-        return open_ledger(self.ledger_url())
+        return reserve.open_ledger(self.ledger_url())
 
     def settings(self) -> Settings:
         """Return gangplan's settings with the connection's ledger: what every stage of the cycle works with."""
@@ -86,7 +88,7 @@ class GangplanHook(BaseHook):
         """Say what answers, or what is wrong: for the button in the connection's form."""
         try:
             url, connection = self.ledger_url(), self._connection()
-            with open_ledger(url) as ledger:
+            with reserve.open_ledger(url) as ledger:
                 said = describe(ledger, url, present())
         except GangplanError as error:
             return False, str(error)

@@ -7,9 +7,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from gangplan.reserve import Ledger, open_ledger
+from gangplan import reserve
 from gangplan.types import Reservation, ReservationId
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class _Shared:
         """Let `tell` hear of a reservation; what ends that is added to `undo`. Return the ledger."""
         with self._gate:
             if self._ledger is None:
-                self._ledger = open_ledger(self.url)
+                self._ledger = reserve.open_ledger(self.url)
             undo.append(self._ledger.subscribe(id, tell))
             return self._ledger
 

@@ -13,7 +13,6 @@ from gangplan import client
 from gangplan.clock import parse_span
 from gangplan.config import load_settings, present
 from gangplan.errors import InputError, WaitTimeoutError
-from gangplan.reserve import Ledger
 from gangplan.types import GangRequest, Reservation, ReservationId, ReservationState, request_from
 from gangplan_airflow.attempts import Attempt, task_owner, ti_of
 from gangplan_airflow.compat import AirflowFailException, AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
@@ -26,6 +25,8 @@ from gangplan_airflow.wait_log import WaitLog, zone_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+    from gangplan.reserve import Ledger
 
 Span: TypeAlias = timedelta | float | str
 

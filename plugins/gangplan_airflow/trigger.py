@@ -10,11 +10,10 @@ from typing import Any, Protocol
 
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 
-from gangplan import client
+from gangplan import client, reserve
 from gangplan.clock import parse_utc
 from gangplan.config import present
 from gangplan.errors import Refusal, StaleTokenError, UnavailableError
-from gangplan.reserve import open_ledger
 from gangplan.types import Reservation, ReservationId, ReservationState
 from gangplan_airflow.attempts import Attempt
 from gangplan_airflow.compat import KILLS_TRIGGERS, RETRIES_FROM_TRIGGERS
@@ -244,7 +243,7 @@ class GangGrantedTrigger(BaseTrigger):
 
 def give_back(url: str, request_key: str, attempt: str) -> list[Reservation]:
     """End what an attempt waits for or holds."""
-    with open_ledger(url) as ledger:
+    with reserve.open_ledger(url) as ledger:
         return client.give_back(ledger, request_key, attempt or None)
 
 

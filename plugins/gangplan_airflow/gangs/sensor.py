@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from airflow.sdk import BaseSensorOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from gangplan import client
+from gangplan import client, reserve
 from gangplan.errors import InputError, UnavailableError
-from gangplan.reserve import open_ledger
 from gangplan.types import Reservation, ReservationState
 from gangplan_airflow.hook import GangplanHook
 
@@ -95,7 +94,7 @@ class GangStateTrigger(BaseTrigger):
 
 def there(url: str, request_key: str, until: Until) -> Reservation | None:
     """Return the newest reservation of a key where it is as far as is waited for."""
-    with open_ledger(url) as ledger:
+    with reserve.open_ledger(url) as ledger:
         newest = client.lives(ledger, request_key)[-1:]
     for seen in newest:
         if until == "ended" and seen.state.final and seen.granted_at is not None:

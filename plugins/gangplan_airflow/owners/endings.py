@@ -14,20 +14,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
 from airflow.utils.state import State
 from sqlalchemy.orm import object_session
 
+from gangplan import reserve
 from gangplan.config import load_settings
 from gangplan.errors import StaleTokenError, UnavailableError
-from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import Reservation
 from gangplan_airflow.attempts import Attempt, run_owner
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.owners.leftovers import end_leftover, end_leftovers, is_claimed, leftovers, outlives_run
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
 
 LATE = timedelta(seconds=5)
 """How long after its grace a lease ends that nobody has ended."""
@@ -56,13 +59,13 @@ def run_ended(dag_run: Any, *, succeeded: bool) -> None:
 
 def _end_task(url: str, of: Attempt) -> None:
     """End what a try of a task, or an earlier one, has not claimed."""
-    with open_ledger(url) as ledger:
+    with reserve.open_ledger(url) as ledger:
         end_leftovers(ledger, of.owner, lambda seen, row: seen.try_number <= of.try_number and not is_claimed(row))
 
 
 def _end_run(url: str, owner: str, succeeded: bool, goes_on: bool) -> None:
     """End what a run has not claimed; what it has claimed a little later, for killed work may live on for so long."""
-    with open_ledger(url) as ledger:
+    with reserve.open_ledger(url) as ledger:
         end_leftovers(ledger, owner, lambda _, row: not is_claimed(row))
         left = [] if goes_on else leftovers(ledger, owner, lambda of, row: not (succeeded and outlives_run(of, row)))
         grace = load_settings().release_grace
@@ -83,7 +86,7 @@ def _end_soon(ledger: Ledger, row: Reservation, lease: timedelta) -> None:
 
 def _end_these(url: str, left: Sequence[Reservation]) -> None:
     """End what a run held when it ended; what a try of a run that was cleared has taken over since stays."""
-    with open_ledger(url) as ledger:
+    with reserve.open_ledger(url) as ledger:
         for row in left:
             end_leftover(ledger, row)
 

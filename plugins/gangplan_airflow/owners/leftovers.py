@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from gangplan.errors import StaleTokenError
-from gangplan.reserve import Ledger
 from gangplan.types import Reservation, ReservationState
 from gangplan_airflow.attempts import Attempt, airflow_owner
 from gangplan_airflow.owners.states import ENDED, GONE, LOST, states_of_run
 
 if TYPE_CHECKING:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    from gangplan.reserve import Ledger
 
 BUSY = ("running", "deferred", "queued", "scheduled", "restarting", "up_for_retry", "up_for_reschedule")
 

@@ -6,9 +6,8 @@ import atexit
 import logging
 from collections.abc import Callable
 
-from gangplan import client
+from gangplan import client, reserve
 from gangplan.errors import GangplanError
-from gangplan.reserve import open_ledger
 
 _log = logging.getLogger(__name__)
 _reserved: dict[str, tuple[str, str]] = {}
@@ -34,7 +33,7 @@ def give_back_all() -> None:
     """Give back all that is still held; a ledger that is away by now ends it by itself."""
     for attempt, (url, request_key) in _reserved.items():
         try:
-            with open_ledger(url) as ledger:
+            with reserve.open_ledger(url) as ledger:
                 ended = client.give_back(ledger, request_key, attempt)
         except GangplanError as error:
             _log.warning("%s could not be given back: %s", request_key, error)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from gangplan.client import Held
 from gangplan.config import load_settings, present
 from gangplan.errors import Refusal, UnavailableError
-from gangplan.reserve import Ledger
 from gangplan.types import Reservation
 from gangplan_airflow.attempts import ti_of
 from gangplan_airflow.compat import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    from gangplan.reserve import Ledger
 
 LONGEST_PAUSE = timedelta(days=1)
 """What Airflow waits at most before a retry whose delay grows."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from gangplan import client
 from gangplan.clock import Clock
 from gangplan.errors import StaleTokenError
-from gangplan.reserve import Ledger
 from gangplan.types import Reservation, ReservationId, ReservationState
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
 
 RAN_OUT = (ReservationState.EXPIRED, ReservationState.PREEMPTED)
 
