@@ -3,6 +3,7 @@
 Each stage reads from MLflow or the ledger what the stage before wrote, so each can run in a process of its own.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from gangplan import execute, feedback, forecast, plan, report, reserve, telemetry, workflows
@@ -21,9 +22,8 @@ def ingest(
         open_store(settings, create=True),
         seed=settings.seed,
         clock=settings.clock,
-        timing=timing,
+        timing=_timing(settings, timing),
         reading=_reading(settings),
-        walks=settings.now is not None,
         progress=progress,
     )
 
@@ -37,11 +37,15 @@ def preview(
         Store(uri=settings.mlflow_uri),
         seed=settings.seed,
         clock=settings.clock,
-        timing=timing,
+        timing=_timing(settings, timing),
         reading=_reading(settings),
-        walks=settings.now is not None,
         progress=progress,
     )
+
+
+def _timing(settings: Settings, timing: telemetry.Timing | None) -> telemetry.Timing:
+    """Return what is said about times; a clock that was set walks through a trace."""
+    return replace(timing or telemetry.Timing(), walks=settings.now is not None)
 
 
 def _reading(settings: Settings) -> telemetry.Reading:

@@ -119,7 +119,7 @@ def test_a_trace_is_walked_through(tmp_path: Path, mlflow_store: Store) -> None:
     """As of a moment nothing later is known, whether the trace was imported then or whole."""
     file = quiet_export(tmp_path, 5)
     then = NOW - timedelta(days=10, hours=8)
-    walked = telemetry.ingest(file, mlflow_store, seed=7, clock=lambda: then, walks=True)
+    walked = telemetry.ingest(file, mlflow_store, seed=7, clock=lambda: then, timing=Timing(walks=True))
     assert walked.rejected_count == 0
     brought_in(mlflow_store, file, until="now")
     for usage in (walked.usage, telemetry.read_usage(mlflow_store, then)):

@@ -39,9 +39,8 @@ def draw(calendar: Calendar, eyes: Eyes, role: Role, *, root: str) -> Markup:
     parts: list[str] = []
     y = TOP
     for row in (*calendar.rows, calendar.line):
-        height = _height(row)
-        parts.extend(_row(calendar, row, eyes, role, root, y, height, last=row is calendar.line))
-        y += height
+        parts.extend(_row(calendar, row, eyes, role, root, y))
+        y += _height(row)
     x = _x(calendar, calendar.now)
     head = (
         f'<svg id="gantt" viewBox="0 0 {WIDTH} {y + 2}" role="group" aria-labelledby="gantt-t">'
@@ -72,16 +71,14 @@ def _x(calendar: Calendar, at: datetime) -> float:
     return LEFT + (WIDTH - LEFT) * min(max(share, 0.0), 1.0)
 
 
-def _row(
-    calendar: Calendar, row: Row, eyes: Eyes, role: Role, root: str, y: int, height: int, *, last: bool
-) -> Iterator[str]:
+def _row(calendar: Calendar, row: Row, eyes: Eyes, role: Role, root: str, y: int) -> Iterator[str]:
     """Yield a row's line, its name and its bars."""
     name, note = escape(row.name), escape(row.note + (f", {row.left_out} not shown" if row.left_out else ""))
-    yield f'<path class="{"split" if last else "row"}" d="M0 {y}H{WIDTH}"/>'
+    yield f'<path class="{"split" if row is calendar.line else "row"}" d="M0 {y}H{WIDTH}"/>'
     label = f'<text class="name" x="0" y="{y + 16}">{name}</text>'
     if row.opens:
         label = f'<a href="{root}/?pool={escape(row.opens, quote=True)}"><title>Nodes of {name}</title>{label}</a>'
-    below = height >= 36
+    below = _height(row) >= 36
     place = f'x="0" y="{y + 30}"' if below else f'x="{LEFT - 10}" y="{y + 16}" text-anchor="end"'
     yield f'{label}<text class="note" {place}>{note}</text>'
     top = y + _PAD

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 
 import polars as pl
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
@@ -15,7 +14,7 @@ from gangplan.errors import InputError
 from gangplan.progress import Progress, no_progress
 from gangplan.telemetry.mappings import Reading
 from gangplan.telemetry.read import IMPORT, denied_hours, read_import
-from gangplan.telemetry.sources import load
+from gangplan.telemetry.sources import Cache, load
 from gangplan.telemetry.timing import Timing, delivered, known_at
 from gangplan.telemetry.values import TABLES, IngestReport, Telemetry, digest_of, notes_tag
 from gangplan.tracking import TELEMETRY, Store
@@ -23,9 +22,6 @@ from gangplan.types import SERIES
 
 POINTS = 60_000
 """The most metric points of one run. The largest series come first; the table of demand holds all."""
-
-
-_ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 
 def ingest(
@@ -36,7 +32,6 @@ def ingest(
     clock: Clock,
     timing: Timing | None = None,
     reading: Reading | None = None,
-    walks: bool = False,
     progress: Progress = no_progress,
 ) -> IngestReport:
     """Bring a source's telemetry into MLflow with its own times, and report which rows were used and rejected.
@@ -48,10 +43,6 @@ def ingest(
     source
         "sample", a CSV or Parquet file or a folder of them, "prometheus+http://host:9090", "kubernetes+<context>", or
         "mlflow+<tracking URI>".
-    reading
-        How files are read that do not say it.
-    walks
-        Whether a trace is walked through: what comes after now is not known yet. Else a time after now is wrong.
 
     Raises
     ------
@@ -60,16 +51,8 @@ def ingest(
     UnavailableError
         When a server does not answer.
     """
-    now = clock()
     raw, telemetry = understood(
-        source,
-        seed=seed,
-        clock=clock,
-        timing=timing,
-        reading=reading,
-        walks=walks,
-        cache=cache_of(store),
-        progress=progress,
+        source, seed=seed, clock=clock, timing=timing, reading=reading, cache=cache_of(store), progress=progress
     )
     sha256 = digest_of([raw.sha256(), telemetry.start.isoformat(), telemetry.end.isoformat()])
     newest = store.runs(TELEMETRY, IMPORT)  # only the newest run can be reused, since `read_usage` reads that one
@@ -84,15 +67,15 @@ def ingest(
         rejected_count=raw.rejected_count,
         usage=usage,
         skipped=raw.skipped,
-        age=now - telemetry.end,
+        age=clock() - telemetry.end,
         reused=same is not None,
         quarantined=denied_hours(usage, store),
     )
 
 
-def cache_of(store: Store) -> Path | None:
-    """Return the folder beside a store in which data lies that need not be read twice; none beside a server."""
-    return None if store.folder is None else store.folder / "cache"
+def cache_of(store: Store, *, keeps: bool = True) -> Cache:
+    """Return the cache beside a store; there is none beside a server."""
+    return Cache(folder=None if store.folder is None else store.folder / "cache", keeps=keeps)
 
 
 def understood(
@@ -102,33 +85,19 @@ def understood(
     clock: Clock,
     timing: Timing | None,
     reading: Reading | None,
-    walks: bool,
     progress: Progress,
-    cache: Path | None,
-    keeps: bool = True,
+    cache: Cache,
 ) -> tuple[Telemetry, Telemetry]:
     """Return a source's telemetry as it was read, and as an import keeps it.
 
-    The parameters are those of `ingest`, and `cache` and `keeps` as for `load`. Raises InputError where a trace that is
-    walked through begins after now.
+    The parameters are those of `ingest`. Raises InputError where a trace that is walked through begins after now.
     """
     progress(0, 1, "reading the telemetry")
     now, timing = clock(), timing or Timing()
-    latest = _ALWAYS if walks else None
-    raw = load(
-        source,
-        seed=seed,
-        clock=clock,
-        progress=progress,
-        cache=cache,
-        keeps=keeps,
-        timing=timing,
-        latest=latest,
-        reading=reading,
-    )
+    raw = load(source, seed=seed, clock=clock, progress=progress, cache=cache, timing=timing, reading=reading)
     placed = timing.placed(raw, now)
-    seen = known_at(placed, now) if walks else placed
-    if walks and seen.end <= seen.start:
+    seen = known_at(placed, now) if timing.walks else placed
+    if timing.walks and seen.end <= seen.start:
         remedy = f"leaves no whole hour of {raw.source}, which begins at {seen.start.isoformat()}: give a later time"
         raise InputError("now", now.isoformat(), remedy)
     return raw, _noted(delivered(seen, now), timing, now)

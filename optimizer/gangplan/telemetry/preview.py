@@ -41,7 +41,6 @@ def preview(
     clock: Clock,
     timing: Timing | None = None,
     reading: Reading | None = None,
-    walks: bool = False,
     progress: Progress = no_progress,
 ) -> Preview:
     """Return a source's telemetry as it is understood, as an import would keep it; nothing is written.
@@ -55,17 +54,8 @@ def preview(
     UnavailableError
         When a server does not answer.
     """
-    _, seen = understood(
-        source,
-        seed=seed,
-        clock=clock,
-        timing=timing,
-        reading=reading,
-        walks=walks,
-        progress=progress,
-        cache=cache_of(store),
-        keeps=False,
-    )
+    cache = cache_of(store, keeps=False)
+    _, seen = understood(source, seed=seed, clock=clock, timing=timing, reading=reading, cache=cache, progress=progress)
     tables = {name: frame for name, frame in seen.tables.items() if frame.height}
     rate = seen.requests.group_by(pl.col("time").dt.truncate("1h").alias("hour"), "tenant").agg(
         pl.col("requests_per_second").mean()

@@ -6,7 +6,7 @@ A source's telemetry ends with its last whole hour. How old that hour is, the fo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import polars as pl
@@ -22,6 +22,8 @@ STEPS = (timedelta(weeks=1), timedelta(days=1), HOUR)
 LATE = timedelta(hours=6)
 """A replay leaves telemetry that ends at most so long ago where it is."""
 
+_ALWAYS = datetime.max.replace(tzinfo=UTC)
+
 SAMPLES = ("nodes", "queue", "requests")
 
 Timed = TypeVar("Timed", Telemetry, Usage)
@@ -33,15 +35,21 @@ class Timing:
 
     `until` is when a file was exported ("now", or a time): jobs without an end run until then. `replay` moves an old
     trace to the present, for trial; `at` is the moment of the trace that becomes the present, by default its end.
+    `walks` says that a trace is walked through: what comes after now is not known yet, else a time after now is wrong.
     """
 
     until: str = ""
     replay: bool = False
     at: str = ""
+    walks: bool = False
 
     def __post_init__(self) -> None:
         if self.at and not self.replay:
             raise InputError("at", self.at, "is the moment of a trace that is replayed: give --replay with it")
+
+    def latest(self, now: datetime) -> datetime:
+        """Return the moment after which a time is wrong."""
+        return _ALWAYS if self.walks else now
 
     def export_time(self, source: str, now: datetime, *, live: bool) -> datetime | None:
         """Return `until` as a time; none where it was not said."""

@@ -1,3 +1,3 @@
-from .choose import load as load
+from .choose import Cache as Cache, load as load
 from .mlflow_events import TaggedRun as TaggedRun, tagged_runs as tagged_runs
 from .sample import make_sample as make_sample

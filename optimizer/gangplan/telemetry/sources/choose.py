@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -28,32 +28,38 @@ KNOWN = (
 _PLAIN = Timing()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """A folder for data that need not be read twice; one that is not kept is read, and nothing is written to it."""
+
+    folder: Path | None = None
+    keeps: bool = True
+
+    def file(self, kind: str, source: str) -> Path | None:
+        """Return the file for a source."""
+        name = f"{kind}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
+        return None if self.folder is None else self.folder / name
+
+
+_NO_CACHE = Cache()
+
+
 def load(
     source: str,
     *,
     seed: int,
     clock: Clock,
     progress: Progress,
-    cache: Path | None = None,
-    keeps: bool = True,
+    cache: Cache = _NO_CACHE,
     timing: Timing = _PLAIN,
-    latest: datetime | None = None,
     reading: Reading | None = None,
 ) -> Telemetry:
     """Return a source's telemetry with its own times.
 
-    Parameters
-    ----------
-    cache
-        A folder for data that need not be read twice.
-    keeps
-        Whether the cache is written. If not, what only it knows is read there: a cluster's gangs that have ended.
-    latest
-        No time may be after it; by default, after now.
-    reading
-        How files are to be read.
+    A cache that is not kept is read for what only it knows: a cluster's gangs that have ended.
     """
     now = clock()
+    latest = timing.latest(now)
     until = timing.export_time(source, now, live=source == "sample" or "+" in source.partition("://")[0])
     as_of = parse_utc("at", timing.at) if timing.at else now
     if source == "sample":
@@ -61,9 +67,9 @@ def load(
     if source.startswith("prometheus+"):
         return read_prometheus(source, now, progress)
     if source.startswith(PREFIX):
-        return read_cluster(source, now, progress, _kept("cluster", source, cache), keeps=keeps)
+        return read_cluster(source, now, progress, cache.file("cluster", source), keeps=cache.keeps)
     if source.startswith("mlflow+"):
-        kept = _kept("mlflow", source, cache if keeps else None)
+        kept = cache.file("mlflow", source) if cache.keeps else None
         return read_runs(source, now, progress, kept, latest, as_of)
     if "://" in source:
         raise InputError("source", source, f"is of a kind that is not known: give {KNOWN}")
@@ -79,9 +85,3 @@ def _sample(seed: int, now: datetime) -> Telemetry:
     """Return the sample, made up so that it ends now; it says so."""
     note = "the sample is made up: an invented cluster, whose history ends now"
     return replace(replayed(make_sample(seed).telemetry, now), notes=(note,))
-
-
-def _kept(kind: str, source: str, cache: Path | None) -> Path | None:
-    """Return the file of the cache for a source."""
-    name = f"{kind}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.parquet"
-    return None if cache is None else cache / name
