@@ -48,7 +48,9 @@ def task_ended(ti: Any) -> None:
 
 def run_ended(dag_run: Any, *, succeeded: bool) -> None:
     """End what a run left; where a teardown is still to come, that gives back, and the scheduler tells us once more."""
-    if urls := _ledgers(dag_run.dag):
+    if urls := _ledgers(
+        dag_run.dag or _dag_of(dag_run)
+    ):  # the API of Airflow before 3.3 tells of a run without its DAG
         with _session_of(dag_run) as session:
             tasks = dag_run.get_task_instances(session=session)
         goes_on = any(ti.state not in State.finished for ti in tasks)
@@ -108,9 +110,14 @@ def _task_of(ti: Any) -> Any:
     """Return the task of a task instance that Airflow ended, as it is kept."""
     if (task := getattr(ti, "task", None)) is not None:
         return task
-    with _session_of(ti) as session:
-        dag = SerializedDagModel.get_dag(ti.dag_id, session=session)
+    dag = _dag_of(ti)
     return dag.task_dict.get(ti.task_id) if dag is not None else None
+
+
+def _dag_of(row: Any) -> Any:
+    """Return the DAG of a run or a task instance as Airflow keeps it; None of one that was deleted."""
+    with _session_of(row) as session:
+        return SerializedDagModel.get_dag(row.dag_id, session=session)
 
 
 def _session_of(row: Any) -> AbstractContextManager[Any]:
