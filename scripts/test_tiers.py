@@ -1,7 +1,7 @@
 """Run the test tiers, each in its environment, and name each with its count; a red or skipped one is never hidden.
 
-`python scripts/test_tiers.py [--long] [--whole] [tier ...]` runs all but those of versions between the oldest and the
-newest, or those named; with `--long` only the tests that search, and for long (`tests/effort.py`); with `--whole` also
+`python scripts/test_tiers.py [--long] [--whole] [tier ...]` runs all but those of older versions of Airflow, or those
+named; with `--long` only the tests that search, and for long (`tests/effort.py`); with `--whole` also
 what a tier leaves out. Exit code 1 when any tier fails or runs no test.
 The ten slowest tests are named at the end. The servers of the cluster tier are built, when they are not yet, beside
 the other tiers and at a lower priority.
@@ -38,7 +38,7 @@ class Tier:
     """One set of tests: the environment that runs it, the folders, and pytest's extra arguments.
 
     `missing` says what this machine lacks for it, in one line; it then does not run, which the table says. `leaves_out`
-    are files that only run with `--whole`, each with the reason. A tier that is `between` only runs where it is named.
+    are files that only run with `--whole`, each with the reason. A tier that is `older` only runs where it is named.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Tier:
     missing: Callable[[], str] = lambda: ""
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
     leaves_out: Mapping[str, str] = field(default_factory=dict[str, str])
-    between: bool = False
+    older: bool = False
 
     @property
     def all_arguments(self) -> list[str]:
@@ -80,8 +80,9 @@ TIERS = (
             "tests/airflow/test_browser.py": "the page is the same file in each Airflow",
             "tests/airflow/test_run_cycle.py": "`make run` runs in the newest Airflow",
         },
+        older=True,
     ),
-    Tier(name="airflow32", environment="airflow32", arguments=("tests/airflow", "-n", WORKERS), between=True),
+    Tier(name="airflow32", environment="airflow32", arguments=("tests/airflow", "-n", WORKERS), older=True),
     Tier(name="kfp", environment="kfp", arguments=("tests/kfp", "-n", WORKERS)),
     Tier(name="docs", environment="core", arguments=("tests/docs", "-n", WORKERS)),
     Tier(
@@ -124,7 +125,7 @@ def main(wanted: list[str]) -> int:
     """Run the tiers that were asked for and print the table."""
     known = [tier.name for tier in TIERS]
     long, whole = "--long" in wanted, "--whole" in wanted
-    usual = LONG_TIERS if long else [tier.name for tier in TIERS if not tier.between]
+    usual = LONG_TIERS if long else [tier.name for tier in TIERS if not tier.older]
     wanted = [name for name in wanted if name not in ("--long", "--whole")] or usual
     for name in wanted:
         if name not in known:
