@@ -15,6 +15,15 @@ from gangplan_airflow.owners import ENDED_ITSELF, is_between, is_ours
 
 
 @hookimpl
+def on_task_instance_running(task_instance: Any) -> None:
+    """Hear of a task that begins, in its own process."""
+    if _in_own_process(task_instance) and is_between(task_instance.task):
+        from gangplan_airflow.owners import refuse_without_slots
+
+        refuse_without_slots(task_instance)
+
+
+@hookimpl
 def on_task_instance_success(task_instance: Any) -> None:
     """Hear of a task that succeeded, or was marked so."""
     _task_ended(task_instance, failed=False)
@@ -50,12 +59,17 @@ def on_dag_run_failed(dag_run: Any) -> None:
 
 def _task_ended(ti: Any, *, failed: bool) -> None:
     """Act for a task in its own process, or for one that Airflow ended from elsewhere."""
-    if type(ti).__module__.startswith("airflow.sdk."):
+    if _in_own_process(ti):
         _own_end(ti, failed=failed)
     elif ti.state != "up_for_retry":
         from gangplan_airflow.owners import task_ended
 
         task_ended(ti)
+
+
+def _in_own_process(ti: Any) -> bool:
+    """Tell whether a task's own process tells of it."""
+    return type(ti).__module__.startswith("airflow.sdk.")
 
 
 def _own_end(ti: Any, *, failed: bool) -> None:

@@ -77,6 +77,31 @@ def test_the_trigger_fails_the_task_at_its_deadline(
     assert ledger.get(row.id).state is ReservationState.CANCELLED
 
 
+@pytest.mark.parametrize(("dag", "work"), [("gang", "work"), ("bare", "plain")])
+def test_work_never_runs_without_slots(
+    dags: Dags, take_all: TakeAll, capfd: pytest.CaptureFixture[str], dag: str, work: str
+) -> None:
+    """A waiting reserve task that is marked as a success has no slots: work that knows of no lease is refused, too."""
+    take_all(timedelta(hours=1))
+    run = Run(dags[dag])
+    assert run.execute("reserve") == "deferred"
+    run.mark("reserve", TaskInstanceState.SUCCESS)
+    assert run.execute(work) == "failed"
+    said = capfd.readouterr().out
+    assert "there are no slots: the reserve task reserved none" in said
+    assert "at work on" not in said
+
+
+def test_work_that_knows_of_no_lease_runs_on_its_slots(
+    ledger: Ledger, dags: Dags, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What looks for the slots does not stand in its way."""
+    run = Run(dags["bare"])
+    assert [run.execute("reserve"), run.execute("plain")] == ["success", "success"]
+    assert "at work on 8" in capfd.readouterr().out
+    assert [row.request.gpus for row in ledger.list(ReservationState.GRANTED)] == [8]
+
+
 @pytest.mark.parametrize("ends", ["failed", "success", "skipped", "upstream_failed", "removed", "deleted"])
 def test_a_user_who_ends_a_waiting_task_ends_its_request(
     ledger: Ledger, dags: Dags, take_all: TakeAll, ends: str

@@ -4,6 +4,7 @@ from .marks import ENDED_ITSELF as ENDED_ITSELF, is_between as is_between, is_ou
 from .one_process import give_back_all as give_back_all, leave_nothing as leave_nothing
 from .processes import wait_until_gone as wait_until_gone
 from .retries import keep_for_retry as keep_for_retry
+from .slotless import refuse_without_slots as refuse_without_slots
 from .states import (
     ENDED as ENDED,
     LOST as LOST,

@@ -38,7 +38,14 @@ def a_gang(dag_id: str, work: Any = work, **given: Any) -> DAG:
     return dag
 
 
+@task
+def plain(slots: dict[str, Any] | None) -> None:
+    """Work that knows nothing of leases."""
+    print("at work on", slots and slots["gpus"])
+
+
 gang = a_gang("gang")
+bare = a_gang("bare", plain)
 tried_twice = a_gang("tried_twice", retries=1, retry_delay=timedelta(0))
 retried_work = a_gang("retried_work", breaks_once, duration="1m", options={"walltime": "1h"})
 short_work = a_gang("short_work", breaks_once, duration="1m")

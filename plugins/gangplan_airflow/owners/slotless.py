@@ -1,0 +1,50 @@
+"""Work without slots, because its reserve task was marked as a success while it waited: it must not run on another's.
+
+Work that holds its slots is refused by that; this is for tasks that know nothing of leases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from gangplan_airflow.attempts import ti_of
+from gangplan_airflow.owners.states import states_of_run
+
+
+def refuse_without_slots(ti: Any) -> None:
+    """Let a task look for its slots before its first line; called in its own process, before it runs."""
+    if reserves := _reserves_of(ti.task):
+        ti.task._pre_execute_hook = partial(_begin, reserves, ti.task._pre_execute_hook)
+
+
+def _begin(reserves: Sequence[Any], own: Any, context: Any) -> None:
+    """Look for the slots, then do what the task itself does first."""
+    for reserve in reserves:
+        _require_slots(reserve, context)
+    if own is not None:
+        own(context)
+
+
+def _require_slots(reserve: Any, context: Any) -> None:
+    """Refuse to work when a reserve task succeeded and returned no slots.
+
+    One that failed or was skipped is the trigger rule's matter: a task that runs all the same wants to.
+    """
+    if reserve.output.resolve(context):
+        return
+    from gangplan_airflow.hook import require_slots
+
+    ti = ti_of(context)
+    if "success" in states_of_run(ti.dag_id, ti.run_id, [reserve.task_id]).values():
+        require_slots(None)
+
+
+def _reserves_of(task: Any) -> list[Any]:
+    """Return the reserve tasks before a task whose slots were not released before it."""
+    from gangplan_airflow.operators import ReleaseGangOperator, is_reserve
+
+    before = list(task.get_flat_relatives(upstream=True))
+    released = {one.reserve_task_id for one in before if isinstance(one, ReleaseGangOperator)}
+    return [one for one in before if is_reserve(one) and one.task_id not in released]
