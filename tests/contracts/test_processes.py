@@ -109,11 +109,20 @@ def test_a_process_that_leads_for_good_serves_the_others(url: str) -> None:
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals, url: str) -> None:
     """Kill or freeze a leader; freeze it between two transactions, as SQLite's lock would stay with the frozen one."""
-    os.kill(process.pid, how)
-    while how is signal.SIGSTOP and url.startswith("sqlite") and _is_locked(make_url(url).database or ""):
+    if how is signal.SIGKILL:
+        process.kill()
+        return
+    _freeze(process.pid)
+    while url.startswith("sqlite") and _is_locked(make_url(url).database or ""):
         os.kill(process.pid, signal.SIGCONT)
         time.sleep(0.05)
-        os.kill(process.pid, how)
+        _freeze(process.pid)
+
+
+def _freeze(pid: int) -> None:
+    """Stop a child, and return when all its threads stand still: until then one may still take a lock."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
 
 
 def _is_locked(file: str) -> bool:
