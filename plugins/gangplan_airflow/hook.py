@@ -13,7 +13,7 @@ from gangplan import reserve
 from gangplan.client import Held, hold
 from gangplan.config import Settings, load_settings, present
 from gangplan.errors import GangplanError, InputError, StaleTokenError
-from gangplan.types import Notice, Reservation, ReservationId, Token
+from gangplan.types import Notice, Reservation, ReservationId, ReservationState, Token
 from gangplan_airflow.compat import AirflowFailException, AirflowNotFoundException
 from gangplan_airflow.connection import describe, shows_password, url_of
 from gangplan_airflow.owners import keep_for_retry
@@ -121,6 +121,16 @@ def require_slots(slots: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not slots:
         raise AirflowFailException(f"there are no slots: the reserve task reserved none (was it marked?): {AGAIN}")
     return slots
+
+
+def require_held(hook: GangplanHook, slots: Mapping[str, Any]) -> None:
+    """Refuse slots that are not held any more under their token; those of a wait in vain are none, and pass."""
+    if slots.get("id") is None:
+        return
+    with hook.get_conn() as ledger:
+        seen = ledger.get(ReservationId(slots["id"]))
+    if seen.state is not ReservationState.GRANTED or seen.token != slots["token"]:
+        raise AirflowFailException(f"the slots of reservation {seen.id} are not this gang's any more: {AGAIN}")
 
 
 class NotHeld:

@@ -92,6 +92,19 @@ def test_work_never_runs_without_slots(
     assert "at work on" not in said
 
 
+def test_slots_of_a_try_that_was_cleared_are_no_slots(
+    ledger: Ledger, dags: Dags, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What it returned stays until the next try begins; when that one is marked as a success, nobody holds them."""
+    run = Run(dags["bare"])
+    assert run.execute("reserve") == "success"
+    ledger.cancel(run.returned("reserve")["id"])
+    assert run.execute("plain") == "failed"
+    said = capfd.readouterr().out
+    assert "are not this gang's any more" in said
+    assert "at work on" not in said
+
+
 def test_work_that_knows_of_no_lease_runs_on_its_slots(
     ledger: Ledger, dags: Dags, capfd: pytest.CaptureFixture[str]
 ) -> None:

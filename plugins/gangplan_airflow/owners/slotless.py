@@ -1,11 +1,12 @@
 """Work without slots, because its reserve task was marked as a success while it waited: it must not run on another's.
 
-Work that holds its slots is refused by that; this is for tasks that know nothing of leases.
+(What an earlier try of the reserve task returned, which was cleared since, may still be there.) Work that holds its
+slots is refused by that; this is for tasks that know nothing of leases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,10 +33,12 @@ def _require_slots(reserve: Any, context: Any) -> None:
 
     One that failed or was skipped is the trigger rule's matter: a task that runs all the same wants to.
     """
-    if reserve.output.resolve(context):
-        return
-    from gangplan_airflow.hook import require_slots
+    from gangplan_airflow.hook import GangplanHook, require_held, require_slots
 
+    if slots := reserve.output.resolve(context):
+        if isinstance(slots, Mapping) and not reserve.is_mapped:
+            require_held(GangplanHook(reserve.render_template(reserve.gangplan_conn_id, context)), slots)
+        return
     ti = ti_of(context)
     if "success" in states_of_run(ti.dag_id, ti.run_id, [reserve.task_id]).values():
         require_slots(None)
