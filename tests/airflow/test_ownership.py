@@ -105,6 +105,14 @@ def test_slots_of_a_try_that_was_cleared_are_no_slots(
     assert "at work on" not in said
 
 
+def test_the_slots_of_an_earlier_gang_are_no_matter(ledger: Ledger, dags: Dags) -> None:
+    """Where a gang comes after another in one DAG, the first one's slots went back before its work begins."""
+    run = Run(dags["in_turn"])
+    tasks = ("first_reserve", "first", "first_release", "second_reserve", "second")
+    assert [run.execute(task) for task in tasks] == ["success"] * 5
+    assert [row.request.gpus for row in ledger.list(ReservationState.GRANTED)] == [8]
+
+
 def test_work_that_knows_of_no_lease_runs_on_its_slots(
     ledger: Ledger, dags: Dags, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,9 +45,12 @@ def _require_slots(reserve: Any, context: Any) -> None:
 
 
 def _reserves_of(task: Any) -> list[Any]:
-    """Return the reserve tasks before a task whose slots were not released before it."""
-    from gangplan_airflow.operators import ReleaseGangOperator, is_reserve
+    """Return the reserve tasks before a task whose release comes after it.
 
-    before = list(task.get_flat_relatives(upstream=True))
-    released = {one.reserve_task_id for one in before if isinstance(one, ReleaseGangOperator)}
-    return [one for one in before if is_reserve(one) and one.task_id not in released]
+    (In a DAG with one gang after another, those of earlier gangs come before it, too: it works on the last one's slots,
+    and does not wait for the release of the others.)
+    """
+    from gangplan_airflow.operators import is_reserve
+
+    after = {getattr(one, "reserve_task_id", None) for one in task.get_flat_relatives(upstream=False)}
+    return [one for one in task.get_flat_relatives(upstream=True) if is_reserve(one) and one.task_id in after]

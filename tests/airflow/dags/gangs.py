@@ -54,6 +54,16 @@ named = a_gang("named", request_key="nightly")
 timed = a_gang("timed", execution_timeout=timedelta(minutes=3))
 
 
+with DAG("in_turn", **WHEN) as in_turn:
+    works = []
+    for turn in ("first", "second"):
+        reserve = ReserveGangOperator(task_id=f"{turn}_reserve", **ASK, pods=8)
+        works.append(plain.override(task_id=turn)(reserve.output))
+        release = ReleaseGangOperator(task_id=f"{turn}_release", reserve=reserve)
+        reserve.as_setup() >> works[-1] >> release.as_teardown(setups=reserve)
+    works[0] >> reserve
+
+
 def a_reserve(dag_id: str, **given: Any) -> DAG:
     """Make a DAG of a reserve task alone."""
     with DAG(dag_id, **WHEN) as dag:
