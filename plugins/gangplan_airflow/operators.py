@@ -18,7 +18,7 @@ from gangplan_airflow.attempts import Attempt, task_owner, ti_of
 from gangplan_airflow.compat import AirflowFailException, AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from gangplan_airflow.hook import GangplanHook, no_slots, slots
 from gangplan_airflow.links import ReservationLink
-from gangplan_airflow.owners import leave_nothing, left_by_ended, take, wait_until_gone
+from gangplan_airflow.owners import connection_of, leave_nothing, left_by_ended, take, wait_until_gone
 from gangplan_airflow.trigger import GangGrantedTrigger, granted_text, require_granted, waiting_text
 from gangplan_airflow.wait_log import WaitLog, zone_of
 
@@ -96,7 +96,7 @@ class ReserveGangOperator(BaseOperator):
             raise InputError("on_timeout", on_timeout, f"is unknown: use one of {', '.join(get_args(OnTimeout))}")
         self.on_timeout: OnTimeout = on_timeout
         self.wait_timeout, self.options, self.gangplan_conn_id = wait_timeout, options, gangplan_conn_id
-        self.request_key = request_key or key_template(self.task_id)
+        self.request_key = request_key or ""
         self._chosen = request_key is not None
         self.for_job: Callable[[Ledger, Context], Ledger] | None = None
         self.reservation_id = ""
@@ -236,7 +236,7 @@ class ReleaseGangOperator(BaseOperator):
         self.reserve_task_id = None if reserve is None else reserve.task_id
         self.request_key = request_key
         self.slots = slots if reserve is None else reserve.output
-        self.gangplan_conn_id = gangplan_conn_id or _connection_of(reserve) or GangplanHook.default_conn_name
+        self.gangplan_conn_id = gangplan_conn_id or connection_of(reserve) or GangplanHook.default_conn_name
 
     def execute(self, context: Context) -> list[str]:
         """Release, and return the ids of what was given back."""
@@ -311,16 +311,6 @@ def _require_match(release: ReleaseGangOperator, reserve: Any) -> None:
     if group is not None and group not in reserve.iter_mapped_task_groups():
         remedy = f"is not in the mapped group {group.group_id!r}, whose first release would end it for all: move one"
         raise InputError("reserve", reserve.task_id, remedy)
-
-
-def _connection_of(reserve: Any) -> str | None:
-    """Return the connection of a reserve task, mapped or not."""
-    return getattr(reserve, "partial_kwargs", {}).get("gangplan_conn_id") or getattr(reserve, "gangplan_conn_id", None)
-
-
-def key_template(task_id: str) -> str:
-    """Return the request key of a task: the same on every retry, another in every run."""
-    return f"airflow/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}/{task_id}/{{{{ ti.map_index }}}}"
 
 
 def read_request(task: ReserveGangOperator) -> GangRequest:

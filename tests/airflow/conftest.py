@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from gangplan.types import Reservation
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
+    from fastapi.testclient import TestClient
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="gangplan-airflow-"))
@@ -109,3 +111,16 @@ def take_all(ledger: Ledger) -> Callable[[timedelta], Reservation]:
         return ledger.submit(a_request("another gang", duration=duration))
 
     return take
+
+
+@pytest.fixture(scope="module")
+def web(metadata: None) -> Generator[TestClient]:
+    """Airflow's web server, for an administrator."""
+    from airflow.api_fastapi.app import create_app
+    from fastapi.testclient import TestClient
+
+    with TestClient(create_app(apps="core"), base_url="http://testserver") as client:
+        passwords = json.loads((HOME / "passwords.json").read_text())
+        token = client.post("/auth/token", json={"username": "admin", "password": passwords["admin"]}).json()
+        client.headers["Authorization"] = f"Bearer {token['access_token']}"
+        yield client

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -34,18 +31,6 @@ HOUR = timedelta(hours=1)
 def kept(metadata: None) -> None:
     """Airflow keeps the DAGs of the tests in its database."""
     keep_dags()
-
-
-@pytest.fixture(scope="module")
-def web(metadata: None) -> Generator[TestClient]:
-    """Airflow's web server, for a user who may change runs."""
-    from airflow.api_fastapi.app import create_app
-
-    with TestClient(create_app(apps="core"), base_url="http://testserver") as client:
-        passwords = json.loads((Path(os.environ["AIRFLOW_HOME"]) / "passwords.json").read_text())
-        token = client.post("/auth/token", json={"username": "admin", "password": passwords["admin"]}).json()
-        client.headers["Authorization"] = f"Bearer {token['access_token']}"
-        yield client
 
 
 def comes_to(ledger: Ledger, id: str, state: ReservationState, seconds: float = 60) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG
 from fastapi.testclient import TestClient
-from tests.airflow.test_review import ROOT, answered, empty_store, web  # noqa: F401  fixtures
+from tests.airflow.test_review import ROOT, answered, empty_store  # noqa: F401  fixtures
 from tests.airflow.versions import AIRFLOW, DagBag
 from tests.report.conftest import make_world
 

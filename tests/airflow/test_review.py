@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import threading
-from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,18 +23,6 @@ from gangplan.tracking import FORECAST, MODEL, Store, open_store, table_sha256
 from gangplan.types import Usage
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def web(metadata: None) -> Generator[TestClient]:
-    """Airflow's web server, for a user who may answer."""
-    from airflow.api_fastapi.app import create_app
-
-    with TestClient(create_app(apps="core"), base_url="http://testserver") as client:
-        passwords = json.loads((Path(os.environ["AIRFLOW_HOME"]) / "passwords.json").read_text())
-        token = client.post("/auth/token", json={"username": "admin", "password": passwords["admin"]}).json()
-        client.headers["Authorization"] = f"Bearer {token['access_token']}"
-        yield client
 
 
 @pytest.fixture(scope="module")

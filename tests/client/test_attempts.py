@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-
-import pytest
 
 from gangplan.client import attempts
 from gangplan.reserve import Ledger
-from gangplan.testing import FakeClock, a_request, memory_ledger
+from gangplan.testing import FakeClock, a_request
 from gangplan.types import NodeState, PodSet, Reservation, ReservationState
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 STEP = a_request("step", pod_sets=(PodSet(count=1, gpus_per_pod=4),))
-
-
-@pytest.fixture
-def fake() -> FakeClock:
-    """A clock that the test moves."""
-    return FakeClock()
-
-
-@pytest.fixture
-def ledger(fake: FakeClock) -> Iterator[Ledger]:
-    """A ledger with 2 nodes x 4 GPUs."""
-    with memory_ledger(fake) as ledger:
-        yield ledger
 
 
 def run(ledger: Ledger, fake: FakeClock) -> Reservation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,26 +11,13 @@ import pytest
 from gangplan import client
 from gangplan.errors import KeyConflictError
 from gangplan.reserve import Ledger
-from gangplan.testing import NOW, FakeClock, a_request, memory_ledger
+from gangplan.testing import NOW, FakeClock, a_request
 from gangplan.types import PodSet, Reservation, ReservationState
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 STEP = a_request("step")
 RUN = "airflow/train/monday"
 FIRST, SECOND, OTHER = f"{RUN}/big/1", f"{RUN}/big/2", "airflow/train/tuesday/big/1"
-
-
-@pytest.fixture
-def fake() -> FakeClock:
-    """A clock that the test moves."""
-    return FakeClock()
-
-
-@pytest.fixture
-def ledger(fake: FakeClock) -> Iterator[Ledger]:
-    """A ledger with 2 nodes x 4 GPUs."""
-    with memory_ledger(fake) as ledger:
-        yield ledger
 
 
 def submit(ledger: Ledger, attempt: str, **changes: object) -> Reservation:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from airflow.sdk.execution_time.context import set_current_context
 
@@ -40,6 +40,7 @@ class Pods:
 class WorkOnSlots:
     """The hooks of a task between a gang's reserve task and its release."""
 
+    holds_slots: ClassVar[bool] = True
     reserve: str
     on_notice: OnNotice | None = None
     pods: Pods | None = None
@@ -158,8 +159,9 @@ def _both(ours: Callable[..., None], own: Any, *, first: bool, listed: bool = Fa
 
 @dataclass(frozen=True)
 class _Chain:
-    """Calls one hook after the other."""
+    """Calls one hook after the other; ours is among them."""
 
+    holds_slots: ClassVar[bool] = True
     hooks: tuple[Callable[..., None], ...]
 
     def __call__(self, context: Any, result: Any = None) -> None:

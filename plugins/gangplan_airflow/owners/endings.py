@@ -28,6 +28,7 @@ from gangplan.types import Reservation
 from gangplan_airflow.attempts import Attempt, run_owner
 from gangplan_airflow.hook import GangplanHook
 from gangplan_airflow.owners.leftovers import end_leftover, end_leftovers, is_claimed, leftovers, outlives_run
+from gangplan_airflow.owners.marks import connection_of
 
 if TYPE_CHECKING:
     from gangplan.reserve import Ledger
@@ -101,9 +102,8 @@ def _ledgers(dag: Any) -> set[str]:
 
 def _connection_of(task: Any) -> str | None:
     """Return the connection of a task of ours; None for any other task."""
-    given = getattr(task, "partial_kwargs", {}).get("gangplan_conn_id") or getattr(task, "gangplan_conn_id", None)
     ours = str(getattr(task, "_task_module", "")).startswith("gangplan_airflow.")
-    return given or (GangplanHook.default_conn_name if ours else None)
+    return connection_of(task) or (GangplanHook.default_conn_name if ours else None)
 
 
 def _task_of(ti: Any) -> Any:

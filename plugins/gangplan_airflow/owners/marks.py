@@ -14,6 +14,11 @@ def is_ours(task: Any) -> bool:
     return any(base.__module__.startswith("gangplan_airflow.") for base in getattr(kind, "__mro__", ()))
 
 
+def connection_of(task: Any) -> str | None:
+    """Return the name of a task's gangplan connection, mapped or not; None where it names none."""
+    return getattr(task, "partial_kwargs", {}).get("gangplan_conn_id") or getattr(task, "gangplan_conn_id", None)
+
+
 def is_between(task: Any) -> bool:
     """Tell whether a task comes after one of ours and before another: work on slots, with those that come along."""
     return not is_ours(task) and all(map(_has_ours, (task.get_flat_relatives(upstream=up) for up in (True, False))))

@@ -16,8 +16,15 @@ from gangplan_airflow.owners.states import states_of_run
 
 def refuse_without_slots(ti: Any) -> None:
     """Let a task look for its slots before its first line; called in its own process, before it runs."""
+    if _holds(ti.task._pre_execute_hook):
+        return
     if reserves := _reserves_of(ti.task):
         ti.task._pre_execute_hook = partial(_begin, reserves, ti.task._pre_execute_hook)
+
+
+def _holds(hook: Any) -> bool:
+    """Tell whether a task's own hook takes its slots before its first line: then that refuses, and asks only once."""
+    return getattr(getattr(hook, "__self__", hook), "holds_slots", False)
 
 
 def _begin(reserves: Sequence[Any], own: Any, context: Any) -> None:
