@@ -137,6 +137,18 @@ class GateError(Refusal):
     """The challenger did not pass the gate."""
 
 
+class ConflictError(GangplanError):
+    """Somebody else wrote it first, or it exists already: read it again."""
+
+
+class RejectedError(GangplanError):
+    """An engine understood what it was asked and refuses it; nothing was written."""
+
+
+class CapacityError(GangplanError):
+    """A cloud has no nodes of that kind now; nothing was ordered."""
+
+
 class UnavailableError(GangplanError):
     """A store cannot be reached or is locked; the call may be made again."""
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gangplan.errors import InputError, NotFoundError, StaleTokenError
+from gangplan.errors import InputError, NotFoundError, RejectedError, StaleTokenError
 from gangplan.kube import claim_from
-from gangplan.kube.api import RejectedError
 from gangplan.reserve.kueue.jobs import adopt
 from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request

@@ -13,9 +13,7 @@ from .access import manifests as manifests, rights as rights
 from .api import (
     NAMES_ONLY as NAMES_ONLY,
     Api as Api,
-    ConflictError as ConflictError,
     Object as Object,
-    RejectedError as RejectedError,
     connect as connect,
     whole as whole,
 )

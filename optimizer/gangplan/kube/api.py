@@ -17,7 +17,15 @@ from urllib.parse import urlencode
 
 from pydantic_core import from_json
 
-from gangplan.errors import ForbiddenError, GangplanError, InputError, NotFoundError, UnavailableError
+from gangplan.errors import (
+    ConflictError,
+    ForbiddenError,
+    GangplanError,
+    InputError,
+    NotFoundError,
+    RejectedError,
+    UnavailableError,
+)
 from gangplan.extras import needs_extras
 
 Object: TypeAlias = dict[str, Any]
@@ -39,16 +47,8 @@ NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON, _APPLY, _MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
 
 
-class ConflictError(GangplanError):
-    """Somebody else wrote the object first, or it exists already: read it again."""
-
-
 class GoneError(GangplanError):
     """The cluster no longer knows the changes since that version: list again."""
-
-
-class RejectedError(GangplanError):
-    """The cluster understood the object and refuses it; nothing was written."""
 
 
 class Api:

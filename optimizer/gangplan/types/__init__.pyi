@@ -23,6 +23,16 @@ from .demand import (
     Usage as Usage,
     WorkloadClass as WorkloadClass,
 )
+from .execution import (
+    QUOTA_STEPS as QUOTA_STEPS,
+    Grant as Grant,
+    Observation as Observation,
+    PoolNode as PoolNode,
+    PoolNodes as PoolNodes,
+    Quota as Quota,
+    Step as Step,
+    StepKind as StepKind,
+)
 from .fleet import LAB as LAB, WHOLE_GPU as WHOLE_GPU, Fleet as Fleet, Pool as Pool, PoolKind as PoolKind, Term as Term
 from .gang import GangRequest as GangRequest, Level as Level, PodSet as PodSet, Topology as Topology
 from .plan import (

@@ -18,8 +18,8 @@ from itertools import count
 from threading import Condition, Event, Lock, Thread
 
 from gangplan.clock import SECOND, Clock, from_us, span_us, to_us
-from gangplan.errors import GangplanError, NotFoundError
-from gangplan.kube import Api, Claim, ConflictError, Mirror, Object, claim_from
+from gangplan.errors import ConflictError, GangplanError, NotFoundError
+from gangplan.kube import Api, Claim, Mirror, Object, claim_from
 from gangplan.reserve.admission import last_start
 from gangplan.reserve.codec import request_of
 from gangplan.reserve.kueue import objects

@@ -11,8 +11,16 @@ from threading import Lock
 from types import NoneType
 
 from gangplan.clock import Clock, or_none_at, require_utc, span_us, to_us
-from gangplan.errors import ForbiddenError, InputError, KeyConflictError, NotFoundError, StaleTokenError
-from gangplan.kube import Api, Claim, ConflictError, Object, RejectedError, claim_from
+from gangplan.errors import (
+    ConflictError,
+    ForbiddenError,
+    InputError,
+    KeyConflictError,
+    NotFoundError,
+    RejectedError,
+    StaleTokenError,
+)
+from gangplan.kube import Api, Claim, Object, claim_from
 from gangplan.reserve.audit import Compacted
 from gangplan.reserve.codec import annotation_of, id_of, request_of
 from gangplan.reserve.kueue import objects

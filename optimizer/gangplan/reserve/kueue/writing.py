@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from gangplan.clock import to_us
-from gangplan.errors import NotFoundError
-from gangplan.kube import ATTEMPT, END, LEASE, Api, Claim, ConflictError, Object, claim_from
+from gangplan.errors import ConflictError, NotFoundError
+from gangplan.kube import ATTEMPT, END, LEASE, Api, Claim, Object, claim_from
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.objects import Records
 from gangplan.types import Token

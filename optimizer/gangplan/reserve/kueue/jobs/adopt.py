@@ -11,8 +11,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from gangplan.errors import InputError, StaleTokenError
-from gangplan.kube import Api, Claim, ConflictError, Object, gpus_of
+from gangplan.errors import ConflictError, InputError, StaleTokenError
+from gangplan.kube import Api, Claim, Object, gpus_of
 from gangplan.reserve.codec import id_of, request_of
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.pod_group import dry_run, marked, path, pod_sets_of_group, pods_of

@@ -9,8 +9,8 @@ from __future__ import annotations
 from copy import deepcopy
 from itertools import groupby
 
-from gangplan.errors import InputError
-from gangplan.kube import Api, ConflictError, Object
+from gangplan.errors import ConflictError, InputError
+from gangplan.kube import Api, Object
 from gangplan.reserve.kueue import objects
 
 _MOST_ROLES = 8

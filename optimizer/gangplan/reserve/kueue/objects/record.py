@@ -16,7 +16,8 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from gangplan.kube import NAMES_ONLY, Api, Claim, ConflictError, Mark, Object
+from gangplan.errors import ConflictError
+from gangplan.kube import NAMES_ONLY, Api, Claim, Mark, Object
 from gangplan.reserve.kueue.objects import names, view
 
 _TOGETHER_S = 0.02

@@ -1,0 +1,107 @@
+"""A plan on its way to real engines: what they have, who holds it, and the steps from there to the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class StepKind(StrEnum):
+    """What a step does, in the order in which steps are taken."""
+
+    PROTECT = "protect"  # pods under grants say that nobody may disturb them
+    LOWER_QUOTA = "lower quota"
+    UNCORDON = "uncordon"
+    ORDER = "order"
+    RAISE_QUOTA = "raise quota"
+    CORDON = "cordon"
+    REMOVE = "remove"
+
+
+QUOTA_STEPS = frozenset({StepKind.LOWER_QUOTA, StepKind.RAISE_QUOTA})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Slots of a pool that a gang holds; those that `nodes` does not count will be on nodes that nobody knows yet."""
+
+    name: str
+    pool: str
+    slots: int
+    nodes: Mapping[str, int] = field(default_factory=dict[str, int])
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolNode:
+    """A node of a pool, as its engine has it.
+
+    `usable` means that pods can run on it: a node that is Ready need not be. `cordoned_at` is the moment of our own
+    cordon; `closed` that somebody else keeps pods away; `leaving` that its end is under way.
+    """
+
+    name: str
+    usable: bool = True
+    cordoned_at: datetime | None = None
+    closed: bool = False
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolNodes:
+    """A pool's nodes: how many its engine was told to have, and those that there are.
+
+    `unprotected` are pods under grants that the engine may still disturb, as `namespace/name`. `trouble` is why ordered
+    nodes do not come, in the engine's words.
+    """
+
+    pool: str
+    ordered: int
+    nodes: tuple[PoolNode, ...] = ()
+    unprotected: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How many slots of a pool one place (a ClusterQueue, a Cohort) may grant, and how many it has granted.
+
+    Places of one `group` lend to each other what they do not use. `weight` is the place's share of the pool.
+    """
+
+    pool: str
+    place: str
+    group: str
+    slots: int
+    used: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the engines have, as they said at one moment."""
+
+    nodes: tuple[PoolNodes, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    grants: tuple[Grant, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One change of one pool, from `before` to `after`: in slots for quotas, in nodes for all else.
+
+    `place` is the quota's; `nodes` names the nodes to cordon, uncordon or remove, or the pods to protect. A step that
+    must wait says for what in `waits_for`, and whose grants hold it back in `held_by`.
+    """
+
+    kind: StepKind
+    pool: str
+    before: int
+    after: int
+    why: str
+    place: str = ""
+    nodes: tuple[str, ...] = ()
+    waits_for: str = ""
+    held_by: tuple[str, ...] = ()
