@@ -121,6 +121,8 @@ class Scaled:
         RejectedError
             The kind cannot remove these: a StatefulSet removes the pods with the highest numbers alone.
         """
+        if self.ordered() == step.after:
+            return
         names = set(step.nodes)
         match self._settings.plural:
             case "statefulsets":
