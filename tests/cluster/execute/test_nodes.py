@@ -39,7 +39,7 @@ def test_a_workloads_pods_count_once_with_it(ground: Field, topology: str) -> No
     target = ground.target(pool, quotas={pool.name: KueueQuota(queues={queue: 1})})
     ground.admitted("bare", 8)
     held = slots_of(target.observe(), pool.name)
-    nodes = {name: 8 for name in ("0", "1")}
+    nodes = dict.fromkeys(("0", "1"), 8)
     assert held == {f"{ground.space.name}/bare": (8, held[f"{ground.space.name}/bare"][1])}
     assert len(held[f"{ground.space.name}/bare"][1]) == (1 if topology else 0)
     job = a_job(ground.space.name, "work", pods=1, gpus=8, how="hangs")

@@ -106,7 +106,8 @@ def test_a_machinedeployment_is_told_which_machines_to_delete(ground: Field) -> 
     ground.space.api.delete(f"/api/v1/namespaces/{ground.space.name}/pods/late", gracePeriodSeconds=0)
     target.apply(remove)
     notes = {
-        one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in ground.space.api.items(f"{base}/machines")
+        one["metadata"]["name"]: one["metadata"].get("annotations", {})
+        for one in ground.space.api.items(f"{base}/machines")
     }
     assert [name for name in notes if f"{MACHINES}/delete-machine" in notes[name]] == [f"m-{names[1]}"]
     assert ground.space.api.get(f"{base}/machinedeployments/gpus")["spec"]["replicas"] == 2
