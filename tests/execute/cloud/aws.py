@@ -39,6 +39,7 @@ class StrictAws:
     launched: int = 0
     wanted: dict[str, int] = field(default_factory=dict[str, int])
     activities: dict[str, list[Form]] = field(default_factory=dict[str, list[Form]])
+    home: dict[str, str] = field(default_factory=dict[str, str])
     reads: dict[str, int] = field(default_factory=dict[str, int])
     gone: dict[str, list[tuple[str, int]]] = field(default_factory=dict[str, list[tuple[str, int]]])
     moto: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
@@ -74,14 +75,10 @@ class StrictAws:
         body, status, answered = run_wsgi_app(self.moto, environ)
         return Response(b"".join(body), status=status, headers={"Content-Type": answered["Content-Type"]})
 
-    def _described(self, headers: Headers, group: str = "") -> ET.Element:
-        form = {"Action": "DescribeAutoScalingGroups", "Version": "2011-01-01"}
-        if group:
-            form["AutoScalingGroupNames.member.1"] = group
-        return ET.fromstring(self._forward(form, headers).data)  # noqa: S314 - moto's own
-
     def _group(self, headers: Headers, name: str) -> ET.Element | None:
-        return next(iter(members(self._described(headers, name), "AutoScalingGroups")), None)
+        form = {"Action": "DescribeAutoScalingGroups", "Version": "2011-01-01", "AutoScalingGroupNames.member.1": name}
+        answer = ET.fromstring(self._forward(form, headers).data)  # noqa: S314 - moto's own
+        return next(iter(members(answer, "AutoScalingGroups")), None)
 
     def _settle(self, name: str, headers: Headers) -> None:
         """Launch what is wanted and in stock; write down what came of it."""
@@ -127,19 +124,18 @@ class StrictAws:
 
     def _TerminateInstanceInAutoScalingGroup(self, form: Form, headers: Headers) -> Response:
         machine = form["InstanceId"]
-        for group in members(self._described(headers), "AutoScalingGroups"):
-            name = text(group, "AutoScalingGroupName")
-            if machine in [text(each, "InstanceId") for each in members(group, "Instances")]:
-                wanted = self.wanted.get(name, int(text(group, "DesiredCapacity"))) - 1
-                if wanted < int(text(group, "MinSize")):
-                    words = f"Currently, desiredSize equals minSize ({wanted + 1}). Terminating instance without"
-                    return refused("ValidationError", f"{words} replacement will violate group's min size constraint.")
-                self.wanted[name], self.stock = wanted, self.stock + 1
-                self.gone.setdefault(name, []).append((machine, self.leave))
-                return self._forward(form, headers)
-        return refused(
-            "ValidationError", f"Instance Id not found - No managed instance found for instance ID {machine}"
-        )
+        name = self.home.get(machine, "")
+        group = self._group(headers, name) if name else None
+        if group is None or machine not in [text(each, "InstanceId") for each in members(group, "Instances")]:
+            words = f"Instance Id not found - No managed instance found for instance ID {machine}"
+            return refused("ValidationError", words)
+        wanted = self.wanted.get(name, int(text(group, "DesiredCapacity"))) - 1
+        if wanted < int(text(group, "MinSize")):
+            words = f"Currently, desiredSize equals minSize ({wanted + 1}). Terminating instance without"
+            return refused("ValidationError", f"{words} replacement will violate group's min size constraint.")
+        self.wanted[name], self.stock = wanted, self.stock + 1
+        self.gone.setdefault(name, []).append((machine, self.leave))
+        return self._forward(form, headers)
 
     def _DescribeAutoScalingGroups(self, form: Form, headers: Headers) -> Response:
         """Answer what moto has, with what was wanted, and machines that come and go."""
@@ -157,6 +153,7 @@ class StrictAws:
         machines = group.find(f"{{{SPACE}}}Instances")
         assert machines is not None
         for machine in list(machines):
+            self.home[text(machine, "InstanceId")] = name
             seen = self.reads[text(machine, "InstanceId")] = self.reads.get(text(machine, "InstanceId"), -1) + 1
             if seen < self.boot:
                 put(machine, "LifecycleState", "Pending")

@@ -51,9 +51,9 @@ def connect(service: str, region: str, *, retries: bool = True) -> Any:
         retries={"mode": "standard", "total_max_attempts": 4 if retries else 1},
         user_agent_extra="gangplan",
     )
-    with calling(f"AWS {region}"):
-        session: Any = boto3.session.Session()  # one of its own: boto3's default one serves one thread alone
-        return session.client(service, region_name=region, config=config)
+    library: Any = boto3
+    with calling(f"AWS {region}"):  # a session of its own: boto3's default one serves one thread alone
+        return library.Session().client(service, region_name=region, config=config)
 
 
 @contextmanager
