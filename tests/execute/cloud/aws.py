@@ -39,6 +39,7 @@ class StrictAws:
     launched: int = 0
     wanted: dict[str, int] = field(default_factory=dict[str, int])
     activities: dict[str, list[Form]] = field(default_factory=dict[str, list[Form]])
+    spot_prices: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
     home: dict[str, str] = field(default_factory=dict[str, str])
     reads: dict[str, int] = field(default_factory=dict[str, int])
     gone: dict[str, list[tuple[str, int]]] = field(default_factory=dict[str, list[tuple[str, int]]])
@@ -177,6 +178,17 @@ class StrictAws:
         body = f"<DescribeScalingActivitiesResult><Activities>{said}</Activities></DescribeScalingActivitiesResult>"
         answer = f'<DescribeScalingActivitiesResponse xmlns="{SPACE}">{body}</DescribeScalingActivitiesResponse>'
         return Response(answer, content_type="text/xml")
+
+    def _DescribeSpotPriceHistory(self, form: Form, headers: Headers) -> Response:
+        """Tell the prices that a test set, as (zone, moment, price)."""
+        said = "".join(
+            f"<item><instanceType>{form['InstanceType.1']}</instanceType><spotPrice>{price}</spotPrice>"
+            f"<availabilityZone>{zone}</availabilityZone><timestamp>{at}</timestamp></item>"
+            for zone, at, price in self.spot_prices
+        )
+        space = "http://ec2.amazonaws.com/doc/2016-11-15/"
+        answer = f'<DescribeSpotPriceHistoryResponse xmlns="{space}"><spotPriceHistorySet>{said}</spotPriceHistorySet>'
+        return Response(f"{answer}</DescribeSpotPriceHistoryResponse>", content_type="text/xml")
 
 
 def refused(code: str, words: str, status: int = 400) -> Response:
