@@ -25,6 +25,12 @@ from .inventory import (
     usage_of as usage_of,
 )
 from .mirror import Mirror as Mirror
+from .pods import (
+    PLACEHOLDER as PLACEHOLDER,
+    accelerators_in as accelerators_in,
+    is_placeholder as is_placeholder,
+    requests_of as requests_of,
+)
 from .remarks import Malformed as Malformed
 from .workloads import (
     ATTEMPT as ATTEMPT,

@@ -12,6 +12,9 @@ from gangplan.kube.accelerators import is_accelerator
 from gangplan.kube.api import Object, listed, part, whole
 
 PODS = "/api/v1/pods"
+PLACEHOLDER = "gangplan.io/placeholder"
+"""The label of our pods that keep nodes free: nobody asked for them, and they hold nothing that others may not take."""
+
 _OVER = ("Succeeded", "Failed", "Unknown")
 _REFUSALS = ("UnexpectedAdmissionError", "NodeAffinity", "NodePorts", "NodeShutdown", "TopologyAffinityError")
 
@@ -72,9 +75,14 @@ def amounts_in(resources: Object | None) -> Counter[str]:
 
 
 def pod_from(item: Object) -> Pod | None:
-    """Read a pod; None where it asks for no accelerators."""
-    asks = accelerators_in(requests_of(item["spec"]))
+    """Read a pod; None where it asks for no accelerators, or only keeps them free."""
+    asks = {} if is_placeholder(item) else accelerators_in(requests_of(item["spec"]))
     return pod_with(item, asks) if asks else None
+
+
+def is_placeholder(item: Object) -> bool:
+    """Whether a pod only keeps its node free for others."""
+    return PLACEHOLDER in part(item["metadata"], "labels")
 
 
 def pod_with(item: Object, asks: Mapping[str, int]) -> Pod:
