@@ -27,6 +27,7 @@ from .inventory import (
 from .mirror import Mirror as Mirror
 from .pods import (
     PLACEHOLDER as PLACEHOLDER,
+    PLACEHOLDER_CLASS as PLACEHOLDER_CLASS,
     accelerators_in as accelerators_in,
     is_placeholder as is_placeholder,
     requests_of as requests_of,

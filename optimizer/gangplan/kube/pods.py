@@ -13,7 +13,8 @@ from gangplan.kube.api import Object, listed, part, whole
 
 PODS = "/api/v1/pods"
 PLACEHOLDER = "gangplan.io/placeholder"
-"""The label of our pods that keep nodes free: nobody asked for them, and they hold nothing that others may not take."""
+PLACEHOLDER_CLASS = "gangplan-placeholder"
+"""The label, and the priority class, of pods that keep nodes free: others take their nodes whenever they want them."""
 
 _OVER = ("Succeeded", "Failed", "Unknown")
 _REFUSALS = ("UnexpectedAdmissionError", "NodeAffinity", "NodePorts", "NodeShutdown", "TopologyAffinityError")

@@ -345,6 +345,9 @@ def test_a_capacity_buffer_where_it_is_served(space: Space) -> None:
     assert carry_out(target, 8).lowers
     tolerant = one(space, replace(where, tolerates=("dedicated",)))
     assert carry_out(tolerant, 8).why.endswith("its settings have changed")
+    assert "no autoscaler has taken its CapacityBuffer up: turn" in target.check()[0]
+    space.api.merge(f"{BUFFERS.format(space.name)}/room/status", {"status": {"replicas": 1}})
+    assert target.check() == ()
     keys = [each["key"] for each in space.api.get(template)["template"]["spec"]["tolerations"]]
     assert keys == [fleet.GPU, "dedicated"]
 
@@ -452,7 +455,7 @@ def test_the_least_rights_suffice_for_every_kind(space: Space, least: Api) -> No
     ):  # fmt: skip
         target = one(space, where, api=least)
         carry_out(target, 8)
-        assert target.check() == ()
+        assert all("no autoscaler has taken" in said for said in target.check())
     for verb, path in (("DELETE", f"{HPAS.format(space.name)}/chat"), ("GET", DEPLOYMENTS.format("default"))):
         with pytest.raises(ForbiddenError):
             least.call(verb, path)

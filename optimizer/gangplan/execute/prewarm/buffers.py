@@ -12,10 +12,9 @@ import json
 
 from gangplan.execute.prewarm.engines import ENGINES
 from gangplan.execute.prewarm.settings import Buffer
-from gangplan.kube import PLACEHOLDER, Object
+from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Object
 from gangplan.types import Pool
 
-PRIORITY = "gangplan-placeholder"
 PRIORITIES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 SETTINGS = "gangplan.io/settings"
 """The annotation with the digest of what we made an object from."""
@@ -29,7 +28,7 @@ def priority_class() -> Object:
     return {
         "apiVersion": "scheduling.k8s.io/v1",
         "kind": "PriorityClass",
-        "metadata": {"name": PRIORITY},
+        "metadata": {"name": PLACEHOLDER_CLASS},
         "value": -5,  # the cluster autoscaler takes no notice of pods below -10
         "preemptionPolicy": "Never",
         "description": "Pods that keep nodes free until real pods want them",
@@ -53,7 +52,7 @@ def placeholders(where: Buffer, pool: Pool, number: int) -> Object:
             "replicas": number,
             "selector": {"matchLabels": {PLACEHOLDER: where.name}},
             "strategy": {"type": "Recreate"},
-            "template": _template(where, pool, priorityClassName=PRIORITY, terminationGracePeriodSeconds=0),
+            "template": _template(where, pool, priorityClassName=PLACEHOLDER_CLASS, terminationGracePeriodSeconds=0),
         },
     }
 

@@ -22,7 +22,7 @@ from gangplan.execute.prewarm.engines import (
 )
 from gangplan.execute.prewarm.settings import Buffer, Keda, Serving, check_serving
 from gangplan.execute.prewarm.values import MinimumStep, Replicas
-from gangplan.kube import PLACEHOLDER, Api, Object, connect, is_placeholder, requests_of
+from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, is_placeholder, requests_of
 from gangplan.types import Fleet
 
 _TRIES = 5
@@ -192,7 +192,7 @@ class ServingTarget:
         """Return a buffer's object, once there is what it names."""
         pool = self._fleet.pool(where.pool)
         if kind == "placeholders":
-            priorities = f"{buffers.PRIORITIES}/{buffers.PRIORITY}"
+            priorities = f"{buffers.PRIORITIES}/{PLACEHOLDER_CLASS}"
             if self._get(priorities) is None:
                 self._put(priorities, buffers.priority_class(), force=False, dry_run=dry_run)
             body = buffers.placeholders(where, pool, number)
@@ -222,6 +222,9 @@ class ServingTarget:
                 yield f"{entry}.most: {entry.most} is more than its own maximum of {has.ceiling}: raise that"
             if kind == "kserve" and item is not None:
                 yield from self._not_carried_on(entry, has)
+            if kind == "capacity_buffer" and item is not None and not item.get("status"):
+                remedy = "turn CapacityBuffers on there (Karpenter's gate CapacityBuffer), or say kind: placeholders"
+                yield f"{entry}: no autoscaler has taken its CapacityBuffer up: {remedy}"
         yield from self._left_over()
 
     def _not_carried_on(self, entry: Serving, has: Replicas) -> Iterator[str]:
