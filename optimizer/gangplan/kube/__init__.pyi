@@ -37,7 +37,14 @@ from .inventory import (
     usage_of as usage_of,
 )
 from .mirror import Mirror as Mirror
-from .pods import PODS as PODS, accelerators_in as accelerators_in, requests_of as requests_of
+from .pods import (
+    PLACEHOLDER as PLACEHOLDER,
+    PLACEHOLDER_CLASS as PLACEHOLDER_CLASS,
+    PODS as PODS,
+    accelerators_in as accelerators_in,
+    is_placeholder as is_placeholder,
+    requests_of as requests_of,
+)
 from .remarks import Malformed as Malformed
 from .workloads import (
     ATTEMPT as ATTEMPT,
