@@ -5,6 +5,7 @@ from .accelerators import (
     instances_of as instances_of,
     metric_name as metric_name,
     names_of as names_of,
+    profile_of as profile_of,
     resource_from as resource_from,
     share_of as share_of,
     short_name as short_name,
@@ -19,12 +20,14 @@ from .api import (
 )
 from .gangs import Gang as Gang, Seen as Seen, read_gangs as read_gangs
 from .inventory import (
+    POOL_LABELS as POOL_LABELS,
     fleet_of as fleet_of,
     read_nodes as read_nodes,
     read_pods as read_pods,
     usage_of as usage_of,
 )
 from .mirror import Mirror as Mirror
+from .pods import accelerators_in as accelerators_in, amounts_in as amounts_in, requests_of as requests_of
 from .remarks import Malformed as Malformed
 from .workloads import (
     ATTEMPT as ATTEMPT,
