@@ -6,6 +6,7 @@ from .accelerators import (
     is_accelerator as is_accelerator,
     metric_name as metric_name,
     names_of as names_of,
+    profile_of as profile_of,
     resource_from as resource_from,
     share_of as share_of,
     short_name as short_name,
@@ -42,6 +43,7 @@ from .pods import (
     PLACEHOLDER_CLASS as PLACEHOLDER_CLASS,
     PODS as PODS,
     accelerators_in as accelerators_in,
+    amounts_in as amounts_in,
     is_placeholder as is_placeholder,
     requests_of as requests_of,
 )
