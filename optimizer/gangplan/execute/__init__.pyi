@@ -1,2 +1,14 @@
+from .controller import (
+    LAST_PASS as LAST_PASS,
+    ClusterLead as ClusterLead,
+    Family as Family,
+    FileLead as FileLead,
+    Health as Health,
+    Lead as Lead,
+    Lives as Lives,
+    Metrics as Metrics,
+    Round as Round,
+    log_as_json as log_as_json,
+)
 from .fleet_file import apply_to_file as apply_to_file, diff as diff
 from .target import Target as Target
