@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     claim_within_s: float = Field(120.0, gt=0, le=86400, description="Seconds in which a step must claim its grant.")
     release_grace_s: float = Field(15.0, ge=0, le=600, description="Seconds a release waits for killed work.")
     airflow: str = Field("", description="Name of this Airflow, where several of them share a ledger.")
+    airflow_api: str = Field(
+        "", repr=False, description="Airflow's address with a user who may read runs; the controller asks it."
+    )
     owner: str = Field(
         "", max_length=1900, description="Whose what is reserved here is, like kubernetes/<namespace>/Job/<name>/<uid>."
     )

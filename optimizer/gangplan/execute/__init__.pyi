@@ -1,5 +1,6 @@
 from .controller import (
     LAST_PASS as LAST_PASS,
+    AirflowRuns as AirflowRuns,
     ClusterLead as ClusterLead,
     Family as Family,
     FileLead as FileLead,
@@ -8,6 +9,7 @@ from .controller import (
     Lives as Lives,
     Metrics as Metrics,
     Round as Round,
+    Run as Run,
     log_as_json as log_as_json,
 )
 from .fleet_file import apply_to_file as apply_to_file, diff as diff

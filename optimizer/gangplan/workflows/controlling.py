@@ -10,10 +10,10 @@ from pathlib import Path
 from threading import Event, Thread
 
 from gangplan.config import Settings
-from gangplan.execute import ClusterLead, Family, FileLead, Health, Lead, Lives, Metrics, Round
+from gangplan.execute import AirflowRuns, ClusterLead, Family, FileLead, Health, Lead, Lives, Metrics, Round
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
-from gangplan.workflows.giving_back import GivingBack
+from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ class Controller:
         self._lead = self._a_lead()
         self._lives: Lives | None = None
         self._rounds: list[Round] = []
-        if self._api is not None:
-            self._give_back(self._api)
+        self._give_back()
 
     def _a_lead(self) -> Lead:
         """Lead by a Lease where there is a cluster, else by a lock in the home folder: all that run there share it."""
@@ -76,18 +75,24 @@ class Controller:
             seconds=self._options.lease_s,
         )
 
-    def _give_back(self, api: Api) -> None:
-        lives = Lives(api, lambda key: look.wake() if back.owns(key) else None)
+    def _give_back(self) -> None:
+        """Watch whose owners may end: those that the cluster knows, and those of an Airflow."""
+        settings, owners = self._settings, list[Owners]()
+        if self._api is not None:
+            self._lives = Lives(self._api, lambda key: look.wake() if back.knows(key) else None)
+            self._round("watch owners", self._lives.look, WATCH_S, leads=lambda: True)
+            owners.append(ClusterOwners(lives=self._lives))
+        if settings.airflow_api:
+            runs, grace = AirflowRuns(settings.airflow_api), settings.release_grace
+            owners.append(DagRunOwners(runs=runs, name=settings.airflow, grace=grace, clock=settings.clock))
         back = GivingBack(
-            self._ledger,
-            lives,
-            clock=self._settings.clock,
+            ledger=self._ledger,
+            owners=tuple(owners),
+            clock=settings.clock,
             require=self._lead.require,
             given=lambda kind: self.metrics.add("gangplan_given_back_total", kind),
         )
         look = self._round("give back", back.look, LOOK_S)
-        self._round("watch owners", lives.look, WATCH_S, leads=lambda: True)
-        self._lives = lives
 
     def _round(
         self, name: str, work: Callable[[], object], every_s: float, *, leads: Callable[[], bool] | None = None

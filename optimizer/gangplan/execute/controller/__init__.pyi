@@ -1,3 +1,4 @@
+from .airflow_runs import AirflowRuns as AirflowRuns, Run as Run
 from .health import Health as Health
 from .lease import LAST_PASS as LAST_PASS, ClusterLead as ClusterLead, FileLead as FileLead, Lead as Lead
 from .lives import Lives as Lives
