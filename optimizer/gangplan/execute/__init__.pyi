@@ -5,6 +5,20 @@ from .carrying import (
     Taken as Taken,
     until_reached as until_reached,
 )
+from .controller import (
+    LAST_PASS as LAST_PASS,
+    AirflowRuns as AirflowRuns,
+    ClusterLead as ClusterLead,
+    Family as Family,
+    FileLead as FileLead,
+    Health as Health,
+    Lead as Lead,
+    Lives as Lives,
+    Metrics as Metrics,
+    Round as Round,
+    Run as Run,
+    log_as_json as log_as_json,
+)
 from .engines import Engine as Engine, Seen as Seen, look as look
 from .fleet_file import FileNodes as FileNodes, FleetFileTarget as FleetFileTarget
 from .goals import Goal as Goal, goals as goals

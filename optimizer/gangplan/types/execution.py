@@ -17,6 +17,7 @@ class StepKind(StrEnum):
     ORDER = "order"
     RAISE_QUOTA = "raise quota"
     CORDON = "cordon"
+    LAYOUT = "layout"  # the GPUs of an empty, cordoned node are divided otherwise
     REMOVE = "remove"
 
 
