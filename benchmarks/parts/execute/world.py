@@ -1,4 +1,4 @@
-"""The cluster of the benchmarks: two pools of Karpenter, whose capacity is quota of a cohort, and queues that borrow it."""
+"""The cluster of the benchmarks: two pools of Karpenter, a cohort whose quota is their capacity, and queues on it."""
 
 from __future__ import annotations
 
