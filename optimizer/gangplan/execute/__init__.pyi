@@ -29,8 +29,8 @@ from .journal import (
     carried_hours as carried_hours,
     last_run as last_run,
 )
-from .node_steps import SETTLE as SETTLE
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
+from .pool_state import SETTLE as SETTLE
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file
