@@ -41,10 +41,15 @@ def flavor_of(reading: Reading, pool: str, places: Iterable[SeenPlace]) -> str:
     return found[0]
 
 
+def resource_for(pool: Pool) -> str:
+    """Return the resource that counts the slots of a pool with GPUs of NVIDIA."""
+    return _GPU if pool.slot == WHOLE_GPU else f"nvidia.com/mig-{pool.slot}"
+
+
 def resource_of(pool: Pool, found: Iterable[str]) -> str:
     """Return the resource that counts a pool's slots; raises InputError where none or several may."""
     resources = set(found)
-    wanted = _GPU if pool.slot == WHOLE_GPU else f"nvidia.com/mig-{pool.slot}"
+    wanted = resource_for(pool)
     if wanted in resources:
         return wanted
     if len(resources) == 1:

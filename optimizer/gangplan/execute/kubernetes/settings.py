@@ -83,7 +83,9 @@ class KueueQuota:
 
     def __post_init__(self) -> None:
         if self.cohort and self.queues:
-            raise InputError("quota.queues", ", ".join(self.queues), "cannot stand beside a cohort: give one of the two")
+            raise InputError(
+                "quota.queues", ", ".join(self.queues), "cannot stand beside a cohort: give one of the two"
+            )
         if not self.cohort and not self.queues:
             raise InputError("quota.cohort", "", "is missing: give a cohort, or queues with their weights")
         for queue, weight in self.queues.items():
