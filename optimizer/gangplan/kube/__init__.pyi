@@ -6,6 +6,7 @@ from .accelerators import (
     is_accelerator as is_accelerator,
     metric_name as metric_name,
     names_of as names_of,
+    profile_of as profile_of,
     resource_from as resource_from,
     share_of as share_of,
     short_name as short_name,
@@ -37,7 +38,15 @@ from .inventory import (
     usage_of as usage_of,
 )
 from .mirror import Mirror as Mirror
-from .pods import PODS as PODS, accelerators_in as accelerators_in, requests_of as requests_of
+from .pods import (
+    PLACEHOLDER as PLACEHOLDER,
+    PLACEHOLDER_CLASS as PLACEHOLDER_CLASS,
+    PODS as PODS,
+    accelerators_in as accelerators_in,
+    amounts_in as amounts_in,
+    is_placeholder as is_placeholder,
+    requests_of as requests_of,
+)
 from .remarks import Malformed as Malformed
 from .workloads import (
     ATTEMPT as ATTEMPT,

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import yaml
 
 from gangplan.kube.api import Api, Object
 
-_FILES = ("namespace", "service-account", "role", "cluster-role", "doctor")
 _SHIPPED = "gangplan"
 
 
-def manifests(namespace: str = _SHIPPED) -> list[Object]:
-    """Return the namespace, the service account, the roles and their bindings."""
+def manifests(namespace: str = _SHIPPED, *, controller: bool = False) -> list[Object]:
+    """Return the namespace, the service account, the roles and their bindings; with `controller`, also what runs it."""
     folder = files("gangplan.kube") / "manifests"
-    documents = (yaml.safe_load_all((folder / f"{name}.yaml").read_text()) for name in _FILES)
+    folders = [folder, folder / "controller"] if controller else [folder]
+    documents = (yaml.safe_load_all((each / name).read_text()) for each in folders for name in _listed(each))
     return [_moved(item, namespace) for document in documents for item in document]
+
+
+def _listed(folder: Traversable) -> list[str]:
+    """Return the files that a folder's kustomization names."""
+    return yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
 
 
 def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:

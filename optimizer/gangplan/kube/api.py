@@ -62,6 +62,16 @@ class Api:
         self._host = host
         self._auth = auth
         self.shown = shown
+        self._may_write: Callable[[], None] = _nothing
+
+    def guarded(self, may_write: Callable[[], None]) -> Api:
+        """Return this connection with a guard, which is called before each try of a write and keeps it back by raising.
+
+        A write that is tried again for seconds may come when somebody else is to write by now.
+        """
+        guarded = Api(self._pool, self._host, self._auth, shown=self.shown)
+        guarded._may_write = may_write
+        return guarded
 
     def get(self, path: str, **query: str) -> Object:
         """Return an object, or a list of them."""
@@ -105,6 +115,8 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         deadline, pause = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
         while True:
+            if verb != "GET":
+                self._may_write()
             status, answer, after = self._once(verb, self._url(path, query), data, self._headers(kind, accept))
             if status < 300:
                 return self._object(answer, path)
@@ -184,6 +196,10 @@ class Api:
             yield Stream(answer, self.shown)
         finally:
             answer.close()
+
+
+def _nothing() -> None:
+    """Keep nothing back."""
 
 
 class Stream:

@@ -34,9 +34,9 @@ _NEED_PODS = ("Deployment", "APIService")
 
 
 def start_all(cluster: Cluster) -> None:
-    """Start the three; JobSet's kind of object must be there before Kueue starts."""
+    """Start the three; the kinds of JobSet and of ProvisioningRequests must be there before Kueue starts."""
     start_kwok(cluster)
-    everything = [one for name in ("jobset", "kueue") for one in manifests(cluster, name)]
+    everything = [one for name in ("jobset", "provisioningrequests", "kueue") for one in manifests(cluster, name)]
     kinds = [one for one in everything if one["kind"] in ("Namespace", "CustomResourceDefinition")]
     cluster.apply(kinds)
     cluster.apply(one for one in everything if one not in kinds)
@@ -52,7 +52,7 @@ def manifests(cluster: Cluster, name: str) -> list[Object]:
     """Return a controller's own manifests, with its webhooks on the port that it listens on here."""
     text = build.manifest("control-plane", name)
     found = [one for one in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if one]
-    port = cluster.ports[f"{name}-webhook"]
+    port = cluster.ports.get(f"{name}-webhook", 0)
     kept = [one for one in found if one["kind"] not in _NEED_PODS]
     for one in kept:
         if one["kind"] == "Service":

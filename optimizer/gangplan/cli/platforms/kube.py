@@ -34,13 +34,14 @@ Manifest = Annotated[Path, typer.Argument(help="A Job, JobSet or Pods in YAML; -
 @kube_app.command("manifests", epilog="Example:  gangplan kube manifests --namespace vision | kubectl apply -f -")
 def print_manifests(
     namespace: Annotated[str, typer.Option(help="The namespace of the LocalQueue.")] = "gangplan",
-    executor: Annotated[bool, typer.Option(help="Also the role by which plans are carried out.")] = False,
+    executor: Annotated[bool, typer.Option("--executor", help="With the role by which plans are carried out.")] = False,
+    controller: Annotated[bool, typer.Option("--controller", help="With the controller and its own roles.")] = False,
 ) -> None:
     """Print the namespace, service account and least-privilege roles that gangplan needs, as YAML."""
     from gangplan.kube import executor_manifests, manifests
 
     more = executor_manifests(namespace) if executor else []
-    yaml.safe_dump_all([*manifests(namespace), *more], sys.stdout, sort_keys=False)
+    yaml.safe_dump_all([*manifests(namespace, controller=controller), *more], sys.stdout, sort_keys=False)
 
 
 @kube_app.command("layout", epilog="Example:  gangplan kube layout --tenant vision | kubectl apply --server-side -f -")
@@ -103,7 +104,7 @@ def run(
             priority=priority,
             preemptible=preemptible,
         )
-        held = reserve.reserve_for(ledger, request, body)
+        held = reserve.reserve_for(ledger, request, body, settings_here().attempt)
         held = ledger.wait(held.id, timeout=parse_span("--wait", wait))
         started = reserve.start(ledger, held.id, body)
     name = body["metadata"].get("name") or started["metadata"]["name"]
