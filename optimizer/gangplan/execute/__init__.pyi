@@ -13,6 +13,7 @@ from .controller import (
     log_as_json as log_as_json,
 )
 from .fleet_file import apply_to_file as apply_to_file, diff as diff
+from .goals import Goal as Goal, goals as goals
 from .kubernetes import (
     ClusterTarget as ClusterTarget,
     FixedNodes as FixedNodes,
@@ -22,7 +23,6 @@ from .kubernetes import (
     layout_of as layout_of,
     open_cluster as open_cluster,
 )
-from .goals import Goal as Goal, goals as goals
 from .node_steps import SETTLE as SETTLE
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target

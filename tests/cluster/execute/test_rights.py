@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests.cluster.execute.test_scale import workers
 
 
 @pytest.fixture
-def least(space: Space, tmp_path: Path) -> Iterator[Api]:
+def least(space: Space, tmp_path: Path) -> Api:
     """The cluster as an account with the executor's printed rights alone."""
     account = f"/api/v1/namespaces/{space.name}/serviceaccounts"
     space.make(account, {"metadata": {"name": "gangplan"}})
@@ -32,7 +31,7 @@ def least(space: Space, tmp_path: Path) -> Iterator[Api]:
     config = yaml.safe_load(space.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    yield connect(kubeconfig=str(tmp_path / "kubeconfig"))
+    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
 
 
 @pytest.mark.parametrize("watched", [True, False])

@@ -12,9 +12,22 @@ from gangplan.errors import InputError
 from gangplan.execute.kubernetes.flavors import flavor_of, resource_of
 from gangplan.execute.kubernetes.grants import grants_in
 from gangplan.execute.kubernetes.quotas import Quotas
-from gangplan.execute.kubernetes.seen import Given, SeenNode, SeenPod, SeenWorkload, seen_node, seen_pod, seen_workload
-from gangplan.execute.kubernetes.seen_karpenter import SeenNodePool, seen_nodeclaim, seen_nodepool
-from gangplan.execute.kubernetes.seen_quotas import Cell, SeenPlace, seen_cohort, seen_queue
+from gangplan.execute.kubernetes.seen import (
+    Cell,
+    Given,
+    SeenNode,
+    SeenNodePool,
+    SeenPlace,
+    SeenPod,
+    SeenWorkload,
+    seen_cohort,
+    seen_node,
+    seen_nodeclaim,
+    seen_nodepool,
+    seen_pod,
+    seen_queue,
+    seen_workload,
+)
 from gangplan.execute.kubernetes.settings import FixedNodes, KarpenterNodes, KueueQuota, ScaledNodes
 from gangplan.execute.kubernetes.snapshot import Pools, Reading, Snapshot
 from gangplan.types import Fleet, Pool, PoolKind

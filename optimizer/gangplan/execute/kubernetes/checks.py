@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from gangplan.errors import ForbiddenError, GangplanError
 from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
 from gangplan.execute.kubernetes.scaling import Scaled
-from gangplan.execute.kubernetes.seen_karpenter import HELD_LIMIT, SeenNodePool
+from gangplan.execute.kubernetes.seen import HELD_LIMIT, SeenNodePool
 from gangplan.execute.kubernetes.settings import KarpenterNodes, ScaledNodes
 from gangplan.execute.kubernetes.snapshot import Reading
 from gangplan.kube import Api, executor_rights, may

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gangplan.errors import InputError
-from gangplan.execute.kubernetes.seen_quotas import SeenPlace
+from gangplan.execute.kubernetes.seen import SeenPlace
 from gangplan.execute.kubernetes.snapshot import Reading
 from gangplan.kube import POOL_LABELS, names_of
 from gangplan.types import WHOLE_GPU, Pool

@@ -13,10 +13,11 @@ import time
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
 from gangplan.execute.kubernetes.cordons import require_free
 from gangplan.execute.kubernetes.scaling import query_of, write_scale
-from gangplan.execute.kubernetes.seen import DO_NOT_DISRUPT, NODEPOOL
-from gangplan.execute.kubernetes.seen_karpenter import (
-    API,
+from gangplan.execute.kubernetes.seen import (
+    DO_NOT_DISRUPT,
     HELD_LIMIT,
+    KARPENTER,
+    NODEPOOL,
     SeenNodeClaim,
     SeenNodePool,
     seen_nodeclaim,
@@ -81,7 +82,9 @@ def remove(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
 
 
 def _claims(api: Api, nodepool: str) -> list[SeenNodeClaim]:
-    return [seen_nodeclaim(item) for item in api.items(f"{API}/nodeclaims", labelSelector=f"{NODEPOOL}={nodepool}")]
+    return [
+        seen_nodeclaim(item) for item in api.items(f"{KARPENTER}/nodeclaims", labelSelector=f"{NODEPOOL}={nodepool}")
+    ]
 
 
 def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
@@ -104,7 +107,7 @@ def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 def _path(nodepool: str) -> str:
-    return f"{API}/nodepools/{nodepool}"
+    return f"{KARPENTER}/nodepools/{nodepool}"
 
 
 def _static(api: Api, nodepool: str) -> SeenNodePool:
@@ -173,6 +176,6 @@ def _swap(api: Api, path: str, pool: SeenNodePool, step: Step, *, dry_run: bool)
 
 def _delete(api: Api, claim: SeenNodeClaim) -> None:
     try:
-        api.delete(f"{API}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
+        api.delete(f"{KARPENTER}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
     except NotFoundError:
         return

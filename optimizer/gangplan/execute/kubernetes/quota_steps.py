@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gangplan.errors import ConflictError, InputError, RejectedError
 from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
-from gangplan.execute.kubernetes.seen_quotas import COHORT, QUEUE, seen_cohort, seen_queue
+from gangplan.execute.kubernetes.seen import COHORT, QUEUE, seen_cohort, seen_queue
 from gangplan.kube import KUEUE, Api, Object
 from gangplan.types import Step, StepKind
 

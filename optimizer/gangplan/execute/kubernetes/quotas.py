@@ -9,7 +9,7 @@ from functools import cached_property
 
 from gangplan.errors import InputError
 from gangplan.execute.kubernetes.flavors import flavor_of, resource_of
-from gangplan.execute.kubernetes.seen_quotas import COHORT, QUEUE, Cell, SeenPlace
+from gangplan.execute.kubernetes.seen import COHORT, QUEUE, Cell, SeenPlace
 from gangplan.execute.kubernetes.snapshot import Reading
 from gangplan.types import Quota
 

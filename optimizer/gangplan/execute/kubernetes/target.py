@@ -21,6 +21,8 @@ from gangplan.execute.kubernetes.snapshot import Cluster, Pools, Reading
 from gangplan.kube import Api, connect
 from gangplan.types import QUOTA_STEPS, Fleet, Observation, PoolNode, PoolNodes, Step, StepKind
 
+_CORDONS = (StepKind.CORDON, StepKind.UNCORDON)
+
 
 def open_cluster(
     nodes: Mapping[str, NodeSettings],
@@ -49,7 +51,7 @@ class ClusterTarget:
     """The pools of one cluster."""
 
     name = "cluster"
-    kinds = frozenset(StepKind)
+    kinds = frozenset({StepKind.PROTECT, *QUOTA_STEPS, *_CORDONS, StepKind.ORDER, StepKind.REMOVE})
 
     def __init__(self, api: Api, pools: Pools, *, watched: bool, clock: Clock) -> None:
         self.api, self.pools, self._clock = api, pools, clock
@@ -79,20 +81,19 @@ class ClusterTarget:
             self._quota(step, dry_run=dry_run)
             return
         settings = self._settings(step)
-        match step.kind:
-            case StepKind.PROTECT:
-                karpenter.protect(self.api, step.nodes, dry_run=dry_run)
-            case StepKind.CORDON | StepKind.UNCORDON:
-                self._cordon(step, dry_run=dry_run)
-            case _ if isinstance(settings, KarpenterNodes):
-                change = karpenter.order if step.kind is StepKind.ORDER else karpenter.remove
-                change(self.api, settings.nodepool, step, dry_run=dry_run)
-            case _ if step.pool in self._scaled:
-                self._scale(step, dry_run=dry_run)
-            case _:
-                raise RejectedError(
-                    f"pool {step.pool}: its nodes are fixed in targets.yaml: nobody orders or removes them"
-                )
+        if step.kind not in self.kinds:
+            raise RejectedError(f"pool {step.pool}: a cluster takes no step to {step.kind}")
+        if step.kind is StepKind.PROTECT:
+            karpenter.protect(self.api, step.nodes, dry_run=dry_run)
+        elif step.kind in _CORDONS:
+            self._cordon(step, dry_run=dry_run)
+        elif isinstance(settings, KarpenterNodes):
+            change = karpenter.order if step.kind is StepKind.ORDER else karpenter.remove
+            change(self.api, settings.nodepool, step, dry_run=dry_run)
+        elif step.pool in self._scaled:
+            self._scale(step, dry_run=dry_run)
+        else:
+            raise RejectedError(f"pool {step.pool}: its nodes are fixed in targets.yaml: nobody orders or removes them")
 
     def check(self) -> tuple[str, ...]:
         """Return what would keep plans from being carried out here, each with its remedy."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gangplan.execute.kubernetes.seen import NODEPOOL
+from gangplan.execute.kubernetes.seen.nodes import NODEPOOL
 from gangplan.kube import Object, listed, part, whole
 
-API = "/apis/karpenter.sh/v1"
+KARPENTER = "/apis/karpenter.sh/v1"
 HELD_LIMIT = "gangplan.io/limits-nodes"
 """The annotation of a NodePool whose limit we hold down while nodes are removed: what it was, or `none`."""
 
