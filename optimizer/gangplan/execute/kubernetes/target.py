@@ -97,7 +97,8 @@ class ClusterTarget:
 
     def check(self) -> tuple[str, ...]:
         """Return what would keep plans from being carried out here, each with its remedy."""
-        return problems(self.api, self._reading(anew=True), self._scaled)
+        kueue = self._cluster.kueue
+        return problems(self.api, self.pools, self._scaled, kueue=kueue, read=lambda: self._reading(anew=True))
 
     # ---------------------------------------------------------------- observing
 
