@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from gangplan.errors import InputError
+from gangplan.errors import ConflictError, InputError
 from gangplan.execute.kubernetes.flavors import flavor_of, resource_of
 from gangplan.execute.kubernetes.grants import grants_in
+from gangplan.execute.kubernetes.quota_steps import write_quota
 from gangplan.execute.kubernetes.quotas import Quotas
 from gangplan.execute.kubernetes.seen import (
     Cell,
@@ -30,7 +32,8 @@ from gangplan.execute.kubernetes.seen import (
 )
 from gangplan.execute.kubernetes.settings import FixedNodes, KarpenterNodes, KueueQuota, ScaledNodes
 from gangplan.execute.kubernetes.snapshot import Pools, Reading, Snapshot
-from gangplan.types import Fleet, Pool, PoolKind
+from gangplan.kube import Api
+from gangplan.types import Fleet, Pool, PoolKind, Step, StepKind
 
 Object = dict[str, Any]
 GPU = "nvidia.com/gpu"
@@ -281,6 +284,23 @@ def test_a_cohorts_place_has_what_all_beneath_it_have() -> None:
     there = {"cohorts": cohorts, "queues": queues, "flavors": {"f": {}}, "workloads": workloads}
     (found,) = Quotas(a_reading("p", quotas={"p": KueueQuota(cohort="c")}, **there)).all()
     assert (found.place, found.group, found.slots, found.used) == ("Cohort/c", "Cohort/top", 14, 14)
+
+
+def test_a_raise_waits_until_kueue_has_seen_what_was_lowered_elsewhere() -> None:
+    """Till then Kueue may grant those slots in the other queue; a place's own raise does not wait for itself."""
+    queues = {name: a_place("ClusterQueue", name, 8) for name in ("q", "r")}
+    queues["q"] = replace(queues["q"], observed=False)
+    settings = {"p": KueueQuota(queues={"q": 1, "r": 1})}
+    quotas = Quotas(a_reading("p", quotas=settings, queues=queues, flavors={"f": {}}))
+    nowhere = Api(None, "", dict, shown="nowhere")
+    step = Step(kind=StepKind.RAISE_QUOTA, pool="p", before=8, after=16, why="", place="ClusterQueue/r")
+    with pytest.raises(ConflictError, match="Kueue has not seen the quota of ClusterQueue/q"):
+        write_quota(nowhere, quotas, step, take_over=False, dry_run=False)
+    mark = {"type": "Active", "status": "True", "observedGeneration": 1}
+    item: Object = {"metadata": {"name": "q", "generation": 2}, "spec": {}, "status": {"conditions": [mark]}}
+    assert not seen_queue(item).observed
+    mark["observedGeneration"] = 2
+    assert seen_queue(item).observed
 
 
 def test_a_circle_of_cohorts_ends() -> None:

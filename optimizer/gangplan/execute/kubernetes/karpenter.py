@@ -41,13 +41,13 @@ def order(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
     """
     path = _path(nodepool)
     pool = _static(api, nodepool)
-    if pool.held and not dry_run:
-        pool = _let_go(api, path, pool)
-    if pool.limit is not None and step.after > pool.limit:
+    if pool.most is not None and step.after > pool.most:
         raise RejectedError(
-            f"NodePool {nodepool}: its limits.nodes is {pool.limit}, so that {step.after} nodes would never come: "
+            f"NodePool {nodepool}: its limits.nodes is {pool.most}, so that {step.after} nodes would never come: "
             f"set it to {step.after + 1}"
         )
+    if pool.held and not dry_run:  # by a process that was removing nodes and got no further
+        api.patch(path, _restoring(pool), **query_of(dry_run=False))
     write_scale(api, path, step, dry_run=dry_run)
 
 
@@ -137,12 +137,6 @@ def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
                 f"NodePool {pool.name}: Karpenter has not looked at it for {OBSERVE_S:g} s: is it up?"
             )
         time.sleep(_LOOK_S)
-
-
-def _let_go(api: Api, path: str, pool: SeenNodePool) -> SeenNodePool:
-    """Give a limit back that was held down by a process that did not get further."""
-    api.patch(path, _restoring(pool), **query_of(dry_run=False))
-    return seen_nodepool(api.get(path))
 
 
 def _restoring(pool: SeenNodePool) -> list[Object]:
