@@ -29,7 +29,9 @@ Part = Callable[[int, Progress], list[Figure]]
 def main() -> None:
     """Measure what was asked for and report it."""
     parts: dict[str, Part] = {"day": day.day}
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.execute", description="The figures of plans carried out.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.execute", description="The figures of plans carried out."
+    )
     parser.add_argument("--only", default=",".join(parts), help="parts, by commas: %(default)s")
     parser.add_argument("--share", type=int, default=1, help="run 1/N of the loads (default: 1)")
     parser.add_argument("--kills", type=int, default=KILLS, help="how many processes `kills` kills (default: 500)")

@@ -39,7 +39,7 @@ def day(share: int, progress: Progress) -> list[Figure]:
     ahead = [
         all(there[hour].get(pool, 0) >= nodes[hour + 1] for pool, nodes in curves.items()) for hour in range(hours)
     ]
-    print(f"steps: {dict(carrier.taken)}; put off: {dict(carrier.refused)}", file=sys.stderr)
+    print(f"steps: {dict(carrier.taken)}; put off: {dict(carrier.put_off)}", file=sys.stderr)
     peer = reactive(hours, progress)
     return [*_wrong(wrong, gangs.runs, hours, gaps), *_ahead(ahead, carrier), peer_figure(gangs.runs, peer)]
 

@@ -29,6 +29,15 @@ from .journal import (
     carried_hours as carried_hours,
     last_run as last_run,
 )
+from .kubernetes import (
+    ClusterTarget as ClusterTarget,
+    FixedNodes as FixedNodes,
+    KarpenterNodes as KarpenterNodes,
+    KueueQuota as KueueQuota,
+    ScaledNodes as ScaledNodes,
+    layout_of as layout_of,
+    open_cluster as open_cluster,
+)
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
 from .pool_state import SETTLE as SETTLE
 from .steps import steps as steps, steps_to as steps_to

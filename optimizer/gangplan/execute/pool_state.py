@@ -11,7 +11,6 @@ from math import ceil
 from gangplan.execute.goals import Goal
 from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota
 
-
 SETTLE = timedelta(seconds=5)
 """How long a change must stand until all have seen it: a scheduler with an older view still binds a pod to a node that
 was just cordoned, and Kueue still admits a gang by a quota that was just lowered."""

@@ -1,3 +1,4 @@
+from .layout import layout_of as layout_of
 from .settings import (
     FixedNodes as FixedNodes,
     KarpenterNodes as KarpenterNodes,

@@ -11,22 +11,23 @@ from gangplan.execute.kubernetes.copies import Copies
 from gangplan.execute.kubernetes.seen import (
     BOUND,
     HOSTNAME,
+    KARPENTER,
     NODEPOOL,
     SeenNode,
-    SeenPod,
-    SeenWorkload,
-    seen_node,
-    seen_pod,
-    seen_workload,
-)
-from gangplan.execute.kubernetes.seen_karpenter import (
-    API as KARPENTER,
     SeenNodeClaim,
     SeenNodePool,
+    SeenPlace,
+    SeenPod,
+    SeenWorkload,
+    seen_cohort,
+    seen_flavor,
+    seen_node,
     seen_nodeclaim,
     seen_nodepool,
+    seen_pod,
+    seen_queue,
+    seen_workload,
 )
-from gangplan.execute.kubernetes.seen_quotas import SeenPlace, seen_cohort, seen_flavor, seen_queue
 from gangplan.execute.kubernetes.settings import KarpenterNodes, KueueQuota, NodeSettings
 from gangplan.kube import KUEUE, NODES, PODS, Api
 from gangplan.types import Fleet
