@@ -2,9 +2,9 @@
 
 `python -m benchmarks.execute [--only NAME,...] [--share N] [--kills N] [--seed N]` starts a cluster for each part;
 NAMEs: apply, admission, day, unchanged, storm, kills. `day` carries out a plan of 24 hours on a clock on which an hour
-passes in 20 s, beside 30 gangs that ask all the time, and then lets Karpenter alone order nodes for the same gangs. What
-went wrong is read from the cluster's own history, change by change. `--share 10` runs a tenth of the loads, to see that
-all works.
+passes in 30 s, beside 30 gangs that ask all the time; then Karpenter alone orders nodes for the same gangs. What went
+wrong is read from the cluster's own history, change by change. `--share 10` runs a tenth of the loads, to see that all
+works.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from rich.progress import Progress as Bar
 from tests.cluster.servers import build
 
-from benchmarks.parts.execute import day
+from benchmarks.parts.execute import admission, day, many_pools
 from benchmarks.parts.figures import Figure, report, write
 from gangplan.progress import Progress
 
@@ -28,7 +28,7 @@ Part = Callable[[int, Progress], list[Figure]]
 
 def main() -> None:
     """Measure what was asked for and report it."""
-    parts: dict[str, Part] = {"day": day.day}
+    parts: dict[str, Part] = {"apply": many_pools.apply, "admission": admission.admission, "day": day.day}
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.execute", description="The figures of plans carried out."
     )

@@ -2,7 +2,8 @@
 
 It does what the real ones were seen to do: nodes are there before they can be used, a scheduler with an old view binds
 to a node that was just cordoned, Kueue with an old view admits by a quota that was just lowered, lowering a quota
-evicts nobody, a cohort's places lend to each other, and a lost node is replaced by its engine. Time moves only when a test moves it.
+evicts nobody, a cohort's places lend to each other, and a lost node is replaced by its engine. Time moves only when a
+test moves it.
 """
 
 from __future__ import annotations

@@ -12,17 +12,12 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from typing import Self
 
-from gangplan.execute.goals import goals
-from gangplan.execute.kubernetes.settings import KarpenterNodes, KueueQuota
-from gangplan.execute.kubernetes.target import ClusterTarget, open_cluster
-from gangplan.execute.steps import steps_to
-
 from benchmarks.parts.execute.world import COHORT, FLEET, POOLS
-from gangplan.errors import ConflictError, GangplanError
+from gangplan.execute import Carrying, Engine, KarpenterNodes, KueueQuota, goals, open_cluster
 from gangplan.kube.api import Api
-from gangplan.types import Plan, Step
+from gangplan.types import Plan
 
-HOUR_S = 20.0
+HOUR_S = 30.0
 _PERIOD_S = 0.25
 
 

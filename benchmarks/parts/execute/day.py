@@ -25,7 +25,7 @@ _LEAST_HOURS = 4
 def day(share: int, progress: Progress) -> list[Figure]:
     """Return what went wrong in a day, and the hours whose nodes were there when they began."""
     hours = max(HOURS // share, _LEAST_HOURS)
-    curves = {pool.name: [0, *curve(pool, hours, SEED)] for pool in POOLS}  # the first hour is for the first nodes
+    curves = {pool.name: [0, *curve(pool, hours + 1, SEED)] for pool in POOLS}  # the first hour is for the first nodes
     with world(static=True) as cluster, Recorder(cluster.api) as recorder:
         clock = FastClock(start=START)
         with Carrier(cluster.api, plan(FLEET, START, curves), clock) as carrier, Gangs(cluster.api, SEED) as gangs:

@@ -17,7 +17,7 @@ SPACE, COHORT = "bench", "bench"
 DELAY_S = 2
 """From Karpenter's order of a machine until its node registers."""
 
-START_MINUTES = 30.0
+START_MINUTES = 20.0
 POOLS = tuple(
     Pool(
         name=name,
