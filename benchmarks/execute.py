@@ -13,11 +13,12 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from rich.progress import Progress as Bar
 from tests.cluster.servers import build
 
-from benchmarks.parts.execute import admission, day, many_pools
+from benchmarks.parts.execute import admission, day, large, many_pools
 from benchmarks.parts.figures import Figure, report, write
 from gangplan.progress import Progress
 
@@ -28,7 +29,13 @@ Part = Callable[[int, Progress], list[Figure]]
 
 def main() -> None:
     """Measure what was asked for and report it."""
-    parts: dict[str, Part] = {"apply": many_pools.apply, "admission": admission.admission, "day": day.day}
+    parts: dict[str, Part] = {
+        "apply": many_pools.apply,
+        "admission": admission.admission,
+        "day": day.day,
+        "unchanged": partial(large.large, parts=("unchanged",)),
+        "storm": partial(large.large, parts=("storm",)),
+    }
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.execute", description="The figures of plans carried out."
     )
