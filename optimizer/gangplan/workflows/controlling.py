@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from gangplan.config import Settings
+from gangplan.errors import ConflictError
 from gangplan.execute import AirflowRuns, ClusterLead, Family, FileLead, Health, Lead, Lives, Metrics, Round
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
@@ -28,6 +29,12 @@ LOOK_S = 3.0
 
 WATCH_S = 30.0
 """Seconds between two looks whether the cluster serves another kind of owner by now."""
+
+FIRST_S = 5.0
+"""Seconds beyond a lease after which somebody else must be leading."""
+
+READY_S = 60.0
+"""Seconds in which all that is watched must have been listed, where it is looked at once."""
 
 STOP_S = 8.0
 """Seconds in which a stopped controller finishes what it has in hand; then it ends all the same."""
@@ -57,6 +64,7 @@ class Controller:
         self.metrics = Metrics(*FAMILIES)
         self._api = _cluster(settings)
         self._ledger: OperableLedger = open_ledger(settings.ledger_url, clock=settings.clock)
+        self._leading = Event()
         self._lead = self._a_lead()
         self._lives: Lives | None = None
         self._rounds: list[Round] = []
@@ -108,6 +116,8 @@ class Controller:
         return made
 
     def _led(self, leads: bool) -> None:
+        if leads:
+            self._leading.set()
         self.metrics.set("gangplan_leader", leads)
         for each in self._rounds:
             each.wake()
@@ -128,6 +138,21 @@ class Controller:
         stop.wait()
         return self._end(health)
 
+    def once(self) -> None:
+        """Do all the work once; raises ConflictError where another controller leads meanwhile."""
+        self._lead.start()
+        try:
+            if not self._leading.wait(self._options.lease_s + FIRST_S):
+                raise ConflictError("controller: another one leads, and does the same work: nothing was done here")
+            if isinstance(self._ledger, KueueLedger):
+                self._ledger.serve()
+            for each in self._rounds:
+                each.once()
+                if self._lives is not None:
+                    self._lives.wait_ready(READY_S)
+        finally:
+            self._close(None)
+
     def _end(self, health: Health) -> bool:
         """Finish the step in hand, hand the lead over, and close all, within `STOP_S`."""
         ending = Thread(target=self._close, args=(health,), name="end", daemon=True)
@@ -136,7 +161,7 @@ class Controller:
         _log.info("stopped" if not ending.is_alive() else "stopped with work in hand: whoever leads next resumes it")
         return not ending.is_alive()
 
-    def _close(self, health: Health) -> None:
+    def _close(self, health: Health | None) -> None:
         for each in self._rounds:
             each.stop()
         for each in self._rounds:
@@ -145,7 +170,8 @@ class Controller:
         if self._lives is not None:
             self._lives.close()
         self._ledger.close()
-        health.close()
+        if health is not None:
+            health.close()
 
     # ------------------------------------------------------------ what it says of itself
 

@@ -41,6 +41,10 @@ class Round:
         """Begin."""
         self._thread.start()
 
+    def once(self) -> None:
+        """Do the work once, here and now."""
+        self._work()
+
     def wake(self) -> None:
         """Let the next round come now, or at once after the present one; after a failure its pause counts."""
         self._woken.set()
@@ -65,13 +69,13 @@ class Round:
         while not self._stop.is_set():
             self._woken.clear()  # what happens from here on is for the next round
             if self._leads():
-                self._once()
+                self._attempt()
             self.done_at = time.monotonic()
             self._pause()
 
-    def _once(self) -> None:
+    def _attempt(self) -> None:
         try:
-            self._work()
+            self.once()
         except GangplanError as error:
             _log.warning("%s: %s", self.name, error)
             self._fail()
