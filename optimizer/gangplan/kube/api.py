@@ -45,6 +45,9 @@ NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """The Accept header of a list that should hold the metadata of its objects only."""
 
 _JSON, _APPLY, _MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
+_PATCH = "application/json-patch+json"
+_HOOK = "admission webhook "
+"""So begins the message where a webhook refuses a call, with the status of a right that is missing."""
 
 
 class GoneError(GangplanError):
@@ -87,6 +90,13 @@ class Api:
         """Set these fields, whoever owns them; a resourceVersion in the body must be the present one."""
         return self.call("PATCH", path, body, query={"fieldManager": MANAGER, **query}, kind=_MERGE)
 
+    def patch(self, path: str, operations: list[Object], **query: str) -> Object:
+        """Carry out the operations of a JSON Patch, all or none.
+
+        A `test` that fails raises RejectedError, as a value that the object may not have.
+        """
+        return self.call("PATCH", path, operations, query={"fieldManager": MANAGER, **query}, kind=_PATCH)
+
     def delete(self, path: str, **options: Any) -> Object:
         """Delete an object; raises NotFoundError where it does not exist."""
         return self.call("DELETE", path, options or None)
@@ -95,7 +105,7 @@ class Api:
         self,
         verb: str,
         path: str,
-        body: Object | None = None,
+        body: Object | list[Object] | None = None,
         *,
         query: Mapping[str, str] = {},
         kind: str = _JSON,
@@ -281,10 +291,10 @@ def _error(status: int, answer: bytes, what: str, shown: str) -> GangplanError:
     message = _message(answer)
     if status in _MEANING:
         return _MEANING[status](f"{shown}: {message}")
+    if status in (400, 422) or (status == 403 and message.startswith(_HOOK)):
+        return RejectedError(f"{shown}: {what} was refused: {message}")
     if status in (401, 403):
         return ForbiddenError(f"{shown}: {what} is not allowed: {message} (see `gangplan kube doctor`)")
-    if status in (400, 422):
-        return RejectedError(f"{shown}: {what} was refused: {message}")
     return UnavailableError(f"{shown}: {what} failed ({status}): {message}")
 
 

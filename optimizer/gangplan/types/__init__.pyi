@@ -46,6 +46,13 @@ from .plan import (
     PlanId as PlanId,
     Score as Score,
 )
+from .power import (
+    LEAST_SAMPLES as LEAST_SAMPLES,
+    GridCarbon as GridCarbon,
+    Knob as Knob,
+    PowerCurve as PowerCurve,
+    PowerPoint as PowerPoint,
+)
 from .purchases import (
     Commitments as Commitments,
     PoolFull as PoolFull,

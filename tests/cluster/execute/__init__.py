@@ -1,1 +1,1 @@
-"""Tests of plans that are carried out on a real cluster."""
+"""Plans carried out on real servers."""
