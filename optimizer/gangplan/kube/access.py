@@ -28,34 +28,25 @@ def _listed(folder: Traversable) -> list[str]:
 
 def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
     """Return each right that the roles give: namespace (empty: the whole cluster), API group, resource, verb."""
+    return _rights(manifests(namespace))
+
+
+def _rights(items: list[Object], role: str = "") -> list[tuple[str, str, str, str]]:
+    """Return the rights of all roles, or of one."""
     return [
         (item["metadata"].get("namespace", ""), group, resource, verb)
-        for item in manifests(namespace)
-        if item["kind"] in ("Role", "ClusterRole")
+        for item in items
+        if item["kind"] in ("Role", "ClusterRole") and role in ("", item["metadata"]["name"])
         for rule in item["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     ]
-
-
-def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
-    """Return the role by which the service account carries out plans, and its binding."""
-    text = (files("gangplan.kube") / "manifests" / "executor.yaml").read_text()
-    return [_moved(item, namespace) for item in yaml.safe_load_all(text)]
 
 
 def executor_rights() -> list[tuple[str, str, str]]:
-    """Return each right that carrying out plans needs in the whole cluster: API group, resource, verb."""
-    return [
-        (group, resource, verb)
-        for item in executor_manifests()
-        if item["kind"] == "ClusterRole"
-        for rule in item["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    ]
+    """Return each right that quotas and nodes of the whole cluster need: API group, resource, verb."""
+    return [right[1:] for right in _rights(manifests(controller=True), "gangplan-executor")]
 
 
 def may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:
