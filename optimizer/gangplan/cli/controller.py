@@ -15,10 +15,10 @@ from gangplan.types import require_positive
 controller_app = typer.Typer()
 
 
-@controller_app.command("controller", epilog="Example:  gangplan controller --every 30s")
+@controller_app.command("controller", epilog="Example:  gangplan controller --listen 0.0.0.0:9095")
 def run(
     once: Annotated[bool, typer.Option("--once", help="Do all the work once and end, such as in a CronJob.")] = False,
-    every: Annotated[str, typer.Option(help=f"Its longest pause between two looks at all, {DURATION}.")] = "30s",
+    every: Annotated[str, typer.Option(help=f"Its longest pause between two looks at all, {DURATION}.")] = "10s",
     listen: Annotated[str, typer.Option(help="Where /metrics, /healthz and /readyz are served.")] = "127.0.0.1:9095",
     lease: Annotated[str, typer.Option(help=f"How long a leader that died holds the others up, {DURATION}.")] = "15s",
     namespace: Annotated[

@@ -7,16 +7,19 @@ from .carrying import (
 )
 from .controller import (
     LAST_PASS as LAST_PASS,
+    PASS_FIGURES as PASS_FIGURES,
     AirflowRuns as AirflowRuns,
     ClusterLead as ClusterLead,
     Family as Family,
     FileLead as FileLead,
+    LedTarget as LedTarget,
     Health as Health,
     Lead as Lead,
     Lives as Lives,
     Metrics as Metrics,
     Round as Round,
     Run as Run,
+    Teller as Teller,
     log_as_json as log_as_json,
 )
 from .engines import Engine as Engine, Seen as Seen, look as look

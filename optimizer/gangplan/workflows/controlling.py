@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,24 @@ from threading import Event, Thread
 
 from gangplan.config import Settings
 from gangplan.errors import ConflictError
-from gangplan.execute import AirflowRuns, ClusterLead, Family, FileLead, Health, Lead, Lives, Metrics, Round
+from gangplan.execute import (
+    PASS_FIGURES,
+    AirflowRuns,
+    ClusterLead,
+    Family,
+    FileLead,
+    Health,
+    Lead,
+    Lives,
+    Metrics,
+    Round,
+    Teller,
+    answer_all,
+)
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
+from gangplan.workflows.carrying_out import CarryingOut
+from gangplan.workflows.execution import grants_of
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
 
 _log = logging.getLogger(__name__)
@@ -23,6 +39,9 @@ LEASE = "gangplan-controller"
 
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod reads its own namespace."""
+
+LEAST_S = 1.0
+"""Seconds between two passes at least, however much happens."""
 
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
@@ -40,6 +59,8 @@ STOP_S = 8.0
 """Seconds in which a stopped controller finishes what it has in hand; then it ends all the same."""
 
 FAMILIES = (
+    *PASS_FIGURES,
+    Family("gangplan_seconds_since_whole_pass", "gauge", "Seconds since a pass in which all engines answered."),
     Family("gangplan_leader", "gauge", "1 for the controller that leads."),
     Family("gangplan_given_back_total", "counter", "Reservations given back for owners that ended.", ("owner",)),
     Family("gangplan_failed_rounds_total", "counter", "Rounds of work that failed as a whole.", ("round",)),
@@ -50,7 +71,7 @@ FAMILIES = (
 class ControllerOptions:
     """How a controller runs: its longest pause, its address, and its Lease (for seconds, in a namespace)."""
 
-    every_s: float = 30.0
+    every_s: float = 10.0
     listen: str = "127.0.0.1:9095"
     lease_s: float = 15.0
     namespace: str = ""
@@ -68,6 +89,11 @@ class Controller:
         self._lead = self._a_lead()
         self._lives: Lives | None = None
         self._rounds: list[Round] = []
+        self._teller, self._whole_at = Teller(self.metrics), time.monotonic()
+        self._carrying = CarryingOut(
+            settings=settings, grants=lambda: grants_of(self._ledger), may_begin=self._lead.may_begin
+        )
+        self._round("carry out", self._carry_out, options.every_s, least_s=LEAST_S)
         self._give_back()
 
     def _a_lead(self) -> Lead:
@@ -83,6 +109,15 @@ class Controller:
             seconds=self._options.lease_s,
         )
 
+    def _carry_out(self) -> None:
+        """Make one pass, answer those who ask Kueue for nodes by what it saw, and tell of it."""
+        made = self._carrying.once()
+        if self._api is not None:
+            answer_all(self._api, made.plan, made.carried.observed, made.grants, made.at)
+        self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
+        if not made.carried.unreachable:
+            self._whole_at = time.monotonic()
+
     def _give_back(self) -> None:
         """Watch whose owners may end: those that the cluster knows, and those of an Airflow."""
         settings, owners = self._settings, list[Owners]()
@@ -97,18 +132,25 @@ class Controller:
             ledger=self._ledger,
             owners=tuple(owners),
             clock=settings.clock,
-            require=self._lead.require,
+            may_begin=self._lead.may_begin,
             given=lambda kind: self.metrics.add("gangplan_given_back_total", kind),
         )
         look = self._round("give back", back.look, LOOK_S)
 
     def _round(
-        self, name: str, work: Callable[[], object], every_s: float, *, leads: Callable[[], bool] | None = None
+        self,
+        name: str,
+        work: Callable[[], object],
+        every_s: float,
+        *,
+        least_s: float = 0.0,
+        leads: Callable[[], bool] | None = None,
     ) -> Round:
         made = Round(
             name,
             work,
             every_s=every_s,
+            least_s=least_s,
             leads=leads or (lambda: self._lead.leads),
             failed=lambda name: self.metrics.add("gangplan_failed_rounds_total", name),
         )
@@ -162,10 +204,12 @@ class Controller:
         return not ending.is_alive()
 
     def _close(self, health: Health | None) -> None:
+        self._lead.end()
         for each in self._rounds:
             each.stop()
         for each in self._rounds:
             each.join(STOP_S)
+        self._carrying.close()
         self._lead.close()
         if self._lives is not None:
             self._lives.close()
@@ -176,6 +220,7 @@ class Controller:
     # ------------------------------------------------------------ what it says of itself
 
     def _figures(self) -> tuple[int, str]:
+        self.metrics.set("gangplan_seconds_since_whole_pass", time.monotonic() - self._whole_at)
         return 200, self.metrics.text()
 
     def _healthy(self) -> tuple[int, str]:

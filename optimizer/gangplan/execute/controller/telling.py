@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain, islice
 
 from gangplan.execute.carrying import Carried
 from gangplan.execute.controller.metrics import Family, Metrics
@@ -18,8 +19,9 @@ _log = logging.getLogger(__name__)
 _NAMED = 20
 """So many waiting and refused steps stand on the Lease; all are in the log."""
 
+_WORDS = 300
 POOL = ("pool",)
-FAMILIES = (
+PASS_FIGURES = (
     Family("gangplan_planned_nodes", "gauge", "Nodes that the plan has in this hour.", POOL),
     Family("gangplan_ordered_nodes", "gauge", "Nodes that the engine was told to have.", POOL),
     Family("gangplan_usable_nodes", "gauge", "Nodes on which new pods can run.", POOL),
@@ -93,13 +95,19 @@ def _place(step: Step) -> tuple[str, str, str]:
 
 
 def _fields(step: Step) -> dict[str, object]:
-    named = {"place": step.place, "nodes": step.nodes[:_NAMED]}
-    fields = {"step": step.kind.value, "pool": step.pool, "before": step.before, "after": step.after, "why": step.why}
-    return fields | {name: value for name, value in named.items() if value}
+    fields: dict[str, object] = {"step": step.kind.value, "pool": step.pool, "why": step.why}
+    fields |= {"before": step.before, "after": step.after}
+    if step.place:
+        fields["place"] = step.place
+    if step.nodes:
+        fields["nodes"] = step.nodes[:_NAMED]
+    return fields
 
 
 def _words(carried: Carried, plan_id: str, now: datetime) -> str:
     """Return the pass in short, as JSON."""
+    refused = (f"{of.step.pool}: {of.step.kind.value} was refused: {of.words}" for of in carried.refused)
+    waiting = (f"{step.pool}: {step.kind.value} waits for {step.waits_for}" for step in carried.left)
     body = {
         "at": now.isoformat(timespec="seconds"),
         "plan": plan_id,
@@ -108,9 +116,6 @@ def _words(carried: Carried, plan_id: str, now: datetime) -> str:
         "waiting": len(carried.left),
         "refused": len(carried.refused),
         "unreachable": carried.unreachable,
-        "first": [
-            *(f"{taken.step.pool}: {taken.step.kind.value} was refused: {taken.words}"[:300] for taken in carried.refused),
-            *(f"{step.pool}: {step.kind.value} waits for {step.waits_for}"[:300] for step in carried.left),
-        ][:_NAMED],
+        "first": [words[:_WORDS] for words in islice(chain(refused, waiting), _NAMED)],
     }
     return json.dumps(body)
