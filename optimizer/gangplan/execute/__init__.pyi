@@ -12,9 +12,9 @@ from .controller import (
     ClusterLead as ClusterLead,
     Family as Family,
     FileLead as FileLead,
-    LedTarget as LedTarget,
     Health as Health,
     Lead as Lead,
+    LedTarget as LedTarget,
     Lives as Lives,
     Metrics as Metrics,
     Round as Round,
@@ -34,6 +34,7 @@ from .journal import (
 )
 from .node_steps import SETTLE as SETTLE
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
+from .requests import answer_all as answer_all
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file

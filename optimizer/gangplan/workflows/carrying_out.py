@@ -27,8 +27,9 @@ from gangplan.execute import (
     read_targets,
     targets_of_file,
 )
+from gangplan.reserve import KueueLedger, OperableLedger
 from gangplan.tracking import Store, open_store
-from gangplan.types import Fleet, Grant, Plan
+from gangplan.types import Fleet, Grant, Plan, ReservationState
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ class Pass:
 class CarryingOut:
     """Carries plans out until it is closed.
 
-    `may_begin` is called before each step and raises UnavailableError to keep it back; `grants` are those that no engine
-    knows.
+    `may_begin` is called before each step and raises UnavailableError to keep it back; `grants` are those that no
+    engine knows.
     """
 
     settings: Settings
@@ -156,6 +157,20 @@ class CarryingOut:
         opened = open_engines(opening)
         self._engines = tuple(replace(each, target=LedTarget(each.target, self.may_begin)) for each in opened)
         self._targets, self._fleet = targets, fleet
+
+
+def grants_of(ledger: OperableLedger) -> Iterable[Grant]:
+    """Return what a ledger has granted, by pool; what one on Kueue has is observed on the cluster."""
+    if isinstance(ledger, KueueLedger):
+        return
+    for row in ledger.list(ReservationState.GRANTED):
+        pools: dict[str, dict[str, int]] = {}
+        for place in row.placements:
+            nodes = pools.setdefault(place.pool, {})
+            nodes[place.node] = nodes.get(place.node, 0) + place.gpus
+        for pool, nodes in pools.items():
+            name = row.request.request_key
+            yield Grant(name=name, pool=pool, slots=sum(nodes.values()), nodes=nodes, until=row.expires_at)
 
 
 def _stamp(file: Path | None) -> object:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from gangplan.config import Settings
+from gangplan.config import Settings, read_fleet
 from gangplan.errors import ConflictError
 from gangplan.execute import (
     PASS_FIGURES,
@@ -25,11 +25,11 @@ from gangplan.execute import (
     Round,
     Teller,
     answer_all,
+    read_targets,
 )
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
-from gangplan.workflows.carrying_out import CarryingOut
-from gangplan.workflows.execution import grants_of
+from gangplan.workflows.carrying_out import CarryingOut, grants_of
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
 
 _log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class Controller:
         answers = {"/metrics": self._figures, "/healthz": self._healthy, "/readyz": self._ready}
         health = Health(self._options.listen, answers)
         health.start()
-        _log.info("started", extra={"listen": self._options.listen, "holder": self._lead.holder})
+        _log.info("started", extra={"port": health.port, "holder": self._lead.holder})
         if isinstance(self._ledger, KueueLedger):
             self._ledger.serve()
         self._lead.start()
@@ -233,10 +233,16 @@ class Controller:
 
 
 def _cluster(settings: Settings) -> Api | None:
-    """Return the cluster that is watched: that of the ledger, or of this pod; None without one."""
+    """Return the cluster that is watched: that of the ledger, of this pod, or of the targets; None without one."""
     if settings.ledger_url.startswith("kueue:"):
         return connect(parse_url(settings.ledger_url)[0])
-    return connect() if "KUBERNETES_SERVICE_HOST" in os.environ else None
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return connect()
+    file = settings.targets_file
+    targets = None if file is None else read_targets(file, read_fleet(settings.fleet_file))
+    if targets is not None and (targets.nodes_of("fixed", "karpenter", "scale") or targets.quotas_of("kueue")):
+        return connect(targets.cluster)
+    return None
 
 
 def _namespace(settings: Settings) -> str:
