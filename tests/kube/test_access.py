@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gangplan.execute.requests import request_rights
-from gangplan.kube import executor_rights, manifests
+from gangplan.kube import executor_manifests, executor_rights, manifests
 
 
 def test_the_controller_has_its_own_account_and_all_roles_of_it() -> None:
@@ -24,4 +24,7 @@ def test_the_roles_of_executors_are_those_that_their_code_names() -> None:
     """So that the doctor and the manifests say the same."""
     roles = {one["metadata"]["name"]: one for one in manifests(controller=True) if one["kind"] == "ClusterRole"}
     assert roles["gangplan-executor-requests"]["rules"] == request_rights()
+    ours, theirs = executor_manifests("vision")[1], executor_manifests("vision")[0]
+    assert theirs == roles["gangplan-executor"]
+    assert (ours["metadata"]["name"], ours["subjects"][0]["name"]) == ("gangplan-executor-vision", "gangplan")
     assert ("kueue.x-k8s.io", "clusterqueues", "patch") in executor_rights()

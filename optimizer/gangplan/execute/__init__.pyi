@@ -32,6 +32,15 @@ from .journal import (
     carried_hours as carried_hours,
     last_run as last_run,
 )
+from .kubernetes import (
+    ClusterTarget as ClusterTarget,
+    FixedNodes as FixedNodes,
+    KarpenterNodes as KarpenterNodes,
+    KueueQuota as KueueQuota,
+    ScaledNodes as ScaledNodes,
+    layout_of as layout_of,
+    open_cluster as open_cluster,
+)
 from .node_steps import SETTLE as SETTLE
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
 from .requests import answer_all as answer_all

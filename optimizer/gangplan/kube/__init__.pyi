@@ -12,6 +12,7 @@ from .accelerators import (
     short_name as short_name,
 )
 from .access import (
+    executor_manifests as executor_manifests,
     executor_rights as executor_rights,
     manifests as manifests,
     may as may,

@@ -31,12 +31,12 @@ def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
     return _rights(manifests(namespace))
 
 
-def _rights(items: list[Object], role: str = "") -> list[tuple[str, str, str, str]]:
-    """Return the rights of all roles, or of one."""
+def _rights(items: list[Object]) -> list[tuple[str, str, str, str]]:
+    """Return the rights of all roles."""
     return [
         (item["metadata"].get("namespace", ""), group, resource, verb)
         for item in items
-        if item["kind"] in ("Role", "ClusterRole") and role in ("", item["metadata"]["name"])
+        if item["kind"] in ("Role", "ClusterRole")
         for rule in item["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
@@ -44,9 +44,17 @@ def _rights(items: list[Object], role: str = "") -> list[tuple[str, str, str, st
     ]
 
 
+def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
+    """Return the role by which plans are carried out, and its binding to the service account that pipelines have."""
+    text = (files("gangplan.kube") / "manifests" / "controller" / "executor.yaml").read_text()
+    role, binding = yaml.safe_load_all(text)
+    binding["metadata"]["name"], binding["subjects"][0]["name"] = role["metadata"]["name"], _SHIPPED
+    return [_moved(item, namespace) for item in (role, binding)]
+
+
 def executor_rights() -> list[tuple[str, str, str]]:
     """Return each right that quotas and nodes of the whole cluster need: API group, resource, verb."""
-    return [right[1:] for right in _rights(manifests(controller=True), "gangplan-executor")]
+    return [right[1:] for right in _rights(executor_manifests())]
 
 
 def may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:

@@ -27,9 +27,9 @@ from gangplan.execute import (
     read_targets,
     targets_of_file,
 )
-from gangplan.reserve import KueueLedger, OperableLedger
+from gangplan.kube import connect
 from gangplan.tracking import Store, open_store
-from gangplan.types import Fleet, Grant, Plan, ReservationState
+from gangplan.types import Fleet, Grant, Plan
 
 _log = logging.getLogger(__name__)
 
@@ -48,13 +48,15 @@ class Pass:
 class CarryingOut:
     """Carries plans out until it is closed.
 
-    `may_begin` is called before each step and raises UnavailableError to keep it back; `grants` are those that no
-    engine knows.
+    `grants` are those that no engine knows. `may_begin` is called before each step, and `may_write` before each try of
+    a write to a cluster: what they raise (UnavailableError) keeps it back. `heard` is called at each change on it.
     """
 
     settings: Settings
     grants: Callable[[], Iterable[Grant]]
     may_begin: Callable[[], None]
+    may_write: Callable[[], None]
+    heard: Callable[[], None]
     _plan: Plan | None = field(default=None, init=False)
     _journal: Journal | None = field(default=None, init=False)
     _engines: tuple[Engine, ...] = field(default=(), init=False)
@@ -153,24 +155,12 @@ class CarryingOut:
             fleet_file=self.settings.fleet_file,
             clock=self.settings.clock,
             watched=True,
+            heard=self.heard,
+            connection=lambda context: connect(context).guarded(self.may_write),
         )
         opened = open_engines(opening)
         self._engines = tuple(replace(each, target=LedTarget(each.target, self.may_begin)) for each in opened)
         self._targets, self._fleet = targets, fleet
-
-
-def grants_of(ledger: OperableLedger) -> Iterable[Grant]:
-    """Return what a ledger has granted, by pool; what one on Kueue has is observed on the cluster."""
-    if isinstance(ledger, KueueLedger):
-        return
-    for row in ledger.list(ReservationState.GRANTED):
-        pools: dict[str, dict[str, int]] = {}
-        for place in row.placements:
-            nodes = pools.setdefault(place.pool, {})
-            nodes[place.node] = nodes.get(place.node, 0) + place.gpus
-        for pool, nodes in pools.items():
-            name = row.request.request_key
-            yield Grant(name=name, pool=pool, slots=sum(nodes.values()), nodes=nodes, until=row.expires_at)
 
 
 def _stamp(file: Path | None) -> object:

@@ -29,7 +29,8 @@ from gangplan.execute import (
 )
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
-from gangplan.workflows.carrying_out import CarryingOut, grants_of
+from gangplan.workflows.carrying_out import CarryingOut
+from gangplan.workflows.execution import grants_in
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
 
 _log = logging.getLogger(__name__)
@@ -90,10 +91,14 @@ class Controller:
         self._lives: Lives | None = None
         self._rounds: list[Round] = []
         self._teller, self._whole_at = Teller(self.metrics), time.monotonic()
+        carry_out = self._round("carry out", self._carry_out, options.every_s, least_s=LEAST_S)
         self._carrying = CarryingOut(
-            settings=settings, grants=lambda: grants_of(self._ledger), may_begin=self._lead.may_begin
+            settings=settings,
+            grants=lambda: grants_in(self._ledger),
+            may_begin=self._lead.may_begin,
+            may_write=self._lead.may_write,
+            heard=carry_out.wake,
         )
-        self._round("carry out", self._carry_out, options.every_s, least_s=LEAST_S)
         self._give_back()
 
     def _a_lead(self) -> Lead:
@@ -113,7 +118,7 @@ class Controller:
         """Make one pass, answer those who ask Kueue for nodes by what it saw, and tell of it."""
         made = self._carrying.once()
         if self._api is not None:
-            answer_all(self._api, made.plan, made.carried.observed, made.grants, made.at)
+            answer_all(self._api.guarded(self._lead.may_write), made.plan, made.carried.observed, made.grants, made.at)
         self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
         if not made.carried.unreachable:
             self._whole_at = time.monotonic()

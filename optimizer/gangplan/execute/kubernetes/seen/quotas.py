@@ -26,7 +26,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenPlace:
-    """A ClusterQueue or Cohort with accelerators; `parent` is its cohort, `owner` another manager of its quotas."""
+    """A ClusterQueue or Cohort with accelerators; `parent` is its cohort, `owner` another manager of its quotas.
+
+    `observed` that Kueue counts by the quota that the object has now: it has a status that says so of queues alone.
+    """
 
     kind: str
     name: str
@@ -34,7 +37,7 @@ class SeenPlace:
     cells: tuple[Cell, ...] = ()
     reserved: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     owner: str = ""
-    reclaims: bool = False
+    observed: bool = True
     trouble: str = ""
 
     @property
@@ -50,8 +53,7 @@ class SeenPlace:
 def seen_queue(item: Object) -> SeenPlace:
     """Read a ClusterQueue."""
     spec, status = item["spec"], part(item, "status")
-    active = next((mark for mark in listed(status, "conditions") if mark["type"] == "Active"), None)
-    reclaim = part(spec, "preemption").get("reclaimWithinCohort", "Never")
+    active: Object = next((mark for mark in listed(status, "conditions") if mark["type"] == "Active"), {})
     return SeenPlace(
         kind=QUEUE,
         name=item["metadata"]["name"],
@@ -59,8 +61,8 @@ def seen_queue(item: Object) -> SeenPlace:
         cells=_cells(spec),
         reserved=_reserved(status),
         owner=_owner(item),
-        reclaims=reclaim != "Never",
-        trouble=active["message"] if active is not None and active["status"] != "True" else "",
+        observed=active.get("observedGeneration", 0) >= item["metadata"].get("generation", 0),
+        trouble=active.get("message", "") if active.get("status") != "True" else "",
     )
 
 
