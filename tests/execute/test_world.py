@@ -15,7 +15,8 @@ from gangplan.execute import Goal, goals, steps
 from gangplan.testing import NOW
 from gangplan.types import Observation, Plan, Step, StepKind
 from tests.effort import effort
-from tests.execute.world import SLOTS, Place, PoolWorld, plan_of, pool
+from tests.execute.planned import a_plan
+from tests.execute.world import SLOTS, Place, PoolWorld, pool
 
 POOLS = (pool("a", startup_minutes=2), pool("b"))
 HOURS = 6
@@ -49,7 +50,7 @@ class Carrying(RuleBasedStateMachine):
         self._settle()
 
     def _plan(self, nodes: dict[str, list[int]]) -> Plan:
-        return plan_of(NOW, nodes, POOLS)
+        return a_plan(NOW, nodes, POOLS)
 
     # what controllers do
 

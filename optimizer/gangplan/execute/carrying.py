@@ -52,7 +52,7 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Carried:
-    """What one pass did, what is left, and what the engines had at its end.
+    """What one pass did, what is left, and what the engines had `before` it and at its end.
 
     `left` are the steps that wait, each with its reason, and those after a refused one of their pool. In a dry run
     `done` are the steps that could be taken.
@@ -62,6 +62,7 @@ class Carried:
     left: tuple[Step, ...]
     refused: tuple[Taken, ...]
     unreachable: dict[str, str]
+    before: Observation
     observed: Observation
     goals: tuple[Goal, ...]
 
@@ -97,10 +98,12 @@ class Carrying:
         """
         done: list[Step] = []
         trouble = _Trouble()
+        before: Observation | None = None
         looks = 0
         while True:
             now = self.clock()
             seen = look(self.engines)
+            before = before or seen.observation
             goals = self.wanted(now)
             found = self._steps(seen, goals, now)
             if self.journal is not None and not dry_run:
@@ -110,21 +113,16 @@ class Carrying:
             done += taken
             looks += 1
             if dry_run or looks == _LOOKS or not (taken or trouble.overtaken_now()):
-                left = [step for step in found if step not in taken]
-                return self._carried(done, left, trouble, seen, goals)
-
-    def _carried(
-        self, done: list[Step], left: list[Step], trouble: _Trouble, seen: Seen, goals: tuple[Goal, ...]
-    ) -> Carried:
-        """Return what was done, and what is left; steps that trouble stopped wait for its end."""
-        return Carried(
-            done=tuple(done),
-            left=tuple(trouble.waiting(step, seen.engine_of(step)) for step in left if not trouble.is_refused(step)),
-            refused=tuple(trouble.refused.values()),
-            unreachable={**seen.unreachable, **trouble.unreachable},
-            observed=seen.observation,
-            goals=goals,
-        )
+                left = [step for step in found if step not in taken and not trouble.is_refused(step)]
+                return Carried(
+                    done=tuple(done),
+                    left=tuple(trouble.waiting(step, seen.engine_of(step)) for step in left),
+                    refused=tuple(trouble.refused.values()),
+                    unreachable={**seen.unreachable, **trouble.unreachable},
+                    before=before,
+                    observed=seen.observation,
+                    goals=goals,
+                )
 
     def _steps(self, seen: Seen, goals: tuple[Goal, ...], now: datetime) -> tuple[Step, ...]:
         """Return the steps that may be taken and shown."""

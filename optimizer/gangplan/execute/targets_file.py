@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,17 +10,33 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
+from gangplan.execute.cloud import Ec2Group, GceGroup
 from gangplan.execute.fleet_file import FileNodes
+from gangplan.execute.kubernetes import FixedNodes, KarpenterNodes, KueueQuota, ScaledNodes
+from gangplan.execute.prewarm import Serving, check_serving
 from gangplan.types import Fleet
 from gangplan.yaml_files import read_yaml, validated
 
-NODE_KINDS: dict[str, type[Any]] = {"file": FileNodes}
+NODE_KINDS: dict[str, type[Any]] = {
+    "file": FileNodes,
+    "fixed": FixedNodes,
+    "karpenter": KarpenterNodes,
+    "scale": ScaledNodes,
+    "ec2": Ec2Group,
+    "gce": GceGroup,
+}
 """Who can make a pool's nodes, by the word after `kind`; the settings of each are its own room's."""
 
-QUOTA_KINDS: dict[str, type[Any]] = {}
+QUOTA_KINDS: dict[str, type[Any]] = {"kueue": KueueQuota}
 """What can let a pool be used, by the word after `kind`."""
 
-_SHARED = frozenset({"file", "fixed"})  # places that any number of pools may have
+_NODES_BY = {
+    "karpenter": ("nodepool",),
+    "scale": ("resource", "namespace", "name"),
+    "ec2": ("region", "group"),
+    "gce": ("project", "zone", "group"),
+}
+"""The settings that say which nodes are meant; those of other kinds may be any number of pools'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +49,14 @@ class PoolPlaces:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What targets.yaml says: the cluster's context, the pools, and what other rooms read of `serving` and `power`."""
+    """What targets.yaml says: the cluster's context, the pools, and the servers whose minimums follow the plan.
+
+    `power` is what the room for power reads.
+    """
 
     pools: Mapping[str, PoolPlaces]
     cluster: str = ""
-    serving: tuple[Any, ...] = ()
+    serving: tuple[Serving, ...] = ()
     power: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def nodes_of(self, *kinds: str) -> dict[str, Any]:
@@ -61,7 +80,7 @@ class _Pool:
 class _File:
     pools: dict[str, _Pool]
     cluster: str = ""
-    serving: list[Any] = field(default_factory=list[Any])
+    serving: list[Serving] = field(default_factory=list[Serving])
     power: dict[str, Any] = field(default_factory=dict[str, Any])
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -88,6 +107,7 @@ def read_targets(path: Path, fleet: Fleet) -> Targets:
     with document.naming_lines():
         pools = {name: _places(name, each, fleet) for name, each in given.pools.items()}
         _refuse_twice(pools)
+        check_serving(given.serving, fleet)
     return Targets(pools=pools, cluster=given.cluster, serving=tuple(given.serving), power=given.power)
 
 
@@ -117,12 +137,21 @@ def _settings(field_name: str, body: dict[str, Any], kinds: Mapping[str, type[An
 
 def _refuse_twice(pools: Mapping[str, PoolPlaces]) -> None:
     """Refuse two pools on one place: each would order, or grant, for both."""
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for name, places in pools.items():
-        for what, settings in (("nodes", places.nodes), ("quota", places.quota)):
-            if settings is None or settings.kind in _SHARED:
-                continue
-            other = seen.setdefault(repr(settings), name)
+        for what, kind, place in _places_of(places):
+            other = seen.setdefault((what, *place), name)
             if other != name:
                 remedy = f"is the place of pool {other} as well: give each pool a place of its own"
-                raise InputError(f"pools[{name}].{what}", settings.kind, remedy)
+                raise InputError(f"pools[{name}].{what}", kind, remedy)
+
+
+def _places_of(places: PoolPlaces) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Give what a pool has for itself: its nodes, and its flavor in a cohort or queue, where that is named."""
+    nodes, quota = places.nodes, places.quota
+    if names := _NODES_BY.get(nodes.kind):
+        yield "nodes", nodes.kind, (nodes.kind, *(str(getattr(nodes, name)) for name in names))
+    if quota is not None and quota.flavor:
+        for place in (quota.cohort, *quota.queues):
+            if place:
+                yield "quota", quota.kind, (place, quota.flavor)
