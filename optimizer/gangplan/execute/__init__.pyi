@@ -7,16 +7,19 @@ from .carrying import (
 )
 from .controller import (
     LAST_PASS as LAST_PASS,
+    PASS_FIGURES as PASS_FIGURES,
     AirflowRuns as AirflowRuns,
     ClusterLead as ClusterLead,
     Family as Family,
     FileLead as FileLead,
     Health as Health,
     Lead as Lead,
+    LedTarget as LedTarget,
     Lives as Lives,
     Metrics as Metrics,
     Round as Round,
     Run as Run,
+    Teller as Teller,
     log_as_json as log_as_json,
 )
 from .engines import Engine as Engine, Seen as Seen, look as look
@@ -29,8 +32,18 @@ from .journal import (
     carried_hours as carried_hours,
     last_run as last_run,
 )
-from .node_steps import SETTLE as SETTLE
+from .kubernetes import (
+    ClusterTarget as ClusterTarget,
+    FixedNodes as FixedNodes,
+    KarpenterNodes as KarpenterNodes,
+    KueueQuota as KueueQuota,
+    ScaledNodes as ScaledNodes,
+    layout_of as layout_of,
+    open_cluster as open_cluster,
+)
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
+from .pool_state import SETTLE as SETTLE
+from .requests import answer_all as answer_all
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file

@@ -13,10 +13,11 @@ import time
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
 from gangplan.execute.kubernetes.cordons import require_free
 from gangplan.execute.kubernetes.scaling import query_of, write_scale
-from gangplan.execute.kubernetes.seen import DO_NOT_DISRUPT, NODEPOOL
-from gangplan.execute.kubernetes.seen_karpenter import (
-    API,
+from gangplan.execute.kubernetes.seen import (
+    DO_NOT_DISRUPT,
     HELD_LIMIT,
+    KARPENTER,
+    NODEPOOL,
     SeenNodeClaim,
     SeenNodePool,
     seen_nodeclaim,
@@ -40,13 +41,13 @@ def order(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
     """
     path = _path(nodepool)
     pool = _static(api, nodepool)
-    if pool.held and not dry_run:
-        pool = _let_go(api, path, pool)
-    if pool.limit is not None and step.after > pool.limit:
+    if pool.most is not None and step.after > pool.most:
         raise RejectedError(
-            f"NodePool {nodepool}: its limits.nodes is {pool.limit}, so that {step.after} nodes would never come: "
+            f"NodePool {nodepool}: its limits.nodes is {pool.most}, so that {step.after} nodes would never come: "
             f"set it to {step.after + 1}"
         )
+    if pool.held and not dry_run:  # by a process that was removing nodes and got no further
+        api.patch(path, _restoring(pool), **query_of(dry_run=False))
     write_scale(api, path, step, dry_run=dry_run)
 
 
@@ -81,7 +82,9 @@ def remove(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
 
 
 def _claims(api: Api, nodepool: str) -> list[SeenNodeClaim]:
-    return [seen_nodeclaim(item) for item in api.items(f"{API}/nodeclaims", labelSelector=f"{NODEPOOL}={nodepool}")]
+    return [
+        seen_nodeclaim(item) for item in api.items(f"{KARPENTER}/nodeclaims", labelSelector=f"{NODEPOOL}={nodepool}")
+    ]
 
 
 def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
@@ -104,7 +107,7 @@ def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 def _path(nodepool: str) -> str:
-    return f"{API}/nodepools/{nodepool}"
+    return f"{KARPENTER}/nodepools/{nodepool}"
 
 
 def _static(api: Api, nodepool: str) -> SeenNodePool:
@@ -134,12 +137,6 @@ def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
                 f"NodePool {pool.name}: Karpenter has not looked at it for {OBSERVE_S:g} s: is it up?"
             )
         time.sleep(_LOOK_S)
-
-
-def _let_go(api: Api, path: str, pool: SeenNodePool) -> SeenNodePool:
-    """Give a limit back that was held down by a process that did not get further."""
-    api.patch(path, _restoring(pool), **query_of(dry_run=False))
-    return seen_nodepool(api.get(path))
 
 
 def _restoring(pool: SeenNodePool) -> list[Object]:
@@ -173,6 +170,6 @@ def _swap(api: Api, path: str, pool: SeenNodePool, step: Step, *, dry_run: bool)
 
 def _delete(api: Api, claim: SeenNodeClaim) -> None:
     try:
-        api.delete(f"{API}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
+        api.delete(f"{KARPENTER}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
     except NotFoundError:
         return
