@@ -100,6 +100,11 @@ class ClusterTarget:
         kueue = self._cluster.kueue
         return problems(self.api, self.pools, self._scaled, kueue=kueue, read=lambda: self._look(anew=True)[0])
 
+    def machines(self, pool: str) -> dict[str, PoolNode]:
+        """Return a pool's nodes, as they were last observed, by what their cloud calls them (spec.providerID)."""
+        need = self.pools.fleet.pool(pool).slots_per_node
+        return {node.machine: _pool_node(node, need) for node in self._look()[0].members[pool] if node.machine}
+
     # ---------------------------------------------------------------- observing
 
     def _require_served(self) -> None:
