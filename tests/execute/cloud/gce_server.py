@@ -80,11 +80,12 @@ def hold(value: Any, schema: Json, where: str, *, sent: bool) -> None:
 class GceServer:
     """The groups of one zone; `stock` machines can still be bought, each is created for `boot` reads of its group.
 
-    While it `lags`, its list of resize requests does not have the newest.
+    While it `lags`, its list of resize requests does not have the newest. A resize ends with the code `failing`.
     """
 
     stock: int = 1000
     lags: bool = False
+    failing: str = ""
     boot: int = 0
     denied: set[str] = field(default_factory=set[str])
     calls: list[str] = field(default_factory=list[str])
@@ -235,6 +236,9 @@ class GceServer:
 
     def _instanceGroupManagers_resize(self, path: Json, query: Json, body: Json) -> Json:
         group, size = self._group(path), int(query["size"])
+        if self.failing:
+            status = 503 if "EXHAUSTED" in self.failing else 403 if "FORBIDDEN" in self.failing else 400
+            return self._operation(({"code": self.failing, "message": LACK},), status)
         kept = [name for name, machine in self.of(group["name"]).items() if machine["action"] != "DELETING"]
         for name in sorted(kept)[: max(0, len(kept) - size)]:  # it picks arbitrarily, as Google says
             self.machines[name]["action"] = "DELETING"

@@ -6,7 +6,7 @@ import pytest
 from tests.execute.cloud.conftest import MakeGce, fleet
 from tests.execute.cloud.gce_server import EXHAUSTED, LACK
 
-from gangplan.errors import ConflictError, ForbiddenError, InputError, RejectedError, UnavailableError
+from gangplan.errors import CapacityError, ConflictError, ForbiddenError, InputError, RejectedError, UnavailableError
 from gangplan.execute.cloud import gce_calls
 from gangplan.execute.cloud.gce import open_gce
 from gangplan.execute.cloud.settings import GceGroup
@@ -102,17 +102,19 @@ def test_of_two_writers_that_saw_the_same_group_only_one_buys(make_gce: MakeGce)
     assert (gce.seen().ordered, list(filed)) == (3, ["gangplan-1-to-3-1"])
 
 
-def test_a_request_that_waits_is_withdrawn_whole(make_gce: MakeGce) -> None:
-    """It can be cancelled; a part of it cannot."""
+def test_a_request_that_waits_is_cancelled_whole(make_gce: MakeGce) -> None:
+    """What is wanted of it still is asked for anew, under another name."""
     gce = make_gce(1, flex=24)
     gce.world.stock = 0
     gce.step(ORDER, 4)
-    with pytest.raises(RejectedError, match="cancelled whole: 2 machines stay ordered"):
-        gce.step(REMOVE, 2)
-    gce.step(REMOVE, 1)
-    assert gce.seen().ordered == 1
-    gce.step(ORDER, 4)
-    assert sorted(gce.world.requests["gpus"]) == ["gangplan-1-to-4-1", "gangplan-1-to-4-2"]
+    gce.step(ORDER, 6)
+    gce.step(REMOVE, 5)
+    assert (gce.seen().ordered, [each["state"] for each in gce.world.requests["gpus"].values()]) == (
+        4,
+        ["ACCEPTED", "CANCELLED"],
+    )
+    gce.step(ORDER, 6)
+    assert sorted(gce.world.requests["gpus"]) == ["gangplan-1-to-4-1", "gangplan-4-to-6-1", "gangplan-4-to-6-2"]
 
 
 def test_the_cluster_says_which_machines_can_be_used(make_gce: MakeGce) -> None:
@@ -149,8 +151,15 @@ def test_a_dry_run_writes_nothing(make_gce: MakeGce, kind: StepKind) -> None:
 
 
 def test_an_operation_that_failed_is_an_error_in_googles_words(make_gce: MakeGce) -> None:
-    """Wherever the lack shows, it is one of capacity; a right that lacks is named."""
+    """Wherever a lack of capacity shows, it is one; a right that lacks is named."""
     gce = make_gce(1)
+    gce.world.failing = EXHAUSTED
+    with pytest.raises(CapacityError, match=r"does not have enough resources .*_WITH_DETAILS"):
+        gce.step(ORDER, 2)
+    gce.world.failing = "QUOTA_EXCEEDED"
+    with pytest.raises(RejectedError, match="QUOTA_EXCEEDED"):
+        gce.step(ORDER, 2)
+    gce.world.failing = ""
     gce.world.denied = {"instanceGroupManagers.resize"}
     with pytest.raises(ForbiddenError, match=r"Required 'compute.instanceGroupManagers.resize' permission"):
         gce.step(ORDER, 2)

@@ -15,7 +15,7 @@ from itertools import count
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from gangplan.clock import Clock
-from gangplan.errors import InputError, NotFoundError, RejectedError
+from gangplan.errors import ConflictError, InputError, NotFoundError
 from gangplan.execute.cloud.gce_calls import Clients, Message, calling, connect, done, messages, reading, writing
 from gangplan.execute.cloud.group_target import GroupTarget, Joined
 from gangplan.execute.cloud.groups import Group, Machine
@@ -149,22 +149,25 @@ class GceGroups:
         done(clients, place.project, place.zone, operation, f"{place.group}: {name}")
 
     def _cancel(self, place: GceGroup, clients: Clients, machines: int) -> None:
-        """Cancel open requests of so many machines in all; a request is cancelled whole."""
-        waiting = [each for each in self._requests(place, clients) if each.state in _OPEN]
-        for request in sorted(waiting, key=lambda each: each.resize_by, reverse=True):
-            if request.resize_by <= machines:
-                machines -= request.resize_by
-                asked = messages().CancelInstanceGroupManagerResizeRequestRequest(
-                    project=place.project,
-                    zone=place.zone,
-                    instance_group_manager=place.group,
-                    resize_request=request.name,
-                )
-                with calling(f"{place.group}: {request.name}"):
-                    operation = clients.requests.cancel_unary(asked, **writing())
-                done(clients, place.project, place.zone, operation, f"{place.group}: {request.name}")
-        if machines:
-            raise RejectedError(f"{place.group}: resize requests are cancelled whole: {machines} machines stay ordered")
+        """Cancel open requests of at least so many machines: one is cancelled whole, and the rest asked for anew."""
+        waiting = sorted(
+            (each for each in self._requests(place, clients) if each.state in _OPEN), key=lambda each: each.resize_by
+        )
+        while machines > 0 and waiting:
+            chosen = next((each for each in waiting if each.resize_by >= machines), waiting[-1])
+            waiting.remove(chosen)
+            machines -= chosen.resize_by
+            asked = messages().CancelInstanceGroupManagerResizeRequestRequest(
+                project=place.project,
+                zone=place.zone,
+                instance_group_manager=place.group,
+                resize_request=chosen.name,
+            )
+            with calling(f"{place.group}: {chosen.name}"):
+                operation = clients.requests.cancel_unary(asked, **writing())
+            done(clients, place.project, place.zone, operation, f"{place.group}: {chosen.name}")
+        if machines > 0:
+            raise ConflictError(f"{place.group}: {machines} machines are on their way, no resize request asks for them")
 
     def remove(self, pool: str, machines: Collection[str]) -> None:
         """Delete these machines; the group's size falls with them. One that is leaving already is passed over."""

@@ -104,8 +104,9 @@ class GroupTarget:
             raise ConflictError(f"{step.pool}: {', '.join(opened)}: no longer cordoned, so it may have work")
         if step.after < group.least:
             raise RejectedError(f"{step.pool}: {group.shown} must have {group.least} machines: lower its minimum")
-        withdrawn = group.ordered - len(chosen) > step.after
+        kept = replace(group, ordered=group.ordered - len(chosen))
         left = [machine for machine in group.staying if machine not in chosen]
+        withdrawn = kept.ordered > step.after
         if withdrawn and (len(left) > step.after or not all(machine.guarded for machine in left)):
             raise ConflictError(f"{step.pool}: the cloud would choose which of {len(left)} machines to remove")
         if dry_run:
@@ -113,7 +114,7 @@ class GroupTarget:
         if chosen:
             self._cloud.remove(step.pool, [machine.id for machine in chosen])
         if withdrawn:
-            self._cloud.order(step.pool, group, step.after)
+            self._cloud.order(step.pool, kept, step.after)
 
     def _cordon(self, step: Step, group: Group, dry_run: bool) -> None:
         on = step.kind == StepKind.CORDON
