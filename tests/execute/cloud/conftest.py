@@ -28,7 +28,9 @@ _numbers = count()
 
 
 class Silent(WSGIRequestHandler):
-    """Says nothing of its requests."""
+    """Says nothing of its requests, and keeps connections."""
+
+    protocol_version = "HTTP/1.1"
 
     def log(self, type: str, message: str, *args: Any) -> None:
         """Stay silent."""

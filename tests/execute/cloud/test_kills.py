@@ -42,7 +42,7 @@ def doom_gce(gce: Gce) -> Gce:
 
 
 @given(rounds=ROUNDS)
-@examples(10, 500)
+@examples(8, 500)
 def test_on_ec2(ec2: Ec2, rounds: list[tuple[int, int, int]]) -> None:
     """An Auto Scaling group."""
     survive(ec2, DOOM, rounds)
@@ -55,7 +55,7 @@ def gce(make_gce: MakeGce, request: pytest.FixtureRequest) -> Gce:
 
 
 @given(rounds=ROUNDS)
-@examples(25, 1000)
+@examples(12, 1000)
 def test_on_compute_engine(gce: Gce, rounds: list[tuple[int, int, int]]) -> None:
     """A managed instance group that is resized, and one that grows by requests."""
     gce.world.reset()
