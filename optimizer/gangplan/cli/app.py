@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from gangplan import __version__, plan, summaries, workflows
 from gangplan.cli import screen
+from gangplan.cli.controller import controller_app
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
 from gangplan.cli.ledger import ledger_app
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
+app.add_typer(controller_app)
 forecast_app.add_typer(hours_app)
 app.add_typer(forecast_app, name="forecast")
 plan_app.add_typer(purchases_app)
