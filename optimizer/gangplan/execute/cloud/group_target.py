@@ -43,12 +43,13 @@ class GroupTarget:
 
     def _pool_nodes(self, pool: str, group: Group) -> PoolNodes:
         nodes = self._nodes(pool, group)
+        outside = [machine.id for machine in group.staying if machine.usable and nodes[machine.id].closed]
         return PoolNodes(
             pool=pool,
             ordered=group.ordered,
             nodes=tuple(nodes[machine.id] for machine in group.machines),
             unprotected=tuple(nodes[machine.id].name for machine in group.staying if not machine.guarded),
-            trouble=group.trouble,
+            trouble=group.trouble or (f"{', '.join(outside)} run, but are no nodes of the cluster" if outside else ""),
         )
 
     def _nodes(self, pool: str, group: Group) -> dict[str, PoolNode]:
@@ -156,9 +157,12 @@ def _node(machine: Machine) -> PoolNode:
 
 
 def _joined_node(machine: Machine, node: PoolNode | None) -> PoolNode:
-    """Return the node that a machine is in its cluster: to be usable, both must say so."""
+    """Return the node that a machine is in its cluster: to be usable, both must say so.
+
+    A machine that has not joined is closed, since the cluster could not cordon it.
+    """
     if node is None:
-        return PoolNode(name=machine.id, usable=False, leaving=machine.leaving)
+        return PoolNode(name=machine.id, usable=False, closed=True, leaving=machine.leaving)
     return replace(
         node,
         usable=node.usable and machine.usable,
