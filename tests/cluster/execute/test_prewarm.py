@@ -6,11 +6,14 @@ KEDA, KServe and what makes nodes for a CapacityBuffer do not run here: their ki
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -36,6 +39,7 @@ from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute import kinds
 from tests.cluster.objects import a_job
 from tests.cluster.servers import fleet
+from tests.execute.prewarm import guide
 from tests.execute.prewarm.builders import CHAT, POOL, asked, planned
 
 Object = dict[str, Any]
@@ -210,6 +214,29 @@ def test_what_is_not_there_is_said(space: Space) -> None:
     assert step.waits_for == f"there is no HorizontalPodAutoscaler {space.name}/chat: make it"
     with pytest.raises(RejectedError, match="make it"):
         target.apply(step)
+
+
+def test_what_else_is_written_to_an_object_holds_nothing_up(space: Space) -> None:
+    """Its status and its labels change all the time; only its minimum matters."""
+    path = an_hpa(space)
+    target = one(space, Hpa(namespace=space.name, name="chat"))
+    done = Event()
+
+    def write() -> None:
+        """Write labels until told to stop."""
+        number = 0
+        while not done.wait(0.01):
+            number += 1
+            space.api.merge(path, {"metadata": {"labels": {"number": str(number)}}}, fieldManager="others")
+
+    with ThreadPoolExecutor(1) as threads:
+        others = threads.submit(write)
+        try:
+            for gpus in (8, 4) * 5:
+                carry_out(target, gpus)
+        finally:
+            done.set()
+        others.result()
 
 
 # ---------------------------------------------------------------- KEDA
@@ -417,7 +444,30 @@ def test_placeholders_give_way_to_a_gang(space: Space, own_nodes: str) -> None:
     assert gone.check() == ()
 
 
-# ---------------------------------------------------------------- rights
+# ---------------------------------------------------------------- guide and rights
+
+
+@pytest.mark.usefixtures("served")
+def test_the_list_of_the_guide_is_carried_out(space: Space) -> None:
+    """Each entry as the page says: by tenant, by level, within bounds, with what is left kept free."""
+    text = re.sub("namespace: (web|search)", f"namespace: {space.name}", guide.listed())
+    text = text.replace("name: answers", "name: chat").replace(
+        "kind: buffer,", f"kind: placeholders, namespace: {space.name},"
+    )
+    text = text.replace("filled_in: web", f"filled_in: {space.name}")
+    deployment = a_deployment(space)
+    an_hpa(space, maxReplicas=20), a_scaled_object(space)
+    until(lambda: space.api.get(deployment)["status"].get("replicas") == 1)
+    target = ServingTarget(guide.read(text, Fleet(pools=(POOL,))), Fleet(pools=(POOL,)), space.api)
+    forecast = asked({CHAT: [20], ("search", "latency", "h100"): [20]})
+    plan = planned({"h100-owned": [12]}, forecast)
+    serving = list(target.serving.values())
+    found = minimums(plan, forecast, serving, target.observe(), NOW)
+    for step in found:
+        target.apply(step)
+    # 20 GPUs are 10 replicas; the 95 % quantile of 25 is 4 replicas of 8; there is room for 5 of the 8 nodes of 60 GPUs.
+    assert [step.after for step in found] == [10, 4, 5]
+    assert minimums(plan, forecast, serving, target.observe(), NOW) == ()
 
 
 @pytest.fixture
