@@ -1,1 +1,1 @@
-"""Plans that are carried out on a real cluster."""
+"""Plans carried out on real servers."""

@@ -97,6 +97,10 @@ class Keeper:
         """Return a reservation as last heard of; None where it was not."""
         return self._mirror.there.get(f"{self._namespace}/{id}")
 
+    def live(self) -> list[Claim]:
+        """Return the reservations that are not over and that no Job has adopted, as last heard of."""
+        return [claim for claim in list(self._mirror.there.values()) if not claim.owner and not claim.finished]
+
     def until(self, id: str, good: Callable[[Claim], bool], seconds: float) -> Claim | None:
         """Wait until a condition holds of a reservation; None when it does not hold in time."""
         deadline, name = time.monotonic() + seconds, f"{self._namespace}/{id}"

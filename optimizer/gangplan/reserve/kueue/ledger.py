@@ -375,6 +375,11 @@ class KueueLedger(WaitingLedger, Refusals):
         self._keeper.start()
         self._keeper.learn()
 
+    def live(self) -> tuple[Reservation, ...]:
+        """Return what waits or holds slots and no Job has adopted, as `serve` has last heard of it: no call is made."""
+        every = (self._show(claim) for claim in self._keeper.live())
+        return tuple(reservation for reservation in every if not reservation.state.final)
+
     def compact(self, before: datetime) -> Compacted:
         """See `Ledger.compact`: delete what ended before a moment; there is no log to fold."""
         limit, now = require_utc("before", before), to_us(self._clock())
