@@ -11,6 +11,7 @@ import yaml
 from gangplan.kube.api import Api, Object
 
 _SHIPPED = "gangplan"
+_EXECUTOR, _SERVING = "executor", "executor-serving"
 
 
 def manifests(namespace: str = _SHIPPED, *, controller: bool = False) -> list[Object]:
@@ -40,17 +41,18 @@ def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
 
 
 def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
-    """Return the role by which the service account carries out plans, and its binding."""
-    text = (files("gangplan.kube") / "manifests" / "executor.yaml").read_text()
-    return [_moved(item, namespace) for item in yaml.safe_load_all(text)]
+    """Return the roles by which plans are carried out, and by which serving follows them, with their bindings."""
+    folder = files("gangplan.kube") / "manifests"
+    documents = (yaml.safe_load_all((folder / f"{name}.yaml").read_text()) for name in (_EXECUTOR, _SERVING))
+    return [_moved(item, namespace) for document in documents for item in document]
 
 
 def executor_rights() -> list[tuple[str, str, str]]:
-    """Return each right that carrying out plans needs in the whole cluster: API group, resource, verb."""
+    """Return each right that carrying out plans on pools needs in the whole cluster: API group, resource, verb."""
     return [
         (group, resource, verb)
         for item in executor_manifests()
-        if item["kind"] == "ClusterRole"
+        if item["kind"] == "ClusterRole" and item["metadata"]["name"] == f"{_SHIPPED}-{_EXECUTOR}"
         for rule in item["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]

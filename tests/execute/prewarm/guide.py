@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from markdown_it import MarkdownIt
-from pydantic import TypeAdapter
 
-from gangplan.execute.prewarm import Serving, check_serving
+from gangplan.execute.prewarm import Serving, read_serving
 from gangplan.types import Fleet
 from gangplan.yaml_files import parse_yaml
 
@@ -20,10 +19,8 @@ def listed() -> str:
     return text
 
 
-def read(text: str, fleet: Fleet) -> list[Serving]:
+def read(text: str, fleet: Fleet) -> tuple[Serving, ...]:
     """Read the list `serving` of a text, and check it against the fleet."""
     document = parse_yaml(text, "targets", "targets.yaml")
-    found = document.read_as(TypeAdapter(dict[str, list[Serving]]), "targets", qualified=False)["serving"]
     with document.naming_lines():
-        check_serving(found, fleet)
-    return found
+        return read_serving(document.body["serving"], fleet)

@@ -23,7 +23,7 @@ WHOLE = """
     """
 
 
-def read(text: str) -> list[Serving]:
+def read(text: str) -> tuple[Serving, ...]:
     """Read the list."""
     return guide.read("serving:" + indent(dedent(text), "  "), FLEET)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gangplan.errors import ConflictError, NotFoundError, RejectedError
+from gangplan.errors import ConflictError, ForbiddenError, NotFoundError, RejectedError
 from gangplan.execute.prewarm import buffers
 from gangplan.execute.prewarm.engines import (
     ENGINES,
@@ -22,11 +22,12 @@ from gangplan.execute.prewarm.engines import (
 )
 from gangplan.execute.prewarm.settings import Buffer, Keda, Serving, check_serving
 from gangplan.execute.prewarm.values import MinimumStep, Replicas
-from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, is_placeholder, requests_of
+from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, is_placeholder, may, requests_of
 from gangplan.types import Fleet
 
 _TRIES = 5
 _OVER = ("Succeeded", "Failed")
+_RIGHTS = "gangplan kube manifests --executor | kubectl apply -f -"
 
 
 def open_serving(serving: Sequence[Serving], fleet: Fleet, *, context: str = "") -> ServingTarget:
@@ -46,8 +47,14 @@ class ServingTarget:
         self._api = api
 
     def observe(self) -> tuple[Replicas, ...]:
-        """Return what each server has now."""
-        return tuple(self._read(entry)[0] for entry in self.serving.values())
+        """Return what each server has now; one that may not be read keeps no other from being seen."""
+        return tuple(self._seen(entry) for entry in self.serving.values())
+
+    def _seen(self, entry: Serving) -> Replicas:
+        try:
+            return self._read(entry)[0]
+        except ForbiddenError as error:
+            return Replicas(key=entry.key, kind=entry.where.kind, minimum=None, missing=f"{error}: {_RIGHTS}")
 
     def apply(self, step: MinimumStep, *, dry_run: bool = False) -> None:
         """Write one minimum, or with `dry_run` let the API server check it; twice changes nothing more.
@@ -215,9 +222,12 @@ class ServingTarget:
             if not self._serves(engine):
                 yield f"{entry}: the cluster does not serve {engine.kind} of {engine.version}: install what does"
                 continue
-            has, item = self._read(entry)
+            has = self._seen(entry)
             if has.missing or has.owner:
                 yield f"{entry}: {has.missing or has.owner}"
+                continue
+            yield from self._not_allowed(entry, engine)
+            item = self._get(engine.path(entry.where))
             if has.ceiling is not None and has.ceiling < (entry.most or 0):
                 yield f"{entry}.most: {entry.most} is more than its own maximum of {has.ceiling}: raise that"
             if kind == "kserve" and item is not None:
@@ -226,6 +236,13 @@ class ServingTarget:
                 remedy = "turn CapacityBuffers on there (Karpenter's gate CapacityBuffer), or say kind: placeholders"
                 yield f"{entry}: no autoscaler has taken its CapacityBuffer up: {remedy}"
         yield from self._left_over()
+
+    def _not_allowed(self, entry: Serving, engine: Engine) -> Iterator[str]:
+        """Yield the rights to write that are missing."""
+        group = engine.version.partition("/")[0]
+        for verb in ("create", "patch") if engine.ours else ("patch",):
+            if not may(self._api, entry.where.namespace, group, engine.plural, verb):
+                yield f"{entry}: the right to {verb} {engine.plural}.{group} is missing: {_RIGHTS}"
 
     def _not_carried_on(self, entry: Serving, has: Replicas) -> Iterator[str]:
         """Yield that KServe has not given its minimum on to the autoscaler that it made (kserve#6001)."""
@@ -241,8 +258,12 @@ class ServingTarget:
         engine = ENGINES["placeholders"]
         for namespace in sorted({where.namespace for where in mine}):
             path = f"{engine.api}/namespaces/{namespace}/{engine.plural}"
-            for item in self._api.items(path, labelSelector=PLACEHOLDER):
-                name = item["metadata"]["name"]
+            try:
+                found = [one["metadata"]["name"] for one in self._api.items(path, labelSelector=PLACEHOLDER)]
+            except ForbiddenError as error:
+                yield f"{error}: {_RIGHTS}"
+                continue
+            for name in found:
                 if (namespace, name) not in {(where.namespace, where.name) for where in mine}:
                     yield f"Deployment {namespace}/{name} keeps nodes free that no entry asks for: delete it"
 

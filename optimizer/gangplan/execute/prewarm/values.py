@@ -36,7 +36,8 @@ class Replicas:
 class MinimumStep:
     """One change of one server's minimum, in replicas or in nodes kept free; `before` is None where it is made first.
 
-    `gpus` is what the plan keeps for it. A step that must wait says for what in `waits_for`.
+    `gpus` is what the plan keeps for it. A step that must wait says for what in `waits_for`; one that was `overtaken`
+    met a number that somebody had changed.
     """
 
     key: str
@@ -45,6 +46,7 @@ class MinimumStep:
     gpus: float
     why: str
     waits_for: str = ""
+    overtaken: bool = False
 
     @property
     def lowers(self) -> bool:
