@@ -7,6 +7,7 @@ never overwritten. All is written as the field manager `gangplan-execute`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from gangplan.errors import ConflictError, ForbiddenError, NotFoundError, RejectedError
 from gangplan.execute.prewarm import buffers
@@ -26,6 +27,7 @@ from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, 
 from gangplan.types import Fleet
 
 _TRIES = 5
+_AT_ONCE = 16
 _OVER = ("Succeeded", "Failed")
 _RIGHTS = "gangplan kube manifests --executor | kubectl apply -f -"
 
@@ -45,10 +47,12 @@ class ServingTarget:
         self.serving = {entry.key: entry for entry in serving}
         self._fleet = fleet
         self._api = api
+        self._zero: bool | None = None  # whether the cluster takes 0 of an HPA, as soon as it was asked
 
     def observe(self) -> tuple[Replicas, ...]:
         """Return what each server has now; one that may not be read keeps no other from being seen."""
-        return tuple(self._seen(entry) for entry in self.serving.values())
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            return tuple(threads.map(self._seen, self.serving.values()))
 
     def _seen(self, entry: Serving) -> Replicas:
         try:
@@ -144,14 +148,16 @@ class ServingTarget:
         return any(one["name"] == engine.plural for one in found.get("resources", ()))
 
     def _takes(self, entry: Serving, engine: Engine, item: Object) -> bool:
-        """Whether the cluster takes a minimum of 0; it is asked, and changes nothing."""
-        if engine.minimum_of(item) == 0:
-            return True
-        try:
-            self._merge(entry, engine, 0, item, dry_run=True)
-        except RejectedError:
-            return False
-        return True
+        """Whether the cluster takes a minimum of 0; it is asked once, and changes nothing."""
+        if self._zero is None:
+            try:
+                change = {"spec": engine.patch(entry.where, 0, item)["spec"]}
+                self._api.merge(engine.path(entry.where), change, fieldManager=MANAGER, **_dry(dry_run=True))
+            except RejectedError:
+                self._zero = False
+            else:
+                self._zero = True
+        return self._zero or engine.minimum_of(item) == 0
 
     def _filled(self, entry: Serving) -> float:
         """Return the GPUs that a server's pods use, or are about to, of those that its buffer keeps free."""
@@ -161,7 +167,8 @@ class ServingTarget:
         path = f"/api/v1/namespaces/{where.filled_in or where.namespace}/pods"
         pods = self._api.items(path, labelSelector=where.filled_by)
         specs = [pod["spec"] for pod in pods if pod.get("status", {}).get("phase") not in _OVER]
-        return float(sum(requests_of(spec)[where.resource] for spec in specs))
+        slots = sum(requests_of(spec)[where.resource] for spec in specs)
+        return slots / self._fleet.pool(where.pool).slots_per_gpu
 
     def _get(self, path: str) -> Object | None:
         try:
@@ -192,7 +199,10 @@ class ServingTarget:
 
     def _merge(self, entry: Serving, engine: Engine, number: int, item: Object, *, dry_run: bool) -> None:
         self._api.merge(
-            engine.path(entry.where), engine.patch(entry.where, number, item), fieldManager=MANAGER, **_dry(dry_run)
+            engine.path(entry.where),
+            engine.patch(entry.where, number, item),
+            fieldManager=MANAGER,
+            **_dry(dry_run=dry_run),
         )
 
     def _buffer(self, where: Buffer, kind: str, number: int, *, dry_run: bool) -> Object:
@@ -210,7 +220,7 @@ class ServingTarget:
         return body
 
     def _put(self, path: str, body: Object, *, force: bool, dry_run: bool) -> None:
-        self._api.apply(path, body, fieldManager=MANAGER, force=str(force).lower(), **_dry(dry_run))
+        self._api.apply(path, body, fieldManager=MANAGER, force=str(force).lower(), **_dry(dry_run=dry_run))
 
     # ---------------------------------------------------------------- looking
 
@@ -277,5 +287,5 @@ def _owned(entry: Serving, engine: Engine, item: Object) -> str:
     return owner and f"{said}: leave it out of what {owner} applies, or say `take_over: true`"
 
 
-def _dry(dry_run: bool) -> dict[str, str]:
+def _dry(*, dry_run: bool) -> dict[str, str]:
     return {"dryRun": "All"} if dry_run else {}
