@@ -52,3 +52,8 @@ class MinimumStep:
     def lowers(self) -> bool:
         """Whether it gives something back."""
         return self.after < (self.before or 0)
+
+    @property
+    def text(self) -> str:
+        """The change in a few words."""
+        return f"{self.key}: minimum {'none' if self.before is None else self.before} -> {self.after}"
