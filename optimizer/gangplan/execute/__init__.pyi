@@ -15,5 +15,15 @@ from .controller import (
 from .fleet_file import apply_to_file as apply_to_file, diff as diff
 from .goals import Goal as Goal, goals as goals
 from .node_steps import SETTLE as SETTLE
+from .prewarm import (
+    MinimumStep as MinimumStep,
+    Served as Served,
+    Serving as Serving,
+    ServingTarget as ServingTarget,
+    keep_serving as keep_serving,
+    open_serving as open_serving,
+    read_serving as read_serving,
+    take_back_serving as take_back_serving,
+)
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target

@@ -9,7 +9,15 @@ from typing import Any
 from gangplan import plan as plans
 from gangplan.clock import Clock
 from gangplan.config import Settings, read_fleet
-from gangplan.execute.prewarm import MinimumStep, Served, ServingTarget, open_serving, read_serving, serve, take_back
+from gangplan.execute import (
+    MinimumStep,
+    Served,
+    ServingTarget,
+    keep_serving,
+    open_serving,
+    read_serving,
+    take_back_serving,
+)
 from gangplan.tracking import open_store
 from gangplan.types import Forecast, Plan
 
@@ -25,11 +33,11 @@ class Following:
 
     def once(self, *, dry_run: bool = False) -> Served:
         """Write what minimums can be written now, or let the cluster check them."""
-        return serve(self.target, self.plan, self.forecast, self.clock(), dry_run=dry_run)
+        return keep_serving(self.target, self.plan, self.forecast, self.clock(), dry_run=dry_run)
 
     def take_back(self, steps: Sequence[MinimumStep]) -> Served:
         """Take steps back, the last first."""
-        return take_back(self.target, steps)
+        return take_back_serving(self.target, steps)
 
     def check(self) -> tuple[str, ...]:
         """Return what would keep servers from following the plan, each with its remedy."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gangplan.execute.prewarm import Buffer, Serving, ServingTarget, serve
+from gangplan.execute.prewarm import Buffer, Serving, ServingTarget, keep_serving
 from gangplan.testing import NOW, a_pool
 from gangplan.types import Fleet
 from tests.cluster.conftest import Space, until
@@ -42,8 +42,8 @@ def test_a_buffer_has_its_nodes_before_the_pods_come(karpenter_space: Space, poo
     target = ServingTarget([Serving(where=where, accelerator="h100")], kept, space.api)
     forecast = asked({CHAT: [16]})
     plan = planned({pool: [8]}, forecast, pools=kept.pools)
-    assert serve(target, plan, forecast, NOW, dry_run=True).reached
-    (step,) = serve(target, plan, forecast, NOW).done
+    assert keep_serving(target, plan, forecast, NOW, dry_run=True).reached
+    (step,) = keep_serving(target, plan, forecast, NOW).done
     assert (step.after, target.observe()[0].kind) == (2, "capacity_buffer")
     until(lambda: len(usable(space, pool)) == 2, BOOTS_S)
     until(lambda: target.check() == (), BOOTS_S, "Karpenter has not taken the buffer up")
@@ -54,6 +54,6 @@ def test_a_buffer_has_its_nodes_before_the_pods_come(karpenter_space: Space, poo
     space.api.create(f"/api/v1/namespaces/{space.name}/pods", pod)
     until(lambda: space.api.get(f"/api/v1/namespaces/{space.name}/pods/chat")["status"].get("phase") == "Running")
     assert space.api.get(f"/api/v1/namespaces/{space.name}/pods/chat")["spec"]["nodeName"] in free
-    (step,) = serve(target, plan, forecast, NOW).done
+    (step,) = keep_serving(target, plan, forecast, NOW).done
     assert (step.before, step.after) == (2, 1)
     space.api.delete(f"/api/v1/namespaces/{space.name}/pods/chat")

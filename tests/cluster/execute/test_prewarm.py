@@ -30,9 +30,9 @@ from gangplan.execute.prewarm import (
     Served,
     Serving,
     ServingTarget,
+    keep_serving,
     minimums,
-    serve,
-    take_back,
+    take_back_serving,
     undone,
 )
 from gangplan.kube.access import executor_manifests
@@ -470,12 +470,12 @@ def test_the_list_of_the_guide_is_carried_out(space: Space) -> None:
     target = ServingTarget(guide.read(text, Fleet(pools=(POOL,))), Fleet(pools=(POOL,)), space.api)
     forecast = asked({CHAT: [20], ("search", "latency", "h100"): [20]})
     plan = planned({"h100-owned": [12]}, forecast)
-    assert serve(target, plan, forecast, NOW, dry_run=True).reached
-    done = serve(target, plan, forecast, NOW)
+    assert keep_serving(target, plan, forecast, NOW, dry_run=True).reached
+    done = keep_serving(target, plan, forecast, NOW)
     # 20 GPUs are 10 replicas of 2, the 95 % quantile of 25 is 4 replicas of 8; of 8 nodes for 60 GPUs 5 have room.
     assert ([step.after for step in done.done], done.left) == ([10, 4, 5], ())
-    assert serve(target, plan, forecast, NOW) == Served()
-    back = take_back(target, done.done)
+    assert keep_serving(target, plan, forecast, NOW) == Served()
+    back = take_back_serving(target, done.done)
     assert ([step.after for step in back.done], back.left) == ([0, 0, 1], ())
 
 
@@ -527,7 +527,7 @@ def test_what_is_refused_holds_up_no_other(space: Space, least: Api) -> None:
     forecast = asked({CHAT: [8]})
     plan = planned({POOL.name: [8]}, forecast)
     both = ServingTarget([*serving, Serving(where=lost, accelerator="h100")], fleet, space.api)
-    done = serve(both, plan, forecast, NOW)
+    done = keep_serving(both, plan, forecast, NOW)
     assert [(step.key, step.after) for step in done.done] == [(f"hpa {space.name}/chat", 4)]
     assert [step.waits_for.partition(": ")[2] for step in done.left][1].startswith("namespaces")
     assert "there is no ScaledObject" in done.left[0].waits_for
@@ -537,7 +537,7 @@ def test_what_is_refused_holds_up_no_other(space: Space, least: Api) -> None:
 
     def forbidden() -> bool:
         """Whether the rights are gone by now."""
-        (step,) = serve(blind, plan, forecast, NOW).left or (None,)
+        (step,) = keep_serving(blind, plan, forecast, NOW).left or (None,)
         return step is not None and "gangplan kube manifests --executor" in step.waits_for
 
     until(forbidden)

@@ -1,4 +1,4 @@
-from .carrying import Served as Served, serve as serve, take_back as take_back
+from .carrying import Served as Served, keep_serving as keep_serving, take_back_serving as take_back_serving
 from .minimums import minimums as minimums, undone as undone
 from .settings import (
     Buffer as Buffer,

@@ -35,7 +35,9 @@ class Served:
         return not self.left
 
 
-def serve(target: ServingTarget, plan: Plan, forecast: Forecast, now: datetime, *, dry_run: bool = False) -> Served:
+def keep_serving(
+    target: ServingTarget, plan: Plan, forecast: Forecast, now: datetime, *, dry_run: bool = False
+) -> Served:
     """Bring the servers' minimums to the plan.
 
     Raises
@@ -70,7 +72,7 @@ def _take(target: ServingTarget, step: MinimumStep, *, dry_run: bool) -> Minimum
     return None
 
 
-def take_back(target: ServingTarget, steps: Sequence[MinimumStep]) -> Served:
+def take_back_serving(target: ServingTarget, steps: Sequence[MinimumStep]) -> Served:
     """Take steps back, the last first; a number that has changed since is left as it is."""
     back = [undone(step) for step in reversed(steps)]
     tried = [_take(target, step, dry_run=False) for step in back]
