@@ -10,8 +10,14 @@ import pytest
 from gangplan.errors import InputError
 from gangplan.execute import goals, steps
 from gangplan.execute.quota_steps import shares, shares_above
-from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota, Step, StepKind
-from tests.execute.world import SLOTS, plan_of, pool
+from gangplan.types import Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
+from tests.execute.planned import a_plan
+from tests.execute.world import SLOTS, pool
+
+
+def plan_of(start: datetime, nodes: dict[str, list[int]]) -> Plan:
+    """A plan of pools with four slots on a node."""
+    return a_plan(start, nodes, [pool(name) for name in nodes])
 
 
 def nodes(
@@ -108,7 +114,7 @@ def test_our_own_cordoned_nodes_are_opened_before_any_are_ordered(now: datetime)
 
 def test_nodes_are_ordered_one_start_ahead_and_the_quota_waits_for_the_hour(now: datetime) -> None:
     """At 20 minutes before the hour, a pool that takes up to 30 minutes orders the next hour's nodes."""
-    planned = plan_of(now, {"a": [1, 3]}, (pool("a", startup_minutes=30),))
+    planned = a_plan(now, {"a": [1, 3]}, (pool("a", startup_minutes=30),))
     observed = Observation(nodes=(nodes(1),), quotas=(quota(4),))
     assert steps(planned, observed, (), now + timedelta(minutes=29)) == ()
     found = steps(planned, observed, (), now + timedelta(minutes=40))

@@ -15,7 +15,8 @@ from gangplan.execute import Goal, goals, steps
 from gangplan.testing import NOW
 from gangplan.types import Observation, Plan, Step, StepKind
 from tests.effort import effort
-from tests.execute.world import SLOTS, Place, PoolWorld, plan_of, pool
+from tests.execute.planned import a_plan
+from tests.execute.world import SLOTS, Place, PoolWorld, pool
 
 POOLS = (pool("a", startup_minutes=2), pool("b"))
 HOURS = 6
@@ -49,7 +50,7 @@ class Carrying(RuleBasedStateMachine):
         self._settle()
 
     def _plan(self, nodes: dict[str, list[int]]) -> Plan:
-        return plan_of(NOW, nodes, POOLS)
+        return a_plan(NOW, nodes, POOLS)
 
     # what controllers do
 
@@ -195,7 +196,8 @@ class Carrying(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         """Let one controller carry the plan out while nothing else happens."""
-        for _ in range(40):
+        idle = 0
+        for _ in range(60):
             controller = Controller()
             doable = [step for step in self._steps() if not step.waits_for]
             controller.most = {goal.pool: max(goal.ahead, self._need(goal.pool)) for goal in goals(self.plan, self.now)}
@@ -205,7 +207,8 @@ class Carrying(RuleBasedStateMachine):
                 world.grow(self.now)
                 for gang in world.gangs:
                     world.bind(gang, self.now)
-            if not doable and self.now >= self._quiet_at():
+            idle = 0 if doable or self.now < self._quiet_at() else idle + 1
+            if idle == 2:  # what was cordoned just now has settled
                 return
             self.now = min(self.now + timedelta(seconds=7), NOW + timedelta(hours=HOURS, seconds=-1))
         raise AssertionError(f"never at rest: {self._steps()}")

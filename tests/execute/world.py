@@ -11,17 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import polars as pl
-
 from gangplan.errors import ConflictError, GangplanError
 from gangplan.execute import SETTLE
-from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, conform, empty
 from gangplan.types import (
-    Fleet,
     Grant,
     Observation,
-    Plan,
-    PlanId,
     Pool,
     PoolKind,
     PoolNode,
@@ -46,30 +40,6 @@ def pool(name: str, startup_minutes: float = 0.0) -> Pool:
         lead_time_hours=1 if startup_minutes else 0,
         startup_minutes_p50=startup_minutes / 2,
         startup_minutes_p95=startup_minutes,
-    )
-
-
-def plan_of(start: datetime, nodes: dict[str, list[int]], pools: tuple[Pool, ...] = (), name: str = "plan-1") -> Plan:
-    """A plan with those nodes by pool and hour."""
-    rows = [
-        {"hour": start + timedelta(hours=hour), "pool": pool, "nodes": count}
-        for pool, counts in nodes.items()
-        for hour, count in enumerate(counts)
-    ]
-    return Plan(
-        plan_id=PlanId(name),
-        issued_at=start,
-        status="optimal",
-        gap=0.0,
-        total_cost=0.0,
-        nodes=conform("nodes", pl.DataFrame(rows), PLAN_NODES),
-        cost=empty(PLAN_COST),
-        shortage=empty(PLAN_SHORTAGE),
-        limits=empty(PLAN_LIMITS),
-        explanation=(),
-        seed=1,
-        fleet=Fleet(pools=pools or tuple(pool(name) for name in nodes)),
-        forecast_model="seasonal",
     )
 
 

@@ -138,6 +138,6 @@ def _why(state: PoolState) -> str:
     """Return what a pool's nodes follow."""
     goal = state.goal
     if state.needed > goal.ahead:
-        return f"gangs hold {counted(state.needed)}; the plan has {goal.ahead}"
+        return f"gangs hold {counted(state.needed)}; {goal.whose} has {goal.ahead}"
     soon = f", and {goal.ahead} within {goal.startup_minutes:g} min" if goal.ahead > goal.now else ""
-    return f"the plan has {counted(goal.now)} now{soon}"
+    return f"{goal.whose} has {counted(goal.now)} now{soon}"

@@ -40,14 +40,14 @@ class PoolState:
     def needed(self) -> int:
         """The fewest nodes that the grants need."""
         granted = sum(slots_of(grant) for grant in self.grants)
-        return max(len(self.holders), ceil(granted / self.goal.slots_per_node))
+        return max(self._held, ceil(granted / self.goal.slots_per_node))
 
     @cached_property
     def kept(self) -> int:
         """The nodes that must stay: the plan's, or those under grants with whole ones for what is on no known node."""
         per_node = self.goal.slots_per_node
         afloat = sum(ceil((slots_of(grant) - self._placed(grant)) / per_node) for grant in self.grants)
-        return max(self.goal.ahead, self.needed, len(self.holders) + afloat)
+        return max(self.goal.ahead, self.needed, self._held + afloat)
 
     @cached_property
     def promised(self) -> int:
@@ -67,6 +67,14 @@ class PoolState:
     def holding(self) -> tuple[str, ...]:
         """The names of the pool's grants."""
         return tuple(sorted(grant.name for grant in self.grants))
+
+    @cached_property
+    def _held(self) -> int:
+        """The nodes under grants; where nodes are numbered from 0 and have no names, all up to the highest."""
+        if self.nodes is None or self.nodes.named:
+            return len(self.holders)
+        numbers = [int(number) for name in self.holders if (number := name.rpartition("-")[2]).isdecimal()]
+        return max(len(self.holders), *(number + 1 for number in numbers), 0)
 
     @cached_property
     def _present(self) -> frozenset[str]:

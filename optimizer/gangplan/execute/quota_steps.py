@@ -19,10 +19,9 @@ def quota_steps(state: PoolState) -> Iterator[Step]:
     if not state.quotas:
         return
     goal = state.goal
-    nodes = goal.now if state.nodes is None else min(goal.now, state.usable)
-    total = nodes * goal.slots_per_node
+    total = goal.slots if state.nodes is None else min(goal.slots, state.usable * goal.slots_per_node)
     weights = [quota.weight for quota in state.quotas]
-    full = shares(goal.now * goal.slots_per_node, weights)
+    full = shares(goal.slots, weights)
     levels = shares_above(total, weights, [min(quota.slots, quota.used) for quota in state.quotas])
     yield from _lowering(state, levels, full)
     yield from _raising(state, [min(pair) for pair in zip(shares(total, weights), levels, strict=True)], full, total)
@@ -59,7 +58,7 @@ def _raising(state: PoolState, targets: Sequence[int], full: Sequence[int], tota
 def _why(state: PoolState) -> str:
     """Return what a quota follows."""
     goal = state.goal
-    wanted = f"the plan has {counted(goal.now)} now, {goal.now * goal.slots_per_node} slots"
+    wanted = f"{goal.whose} has {counted(goal.now)} now, {goal.slots} slots"
     if state.nodes is None or state.usable >= goal.now:
         return wanted
     return f"{wanted}; {state.usable} can be used"

@@ -38,7 +38,10 @@ _WORKLOAD, _GROUP = f"{_KUEUE}workload", f"{_KUEUE}pod-group-name"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenNode:
-    """A node: its labels, its slots, and whether pods may come; `new` that Karpenter has not finished it."""
+    """A node: its labels, its slots, and whether pods may come; `new` that Karpenter has not finished it.
+
+    `machine` is its id at the cloud (spec.providerID).
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -48,6 +51,7 @@ class SeenNode:
     unschedulable: bool = False
     cordoned_at: datetime | None = None
     leaving: bool = False
+    machine: str = ""
 
     @property
     def pool(self) -> str:
@@ -106,6 +110,7 @@ def seen_node(item: Object) -> SeenNode | None:
         unschedulable=unschedulable,
         cordoned_at=moment_of(part(meta, "annotations").get(CORDONED_AT)) if unschedulable else None,
         leaving="deletionTimestamp" in meta or bool(taints & _ENDING),
+        machine=spec.get("providerID") or "",
     )
 
 

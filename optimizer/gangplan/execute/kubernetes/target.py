@@ -98,6 +98,11 @@ class ClusterTarget:
         """Return what would keep plans from being carried out here, each with its remedy."""
         return problems(self.api, self._reading(anew=True), self._scaled)
 
+    def machines(self, pool: str) -> dict[str, PoolNode]:
+        """Return a pool's nodes, as they were last observed, by what their cloud calls them (spec.providerID)."""
+        need = self.pools.fleet.pool(pool).slots_per_node
+        return {node.machine: _pool_node(node, need) for node in self._reading().members[pool] if node.machine}
+
     # ---------------------------------------------------------------- observing
 
     def _require_served(self) -> None:
