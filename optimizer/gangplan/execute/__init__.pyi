@@ -43,6 +43,16 @@ from .kubernetes import (
 )
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
 from .pool_state import SETTLE as SETTLE
+from .prewarm import (
+    MinimumStep as MinimumStep,
+    Served as Served,
+    Serving as Serving,
+    ServingTarget as ServingTarget,
+    keep_serving as keep_serving,
+    open_serving as open_serving,
+    read_serving as read_serving,
+    take_back_serving as take_back_serving,
+)
 from .requests import answer_all as answer_all
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target
