@@ -1,0 +1,180 @@
+"""MIG layouts, running pods' requests and gangs by ResourceClaims on real servers; a manager of MIG is played."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.cluster.conftest import Space, until
+from tests.cluster.objects import a_pod
+from tests.cluster.servers import fleet
+from tests.execute.planned import a_plan
+
+from gangplan.clock import floor_hour
+from gangplan.errors import ConflictError
+from gangplan.execute.devices import Layouts, LayoutTarget
+from gangplan.kube import Api
+from gangplan.testing import a_pool
+from gangplan.types import Plan, Quota, Step, StepKind
+
+Object = dict[str, Any]
+CONFIG, STATE = "nvidia.com/mig.config", "nvidia.com/mig.config.state"
+LATER = timedelta(seconds=6)
+"""So much later than the machine's clock our process looks again: a cordon has to settle."""
+
+
+class Manager:
+    """What NVIDIA's mig-manager does: it takes a changed label up, is pending, and succeeds, fails or hangs."""
+
+    def __init__(self, api: Api, parts: dict[str, Object]) -> None:
+        self.api, self.parts = api, parts
+        self.seen: dict[str, str] = {}
+        self.next = ""  # how its next change ends: success, failed, or never
+
+    def work(self, name: str) -> None:
+        """Look at a node once."""
+        labels = self.api.get(f"/api/v1/nodes/{name}")["metadata"]["labels"]
+        config = labels.get(CONFIG, "")
+        if config and self.seen.get(name) != config:
+            self.seen[name] = config
+            self._say(name, "pending", dict.fromkeys(("nvidia.com/gpu", "nvidia.com/mig-1g.10gb"), "0"))
+        elif labels.get(STATE) == "pending" and self.next:
+            self._say(name, self.next, self.parts[config] if self.next == "success" else {})
+
+    def _say(self, name: str, state: str, amounts: Object) -> None:
+        self.api.merge(f"/api/v1/nodes/{name}", {"metadata": {"labels": {STATE: state}}})
+        self.api.merge(f"/api/v1/nodes/{name}/status", {"status": {"allocatable": amounts, "capacity": amounts}})
+
+
+class Group:
+    """Two pools of a test's own on the cluster, with two nodes of whole GPUs."""
+
+    def __init__(self, space: Space) -> None:
+        self.api, self.name = space.api, space.name
+        self.whole, self.parts = f"{space.name}-whole", f"{space.name}-parts"
+        self.pools = (
+            a_pool(self.whole, gpus_per_node=8, accelerator="h100"),
+            a_pool(self.parts, gpus_per_node=8, accelerator="h100", slot="1g.10gb", slots_per_gpu=7),
+        )
+        self.layouts = Layouts(configs={self.whole: "all-disabled", self.parts: "all-1g.10gb"}, minutes=1)
+        self.target = LayoutTarget(space.api, self.layouts)
+        self.nodes = [fleet.node(self.pools[0], index) for index in range(2)]
+        for one in self.nodes:
+            space.make("/api/v1/nodes", one)
+        until(lambda: all(one.ready for one in self.target.observe()))
+        whole, parts = "nvidia.com/gpu", "nvidia.com/mig-1g.10gb"
+        self.manager = Manager(
+            space.api, {"all-disabled": {whole: "8", parts: "0"}, "all-1g.10gb": {whole: "0", parts: "56"}}
+        )
+
+    def plan(self, whole: int, parts: int) -> Plan:
+        """A plan of this hour and the next."""
+        return a_plan(floor_hour(datetime.now(UTC)), {self.whole: [whole] * 2, self.parts: [parts] * 2}, self.pools)
+
+    def carry_on(self, plan: Plan, *, ahead: timedelta = LATER) -> tuple[Step, ...]:
+        """Go one round, with a quota of one node for the whole GPUs."""
+        quotas = (Quota(pool=self.whole, place="q", group="q", slots=8, used=0),)
+        return self.target.carry_on(plan, quotas, (), datetime.now(UTC) + ahead)
+
+    def node(self, name: str) -> Object:
+        """A node as it stands."""
+        return self.api.get(f"/api/v1/nodes/{name}")
+
+    def open(self, pool: str) -> int:
+        """How many nodes of a pool take pods."""
+        return sum(one.pool == pool and not one.moves_to and not one.closed for one in self.target.observe())
+
+
+@pytest.fixture
+def group(space: Space) -> Iterator[Group]:
+    """Two nodes of a test's own that can be divided."""
+    return Group(space)
+
+
+def test_a_node_is_divided(group: Group, space: Space) -> None:
+    """Cordoned, waited for while a pod runs, labelled, opened when its kubelet counts the parts, and taken back."""
+    plan = group.plan(1, 1)
+    (step,) = group.carry_on(plan, ahead=timedelta(0))
+    (name,) = step.nodes
+    assert step.kind == StepKind.CORDON
+    pod = a_pod("late", gpus=8)
+    pod["spec"]["nodeName"] = name  # bound before the cordon was seen
+    space.api.create(f"/api/v1/namespaces/{space.name}/pods", pod)
+    (step,) = group.carry_on(plan)
+    assert step.waits_for == f"{name} is in use: {space.name}/late"
+    space.api.delete(f"/api/v1/namespaces/{space.name}/pods/late", gracePeriodSeconds=0)
+    until(lambda: group.carry_on(plan)[0].kind == StepKind.LAYOUT and CONFIG in group.node(name)["metadata"]["labels"])
+    group.manager.next = "success"
+
+    def is_open() -> bool:
+        group.manager.work(name)
+        group.carry_on(plan)
+        return group.open(group.parts) == 1
+
+    until(is_open)
+    node = group.node(name)
+    assert "unschedulable" not in node["spec"]
+    assert not {note for note in node["metadata"]["annotations"] if note.startswith("gangplan.io/")}
+    assert node["metadata"]["labels"]["gangplan.io/pool"] == group.parts
+    assert group.carry_on(plan) == ()
+
+
+def test_a_change_that_fails_stays_cordoned_until_the_label_changes(group: Group) -> None:
+    """The remedy that is told works: another label wakes the manager, ours follows, and the node opens."""
+    plan = group.plan(1, 1)
+    (name,) = group.carry_on(plan, ahead=timedelta(0))[0].nodes
+    group.manager.next = "failed"
+
+    def fails() -> str:
+        group.manager.work(name)
+        return next((step.waits_for for step in group.carry_on(plan) if "stays cordoned" in step.waits_for), "")
+
+    told = until(fails)
+    assert f"kubectl label node {name} nvidia.com/mig.config=all-disabled --overwrite" in told
+    assert group.node(name)["spec"]["unschedulable"]
+    group.manager.next = "success"
+    group.manager.work(name)
+    assert "stays cordoned" in group.carry_on(plan)[0].waits_for, "nothing wakes it but a change"
+    group.api.merge(f"/api/v1/nodes/{name}", {"metadata": {"labels": {CONFIG: "all-disabled"}}})
+
+    def is_open() -> bool:
+        group.manager.work(name)
+        group.carry_on(plan)
+        return group.open(group.parts) == 1
+
+    until(is_open)
+
+
+def test_a_dry_run_and_another_s_change(group: Group) -> None:
+    """A dry run changes nothing; a step that was made from another state of the node is refused."""
+    step = Step(
+        kind=StepKind.CORDON,
+        pool=group.whole,
+        before=2,
+        after=1,
+        why="",
+        place=group.parts,
+        nodes=(group.nodes[0]["metadata"]["name"],),
+    )
+    now = datetime.now(UTC)
+    group.target.apply(step, now, dry_run=True)
+    assert group.open(group.whole) == 2
+    group.api.merge(f"/api/v1/nodes/{step.nodes[0]}", {"spec": {"unschedulable": True}})
+    with pytest.raises(ConflictError):
+        group.target.apply(step, now)
+    group.api.merge(f"/api/v1/nodes/{step.nodes[0]}", {"spec": {"unschedulable": None}})
+
+    def is_taken() -> bool:
+        try:
+            group.target.apply(step, now)
+        except ConflictError:  # the node's own controllers write on it, too
+            return False
+        return True
+
+    until(is_taken)
+    assert group.open(group.whole) == 1
+    group.target.apply(step, now + timedelta(hours=1))
+    (moving,) = (one for one in group.target.observe() if one.moves_to)
+    assert moving.since == now.replace(microsecond=0), "taken twice, written once"
