@@ -14,10 +14,10 @@ from tests.execute.planned import a_plan
 
 from gangplan.clock import floor_hour
 from gangplan.errors import ConflictError
-from gangplan.execute.devices import Layouts, LayoutTarget
+from gangplan.execute.devices import Layouts, LayoutTarget, ResizeRule, resize_all
 from gangplan.kube import Api
 from gangplan.testing import a_pool
-from gangplan.types import Plan, Quota, Step, StepKind
+from gangplan.types import ContainerUse, Plan, Quota, Step, StepKind, WorkloadClass
 
 Object = dict[str, Any]
 CONFIG, STATE = "nvidia.com/mig.config", "nvidia.com/mig.config.state"
@@ -166,15 +166,87 @@ def test_a_dry_run_and_another_s_change(group: Group) -> None:
         group.target.apply(step, now)
     group.api.merge(f"/api/v1/nodes/{step.nodes[0]}", {"spec": {"unschedulable": None}})
 
-    def is_taken() -> bool:
-        try:
-            group.target.apply(step, now)
-        except ConflictError:  # the node's own controllers write on it, too
-            return False
-        return True
-
-    until(is_taken)
+    group.target.apply(step, now)
     assert group.open(group.whole) == 1
     group.target.apply(step, now + timedelta(hours=1))
     (moving,) = (one for one in group.target.observe() if one.moves_to)
     assert moving.since == now.replace(microsecond=0), "taken twice, written once"
+
+
+# ---------------------------------------------------------------- requests of running pods
+
+
+@pytest.fixture
+def resizable(space: Space) -> str:
+    """A running pod of latency work that asks for far more than it uses, on a node that can resize."""
+    pod = a_pod("serve", gpus=1)
+    pod["metadata"]["labels"] = {"gangplan.io/workload-class": "latency"}
+    pod["spec"]["nodeName"] = "h100-owned-0"
+    asked = {"cpu": "8", "memory": "16Gi"}
+    pod["spec"]["containers"][0]["resources"] = {
+        "requests": {**asked, fleet.GPU: "1"},
+        "limits": {"cpu": "16", "memory": "32Gi", fleet.GPU: "1"},
+    }
+    path = f"/api/v1/namespaces/{space.name}/pods"
+    space.api.create(path, pod)
+    until(lambda: space.api.get(f"{path}/serve").get("status", {}).get("phase") == "Running")
+    status = space.api.get(f"{path}/serve")["status"]["containerStatuses"]
+    status[0]["resources"] = pod["spec"]["containers"][0]["resources"]  # a kubelet says so of each container
+    space.api.merge(f"{path}/serve/status", {"status": {"containerStatuses": status}})
+    return f"{path}/serve"
+
+
+def requests_in(space: Space, path: str) -> Object:
+    """What the pod's container asks for."""
+    asked: Object = space.api.get(path)["spec"]["containers"][0]["resources"]["requests"]
+    return asked
+
+
+def limits_in(pod: Object) -> Object:
+    """What the pod's container may use at most."""
+    limits: Object = pod["spec"]["containers"][0]["resources"]["limits"]
+    return limits
+
+
+def test_a_running_pod_gives_back_what_it_wastes(space: Space, resizable: str) -> None:
+    """Its CPU and memory are lowered in place, its GPU and limits stay, and it gets them back when it needs them."""
+    rules = {WorkloadClass.LATENCY: ResizeRule(margin=2.0, hours=1)}
+
+    def used(cores: float, gib: float) -> list[ContainerUse]:
+        memory = gib * 2**30
+        where = {"namespace": space.name, "pod": "serve", "container": "main"}
+        return [ContainerUse(**where, cores=cores, memory=memory, hours=48)]
+
+    before = space.api.get(resizable)
+    (change,) = resize_all(space.api, used(1.5, 2), rules)
+    assert change.waits_for == ""
+    assert requests_in(space, resizable) == {"cpu": "3", "memory": "4Gi", fleet.GPU: "1"}
+    after = space.api.get(resizable)
+    assert (
+        after["spec"]["containers"][0]["resources"]["limits"] == before["spec"]["containers"][0]["resources"]["limits"]
+    )
+    assert after["status"]["qosClass"] == "Burstable"
+    assert resize_all(space.api, used(1.5, 2), rules) == ()
+    resize_all(space.api, used(99, 99), rules)
+    assert requests_in(space, resizable) == {"cpu": "8", "memory": "16Gi", fleet.GPU: "1"}
+
+
+def test_a_resize_that_is_not_done_is_shown(space: Space, resizable: str) -> None:
+    """A kubelet that cannot do it says so on the pod; nothing more is asked of it until it is done."""
+    marks = space.api.get(resizable)["status"]["conditions"]
+    moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    marks.append(
+        {
+            "type": "PodResizePending",
+            "status": "True",
+            "reason": "Infeasible",
+            "message": "Node didn't have enough capacity",
+            "lastTransitionTime": moment,
+        }
+    )
+    space.api.merge(f"{resizable}/status", {"status": {"conditions": marks}})
+    where = {"namespace": space.name, "pod": "serve", "container": "main"}
+    used = ContainerUse(**where, cores=1, memory=2**30, hours=48)
+    (change,) = resize_all(space.api, [used], {WorkloadClass.LATENCY: ResizeRule()})
+    assert change.waits_for == "its last resize is Infeasible: Node didn't have enough capacity"
+    assert requests_in(space, resizable)["cpu"] == "8"
