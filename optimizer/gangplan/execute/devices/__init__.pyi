@@ -8,6 +8,7 @@ from .resizing import (
     Container as Container,
     Resize as Resize,
     ResizeRule as ResizeRule,
+    ResizeRules as ResizeRules,
     RunningPod as RunningPod,
     read_pods as read_pods,
     resize_all as resize_all,

@@ -4,5 +4,6 @@ from .values import (
     Container as Container,
     Resize as Resize,
     ResizeRule as ResizeRule,
+    ResizeRules as ResizeRules,
     RunningPod as RunningPod,
 )
