@@ -22,4 +22,5 @@ from .questions import (
     plan_question as plan_question,
     question as question,
 )
+from .resizing import resize_running as resize_running
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

@@ -14,8 +14,17 @@ from tests.execute.planned import a_plan
 
 from gangplan.clock import floor_hour
 from gangplan.errors import ConflictError
-from gangplan.execute.devices import Layouts, LayoutTarget, ResizeRule, resize_all
-from gangplan.kube import Api
+from gangplan.execute.devices import (
+    ClaimedGang,
+    Layouts,
+    LayoutTarget,
+    ResizeRule,
+    give_back_claims,
+    held_claims,
+    hold_claims,
+    resize_all,
+)
+from gangplan.kube import Api, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import ContainerUse, Plan, Quota, Step, StepKind, WorkloadClass
 
@@ -250,3 +259,81 @@ def test_a_resize_that_is_not_done_is_shown(space: Space, resizable: str) -> Non
     (change,) = resize_all(space.api, [used], {WorkloadClass.LATENCY: ResizeRule()})
     assert change.waits_for == "its last resize is Infeasible: Node didn't have enough capacity"
     assert requests_in(space, resizable)["cpu"] == "8"
+
+
+# ---------------------------------------------------------------- gangs by ResourceClaims
+
+DRA = "/apis/resource.k8s.io/v1"
+
+
+@pytest.fixture
+def driven(space: Space) -> str:
+    """Two nodes of a test's own whose 8 GPUs each a DRA driver lists, and the device class that selects them alone."""
+    named = {"apiVersion": "resource.k8s.io/v1"}
+    for index in range(2):
+        node = fleet.node(a_pool(space.name, gpus_per_node=8, accelerator="h100"), index)
+        del node["status"]["allocatable"][fleet.GPU]
+        name = space.make("/api/v1/nodes", node)["metadata"]["name"]
+        product = {"productName": {"string": "NVIDIA H100 80GB HBM3"}, "test": {"string": space.name}}
+        spec = {
+            "driver": "gpu.nvidia.com",
+            "nodeName": name,
+            "pool": {"name": name, "generation": 1, "resourceSliceCount": 1},
+            "devices": [{"name": f"gpu-{number}", "attributes": product} for number in range(8)],
+        }
+        slices = {**named, "kind": "ResourceSlice", "metadata": {"name": name}, "spec": spec}
+        space.make(f"{DRA}/resourceslices", slices)
+    said = "device.attributes['gpu.nvidia.com']"
+    cel = {"cel": {"expression": f"'test' in {said} && {said}.test == '{space.name}'"}}
+    kind = {**named, "kind": "DeviceClass", "metadata": {"name": space.name}, "spec": {"selectors": [cel]}}
+    space.make(f"{DRA}/deviceclasses", kind)
+    until(lambda: sum(one.ready for one in read_nodes(space.api) if one.pool == space.name) == 2)
+    return space.name
+
+
+def test_our_inventory_sees_nodes_of_a_dra_driver(space: Space, driven: str) -> None:
+    """Their GPUs are counted from ResourceSlices, as their nodes have none in allocatable."""
+    found = [one for one in read_nodes(space.api) if one.pool == driven]
+    assert [(one.accelerator, one.count) for one in found] == [("h100", 8), ("h100", 8)]
+
+
+def devices_in_use(space: Space) -> list[tuple[str, str]]:
+    """Each device of each allocation, with its node."""
+    items = space.api.items(f"{DRA}/namespaces/{space.name}/resourceclaims")
+    given = [one.get("status", {}).get("allocation", {}).get("devices", {}).get("results", ()) for one in items]
+    return [(one["pool"], one["device"]) for results in given for one in results]
+
+
+def test_a_gang_is_held_by_claims(space: Space, driven: str) -> None:
+    """A gang holds both nodes without pods of its own; they run on its devices; another gets these when it is done."""
+
+    def gang(name: str) -> ClaimedGang:
+        return ClaimedGang(
+            namespace=space.name,
+            name=name,
+            pods=2,
+            devices=8,
+            device_class=driven,
+            tolerations=(fleet.TOLERATION,),
+        )
+
+    first, second = gang("first"), gang("second")
+    now = datetime.now(UTC)
+    until(lambda: hold_claims(space.api, first, now).whole)
+    later = now + timedelta(minutes=5)
+    assert hold_claims(space.api, second, now).nodes == {}
+    assert hold_claims(space.api, second, later, patience=timedelta(minutes=1)).nodes == {}
+    until(lambda: len(list(space.api.items(f"/api/v1/namespaces/{space.name}/pods"))) == 2, why="it gave nothing back")
+    assert len(set(devices_in_use(space))) == len(devices_in_use(space)) == 16
+    pods = f"/api/v1/namespaces/{space.name}/pods"
+    step = a_pod("step", gpus=0)
+    step["spec"]["resourceClaims"] = [{"name": "gpus", "resourceClaimName": first.claims[0]}]
+    step["spec"]["containers"][0]["resources"]["claims"] = [{"name": "gpus"}]
+    space.api.create(pods, step)
+    until(lambda: space.api.get(f"{pods}/step").get("status", {}).get("phase") == "Running")
+    assert space.api.get(f"{pods}/step")["spec"]["nodeName"] == held_claims(space.api, first).nodes[first.claims[0]]
+    give_back_claims(space.api, first)
+    assert not until(lambda: hold_claims(space.api, second, now)).whole, "the step still has its devices"
+    space.api.delete(f"{pods}/step", gracePeriodSeconds=0)
+    until(lambda: hold_claims(space.api, second, now).whole)
+    assert len(set(devices_in_use(space))) == len(devices_in_use(space)) == 16
