@@ -68,7 +68,25 @@ COMPARED: Schema = {**QUANTILE_TABLE, "gpus": pl.Float64()}
 BACKTEST: Schema = {"origin": UTC_TIME, **QUANTILE_TABLE, "naive": pl.Float64(), "gpus": pl.Float64()}
 
 PLAN_NODES: Schema = {"hour": UTC_TIME, "pool": pl.String(), "nodes": pl.Int64()}
-PLAN_COST: Schema = {"pool": pl.String(), "node_hours": pl.Float64(), "cost": pl.Float64()}
+# carbon_kg: kilograms of carbon dioxide, expected over the demand paths.
+PLAN_COST: Schema = {
+    "pool": pl.String(),
+    "node_hours": pl.Float64(),
+    "cost": pl.Float64(),
+    "carbon_kg": pl.Float64(),
+}
+# A cap for work of a class on a pool's nodes in an hour. knob: "cap_watts" or "clock_mhz", what `setting` is for each
+# GPU; 0 means none. gpus: GPUs at work, expected over the demand paths. speed, watts: as its curve was measured.
+PLAN_CAPS: Schema = {
+    "hour": UTC_TIME,
+    "pool": pl.String(),
+    "workload_class": pl.String(),
+    "knob": pl.String(),
+    "setting": pl.Int64(),
+    "gpus": pl.Float64(),
+    "speed": pl.Float64(),
+    "watts": pl.Float64(),
+}
 PLAN_SHORTAGE: Schema = {
     "hour": UTC_TIME,
     **_SERIES,

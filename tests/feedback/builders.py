@@ -92,7 +92,7 @@ def a_plan(start: datetime = START, count: int = 168, h100: int = 18, a100: int 
     ]
     prices = {pool.name: pool.price_per_node_hour for pool in FLEET.pools}
     cost = [
-        {"pool": pool, "node_hours": float(nodes * count), "cost": nodes * count * prices[pool]}
+        {"pool": pool, "node_hours": float(nodes * count), "cost": nodes * count * prices[pool], "carbon_kg": 0.0}
         for pool, nodes in sizes.items()
     ]
     return Plan(

@@ -211,7 +211,7 @@ def make_plan(forecast: Forecast) -> Plan:
         .group_by("pool")
         .agg(node_hours=pl.col("nodes").sum().cast(pl.Float64), cost=(pl.col("nodes") * pl.col("price")).sum())
     )
-    cost = conform("cost", cost.sort("pool"), PLAN_COST)
+    cost = conform("cost", cost.sort("pool").with_columns(carbon_kg=0.0), PLAN_COST)
     short = forecast.quantiles.with_columns(
         expected_gpus=pl.when((pl.col("tenant") == "language") & (pl.col("q0.5") > 95))
         .then(pl.col("q0.5") - 95)

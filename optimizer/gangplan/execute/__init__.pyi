@@ -1,3 +1,17 @@
+from .controller import (
+    LAST_PASS as LAST_PASS,
+    AirflowRuns as AirflowRuns,
+    ClusterLead as ClusterLead,
+    Family as Family,
+    FileLead as FileLead,
+    Health as Health,
+    Lead as Lead,
+    Lives as Lives,
+    Metrics as Metrics,
+    Round as Round,
+    Run as Run,
+    log_as_json as log_as_json,
+)
 from .devices import (
     Layouts as Layouts,
     LayoutTarget as LayoutTarget,
@@ -8,5 +22,8 @@ from .devices import (
     resize_all as resize_all,
 )
 from .fleet_file import apply_to_file as apply_to_file, diff as diff
+from .goals import Goal as Goal, goals as goals
+from .node_steps import SETTLE as SETTLE
 from .requests import answer_all as answer_all, queue_check as queue_check, request_rights as request_rights
+from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target

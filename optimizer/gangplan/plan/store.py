@@ -19,7 +19,16 @@ from gangplan.clock import parse_utc
 from gangplan.config import read_fleet, write_fleet
 from gangplan.errors import NotFoundError
 from gangplan.plan.answer import explain
-from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, QUANTILE_TABLE, Schema, conform
+from gangplan.tables import (
+    PLAN_CAPS,
+    PLAN_COST,
+    PLAN_LIMITS,
+    PLAN_NODES,
+    PLAN_SHORTAGE,
+    QUANTILE_TABLE,
+    Schema,
+    conform,
+)
 from gangplan.tracking import PLAN, Store
 from gangplan.types import Forecast, Plan, PlanId, require_name
 
@@ -62,6 +71,8 @@ def log_plan(plan: Plan, forecast: Forecast, store: Store) -> Plan:
         )
         for name, schema in _TABLES.items():
             store.log_table(run_id, name, conform(name, getattr(plan, name), schema))
+        if plan.caps is not None:
+            store.log_table(run_id, "caps", conform("caps", plan.caps, PLAN_CAPS))
         store.log_table(run_id, "forecast", conform("forecast", forecast.quantiles, QUANTILE_TABLE))
         _log_files(plan, store, run_id)
     return replace(plan, run_id=run_id)
@@ -159,7 +170,8 @@ def _metrics(plan: Plan) -> list[Metric]:
 
 def _log_files(plan: Plan, store: Store, run_id: str) -> None:
     """Keep the plan's own fields, the fleet and the explanation."""
-    fields = {name: getattr(plan, name) for name in _FIELDS} | {"issued_at": plan.issued_at.isoformat()}
+    fields = {name: getattr(plan, name) for name in _FIELDS}
+    fields |= {"issued_at": plan.issued_at.isoformat(), "caps": plan.caps is not None}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "plan.json").write_text(json.dumps(fields, indent=1))
@@ -180,6 +192,7 @@ def _read(store: Store, run: Run) -> tuple[Plan, Forecast]:
         fields["warm_start"] = _download(store, run_id, "warm_start.npz", folder).read_bytes()
     fields["issued_at"] = parse_utc("issued_at", fields["issued_at"])
     fields["explanation"] = tuple(fields["explanation"])
+    fields["caps"] = store.read_table(run_id, "caps") if fields.get("caps") else None
     fields |= {name: store.read_table(run_id, name) for name in _TABLES}
     forecast = Forecast(
         issued_at=parse_utc("forecast_issued_at", tags["forecast_issued_at"]),

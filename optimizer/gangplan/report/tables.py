@@ -114,18 +114,9 @@ def pools(plan: Plan) -> Table:
 
 def emission(plan: Plan) -> dict[str, float]:
     """Return kilograms of carbon dioxide by pool; empty where the fleet file has no power or no carbon intensity."""
-    hourly = {
-        pool.name: [
-            pool.power_kw_per_node * pool.carbon_g_per_kwh / 1000 * factor
-            for factor in (pool.carbon_factors or (1.0,) * 24)
-        ]
-        for pool in plan.fleet.pools
-    }
-    emitted = {name: 0.0 for name, by_hour in hourly.items() if any(by_hour)}
-    for hour, pool, nodes in plan.nodes.select("hour", "pool", "nodes").iter_rows():
-        if pool in emitted:
-            emitted[pool] += nodes * hourly[pool][hour.hour]
-    return emitted
+    if "carbon_kg" not in plan.cost.columns:  # plans of earlier builds
+        return {}
+    return {pool: emitted for pool, emitted in plan.cost.select("pool", "carbon_kg").iter_rows() if emitted > 0}
 
 
 def shortages(plan: Plan) -> Table:

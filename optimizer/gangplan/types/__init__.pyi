@@ -36,6 +36,7 @@ from .execution import (
 )
 from .fleet import LAB as LAB, WHOLE_GPU as WHOLE_GPU, Fleet as Fleet, Pool as Pool, PoolKind as PoolKind, Term as Term
 from .gang import GangRequest as GangRequest, Level as Level, PodSet as PodSet, Topology as Topology
+from .owners import ObjectOwner as ObjectOwner, PipelineOwner as PipelineOwner, cluster_owner as cluster_owner
 from .plan import (
     CapacityCalendar as CapacityCalendar,
     CapacityInterval as CapacityInterval,
@@ -45,6 +46,13 @@ from .plan import (
     Plan as Plan,
     PlanId as PlanId,
     Score as Score,
+)
+from .power import (
+    LEAST_SAMPLES as LEAST_SAMPLES,
+    GridCarbon as GridCarbon,
+    Knob as Knob,
+    PowerCurve as PowerCurve,
+    PowerPoint as PowerPoint,
 )
 from .purchases import (
     Commitments as Commitments,

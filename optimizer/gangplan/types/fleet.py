@@ -30,8 +30,10 @@ class Pool:
 
     A pool whose GPUs are divided names the part (a MIG profile as 1g.10gb, a fraction as 1/4) as its `slot`, and how
     many of them a GPU has; only requests that name this slot get them. `price_factors` and `carbon_factors` are factors
-    on the price and on the carbon intensity, one for each hour of the day (UTC). Nodes of a committed pool, once taken,
-    cost money through the whole horizon; a node runs at least `minimum_up_hours`. `startup_minutes_p50` and
+    on the price and on the carbon intensity, one for each hour of the day (UTC). A node draws `power_kw_per_node` with
+    all GPUs at work and no cap, and `idle_kw_per_node`, where that was measured, with none; its owner pays
+    `electricity_per_kwh` beside the price. Nodes of a committed pool, once taken, cost money through the whole horizon;
+    a node runs at least `minimum_up_hours`. `startup_minutes_p50` and
     `startup_minutes_p95` are the median and the 95 % quantile of the minutes from a node's order to its first work:
     orders are placed that long ahead, and `lead_time_hours`, after which a plan counts new nodes, must cover it.
     """
@@ -56,6 +58,8 @@ class Pool:
     minimum_up_hours: int = 0
     price_factors: tuple[float, ...] = ()
     power_kw_per_node: float = 0.0
+    idle_kw_per_node: float = 0.0
+    electricity_per_kwh: float = 0.0
     carbon_g_per_kwh: float = 0.0
     carbon_factors: tuple[float, ...] = ()
 
@@ -69,8 +73,9 @@ class Pool:
             require_at_least(f"{prefix}.{name}", getattr(self, name), 1)
         for name in ("price_per_node_hour", "min_nodes", "lead_time_hours", "minimum_up_hours", "startup_minutes_p50"):
             require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
-        for name in ("power_kw_per_node", "carbon_g_per_kwh"):
+        for name in ("idle_kw_per_node", "electricity_per_kwh", "carbon_g_per_kwh"):
             require_at_least(f"{prefix}.{name}", getattr(self, name), 0)
+        require_at_least(f"{prefix}.power_kw_per_node", self.power_kw_per_node, self.idle_kw_per_node)
         require_at_least(f"{prefix}.max_nodes", self.max_nodes, self.min_nodes)
         require_slot(f"{prefix}.slot", self.slot)
         if self.slot == WHOLE_GPU and self.slots_per_gpu != 1:
@@ -101,6 +106,12 @@ class Pool:
             raise InputError(name, f"{len(factors)} factors", remedy)
         for factor in factors:
             require_at_least(name, factor, 0)
+
+    @property
+    def kw_per_gpu_at_work(self) -> float:
+        """Kilowatts that a GPU at work, without a cap, draws more than an idle one; 0 where idling was not measured."""
+        measured = self.idle_kw_per_node > 0
+        return (self.power_kw_per_node - self.idle_kw_per_node) / self.gpus_per_node if measured else 0.0
 
     @property
     def slots_per_node(self) -> int:

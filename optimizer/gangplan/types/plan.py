@@ -24,7 +24,8 @@ class Plan:
     """How many nodes each pool runs in each hour, what that costs, and who is short of GPUs, when and why.
 
     Frames (see `gangplan.tables`): `nodes` by hour and pool, `shortage` by hour and series in GPUs, `cost` by pool,
-    `limits` that bind, with the hours, the amount and the money. Money is the fleet file's currency.
+    `limits` that bind, with the hours, the amount and the money, `caps` on GPUs by hour, pool and class, where their
+    curves were measured. Money is the fleet file's currency.
     """
 
     plan_id: PlanId
@@ -43,6 +44,7 @@ class Plan:
     settings: dict[str, float | None] = field(
         default_factory=dict[str, "float | None"]
     )  # the settings it was solved with
+    caps: pl.DataFrame | None = None
     warm_start: bytes = field(default=b"", repr=False, compare=False)  # the solver starts later questions from it
     inputs: dict[str, Any] = field(default_factory=dict[str, "Any"])  # plain values: policy, previous plan, held nodes
     run_id: str | None = None

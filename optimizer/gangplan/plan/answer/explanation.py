@@ -15,6 +15,8 @@ _MOST_ORDERS = 5  # `gangplan plan orders` lists all
 _MOST_KEPT = 5
 _KEPT = ("maximum_nodes", "lead_time", "budget")
 _EGRESS = "Data that leaves its region costs {:,.0f} in the mean, beside the nodes."
+_POWER = "Electricity costs {:,.0f} in the mean, beside the nodes."
+_CAPS = "Caps save {:,.0f} kWh in the mean, as their curves were measured."
 _BENT = {
     "over_budget": "The plan spends {0.amount:,.0f} over the budget{why}.",
     "carbon_cap": "The plan emits {0.amount:,.0f} kg of CO2 over the carbon cap of {cap:,.0f} kg.",
@@ -35,6 +37,8 @@ def sentences(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
         *_changes(solution),
         *_orders(solution),
         *([_EGRESS.format(solution.egress)] if solution.egress >= 0.5 else []),
+        *([_POWER.format(solution.electricity)] if solution.electricity >= 0.5 else []),
+        *([_CAPS.format(solution.kwh_saved)] if solution.kwh_saved >= 0.5 else []),
         *_shortages(solution),
         *(_bent(limit, solution) for limit in bindings if limit.family in _BENT),
         *(_kept(limit, solution) for limit in kept[:_MOST_KEPT]),

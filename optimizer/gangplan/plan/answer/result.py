@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from gangplan.config import Settings
+from gangplan.plan.answer.caps import caps_of
 from gangplan.plan.answer.explanation import sentences
 from gangplan.plan.answer.solution import TOLERANCE, Binding, Solution, to_table
 from gangplan.plan.problem import Array, PlanPolicy, policy_body
@@ -36,7 +37,8 @@ def to_plan(
     inputs = inputs or {}
     problem = solution.problem
     names = [pool.name for pool in problem.pools]
-    cost = pl.DataFrame({"pool": names, "node_hours": solution.node_hours, "cost": solution.cost})
+    columns = {"node_hours": solution.node_hours, "cost": solution.cost, "carbon_kg": solution.emission}
+    cost = pl.DataFrame({"pool": names, **columns})
     return Plan(
         plan_id=_plan_id(forecast, solution, inputs),
         issued_at=problem.start,
@@ -48,6 +50,7 @@ def to_plan(
         shortage=_shortage(solution),
         limits=to_table(bindings),
         explanation=sentences(solution, bindings),
+        caps=caps_of(solution),
         seed=problem.settings.seed,
         fleet=problem.fleet,
         forecast_model=forecast.model,

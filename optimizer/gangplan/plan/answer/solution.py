@@ -29,9 +29,11 @@ class Solution:
 
     short : GPUs, shape (scenarios, workloads, periods)
     backlog : GPU-hours that wait, in the same shape
-    serve : GPUs by (workload, group), each of shape (scenarios, periods)
+    serve : GPUs by (workload, group), under whatever cap, each of shape (scenarios, periods)
+    capped : those of them under each cap, by its place in the problem's modes, in the same shape
     reserve_gap, zone_gap : GPUs that the reserves lack, by accelerator, each of shape (periods,)
     below_minimum : nodes that a pool lacks, by its index, each of shape (periods,)
+    over_carbon : kilograms over the carbon cap in the mean of the paths, where they differ by path
     """
 
     problem: Problem
@@ -39,9 +41,11 @@ class Solution:
     short: Array
     backlog: Array
     serve: dict[tuple[int, int], Array]
+    capped: tuple[Array, ...]
     reserve_gap: dict[str, Array]
     zone_gap: dict[str, Array]
     below_minimum: dict[int, Array]
+    over_carbon: float = 0.0
 
     @property
     def nodes(self) -> Counts:
@@ -60,8 +64,43 @@ class Solution:
 
     @cached_property
     def emission(self) -> Array:
-        """Kilograms of carbon dioxide by pool."""
-        return (self.nodes * self.problem.carbon) @ np.array(self.problem.periods.lengths, dtype=float)
+        """Expected kilograms of carbon dioxide by pool; a group's work counts for its pools by their GPUs."""
+        problem, lengths = self.problem, np.array(self.problem.periods.lengths, dtype=float)
+        emitted = (self.nodes * problem.carbon) @ lengths
+        gpus = self.nodes * problem.usable_gpus[:, None]
+        for g, kwh in enumerate(self.kwh_at_work):
+            pools = list(problem.groups[g].pools)
+            total = gpus[pools].sum(axis=0)
+            share = np.divide(gpus[pools], total, out=np.zeros((len(pools), len(lengths))), where=total > 0)
+            emitted[pools] += share @ (kwh * problem.energy[1][g])
+        return emitted
+
+    @cached_property
+    def kwh_at_work(self) -> Array:
+        """Expected kWh that GPUs at work draw more than idle ones, shape (groups, periods)."""
+        problem, lengths = self.problem, np.array(self.problem.periods.lengths, dtype=float)
+        kwh = np.zeros((len(problem.groups), len(lengths)))
+        for (_, g), gpus in self.serve.items():
+            kwh[g] += problem.kw_at_work(g) * gpus.mean(axis=0) * lengths
+        for mode, gpus in zip(problem.modes, self.capped, strict=True):
+            kwh[mode.group] -= (problem.kw_at_work(mode.group) - mode.kw) * gpus.mean(axis=0) * lengths
+        return kwh
+
+    @cached_property
+    def kwh_saved(self) -> float:
+        """Expected kWh that caps save beside the same GPUs, as long at work, without caps."""
+        pairs = zip(self.problem.modes, self.capped, strict=True)
+        lengths = np.array(self.problem.periods.lengths, dtype=float)
+        return sum(
+            (self.problem.kw_at_work(mode.group) - mode.kw) * float(gpus.mean(axis=0) @ lengths) for mode, gpus in pairs
+        )
+
+    @cached_property
+    def electricity(self) -> float:
+        """Expected money for electricity, beside the nodes' prices."""
+        problem = self.problem
+        price = np.array([problem.pools[group.pools[0]].electricity_per_kwh for group in problem.groups])
+        return float(problem.electricity @ self.node_hours + price @ self.kwh_at_work.sum(axis=1))
 
     @cached_property
     def egress(self) -> float:
@@ -112,15 +151,23 @@ def read_solution(problem: Problem, decomposition: Decomposition, result: Search
     backlog = np.zeros(problem.demand.shape)
     for w in path.waiting:
         backlog[:, w] = of_path(path.backlog, w)
+    capped = tuple(of_path(path.capped, i) for i in range(len(problem.modes)))
+
+    def serving(route: tuple[int, int]) -> Array:
+        parts = (gpus for mode, gpus in zip(problem.modes, capped, strict=True) if mode.route == route)
+        return sum(parts, of_path(path.serve, *route))
+
     return Solution(
         problem=problem,
         result=result,
         short=np.maximum(programs.short_gpus(result.candidate.recourse), 0.0),
         backlog=backlog,
-        serve={route: of_path(path.serve, *route) for route in path.routes},
+        serve={route: serving(route) for route in path.routes},
+        capped=capped,
         reserve_gap={a: of_fleet(fleet.reserve_gap[a, t] for t in fleet.T) for a in fleet.reserved},
         zone_gap={a: of_fleet(fleet.zone_gap[a, t] for t in fleet.T) for a in fleet.zoned},
         below_minimum={p: of_fleet(fleet.below_minimum[p, t] for t in fleet.T) for p in fleet.minimum_pools},
+        over_carbon=float(by_path[:, programs.columns_of(list(path.over_carbon_path.values()))].sum(axis=1).mean()),
     )
 
 
@@ -190,9 +237,11 @@ def _over_budget(solution: Solution) -> list[Binding]:
 
 
 def _over_carbon(solution: Solution) -> list[Binding]:
-    """Return what is emitted over the cap."""
+    """Return what is emitted over the cap; in the mean, where emissions differ by path."""
     policy = solution.problem.policy
     over = 0.0 if policy.carbon_cap_kg is None else float(solution.emission.sum()) - policy.carbon_cap_kg
+    if solution.problem.caps_carbon:
+        over = solution.over_carbon
     if over <= TOLERANCE:
         return []
     cost, hours = over * policy.carbon_over_price, solution.problem.periods.hours

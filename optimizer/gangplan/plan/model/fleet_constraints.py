@@ -176,13 +176,16 @@ def define_budget(model: Model, problem: Problem) -> None:
 
 
 def define_carbon_cap(model: Model, problem: Problem) -> None:
-    """The nodes' emissions stay within the cap, or exceed it at a price; each kilogram may cost money anyway."""
+    """The nodes' emissions stay within the cap, or exceed it at a price; each kilogram may cost money anyway.
+
+    Where emissions depend on the work too, `define_energy` keeps the cap on each path.
+    """
     cap, carbon = problem.policy.carbon_cap_kg, problem.carbon
     model.emission = expression(
         sum(float(carbon[p, t]) * model.hours[t] * model.nodes[p, t] for p in model.P for t in model.T if carbon[p, t])
     )
     model.over_carbon = variable()
-    if cap is not None and carbon.any():
+    if cap is not None and carbon.any() and not problem.caps_carbon:
         model.carbon_cap = constraint(expr=model.emission - model.over_carbon <= cap)
 
 
@@ -200,7 +203,7 @@ def define_steadiness(model: Model, problem: Problem) -> None:
 
 
 def first_stage_cost(model: Model, problem: Problem) -> Expression:
-    """Return the money for nodes, the prices of starts and changes, and the prices of bent limits."""
+    """Return the money for nodes and their power, the prices of starts and changes, and the prices of bent limits."""
     price, policy, prices = problem.settings.shortage_price, problem.policy, problem.prices
     early = problem.start_hours
     starts = sum(float(early[p] * prices[p, t]) * model.start[p, t] for p in model.P if early[p] for t in model.T)
@@ -211,7 +214,13 @@ def first_stage_cost(model: Model, problem: Problem) -> Expression:
     )
     gaps = sum(model.hours[t] * model.reserve_gap[a, t] for a in model.reserved for t in model.T)
     zones = sum(model.hours[t] * model.zone_gap[a, t] for a in model.zoned for t in model.T)
+    power = sum(
+        float(problem.electricity[p]) * model.hours[t] * model.nodes[p, t]
+        for p in model.P
+        if problem.electricity[p]
+        for t in model.T
+    )
     changes = sum(float(prices[p, t]) * model.hours[t] * model.changed[p, t] for p, t in model.planned)
     carbon = policy.carbon_price_per_kg * model.emission + policy.carbon_over_price * model.over_carbon
     bent = below + price * RESERVE_FACTOR * (gaps + zones) + OVER_BUDGET_PRICE * model.over_budget
-    return model.spend + starts + policy.change_hours * changes + carbon + bent
+    return model.spend + power + starts + policy.change_hours * changes + carbon + bent

@@ -12,10 +12,11 @@ period, w workload, k path.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from gangplan.plan.model import fleet_constraints
 from gangplan.plan.model.algebra import SKIP, Expression, Model, PauseGC, constraint, minimize, new_model, variable
-from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Problem
+from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, SLOWER_FACTOR, Array, Problem
 
 
 def build(problem: Problem) -> Model:
@@ -66,6 +67,9 @@ def define_sets(model: Model, problem: Problem, paths: Sequence[int]) -> None:
     model.W = range(len(problem.workloads))
     model.G = range(len(problem.groups))
     model.routes = [(w, g) for w in model.W for g in problem.served_by[w]]
+    model.modes_of = {
+        route: [i for i, mode in enumerate(problem.modes) if mode.route == route] for route in model.routes
+    }
     model.hours = problem.periods.lengths
 
 
@@ -76,6 +80,7 @@ def define_paths(model: Model, problem: Problem) -> None:
     define_capacity(model, problem)
     define_demand_balance(model, problem)
     define_quota(model, problem)
+    define_energy(model, problem)
 
 
 def define_risk(model: Model) -> None:
@@ -95,12 +100,21 @@ def risk_cost(model: Model) -> Expression:
 
 
 def define_service(model: Model, problem: Problem) -> None:
-    """GPUs that serve, GPUs short, and GPU-hours that wait (at most the demand of the hours that work may wait)."""
+    """GPUs that serve, without and with a cap, GPUs short, and GPU-hours that wait.
+
+    At most the demand of the hours that work may wait does wait.
+    """
     defer, rules = problem.deferrable, problem.class_policies
     model.serve = variable(model.routes, model.T, model.K)
+    model.capped = variable(range(len(problem.modes)), model.T, model.K)
     model.short = variable(model.W, model.T, model.K)
     model.waiting = [w for w, rule in enumerate(rules) if rule.defer_hours and problem.demand[:, w].any()]
     model.backlog = variable(model.waiting, model.T, model.K, bounds=lambda _, w, t, k: (0, float(defer[k, w, t])))
+
+
+def serving(model: Model, w: int, g: int, t: int, k: int) -> Expression:
+    """Return the GPUs of a group that serve a workload, under whatever cap."""
+    return sum((model.capped[i, t, k] for i in model.modes_of[w, g]), model.serve[w, g, t, k])
 
 
 def define_capacity(model: Model, problem: Problem) -> None:
@@ -112,7 +126,7 @@ def define_capacity(model: Model, problem: Problem) -> None:
             float(problem.usable_gpus[p] * problem.supply[k, p, t]) * _nodes(m, problem, p, t, k)
             for p in problem.groups[g].pools
         )
-        return sum(m.serve[w, g, t, k] for w in workloads_of[g]) - room <= 0
+        return sum(serving(m, w, g, t, k) for w in workloads_of[g]) - room <= 0
 
     model.capacity = constraint([g for g in model.G if workloads_of[g]], model.T, model.K, rule=capacity)
 
@@ -136,6 +150,7 @@ def define_demand_balance(model: Model, problem: Problem) -> None:
 
     def balance(m: Model, w: int, t: int, k: int) -> Expression:
         now = sum(problem.speed(w, g) * m.serve[w, g, t, k] for g in problem.served_by[w]) + m.short[w, t, k]
+        now += sum(mode.speed * m.capped[i, t, k] for i, mode in enumerate(problem.modes) if mode.workload == w)
         later = 0.0
         if w in m.waiting:
             later = m.backlog[w, t, k] - (m.backlog[w, t - 1, k] if t else 0.0)
@@ -150,13 +165,42 @@ def define_quota(model: Model, problem: Problem) -> None:
 
     def quota(m: Model, c: int, t: int, k: int) -> Expression:
         used = [(w, g) for w in ceilings[c].workloads for g in ceilings[c].groups if (w, g) in allowed]
-        return sum(m.serve[w, g, t, k] for w, g in used) <= ceilings[c].gpus if used else SKIP
+        return sum(serving(m, w, g, t, k) for w, g in used) <= ceilings[c].gpus if used else SKIP
 
     model.quota = constraint(range(len(ceilings)), model.T, model.K, rule=quota)
 
 
+def define_energy(model: Model, problem: Problem) -> None:
+    """Where GPUs at work draw more than idle ones, a path's emissions keep the carbon cap, or exceed it at a price."""
+    paths: Any = model.K if problem.caps_carbon else []
+    carbon = problem.carbon
+    model.over_carbon_path = variable(paths)
+
+    def within(m: Model, k: int) -> Expression:
+        running = sum(float(carbon[p, t]) * m.hours[t] * m.nodes[p, t] for p in m.P for t in m.T if carbon[p, t])
+        return running + _energy(m, problem, problem.energy[1], k) - m.over_carbon_path[k] <= problem.carbon_room
+
+    model.path_carbon = constraint(paths, rule=within)
+
+
+def _energy(model: Model, problem: Problem, per_kwh: Array, k: int) -> Expression:
+    """Return what GPUs at work draw more than idle ones on a path, counted by `per_kwh` of shape (groups, periods)."""
+    plain = sum(
+        kw * float(per_kwh[g, t]) * model.hours[t] * model.serve[w, g, t, k]
+        for w, g in model.routes
+        if (kw := problem.kw_at_work(g))
+        for t in model.T
+    )
+    capped = sum(
+        mode.kw * float(per_kwh[mode.group, t]) * model.hours[t] * model.capped[i, t, k]
+        for i, mode in enumerate(problem.modes)
+        for t in model.T
+    )
+    return plain + capped
+
+
 def path_cost(model: Model, problem: Problem, k: int) -> Expression:
-    """Return what a path costs: shortage, delay, the nodes that it takes, and data that leaves its region."""
+    """Return what a path costs: shortage, delay, nodes that it takes, data that leaves its region, GPUs' power."""
     price, rules = problem.settings.shortage_price, problem.class_policies
     waiting: list[int] = model.waiting
     short = sum(
@@ -170,10 +214,18 @@ def path_cost(model: Model, problem: Problem, k: int) -> Expression:
     hire = sum(
         float(problem.prices[p, t]) * model.hours[t] * model.hire[p, t, k] for p in problem.hired for t in model.T
     )
-    return short + delay + hire + _egress_cost(model, problem, k)
+    power = _energy(model, problem, problem.energy[0], k)
+    power += sum(
+        price * SLOWER_FACTOR * (1 - mode.point.speed) * model.hours[t] * model.capped[i, t, k]
+        for i, mode in enumerate(problem.modes)
+        for t in model.T
+    )
+    if problem.caps_carbon:
+        power += problem.policy.carbon_over_price * model.over_carbon_path[k]
+    return short + delay + hire + _egress_cost(model, problem, k) + power
 
 
 def _egress_cost(model: Model, problem: Problem, k: int) -> Expression:
     """Return the money for data that leaves its region on a path."""
     routes = [(w, g, price) for w, g in model.routes if (price := problem.egress(w, g)) > 0]
-    return sum(price * model.hours[t] * model.serve[w, g, t, k] for w, g, price in routes for t in model.T)
+    return sum(price * model.hours[t] * serving(model, w, g, t, k) for w, g, price in routes for t in model.T)

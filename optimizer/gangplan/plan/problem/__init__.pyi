@@ -13,6 +13,7 @@ from .policy import (
     RESERVE_FACTOR as RESERVE_FACTOR,
     RISK_TAIL as RISK_TAIL,
     RISK_WEIGHT as RISK_WEIGHT,
+    SLOWER_FACTOR as SLOWER_FACTOR,
     PlanPolicy as PlanPolicy,
     QuotaShare as QuotaShare,
     TenantQuota as TenantQuota,
@@ -20,5 +21,6 @@ from .policy import (
     policy_from as policy_from,
     read_plan_policy as read_plan_policy,
 )
+from .power import Mode as Mode
 from .problem import Problem as Problem, Series as Series
 from .scenarios import arrivals as arrivals

@@ -7,7 +7,7 @@ what it leaves out keeps its default.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
 from gangplan.plan.problem.catalogue import Need, Strict, read_catalogue
-from gangplan.types import ANY, CLASS_RULES, WorkloadClass, require_at_least, require_name, require_positive
+from gangplan.types import (
+    ANY,
+    CLASS_RULES,
+    GridCarbon,
+    PowerCurve,
+    WorkloadClass,
+    require_at_least,
+    require_name,
+    require_positive,
+)
 from gangplan.yaml_files import read_yaml, validated
 
 OWN_CATALOGUE = "accelerators.yaml"
@@ -97,7 +106,8 @@ class PlanPolicy(Strict):
     softly at `carbon_over_price` per kg; `carbon_price_per_kg` is what each kg counts as money anyway. `change_hours`
     are the node-hours that a node more or less than in the last plan must be worth. `egress_per_gb` is money per GB
     that leaves a region. `needs` are names that series may ask for instead of an accelerator, by capability: a policy
-    file's are looked up in the catalogue and written into `speeds` when it is read.
+    file's are looked up in the catalogue and written into `speeds` when it is read. `curves` say what work does under
+    caps, and `grid` what the regions' grids emit: both are measured, and kept in files of their own.
     """
 
     classes: dict[WorkloadClass, ClassPolicy] = field(default_factory=dict[WorkloadClass, ClassPolicy])
@@ -111,6 +121,8 @@ class PlanPolicy(Strict):
     change_hours: float = 0.1
     egress_per_gb: dict[str, float] = field(default_factory=dict[str, float])
     needs: dict[str, Need] = field(default_factory=dict[str, Need])
+    curves: tuple[PowerCurve, ...] = ()
+    grid: dict[str, GridCarbon] = field(default_factory=dict[str, GridCarbon])
 
     def __post_init__(self) -> None:
         if self.carbon_cap_kg is not None:
@@ -127,6 +139,10 @@ class PlanPolicy(Strict):
             require_name("quotas", tenant)
         for region, price in self.egress_per_gb.items():
             require_at_least(f"egress_per_gb[{region}]", price, 0)
+        kinds = [(curve.workload_class, curve.accelerator) for curve in self.curves]
+        for kind in kinds:
+            if kinds.count(kind) > 1:
+                raise InputError("curves", "/".join(kind), "stands twice: leave one of the curves out")
 
     def of(self, kind: WorkloadClass) -> ClassPolicy:
         """Return the policy of a class."""
@@ -137,6 +153,11 @@ class PlanPolicy(Strict):
         rule = self.of(kind)
         moves = bool(rule.data_region) and region != rule.data_region
         return rule.data_gb_per_gpu_hour * self.egress_per_gb.get(rule.data_region, 0.0) if moves else 0.0
+
+    def curve(self, kind: WorkloadClass, accelerator: str) -> PowerCurve | None:
+        """Return what work of a class does under caps on an accelerator, if that was measured."""
+        same = (curve for curve in self.curves if (curve.workload_class, curve.accelerator) == (kind, accelerator))
+        return next(same, None)
 
     def speed(self, asked: str, accelerator: str) -> float:
         """Return how fast an accelerator does what asks for another; 0 where it may not."""
@@ -164,6 +185,9 @@ RISK_WEIGHT = 0.2
 
 RISK_TAIL = 0.2
 """Share of the scenarios that count as the worst."""
+
+SLOWER_FACTOR = 1e-4
+"""Price factor per GPU-hour that a cap loses: so small that it only keeps caps away that save nothing."""
 
 HOUR_CORRELATION = 0.9
 """The share of one hour's forecast error that continues in the next (AR(1)). Raised: longer peaks on a path."""
@@ -194,6 +218,5 @@ def policy_from(body: Any) -> PlanPolicy:
 
 def policy_body(policy: PlanPolicy) -> dict[str, Any]:
     """Return a policy as plain values, from which `policy_from` reads the same policy."""
-    body = asdict(policy)
-    body["classes"] = {kind.value: rules for kind, rules in body["classes"].items()}
+    body: dict[str, Any] = _POLICY.dump_python(policy, mode="json")
     return body

@@ -18,6 +18,7 @@ from gangplan.config import Settings
 from gangplan.errors import InputError
 from gangplan.plan.problem.periods import Array, Counts, Periods
 from gangplan.plan.problem.policy import LOST_HOURS_PER_INTERRUPTION, START_HOURS, ClassPolicy, PlanPolicy
+from gangplan.plan.problem.power import Mode, grams_per_kwh, modes_of, power_key
 from gangplan.plan.problem.scenarios import draw_paths, draw_supply, early_hours
 from gangplan.types import ANY, QUANTILES, Fleet, Pool, PoolKind, WorkloadClass
 
@@ -42,7 +43,10 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Pools that serve in the same way: one accelerator, all spot or none, one region (where moving data costs)."""
+    """Pools that serve in the same way: one accelerator, all spot or none, one region (where moving data costs).
+
+    Where it is measured what their GPUs draw at work, they draw and emit the same as well.
+    """
 
     accelerator: str
     spot: bool
@@ -111,14 +115,15 @@ class Problem:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The serving groups in the order of their first pool."""
-        members: dict[tuple[str, bool, str], list[int]] = {}
+        members: dict[tuple[str, bool, str, tuple[object, ...]], list[int]] = {}
         moves = any(self.policy.egress(load.workload_class, "") for load in self.workloads)
         for index, pool in enumerate(self.pools):
-            key = (pool.accelerator, pool.kind == PoolKind.SPOT, pool.region if moves else "")
+            region = pool.region if moves else ""
+            key = (pool.accelerator, pool.kind == PoolKind.SPOT, region, power_key(pool, self.policy.grid))
             members.setdefault(key, []).append(index)
         return tuple(
             Group(accelerator=accelerator, spot=spot, pools=tuple(pools), region=region)
-            for (accelerator, spot, region), pools in members.items()
+            for (accelerator, spot, region, _), pools in members.items()
         )
 
     @cached_property
@@ -183,10 +188,58 @@ class Problem:
         return base * self._by_hour_of_day([pool.price_factors for pool in self.pools])
 
     @cached_property
+    def grams(self) -> Array:
+        """Grams of carbon dioxide for each kWh by pool and period."""
+        factors = self._by_hour_of_day([pool.carbon_factors for pool in self.pools])
+        return grams_per_kwh(self.pools, self.policy.grid, self.start, self.periods, factors)
+
+    @cached_property
+    def running_kw(self) -> Array:
+        """Kilowatts that a node of each pool draws, whatever it does; all its power, where idling is not measured."""
+        return np.array([pool.idle_kw_per_node or pool.power_kw_per_node for pool in self.pools])
+
+    @cached_property
     def carbon(self) -> Array:
-        """Kilograms of carbon dioxide per node-hour by pool and period."""
-        base = np.array([[pool.power_kw_per_node * pool.carbon_g_per_kwh / 1000] for pool in self.pools])
-        return base * self._by_hour_of_day([pool.carbon_factors for pool in self.pools])
+        """Kilograms of carbon dioxide per node-hour by pool and period, without what GPUs at work draw more."""
+        return self.running_kw[:, None] * self.grams / 1000
+
+    @cached_property
+    def electricity(self) -> Array:
+        """Money per node-hour for electricity by pool, without what GPUs at work draw more."""
+        return self.running_kw * np.array([pool.electricity_per_kwh for pool in self.pools])
+
+    def kw_at_work(self, g: int) -> float:
+        """Return the kilowatts that a GPU of a group at work, without a cap, draws more than an idle one."""
+        return self.pools[self.groups[g].pools[0]].kw_per_gpu_at_work
+
+    @cached_property
+    def energy(self) -> tuple[Array, Array]:
+        """Money and kilograms of carbon dioxide for each kWh, each of shape (groups, periods).
+
+        The money is what the electricity costs and what its carbon counts.
+        """
+        first = [group.pools[0] for group in self.groups]
+        kilograms = self.grams[first] / 1000
+        price = np.array([[self.pools[p].electricity_per_kwh] for p in first])
+        return price + self.policy.carbon_price_per_kg * kilograms, kilograms
+
+    @cached_property
+    def modes(self) -> tuple[Mode, ...]:
+        """The caps under which work may run."""
+        return modes_of(self)
+
+    @cached_property
+    def caps_carbon(self) -> bool:
+        """Whether the carbon cap is kept on each path, because emissions depend on the work."""
+        return any(self.kw_at_work(g) for g in range(len(self.groups))) and not self.hired
+
+    @cached_property
+    def carbon_room(self) -> float:
+        """Kilograms that may be emitted: the cap, or what all nodes at work would emit."""
+        most = np.array([pool.max_nodes * pool.power_kw_per_node for pool in self.pools])
+        lengths = np.array(self.periods.lengths, dtype=float)
+        cap = self.policy.carbon_cap_kg
+        return float(most @ (self.grams / 1000) @ lengths) + 1.0 if cap is None else cap
 
     def _by_hour_of_day(self, factors: Sequence[tuple[float, ...]]) -> Array:
         """Average factors by hour of the day over each period."""

@@ -191,7 +191,7 @@ def _weeks(demand: LongDemand, fleet: Fleet, settings: Settings, policy: PlanPol
     paths = paths.reshape(-1, len(demand.series), len(periods))
     shape = (len(fleet.pools), len(periods))
     return Problem(
-        fleet=fleet,
+        fleet=replace(fleet, pools=tuple(replace(pool, idle_kw_per_node=0.0) for pool in fleet.pools)),
         settings=settings.model_copy(update={"scenarios": len(paths), "budget": None}),
         policy=policy,
         start=_MONDAY,

@@ -69,10 +69,15 @@ def compare(problem: Problem, nodes: Counts, progress: Progress = no_progress) -
         recourse = programs.price(running)
         assert recourse is not None  # noqa: S101 - there is no time limit
         by_path = ordered if ordered.ndim == 3 else ordered[None]  # one fleet for all paths, or one for each
-        costs = recourse.costs + np.array([fresh.money(fleet).sum() for fleet in by_path]) + early
+        costs = recourse.costs + np.array([_paid(fresh, fleet) for fleet in by_path]) + early
         plan_costs = costs if name == PLAN else plan_costs
         alternatives.append(_alternative(name, costs, plan_costs, programs, recourse, ordered))
     return tuple(alternatives)
+
+
+def _paid(problem: Problem, nodes: Counts) -> float:
+    """Return the money for nodes and for the power that they draw, whatever they do."""
+    return float(problem.money(nodes).sum() + problem.electricity @ nodes @ np.array(problem.periods.lengths))
 
 
 def mean_plan(problem: Problem) -> Counts:
@@ -133,7 +138,7 @@ def _alternative(
         range=float(1.96 * difference.std(ddof=1) / np.sqrt(len(difference))),
         unserved=_share(short.sum(), demand.sum()),
         latency_unserved=_share(short[:, latency].sum(), demand[:, latency].sum()),
-        carbon_kg=float((run * problem.carbon @ lengths).sum(axis=-1).mean()),
+        carbon_kg=programs.carbon_kg(recourse, run),
     )
 
 

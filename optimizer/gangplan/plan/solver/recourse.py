@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csc_array  # pyright: ignore[reportMissingTypeStubs]
 
 from gangplan.plan.model import Ints, StandardForm, build_recourse, compile_model
-from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Array, Problem
+from gangplan.plan.problem import RISK_TAIL, RISK_WEIGHT, Array, Counts, Problem
 from gangplan.plan.solver.highs import Engine, Work
 
 
@@ -24,7 +25,7 @@ from gangplan.plan.solver.highs import Engine, Work
 class Cut:
     """A lower bound on one path's cost that holds for every fleet and every demand (a Benders optimality cut).
 
-    cost >= slope . nodes + by_demand . demand + by_window . deferrable + constant
+    cost >= slope . nodes + by_demand . demand + by_window . deferrable + by_carbon * carbon room + constant
 
     `slope` has shape (pools, periods), `by_demand` and `by_window` (workloads, periods).
     """
@@ -34,18 +35,20 @@ class Cut:
     by_demand: Array
     by_window: Array
     constant: float
+    by_carbon: float = 0.0
 
     def level(self, problem: Problem) -> float:
         """Return the bound without any nodes, for this problem's demand."""
         demand, waiting = problem.demand[self.path], problem.deferrable[self.path]
-        return float((self.by_demand * demand).sum() + (self.by_window * waiting).sum()) + self.constant
+        fixed = self.constant + self.by_carbon * problem.carbon_room
+        return float((self.by_demand * demand).sum() + (self.by_window * waiting).sum()) + fixed
 
     def at(self, problem: Problem, nodes: Array) -> float:
         """Return the bound for a fleet."""
         return self.level(problem) + float((self.slope * nodes).sum())
 
 
-_FIELDS = ("path", "slope", "by_demand", "by_window", "constant")
+_FIELDS = ("path", "slope", "by_demand", "by_window", "constant", "by_carbon")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,6 +115,8 @@ class RecoursePrograms:
         self.backlog = np.full(self._shape, -1, dtype=np.int32)  # -1: work that may not wait
         self.backlog[self._waiting] = self._backlog.reshape(-1, self._shape[1])
         self.hire = self.columns_of([model.hire[p, t, 0] for p in self.problem.hired for t in model.T])
+        self._carbon = self.form.rows_of(list(model.path_carbon.values()))
+        self._emission = self.problem.carbon * np.array(self.problem.periods.lengths)  # kg, shape (pools, periods)
         member = np.zeros((len(self._served), len(self.problem.pools)))
         for index, g in enumerate(self._served):
             member[index, list(self.problem.groups[g].pools)] = 1.0
@@ -140,6 +145,25 @@ class RecoursePrograms:
         """Return the GPUs short, shape (paths, workloads, periods)."""
         return np.stack(result.values)[:, self.short].reshape(-1, *self._shape)
 
+    def carbon_kg(self, result: RecourseResult, nodes: Array | Counts) -> float:
+        """Return the kilograms of carbon dioxide that nodes emit, the same or others on each path, in the mean."""
+        return float(
+            (self._emission * nodes).sum(axis=(-2, -1)).mean() + (np.stack(result.values) @ self._work_kg).mean()
+        )
+
+    @cached_property
+    def _work_kg(self) -> Array:
+        """Kilograms of carbon dioxide for each GPU that a column has at work, beyond an idle one."""
+        problem, model = self.problem, self.model
+        per_kwh = problem.energy[1] * np.array(problem.periods.lengths)
+        draws = [(model.serve, route, route[1], problem.kw_at_work(route[1])) for route in model.routes]
+        draws += [(model.capped, (i,), mode.group, mode.kw) for i, mode in enumerate(problem.modes)]
+        kilograms = np.zeros(len(self.form.cost))
+        for component, first, g, kw in draws:
+            if kw:
+                kilograms[self.columns_of([component[(*first, t, 0)] for t in model.T])] = kw * per_kwh[g]
+        return kilograms
+
     def _engine(self, k: int, nodes: Array) -> Engine:
         """Return a path's engine with the fleet's capacity as bounds; a new one starts from its neighbour's basis."""
         engine = self._engines[k]
@@ -150,6 +174,9 @@ class RecoursePrograms:
                 engine.basis = neighbour.basis
         capacity = np.einsum("gp,pt->gt", self._gpus, self.problem.supply[k] * nodes).ravel()
         engine.bound_rows(self._capacity, np.full(len(capacity), -np.inf), np.maximum(capacity, 0.0))
+        if len(self._carbon):
+            room = self.problem.carbon_room - (self._emission * nodes).sum()
+            engine.bound_rows(self._carbon, np.array([-np.inf]), np.array([room]))
         return engine
 
     def _bound_path(self, engine: Engine, k: int) -> None:
@@ -170,10 +197,16 @@ class RecoursePrograms:
         lower, upper, most = self.form.row_lower.copy(), self.form.row_upper.copy(), self.form.upper.copy()
         lower[self._demand] = upper[self._demand] = amounts
         lower[self._capacity], upper[self._capacity], most[self._backlog] = -np.inf, 0.0, deferrable
+        upper[self._carbon] = self.problem.carbon_room
         pools, periods = self.problem.supply.shape[1:]
         g, p, t = np.nonzero(self._gpus[:, :, None] * np.ones(periods))
-        entries = (-self._gpus[g, p] * self.problem.supply[k, p, t], (self._capacity[g * periods + t], p * periods + t))
-        by_nodes = csc_array(entries, shape=(len(lower), pools * periods))
+        rows, columns = self._capacity[g * periods + t], p * periods + t
+        values = -self._gpus[g, p] * self.problem.supply[k, p, t]
+        if len(self._carbon):
+            every = np.arange(self._emission.size)
+            rows, columns = np.append(rows, np.repeat(self._carbon, len(every))), np.append(columns, every)
+            values = np.append(values, self._emission)
+        by_nodes = csc_array((values, (rows, columns)), shape=(len(lower), pools * periods))
         return replace(self.form, row_lower=lower, row_upper=upper, upper=most), by_nodes
 
     def cut(self, k: int, rows: Array, columns: Array) -> Cut:
@@ -184,13 +217,20 @@ class RecoursePrograms:
         by_window = np.zeros(self._shape)
         if len(self._backlog):
             by_window[self._waiting] = np.minimum(columns[self._backlog], 0.0).reshape(-1, self._shape[1])
-        constant = self._quota_term(rows) + self._hire_term(columns)
-        return Cut(path=k, slope=slope, by_demand=by_demand, by_window=by_window, constant=constant)
+        by_carbon = float(np.minimum(rows[self._carbon], 0.0).sum())
+        return Cut(
+            path=k,
+            slope=slope - by_carbon * self._emission,
+            by_demand=by_demand,
+            by_window=by_window,
+            constant=self._quota_term(rows) + self._hire_term(columns),
+            by_carbon=by_carbon,
+        )
 
     def _quota_term(self, rows: Array) -> float:
         """Return what the quotas, which neither fleet nor demand changes, add to a cut."""
         fixed = np.ones(len(rows), dtype=bool)
-        fixed[self._demand] = fixed[self._capacity] = False
+        fixed[self._demand] = fixed[self._capacity] = fixed[self._carbon] = False
         return float(np.minimum(rows[fixed], 0.0) @ self.form.row_upper[fixed])
 
     def _hire_term(self, columns: Array) -> float:
@@ -214,8 +254,15 @@ def cuts_from_bytes(packed: bytes) -> tuple[Cut, ...]:
     if not packed:
         return ()
     with np.load(io.BytesIO(packed)) as arrays:
-        columns = [arrays[name] for name in _FIELDS]
+        columns = [arrays[name] for name in _FIELDS if name in arrays]  # cuts of older plans have no carbon
     return tuple(
-        Cut(path=int(k), slope=slope, by_demand=demand, by_window=window, constant=float(constant))
-        for k, slope, demand, window, constant in zip(*columns, strict=True)
+        Cut(
+            path=int(k),
+            slope=slope,
+            by_demand=demand,
+            by_window=window,
+            constant=float(constant),
+            by_carbon=sum(carbon),
+        )
+        for k, slope, demand, window, constant, *carbon in zip(*columns, strict=True)
     )
