@@ -22,6 +22,15 @@ from .controller import (
     Teller as Teller,
     log_as_json as log_as_json,
 )
+from .devices import (
+    Layouts as Layouts,
+    LayoutTarget as LayoutTarget,
+    Resize as Resize,
+    ResizeRule as ResizeRule,
+    ResizeRules as ResizeRules,
+    layout_steps as layout_steps,
+    resize_all as resize_all,
+)
 from .engines import Engine as Engine, Seen as Seen, look as look
 from .fleet_file import FileNodes as FileNodes, FleetFileTarget as FleetFileTarget
 from .goals import Goal as Goal, goals as goals
@@ -53,7 +62,7 @@ from .prewarm import (
     read_serving as read_serving,
     take_back_serving as take_back_serving,
 )
-from .requests import answer_all as answer_all
+from .requests import answer_all as answer_all, queue_check as queue_check, request_rights as request_rights
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file
