@@ -1,0 +1,43 @@
+"""What plans know of power and carbon: the curves and series that were measured, for the regions of the fleet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gangplan.config import Settings
+from gangplan.errors import InputError
+from gangplan.execute import green
+from gangplan.plan import PlanPolicy
+from gangplan.types import Fleet, GridCarbon
+
+
+def with_power(policy: PlanPolicy, fleet: Fleet, settings: Settings) -> PlanPolicy:
+    """Add the measured curves and the grids of the regions in which nodes draw power.
+
+    A grid is the user's hourly series, or else the yearly mean that ships, where the fleet file has no figure.
+
+    Raises
+    ------
+    InputError
+        A file has a mistake, or the policy names a grid that nobody knows.
+    """
+    series, grid = green.grids(settings.carbon_file), dict(policy.grid)
+    for region in {pool.region for pool in fleet.pools if pool.power_kw_per_node} - set(grid):
+        if found := _grid(policy, region, series):
+            grid[region] = found
+    return replace(policy, curves=policy.curves or green.read_curves(settings.curves_file), grid=grid)
+
+
+def _grid(policy: PlanPolicy, region: str, series: dict[str, GridCarbon]) -> GridCarbon | None:
+    """Return a region's grid, by the name that the policy gives it."""
+    name = policy.grid_of.get(region, region)
+    if name in series:
+        return series[name]
+    if name in green.yearly():
+        return green.yearly()[name].grid
+    if name != region:
+        remedy = (
+            "is no grid: `gangplan power carbon` lists those known, `gangplan power carbon import` brings in a series"
+        )
+        raise InputError(f"grid_of[{region}]", name, remedy)
+    return None
