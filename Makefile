@@ -44,8 +44,8 @@ test-%: $(TESTED) $(UNPACKED) ## One tier: core, airflow, airflow31, kfp, docs o
 	@$(ENVS)/core/bin/python scripts/test_tiers.py $*
 
 .PHONY: cluster
-cluster: $(ENVS)/core/.ready $(if $(REAL_NODES),$(ENVS)/node/.ready) ## A GPU cluster on this machine, without Docker: real servers with Kueue, nodes that are played (FLEET=<file> for your own), and real ones (REAL_NODES=2, as root)
-	@exec $(ENVS)/core/bin/python -m tests.cluster.servers --fleet '$(subst ','\'',$(FLEET))' --real-nodes '$(or $(REAL_NODES),0)'
+cluster: $(ENVS)/core/.ready $(if $(REAL_NODES),$(ENVS)/node/.ready) ## A GPU cluster on this machine, without Docker: real servers with Kueue, nodes that are played (FLEET=<file> for your own), real ones (REAL_NODES=2, as root), and Karpenter (KARPENTER=1)
+	@exec $(ENVS)/core/bin/python -m tests.cluster.servers --fleet '$(subst ','\'',$(FLEET))' --real-nodes '$(or $(REAL_NODES),0)' $(if $(KARPENTER),--karpenter)
 
 .PHONY: lint
 lint: $(TESTED) ## ruff, pyright (strict on optimizer/), import contracts

@@ -10,7 +10,7 @@ lock() {
     pyproject.toml --group build "$@" -o "requirements/$name.txt"
 }
 stages=(--extra forecast --extra plan --group test)
-lock core "${stages[@]}" --group lint --group servers --group peers
+lock core "${stages[@]}" --extra cloud --group clouds --group lint --group servers --group peers
 lock airflow "${stages[@]}" --extra airflow --extra kubernetes --group pods
 for older in airflow31 airflow32; do
   lock "$older" "${stages[@]}" --extra airflow --extra kubernetes --group pods -c "requirements/$older.in"

@@ -1,8 +1,7 @@
 """Writes the yearly carbon of grids anew from an installed CodeCarbon.
 
 `python scripts/refresh_grids.py FOLDER VERSION`: FOLDER is that of the package `codecarbon`, with `data` in it. Its
-data
-is under the MIT License.
+data is under the MIT License.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def building() -> Generator[None]:
     They are built at a lower priority, so that the tests beside them keep their speed. What fails is built again by the
     cluster tier itself, which then fails with the reason.
     """
-    if os.environ.get("KUBECONFIG") or build.missing() or build.ready():
+    if os.environ.get("KUBECONFIG") or build.missing() or build.ready(tuple(build.TOOLS)):
         yield
         return
     print("--- the cluster's servers are built beside the tiers (once)", flush=True)
@@ -174,10 +174,11 @@ def building() -> Generator[None]:
 
 
 def wait_for_build() -> None:
-    """Wait until nobody builds the cluster's servers, and say how long."""
+    """Wait until nobody builds what every cluster needs, and say how long."""
     started = time.monotonic()
-    with build.lock():
-        waited = time.monotonic() - started
+    for module in build.USUAL:
+        with build.lock(module):
+            waited = time.monotonic() - started
     if waited > 1:
         print(f"--- waited {waited:.0f} s for the cluster's servers", flush=True)
 

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     claim_within_s: float = Field(120.0, gt=0, le=86400, description="Seconds in which a step must claim its grant.")
     release_grace_s: float = Field(15.0, ge=0, le=600, description="Seconds a release waits for killed work.")
     airflow: str = Field("", description="Name of this Airflow, where several of them share a ledger.")
+    airflow_api: str = Field(
+        "", repr=False, description="Airflow's address with a user who may read runs; the controller asks it."
+    )
+    owner: str = Field(
+        "", max_length=1900, description="Whose what is reserved here is, like kubernetes/<namespace>/Job/<name>/<uid>."
+    )
     now: datetime | None = Field(None, description="The moment that all stages work as of; default: the present.")
 
     @field_validator("now", mode="before")
@@ -147,6 +153,11 @@ class Settings(BaseSettings):
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.home / "report" / "index.html"
+
+    @property
+    def attempt(self) -> str:
+        """Who asks for what is reserved here, as ledgers take it; empty where no owner is set."""
+        return f"{self.owner.strip('/')}/1" if self.owner else ""
 
     @property
     def claim_within(self) -> timedelta:

@@ -15,6 +15,7 @@ _MODULES = {
     "plan": ("pyomo", "highspy"),
     "postgres": ("psycopg",),
     "kubernetes": ("kubernetes", "urllib3"),
+    "cloud": ("boto3", "botocore", "google"),
     "serve": ("fastapi", "starlette"),
     "airflow": ("airflow",),
     "kfp": ("kfp",),

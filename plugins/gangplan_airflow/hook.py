@@ -53,6 +53,10 @@ class GangplanHook(BaseHook):
         connection = self._connection()
         return self._url_without_connection() if connection is None else self._url_of(connection)
 
+    def names_ledger(self) -> bool:
+        """Tell whether the connection, or a setting, names a ledger: to open the default of none would make one."""
+        return self._connection() is not None or load_settings().ledger != ""
+
     async def aledger_url(self) -> str:
         """Return the ledger's URL, for a trigger."""
         try:

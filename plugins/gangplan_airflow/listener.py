@@ -1,8 +1,9 @@
 """What Airflow tells of tasks and runs that end, so that no slot of theirs stays behind.
 
 Airflow calls these in the process of a task for its own end, in the scheduler and the API server for runs, and in the
-API server for what a user marks. Every process of every task loads this module, so it imports what it needs when it
-needs it. (A killed process, and a run that is deleted, tell nobody: there is the claim time, the lease, the sweep.)
+API server for what a user marks. One that was killed tells nobody, so a scheduler that starts looks again at the runs
+that have ended. Every process of every task loads this module, so it imports what it needs when it needs it. (A run
+that is deleted tells nobody: there is the claim time, the lease, the sweep.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,15 @@ from typing import Any
 from airflow.listeners import hookimpl
 
 from gangplan_airflow.owners import ENDED_ITSELF, is_between, is_ours
+
+
+@hookimpl
+def on_starting(component: Any) -> None:
+    """Hear of a process that starts: a scheduler, a triggerer or a DAG processor, but not that of a task."""
+    if type(component).__module__ == "airflow.jobs.job":
+        from gangplan_airflow.owners import look_again
+
+        look_again()
 
 
 @hookimpl

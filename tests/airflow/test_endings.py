@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from airflow.cli import cli_parser
+from airflow.jobs.job import Job
 from airflow.sdk import DAG
 from airflow.utils.state import DagRunState, TaskInstanceState
 from fastapi.testclient import TestClient
@@ -105,6 +106,20 @@ def test_what_an_ended_run_holds_ends_without_its_process(
     while left() > timedelta(seconds=605) and time.monotonic() < over:
         time.sleep(0.02)
     assert timedelta(0) < left() <= timedelta(seconds=605)
+
+
+def test_a_scheduler_that_starts_ends_what_one_that_was_killed_left(
+    ledger: Ledger, dags: Dags, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between a run's end and the ledger's word of it, a scheduler leaves slots; the next one looks again."""
+    monkeypatch.setenv("GANGPLAN_RELEASE_GRACE_S", "0")
+    going, over = Run(dags["alone"]), Run(dags["alone"])
+    going.execute("reserve")
+    over.execute("reserve")
+    over.set_state(DagRunState.FAILED)
+    Job()
+    assert comes_to(ledger, of_run(ledger, over).id, ReservationState.CANCELLED)
+    assert of_run(ledger, going).state is ReservationState.GRANTED
 
 
 def test_a_key_of_ones_own_outlives_a_run_that_succeeded(ledger: Ledger, dags: Dags) -> None:

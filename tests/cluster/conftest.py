@@ -144,7 +144,7 @@ class Space:
 
     def log(self, pod: str) -> str:
         """Return what a pod wrote."""
-        command = [build.servers() / "bin/kubectl", "--kubeconfig", self.kubeconfig, "-n", self.name, "logs", pod]
+        command = [build.binary("kubectl"), "--kubeconfig", self.kubeconfig, "-n", self.name, "logs", pod]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def clear(self) -> None:
@@ -227,6 +227,22 @@ def own_space(own: Cluster) -> Iterator[Space]:
 
 
 @pytest.fixture(scope="session")
+def karpenter() -> Iterator[Cluster]:
+    """A cluster with Karpenter and no nodes yet; only files with its name in theirs use it (groups.py)."""
+    modules = (*build.USUAL, "karpenter")
+    if why := build.missing(modules):
+        pytest.skip(why)
+    with Cluster(Options(karpenter=True)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def karpenter_space(karpenter: Cluster) -> Iterator[Space]:
+    """An empty namespace on the cluster with Karpenter."""
+    yield from _space(karpenter.api, karpenter.kubeconfig)
+
+
+@pytest.fixture(scope="session")
 def api(kubeconfig: Path) -> Api:
     """The cluster, as its administrator."""
     return connect(kubeconfig=str(kubeconfig))
@@ -263,7 +279,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Keep every server's log when a test fails."""
     report = yield
     if report.failed:
-        own = getattr(item, "funcargs", {}).get("own")
+        used = getattr(item, "funcargs", {})
+        own = used.get("own") or used.get("karpenter")
         logs = str(own.logs) if own is not None else os.environ.get(_LOGS, "")
         if logs and Path(logs).is_dir():
             folder = KEPT / item.name.replace("/", "_")

@@ -1,4 +1,4 @@
-"""Which tests one worker runs, because they share servers of their own: what may be killed, and the real nodes.
+"""Which tests one worker runs, because they share servers of their own: what may be killed, the real nodes, Karpenter.
 
 The mark `xdist_group` would say so at the tests. xdist 3.8 writes it where pytest 9.2 no longer reads it.
 """
@@ -11,6 +11,7 @@ GROUPS = {
     "test_crashes.py": "own",
     "test_hazards.py::test_2_": "own",
     "cluster/real/": "real-nodes",
+    "karpenter": "karpenter",
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gangplan.errors import UnavailableError
+from gangplan.kube import PLACEHOLDER
 from gangplan.kube.gangs import Seen
 from tests.kube.conftest import H100, Cluster, Object, a_node, a_pod, ago
 
@@ -49,6 +50,7 @@ def _init(**container: Any) -> dict[str, Any]:
         ),
         (_init(), {"h100": 8}, ""),
         (_init(restartPolicy="Always"), {"h100": 8}, ""),
+        (a_pod("room", {GPU: "8"}, metadata={"labels": {PLACEHOLDER: "room"}}), {"h100": 4}, ""),
         (a_pod("gone", node="n9"), {"h100": 4, "": 4}, ""),
         (a_pod("tpu", {"google.com/tpu": "4"}, node=""), {"h100": 4, "tpu": 4}, ""),
     ],

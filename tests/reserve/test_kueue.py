@@ -14,7 +14,7 @@ from gangplan.kube.accelerators import short_name
 from gangplan.kube.access import manifests, rights
 from gangplan.kube.inventory import fleet_of, node_from, usage_of
 from gangplan.kube.pods import pod_from
-from gangplan.reserve.codec import annotation_of, request_of
+from gangplan.reserve.codec import annotation_of, request_from_text
 from gangplan.reserve.kueue.calendar import Calendar, Hold, Outlook, Wish
 from gangplan.reserve.kueue.objects import names
 from gangplan.reserve.kueue.objects.queues import Flavor, FlavorQuota, Queue, View
@@ -177,7 +177,7 @@ def test_placements_name_nodes_where_the_topology_is_known() -> None:
 def test_a_request_survives_its_annotation() -> None:
     """What is as by default is left out, and comes back."""
     plain = a_request("a")
-    assert request_of(annotation_of(plain)) == plain
+    assert request_from_text(annotation_of(plain)) == plain
     assert "walltime" not in annotation_of(plain)
     full = a_request(
         "b",
@@ -191,7 +191,7 @@ def test_a_request_survives_its_annotation() -> None:
         preemptible=True,
         labels={"team": "x"},
     )
-    assert request_of(annotation_of(full)) == full
+    assert request_from_text(annotation_of(full)) == full
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_reason_of_kueues_names_who_holds_now() -> None:
         cluster: Any = Cluster(key)
         outlook = Outlook(cluster, "ns", lambda: NOW, a_view)
         claim = claim_from(waits)
-        reason = outlook.explained(request_of(claim.request), reason_of(claim))
+        reason = outlook.explained(request_from_text(claim.request), reason_of(claim))
         assert reason.message.startswith(f"Kueue: {said}. Held by: ops {key} (8 GPUs until 2026-03-02 10:00:")
         assert reason.holders == (cluster.holder["metadata"]["name"],)
 

@@ -121,7 +121,7 @@ AGED = (TWO_NODES, [ask(WHOLE, hours=2), ask(WHOLE)], [("hour", 1), ("submit", a
 """The second has waited for as long as the third's priority is worth, and came first."""
 
 
-def request_of(number: int, ask: dict[str, Any], now: datetime) -> GangRequest:
+def request_from_text(number: int, ask: dict[str, Any], now: datetime) -> GangRequest:
     """Return the request of an ask."""
     earliest, latest = ask["window"]
     return a_request(
@@ -404,7 +404,7 @@ def play(ledger: Ledger, clock: FakeClock, world: World, asks: list[Any], steps:
         freed = False
         if name == "submit" and count < 6:
             count += 1
-            request = request_of(count, value, clock())
+            request = request_from_text(count, value, clock())
             if not oracle.servable(request):
                 with pytest.raises(InputError):
                     ledger.submit(request)

@@ -18,6 +18,7 @@ import httpx
 import polars as pl
 import pytest
 
+from gangplan.kube import PLACEHOLDER_CLASS
 from gangplan.progress import no_progress
 from gangplan.telemetry.sources.prometheus import read_prometheus
 from gangplan.telemetry.values import Telemetry
@@ -43,8 +44,10 @@ def _samples(at: datetime) -> Iterator[tuple[str, str, float]]:
     if SHORT <= at < SHORT + timedelta(minutes=30):
         pods.append(("batch", "short", "node-b", 8, "Running"))
     pods.append(("batch", "done", "node-b", 8, "Succeeded"))
+    pods += [("search", "room-0", "node-b", 8, "Running"), ("search", "room-1", "", 8, "Pending")]
     for namespace, pod, node, gpus, phase in pods:
         where = f'namespace="{namespace}",pod="{pod}"'
+        yield "kube_pod_info", f'{where},priority_class="{PLACEHOLDER_CLASS if "room" in pod else ""}"', 1
         yield (
             "kube_pod_container_resource_requests",
             f'{where},container="main",node="{node}",resource="nvidia_com_gpu",unit="integer"',

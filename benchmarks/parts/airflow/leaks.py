@@ -38,6 +38,8 @@ def leaks(python: Path, _share: int, progress: Progress, *, faults: int, seed: i
             _warm_up(load, watcher, progress)
             _run(load, making, watcher, faults, progress)
             stuck = _drain(client, watcher, progress)
+            for one in making.cleared.failed:
+                one["log"] = client.stack.task_log(one["key"])
         finally:
             watcher.close()
         works = works_of(client.stack.works)

@@ -122,6 +122,13 @@ class Stack:
         """Return the end of a process's log."""
         return (self.folder / f"{name}.log").read_text(errors="replace")[-4000:]
 
+    def task_log(self, key: str) -> list[str]:
+        """Return what the tries of a task (`dag/run/task`) have logged."""
+        dag, run, task = key.split("/")
+        folder = self.folder / "airflow" / "logs" / f"dag_id={dag}" / f"run_id={run}" / f"task_id={task}"
+        files = sorted(folder.rglob("*.log*"), key=lambda file: file.stat().st_mtime)
+        return [line for file in files for line in (file.name, *file.read_text(errors="replace").splitlines()[-40:])]
+
     def processor_time(self, name: str) -> float:
         """Return the processor's seconds that a process and its children have used."""
         process = psutil.Process(self.running[name].pid)

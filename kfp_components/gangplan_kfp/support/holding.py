@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from gangplan import client
 from gangplan.clock import Clock
@@ -13,6 +14,7 @@ from gangplan.reserve import Ledger, open_ledger
 from gangplan.types import (
     WHOLE_GPU,
     GangRequest,
+    PipelineOwner,
     Reservation,
     ReservationState,
     request_from as gang_request_from,
@@ -54,6 +56,12 @@ def request_key(run_id: str, name: str) -> str:
     if not run_id or "{{" in run_id:
         raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
     return f"kfp/{run_id}/{require_name('name', name)}"
+
+
+def _attempt(request: GangRequest) -> str:
+    """Return who asks: the run, by which a controller finds what it left. Its retries are one attempt."""
+    run, _, name = request.request_key.removeprefix("kfp/").rpartition("/")
+    return f"{PipelineOwner(run=run)}/{quote(name, safe='')}/1"
 
 
 def request_from(
@@ -113,7 +121,7 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str) 
     clock = settings.clock
     with open_ledger(settings.ledger_url, clock=clock) as book:
         until = clock() + timedelta(seconds=timeout_seconds)
-        asked = client.submit(book, request, until)
+        asked = client.submit(book, request, until, _attempt(request))
         lines: list[str] = []
         last = client.claim(book, _wait(book, asked, _deadline(asked, until), clock, lines.append))
         if last.state is not ReservationState.GRANTED:

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from gangplan import __version__, plan, summaries, workflows
 from gangplan.cli import screen
+from gangplan.cli.controller import controller_app
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
 from gangplan.cli.ledger import ledger_app
@@ -23,6 +24,7 @@ from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.platforms import airflow_app, kube_app
 from gangplan.cli.policy import policy_app
 from gangplan.cli.power import power_app
+from gangplan.cli.prices import prices_app
 from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
@@ -50,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
+app.add_typer(controller_app)
 forecast_app.add_typer(hours_app)
 app.add_typer(forecast_app, name="forecast")
 plan_app.add_typer(purchases_app)
@@ -61,6 +64,7 @@ app.add_typer(kube_app, name="kube")
 app.add_typer(power_app, name="power")
 app.add_typer(airflow_app, name="airflow")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(prices_app, name="prices")
 
 
 def main() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +13,7 @@ from rich.console import RenderableType
 
 from gangplan import summaries
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here, stopped
 from gangplan.clock import DURATION, parse_span, parse_utc
 from gangplan.errors import GangplanError
 from gangplan.types import require_positive
@@ -41,7 +39,7 @@ def serve(
     if settings_here().ledger_url.startswith("kueue:"):
         _serve_kueue(pause)
         return
-    with _stopped() as stop, _store() as store:
+    with stopped() as stop, _store() as store:
         store.lead()
         print(f"leads {store.shown} as {store.leadership.name} as soon as nobody else does; Ctrl-C ends it", flush=True)
         last = store.status()
@@ -56,7 +54,7 @@ def _serve_kueue(pause: float) -> None:
     """Keep a queue's reservations until asked to stop: complete evictions, expire leases, queue windows."""
     from gangplan.reserve import open_kueue
 
-    with _stopped() as stop, open_kueue(settings_here().ledger_url, clock=settings_here().clock) as ledger:
+    with stopped() as stop, open_kueue(settings_here().ledger_url, clock=settings_here().clock) as ledger:
         ledger.serve()
         print(f"keeps {shown(settings_here().ledger_url)}; Ctrl-C ends it", flush=True)
         while not stop.wait(pause):
@@ -122,29 +120,6 @@ def _store() -> Generator[SqlStore]:
         yield store
     finally:
         store.close()
-
-
-@contextmanager
-def _stopped() -> Generator[Event]:
-    """Yield an event that is set when a signal asks this process to stop; further signals are ignored.
-
-    `timeout` and process managers signal a process and then its group, so a second signal comes while it is ending.
-    Python removes its handlers before the interpreter ends, so both signals are ignored from the first one on.
-    """
-    stop = Event()
-
-    def asked(number: int, frame: object) -> None:
-        stop.set()
-        for handled in before:
-            signal.signal(handled, signal.SIG_IGN)
-
-    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        if not stop.is_set():
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _progress(last: Status, now: Status, seconds: float) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from gangplan import summaries
 from gangplan.cli import screen
-from gangplan.cli.terminal import AsJson, emit, open_ledger_here
+from gangplan.cli.terminal import AsJson, emit, open_ledger_here, settings_here
 from gangplan.clock import DURATION, parse_span
 from gangplan.errors import InputError, StaleTokenError, WaitTimeoutError
 from gangplan.types import (
@@ -125,7 +125,7 @@ def reserve(
     """Reserve a gang of GPU slots, whole or not at all; exit code 3 unless it is granted."""
     patience = parse_span("--wait", wait)
     with open_ledger_here() as ledger:
-        reservation = ledger.submit(request)
+        reservation = ledger.submit(request, settings_here().attempt)
         if patience and reservation.state.waits:
             with suppress(WaitTimeoutError):  # the request stays in the queue
                 ledger.wait(reservation.id, timeout=patience)

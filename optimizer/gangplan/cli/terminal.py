@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,3 +57,26 @@ def emit(as_json: bool, summary: Any, words: Callable[[Any], object]) -> None:
         print(json.dumps(summary, indent=2, default=str))
     else:
         console.print(words(summary))
+
+
+@contextmanager
+def stopped() -> Generator[Event]:
+    """Yield an event that is set when a signal asks this process to stop; further signals are ignored.
+
+    `timeout` and process managers signal a process and then its group, so a second signal comes while it is ending.
+    Python removes its handlers before the interpreter ends, so both signals are ignored from the first one on.
+    """
+    stop = Event()
+
+    def asked(number: int, frame: object) -> None:
+        stop.set()
+        for handled in before:
+            signal.signal(handled, signal.SIG_IGN)
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        if not stop.is_set():
+            for number, handler in before.items():
+                signal.signal(number, handler)

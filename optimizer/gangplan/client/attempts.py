@@ -50,6 +50,7 @@ def submit(ledger: Ledger, request: GangRequest, until: datetime, attempt: str =
     attempt
         Who asks, as `Ledger.submit` takes it. A grant must then be claimed within the setting `claim_within_s` where
         the request does not say otherwise, and a request that was changed since the last attempt replaces that one's.
+        By default the setting `owner` says whose it is, and nothing else.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def submit(ledger: Ledger, request: GangRequest, until: datetime, attempt: str =
     latest = request.latest_start or (until + ABANDONED_AFTER).replace(microsecond=0)
     within = request.claim_within or (load_settings().claim_within if attempt else None)
     key = _key(request.request_key, len(before))
-    return ledger.submit(replace(request, request_key=key, latest_start=latest, claim_within=within), attempt)
+    asked = replace(request, request_key=key, latest_start=latest, claim_within=within)
+    return ledger.submit(asked, attempt or load_settings().attempt)
 
 
 def _again(ledger: Ledger, request: GangRequest, first: GangRequest, attempt: str) -> Reservation:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gangplan.errors import InputError, StaleTokenError
-from gangplan.kube import Object
+from gangplan.kube import RESERVATION as RESERVATION, Object
 from gangplan.reserve import KueueLedger, Ledger, hand_out, resource_of
 from gangplan.types import WHOLE_GPU, GangRequest, Reservation
 
 HOST = "kubernetes.io/hostname"
 """The node label that a placement's node is looked for under."""
 
-RESERVATION, POD_SET = "gangplan.io/reservation", "gangplan.io/pod-set"
-"""The labels of pods that run on a reservation: whose they are, and which of its pod sets."""
+POD_SET = "gangplan.io/pod-set"
+"""Beside RESERVATION, the label of pods that run on a reservation: which of its pod sets they are."""
 
 VARIABLES = tuple(f"GANGPLAN_{name}" for name in ("RESERVATION", "TOKEN", "REQUEST_KEY", "GPUS", "PODS", "NODES"))
 """By these a program knows its slots."""

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import yaml
 
-from gangplan.kube.api import Object
+from gangplan.kube.api import Api, Object
 
-_FILES = ("namespace", "service-account", "role", "cluster-role", "doctor")
 _SHIPPED = "gangplan"
 
 
-def manifests(namespace: str = _SHIPPED) -> list[Object]:
-    """Return the namespace, the service account, the roles and their bindings."""
+def manifests(namespace: str = _SHIPPED, *, controller: bool = False) -> list[Object]:
+    """Return the namespace, the service account, the roles and their bindings; with `controller`, also what runs it."""
     folder = files("gangplan.kube") / "manifests"
-    documents = (yaml.safe_load_all((folder / f"{name}.yaml").read_text()) for name in _FILES)
+    folders = [folder, folder / "controller"] if controller else [folder]
+    documents = (yaml.safe_load_all((each / name).read_text()) for each in folders for name in _listed(each))
     return [_moved(item, namespace) for document in documents for item in document]
+
+
+def _listed(folder: Traversable) -> list[str]:
+    """Return the files that a folder's kustomization names."""
+    return yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
 
 
 def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
@@ -31,6 +37,37 @@ def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     ]
+
+
+def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
+    """Return the role by which the service account carries out plans, and its binding."""
+    text = (files("gangplan.kube") / "manifests" / "executor.yaml").read_text()
+    return [_moved(item, namespace) for item in yaml.safe_load_all(text)]
+
+
+def executor_rights() -> list[tuple[str, str, str]]:
+    """Return each right that carrying out plans needs in the whole cluster: API group, resource, verb."""
+    return [
+        (group, resource, verb)
+        for item in executor_manifests()
+        if item["kind"] == "ClusterRole"
+        for rule in item["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+
+
+def may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:
+    """Return whether the API server says that we have a right; an empty namespace is the whole cluster."""
+    kind, _, part = resource.partition("/")
+    asked: Object = {"namespace": namespace, "group": group, "resource": kind, "verb": verb, "subresource": part}
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {key: value for key, value in {**asked, "name": name}.items() if value}},
+    }
+    return bool(api.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)["status"]["allowed"])
 
 
 def _moved(item: Object, namespace: str) -> Object:

@@ -45,6 +45,9 @@ NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """The Accept header of a list that should hold the metadata of its objects only."""
 
 _JSON, _APPLY, _MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
+_PATCH = "application/json-patch+json"
+_HOOK = "admission webhook "
+"""So begins the message where a webhook refuses a call, with the status of a right that is missing."""
 
 
 class GoneError(GangplanError):
@@ -59,6 +62,16 @@ class Api:
         self._host = host
         self._auth = auth
         self.shown = shown
+        self._may_write: Callable[[], None] = _nothing
+
+    def guarded(self, may_write: Callable[[], None]) -> Api:
+        """Return this connection with a guard, which is called before each try of a write and keeps it back by raising.
+
+        A write that is tried again for seconds may come when somebody else is to write by now.
+        """
+        guarded = Api(self._pool, self._host, self._auth, shown=self.shown)
+        guarded._may_write = may_write
+        return guarded
 
     def get(self, path: str, **query: str) -> Object:
         """Return an object, or a list of them."""
@@ -77,6 +90,13 @@ class Api:
         """Set these fields, whoever owns them; a resourceVersion in the body must be the present one."""
         return self.call("PATCH", path, body, query={"fieldManager": MANAGER, **query}, kind=_MERGE)
 
+    def patch(self, path: str, operations: list[Object], **query: str) -> Object:
+        """Carry out the operations of a JSON Patch, all or none.
+
+        A `test` that fails raises RejectedError, as a value that the object may not have.
+        """
+        return self.call("PATCH", path, operations, query={"fieldManager": MANAGER, **query}, kind=_PATCH)
+
     def delete(self, path: str, **options: Any) -> Object:
         """Delete an object; raises NotFoundError where it does not exist."""
         return self.call("DELETE", path, options or None)
@@ -85,7 +105,7 @@ class Api:
         self,
         verb: str,
         path: str,
-        body: Object | None = None,
+        body: Object | list[Object] | None = None,
         *,
         query: Mapping[str, str] = {},
         kind: str = _JSON,
@@ -95,6 +115,8 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         deadline, pause = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
         while True:
+            if verb != "GET":
+                self._may_write()
             status, answer, after = self._once(verb, self._url(path, query), data, self._headers(kind, accept))
             if status < 300:
                 return self._object(answer, path)
@@ -174,6 +196,10 @@ class Api:
             yield Stream(answer, self.shown)
         finally:
             answer.close()
+
+
+def _nothing() -> None:
+    """Keep nothing back."""
 
 
 class Stream:
@@ -265,10 +291,10 @@ def _error(status: int, answer: bytes, what: str, shown: str) -> GangplanError:
     message = _message(answer)
     if status in _MEANING:
         return _MEANING[status](f"{shown}: {message}")
+    if status in (400, 422) or (status == 403 and message.startswith(_HOOK)):
+        return RejectedError(f"{shown}: {what} was refused: {message}")
     if status in (401, 403):
         return ForbiddenError(f"{shown}: {what} is not allowed: {message} (see `gangplan kube doctor`)")
-    if status in (400, 422):
-        return RejectedError(f"{shown}: {what} was refused: {message}")
     return UnavailableError(f"{shown}: {what} failed ({status}): {message}")
 
 

@@ -13,7 +13,7 @@ from gangplan.kube.api import Api, Object, listed, part
 from gangplan.kube.devices import Device, Devices, read_devices, read_slices
 from gangplan.kube.inventory import NODES, Node, node_from
 from gangplan.kube.places import Place, Places
-from gangplan.kube.pods import PODS, WORKLOAD_CLASS, accelerators_in, pod_with, requests_of
+from gangplan.kube.pods import PODS, WORKLOAD_CLASS, accelerators_in, is_placeholder, pod_with, requests_of
 from gangplan.kube.remarks import Malformed, Remarks
 from gangplan.kube.workloads import KUEUE, Claim, claim_from
 
@@ -164,6 +164,8 @@ class _Census:
 
     def _of_pod(self, item: Object) -> Iterator[Gang]:
         """Yield the gangs of a pod, one for each resource; none where it asks for no accelerators."""
+        if is_placeholder(item):
+            return
         spec, namespace = item["spec"], item["metadata"].get("namespace", "")
         asked = requests_of(spec)
         asks = accelerators_in(asked)

@@ -13,6 +13,10 @@ from gangplan.kube.api import Object, listed, part, whole
 
 PODS = "/api/v1/pods"
 WORKLOAD_CLASS = "gangplan.io/workload-class"
+PLACEHOLDER = "gangplan.io/placeholder"
+PLACEHOLDER_CLASS = "gangplan-placeholder"
+"""The label, and the priority class, of pods that keep nodes free: others take their nodes whenever they want them."""
+
 _OVER = ("Succeeded", "Failed", "Unknown")
 _REFUSALS = ("UnexpectedAdmissionError", "NodeAffinity", "NodePorts", "NodeShutdown", "TopologyAffinityError")
 
@@ -75,9 +79,14 @@ def amounts_in(resources: Object | None) -> Counter[str]:
 
 
 def pod_from(item: Object) -> Pod | None:
-    """Read a pod; None where it asks for no accelerators."""
-    asks = accelerators_in(requests_of(item["spec"]))
+    """Read a pod; None where it asks for no accelerators, or only keeps them free."""
+    asks = {} if is_placeholder(item) else accelerators_in(requests_of(item["spec"]))
     return pod_with(item, asks) if asks else None
+
+
+def is_placeholder(item: Object) -> bool:
+    """Whether a pod only keeps its node free for others."""
+    return PLACEHOLDER in part(item["metadata"], "labels")
 
 
 def pod_with(item: Object, asks: Mapping[str, int]) -> Pod:

@@ -15,7 +15,10 @@ from gangplan.types import Token
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 RESERVATION = "gangplan.io/reservation"
-"""<microsecond of its submit> <LocalQueue that it is for, though it is not queued before its window> <its request>."""
+"""<microsecond of its submit> <LocalQueue that it is for, though it is not queued before its window> <its request>.
+
+As a label of pods: the id of the reservation whose slots they use.
+"""
 
 LEASE = "gangplan.io/lease"
 """<token>:<end in microseconds>: what the last renewal set; for another token it does not count."""

@@ -50,20 +50,15 @@ def request_text(request: GangRequest) -> str:
     return json.dumps(fields)
 
 
+@lru_cache(maxsize=8192)
 def request_from_text(text: str) -> GangRequest:
-    """Read a request back."""
+    """Read a request back; the same row, or Workload, is read again and again."""
     return request_from(json.loads(text), unit=MICROSECOND)
 
 
 def annotation_of(request: GangRequest) -> str:
     """Return the text of a request without the fields at their default, as Kueue's Workloads carry it."""
     return json.dumps(request_fields(request, defaults=False), separators=(",", ":"))
-
-
-@lru_cache(maxsize=8192)
-def request_of(annotation: str) -> GangRequest:
-    """Read the request of an annotation; of many Workloads the same text is read again and again."""
-    return request_from_text(annotation)
 
 
 def slots_text(slots: Slots) -> str | None:

@@ -179,8 +179,8 @@ class Live:
 
 
 def _as_in_line(row: Reservation, seen: Reservation) -> Reservation:
-    told = replace(row, reason=seen.reason)
-    return told if row.eta is not None else replace(told, eta=seen.eta, eta_range=seen.eta_range)
+    start = row if row.eta is not None else seen
+    return replace(row, reason=seen.reason, eta=start.eta, eta_range=start.eta_range)
 
 
 def _policy(ledger: OperableLedger, _: datetime) -> Policy | None:

@@ -35,6 +35,7 @@ from .execution import (
 )
 from .fleet import LAB as LAB, WHOLE_GPU as WHOLE_GPU, Fleet as Fleet, Pool as Pool, PoolKind as PoolKind, Term as Term
 from .gang import GangRequest as GangRequest, Level as Level, PodSet as PodSet, Topology as Topology
+from .owners import ObjectOwner as ObjectOwner, PipelineOwner as PipelineOwner, cluster_owner as cluster_owner
 from .plan import (
     CapacityCalendar as CapacityCalendar,
     CapacityInterval as CapacityInterval,

@@ -17,6 +17,7 @@ class StepKind(StrEnum):
     ORDER = "order"
     RAISE_QUOTA = "raise quota"
     CORDON = "cordon"
+    LAYOUT = "layout"  # the GPUs of an empty, cordoned node are divided otherwise
     REMOVE = "remove"
 
 
@@ -53,6 +54,7 @@ class PoolNode:
 class PoolNodes:
     """A pool's nodes: how many its engine was told to have, and those that there are.
 
+    An engine that only has a number, as the fleet file, is not `named`: all its nodes are usable, and none has a name.
     `unprotected` are pods under grants that the engine may still disturb, as `namespace/name`. `trouble` is why ordered
     nodes do not come, in the engine's words.
     """
@@ -62,6 +64,7 @@ class PoolNodes:
     nodes: tuple[PoolNode, ...] = ()
     unprotected: tuple[str, ...] = ()
     trouble: str = ""
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +93,10 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One change of one pool, from `before` to `after`: in slots for quotas, in nodes for all else.
+    """One change of one pool, from `before` to `after`, which the engine compares with what it has before it writes.
 
-    `place` is the quota's; `nodes` names the nodes to cordon, uncordon or remove, or the pods to protect. A step that
+    Both are slots of the `place` for quotas; nodes ordered for `ORDER` and `REMOVE`; nodes that we have not cordoned
+    for `CORDON` and `UNCORDON`; and pods without protection for `PROTECT`. `place` is the quota's; `nodes` names the nodes to cordon, uncordon or remove, or the pods to protect. A step that
     must wait says for what in `waits_for`, and whose grants hold it back in `held_by`.
     """
 

@@ -1,3 +1,4 @@
+from .controlling import Controller as Controller, ControllerOptions as ControllerOptions
 from .first_day import Need as Need, has_hours as has_hours, not_yet as not_yet
 from .models import (
     drift as drift,

@@ -1,4 +1,4 @@
-from .endings import run_ended as run_ended, task_ended as task_ended
+from .endings import look_again as look_again, run_ended as run_ended, task_ended as task_ended
 from .leftovers import left_by_ended as left_by_ended, sweep as sweep
 from .marks import (
     ENDED_ITSELF as ENDED_ITSELF,

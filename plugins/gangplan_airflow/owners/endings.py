@@ -16,18 +16,20 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
-from airflow.utils.state import State
+from airflow.utils.state import DagRunState, State
+from sqlalchemy import select
 from sqlalchemy.orm import object_session
 
 from gangplan import reserve
 from gangplan.config import load_settings
 from gangplan.errors import StaleTokenError, UnavailableError
 from gangplan.types import Reservation
-from gangplan_airflow.attempts import Attempt, run_owner
+from gangplan_airflow.attempts import Attempt, airflow_owner, run_owner
 from gangplan_airflow.hook import GangplanHook
-from gangplan_airflow.owners.leftovers import end_leftover, end_leftovers, is_claimed, leftovers, outlives_run
+from gangplan_airflow.owners.leftovers import end_leftover, end_leftovers, is_claimed, leftovers, live, outlives_run
 from gangplan_airflow.owners.marks import connection_of
 
 if TYPE_CHECKING:
@@ -58,6 +60,33 @@ def run_ended(dag_run: Any, *, succeeded: bool) -> None:
         owner = run_owner(dag_run.dag_id, dag_run.run_id)
         for url in urls:
             _later(_end_run, url, owner, succeeded, goes_on)
+
+
+def look_again() -> None:
+    """End what runs left that have ended meanwhile: the process that was to do it may have been killed before.
+
+    Only the default connection's ledger is looked at; one that is away, later. It is done at once, since a thread that
+    imports modules must not meet a scheduler that forks its workers.
+    """
+    hook = GangplanHook()
+    if hook.names_ledger():
+        try:
+            _end_ended_runs(hook.ledger_url())
+        except UnavailableError:
+            _later(_end_ended_runs, hook.ledger_url())
+
+
+def _end_ended_runs(url: str) -> None:
+    """End what belongs to runs of this Airflow that have ended."""
+    with reserve.open_ledger(url) as ledger:
+        asked = [attempt for row in live(ledger, airflow_owner()) if (attempt := Attempt.read(row.attempt))]
+    with create_session() as session:
+        for dag_id, run_id in {(attempt.dag_id, attempt.run_id) for attempt in asked}:
+            query = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+            run = session.scalar(query)
+            if run is not None and run.state in State.finished_dr_states:
+                goes_on = any(ti.state not in State.finished for ti in run.get_task_instances(session=session))
+                _end_run(url, run_owner(dag_id, run_id), run.state == DagRunState.SUCCESS, goes_on)
 
 
 def _end_task(url: str, of: Attempt) -> None:

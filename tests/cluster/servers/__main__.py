@@ -1,6 +1,6 @@
 """`make cluster`: a GPU cluster on this machine, without Docker and without root, until Ctrl-C.
 
-python -m tests.cluster.servers [--fleet FILE] [--real-nodes 2] [--wait-for-pods-ready 5m] [--build]
+python -m tests.cluster.servers [--fleet FILE] [--real-nodes 2] [--karpenter] [--wait-for-pods-ready 5m] [--build]
 
 Real nodes need root; the others are played.
 """
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--fleet", default="", help="fleet file, or a node table with sn, gpu and model (8 x 8 H100)")
     parser.add_argument("--real-nodes", type=int, default=0, metavar="N", help="nodes that run their pods; needs root")
     parser.add_argument("--wait-for-pods-ready", default="", help="switch Kueue's waitForPodsReady on, like 5m")
+    parser.add_argument("--karpenter", action="store_true", help="start Karpenter, which orders played nodes")
     parser.add_argument("--build", action="store_true", help="only build the servers")
     asked = parser.parse_args()
     if why := build.missing() or (node.missing() if asked.real_nodes else ""):
@@ -38,8 +39,8 @@ def main() -> int:
     try:
         real = min(asked.real_nodes, MOST_NODES)
         wanted = fleet.with_real(fleet.read(asked.fleet), real)
-        options = Options(wait_for_pods_ready=asked.wait_for_pods_ready, real_nodes=real)
-        build.servers()
+        options = Options(wait_for_pods_ready=asked.wait_for_pods_ready, real_nodes=real, karpenter=asked.karpenter)
+        build.servers(tuple(build.TOOLS) if asked.build else build.USUAL)
         return 0 if asked.build else run(wanted, options)
     except (GangplanError, build.CannotBuild, NotStarted) as error:
         print(f"error: {error}", file=sys.stderr)

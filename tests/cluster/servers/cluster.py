@@ -18,8 +18,7 @@ from typing import Any, Self
 import yaml
 
 from gangplan.kube.api import Api, connect
-from tests.cluster.servers import controllers
-from tests.cluster.servers.build import servers
+from tests.cluster.servers import build, controllers, karpenter
 from tests.cluster.servers.certificates import Authority, service_account_key
 from tests.cluster.servers.network import network
 from tests.cluster.servers.node.node import Node, all_of
@@ -30,11 +29,15 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What differs between the clusters of tests: Kueue's configuration, and its client's rate (its default is 50)."""
+    """What differs between the clusters of tests: Kueue's configuration, and its client's rate (its default is 50).
+
+    With `karpenter` its provider for KWOK orders nodes, of the types of `karpenter.TYPES`.
+    """
 
     wait_for_pods_ready: str = ""  # how long, as Kueue writes it: 5s; empty: off
     queries_per_second: int = 200
     real_nodes: int = 0  # how many may join
+    karpenter: bool = False
 
 
 class Cluster:
@@ -42,12 +45,13 @@ class Cluster:
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
-        self.built = servers()
+        build.servers((*build.USUAL, "karpenter") if self.options.karpenter else build.USUAL)
         self.folder = Path(tempfile.mkdtemp(prefix="gangplan-cluster-"))
         self.logs = self.folder / "logs"
         self.logs.mkdir()
         self.network = network(self.options.real_nodes)
-        self.ports = dict(zip(controllers.PORTS, free_ports(len(controllers.PORTS)), strict=True))
+        names = (*controllers.PORTS, *karpenter.PORTS)
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.servers: dict[str, Server] = {}
         self.nodes: list[Node] = []
         self._api: Api | None = None
@@ -81,6 +85,9 @@ class Cluster:
             self._start("scheduler", self._scheduler())
             say("JobSet and Kueue with their webhooks")
             controllers.start_all(self)
+            if self.options.karpenter:
+                say("Karpenter")
+                karpenter.start(self)
         except BaseException:
             self.stop(keep_logs=True)
             raise
@@ -118,7 +125,7 @@ class Cluster:
 
     def binary(self, name: str) -> str:
         """Return the path of a program."""
-        return str(self.built / "bin" / name)
+        return str(build.binary(name))
 
     # ------------------------------------------------------------ the control plane
 

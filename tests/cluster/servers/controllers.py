@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gangplan.errors import NotFoundError
+from tests.cluster.servers import build
 
 if TYPE_CHECKING:
     from tests.cluster.servers.cluster import Cluster
@@ -33,9 +34,9 @@ _NEED_PODS = ("Deployment", "APIService")
 
 
 def start_all(cluster: Cluster) -> None:
-    """Start the three; JobSet's kind of object must be there before Kueue starts."""
+    """Start the three; the kinds of JobSet and of ProvisioningRequests must be there before Kueue starts."""
     start_kwok(cluster)
-    everything = [one for name in ("jobset", "kueue") for one in manifests(cluster, name)]
+    everything = [one for name in ("jobset", "provisioningrequests", "kueue") for one in manifests(cluster, name)]
     kinds = [one for one in everything if one["kind"] in ("Namespace", "CustomResourceDefinition")]
     cluster.apply(kinds)
     cluster.apply(one for one in everything if one not in kinds)
@@ -49,9 +50,9 @@ def start_all(cluster: Cluster) -> None:
 
 def manifests(cluster: Cluster, name: str) -> list[Object]:
     """Return a controller's own manifests, with its webhooks on the port that it listens on here."""
-    text = (cluster.built / "manifests" / f"{name}.yaml").read_text()
+    text = build.manifest("control-plane", name)
     found = [one for one in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if one]
-    port = cluster.ports[f"{name}-webhook"]
+    port = cluster.ports.get(f"{name}-webhook", 0)
     kept = [one for one in found if one["kind"] not in _NEED_PODS]
     for one in kept:
         if one["kind"] == "Service":
@@ -71,7 +72,7 @@ def _is_crd(one: Object) -> bool:
 def start_kwok(cluster: Cluster) -> None:
     """Start KWOK for the played nodes; pods say by the annotation gangplan.io/pod how they end."""
     stages = cluster.folder / "stages.yaml"
-    stages.write_text(pod_stages(cluster))
+    stages.write_text(pod_stages())
     command = [
         cluster.binary("kwok"),
         f"--kubeconfig={cluster.kubeconfig}",
@@ -83,9 +84,9 @@ def start_kwok(cluster: Cluster) -> None:
     cluster.start_server("kwok", command)
 
 
-def pod_stages(cluster: Cluster) -> str:
+def pod_stages() -> str:
     """Return KWOK's own stages, so that a pod can also hang or fail, and run for a while (gangplan.io/runs-for)."""
-    found = list(yaml.safe_load_all((cluster.built / "manifests" / "stages.yaml").read_text()))
+    found = list(yaml.safe_load_all(build.manifest("kwok", "stages")))
     ends = next(one for one in found if one["metadata"]["name"] == "pod-complete")
     fails = yaml.safe_load(yaml.safe_dump(ends))
     fails["metadata"]["name"] = "pod-fail"

@@ -34,11 +34,12 @@ Manifest = Annotated[Path, typer.Argument(help="A Job, JobSet or Pods in YAML; -
 @kube_app.command("manifests", epilog="Example:  gangplan kube manifests --namespace vision | kubectl apply -f -")
 def print_manifests(
     namespace: Annotated[str, typer.Option(help="The namespace of the LocalQueue.")] = "gangplan",
+    controller: Annotated[bool, typer.Option("--controller", help="With the controller and its own roles.")] = False,
 ) -> None:
     """Print the namespace, service account and least-privilege roles that gangplan needs, as YAML."""
     from gangplan.kube import manifests
 
-    yaml.safe_dump_all(manifests(namespace), sys.stdout, sort_keys=False)
+    yaml.safe_dump_all(manifests(namespace, controller=controller), sys.stdout, sort_keys=False)
 
 
 @kube_app.command("doctor", epilog="Example:  gangplan kube doctor --ledger kueue://-/vision/gangplan")
@@ -87,7 +88,7 @@ def run(
             priority=priority,
             preemptible=preemptible,
         )
-        held = reserve.reserve_for(ledger, request, body)
+        held = reserve.reserve_for(ledger, request, body, settings_here().attempt)
         held = ledger.wait(held.id, timeout=parse_span("--wait", wait))
         started = reserve.start(ledger, held.id, body)
     name = body["metadata"].get("name") or started["metadata"]["name"]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gangplan.clock import FOREVER, SECOND, Clock, from_us, require_utc, span_us, to_us
 from gangplan.errors import InputError
 from gangplan.kube import Api, Claim, claim_from
-from gangplan.reserve.codec import request_of
+from gangplan.reserve.codec import request_from_text
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.objects import View, lease_of, refuse, state_of
 from gangplan.types import FreeCapacity, GangRequest, Limit, Reason
@@ -142,7 +142,7 @@ def holds_of(claims: Iterable[Claim], now: int) -> list[Hold]:
         if claim.reserved and not claim.evicted:
             end, who = _end(claim), claim.key
             if claim.request:
-                request = request_of(claim.request)
+                request = request_from_text(claim.request)
                 who = f"{request.tenant} {request.request_key}"
             for share in claim.shares:
                 if share.gpus:
@@ -155,7 +155,7 @@ def holds_of(claims: Iterable[Claim], now: int) -> list[Hold]:
 def _end(claim: Claim) -> int:
     """Return by when it is over at the latest."""
     if claim.request:
-        lease = lease_of(claim, request_of(claim.request))
+        lease = lease_of(claim, request_from_text(claim.request))
         if lease is not None:
             return lease.hard_end
     if claim.limit_s is None or claim.admitted is None:
@@ -182,7 +182,7 @@ def wish_of(claim: Claim, view: View, queues: dict[str, str]) -> Wish | None:
     flavors, earliest = tuple(known[queue].quotas), 0
     span = FOREVER // 4 if claim.limit_s is None else claim.limit_s * SECOND
     if claim.request:
-        request = request_of(claim.request)
+        request = request_from_text(claim.request)
         flavors = tuple(flavor.name for flavor in view.fitting(request.accelerators)) or flavors
         earliest, span = (to_us(request.earliest_start) if request.earliest_start else 0), span_us(request.limit)
     return Wish(claim.key, queue, flavors, claim.gpus, span, earliest, (-claim.priority, claim.created))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import yaml
 
 from gangplan.errors import ForbiddenError, GangplanError, NotFoundError
-from gangplan.kube import Api, Object, rights
+from gangplan.kube import Api, Object, may, rights
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.ledger import Place
 from gangplan.reserve.kueue.objects import View, read_view
@@ -93,16 +93,8 @@ def _rights(api: Api, namespace: str) -> Iterator[Finding]:
 
 
 def _may(api: Api, namespace: str, group: str, resource: str, verb: str) -> bool:
-    kind, _, part = resource.partition("/")
-    asked: Object = {"namespace": namespace, "group": group, "resource": kind, "verb": verb, "subresource": part}
-    if namespace == "kueue-system":
-        asked["name"] = "kueue-manager-config"
-    body = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {name: value for name, value in asked.items() if value}},
-    }
-    return bool(api.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)["status"]["allowed"])
+    name = "kueue-manager-config" if namespace == "kueue-system" else ""
+    return may(api, namespace, group, resource, verb, name)
 
 
 def _queue(api: Api, place: Place) -> Iterator[Finding]:

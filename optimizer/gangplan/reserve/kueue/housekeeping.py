@@ -21,7 +21,7 @@ from gangplan.clock import SECOND, Clock, from_us, span_us, to_us
 from gangplan.errors import ConflictError, GangplanError, NotFoundError
 from gangplan.kube import Api, Claim, Mirror, Object, claim_from
 from gangplan.reserve.admission import last_start
-from gangplan.reserve.codec import request_of
+from gangplan.reserve.codec import request_from_text
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.writing import Pen
 from gangplan.reserve.subscribers import Callback, Subscribers, Unsubscribe
@@ -96,6 +96,10 @@ class Keeper:
     def seen(self, id: str) -> Claim | None:
         """Return a reservation as last heard of; None where it was not."""
         return self._mirror.there.get(f"{self._namespace}/{id}")
+
+    def live(self) -> list[Claim]:
+        """Return the reservations that are not over and that no Job has adopted, as last heard of."""
+        return [claim for claim in list(self._mirror.there.values()) if not claim.owner and not claim.finished]
 
     def until(self, id: str, good: Callable[[Claim], bool], seconds: float) -> Claim | None:
         """Wait until a condition holds of a reservation; None when it does not hold in time."""
@@ -246,7 +250,7 @@ class Keeper:
 
     def _act(self, claim: Claim, now: int, ready: bool) -> Claim:
         moment = from_us(now)
-        request = request_of(claim.request)
+        request = request_from_text(claim.request)
         if objects.over_by_kueue(claim):
             return self._remember(claim)
         if claim.end:

@@ -22,7 +22,7 @@ from gangplan.errors import (
 )
 from gangplan.kube import Api, Claim, Object, claim_from
 from gangplan.reserve.audit import Compacted
-from gangplan.reserve.codec import annotation_of, id_of, request_of
+from gangplan.reserve.codec import annotation_of, id_of, request_from_text
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.calendar import Outlook
 from gangplan.reserve.kueue.housekeeping import Keeper, over_already, revived
@@ -165,7 +165,7 @@ class KueueLedger(WaitingLedger, Refusals):
         def act(claim: Claim) -> Claim:
             if objects.state_of(claim).final or claim.attempt == attempt:
                 return claim
-            request = request_of(claim.request)
+            request = request_from_text(claim.request)
             require_owner(request.request_key, claim.attempt, attempt)
             lease = None if request.claim_within else objects.lease_of(claim, request)
             return self._pen.take_over(claim, attempt, self._clock(), lease and lease.end)
@@ -180,7 +180,7 @@ class KueueLedger(WaitingLedger, Refusals):
             require_positive("ttl", ttl.total_seconds())
 
         def act(claim: Claim) -> Claim:
-            request, now = request_of(claim.request), to_us(self._clock())
+            request, now = request_from_text(claim.request), to_us(self._clock())
             lease = objects.lease_of(claim, request)
             if not claim.safe or claim.token != token or lease is None or objects.opens_later(claim, request, now):
                 raise self._stale(claim, "renewed")
@@ -374,6 +374,11 @@ class KueueLedger(WaitingLedger, Refusals):
         """Watch the queue and do what is due from now on, until the ledger is closed."""
         self._keeper.start()
         self._keeper.learn()
+
+    def live(self) -> tuple[Reservation, ...]:
+        """Return what waits or holds slots and no Job has adopted, as `serve` has last heard of it: no call is made."""
+        every = (self._show(claim) for claim in self._keeper.live())
+        return tuple(reservation for reservation in every if not reservation.state.final)
 
     def compact(self, before: datetime) -> Compacted:
         """See `Ledger.compact`: delete what ended before a moment; there is no log to fold."""

@@ -102,7 +102,7 @@ class Node:
     def _start(self) -> Server:
         logs = self._cluster / "logs"
         kubelet = [
-            str(build.servers() / "bin" / "kubelet"),
+            str(build.binary("kubelet")),
             f"--config={self.folder / 'kubelet.yaml'}",
             f"--kubeconfig={self.credentials / 'kubeconfig'}",
             f"--root-dir={self.folder / 'kubelet'}",

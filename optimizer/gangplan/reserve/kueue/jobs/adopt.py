@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from gangplan.errors import ConflictError, InputError, StaleTokenError
 from gangplan.kube import Api, Claim, Object, gpus_of
-from gangplan.reserve.codec import id_of, request_of
+from gangplan.reserve.codec import id_of, request_from_text
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.pod_group import dry_run, marked, path, pod_sets_of_group, pods_of
 from gangplan.reserve.kueue.ledger import KueueLedger
@@ -161,7 +161,7 @@ def hand_out(ledger: KueueLedger, id: ReservationId) -> Handout:
     claim = ledger.claim(id)
     if not claim.safe:
         raise StaleTokenError(f"reservation {id}: holds no slots now, so nothing may start on it: wait for its grant")
-    request, place = request_of(claim.request), ledger.place
+    request, place = request_from_text(claim.request), ledger.place
     flavors = [ledger.view().flavors[share.flavor] for share in claim.shares if share.flavor]
     body = ledger.api.get(f"{objects.workloads(place.namespace)}/{id}")
     checks: list[Object] = body["status"].get("admissionChecks", [])

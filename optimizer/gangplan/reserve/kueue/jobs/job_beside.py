@@ -16,7 +16,7 @@ from math import ceil
 from gangplan.clock import Clock
 from gangplan.config import load_settings
 from gangplan.errors import GangplanError, InputError
-from gangplan.kube import Object
+from gangplan.kube import RESERVATION, Object
 from gangplan.reserve import Ledger
 from gangplan.reserve.kueue import objects
 from gangplan.reserve.kueue.jobs.adopt import Handout, annotate, hand_out, path_of
@@ -86,6 +86,7 @@ def placed(job: Object, handout: Handout, left: timedelta) -> Object:
     """Return a Job whose pods go to a reservation's slots, with a deadline, and with no queue's name.
 
     Their annotations keep Kueue from counting them a second time, beside their reservation, where it chooses nodes.
+    Their label says that the reservation is in use.
     """
     body = deepcopy(job)
     labels: dict[str, str] = body["metadata"].get("labels") or {}
@@ -93,6 +94,8 @@ def placed(job: Object, handout: Handout, left: timedelta) -> Object:
     deadline, own = max(1, ceil(left.total_seconds())), body["spec"].get("activeDeadlineSeconds")
     body["spec"]["activeDeadlineSeconds"] = deadline if own is None else min(own, deadline)
     annotate(body["spec"]["template"], handout.annotations)
+    meta: Object = body["spec"]["template"].setdefault("metadata", {})
+    meta["labels"] = (meta.get("labels") or {}) | {RESERVATION: handout.workload}
     pods: Object = body["spec"]["template"]["spec"]
     pods["nodeSelector"] = (pods.get("nodeSelector") or {}) | handout.node_selector
     pods["tolerations"] = [*(pods.get("tolerations") or []), *handout.tolerations]

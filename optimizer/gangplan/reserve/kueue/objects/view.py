@@ -8,7 +8,7 @@ from datetime import timedelta
 from gangplan.clock import SECOND, from_us, or_none_at, span_us, to_us
 from gangplan.kube import Claim, Mark
 from gangplan.reserve.admission import last_start
-from gangplan.reserve.codec import request_of
+from gangplan.reserve.codec import request_from_text
 from gangplan.reserve.kueue.objects.workload import pod_set_name
 from gangplan.types import (
     GangRequest,
@@ -91,7 +91,7 @@ def end_of(claim: Claim) -> str:
     """Return how a reservation ended that is over by itself, as our own ends are written."""
     state = state_of(claim)
     reason = next(name for name, ended_as in _ENDS.items() if ended_as is state)
-    return f"{reason}:{ended(claim, lease_of(claim, request_of(claim.request)))}"
+    return f"{reason}:{ended(claim, lease_of(claim, request_from_text(claim.request)))}"
 
 
 def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
@@ -121,7 +121,7 @@ def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
 
 def picture(claim: Claim, now: int) -> Reservation:
     """Return the reservation that a Workload is; a start that is only expected is not in it."""
-    request, eta = request_of(claim.request), None
+    request, eta = request_from_text(claim.request), None
     state, lease = state_of(claim), lease_of(claim, request)
     reason = reason_of(claim) if state.waits else None
     if state is ReservationState.GRANTED and opens_later(claim, request, now):
@@ -158,7 +158,7 @@ def ended(claim: Claim, lease: Lease | None) -> int:
 
 def placements(claim: Claim) -> tuple[Placement, ...]:
     """Return the slots: by node where Kueue knows the topology, else by flavor with an empty node."""
-    request = request_of(claim.request)
+    request = request_from_text(claim.request)
     places = {pod_set_name(index): index for index in range(len(request.pod_sets))}
     placements: list[Placement] = []
     order = [name for name, _, gpus in claim.pod_sets if gpus]
@@ -230,7 +230,7 @@ def due_at(claim: Claim, now: int, ahead: timedelta) -> int | None:
         return None if claim.owner else int(claim.end.partition(":")[2]) + _GOES_BY
     if claim.evicted or ended_by_time(claim):
         return now
-    request = request_of(claim.request)
+    request = request_from_text(claim.request)
     dues: list[int] = []
     if claim.safe:
         lease = lease_of(claim, request)

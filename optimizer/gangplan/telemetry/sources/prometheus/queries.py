@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gangplan.clock import HOUR
-from gangplan.kube import METRIC_PATTERN, NODE_LABELS, metric_name
+from gangplan.kube import METRIC_PATTERN, NODE_LABELS, PLACEHOLDER_CLASS, metric_name
 
 SELDOM = timedelta(hours=6)
 """How often it is asked for what seldom changes."""
@@ -52,9 +52,11 @@ _UP = "scalar(count_over_time((count(kube_pod_status_phase))[1h:5m]))"
 
 
 def _pods_in(phase: str) -> str:
-    """Return the PromQL of what pods in these phases ask for, by resource."""
+    """Return the PromQL of what pods in these phases ask for, by resource; those that keep nodes free ask for none."""
     phases = _own(f'kube_pod_status_phase{{phase=~"{phase}"}}', "namespace", "pod")
-    return f"{_REQUESTED} * on (cluster, namespace, pod) group_left () max by (cluster, namespace, pod) ({phases})"
+    free = _own(f'kube_pod_info{{priority_class="{PLACEHOLDER_CLASS}"}}', "namespace", "pod")
+    pod = "(cluster, namespace, pod)"
+    return f"{_REQUESTED} * on {pod} group_left () max by {pod} ({phases}) unless on {pod} {free}"
 
 
 # The mean over the hour: a pod that ran for five minutes counts for five minutes; of an hour that was scraped for half,

@@ -1,0 +1,178 @@
+"""Static NodePools of Karpenter: ordered by their Scale, their nodes removed by name, pods kept from being disturbed.
+
+Karpenter picks the nodes of a smaller NodePool by itself: any that are empty, also one on which a gang lands in this
+moment. So it never gets to pick. First `limits.nodes` is held down to the nodes that there are, so that nothing is
+started in place of what goes; then the NodeClaims of our nodes are deleted; then replicas fall to those that are left,
+and the limit goes back to what it was.
+"""
+
+from __future__ import annotations
+
+import time
+
+from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
+from gangplan.execute.kubernetes.cordons import require_free
+from gangplan.execute.kubernetes.scaling import query_of, write_scale
+from gangplan.execute.kubernetes.seen import DO_NOT_DISRUPT, NODEPOOL
+from gangplan.execute.kubernetes.seen_karpenter import (
+    API,
+    HELD_LIMIT,
+    SeenNodeClaim,
+    SeenNodePool,
+    seen_nodeclaim,
+    seen_nodepool,
+)
+from gangplan.kube import Api, Object
+from gangplan.types import Step
+
+OBSERVE_S = 15.0
+"""Karpenter must have seen a limit after so many seconds."""
+
+_LOOK_S = 0.02
+_NONE = "none"
+_NOTE = f"/metadata/annotations/{HELD_LIMIT.replace('~', '~0').replace('/', '~1')}"
+
+
+def order(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
+    """Order nodes up to the step's `after`.
+
+    Raises RejectedError where the NodePool is not static or its limit is lower: Karpenter would stop there in silence.
+    """
+    path = _path(nodepool)
+    pool = _static(api, nodepool)
+    if pool.held and not dry_run:
+        pool = _let_go(api, path, pool)
+    if pool.limit is not None and step.after > pool.limit:
+        raise RejectedError(
+            f"NodePool {nodepool}: its limits.nodes is {pool.limit}, so that {step.after} nodes would never come: "
+            f"set it to {step.after + 1}"
+        )
+    write_scale(api, path, step, dry_run=dry_run)
+
+
+def remove(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
+    """Remove the step's nodes and no others, and lower the replicas to the step's `after`.
+
+    Raises
+    ------
+    ConflictError
+        The replicas are not the step's `before`, or more nodes would have to go than the step names.
+    UnavailableError
+        Karpenter does not look at the NodePool.
+    """
+    path = _path(nodepool)
+    pool = _static(api, nodepool)
+    if pool.replicas == step.after:
+        return
+    if pool.replicas != step.before:
+        raise ConflictError(f"pool {step.pool}: {pool.replicas} nodes are ordered, not {step.before}")
+    claims = _claims(api, nodepool)
+    going = _going(claims, step)
+    staying = sum(not claim.leaving for claim in claims) - len(going)
+    if staying > step.after:
+        raise ConflictError(f"NodePool {nodepool}: {staying} nodes would stay, and Karpenter would pick some of them")
+    for node in step.nodes:
+        require_free(api, node)
+    if going and not dry_run:
+        pool = _hold(api, path, pool, len(claims))
+        for claim in going:
+            _delete(api, claim)
+    _swap(api, path, pool, step, dry_run=dry_run)
+
+
+def _claims(api: Api, nodepool: str) -> list[SeenNodeClaim]:
+    return [seen_nodeclaim(item) for item in api.items(f"{API}/nodeclaims", labelSelector=f"{NODEPOOL}={nodepool}")]
+
+
+def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
+    """Return the NodeClaims of the step's nodes, and as many that have no node yet as must go beside them."""
+    there = [claim for claim in claims if not claim.leaving]
+    named = [claim for claim in there if claim.node in step.nodes]
+    surplus = max(0, len(there) - len(named) - step.after)
+    return [*named, *[claim for claim in there if not claim.node][:surplus]]
+
+
+def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:
+    """Say on pods that Karpenter may not disturb them; one that is gone needs it no more."""
+    body: Object = {"metadata": {"annotations": {DO_NOT_DISRUPT: "true"}}}
+    for pod in pods:
+        namespace, _, name = pod.partition("/")
+        try:
+            api.merge(f"/api/v1/namespaces/{namespace}/pods/{name}", body, **query_of(dry_run=dry_run))
+        except NotFoundError:
+            continue
+
+
+def _path(nodepool: str) -> str:
+    return f"{API}/nodepools/{nodepool}"
+
+
+def _static(api: Api, nodepool: str) -> SeenNodePool:
+    try:
+        pool = seen_nodepool(api.get(_path(nodepool)))
+    except NotFoundError:
+        raise InputError("nodes.nodepool", nodepool, "is no NodePool of the cluster: check its spelling") from None
+    if pool.replicas is None:
+        raise RejectedError(f"NodePool {nodepool}: is not static: make one with spec.replicas, which cannot be added")
+    return pool
+
+
+def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
+    """Hold the limit down to the nodes that there are, and wait until Karpenter knows it."""
+    body: Object = {"spec": {"limits": {"nodes": str(nodes)}}}
+    if not pool.held:
+        was = _NONE if pool.limit is None else str(pool.limit)
+        body["metadata"] = {"annotations": {HELD_LIMIT: was}}
+    api.merge(path, body, **query_of(dry_run=False))
+    deadline = time.monotonic() + OBSERVE_S
+    while True:
+        found = seen_nodepool(api.get(path))
+        if found.observed:
+            return found
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"NodePool {pool.name}: Karpenter has not looked at it for {OBSERVE_S:g} s: is it up?"
+            )
+        time.sleep(_LOOK_S)
+
+
+def _let_go(api: Api, path: str, pool: SeenNodePool) -> SeenNodePool:
+    """Give a limit back that was held down by a process that did not get further."""
+    api.patch(path, _restoring(pool), **query_of(dry_run=False))
+    return seen_nodepool(api.get(path))
+
+
+def _restoring(pool: SeenNodePool) -> list[Object]:
+    if not pool.held:
+        return []
+    limit: Object = {"op": "remove", "path": "/spec/limits/nodes"}
+    if pool.held != _NONE:
+        limit = {"op": "replace", "path": "/spec/limits/nodes", "value": pool.held}
+    return [
+        {"op": "test", "path": _NOTE, "value": pool.held},
+        {"op": "remove", "path": _NOTE},
+        limit,
+    ]
+
+
+def _swap(api: Api, path: str, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
+    """Lower the replicas and give the limit back, both or neither."""
+    patch: list[Object] = [
+        {"op": "test", "path": "/spec/replicas", "value": step.before},
+        {"op": "replace", "path": "/spec/replicas", "value": step.after},
+        *_restoring(pool),
+    ]
+    try:
+        api.patch(path, patch, **query_of(dry_run=dry_run))
+    except RejectedError:
+        now = seen_nodepool(api.get(path)).replicas
+        if now == step.before:
+            raise
+        raise ConflictError(f"pool {step.pool}: {now} nodes are ordered, not {step.before}") from None
+
+
+def _delete(api: Api, claim: SeenNodeClaim) -> None:
+    try:
+        api.delete(f"{API}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
+    except NotFoundError:
+        return

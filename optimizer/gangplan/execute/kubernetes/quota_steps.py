@@ -1,0 +1,90 @@
+"""One quota written as a compare-and-swap on flavor, resource and old value; nothing else of the object is touched."""
+
+from __future__ import annotations
+
+from gangplan.errors import ConflictError, InputError, RejectedError
+from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
+from gangplan.execute.kubernetes.seen_quotas import COHORT, QUEUE, seen_cohort, seen_queue
+from gangplan.kube import KUEUE, Api, Object
+from gangplan.types import Step, StepKind
+
+MANAGER = "gangplan-execute"
+_PATHS = {QUEUE: "clusterqueues", COHORT: "cohorts"}
+
+
+def write_quota(api: Api, quotas: Quotas, step: Step, *, take_over: bool, dry_run: bool) -> None:
+    """Set a pool's quota at one place from the step's `before` to its `after`; what has the new value stays as it is.
+
+    Raises
+    ------
+    ConflictError
+        The quota is neither of the two.
+    RejectedError
+        Another manager owns it, others may grant the same slots, or Kueue refuses it.
+    """
+    found = next((each for each in quotas.of(step.pool) if each.place.shown == step.place), None)
+    if found is None:
+        raise InputError.unknown("place", step.place, f"no quota of pool {step.pool}", _names(quotas, step.pool))
+    if found.slots == step.after:
+        return
+    if found.slots != step.before:
+        raise ConflictError(f"{step.place}: pool {step.pool} has {found.slots} slots there, not {step.before}")
+    _require_ours(found, take_over=take_over)
+    if step.kind is StepKind.RAISE_QUOTA:
+        _require_alone(quotas, step)
+    own = step.after - found.of_others
+    if own < 0:
+        raise RejectedError(
+            f"{step.place}: {found.of_others} slots of pool {step.pool} are its queues' own, more than {step.after}: "
+            "set their nominalQuota to 0, so that the cohort's is the pool's"
+        )
+    _swap(api, found, own, dry_run=dry_run)
+
+
+def _names(quotas: Quotas, pool: str) -> list[str]:
+    return [each.place.shown for each in quotas.of(pool)]
+
+
+def _require_ours(found: PoolQuota, *, take_over: bool) -> None:
+    if found.place.owner and not take_over:
+        raise RejectedError(
+            f"{found.place.shown}: field manager {found.place.owner} owns its resourceGroups and would write its own "
+            "value again: take them out of its source, or set quota.take_over: true in targets.yaml"
+        )
+
+
+def _require_alone(quotas: Quotas, step: Step) -> None:
+    strangers = quotas.strangers(step.pool)
+    if strangers:
+        each = ", ".join(f"{place.shown} {slots}" for place, slots in strangers)
+        raise RejectedError(
+            f"{step.place}: not raised, since others may grant slots of pool {step.pool}, too ({each}): "
+            "name them in targets.yaml, or set their quota of this flavor to 0"
+        )
+
+
+def _swap(api: Api, found: PoolQuota, own: int, *, dry_run: bool) -> None:
+    """Write the value where flavor, resource and old value are those that were read."""
+    cell = found.cell
+    where = f"{cell.path}/resources/{cell.index}"
+    patch: list[Object] = [
+        {"op": "test", "path": f"{cell.path}/name", "value": cell.flavor},
+        {"op": "test", "path": f"{where}/name", "value": cell.resource},
+        {"op": "test", "path": f"{where}/nominalQuota", "value": cell.raw},
+        {"op": "replace", "path": f"{where}/nominalQuota", "value": str(own)},
+    ]
+    path = f"{KUEUE}/{_PATHS[found.place.kind]}/{found.place.name}"
+    query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
+    try:
+        api.patch(path, patch, **query)
+    except RejectedError:  # a test that failed, or a value that Kueue refuses: the object says which
+        read = seen_queue if found.place.kind == QUEUE else seen_cohort
+        now = read(api.get(path)).cell(cell.flavor, cell.resource)
+        if now is not None and (now.raw, now.path, now.index) == (cell.raw, cell.path, cell.index):
+            raise
+        if now is not None and now.slots == own:  # it was taken already
+            return
+        shown = "none" if now is None else now.slots
+        raise ConflictError(
+            f"{found.place.shown}: its quota of {cell.flavor} is {shown} now, not {cell.slots}"
+        ) from None

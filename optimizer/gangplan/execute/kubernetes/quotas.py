@@ -1,0 +1,168 @@
+"""Quotas of pools on Kueue: where they stand, how much of each is used, and which are nobody's in targets.yaml."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from gangplan.errors import InputError
+from gangplan.execute.kubernetes.flavors import flavor_of, resource_of
+from gangplan.execute.kubernetes.seen_quotas import COHORT, QUEUE, Cell, SeenPlace
+from gangplan.execute.kubernetes.snapshot import Reading
+from gangplan.types import Quota
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolQuota:
+    """One place of a pool's quota: the object that is written, and what stands beneath it and counts with it."""
+
+    pool: str
+    place: SeenPlace
+    flavor: str
+    resource: str
+    group: str
+    weight: float
+    beneath: tuple[SeenPlace, ...] = ()
+
+    @property
+    def cell(self) -> Cell:
+        """The quota that is written."""
+        found = self.place.cell(self.flavor, self.resource)
+        if found is None:
+            remedy = f"has no quota of {self.resource} of {self.flavor}: add it, with 0 at first"
+            raise InputError(f"pools[{self.pool}].quota", self.place.shown, remedy)
+        return found
+
+    @property
+    def of_others(self) -> int:
+        """What the places beneath have as their own."""
+        cells = (place.cell(self.flavor, self.resource) for place in self.beneath)
+        return sum(cell.slots for cell in cells if cell)
+
+    @property
+    def slots(self) -> int:
+        """What the place and all beneath it may grant together."""
+        return self.cell.slots + self.of_others
+
+    def quota(self, used: Mapping[tuple[str, str], int]) -> Quota:
+        """Return it as a value; what is used is what Kueue says, or what its Workloads say if that is more."""
+        queues = [place for place in (self.place, *self.beneath) if place.kind == QUEUE]
+        key = (self.flavor, self.resource)
+        return Quota(
+            pool=self.pool,
+            place=self.place.shown,
+            group=self.group,
+            slots=self.slots,
+            used=sum(max(queue.reserved.get(key, 0), used.get((queue.name, self.flavor), 0)) for queue in queues),
+            weight=self.weight,
+        )
+
+
+class Quotas:
+    """The quotas of one reading."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._queues, self._cohorts = reading.snapshot.queues, reading.snapshot.cohorts
+
+    def all(self) -> tuple[Quota, ...]:
+        """Return the quotas of all pools.
+
+        Raises InputError for a queue or cohort that is not there, and where no or no one flavor is a pool's.
+        """
+        used = self._used
+        return tuple(each.quota(used) for pool in self._reading.pools.quotas for each in self.of(pool))
+
+    def of(self, pool: str) -> list[PoolQuota]:
+        """Return the places of a pool's quota."""
+        settings = self._reading.pools.quotas[pool]
+        shared = dict(settings.queues) or {settings.cohort: 1.0}
+        places = [self._place(pool, name) for name in shared]
+        beneath = {place.name: self._beneath(place) for place in places}
+        everywhere = [each for place in places for each in (place, *beneath[place.name])]
+        flavor = flavor_of(self._reading, pool, everywhere)
+        cells = {cell.resource for place in everywhere for cell in place.cells if cell.flavor == flavor}
+        resource = resource_of(self._reading.pools.fleet.pool(pool), cells)
+        return [
+            PoolQuota(
+                pool=pool,
+                place=place,
+                flavor=flavor,
+                resource=resource,
+                group=self._root(place),
+                weight=shared[place.name],
+                beneath=beneath[place.name],
+            )
+            for place in places
+        ]
+
+    def strangers(self, pool: str) -> list[tuple[SeenPlace, int]]:
+        """Return the places that may grant a pool's slots, too, though targets.yaml does not name them, and how many.
+
+        Their slots stand on the same nodes: with them, more is granted than there is.
+        """
+        own = self.of(pool)
+        names = {place.shown for each in own for place in (each.place, *each.beneath)}
+        found = [
+            (place, cell.slots)
+            for place in self._by_flavor[own[0].flavor]
+            if place.shown not in names and (cell := place.cell(own[0].flavor, own[0].resource)) and cell.slots
+        ]
+        return sorted(found, key=lambda each: each[0].shown)
+
+    def _place(self, pool: str, name: str) -> SeenPlace:
+        settings = self._reading.pools.quotas[pool]
+        there = self._cohorts if settings.cohort else self._queues
+        if name not in there:
+            kind = COHORT if settings.cohort else QUEUE
+            raise InputError.unknown(f"pools[{pool}].quota", name, f"no {kind} of the cluster", sorted(there))
+        return there[name]
+
+    def _beneath(self, place: SeenPlace) -> tuple[SeenPlace, ...]:
+        """Return all queues and cohorts beneath a cohort."""
+        if place.kind == QUEUE:
+            return ()
+        found: list[SeenPlace] = []
+        waiting, seen = [place.name], {place.name}
+        while waiting:
+            for child in self._children[waiting.pop()]:
+                found.append(child)
+                if child.kind == COHORT and child.name not in seen:  # a circle of cohorts is Kueue's to refuse
+                    seen.add(child.name)
+                    waiting.append(child.name)
+        return tuple(found)
+
+    def _root(self, place: SeenPlace) -> str:
+        """Return the group that a place lends to: its topmost cohort, or itself where it is in none."""
+        top, seen = place.name if place.kind == COHORT else place.parent, set[str]()
+        while top in self._cohorts and self._cohorts[top].parent and top not in seen:
+            seen.add(top)
+            top = self._cohorts[top].parent
+        return f"{COHORT}/{top}" if top else place.shown
+
+    @cached_property
+    def _children(self) -> Mapping[str, list[SeenPlace]]:
+        found: dict[str, list[SeenPlace]] = defaultdict(list)
+        for place in (*self._queues.values(), *self._cohorts.values()):
+            if place.parent:
+                found[place.parent].append(place)
+        return found
+
+    @cached_property
+    def _by_flavor(self) -> Mapping[str, list[SeenPlace]]:
+        found: dict[str, list[SeenPlace]] = defaultdict(list)
+        for place in (*self._queues.values(), *self._cohorts.values()):
+            for flavor in {cell.flavor for cell in place.cells}:
+                found[flavor].append(place)
+        return found
+
+    @cached_property
+    def _used(self) -> Mapping[tuple[str, str], int]:
+        """What the Workloads of each queue hold of each flavor."""
+        used: dict[tuple[str, str], int] = defaultdict(int)
+        for workload in self._reading.snapshot.workloads.values():
+            for given in workload.given:
+                used[workload.queue, given.flavor] += given.slots
+        return used

@@ -1,0 +1,204 @@
+"""What makes nodes by a number of replicas: its Scale, whatever its kind, and which of its replicas are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError
+from gangplan.execute.kubernetes.cordons import MANAGER
+from gangplan.execute.kubernetes.seen import CORDONED_AT, moment_of
+from gangplan.execute.kubernetes.settings import ScaledNodes
+from gangplan.kube import Api, Object, listed, part
+from gangplan.types import PoolNode, Step
+
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_FIRST = "-2147483647"
+"""The cost by which a Deployment removes a pod before all others that are ready."""
+
+_DELETE_MACHINE = "cluster.x-k8s.io/delete-machine"
+_DEPLOYMENT_NAME = "cluster.x-k8s.io/deployment-name"
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How many replicas there are to be, in which version of the object, and the selector of its pods."""
+
+    replicas: int
+    version: str
+    selector: str
+
+
+def read_scale(api: Api, path: str) -> Scale:
+    """Return the Scale of an object; raises NotFoundError where there is none."""
+    item = api.get(f"{path}/scale")
+    return Scale(
+        replicas=part(item, "spec").get("replicas", 0),
+        version=item["metadata"]["resourceVersion"],
+        selector=part(item, "status").get("selector", ""),
+    )
+
+
+def write_scale(api: Api, path: str, step: Step, *, dry_run: bool) -> None:
+    """Set the replicas from the step's `before` to its `after`; what has the new value stays as it is.
+
+    Raises ConflictError where they are neither.
+    """
+    for left in reversed(range(_TRIES)):
+        scale = read_scale(api, path)
+        if scale.replicas == step.after:
+            return
+        if scale.replicas != step.before:
+            raise ConflictError(f"pool {step.pool}: {scale.replicas} nodes are ordered, not {step.before}")
+        body: Object = {"metadata": {"resourceVersion": scale.version}, "spec": {"replicas": step.after}}
+        try:
+            api.merge(f"{path}/scale", body, **query_of(dry_run=dry_run))
+        except ConflictError:  # its status was written in the same moment, or its replicas
+            if not left:
+                raise
+        else:
+            return
+
+
+def query_of(*, dry_run: bool) -> dict[str, str]:
+    """Return what each write says: who we are, and whether it only is checked."""
+    return {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
+
+
+class Scaled:
+    """The nodes of one pool that a Deployment, a StatefulSet or a MachineDeployment makes."""
+
+    def __init__(self, api: Api, settings: ScaledNodes) -> None:
+        self._api, self._settings = api, settings
+
+    @cached_property
+    def path(self) -> str:
+        """Where it is served; raises InputError where no such kind or object is there."""
+        settings = self._settings
+        try:
+            group = self._api.get(f"/apis/{settings.group}")
+            version = group["preferredVersion"]["version"]
+            path = f"/apis/{settings.group}/{version}/namespaces/{settings.namespace}/{settings.plural}/{settings.name}"
+            self._api.get(f"{path}/scale")
+        except NotFoundError:
+            shown = f"{settings.resource} {settings.namespace}/{settings.name}"
+            raise InputError("nodes", shown, "is not there: check resource, namespace and name") from None
+        return path
+
+    def ordered(self) -> int:
+        """Return how many replicas there are to be."""
+        return read_scale(self._api, self.path).replicas
+
+    def nodes(self) -> tuple[PoolNode, ...]:
+        """Return its pods as nodes, for work that runs inside of them; machines are nodes of the cluster."""
+        if self._settings.plural == "machinedeployments":
+            return ()
+        found = sorted(self._pods(), key=_ordinal, reverse=True)
+        return tuple(_as_node(pod) for pod in found)
+
+    def order(self, step: Step, *, dry_run: bool) -> None:
+        """Order more nodes."""
+        write_scale(self._api, self.path, step, dry_run=dry_run)
+
+    def mark(self, pods: Iterable[str], at: str | None, *, dry_run: bool) -> None:
+        """Say on pods that are nodes since when nobody shall place work there any more; None: again."""
+        for pod in pods:
+            body: Object = {"metadata": {"annotations": {CORDONED_AT: at}}}
+            try:
+                self._api.merge(f"{self._pod_path}/{pod}", body, **query_of(dry_run=dry_run))
+            except NotFoundError:
+                raise ConflictError(f"pod {pod}: is gone") from None
+
+    def remove(self, step: Step, *, dry_run: bool) -> None:
+        """Remove the step's nodes and no others.
+
+        Raises
+        ------
+        ConflictError
+            Others would be removed in their place.
+        RejectedError
+            The kind cannot remove these: a StatefulSet removes the pods with the highest numbers alone.
+        """
+        if self.ordered() == step.after:
+            return
+        names = set(step.nodes)
+        match self._settings.plural:
+            case "statefulsets":
+                step = self._highest(step, names)
+            case "deployments":
+                self._cheapen(names, dry_run=dry_run)
+            case _:
+                self._choose_machines(names, dry_run=dry_run)
+        write_scale(self._api, self.path, step, dry_run=dry_run)
+
+    def _highest(self, step: Step, names: set[str]) -> Step:
+        """Return the step less the nodes that a StatefulSet would not remove."""
+        run = 0
+        pods = sorted(self._pods(), key=_ordinal, reverse=True)
+        for pod in pods[: step.before - step.after]:
+            if pod["metadata"]["name"] not in names:
+                break
+            run += 1
+        if pods and not run:
+            raise RejectedError(
+                f"pool {step.pool}: a StatefulSet removes {pods[0]['metadata']['name']} first, which is not free: "
+                f"{', '.join(sorted(names))} must wait for it"
+            )
+        return replace(step, after=step.before - run) if pods else step
+
+    def _cheapen(self, names: set[str], *, dry_run: bool) -> None:
+        """Let a Deployment remove these pods first; those that are not ready would go before them."""
+        pods = self._pods()
+        if len({pod["metadata"]["labels"].get("pod-template-hash") for pod in pods}) > 1:
+            raise ConflictError(f"deployment {self._settings.name}: is being rolled out, and would not remove by name")
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            if name not in names and not _as_node(pod).usable:
+                raise ConflictError(f"pod {name}: is not ready, and would be removed first")
+        for pod in pods:
+            if pod["metadata"]["name"] in names:
+                body: Object = {"metadata": {"annotations": {_DELETION_COST: _FIRST}}}
+                self._api.merge(f"{self._pod_path}/{pod['metadata']['name']}", body, **query_of(dry_run=dry_run))
+
+    def _choose_machines(self, names: set[str], *, dry_run: bool) -> None:
+        """Let Cluster API delete the machines of these nodes first."""
+        machines = self.path.replace(f"/machinedeployments/{self._settings.name}", "/machines")
+        selector = f"{_DEPLOYMENT_NAME}={self._settings.name}"
+        for machine in self._api.items(machines, labelSelector=selector):
+            if part(machine, "status", "nodeRef").get("name") in names:
+                body: Object = {"metadata": {"annotations": {_DELETE_MACHINE: "gangplan"}}}
+                self._api.merge(f"{machines}/{machine['metadata']['name']}", body, **query_of(dry_run=dry_run))
+
+    def _pods(self) -> list[Object]:
+        selector = read_scale(self._api, self.path).selector
+        return [pod for pod in self._api.items(self._pod_path, labelSelector=selector) if _lives(pod)]
+
+    @property
+    def _pod_path(self) -> str:
+        return f"/api/v1/namespaces/{self._settings.namespace}/pods"
+
+
+def _lives(pod: Object) -> bool:
+    return part(pod, "status").get("phase") not in ("Succeeded", "Failed")
+
+
+def _as_node(pod: Object) -> PoolNode:
+    """Return a pod as the node that it is for the work inside of it."""
+    meta = pod["metadata"]
+    ready = any(
+        mark["type"] == "Ready" and mark["status"] == "True" for mark in listed(part(pod, "status"), "conditions")
+    )
+    return PoolNode(
+        name=meta["name"],
+        usable=ready,
+        cordoned_at=moment_of(part(meta, "annotations").get(CORDONED_AT)),
+        leaving="deletionTimestamp" in meta,
+    )
+
+
+def _ordinal(pod: Object) -> int:
+    """Return the number at the end of a StatefulSet's pod."""
+    number = pod["metadata"]["name"].rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1

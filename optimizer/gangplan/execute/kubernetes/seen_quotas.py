@@ -1,0 +1,117 @@
+"""ClusterQueues and Cohorts as small values: their quotas of accelerators, what is reserved, and who owns them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gangplan.kube import Object, is_accelerator, listed, part, whole
+
+QUEUE, COHORT = "ClusterQueue", "Cohort"
+_OURS = ("gangplan", "kubectl", "kueue")
+"""Who may have written a quota without owning it: we, people by hand, Kueue itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One nominal quota: of which flavor and resource, where it stands in the object, and its value as it is there."""
+
+    flavor: str
+    resource: str
+    slots: int
+    raw: str | int
+    path: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenPlace:
+    """A ClusterQueue or Cohort with accelerators; `parent` is its cohort, `owner` another manager of its quotas."""
+
+    kind: str
+    name: str
+    parent: str = ""
+    cells: tuple[Cell, ...] = ()
+    reserved: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    owner: str = ""
+    reclaims: bool = False
+    trouble: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its kind and name."""
+        return f"{self.kind}/{self.name}"
+
+    def cell(self, flavor: str, resource: str) -> Cell | None:
+        """Return its quota of a flavor's resource."""
+        return next((each for each in self.cells if (each.flavor, each.resource) == (flavor, resource)), None)
+
+
+def seen_queue(item: Object) -> SeenPlace:
+    """Read a ClusterQueue."""
+    spec, status = item["spec"], part(item, "status")
+    active = next((mark for mark in listed(status, "conditions") if mark["type"] == "Active"), None)
+    reclaim = part(spec, "preemption").get("reclaimWithinCohort", "Never")
+    return SeenPlace(
+        kind=QUEUE,
+        name=item["metadata"]["name"],
+        parent=spec.get("cohortName", ""),
+        cells=_cells(spec),
+        reserved=_reserved(status),
+        owner=_owner(item),
+        reclaims=reclaim != "Never",
+        trouble=active["message"] if active is not None and active["status"] != "True" else "",
+    )
+
+
+def seen_cohort(item: Object) -> SeenPlace:
+    """Read a Cohort."""
+    spec = part(item, "spec")
+    return SeenPlace(
+        kind=COHORT,
+        name=item["metadata"]["name"],
+        parent=spec.get("parentName", ""),
+        cells=_cells(spec),
+        owner=_owner(item),
+    )
+
+
+def seen_flavor(item: Object) -> Mapping[str, str]:
+    """Return the node labels of a ResourceFlavor."""
+    return part(item, "spec", "nodeLabels")
+
+
+def _cells(spec: Object) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(
+            flavor=flavor["name"],
+            resource=limited["name"],
+            slots=whole(limited.get("nominalQuota", 0)),
+            raw=limited.get("nominalQuota", "0"),
+            path=f"/spec/resourceGroups/{group}/flavors/{number}",
+            index=index,
+        )
+        for group, resources in enumerate(listed(spec, "resourceGroups"))
+        for number, flavor in enumerate(listed(resources, "flavors"))
+        for index, limited in enumerate(listed(flavor, "resources"))
+        if is_accelerator(limited["name"])
+    )
+
+
+def _reserved(status: Object) -> dict[tuple[str, str], int]:
+    return {
+        (flavor["name"], used["name"]): whole(used.get("total", 0))
+        for flavor in listed(status, "flavorsReservation")
+        for used in listed(flavor, "resources")
+        if is_accelerator(used["name"])
+    }
+
+
+def _owner(item: Object) -> str:
+    """Return the manager, not a person and not we, that has set the quotas; empty where there is none."""
+    owners = (
+        entry.get("manager", "")
+        for entry in listed(item["metadata"], "managedFields")
+        if "f:resourceGroups" in part(entry, "fieldsV1", "f:spec") and not entry.get("subresource")
+    )
+    return next((owner for owner in owners if not owner.startswith(_OURS)), "")

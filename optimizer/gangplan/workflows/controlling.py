@@ -1,0 +1,176 @@
+"""The controller: the published plan carried out again and again, and what nobody will release given back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+from gangplan.config import Settings
+from gangplan.execute import AirflowRuns, ClusterLead, Family, FileLead, Health, Lead, Lives, Metrics, Round
+from gangplan.kube import Api, connect
+from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
+from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
+
+_log = logging.getLogger(__name__)
+
+LEASE = "gangplan-controller"
+"""The name of the controllers' Lease."""
+
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod reads its own namespace."""
+
+LOOK_S = 3.0
+"""Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
+
+WATCH_S = 30.0
+"""Seconds between two looks whether the cluster serves another kind of owner by now."""
+
+STOP_S = 8.0
+"""Seconds in which a stopped controller finishes what it has in hand; then it ends all the same."""
+
+FAMILIES = (
+    Family("gangplan_leader", "gauge", "1 for the controller that leads."),
+    Family("gangplan_given_back_total", "counter", "Reservations given back for owners that ended.", ("owner",)),
+    Family("gangplan_failed_rounds_total", "counter", "Rounds of work that failed as a whole.", ("round",)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerOptions:
+    """How a controller runs: its longest pause, its address, and its Lease (for seconds, in a namespace)."""
+
+    every_s: float = 30.0
+    listen: str = "127.0.0.1:9095"
+    lease_s: float = 15.0
+    namespace: str = ""
+
+
+class Controller:
+    """One of the processes that carry plans out; any number may run, and one leads."""
+
+    def __init__(self, settings: Settings, options: ControllerOptions) -> None:
+        self._settings, self._options = settings, options
+        self.metrics = Metrics(*FAMILIES)
+        self._api = _cluster(settings)
+        self._ledger: OperableLedger = open_ledger(settings.ledger_url, clock=settings.clock)
+        self._lead = self._a_lead()
+        self._lives: Lives | None = None
+        self._rounds: list[Round] = []
+        self._give_back()
+
+    def _a_lead(self) -> Lead:
+        """Lead by a Lease where there is a cluster, else by a lock in the home folder: all that run there share it."""
+        if self._api is None:
+            return FileLead(self._settings.home / "controller.lock", changed=self._led)
+        return ClusterLead(
+            self._api,
+            self._options.namespace or _namespace(self._settings),
+            LEASE,
+            clock=self._settings.clock,
+            changed=self._led,
+            seconds=self._options.lease_s,
+        )
+
+    def _give_back(self) -> None:
+        """Watch whose owners may end: those that the cluster knows, and those of an Airflow."""
+        settings, owners = self._settings, list[Owners]()
+        if self._api is not None:
+            self._lives = Lives(self._api, lambda key: look.wake() if back.knows(key) else None)
+            self._round("watch owners", self._lives.look, WATCH_S, leads=lambda: True)
+            owners.append(ClusterOwners(lives=self._lives))
+        if settings.airflow_api:
+            runs, grace = AirflowRuns(settings.airflow_api), settings.release_grace
+            owners.append(DagRunOwners(runs=runs, name=settings.airflow, grace=grace, clock=settings.clock))
+        back = GivingBack(
+            ledger=self._ledger,
+            owners=tuple(owners),
+            clock=settings.clock,
+            require=self._lead.require,
+            given=lambda kind: self.metrics.add("gangplan_given_back_total", kind),
+        )
+        look = self._round("give back", back.look, LOOK_S)
+
+    def _round(
+        self, name: str, work: Callable[[], object], every_s: float, *, leads: Callable[[], bool] | None = None
+    ) -> Round:
+        made = Round(
+            name,
+            work,
+            every_s=every_s,
+            leads=leads or (lambda: self._lead.leads),
+            failed=lambda name: self.metrics.add("gangplan_failed_rounds_total", name),
+        )
+        self._rounds.append(made)
+        return made
+
+    def _led(self, leads: bool) -> None:
+        self.metrics.set("gangplan_leader", leads)
+        for each in self._rounds:
+            each.wake()
+
+    # ------------------------------------------------------------ the process
+
+    def run(self, stop: Event) -> bool:
+        """Work until asked to stop; tell whether what was in hand then could be finished in time."""
+        answers = {"/metrics": self._figures, "/healthz": self._healthy, "/readyz": self._ready}
+        health = Health(self._options.listen, answers)
+        health.start()
+        _log.info("started", extra={"listen": self._options.listen, "holder": self._lead.holder})
+        if isinstance(self._ledger, KueueLedger):
+            self._ledger.serve()
+        self._lead.start()
+        for each in self._rounds:
+            each.start()
+        stop.wait()
+        return self._end(health)
+
+    def _end(self, health: Health) -> bool:
+        """Finish the step in hand, hand the lead over, and close all, within `STOP_S`."""
+        ending = Thread(target=self._close, args=(health,), name="end", daemon=True)
+        ending.start()
+        ending.join(STOP_S)
+        _log.info("stopped" if not ending.is_alive() else "stopped with work in hand: whoever leads next resumes it")
+        return not ending.is_alive()
+
+    def _close(self, health: Health) -> None:
+        for each in self._rounds:
+            each.stop()
+        for each in self._rounds:
+            each.join(STOP_S)
+        self._lead.close()
+        if self._lives is not None:
+            self._lives.close()
+        self._ledger.close()
+        health.close()
+
+    # ------------------------------------------------------------ what it says of itself
+
+    def _figures(self) -> tuple[int, str]:
+        return 200, self.metrics.text()
+
+    def _healthy(self) -> tuple[int, str]:
+        stuck = [each.name for each in self._rounds if each.stuck]
+        return (503, f"stuck: {', '.join(stuck)}\n") if stuck else (200, "ok\n")
+
+    def _ready(self) -> tuple[int, str]:
+        ready = self._lives is None or self._lives.ready
+        return (200, "leads\n" if self._lead.leads else "stands by\n") if ready else (503, "lists the cluster\n")
+
+
+def _cluster(settings: Settings) -> Api | None:
+    """Return the cluster that is watched: that of the ledger, or of this pod; None without one."""
+    if settings.ledger_url.startswith("kueue:"):
+        return connect(parse_url(settings.ledger_url)[0])
+    return connect() if "KUBERNETES_SERVICE_HOST" in os.environ else None
+
+
+def _namespace(settings: Settings) -> str:
+    if OWN_NAMESPACE.exists():
+        return OWN_NAMESPACE.read_text().strip()
+    if settings.ledger_url.startswith("kueue:"):
+        return parse_url(settings.ledger_url)[1].namespace
+    return "gangplan"

@@ -1,0 +1,180 @@
+"""The controller on a real API server: who leads, what it gives back, and how it ends; with its printed rights only."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gangplan.errors import ConflictError, NotFoundError
+from gangplan.kube.api import Api
+from gangplan.reserve.kueue.ledger import KueueLedger
+from gangplan.testing import a_request
+from gangplan.types import ObjectOwner, PipelineOwner, PodSet, Reservation, ReservationState
+from tests.cluster.conftest import Space, until
+from tests.cluster.execute.controllers import LEASE_S, Running, account, running
+from tests.cluster.objects import a_job, a_pod, jobs
+
+ONE = (PodSet(count=1, gpus_per_pod=1),)
+WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/{0}/workflows"
+Object = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def workflows(api: Api) -> str:
+    """Let the cluster know the Workflows of Kubeflow Pipelines."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"kind": "Workflow", "plural": "workflows", "singular": "workflow", "listKind": "WorkflowList"}
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    spec = {"group": "argoproj.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    body = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": spec}
+    with suppress(ConflictError):
+        api.create(path, {**body, "metadata": {"name": "workflows.argoproj.io"}})
+    until(lambda: _served(api, "/apis/argoproj.io/v1alpha1/workflows"))
+    return WORKFLOWS
+
+
+def _served(api: Api, path: str) -> bool:
+    try:
+        api.get(path)
+    except NotFoundError:
+        return False
+    return True
+
+
+@pytest.fixture
+def kubeconfig_of_account(space: Space, queue: str, tmp_path: Path) -> Path:
+    """The cluster as the manifests' account sees it."""
+    return account(space, tmp_path)
+
+
+@pytest.fixture
+def two(space: Space, kubeconfig_of_account: Path, workflows: str, tmp_path: Path) -> Iterator[list[Running]]:
+    """Two controllers that have listed all they watch, of which one leads."""
+    with running(space, kubeconfig_of_account, tmp_path, 2) as both:
+        until(lambda: all(one.ready for one in both), 60)
+        until(lambda: sum(one.leads for one in both) == 1)
+        yield both
+
+
+def leader_of(both: list[Running]) -> tuple[Running, Running]:
+    """Return who leads, and the other."""
+    first, second = both
+    return (first, second) if first.leads else (second, first)
+
+
+def lease(space: Space) -> Object:
+    """Return the Lease as it stands."""
+    return space.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{space.name}/leases/gangplan-controller")["spec"]
+
+
+def owned_by_pod(space: Space, ledger: KueueLedger, name: str) -> Reservation:
+    """Reserve one GPU for a pod that runs."""
+    pod = space.api.create(f"/api/v1/namespaces/{space.name}/pods", a_pod(name, gpus=0, how="hangs"))
+    owner = ObjectOwner(namespace=space.name, kind="Pod", name=name, uid=pod["metadata"]["uid"])
+    return ledger.submit(a_request(name, pod_sets=ONE), f"{owner}/1")
+
+
+def ended(space: Space, reservation: Reservation) -> bool:
+    """Tell whether a reservation has ended."""
+    return space.ledger().get(reservation.id).state is ReservationState.CANCELLED
+
+
+def test_what_ended_owners_hold_is_given_back_and_nothing_else(
+    space: Space, ledger: KueueLedger, kubeconfig_of_account: Path, workflows: str, tmp_path: Path
+) -> None:
+    """A pod, a Job with its pods, a pipeline's run; not those that run, nor one that nobody has seen."""
+    pods, path = f"/api/v1/namespaces/{space.name}/pods", workflows.format(space.name)
+    job = space.api.create(jobs(space.name), a_job(space.name, "job", pods=1, gpus=0, how="hangs"))
+    of_job = ObjectOwner(namespace=space.name, kind="Job", name="job", uid=job["metadata"]["uid"])
+    meta = {"name": "flow", "labels": {"pipeline/runid": f"run-{space.name}"}}
+    flow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "status": {"phase": "Running"}}
+    space.api.create(path, {**flow, "metadata": meta})
+    unseen = ObjectOwner(namespace=space.name, kind="Pod", name="unseen", uid="0000")
+    held = {
+        "pod": owned_by_pod(space, ledger, "pod"),
+        "job": ledger.submit(a_request("job", pod_sets=ONE), f"{of_job}/1"),
+        "run": ledger.submit(a_request("run", pod_sets=ONE), f"{PipelineOwner(run=f'run-{space.name}')}/gang/1"),
+    }
+    stays = {
+        "runs": owned_by_pod(space, ledger, "runs"),
+        "unseen": ledger.submit(a_request("unseen", pod_sets=ONE), f"{unseen}/1"),
+        "nobody": ledger.submit(a_request("nobody", pod_sets=ONE)),
+    }
+    user = owned_by_pod(space, ledger, "left")
+    beside = a_pod("beside", gpus=0, how="hangs")
+    beside["metadata"]["labels"] = {"gangplan.io/reservation": str(user.id)}
+    space.api.create(pods, beside)
+    with running(space, kubeconfig_of_account, tmp_path, 1) as (one,):
+        until(lambda: one.ready and one.leads, 60)
+        for name in ("pod", "left"):
+            space.api.delete(f"{pods}/{name}", gracePeriodSeconds=0)
+        space.api.delete(f"{jobs(space.name)}/job", propagationPolicy="Background")
+        space.api.merge(f"{path}/flow", {"status": {"phase": "Succeeded"}})
+        began = time.monotonic()
+        until(lambda: all(ended(space, each) for each in held.values()))
+        print(f"given back within {time.monotonic() - began:.1f} s")
+        assert not ended(space, user)  # a pod still runs on its slots
+        space.api.delete(f"{pods}/beside", gracePeriodSeconds=0)
+        until(lambda: ended(space, user))
+        assert not any(ended(space, each) for each in stays.values())
+        assert one.figure('gangplan_given_back_total{owner="Pod"}') == 2
+        assert one.figure('gangplan_given_back_total{owner="Job"}') == 1
+        assert one.figure('gangplan_given_back_total{owner="pipeline run"}') == 1
+        lines = {line["reservation"]: line for line in one.said("given back")}
+        assert set(lines) == {each.id for each in (*held.values(), user)}
+        assert lines[held["job"].id]["why"] == f"Job {space.name}/job was deleted"
+        assert lines[held["run"].id]["before"] == "granted"
+
+
+def test_after_a_kill_the_other_leads_and_gives_back_once(
+    two: list[Running], space: Space, ledger: KueueLedger
+) -> None:
+    """The leader is killed as the owner ends: what it had not done, the other does, and nobody does it again."""
+    first, second = leader_of(two)
+    gang = owned_by_pod(space, ledger, "pod")
+    until(lambda: first.ready)
+    first.send(signal.SIGKILL)
+    space.api.delete(f"/api/v1/namespaces/{space.name}/pods/pod", gracePeriodSeconds=0)
+    until(lambda: second.leads, 10 * LEASE_S)
+    until(lambda: ended(space, gang))
+    records = space.api.items(
+        f"/api/v1/namespaces/{space.name}/configmaps", labelSelector=f"ended.gangplan.io/{gang.id}"
+    )
+    assert len(list(records)) == 1
+    assert lease(space)["leaseTransitions"] == 1
+
+
+def test_a_frozen_leader_finds_that_it_leads_no_more(two: list[Running], space: Space) -> None:
+    """SIGSTOP for longer than the lease: the other leads, and the thawed one does nothing before it has seen that."""
+    first, second = leader_of(two)
+    first.send(signal.SIGSTOP)
+    until(lambda: second.leads, 10 * LEASE_S)
+    holder = lease(space)["holderIdentity"]
+    first.send(signal.SIGCONT)
+    until(lambda: first.get("/metrics")[0] == 200 and not first.leads)
+    assert second.leads
+    assert lease(space)["holderIdentity"] == holder
+
+
+def test_a_leader_that_is_asked_to_stop_hands_over(two: list[Running], space: Space) -> None:
+    """It empties the Lease and ends with 0; the other need not wait for the lease's end."""
+    first, second = leader_of(two)
+    began = time.monotonic()
+    first.send(signal.SIGTERM)
+    assert first.process.wait(20) == 0
+    took = time.monotonic() - began
+    until(lambda: second.leads)
+    print(f"ended in {took:.1f} s, the other led after {time.monotonic() - began:.1f} s")
+    assert first.said("stopped")
+    assert lease(space)["leaseTransitions"] == 1
+    assert second.get("/healthz") == (200, "ok\n")
+    assert second.get("/readyz") == (200, "leads\n")
+    assert second.get("/")[0] == 404
+    assert "# TYPE gangplan_leader gauge" in second.get("/metrics")[1]

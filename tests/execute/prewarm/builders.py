@@ -1,0 +1,81 @@
+"""Builders for tests of serving: a plan by pool and hour, its forecast, and what servers have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+
+from gangplan.execute.prewarm import Hpa, Replicas, Serving
+from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, conform, empty
+from gangplan.testing import NOW, a_forecast, a_pool
+from gangplan.types import SERIES, Fleet, Forecast, Plan, PlanId, Pool
+
+HOUR = timedelta(hours=1)
+CHAT = ("vision", "latency", "h100")
+SPREAD = (0.5, 0.75, 1.0, 1.25, 1.5)
+"""The quantile 0.9, at which servers are kept ready, is what tests name."""
+
+POOL = a_pool(gpus_per_node=8, max_nodes=10, startup_minutes_p50=3.0, startup_minutes_p95=6.0, lead_time_hours=1)
+
+
+def asked(medians: Mapping[tuple[str, str, str], Sequence[float]]) -> Forecast:
+    """Return a forecast whose quantile 0.9 is what is given, hour by hour from NOW."""
+    return a_forecast(medians, spread=SPREAD)
+
+
+def planned(
+    nodes: Mapping[str, Sequence[int]],
+    forecast: Forecast,
+    short: Mapping[tuple[str, str, str], Sequence[float]] = {},
+    pools: Sequence[Pool] = (POOL,),
+) -> Plan:
+    """Return a plan with nodes by pool and hour, and with GPUs that are short at the worst 5 % by series and hour."""
+    rows = [
+        {"hour": NOW + hour * HOUR, "pool": pool, "nodes": count}
+        for pool, counts in nodes.items()
+        for hour, count in enumerate(counts)
+    ]
+    lacks = [
+        {
+            "hour": row["hour"],
+            **{name: row[name] for name in SERIES},
+            "expected_gpus": 0.0,
+            "probability": 0.0,
+            "p95_gpus": _short(short, row),
+        }
+        for row in forecast.quantiles.iter_rows(named=True)
+    ]
+    return Plan(
+        plan_id=PlanId("plan-1"),
+        issued_at=NOW,
+        status="optimal",
+        gap=0.0,
+        total_cost=0.0,
+        nodes=conform("nodes", pl.DataFrame(rows), PLAN_NODES),
+        cost=empty(PLAN_COST),
+        shortage=conform("shortage", pl.DataFrame(lacks), PLAN_SHORTAGE),
+        limits=empty(PLAN_LIMITS),
+        explanation=(),
+        seed=1,
+        fleet=Fleet(pools=tuple(pools)),
+        forecast_model="seasonal",
+    )
+
+
+def _short(short: Mapping[tuple[str, str, str], Sequence[float]], row: Mapping[str, Any]) -> float:
+    amounts = short.get((row["tenant"], row["workload_class"], row["accelerator"]))
+    return amounts[round((row["hour"] - NOW) / HOUR)] if amounts else 0.0
+
+
+def chat(name: str = "chat", **changes: Any) -> Serving:
+    """Return a server of 2 GPUs a replica behind an HPA, with what is given changed."""
+    plain: dict[str, Any] = {"accelerator": "h100", "gpus_per_replica": 2, "where": Hpa(namespace="web", name=name)}
+    return Serving(**{**plain, **changes})
+
+
+def has(entry: Serving, minimum: int | None = 1, **more: Any) -> Replicas:
+    """Return what an entry has."""
+    return Replicas(key=entry.key, kind=entry.where.kind, minimum=minimum, **more)

@@ -1,0 +1,202 @@
+"""From a plan and what engines have to steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import pytest
+
+from gangplan.errors import InputError
+from gangplan.execute import goals, steps
+from gangplan.execute.quota_steps import shares, shares_above
+from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota, Step, StepKind
+from tests.execute.world import SLOTS, plan_of, pool
+
+
+def nodes(
+    ordered: int, *, usable: int | None = None, cordoned: Iterable[int] = (), at: datetime | None = None
+) -> PoolNodes:
+    """Pool a, all of whose nodes are there; the first `usable` of them can be used."""
+    there = tuple(
+        PoolNode(
+            name=f"n{each}",
+            usable=usable is None or each < usable,
+            cordoned_at=at if each in set(cordoned) else None,
+        )
+        for each in range(ordered)
+    )
+    return PoolNodes(pool="a", ordered=ordered, nodes=there)
+
+
+def quota(slots: int, used: int = 0, *, place: str = "q", group: str = "", weight: float = 1.0) -> Quota:
+    """A place of pool a."""
+    return Quota(pool="a", place=place, group=group or place, slots=slots, used=used, weight=weight)
+
+
+def told(found: Iterable[Step]) -> list[tuple[str, int, int, bool]]:
+    """Kind, before, after, and whether the step waits."""
+    return [(step.kind.value, step.before, step.after, bool(step.waits_for)) for step in found]
+
+
+def seen(
+    now: datetime, wanted: int, *quotas: Quota, pool_nodes: PoolNodes, grants: tuple[Grant, ...] = ()
+) -> tuple[Step, ...]:
+    """The steps of pool a to so many nodes."""
+    observed = Observation(nodes=(pool_nodes,), quotas=quotas, grants=grants)
+    return steps(plan_of(now, {"a": [wanted]}), observed, (), now)
+
+
+def test_capacity_leads_quota_upward(now: datetime) -> None:
+    """Nodes are ordered at once; the quota follows those that can be used, and the rest says for what it waits."""
+    first = seen(now, 4, quota(8), pool_nodes=nodes(2))
+    assert told(first) == [("order", 2, 4, False), ("order", 2, 4, True), ("raise quota", 8, 16, True)]
+    later = seen(now, 4, quota(8), pool_nodes=nodes(4, usable=3))
+    assert told(later) == [("order", 3, 4, True), ("raise quota", 8, 12, False), ("raise quota", 12, 16, True)]
+    assert later[-1].waits_for.startswith("1 of 4 nodes is not usable yet")
+    assert seen(now, 4, quota(16), pool_nodes=nodes(4)) == ()
+
+
+def test_quota_leads_capacity_downward(now: datetime) -> None:
+    """The quota falls to what is granted; nodes are closed when it has, and removed when they stay empty for 5 s."""
+    gang = Grant(name="gang", pool="a", slots=12, nodes={"n0": 4, "n1": 4, "n2": 4})
+    first = seen(now, 1, quota(16, 12), pool_nodes=nodes(4), grants=(gang,))
+    assert told(first)[:2] == [("lower quota", 16, 12, False), ("lower quota", 12, 4, True)]
+    assert first[1].held_by == ("gang",)
+    assert not [step for step in first if step.kind is StepKind.CORDON and not step.waits_for]
+    lowered = seen(now, 1, quota(12, 12), pool_nodes=nodes(4), grants=(gang,))
+    assert [step.nodes for step in lowered if not step.waits_for] == [("n3",)]
+    for age, doable in ((4, []), (5, [("remove", 4, 3, False)])):
+        closed = nodes(4, cordoned=[3], at=now - timedelta(seconds=age))
+        found = seen(now, 1, quota(12, 12), pool_nodes=closed, grants=(gang,))
+        assert told(step for step in found if not step.waits_for) == doable
+
+
+def test_nothing_is_cordoned_that_a_quota_may_still_grant(now: datetime) -> None:
+    """Steps from one moment are safe in any order: cordons wait until the lower quota was seen."""
+    found = [step for step in seen(now, 1, quota(16), pool_nodes=nodes(4)) if not step.waits_for]
+    assert told(found) == [("lower quota", 16, 4, False)]
+
+
+def test_a_place_is_raised_after_the_other_has_given_back(now: datetime) -> None:
+    """Without a cohort, what one place has granted is not given to the other as well."""
+    one, other = quota(4, 12, place="q1"), quota(4, place="q2")
+    roomy = seen(now, 4, one, quota(0, place="q2"), pool_nodes=nodes(4))
+    assert told(roomy) == [("raise quota", 4, 8, False), ("raise quota", 0, 4, False), ("raise quota", 4, 8, True)]
+    tight = seen(now, 3, quota(2, 12, place="q1"), other, pool_nodes=nodes(3))
+    assert [(step.place, *each) for step, each in zip(tight, told(tight), strict=True)] == [
+        ("q1", "raise quota", 2, 6, False),
+        ("q2", "raise quota", 4, 6, True),
+    ]
+
+
+def test_lost_nodes_lower_the_quota_at_once(now: datetime) -> None:
+    """The quota follows the nodes that are left, but never below what is granted."""
+    found = seen(now, 4, quota(16, 13), pool_nodes=nodes(4, usable=2))
+    assert ("lower quota", 16, 13, False) in told(found)
+
+
+def test_our_own_cordoned_nodes_are_opened_before_any_are_ordered(now: datetime) -> None:
+    """Only as many as are wanted, and those that came under a grant while they were cordoned."""
+    closed = nodes(4, cordoned=[2, 3], at=now)
+    found = seen(now, 3, pool_nodes=closed)
+    assert [(step.kind.value, step.nodes) for step in found if not step.waits_for] == [("uncordon", ("n2",))]
+    late = Grant(name="late", pool="a", slots=4, nodes={"n3": 4})
+    held = seen(now, 2, pool_nodes=closed, grants=(late,))
+    assert [(step.kind.value, step.nodes) for step in held if not step.waits_for] == [("uncordon", ("n3",))]
+
+
+def test_nodes_are_ordered_one_start_ahead_and_the_quota_waits_for_the_hour(now: datetime) -> None:
+    """At 20 minutes before the hour, a pool that takes up to 30 minutes orders the next hour's nodes."""
+    planned = plan_of(now, {"a": [1, 3]}, (pool("a", startup_minutes=30),))
+    observed = Observation(nodes=(nodes(1),), quotas=(quota(4),))
+    assert steps(planned, observed, (), now + timedelta(minutes=29)) == ()
+    found = steps(planned, observed, (), now + timedelta(minutes=40))
+    assert told(found) == [("order", 1, 3, False), ("order", 1, 3, True)]
+    assert "3 within 30 min" in found[0].why
+    early = Observation(nodes=(nodes(3),), quotas=(quota(4),))
+    assert steps(planned, early, (), now + timedelta(minutes=40)) == ()
+
+
+def test_a_grant_without_known_nodes_keeps_whole_ones(now: datetime) -> None:
+    """What was admitted and is not bound yet finds its nodes; a ledger's grant counts once beside the cluster's."""
+    gang = Grant(name="gang", pool="a", slots=6)
+    observed = Observation(nodes=(nodes(4),), grants=(gang,))
+    planned = plan_of(now, {"a": [0]})
+    for grants in ((), (gang,)):
+        chosen = [step.nodes for step in steps(planned, observed, grants, now) if not step.waits_for]
+        assert [len(names) for names in chosen] == [2]
+
+
+def test_an_engine_with_only_a_number_is_lowered_by_number(now: datetime) -> None:
+    """The fleet file has no nodes to name: down to the plan, or to what gangs hold."""
+    counted = PoolNodes(pool="a", ordered=5, named=False)
+    assert told(seen(now, 2, pool_nodes=counted)) == [("remove", 5, 2, False)]
+    gang = Grant(name="gang", pool="a", slots=3, nodes={"x": 1, "y": 1, "z": 1})
+    held = seen(now, 2, pool_nodes=counted, grants=(gang,))
+    assert told(held) == [("remove", 5, 3, False), ("remove", 3, 2, True)]
+    assert held[1].held_by == ("gang",)
+
+
+def test_pools_without_nodes_that_anybody_saw_keep_their_quota_down(now: datetime) -> None:
+    """No quota is raised where no engine told of the nodes."""
+    found = steps(plan_of(now, {"a": [2]}), Observation(quotas=(quota(0),)), (), now)
+    assert told(found) == [("raise quota", 0, 8, True)]
+
+
+def test_pods_are_protected_before_any_node_goes(now: datetime) -> None:
+    """A removal waits until no pod under a grant may be disturbed."""
+    closed = nodes(2, cordoned=[1], at=now - timedelta(minutes=1))
+    bare = PoolNodes(pool="a", ordered=2, nodes=closed.nodes, unprotected=("default/pod",))
+    found = seen(now, 1, pool_nodes=bare)
+    assert [(step.kind.value, step.waits_for) for step in found] == [
+        ("protect", ""),
+        ("remove", "pods under grants to be protected"),
+    ]
+
+
+def test_all_lowering_comes_before_any_raising(now: datetime) -> None:
+    """The steps of all pools are sorted by kind."""
+    observed = Observation(
+        nodes=(nodes(1), PoolNodes(pool="b", ordered=1, nodes=(PoolNode(name="b0"),))),
+        quotas=(quota(0), Quota(pool="b", place="q", group="q", slots=4, used=0)),
+    )
+    found = steps(plan_of(now, {"a": [1], "b": [0]}), observed, (), now)
+    assert [step.kind.value for step in found if not step.waits_for] == ["lower quota", "raise quota"]
+
+
+@pytest.mark.parametrize("hours", [-1, 2])
+def test_a_moment_outside_the_plan_is_refused(hours: int, now: datetime) -> None:
+    """An old plan, and one that begins later, say what they cover."""
+    with pytest.raises(InputError, match=r"outside the plan, which covers 2026-03-02T09:00Z to 2026-03-02T10:00Z"):
+        goals(plan_of(now, {"a": [1, 1]}), now + timedelta(hours=hours))
+
+
+def test_shares_follow_weights_and_never_shrink_as_the_total_grows() -> None:
+    """D'Hondt's shares sum to the total; places with more than their share leave less to the others."""
+    before = [0, 0, 0]
+    for total in range(60):
+        given = shares(total, [3, 2, 1])
+        assert sum(given) == total
+        assert all(more >= less for more, less in zip(given, before, strict=True))
+        before = given
+    assert shares(12, [3, 2, 1]) == [6, 4, 2]
+    assert shares(4, [0, 0]) == [2, 2]
+    assert shares_above(16, [1, 1], [12, 0]) == [12, 4]
+    assert shares_above(8, [1, 1], [12, 3]) == [12, 3]
+
+
+def test_a_thousand_pools_are_quick(now: datetime) -> None:
+    """Each pool of a large plan is met; how fast is measured by the benchmark of execution."""
+    names = [f"p{each}" for each in range(1000)]
+    observed = Observation(
+        nodes=tuple(
+            PoolNodes(pool=name, ordered=8, nodes=tuple(PoolNode(name=f"{name}-{each}") for each in range(8)))
+            for name in names
+        ),
+        quotas=tuple(Quota(pool=name, place=name, group=name, slots=8 * SLOTS, used=20) for name in names),
+        grants=tuple(Grant(name=f"{name}-g", pool=name, slots=20, nodes={f"{name}-0": 4}) for name in names),
+    )
+    planned = plan_of(now, {name: [4] for name in names})
+    found = steps(planned, observed, (), now)
+    assert {step.pool for step in found} == set(names)
