@@ -40,28 +40,28 @@ def curve(
     as_json: AsJson = False,
 ) -> None:
     """Fit curves of speed and watts under caps from what was measured, check and keep them; nothing is invented."""
-    from gangplan.execute import green
+    from gangplan import execute
 
     file = settings_here().curves_file
     if source is None:
-        curves = green.read_curves(file)
+        curves = execute.read_curves(file)
     else:
-        curves = green.write_curves(file, green.fit(_rows(source, metric, measured), least=least))
-    picture = None if plot is None else str(green.draw_curves(plot, curves))
+        curves = execute.write_curves(file, execute.fit_curves(_rows(source, metric, measured), least=least))
+    picture = None if plot is None else str(execute.draw_curves(plot, curves))
     emit(as_json, {"file": str(file), "curves": [_of_curve(one) for one in curves], "plot": picture}, _curves_table)
 
 
 def _rows(source: str, metric: str, measured: str) -> list[Any]:
     """Read measurements from where the source says."""
-    from gangplan.execute import green
+    from gangplan import execute
 
     uri = source.removeprefix("mlflow+")
     if uri != source:
         if not metric:
             raise InputError.missing("--metric")
-        return green.from_mlflow(uri, metric)
+        return execute.measured_from_mlflow(uri, metric)
     try:
-        return green.from_csv(Path(source), measured=date.fromisoformat(measured) if measured else None)
+        return execute.measured_from_csv(Path(source), measured=date.fromisoformat(measured) if measured else None)
     except ValueError:
         raise InputError("--measured", measured, "is no day: give it like 2026-03-01") from None
 
@@ -102,12 +102,11 @@ def list_grids(
     as_json: AsJson = False,
 ) -> None:
     """List what grids emit: your own hourly series, and the yearly means that ship, with year and source."""
-    from gangplan.execute import green
+    from gangplan import execute
 
-    own = {
-        name: (sum(grid.typical) / 24, grid.source) for name, grid in green.grids(settings_here().carbon_file).items()
-    }
-    known = {name: (one.g_per_kwh, one.words) for name, one in green.yearly().items()} | own
+    series = execute.read_grids(settings_here().carbon_file)
+    own = {name: (sum(grid.typical) / 24, grid.source) for name, grid in series.items()}
+    known = {name: (one.g_per_kwh, one.words) for name, one in execute.yearly_grids().items()} | own
     for name in names or ():
         if name not in known:
             raise InputError.unknown("region", name, "no grid that ships, and in no series of yours")
@@ -131,13 +130,13 @@ def import_grid(
     as_json: AsJson = False,
 ) -> None:
     """Bring an hourly series of a grid's carbon in; plans use it for pools of that region from then on."""
-    from gangplan.execute import green
+    from gangplan import execute
 
     names = dict(_pair(text) for text in column or ())
-    added = green.read_series(file, green.CarbonColumns(names=names, region=region, unit=unit, zone=zone))
+    added = execute.read_carbon(file, execute.CarbonColumns(names=names, region=region, unit=unit, zone=zone))
     if not added:
         raise InputError("carbon", file, "has no row")
-    kept = green.add_series(settings_here().carbon_file, added)
+    kept = execute.add_carbon(settings_here().carbon_file, added)
     rows = [
         {
             "region": name,
@@ -165,15 +164,14 @@ def caps(
     as_json: AsJson = False,
 ) -> None:
     """Show which nodes get which cap for the gangs on them, as the published plan has it; --yes writes the labels."""
-    from gangplan import plan
-    from gangplan.execute import green
+    from gangplan import execute, plan
     from gangplan.kube import connect
 
     settings = settings_here()
     published = plan.read_published(open_store_here())
-    planned = green.planned_caps(published, settings.clock())
-    target = green.CapTarget(connect(context), [pool.name for pool in published.fleet.pools])
-    steps = green.cap_steps(planned, target.observe())
+    planned = execute.planned_caps(published, settings.clock())
+    target = execute.CapTarget(connect(context), [pool.name for pool in published.fleet.pools])
+    steps = execute.cap_steps(planned, target.observe())
     for step in steps:
         target.apply(step, dry_run=not yes)
     summary = {"plan_id": published.plan_id, "written": yes, "steps": [asdict(step) for step in steps]}
@@ -199,7 +197,7 @@ def print_manifests(
     image: Annotated[str, typer.Option(help="An image with gangplan and its extra `kubernetes`.")] = "gangplan",
 ) -> None:
     """Print the agent's service account, role and DaemonSet, as YAML."""
-    from gangplan.execute.green import power_manifests
+    from gangplan.execute import power_manifests
 
     yaml.safe_dump_all(power_manifests(namespace, image), sys.stdout, sort_keys=False)
 
@@ -213,13 +211,13 @@ def agent(
     ] = 30,
 ) -> None:
     """Hold the cap that this node's label says, until stopped; then set the GPUs' default limits again."""
-    from gangplan.execute import green
+    from gangplan import execute
     from gangplan.kube import connect
 
     api = connect(context)
-    green.require_readable(api, node)
-    with green.Nvml() as nvml:
-        running = green.Agent(api, node, nvml, every_s=every)
+    execute.require_node(api, node)
+    with execute.Nvml() as nvml:
+        running = execute.PowerAgent(api, node, nvml, every_s=every)
         for kind in (signal.SIGTERM, signal.SIGINT):
             signal.signal(kind, lambda _number, _frame: running.stop())
         running.run()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gangplan import execute
 from gangplan.config import Settings
 from gangplan.errors import InputError
-from gangplan.execute import green
 from gangplan.plan import PlanPolicy
 from gangplan.types import Fleet, GridCarbon
 
@@ -21,11 +21,11 @@ def with_power(policy: PlanPolicy, fleet: Fleet, settings: Settings) -> PlanPoli
     InputError
         A file has a mistake, or the policy names a grid that nobody knows.
     """
-    series, grid = green.grids(settings.carbon_file), dict(policy.grid)
+    series, grid = execute.read_grids(settings.carbon_file), dict(policy.grid)
     for region in {pool.region for pool in fleet.pools if pool.power_kw_per_node} - set(grid):
         if found := _grid(policy, region, series):
             grid[region] = found
-    return replace(policy, curves=policy.curves or green.read_curves(settings.curves_file), grid=grid)
+    return replace(policy, curves=policy.curves or execute.read_curves(settings.curves_file), grid=grid)
 
 
 def _grid(policy: PlanPolicy, region: str, series: dict[str, GridCarbon]) -> GridCarbon | None:
@@ -33,8 +33,8 @@ def _grid(policy: PlanPolicy, region: str, series: dict[str, GridCarbon]) -> Gri
     name = policy.grid_of.get(region, region)
     if name in series:
         return series[name]
-    if name in green.yearly():
-        return green.yearly()[name].grid
+    if name in execute.yearly_grids():
+        return execute.yearly_grids()[name].grid
     if name != region:
         remedy = (
             "is no grid: `gangplan power carbon` lists those known, `gangplan power carbon import` brings in a series"

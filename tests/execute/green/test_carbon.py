@@ -14,6 +14,7 @@ from gangplan import plan
 from gangplan.clock import HOUR
 from gangplan.errors import InputError
 from gangplan.execute import green
+from gangplan.execute.green.carbon import grid_of
 from gangplan.testing import a_forecast
 from gangplan.types import Fleet
 from gangplan.workflows.power import with_power
@@ -32,7 +33,7 @@ def hourly(path: Path, days: int = 30, *, region: str = "GBR", first: datetime =
 
 def test_what_ships_has_its_year_and_source() -> None:
     """Countries and regions of Google Cloud; no figure without where it comes from."""
-    known = green.yearly()
+    known = green.yearly_grids()
     assert (round(known["DEU"].g_per_kwh), known["DEU"].year) == (381, 2023)
     assert known["DEU"].words == "the yearly mean of 2023 (CodeCarbon 3.3.2)"
     assert known["europe-north1"].words == "the yearly mean of a year that is not stated (CodeCarbon 3.3.2)"
@@ -47,9 +48,9 @@ def test_others_tables_are_read_by_naming_their_columns(tmp_path: Path) -> None:
     columns = green.CarbonColumns(
         names={"hour": "DATETIME", "g_per_kwh": "CARBON"}, region="GBR", unit="kg/kWh", zone="Europe/London"
     )
-    assert green.read_series(file, columns) == {"GBR": {datetime(2026, 7, 1, 11, tzinfo=UTC): pytest.approx(300.0)}}
+    assert green.read_carbon(file, columns) == {"GBR": {datetime(2026, 7, 1, 11, tzinfo=UTC): pytest.approx(300.0)}}
     pounds = green.CarbonColumns(names={"hour": "DATETIME", "g_per_kwh": "GAS"}, region="US", unit="lb/MWh")
-    assert next(iter(green.read_series(file, pounds)["US"].values())) == pytest.approx(0.4536, abs=1e-4)
+    assert next(iter(green.read_carbon(file, pounds)["US"].values())) == pytest.approx(0.4536, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -66,16 +67,16 @@ def test_a_wrong_row_is_named(text: str, words: str, tmp_path: Path) -> None:
     """File, line, field, value, remedy."""
     (tmp_path / "c.csv").write_text(text)
     with pytest.raises(InputError, match=words):
-        green.read_series(tmp_path / "c.csv")
+        green.read_carbon(tmp_path / "c.csv")
 
 
 def test_a_series_has_its_hours_and_what_is_typical_beyond(tmp_path: Path) -> None:
     """Hours that it has are its own; gaps and later ones are the mean of their hour over the last 28 days."""
-    hours = green.read_series(hourly(tmp_path / "c.csv"))["GBR"]
+    hours = green.read_carbon(hourly(tmp_path / "c.csv"))["GBR"]
     late = START + timedelta(days=29, hours=5)
     hours[late] = 999.0
     del hours[late + HOUR]
-    grid = green.grid_of("GBR", hours)
+    grid = grid_of("GBR", hours)
     assert grid.at(START + 3 * HOUR) == 30
     assert grid.at(late) == 999.0
     assert grid.at(late + HOUR) == 60  # a gap
@@ -99,7 +100,7 @@ def test_a_plan_counts_hours_then_the_fleets_figure_then_the_yearly_mean(tmp_pat
     medians = {("ann", "latency", pool.accelerator): [7.0] * 24 for pool in pools}
     found = plan.solve(a_forecast(medians, now, (1.0,) * 5), fleet, settings=settings, policy=policy)
     emitted = dict(found.cost.select("pool", "carbon_kg").iter_rows())
-    yearly = green.yearly()
+    yearly = green.yearly_grids()
     assert emitted == {
         "series": pytest.approx(sum(10 * hour for hour in range(24)) / 100),
         "own": pytest.approx(24 * 0.77),
@@ -127,7 +128,7 @@ def test_the_commands_bring_series_in_and_list_what_is_known(
     (row,) = call("power", "carbon", "import", str(longer), "--json").json
     assert (row["hours"], row["first"], row["last"]) == (72, "2026-02-01T00:00Z", "2026-02-03T23:00Z")
     listed = call("power", "carbon", "list", "GBR", "DEU", "--json").json
-    assert [(each["region"], each["g_per_kwh"]) for each in listed] == [("GBR", 115.0), ("DEU", 381.0)]
+    assert [(each["region"], each["g_per_kwh"]) for each in listed] == [("GBR", 115.0), ("DEU", 380.9)]
     assert call("power", "carbon", "list", "nowhere").code == 2
     assert call("power", "carbon", "import", str(file), "--column", "hour").code == 2
     assert call("power", "carbon", "import", str(file), "--unit", "oz").code == 2

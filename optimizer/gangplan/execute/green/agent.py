@@ -63,7 +63,7 @@ def print_line(entry: Mapping[str, object]) -> None:
     print(json.dumps(entry), flush=True)
 
 
-class Agent:
+class PowerAgent:
     """Holds the caps of one node until it is stopped; `say` gets an entry of the log for each change."""
 
     def __init__(self, api: Api, node: str, nvml: Nvml, *, every_s: int = EVERY_S, say: Say = print_line) -> None:
@@ -185,7 +185,7 @@ class Agent:
             self._say({"node": self._node, "error": str(error)})
 
 
-def require_readable(api: Api, node: str) -> None:
+def require_node(api: Api, node: str) -> None:
     """Refuse to begin where the node cannot be read: its name or the rights are wrong."""
     try:
         api.get(f"{_NODES}/{node}")

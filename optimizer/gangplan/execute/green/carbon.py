@@ -85,7 +85,7 @@ class CarbonColumns:
 OURS = CarbonColumns(names={})
 
 
-def read_series(path: Path, columns: CarbonColumns = OURS) -> Series:
+def read_carbon(path: Path, columns: CarbonColumns = OURS) -> Series:
     """Read hours, regions and grams; several rows of an hour, such as half hours, count as their mean."""
     found: dict[str, dict[datetime, list[float]]] = {}
     try:
@@ -133,9 +133,9 @@ def _row(row: Mapping[str, str | None], columns: CarbonColumns, where: str) -> t
     return floor_hour(moment.astimezone(UTC)), region, grams
 
 
-def add_series(path: Path, added: Series) -> Series:
+def add_carbon(path: Path, added: Series) -> Series:
     """Write hours into the file, in the place of those that it has; return all of it."""
-    kept = read_series(path) if path.exists() else {}
+    kept = read_carbon(path) if path.exists() else {}
     for region, hours in added.items():
         kept[region] = dict(sorted({**kept.get(region, {}), **hours}.items()))
     lines = [
@@ -147,9 +147,9 @@ def add_series(path: Path, added: Series) -> Series:
     return kept
 
 
-def grids(path: Path) -> dict[str, GridCarbon]:
+def read_grids(path: Path) -> dict[str, GridCarbon]:
     """Return the file's grids by region; none without one."""
-    return {region: grid_of(region, hours) for region, hours in (read_series(path) if path.exists() else {}).items()}
+    return {region: grid_of(region, hours) for region, hours in (read_carbon(path) if path.exists() else {}).items()}
 
 
 def grid_of(region: str, hours: Mapping[datetime, float]) -> GridCarbon:
@@ -171,7 +171,7 @@ def grid_of(region: str, hours: Mapping[datetime, float]) -> GridCarbon:
 
 
 @cache
-def yearly() -> Mapping[str, Yearly]:
+def yearly_grids() -> Mapping[str, Yearly]:
     """Return the yearly means that ship with gangplan: countries by ISO code, and regions of Google Cloud."""
     text = (resources.files("gangplan.execute.green") / _SHIPPED).read_text()
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))

@@ -52,7 +52,7 @@ class Measured:
         return self.workload_class.value, self.accelerator
 
 
-def fit(rows: Iterable[Measured], *, least: int = LEAST_SAMPLES) -> tuple[PowerCurve, ...]:
+def fit_curves(rows: Iterable[Measured], *, least: int = LEAST_SAMPLES) -> tuple[PowerCurve, ...]:
     """Fit a curve for each class and accelerator: medians of speed, beside each job's own without a cap, and of watts.
 
     Raises

@@ -26,7 +26,7 @@ SETTINGS = {Knob.CAP: "gangplan.power_cap_watts", Knob.CLOCK: "gangplan.gpu_cloc
 """The tags by which a run says what it is, and under which cap or locked clock it ran."""
 
 
-def from_csv(path: Path, *, measured: date | None = None) -> list[Measured]:
+def measured_from_csv(path: Path, *, measured: date | None = None) -> list[Measured]:
     """Read a table: workload_class, accelerator, cap_watts or clock_mhz, speed, watts, and if there are, measured, job.
 
     `measured` is the day of rows that do not say theirs.
@@ -96,7 +96,7 @@ def _day(row: Mapping[str, str], measured: date | None) -> date:
         raise InputError("measured", text, "is no day: give it like 2026-03-01, or --measured for all rows") from None
 
 
-def from_mlflow(uri: str, metric: str) -> list[Measured]:
+def measured_from_mlflow(uri: str, metric: str) -> list[Measured]:
     """Read runs that say their class, accelerator and cap by tags, and logged system metrics and a metric of speed.
 
     Each value of `metric` is a measurement. Its watts are the mean of the run's GPUs over the whole run.
@@ -120,7 +120,7 @@ def _runs(client: MlflowClient) -> Iterator[Run]:
     spaces: Any = client.search_experiments()  # pyright: ignore[reportUnknownMemberType]
     token: Any = None
     while True:
-        page = client.search_runs([space.experiment_id for space in spaces], f"tags.`{CLASS}` != ''", page_token=token)
+        page: Any = client.search_runs([space.experiment_id for space in spaces], f"tags.`{CLASS}` != ''", page_token=token)
         yield from page
         token = page.token
         if not token:
