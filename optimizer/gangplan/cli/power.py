@@ -164,16 +164,11 @@ def caps(
     as_json: AsJson = False,
 ) -> None:
     """Show which nodes get which cap for the gangs on them, as the published plan has it; --yes writes the labels."""
-    from gangplan import execute, plan
+    from gangplan import plan, workflows
     from gangplan.kube import connect
 
-    settings = settings_here()
     published = plan.read_published(open_store_here())
-    planned = execute.planned_caps(published, settings.clock())
-    target = execute.CapTarget(connect(context), [pool.name for pool in published.fleet.pools])
-    steps = execute.cap_steps(planned, target.observe())
-    for step in steps:
-        target.apply(step, dry_run=not yes)
+    steps = workflows.bring_caps(published, connect(context), settings_here().clock(), dry_run=not yes)
     summary = {"plan_id": published.plan_id, "written": yes, "steps": [asdict(step) for step in steps]}
     emit(as_json, summary, _steps_table)
 

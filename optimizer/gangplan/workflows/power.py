@@ -1,14 +1,17 @@
-"""What plans know of power and carbon: the curves and series that were measured, for the regions of the fleet."""
+"""Power and carbon between stages: what was measured into the plan, and the plan's caps onto a cluster's nodes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from gangplan import execute
 from gangplan.config import Settings
-from gangplan.errors import InputError
+from gangplan.errors import InputError, NotFoundError
+from gangplan.execute import CapStep
+from gangplan.kube import Api
 from gangplan.plan import PlanPolicy
-from gangplan.types import Fleet, GridCarbon
+from gangplan.types import Fleet, GridCarbon, Plan
 
 
 def with_power(policy: PlanPolicy, fleet: Fleet, settings: Settings) -> PlanPolicy:
@@ -41,3 +44,19 @@ def _grid(policy: PlanPolicy, region: str, series: dict[str, GridCarbon]) -> Gri
         )
         raise InputError(f"grid_of[{region}]", name, remedy)
     return None
+
+
+def bring_caps(planned: Plan, api: Api, now: datetime, *, dry_run: bool = False) -> tuple[CapStep, ...]:
+    """Label the nodes of a plan's pools with its caps for the gangs that are on them now; return what was changed.
+
+    With `dry_run` the API server only checks it. A node that has gone in the meantime is left out.
+    """
+    target = execute.CapTarget(api, [pool.name for pool in planned.fleet.pools])
+    made: list[CapStep] = []
+    for step in execute.cap_steps(execute.planned_caps(planned, now), target.observe()):
+        try:
+            target.apply(step, dry_run=dry_run)
+        except NotFoundError:
+            continue
+        made.append(step)
+    return tuple(made)

@@ -13,10 +13,11 @@ import yaml
 
 from gangplan.clock import floor_hour
 from gangplan.errors import ForbiddenError
-from gangplan.execute.green import CapTarget, cap_steps, planned_caps, power_manifests
+from gangplan.execute.green import power_manifests
 from gangplan.kube.api import Api, connect
 from gangplan.tables import PLAN_CAPS, PLAN_NODES
-from gangplan.types import Plan, Pool
+from gangplan.types import Fleet, Plan, Pool
+from gangplan.workflows.power import bring_caps
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.conftest import Field
 from tests.execute.green.driver import Machine, compiled, ended
@@ -39,11 +40,8 @@ def planned(space: Space, pool: Pool, setting: int) -> Plan:
 
 def brought(space: Space, plan: Plan, pool: Pool, *, dry_run: bool = False) -> list[str]:
     """Bring the labels to the plan; returns the nodes whose label was changed."""
-    target = CapTarget(space.api, [pool.name])
-    steps = cap_steps(planned_caps(plan, space.clock()), target.observe())
-    for step in steps:
-        target.apply(step, dry_run=dry_run)
-    return [step.node for step in steps]
+    fleet = Fleet(pools=(pool,))
+    return [step.node for step in bring_caps(replace(plan, fleet=fleet), space.api, space.clock(), dry_run=dry_run)]
 
 
 def label(space: Space, node: str) -> str:
@@ -52,7 +50,7 @@ def label(space: Space, node: str) -> str:
 
 
 @pytest.fixture
-def least(space: Space, tmp_path: Path) -> Iterator[Path]:
+def least(space: Space, tmp_path: Path) -> Path:
     """A kubeconfig with the rights that `gangplan power manifests` prints for the agent, and no others."""
     for item in power_manifests(space.name):
         meta = item["metadata"]
@@ -70,7 +68,7 @@ def least(space: Space, tmp_path: Path) -> Iterator[Path]:
     config = yaml.safe_load(space.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    yield tmp_path / "kubeconfig"
+    return tmp_path / "kubeconfig"
 
 
 @pytest.fixture

@@ -117,10 +117,11 @@ def measured_from_mlflow(uri: str, metric: str) -> list[Measured]:
 
 def _runs(client: MlflowClient) -> Iterator[Run]:
     """Yield the runs that say a workload class."""
-    spaces: Any = client.search_experiments()  # pyright: ignore[reportUnknownMemberType]
+    experiments: Any = client.search_experiments()  # pyright: ignore[reportUnknownMemberType]
+    spaces = [experiment.experiment_id for experiment in experiments]
     token: Any = None
     while True:
-        page: Any = client.search_runs([space.experiment_id for space in spaces], f"tags.`{CLASS}` != ''", page_token=token)
+        page: Any = client.search_runs(spaces, f"tags.`{CLASS}` != ''", page_token=token)
         yield from page
         token = page.token
         if not token:
