@@ -34,6 +34,28 @@ from .devices import (
 from .engines import Engine as Engine, Seen as Seen, look as look
 from .fleet_file import FileNodes as FileNodes, FleetFileTarget as FleetFileTarget
 from .goals import Goal as Goal, goals as goals
+from .green import (
+    CapStep as CapStep,
+    CapTarget as CapTarget,
+    CarbonColumns as CarbonColumns,
+    Measured as Measured,
+    Nvml as Nvml,
+    PowerAgent as PowerAgent,
+    add_carbon as add_carbon,
+    cap_steps as cap_steps,
+    draw_curves as draw_curves,
+    fit_curves as fit_curves,
+    measured_from_csv as measured_from_csv,
+    measured_from_mlflow as measured_from_mlflow,
+    planned_caps as planned_caps,
+    power_manifests as power_manifests,
+    read_carbon as read_carbon,
+    read_curves as read_curves,
+    read_grids as read_grids,
+    require_node as require_node,
+    write_curves as write_curves,
+    yearly_grids as yearly_grids,
+)
 from .journal import (
     ApplyRun as ApplyRun,
     Journal as Journal,

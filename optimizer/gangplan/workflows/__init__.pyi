@@ -21,6 +21,7 @@ from .plans import (
     needs_approval as needs_approval,
     reject as reject,
 )
+from .power import bring_caps as bring_caps
 from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
 from .questions import (
