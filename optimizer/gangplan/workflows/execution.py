@@ -26,7 +26,7 @@ from gangplan.execute import (
     targets_of_file,
     until_reached,
 )
-from gangplan.reserve import open_ledger
+from gangplan.reserve import KueueLedger, OperableLedger, open_ledger
 from gangplan.tracking import Store, open_store
 from gangplan.types import QUOTA_STEPS, Fleet, Grant, Reservation, ReservationState, Step
 
@@ -210,8 +210,14 @@ def ledger_grants(settings: Settings) -> Iterable[Grant]:
     if settings.ledger_url.startswith("kueue:"):
         return ()
     with open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
-        granted = ledger.list(ReservationState.GRANTED)
-    return tuple(grant for reservation in granted for grant in _grants(reservation))
+        return grants_in(ledger)
+
+
+def grants_in(ledger: OperableLedger) -> tuple[Grant, ...]:
+    """Return what an open ledger has granted; one on Kueue is the cluster's own, which is observed."""
+    if isinstance(ledger, KueueLedger):
+        return ()
+    return tuple(grant for reservation in ledger.list(ReservationState.GRANTED) for grant in _grants(reservation))
 
 
 def _grants(reservation: Reservation) -> Iterable[Grant]:

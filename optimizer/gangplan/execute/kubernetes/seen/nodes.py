@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gangplan.clock import from_us
-from gangplan.kube import POOL_LABELS, Object, accelerators_in, claim_from, listed, node_from, part, requests_of
+from gangplan.kube import (
+    POOL_LABELS,
+    Object,
+    accelerators_in,
+    claim_from,
+    is_placeholder,
+    listed,
+    node_from,
+    part,
+    requests_of,
+)
 
 CORDONED_AT = "gangplan.io/cordoned-at"
 """The annotation of a node that we have cordoned, with the moment."""
@@ -105,8 +115,10 @@ def seen_node(item: Object) -> SeenNode | None:
 
 
 def seen_pod(item: Object) -> SeenPod | None:
-    """Read a pod; None where it holds no accelerators."""
+    """Read a pod; None where it holds no accelerators, or keeps them free for others."""
     meta, spec = item["metadata"], item["spec"]
+    if is_placeholder(item):
+        return None
     node, asks = spec.get("nodeName"), accelerators_in(requests_of(spec))
     if not node or part(item, "status").get("phase") in ("Succeeded", "Failed"):
         return None
