@@ -22,5 +22,5 @@ def test_nodes_are_counted_in_gpus_and_hours_without_a_look_are_a_gap(world: Any
 def test_the_picture_says_where_nodes_came_late(world: Any) -> None:
     """Its words name the newest numbers, and how often fewer nodes were usable than planned."""
     drawing = carried.draw(made_carried(), world.plan.fleet)
-    assert "48 planned, 48 ordered, 48 usable, 43.2 granted" in drawing
+    assert "48 planned, 48 ordered, 48 usable, 43 granted" in drawing
     assert "Fewer usable than planned in 1 of 46 hours." in drawing
