@@ -153,7 +153,7 @@ def _hours(observed: Observation, goals: Sequence[Goal], hour: datetime) -> pl.D
             "usable": state.usable,
             "granted": sum(map(slots_of, state.grants)) / state.goal.slots_per_node,
         }
-        for state in pool_states(goals, observed, ())
+        for state in pool_states(goals, observed, (), hour)
     ]
     return conform("carried", pl.DataFrame(rows, schema=CARRIED), CARRIED)
 

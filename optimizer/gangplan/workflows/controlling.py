@@ -116,10 +116,13 @@ class Controller:
 
     def _carry_out(self) -> None:
         """Make one pass, answer those who ask Kueue for nodes by what it saw, and tell of it."""
+        began = time.monotonic()
         made = self._carrying.once()
         if self._api is not None:
             answer_all(self._api.guarded(self._lead.may_write), made.plan, made.carried.observed, made.grants, made.at)
-        self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
+        self._lead.say(
+            self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at, time.monotonic() - began)
+        )
         if not made.carried.unreachable:
             self._whole_at = time.monotonic()
 
