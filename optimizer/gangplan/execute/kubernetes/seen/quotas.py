@@ -56,7 +56,7 @@ class SeenPlace:
 def seen_queue(item: Object) -> SeenPlace:
     """Read a ClusterQueue."""
     spec, status = item["spec"], part(item, "status")
-    active: Object = next((mark for mark in listed(status, "conditions") if mark["type"] == "Active"), {})
+    active: Object = next((mark for mark in listed(status, "conditions") if mark["type"] == "Active"), Object())
     return SeenPlace(
         kind=QUEUE,
         name=item["metadata"]["name"],
