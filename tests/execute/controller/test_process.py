@@ -49,7 +49,7 @@ def rounds() -> Iterator[list[Round]]:
 
 
 def test_a_round_comes_again_when_it_said_so(rounds: list[Round]) -> None:
-    """After the time that something takes to settle, though it was woken in between, and not only at its usual pause."""
+    """After the time that something takes to settle, also where it was woken in between."""
     seen: list[int] = []
     third = Event()
 
