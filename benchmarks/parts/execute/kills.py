@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -30,10 +31,10 @@ from gangplan.reserve.kueue.objects import names
 
 Object = dict[str, Any]
 
-ROUND = 25
-"""Kills under each plan; then it must be reached."""
+ROUND, PLANS = 25, 5
+"""Kills until a plan must be reached, and kills until a new one is published."""
 
-_PAUSE_S = 1.5
+_PAUSE_S, _SOON_S = 4.0, 0.3
 _REACHED_S = 180.0
 _LOOK_S = 0.5
 _BOOT_S = 4.0
@@ -43,6 +44,7 @@ def kills(share: int, progress: Progress, *, count: int, seed: int) -> list[Figu
     """Return what was granted above what there was, the gangs that lost nodes, and the plans that were reached."""
     draw = random.Random(seed)
     rounds = max(count // share // ROUND, 1)
+    wanted: dict[str, int] = {}
     killed: Counter[str] = Counter()
     reached: list[float] = []
     with TemporaryDirectory() as folder, world(static=True, delay_s=1) as cluster, Recorder(cluster.api) as recorder:
@@ -51,16 +53,16 @@ def kills(share: int, progress: Progress, *, count: int, seed: int) -> list[Figu
         with (
             Controller(cluster, home, f"kueue://gangplan/{SPACE}/{QUEUES[0]}", every="2s", lease="3s") as controller,
             Keeper(cluster, controller) as keeper,
-            Gangs(cluster.api, seed),
+            Gangs(cluster.api, seed) as gangs,
         ):
             for number in range(rounds):
-                wanted = _nodes(draw)
-                home.publish(wanted)
                 for each in range(ROUND):
                     progress(number * ROUND + each, rounds * ROUND, f"kills, {len(reached)} plans reached")
-                    time.sleep(draw.uniform(0, _PAUSE_S))
+                    if each % PLANS == 0:
+                        home.publish(wanted := _nodes(draw))
+                    _pause(draw, recorder)
                     killed[keeper.kill(draw)] += 1
-                took = _wait(lambda: _is_reached(cluster.api, recorder, wanted))  # noqa: B023
+                took = _wait(partial(_is_reached, cluster.api, recorder, wanted))
                 if took is None:
                     print(
                         f"plan {number + 1} was not reached: {_shown(cluster.api, recorder, wanted)}", file=sys.stderr
@@ -68,6 +70,7 @@ def kills(share: int, progress: Progress, *, count: int, seed: int) -> list[Figu
                 else:
                     reached.append(took)
         found = findings(recorder.changes, GPUS)
+    found.lost |= {run.name for run in gangs.runs if run.failed}
     write_notes("kills", found)
     return _figures(found, reached, rounds, killed, keeper, recorder.gaps)
 
@@ -182,6 +185,15 @@ def _targets() -> Object:
         }
         for pool in POOLS
     }
+
+
+def _pause(draw: random.Random, recorder: Recorder) -> None:
+    """Wait for some time, or until just after something has happened."""
+    if draw.random() < 0.5:
+        time.sleep(draw.uniform(0, _PAUSE_S))
+    else:
+        recorder.wait(_PAUSE_S)
+        time.sleep(draw.uniform(0, _SOON_S))
 
 
 def _nodes(draw: random.Random) -> dict[str, int]:
