@@ -62,8 +62,8 @@ def a_place(
     kind: str, name: str, slots: int | None, *, parent: str = "", flavor: str = "f", used: int = 0
 ) -> SeenPlace:
     """Return a queue or cohort with a quota of one flavor."""
-    cell = Cell(flavor=flavor, resource=GPU, slots=slots or 0, raw=str(slots), path="/spec", index=0)
-    cells = () if slots is None else (cell,)
+    cell = Cell(slots=slots or 0, raw=str(slots), path="/spec", index=0)
+    cells = {} if slots is None else {(flavor, GPU): cell}
     return SeenPlace(kind=kind, name=name, parent=parent, cells=cells, reserved={(flavor, GPU): used})
 
 
@@ -183,8 +183,13 @@ def test_a_quota_is_read_with_its_place_and_its_owner() -> None:
         "status": {"conditions": [{"type": "Active", "status": "False", "message": "FlavorNotFound"}]},
     }
     found = seen_queue(item)
-    cell = Cell(flavor="f", resource=GPU, slots=1000, raw="1k", path="/spec/resourceGroups/1/flavors/1", index=1)
-    assert (found.cells, found.parent, found.owner, found.trouble) == ((cell,), "c", "flux", "FlavorNotFound")
+    cell = Cell(slots=1000, raw="1k", path="/spec/resourceGroups/1/flavors/1", index=1)
+    assert (found.cells, found.parent, found.owner, found.trouble) == (
+        {("f", GPU): cell},
+        "c",
+        "flux",
+        "FlavorNotFound",
+    )
     item["metadata"]["managedFields"] = item["metadata"]["managedFields"][:2]
     assert seen_cohort(item).owner == ""
 
@@ -312,11 +317,6 @@ def test_a_circle_of_cohorts_ends() -> None:
 
 def test_a_flavor_fits_by_its_labels_with_and_without_nodes() -> None:
     """Each label must be on all nodes; of a NodePool without nodes, what its template says must not contradict."""
-    place = SeenPlace(
-        kind="ClusterQueue",
-        name="q",
-        cells=tuple(Cell(flavor=f, resource=GPU, slots=0, raw="0", path="", index=0) for f in ("a", "b", "other")),
-    )
     gpu = "nvidia.com/gpu.product"
     flavors = {
         "a": {"gangplan.io/pool": "p", gpu: "NVIDIA-H100"},
@@ -326,11 +326,11 @@ def test_a_flavor_fits_by_its_labels_with_and_without_nodes() -> None:
     quotas = {"p": KueueQuota(queues={"q": 1})}
 
     there = a_reading("p", quotas=quotas, nodes=nodes_in("p", **{gpu: "NVIDIA-H100"}), flavors=flavors)
-    assert flavor_of(there, "p", [place]) == "a"
+    assert flavor_of(there, "p", flavors) == "a"
     pools = Pools(nodes={"p": KarpenterNodes(nodepool="np")}, quotas=quotas, fleet=there.pools.fleet)
     to_come = {"np": SeenNodePool(name="np", replicas=0, labels={"karpenter.sh/nodepool": "np"})}
     del flavors["a"]
-    assert flavor_of(Reading(pools=pools, snapshot=Snapshot(nodepools=to_come, flavors=flavors)), "p", [place]) == "b"
+    assert flavor_of(Reading(pools=pools, snapshot=Snapshot(nodepools=to_come, flavors=flavors)), "p", flavors) == "b"
 
 
 @pytest.mark.parametrize(
