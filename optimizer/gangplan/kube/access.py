@@ -28,9 +28,14 @@ def _listed(folder: Traversable) -> list[str]:
 
 def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
     """Return each right that the roles give: namespace (empty: the whole cluster), API group, resource, verb."""
+    return _rights(manifests(namespace))
+
+
+def _rights(items: list[Object]) -> list[tuple[str, str, str, str]]:
+    """Return the rights of all roles."""
     return [
         (item["metadata"].get("namespace", ""), group, resource, verb)
-        for item in manifests(namespace)
+        for item in items
         if item["kind"] in ("Role", "ClusterRole")
         for rule in item["rules"]
         for group in rule["apiGroups"]
@@ -40,22 +45,16 @@ def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
 
 
 def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
-    """Return the role by which the service account carries out plans, and its binding."""
-    text = (files("gangplan.kube") / "manifests" / "executor.yaml").read_text()
-    return [_moved(item, namespace) for item in yaml.safe_load_all(text)]
+    """Return the role by which plans are carried out, and its binding to the service account that pipelines have."""
+    text = (files("gangplan.kube") / "manifests" / "controller" / "executor.yaml").read_text()
+    role, binding = yaml.safe_load_all(text)
+    binding["metadata"]["name"], binding["subjects"][0]["name"] = role["metadata"]["name"], _SHIPPED
+    return [_moved(item, namespace) for item in (role, binding)]
 
 
 def executor_rights() -> list[tuple[str, str, str]]:
-    """Return each right that carrying out plans needs in the whole cluster: API group, resource, verb."""
-    return [
-        (group, resource, verb)
-        for item in executor_manifests()
-        if item["kind"] == "ClusterRole"
-        for rule in item["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    ]
+    """Return each right that quotas and nodes of the whole cluster need: API group, resource, verb."""
+    return [right[1:] for right in _rights(executor_manifests())]
 
 
 def may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:

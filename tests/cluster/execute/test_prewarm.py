@@ -424,7 +424,8 @@ def test_placeholders_give_way_to_a_gang(space: Space, own_nodes: str) -> None:
 def least(space: Space, tmp_path: Path) -> Api:
     """The cluster as our service account sees it: with the rights of the ledger, the reader and serving."""
     space.give_printed_rights()
-    text = (files("gangplan.kube") / "manifests" / "executor-serving.yaml").read_text()
+    text = (files("gangplan.kube") / "manifests" / "controller" / "executor-serving.yaml").read_text()
+    text = text.replace("name: gangplan-controller", "name: gangplan")
     for item in yaml.safe_load_all(text.replace("namespace: gangplan", f"namespace: {space.name}")):
         meta = item["metadata"]
         if item["kind"] == "ClusterRoleBinding":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gangplan.errors import InputError
-from gangplan.execute.kubernetes.copies import Copies
+from gangplan.execute.kubernetes.copies import Copies, Heard, nothing_heard
 from gangplan.execute.kubernetes.seen import (
     BOUND,
     HOSTNAME,
@@ -127,8 +127,8 @@ def _common(nodes: list[SeenNode]) -> Mapping[str, str]:
 class Cluster:
     """Takes snapshots of one cluster."""
 
-    def __init__(self, api: Api, *, watched: bool, karpenter: bool) -> None:
-        copies = Copies(api, watched)
+    def __init__(self, api: Api, *, watched: bool, karpenter: bool, heard: Heard = nothing_heard) -> None:
+        copies = Copies(api, watched, heard)
         self.kueue, self.karpenter = copies.serves(KUEUE), karpenter and copies.serves(KARPENTER)
         self._nodes = copies.of(NODES, seen_node)
         self._pods = copies.of(PODS, seen_pod, fieldSelector=BOUND)

@@ -10,6 +10,7 @@ from gangplan.config import load_settings
 from gangplan.errors import InputError, RejectedError
 from gangplan.execute.kubernetes import karpenter
 from gangplan.execute.kubernetes.checks import problems
+from gangplan.execute.kubernetes.copies import Heard, nothing_heard
 from gangplan.execute.kubernetes.cordons import cordon, require_free, uncordon
 from gangplan.execute.kubernetes.grants import grants_in
 from gangplan.execute.kubernetes.quota_steps import write_quota
@@ -32,6 +33,7 @@ def open_cluster(
     context: str = "",
     api: Api | None = None,
     watched: bool = False,
+    heard: Heard = nothing_heard,
     clock: Clock | None = None,
 ) -> ClusterTarget:
     """Open a cluster, by the context of a kubeconfig, as a target.
@@ -42,9 +44,12 @@ def open_cluster(
         By pool: who makes its nodes, and which quota lets it be used. A pool may be in one of them alone.
     watched
         Keep copies by watches, for a process that stays. Otherwise each observation lists everything anew.
+    heard
+        Called at each change that a watch has told.
     """
     pools = Pools(nodes=nodes, quotas=quotas, fleet=fleet)
-    return ClusterTarget(api or connect(context), pools, watched=watched, clock=clock or load_settings().clock)
+    clock = clock or load_settings().clock
+    return ClusterTarget(api or connect(context), pools, watched=watched, heard=heard, clock=clock)
 
 
 class ClusterTarget:
@@ -53,10 +58,14 @@ class ClusterTarget:
     name = "cluster"
     kinds = frozenset({StepKind.PROTECT, *QUOTA_STEPS, *_CORDONS, StepKind.ORDER, StepKind.REMOVE})
 
-    def __init__(self, api: Api, pools: Pools, *, watched: bool, clock: Clock) -> None:
+    def __init__(self, api: Api, pools: Pools, *, watched: bool, heard: Heard = nothing_heard, clock: Clock) -> None:
         self.api, self.pools, self._clock = api, pools, clock
-        self._cluster = Cluster(api, watched=watched, karpenter=bool(pools.by_nodepool))
-        self._require_served()
+        self._cluster = Cluster(api, watched=watched, karpenter=bool(pools.by_nodepool), heard=heard)
+        try:
+            self._require_served()
+        except InputError:
+            self._cluster.close()
+            raise
         self._scaled = {name: Scaled(api, each) for name, each in pools.nodes.items() if isinstance(each, ScaledNodes)}
         self._read: tuple[Reading, Quotas] | None = None
 
