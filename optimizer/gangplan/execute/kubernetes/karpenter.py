@@ -9,6 +9,8 @@ and the limit goes back to what it was.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
 from gangplan.execute.kubernetes.cordons import require_free
@@ -30,6 +32,7 @@ OBSERVE_S = 15.0
 """Karpenter must have seen a limit after so many seconds."""
 
 _LOOK_S = 0.02
+_THREADS = 16
 _NONE = "none"
 _NOTE = f"/metadata/annotations/{HELD_LIMIT.replace('~', '~0').replace('/', '~1')}"
 
@@ -109,13 +112,15 @@ def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
 
 def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:
     """Say on pods that Karpenter may not disturb them; one that is gone needs it no more."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(lambda pod: _protect(api, pod, dry_run=dry_run), pods))
+
+
+def _protect(api: Api, pod: str, *, dry_run: bool) -> None:
+    namespace, _, name = pod.partition("/")
     body: Object = {"metadata": {"annotations": {DO_NOT_DISRUPT: "true"}}}
-    for pod in pods:
-        namespace, _, name = pod.partition("/")
-        try:
-            api.merge(f"/api/v1/namespaces/{namespace}/pods/{name}", body, **query_of(dry_run=dry_run))
-        except NotFoundError:
-            continue
+    with suppress(NotFoundError):
+        api.merge(f"/api/v1/namespaces/{namespace}/pods/{name}", body, **query_of(dry_run=dry_run))
 
 
 def _path(nodepool: str) -> str:
@@ -171,7 +176,5 @@ def _swap(api: Api, path: str, pool: SeenNodePool, step: Step, *, dry_run: bool)
 
 
 def _delete(api: Api, claim: SeenNodeClaim) -> None:
-    try:
+    with suppress(NotFoundError):
         api.delete(f"{KARPENTER}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
-    except NotFoundError:
-        return
