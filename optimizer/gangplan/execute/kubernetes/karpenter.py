@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
 from gangplan.execute.kubernetes.cordons import require_free
@@ -113,7 +114,7 @@ def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
 def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:
     """Say on pods that Karpenter may not disturb them; one that is gone needs it no more."""
     with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(lambda pod: _protect(api, pod, dry_run=dry_run), pods))
+        list(threads.map(partial(_protect, api, dry_run=dry_run), pods))
 
 
 def _protect(api: Api, pod: str, *, dry_run: bool) -> None:
@@ -129,10 +130,8 @@ def _path(nodepool: str) -> str:
 
 def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
     """Hold the limit down to the nodes that there are, and wait until Karpenter knows it."""
-    body: Object = {"spec": {"limits": {"nodes": str(nodes)}}}
-    if not pool.held:
-        was = _NONE if pool.limit is None else str(pool.limit)
-        body["metadata"] = {"annotations": {HELD_LIMIT: was}}
+    was = pool.held or (_NONE if pool.limit is None else str(pool.limit))
+    body: Object = {"metadata": {"annotations": {HELD_LIMIT: was}}, "spec": {"limits": {"nodes": str(nodes)}}}
     api.merge(path, body, **query_of(dry_run=False))
     deadline = time.monotonic() + OBSERVE_S
     while True:
