@@ -12,19 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.execute.world import plan_of, pool
+from tests.execute.planned import a_plan
 
 from gangplan import plan
 from gangplan.clock import floor_hour
 from gangplan.config import Settings, present, read_fleet, write_fleet
 from gangplan.errors import ConflictError, InputError
-from gangplan.testing import a_forecast
+from gangplan.testing import a_forecast, a_pool
 from gangplan.tracking import Store
 from gangplan.types import Fleet, PlanId
 from gangplan.workflows import Controller, ControllerOptions
 
 pytestmark = pytest.mark.present("a controller's leases and pauses are those of the machine's clock")
-POOLS = (pool("a"), pool("b"))
+POOLS = (a_pool("a", max_nodes=6), a_pool("b", max_nodes=6))
 OPTIONS = ControllerOptions(every_s=0.1, listen="127.0.0.1:0")
 
 
@@ -39,7 +39,7 @@ def settings(tmp_path: Path, mlflow_store: Store) -> Settings:
 def publish(store: Store, name: str, **nodes: int) -> None:
     """Keep and publish a plan of so many nodes by pool, for some hours from now."""
     start = floor_hour(present())
-    made = plan_of(start, {pool: [count] * 6 for pool, count in nodes.items()}, POOLS)
+    made = a_plan(start, {pool: [count] * 6 for pool, count in nodes.items()}, POOLS)
     kept = plan.log_plan(
         replace(made, plan_id=PlanId(name)),
         a_forecast({("vision", "throughput", "h100"): [1.0] * 6}, start=start),
