@@ -17,17 +17,20 @@ from gangplan.execute.kubernetes.quotas import Quotas
 from gangplan.execute.kubernetes.seen import (
     Cell,
     Given,
+    SeenClaim,
     SeenNode,
     SeenNodePool,
     SeenPlace,
     SeenPod,
     SeenWorkload,
+    seen_claim,
     seen_cohort,
     seen_node,
     seen_nodeclaim,
     seen_nodepool,
     seen_pod,
     seen_queue,
+    seen_slice,
     seen_workload,
 )
 from gangplan.execute.kubernetes.settings import FixedNodes, KarpenterNodes, KueueQuota, ScaledNodes
@@ -139,7 +142,7 @@ def test_a_pod_holds_what_it_asks_for_while_it_is_on_a_node() -> None:
     )
     claims = seen_pod(a_pod({}, spec={"resourceClaims": [{"name": "gpu"}]}))
     assert claims is not None
-    assert claims.slots == 1
+    assert claims.slots == 0
     for nothing in (a_pod({}), a_pod({GPU: "4"}, spec={"nodeName": ""}), a_pod({GPU: "4"}, status={"phase": "Failed"})):
         assert seen_pod(nothing) is None
 
@@ -278,6 +281,24 @@ def test_no_slot_of_a_pod_is_lost_or_counted_twice(placed: list[tuple[int, int, 
     for pod in pods.values():
         wanted[pod.node] = wanted.get(pod.node, 0) + pod.slots
     assert held == wanted
+
+
+def test_devices_by_claims_are_held_by_the_first_pod_that_shares_them() -> None:
+    """The others hold their node with one slot; a node's slots are its driver's devices where it has no plugin."""
+    device = {"attributes": {"productName": {"string": "NVIDIA H100"}}}
+    spec = {"driver": "gpu.nvidia.com", "nodeName": "p-0", "pool": {"name": "p-0"}}
+    devices = [{"name": f"gpu-{index}", **device} for index in range(8)]
+    slices = {"s": seen_slice({"metadata": {"name": "s"}, "spec": {**spec, "devices": devices}})}
+    results = [{"driver": "gpu.nvidia.com", "pool": "p-0", "device": f"gpu-{index}"} for index in range(2)]
+    users = [{"resource": "pods", "name": name, "uid": name} for name in ("a", "b")]
+    status = {"allocation": {"devices": {"results": results}}, "reservedFor": users}
+    claim = seen_claim({"metadata": {"name": "c", "namespace": "ns"}, "status": status})
+    assert claim == SeenClaim(pods=("ns/a", "ns/b"), devices=2)
+    pods = {f"ns/{name}": SeenPod(node="p-0", slots=0) for name in ("a", "b")}
+    node = SeenNode(name="p-0", labels={"gangplan.io/pool": "p"})
+    reading = a_reading("p", nodes={"p-0": node}, slices=slices, resource_claims={"c": claim}, pods=pods)
+    assert reading.slots_of(node) == 8
+    assert {each.name: each.slots for each in grants_in(reading)} == {"pod ns/a": 2, "pod ns/b": 1}
 
 
 # ---------------------------------------------------------------- quotas and flavors

@@ -147,8 +147,9 @@ def _nodes(reading: Reading) -> Iterator[str]:
     for pool, nodes in reading.members.items():
         need = reading.pools.fleet.pool(pool).slots_per_node
         for node in nodes:
-            if node.ready and not node.new and node.slots < need:
+            slots = reading.slots_of(node)
+            if node.ready and not node.new and slots < need:
                 yield (
-                    f"node {node.name}: has {node.slots} of the {need} slots that pool {pool} has by the fleet file, "
+                    f"node {node.name}: has {slots} of the {need} slots that pool {pool} has by the fleet file, "
                     "so that it does not count as usable: mend its accelerators, or the fleet file"
                 )

@@ -110,8 +110,8 @@ class ClusterTarget:
 
     def machines(self, pool: str) -> dict[str, PoolNode]:
         """Return a pool's nodes, as they were last observed, by what their cloud calls them (spec.providerID)."""
-        need = self.pools.fleet.pool(pool).slots_per_node
-        return {node.machine: _pool_node(node, need) for node in self._look()[0].members[pool] if node.machine}
+        reading, _ = self._look()
+        return {node.machine: _pool_node(reading, pool, node) for node in reading.members[pool] if node.machine}
 
     # ---------------------------------------------------------------- observing
 
@@ -140,8 +140,7 @@ class ClusterTarget:
         unprotected = _unprotected(reading)
         trouble = _trouble(reading)
         for pool, settings in self.pools.nodes.items():
-            need = self.pools.fleet.pool(pool).slots_per_node
-            nodes = tuple(_pool_node(node, need) for node in reading.members[pool])
+            nodes = tuple(_pool_node(reading, pool, node) for node in reading.members[pool])
             ordered = len(nodes)
             if isinstance(settings, KarpenterNodes):
                 found = reading.snapshot.nodepools.get(settings.nodepool)
@@ -204,11 +203,12 @@ class ClusterTarget:
         return bool(self._look()[0].members[step.pool])
 
 
-def _pool_node(node: SeenNode, slots: int) -> PoolNode:
+def _pool_node(reading: Reading, pool: str, node: SeenNode) -> PoolNode:
     """Return a node as its pool has it: usable when it is Ready with all its slots, and Karpenter is done with it."""
+    need = reading.pools.fleet.pool(pool).slots_per_node
     return PoolNode(
         name=node.name,
-        usable=node.ready and not node.new and node.slots >= slots,
+        usable=node.ready and not node.new and reading.slots_of(node) >= need,
         cordoned_at=node.cordoned_at,
         closed=node.unschedulable and node.cordoned_at is None,
         leaving=node.leaving,
