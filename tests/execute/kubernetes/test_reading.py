@@ -317,7 +317,7 @@ def test_a_cohorts_place_has_what_all_beneath_it_have() -> None:
     }
     workloads = {"ns/w": SeenWorkload(queue="q", given=(Given(flavor="f", slots=5),))}
     there = {"cohorts": cohorts, "queues": queues, "flavors": {"f": {}}, "workloads": workloads}
-    (found,) = Quotas(a_reading("p", quotas={"p": KueueQuota(cohort="c")}, **there)).all()
+    (found,) = Quotas(a_reading("p", quotas={"p": KueueQuota(cohort="c")}, **there)).as_values("p")
     assert (found.place, found.group, found.slots, found.used) == ("Cohort/c", "Cohort/top", 14, 14)
 
 
@@ -342,7 +342,7 @@ def test_a_circle_of_cohorts_ends() -> None:
     """Kueue makes such cohorts inactive; reading them must not hang."""
     cohorts = {"a": a_place("Cohort", "a", 1, parent="b"), "b": a_place("Cohort", "b", 2, parent="a")}
     reading = a_reading("p", quotas={"p": KueueQuota(cohort="a")}, cohorts=cohorts, flavors={"f": {}})
-    assert [each.slots for each in Quotas(reading).all()] == [4]
+    assert [each.slots for each in Quotas(reading).as_values("p")] == [4]
 
 
 def test_a_flavor_fits_by_its_labels_with_and_without_nodes() -> None:

@@ -84,13 +84,12 @@ class Quotas:
         self._of: dict[str, list[PoolQuota]] = {}
         self._trees: dict[str, _Tree] = {}
 
-    def all(self) -> tuple[Quota, ...]:
-        """Return the quotas of all pools.
+    def as_values(self, pool: str) -> tuple[Quota, ...]:
+        """Return the quotas of a pool.
 
         Raises InputError for a queue or cohort that is not there, and where no or no one flavor is a pool's.
         """
-        used = self._used
-        return tuple(each.quota(used) for pool in self._reading.pools.quotas for each in self.of(pool))
+        return tuple(each.quota(self._used) for each in self.of(pool))
 
     def of(self, pool: str) -> list[PoolQuota]:
         """Return the places of a pool's quota."""
