@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from itertools import count
 from typing import Any
@@ -177,7 +178,8 @@ def make_machines(aws: StrictAws) -> MakeEc2:
         make_template(client("ec2", REGION))
         name = f"gpus-{next(_numbers)}"
         pools = {"h100": Ec2Group(kind="ec2", region=REGION, group=name, template=template)}
-        made = Ec2(aws, name, open_ec2(pools, fleet(), clock=lambda: NOW, connect=connect))
+        now = NOW + timedelta(minutes=5)
+        made = Ec2(aws, name, open_ec2(pools, fleet(), clock=lambda: now, connect=connect))
         if machines:
             made.step(StepKind.ORDER, machines)
         aws.launched = 0

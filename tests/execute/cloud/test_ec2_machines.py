@@ -62,25 +62,25 @@ def test_an_order_that_shows_in_part_counts_whole(make_machines: MakeEc2) -> Non
     assert (len(ec2.names()), ec2.seen().ordered) == (3, 3)
 
 
-def test_the_same_numbers_are_another_order_once_machines_have_gone(make_machines: MakeEc2) -> None:
-    """Two machines, then one, then two again: the second is bought anew."""
+def test_the_same_numbers_are_another_order_ten_minutes_later(make_machines: MakeEc2) -> None:
+    """Two machines, then one, then two again: within ten minutes EC2 takes it for the first order."""
     ec2 = make_machines(1)
     ec2.step(ORDER, 2)
     name = ec2.names()[-1]
     ec2.step(CORDON, 2, name)
     ec2.step(REMOVE, 1, name)
+    at(ec2, NOW + timedelta(minutes=11))
     ec2.step(ORDER, 2)
     assert (ec2.seen().ordered, ec2.world.launched) == (2, 2)
 
 
-def test_nothing_is_ordered_while_tokens_have_a_new_hour(make_machines: MakeEc2) -> None:
+def test_nothing_is_ordered_when_tokens_become_new(make_machines: MakeEc2) -> None:
     """A minute is left in which what was ordered before shows."""
     ec2 = make_machines(1)
-    half_past = NOW.replace(minute=30, second=0)
-    at(ec2, half_past + timedelta(seconds=30))
-    with pytest.raises(UnavailableError, match="waits for a minute at half past"):
+    at(ec2, NOW + timedelta(minutes=20, seconds=59))
+    with pytest.raises(UnavailableError, match="waits for up to a minute"):
         ec2.step(ORDER, 2)
-    at(ec2, half_past + timedelta(seconds=60))
+    at(ec2, NOW + timedelta(minutes=21))
     ec2.step(ORDER, 2)
     assert ec2.seen().ordered == 2
 

@@ -1,9 +1,10 @@
 """Machines of EC2 without an Auto Scaling group: launched whole orders at a time from a launch template.
 
-Such machines have no number that could be set twice, so each order carries a token: of the pool, the numbers, the hour
-and the machines that were seen. EC2 shows new machines late. An order that is made again from the same sight has the
-same token, and EC2 answers it with the machines of the first. An order that is shown only in part counts whole for some
-minutes. The hour is in the token since EC2 forgets ended machines; while an hour is new, nothing is ordered.
+Such machines have no number that could be set twice, so each order carries a token: of the pool, the numbers, the
+machines that were seen, and the ten minutes in which it is made. EC2 shows new machines late. An order that is made
+again from the same sight has the same token, and EC2 answers it with the machines of the first. An order that is shown
+only in part counts whole for ten minutes. In the first of each ten minutes nothing is ordered: what was ordered before
+shows by then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from gangplan.clock import HOUR, Clock, floor_hour
+from gangplan.clock import Clock, floor_hour
 from gangplan.errors import ConflictError, UnavailableError
 from gangplan.execute.cloud.ec2_calls import Connect, Ec2Clients, calling
 from gangplan.execute.cloud.groups import CORDONED, Group, Machine
@@ -24,10 +25,10 @@ from gangplan.execute.cloud.settings import Ec2Group
 GROUP, _ORDER = "gangplan.io/group", "gangplan.io/order"
 
 _SHOWN_WITHIN = timedelta(minutes=10)
-"""How long EC2 may take to show the machines of an order, with a wide margin."""
+"""How long EC2 may take to show all machines of an order, with a wide margin; a token is the same for as long."""
 
-_NEW_HOUR = timedelta(minutes=1)
-"""How long nothing is ordered when tokens have a new hour: what was ordered before is shown by then."""
+_QUIET = timedelta(minutes=1)
+"""How long nothing is ordered when tokens have become new."""
 
 _ENDED, _GONE = "terminated", ("shutting-down", "terminated")
 
@@ -93,12 +94,12 @@ class Ec2Machines:
             )
 
     def _token(self, place: Ec2Group, group: Group, machines: int) -> str:
-        """Return the order's token; hours begin at half past, where plans order nothing."""
-        moment = self._clock() + HOUR / 2
-        hour = floor_hour(moment)
-        if moment - hour < _NEW_HOUR:
-            raise UnavailableError(f"{group.shown}: an order waits for a minute at half past, so that none is repeated")
-        told = (place.region, place.group, place.template, hour.isoformat(), str(machines), group.sight)
+        """Return the order's token, unless tokens have only just become new."""
+        now = self._clock()
+        since = (now - floor_hour(now)) % _SHOWN_WITHIN
+        if since < _QUIET:
+            raise UnavailableError(f"{group.shown}: an order waits for up to a minute, so that none is repeated")
+        told = (place.region, place.group, place.template, (now - since).isoformat(), str(machines), group.sight)
         return sha256("\n".join(told).encode()).hexdigest()
 
     def remove(self, pool: str, machines: Collection[str]) -> None:
