@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from gangplan import plan
+from gangplan.clock import floor_hour
+from gangplan.config import write_fleet
 from gangplan.errors import ConflictError, NotFoundError
-from gangplan.kube.api import Api
+from gangplan.kube import KUEUE, Api
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.testing import a_request
-from gangplan.types import ObjectOwner, PipelineOwner, PodSet, Reservation, ReservationState
+from gangplan.testing import a_forecast, a_request
+from gangplan.tracking import Store
+from gangplan.types import Fleet, ObjectOwner, PipelineOwner, PlanId, PodSet, Pool, Reservation, ReservationState
 from tests.cluster.conftest import Space, until
+from tests.cluster.execute.conftest import Field
 from tests.cluster.execute.controllers import LEASE_S, Running, account, running
 from tests.cluster.objects import a_job, a_pod, jobs
+from tests.execute.planned import a_plan
 
 ONE = (PodSet(count=1, gpus_per_pod=1),)
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/{0}/workflows"
@@ -71,7 +81,12 @@ def leader_of(both: list[Running]) -> tuple[Running, Running]:
 
 def lease(space: Space) -> Object:
     """Return the Lease as it stands."""
-    return space.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{space.name}/leases/gangplan-controller")["spec"]
+    return space.api.get(leases(space))["spec"]
+
+
+def leases(space: Space) -> str:
+    """Return the path of the Lease."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{space.name}/leases/gangplan-controller"
 
 
 def owned_by_pod(space: Space, ledger: KueueLedger, name: str) -> Reservation:
@@ -131,6 +146,48 @@ def test_what_ended_owners_hold_is_given_back_and_nothing_else(
         assert set(lines) == {each.id for each in (*held.values(), user)}
         assert lines[held["job"].id]["why"] == f"Job {space.name}/job was deleted"
         assert lines[held["run"].id]["before"] == "granted"
+
+
+def publish(store: Store, pool: Pool, *nodes: int) -> None:
+    """Publish a plan of so many nodes of a pool, hour by hour."""
+    start = floor_hour(datetime.now(UTC))
+    made = replace(a_plan(start, {pool.name: list(nodes)}, [pool]), plan_id=PlanId(f"plan-{nodes[0]}"))
+    kept = plan.log_plan(made, a_forecast({("vision", "throughput", "h100"): [1.0] * len(nodes)}, start), store)
+    plan.mark(store, kept, "published", "")
+
+
+def test_the_published_plan_is_carried_out_by_one_of_two(
+    ground: Field, space: Space, kubeconfig_of_account: Path, mlflow_store: Store, tmp_path: Path
+) -> None:
+    """The leader is killed, a new plan is published, and the other goes on: each quota is written once."""
+    pool = ground.pool(nodes=3)
+    cohort = ground.cohort("cohort", {ground.flavor(pool): 0})
+    write_fleet(tmp_path / "fleet.yaml", Fleet(pools=(pool,)))
+    places = {"nodes": {"kind": "fixed"}, "quota": {"kind": "kueue", "cohort": cohort}}
+    (tmp_path / "targets.yaml").write_text(yaml.safe_dump({"pools": {pool.name: places}}))
+    publish(mlflow_store, pool, 2, 2)
+
+    def generation() -> int:
+        return int(space.api.get(f"{KUEUE}/cohorts/{cohort}")["metadata"]["generation"])
+
+    first = generation()
+    with running(space, kubeconfig_of_account, tmp_path, 2) as both:
+        until(lambda: 16 in ground.nominal("cohorts", cohort), 60)
+        until(lambda: sum(one.leads for one in both) == 1)
+        leader, other = leader_of(both)
+        label = f'{{pool="{pool.name}"}}'
+        until(lambda: leader.figure(f"gangplan_quota_slots{label}") == 16)
+        assert leader.figure(f"gangplan_planned_nodes{label}") == 2
+        assert leader.figure(f"gangplan_usable_nodes{label}") == 3
+        (done,) = leader.said("done: raise quota")
+        assert (done["pool"], done["before"], done["after"], done["place"]) == (pool.name, 0, 16, f"Cohort/{cohort}")
+        leader.send(signal.SIGKILL)
+        publish(mlflow_store, pool, 3, 3)
+        until(lambda: other.leads and 24 in ground.nominal("cohorts", cohort), 60)
+        until(lambda: other.figure(f"gangplan_quota_slots{label}") == 24)
+        assert generation() == first + 2
+        notes = space.api.get(leases(space))["metadata"]["annotations"]
+        assert json.loads(notes["gangplan.io/last-pass"])["reached"]
 
 
 def test_after_a_kill_the_other_leads_and_gives_back_once(
