@@ -108,7 +108,7 @@ def of_applied(applied: Applied) -> Summary:
     """Summarise a pass that carried a plan out: what was done (or would be), what waits for what, what was refused."""
     carried, cost = applied.carried, applied.cost
     return {
-        "dry_run": applied.dry_run,
+        "dry_run": carried.dry_run,
         "reached": carried.reached,
         "done": [of_step(step) for step in carried.done],
         "waiting": [of_step(step) for step in carried.left],

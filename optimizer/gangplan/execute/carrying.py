@@ -65,11 +65,12 @@ class Carried:
     before: Observation
     observed: Observation
     goals: tuple[Goal, ...]
+    dry_run: bool = False
 
     @property
     def reached(self) -> bool:
         """Whether all is as it is wanted."""
-        return not (self.left or self.refused or self.unreachable)
+        return not (self.left or self.refused or self.unreachable or (self.dry_run and self.done))
 
 
 Wanted = Callable[[datetime], tuple[Goal, ...]]
@@ -122,6 +123,7 @@ class Carrying:
                     before=before,
                     observed=seen.observation,
                     goals=goals,
+                    dry_run=dry_run,
                 )
 
     def _steps(self, seen: Seen, goals: tuple[Goal, ...], now: datetime) -> tuple[Step, ...]:

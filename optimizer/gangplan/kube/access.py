@@ -11,6 +11,7 @@ import yaml
 from gangplan.kube.api import Api, Object
 
 _SHIPPED = "gangplan"
+_EXECUTORS = ("executor.yaml", "executor-serving.yaml")
 
 
 def manifests(namespace: str = _SHIPPED, *, controller: bool = False) -> list[Object]:
@@ -45,16 +46,19 @@ def _rights(items: list[Object]) -> list[tuple[str, str, str, str]]:
 
 
 def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
-    """Return the role by which plans are carried out, and its binding to the service account that pipelines have."""
-    text = (files("gangplan.kube") / "manifests" / "controller" / "executor.yaml").read_text()
-    role, binding = yaml.safe_load_all(text)
-    binding["metadata"]["name"], binding["subjects"][0]["name"] = role["metadata"]["name"], _SHIPPED
-    return [_moved(item, namespace) for item in (role, binding)]
+    """Return the roles by which plans are carried out and serving follows them, for the account that pipelines have."""
+    folder = files("gangplan.kube") / "manifests" / "controller"
+    items = [item for name in _EXECUTORS for item in yaml.safe_load_all((folder / name).read_text())]
+    for item in items:
+        if "roleRef" in item:
+            item["metadata"]["name"], item["subjects"][0]["name"] = item["roleRef"]["name"], _SHIPPED
+    return [_moved(item, namespace) for item in items]
 
 
 def executor_rights() -> list[tuple[str, str, str]]:
     """Return each right that quotas and nodes of the whole cluster need: API group, resource, verb."""
-    return [right[1:] for right in _rights(executor_manifests())]
+    own = [item for item in executor_manifests() if item["metadata"]["name"] == "gangplan-executor"]
+    return [right[1:] for right in _rights(own)]
 
 
 def may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:

@@ -40,7 +40,6 @@ class Applied:
 
     carried: Carried
     cost: tuple[float, float]
-    dry_run: bool = False
 
     def lines(self) -> Iterator[str]:
         """Give a line for each step: what was done, what waits and for what, what was refused and why."""
@@ -93,7 +92,7 @@ class Execution:
     def once(self, *, dry_run: bool = False) -> Applied:
         """Take what steps can be taken now."""
         carried = self.carrying.once(dry_run=dry_run)
-        return Applied(carried=carried, cost=self._cost_per_hour(carried), dry_run=dry_run)
+        return Applied(carried=carried, cost=self._cost_per_hour(carried))
 
     def until_reached(
         self, *, timeout: timedelta, pause: Callable[[timedelta], object], told: Callable[[Carried], object]
@@ -134,8 +133,9 @@ def open_execution(
     """
     if to and to not in TO:
         raise InputError.unknown("--to", to, "no engine", TO)
-    store, fleet, clock = open_store(settings), read_fleet(settings.fleet_file), settings.clock
-    wanted, plan_id, whose = _undone(last_run(store), fleet) if undo else _planned(store)
+    store, clock = open_store(settings), settings.clock
+    wanted, plan_id, whose = _undone(last_run(store), settings) if undo else _planned(store)
+    fleet = read_fleet(settings.fleet_file)
     file = settings.targets_file
     targets = targets_of_file(fleet) if file is None else read_targets(file, fleet)
     opening = Opening(targets=targets, fleet=fleet, fleet_file=settings.fleet_file, clock=clock, watched=watched)
@@ -167,8 +167,9 @@ def _planned(store: Store) -> tuple[Wanted, str, str]:
     return lambda now: goals(published, now), published.plan_id, "the plan"
 
 
-def _undone(run: ApplyRun, fleet: Fleet) -> tuple[Wanted, str, str]:
+def _undone(run: ApplyRun, settings: Settings) -> tuple[Wanted, str, str]:
     """Return what the pools had before a run."""
+    fleet = read_fleet(settings.fleet_file)
     whose = f"what was there before {run.begun:%Y-%m-%dT%H:%M:%SZ}"
     known = {pool.name for pool in fleet.pools}
     if not run.before:

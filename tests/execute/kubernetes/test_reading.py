@@ -189,6 +189,15 @@ def test_a_quota_is_read_with_its_place_and_its_owner() -> None:
     assert seen_cohort(item).owner == ""
 
 
+def test_a_quota_tells_when_somebody_last_wrote_it() -> None:
+    """The latest of all managers, but for Kueue's writes of its status."""
+    times = [("kubectl", "01", {}), ("gangplan-execute", "02", {}), ("kueue", "03", {"subresource": "status"})]
+    marks = [{"manager": name, "time": f"2026-01-01T00:00:{at}Z", **more} for name, at, more in times]
+    item: Object = {"metadata": {"name": "q", "managedFields": marks}, "spec": {}}
+    assert seen_queue(item).changed_at == datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)
+    assert seen_cohort({"metadata": {"name": "c"}}).changed_at is None
+
+
 def test_a_nodeclaim_that_boots_is_no_trouble() -> None:
     """What every NodeClaim goes through is not told; a launch that failed is, in Karpenter's words."""
 

@@ -57,6 +57,7 @@ class PoolQuota:
             slots=self.slots,
             used=sum(max(queue.reserved.get(key, 0), used.get((queue.name, self.flavor), 0)) for queue in queues),
             weight=self.weight,
+            changed_at=max((each.changed_at for each in (self.place, *self.beneath) if each.changed_at), default=None),
         )
 
 

@@ -97,8 +97,7 @@ class ClusterTarget:
         elif step.kind in _CORDONS:
             self._cordon(step, dry_run=dry_run)
         elif isinstance(settings, KarpenterNodes):
-            change = karpenter.order if step.kind is StepKind.ORDER else karpenter.remove
-            change(self.api, settings.nodepool, step, dry_run=dry_run)
+            self._karpenter(settings.nodepool, step, dry_run=dry_run)
         elif step.pool in self._scaled:
             self._scale(step, dry_run=dry_run)
         else:
@@ -179,6 +178,16 @@ class ClusterTarget:
                 cordon(self.api, node, now, dry_run=dry_run)
             else:
                 uncordon(self.api, node, dry_run=dry_run)
+
+    def _karpenter(self, nodepool: str, step: Step, *, dry_run: bool) -> None:
+        """Order by what was observed, which the call itself compares; remove by what is there now."""
+        seen = self._look()[0].snapshot.nodepools.get(nodepool)
+        if step.kind is StepKind.ORDER and seen is not None and seen.replicas is not None and not seen.held:
+            karpenter.order(self.api, seen, step, dry_run=dry_run)
+            return
+        now = karpenter.static_nodepool(self.api, nodepool)
+        change = karpenter.order if step.kind is StepKind.ORDER else karpenter.remove
+        change(self.api, now, step, dry_run=dry_run)
 
     def _scale(self, step: Step, *, dry_run: bool) -> None:
         scaled = self._scaled[step.pool]

@@ -117,10 +117,12 @@ def seen_node(item: Object) -> SeenNode | None:
 def seen_pod(item: Object) -> SeenPod | None:
     """Read a pod; None where it holds no accelerators, or keeps them free for others."""
     meta, spec = item["metadata"], item["spec"]
+    if is_placeholder(item):
+        return None
     node, asks = spec.get("nodeName"), accelerators_in(requests_of(spec))
     if not node or part(item, "status").get("phase") in ("Succeeded", "Failed"):
         return None
-    if (not asks and not spec.get("resourceClaims")) or is_placeholder(item):
+    if not asks and not spec.get("resourceClaims"):
         return None
     notes: dict[str, str] = part(meta, "annotations")
     workload = notes.get(_WORKLOAD) or part(meta, "labels").get(_GROUP, "")
