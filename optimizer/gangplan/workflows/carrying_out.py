@@ -40,6 +40,7 @@ class Pass:
 
     carried: Carried
     plan: Plan
+    targets: Targets
     grants: tuple[Grant, ...]
     at: datetime
 
@@ -92,7 +93,7 @@ class CarryingOut:
         carried = carrying.once()
         if carried.reached and self._journal is not None:
             self._journal.close(clock())
-        return Pass(carried=carried, plan=published, grants=held, at=now)
+        return Pass(carried=carried, plan=published, targets=targets, grants=held, at=now)
 
     def close(self) -> None:
         """End the run in MLflow, and close the engines."""

@@ -24,13 +24,13 @@ from gangplan.execute import (
     Metrics,
     Round,
     Teller,
-    answer_all,
     read_targets,
 )
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
-from gangplan.workflows.carrying_out import CarryingOut
+from gangplan.workflows.carrying_out import CarryingOut, Pass
 from gangplan.workflows.execution import grants_in
+from gangplan.workflows.followers import Followers
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
 
 _log = logging.getLogger(__name__)
@@ -99,6 +99,8 @@ class Controller:
             may_write=self._lead.may_write,
             heard=carry_out.wake,
         )
+        self._last: Pass | None = None
+        self._following = [] if self._api is None else self._follow(self._api)
         self._give_back()
 
     def _a_lead(self) -> Lead:
@@ -115,13 +117,24 @@ class Controller:
         )
 
     def _carry_out(self) -> None:
-        """Make one pass, answer those who ask Kueue for nodes by what it saw, and tell of it."""
-        made = self._carrying.once()
-        if self._api is not None:
-            answer_all(self._api.guarded(self._lead.may_write), made.plan, made.carried.observed, made.grants, made.at)
+        """Make one pass, tell of it, and let follow what follows it."""
+        made = self._last = self._carrying.once()
+        for each in self._following:
+            each.wake()
         self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
         if not made.carried.unreachable:
             self._whole_at = time.monotonic()
+
+    def _follow(self, api: Api) -> list[Round]:
+        """Return the rounds of what follows a pass: none of them holds it up, or another one."""
+        lead, every_s = self._lead, self._options.every_s
+        followers = Followers(settings=self._settings, api=api, may_begin=lead.may_begin, may_write=lead.may_write)
+
+        def after(work: Callable[[Pass], None]) -> Callable[[], None]:
+            return lambda: work(self._last) if self._last is not None else None
+
+        works = {"serve": followers.serve, "cap power": followers.cap, "answer Kueue": followers.answer}
+        return [self._round(name, after(work), every_s, least_s=LEAST_S) for name, work in works.items()]
 
     def _give_back(self) -> None:
         """Watch whose owners may end: those that the cluster knows, and those of an Airflow."""

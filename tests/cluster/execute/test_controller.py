@@ -208,8 +208,10 @@ def test_after_a_kill_the_other_leads_and_gives_back_once(
     assert lease(space)["leaseTransitions"] == 1
 
 
-def test_a_frozen_leader_finds_that_it_leads_no_more(two: list[Running], space: Space) -> None:
-    """SIGSTOP for longer than the lease: the other leads, and the thawed one does nothing before it has seen that."""
+def test_a_frozen_leader_finds_that_it_leads_no_more_and_one_that_stops_hands_over(
+    two: list[Running], space: Space
+) -> None:
+    """SIGSTOP for longer than the lease, then SIGTERM to who leads by now: it empties the Lease and ends with 0."""
     first, second = leader_of(two)
     first.send(signal.SIGSTOP)
     until(lambda: second.leads, 10 * LEASE_S)
@@ -218,20 +220,15 @@ def test_a_frozen_leader_finds_that_it_leads_no_more(two: list[Running], space: 
     until(lambda: first.get("/metrics")[0] == 200 and not first.leads)
     assert second.leads
     assert lease(space)["holderIdentity"] == holder
-
-
-def test_a_leader_that_is_asked_to_stop_hands_over(two: list[Running], space: Space) -> None:
-    """It empties the Lease and ends with 0; the other need not wait for the lease's end."""
-    first, second = leader_of(two)
     began = time.monotonic()
-    first.send(signal.SIGTERM)
-    assert first.process.wait(20) == 0
+    second.send(signal.SIGTERM)
+    assert second.process.wait(20) == 0
     took = time.monotonic() - began
-    until(lambda: second.leads)
+    until(lambda: first.leads)
     print(f"ended in {took:.1f} s, the other led after {time.monotonic() - began:.1f} s")
-    assert first.said("stopped")
-    assert lease(space)["leaseTransitions"] == 1
-    assert second.get("/healthz") == (200, "ok\n")
-    assert second.get("/readyz") == (200, "leads\n")
-    assert second.get("/")[0] == 404
-    assert "# TYPE gangplan_leader gauge" in second.get("/metrics")[1]
+    assert second.said("stopped")
+    assert lease(space)["leaseTransitions"] == 2
+    assert first.get("/healthz") == (200, "ok\n")
+    assert first.get("/readyz") == (200, "leads\n")
+    assert first.get("/")[0] == 404
+    assert "# TYPE gangplan_leader gauge" in first.get("/metrics")[1]

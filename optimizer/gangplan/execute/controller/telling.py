@@ -43,7 +43,7 @@ class Teller:
 
     def tell(self, carried: Carried, grants: Iterable[Grant], plan_id: str, now: datetime) -> str:
         """Set the figures, log what is new, and return what stands on the Lease."""
-        self._figures(carried, pool_states(carried.goals, carried.observed, grants))
+        self._figures(carried, pool_states(carried.goals, carried.observed, grants, now))
         self._lines(carried)
         return _words(carried, plan_id, now)
 
