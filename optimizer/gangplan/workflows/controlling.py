@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -9,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from gangplan.config import Settings, read_fleet
-from gangplan.errors import ConflictError
+from gangplan.errors import ConflictError, NotFoundError
 from gangplan.execute import (
+    LAST_PASS,
     PASS_FIGURES,
     AirflowRuns,
     ClusterLead,
@@ -24,6 +27,7 @@ from gangplan.execute import (
     Metrics,
     Round,
     Teller,
+    leases,
     read_targets,
 )
 from gangplan.kube import Api, connect
@@ -95,7 +99,7 @@ class Controller:
         self._carrying = CarryingOut(
             settings=settings,
             grants=lambda: grants_in(self._ledger),
-            may_begin=self._lead.may_begin,
+            step=self._lead.step,
             may_write=self._lead.may_write,
             heard=carry_out.wake,
         )
@@ -106,7 +110,7 @@ class Controller:
     def _a_lead(self) -> Lead:
         """Lead by a Lease where there is a cluster, else by a lock in the home folder: all that run there share it."""
         if self._api is None:
-            return FileLead(self._settings.home / "controller.lock", changed=self._led)
+            return FileLead(_lock(self._settings), changed=self._led)
         return ClusterLead(
             self._api,
             self._options.namespace or _namespace(self._settings),
@@ -222,13 +226,12 @@ class Controller:
         return not ending.is_alive()
 
     def _close(self, health: Health | None) -> None:
-        self._lead.end()
         for each in self._rounds:
             each.stop()
+        self._lead.close()
         for each in self._rounds:
             each.join(STOP_S)
         self._carrying.close()
-        self._lead.close()
         if self._lives is not None:
             self._lives.close()
         self._ledger.close()
@@ -248,6 +251,30 @@ class Controller:
     def _ready(self) -> tuple[int, str]:
         ready = self._lives is None or self._lives.ready
         return (200, "leads\n" if self._lead.leads else "stands by\n") if ready else (503, "lists the cluster\n")
+
+
+def last_pass(settings: Settings) -> dict[str, Any]:
+    """Return what a controller did last, as its Lease or its lock says it; nothing where none has run.
+
+    Raises
+    ------
+    UnavailableError, ForbiddenError
+        The cluster cannot be asked.
+    """
+    api = _cluster(settings)
+    if api is None:
+        text = _lock(settings).read_text() if _lock(settings).exists() else ""
+        return json.loads(text) if text else {}
+    try:
+        lease = api.get(f"{leases(_namespace(settings))}/{LEASE}")
+    except NotFoundError:
+        return {}
+    notes: dict[str, str] = lease["metadata"].get("annotations") or {}
+    return {"leader": lease["spec"].get("holderIdentity") or "", **json.loads(notes.get(LAST_PASS, "{}"))}
+
+
+def _lock(settings: Settings) -> Path:
+    return settings.home / "controller.lock"
 
 
 def _cluster(settings: Settings) -> Api | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -17,13 +16,14 @@ import yaml
 
 from gangplan import plan
 from gangplan.clock import floor_hour
-from gangplan.config import write_fleet
+from gangplan.config import Settings, write_fleet
 from gangplan.errors import ConflictError, NotFoundError
 from gangplan.kube import KUEUE, Api
 from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.testing import a_forecast, a_request
 from gangplan.tracking import Store
 from gangplan.types import Fleet, ObjectOwner, PipelineOwner, PlanId, PodSet, Pool, Reservation, ReservationState
+from gangplan.workflows import last_pass
 from tests.cluster.conftest import Space, until
 from tests.cluster.execute.conftest import Field
 from tests.cluster.execute.controllers import LEASE_S, Running, account, running
@@ -157,7 +157,12 @@ def publish(store: Store, pool: Pool, *nodes: int) -> None:
 
 
 def test_the_published_plan_is_carried_out_by_one_of_two(
-    ground: Field, space: Space, kubeconfig_of_account: Path, mlflow_store: Store, tmp_path: Path
+    ground: Field,
+    space: Space,
+    kubeconfig_of_account: Path,
+    mlflow_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The leader is killed, a new plan is published, and the other goes on: each quota is written once."""
     pool = ground.pool(nodes=3)
@@ -186,8 +191,9 @@ def test_the_published_plan_is_carried_out_by_one_of_two(
         until(lambda: other.leads and 24 in ground.nominal("cohorts", cohort), 60)
         until(lambda: other.figure(f"gangplan_quota_slots{label}") == 24)
         assert generation() == first + 2
-        notes = space.api.get(leases(space))["metadata"]["annotations"]
-        assert json.loads(notes["gangplan.io/last-pass"])["reached"]
+        monkeypatch.setenv("KUBECONFIG", str(space.kubeconfig))
+        said = last_pass(Settings(home=tmp_path, ledger=f"kueue://gangplan/{space.name}/queue"))
+        assert (said["plan"], said["reached"], said["leader"]) == ("plan-3", True, lease(space)["holderIdentity"])
 
 
 def test_after_a_kill_the_other_leads_and_gives_back_once(
