@@ -21,6 +21,7 @@ from .controller import (
     Round as Round,
     Run as Run,
     Teller as Teller,
+    leases as leases,
     log_as_json as log_as_json,
 )
 from .devices import (

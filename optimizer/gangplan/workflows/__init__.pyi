@@ -1,4 +1,8 @@
-from .controlling import Controller as Controller, ControllerOptions as ControllerOptions
+from .controlling import (
+    Controller as Controller,
+    ControllerOptions as ControllerOptions,
+    last_pass as last_pass,
+)
 from .execution import (
     TO as TO,
     Applied as Applied,
