@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     )
     mlflow: str = Field("", repr=False, description="MLflow tracking URI; default: SQLite in the home folder.")
     fleet: Path = Field(Path(), description="Fleet file; default: fleet.yaml in the home folder.")
+    targets: Path = Field(Path(), description="Where pools live; default: targets.yaml beside the fleet file, if any.")
     telemetry: str = Field("", repr=False, description="Where the DAGs read telemetry, as `gangplan ingest` takes it.")
     telemetry_until: str = Field("", description="When a file of telemetry was exported: now, or a time.")
     horizon_hours: int = Field(168, ge=24, le=24 * 90, description="How far ahead to forecast and to plan.")
@@ -128,6 +129,14 @@ class Settings(BaseSettings):
     def fleet_file(self) -> Path:
         """The fleet file with its default filled in."""
         return self.fleet if self.fleet != Path() else self.home / "fleet.yaml"
+
+    @property
+    def targets_file(self) -> Path | None:
+        """The targets file: the one that is set, or targets.yaml beside the fleet file; none where neither is."""
+        if self.targets != Path():
+            return self.targets
+        beside = self.fleet_file.with_name("targets.yaml")
+        return beside if beside.exists() else None
 
     @property
     def plan_policy_file(self) -> Path:

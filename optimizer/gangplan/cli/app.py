@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from gangplan import __version__, plan, summaries, workflows
-from gangplan.cli import screen
+from gangplan.cli import screen, steps_screen
+from gangplan.cli.apply import apply_app
 from gangplan.cli.controller import controller_app
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
+app.add_typer(apply_app)
 app.add_typer(controller_app)
 forecast_app.add_typer(hours_app)
 app.add_typer(forecast_app, name="forecast")
@@ -165,18 +167,6 @@ def train(
     emit(as_json, summaries.of_training(training), screen.training)
 
 
-@app.command(epilog="Example:  gangplan apply --dry-run")
-def apply(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps, change nothing.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring the fleet file to what the newest plan wants now; the difference is shown first."""
-    from gangplan import cycle
-
-    changes = cycle.apply(settings_here(), dry_run=dry_run)
-    emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, screen.changes)
-
-
 @app.command(epilog="Example:  gangplan status --state waiting")
 def status(
     state: Annotated[ReservationState | None, typer.Option(help="Only reservations in this state.")] = None,
@@ -268,7 +258,7 @@ def run(
         workflows.ensure_fleet(settings)
         summary["train"] = summaries.of_training(cycle.train(settings, progress=progress))
         summary["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
-        summary["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
+        summary["apply"] = summaries.of_applied(cycle.apply(settings))
         summary["feedback"] = summaries.of_learning(cycle.learn(settings))
         summary["report"] = {"written": [str(cycle.write_report(settings))]}
-    emit(as_json, summary, screen.run)
+    emit(as_json, summary, steps_screen.run)
