@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from gangplan.errors import InputError
 from gangplan.execute.cloud import Ec2Group, GceGroup
 from gangplan.execute.fleet_file import FileNodes
+from gangplan.execute.green import PowerSettings
 from gangplan.execute.kubernetes import FixedNodes, KarpenterNodes, KueueQuota, ScaledNodes
 from gangplan.execute.prewarm import Serving, check_serving
 from gangplan.types import Fleet
@@ -49,15 +50,12 @@ class PoolPlaces:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What targets.yaml says: the cluster's context, the pools, and the servers whose minimums follow the plan.
-
-    `power` is what the room for power reads.
-    """
+    """What targets.yaml says: the cluster's context, the pools, the servers whose minimums follow the plan, power."""
 
     pools: Mapping[str, PoolPlaces]
     cluster: str = ""
     serving: tuple[Serving, ...] = ()
-    power: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    power: PowerSettings = field(default_factory=PowerSettings)
 
     def nodes_of(self, *kinds: str) -> dict[str, Any]:
         """Return the settings of the pools whose nodes are of these kinds."""
@@ -81,7 +79,7 @@ class _File:
     pools: dict[str, _Pool]
     cluster: str = ""
     serving: list[Serving] = field(default_factory=list[Serving])
-    power: dict[str, Any] = field(default_factory=dict[str, Any])
+    power: PowerSettings = field(default_factory=PowerSettings)
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -108,6 +106,7 @@ def read_targets(path: Path, fleet: Fleet) -> Targets:
         pools = {name: _places(name, each, fleet) for name, each in given.pools.items()}
         _refuse_twice(pools)
         check_serving(given.serving, fleet)
+        given.power.require_known(pool.name for pool in fleet.pools)
     return Targets(pools=pools, cluster=given.cluster, serving=tuple(given.serving), power=given.power)
 
 

@@ -12,14 +12,19 @@ import pytest
 import yaml
 
 from gangplan.clock import floor_hour
+from gangplan.config import Settings, write_fleet
 from gangplan.errors import ForbiddenError
 from gangplan.execute.green import power_manifests
 from gangplan.kube.api import Api, connect
+from gangplan.plan import log_plan, mark
 from gangplan.tables import PLAN_CAPS, PLAN_NODES
+from gangplan.testing import a_forecast
+from gangplan.tracking import Store
 from gangplan.types import Fleet, Plan, Pool
-from gangplan.workflows.power import bring_caps
+from gangplan.workflows.power import Capping, bring_caps
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.conftest import Field
+from tests.command import caller
 from tests.execute.green.driver import Machine, compiled, ended
 from tests.feedback.builders import a_plan
 
@@ -120,3 +125,36 @@ def test_the_agent_reads_its_node_and_has_no_other_right(least: Path, ground: Fi
     ):
         with pytest.raises(ForbiddenError):
             api.call(verb, path, body, kind="application/merge-patch+json")
+
+
+def test_the_command_and_the_controllers_pass_bring_the_published_plans_caps(
+    ground: Field,
+    mlflow_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Shown first, then written for the pools that targets.yaml names; without `power` there a pass does nothing."""
+    space, pool = ground.space, ground.pool(nodes=1)
+    node = f"{pool.name}-0"
+    ground.pod("train", node, **{"gangplan.io/workload-class": "throughput"})
+    settings = Settings(home=tmp_path, mlflow=mlflow_store.uri)
+    write_fleet(settings.fleet_file, Fleet(pools=(pool,), nodes={pool.name: 1}))
+    made = replace(planned(space, pool, 400), fleet=Fleet(pools=(pool,)))
+    kept = log_plan(made, a_forecast({("ann", "throughput", "h100"): [8.0] * 3}, start=made.issued_at), mlflow_store)
+    mark(mlflow_store, kept, "published", "")
+    for name, value in {"HOME": tmp_path, "MLFLOW": mlflow_store.uri}.items():
+        monkeypatch.setenv(f"GANGPLAN_{name}", str(value))
+    monkeypatch.setenv("KUBECONFIG", str(space.kubeconfig))
+    call = caller(monkeypatch, capsys)
+    said = until(lambda: found if (found := call("power", "caps", "--json").json)["steps"] else None)
+    assert (said["written"], [step["node"] for step in said["steps"]], label(space, node)) == (False, [node], "")
+    capping = Capping(settings=settings, api=space.api)
+    (tmp_path / "targets.yaml").write_text(f"pools: {{{pool.name}: {{nodes: {{kind: fixed}}}}}}\n")
+    assert capping.once() == ()
+    with (tmp_path / "targets.yaml").open("a") as file:
+        file.write(f"power: {{pools: [{pool.name}]}}\n")
+    assert [step.node for step in capping.once()] == [node]
+    assert label(space, node) == "400"
+    assert capping.once() == ()
+    assert "every node has the cap" in call("power", "caps", "--yes").out
