@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import Space, until
-from tests.cluster.objects import a_pod
-from tests.cluster.servers import fleet
-from tests.execute.planned import a_plan
+import yaml
 
 from gangplan.clock import floor_hour
-from gangplan.errors import ConflictError
+from gangplan.errors import ConflictError, ForbiddenError
 from gangplan.execute.devices import (
     ClaimedGang,
     Layouts,
@@ -24,9 +23,13 @@ from gangplan.execute.devices import (
     hold_claims,
     resize_all,
 )
-from gangplan.kube import Api, read_nodes
+from gangplan.kube import KUEUE, Api, connect, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import ContainerUse, Plan, Quota, Step, StepKind, WorkloadClass
+from tests.cluster.conftest import Space, until
+from tests.cluster.objects import a_pod
+from tests.cluster.servers import fleet
+from tests.execute.planned import a_plan
 
 Object = dict[str, Any]
 CONFIG, STATE = "nvidia.com/mig.config", "nvidia.com/mig.config.state"
@@ -337,3 +340,48 @@ def test_a_gang_is_held_by_claims(space: Space, driven: str) -> None:
     space.api.delete(f"{pods}/step", gracePeriodSeconds=0)
     until(lambda: hold_claims(space.api, second, now).whole)
     assert len(set(devices_in_use(space))) == len(devices_in_use(space)) == 16
+
+
+# ---------------------------------------------------------------- rights
+
+
+@pytest.fixture
+def least(space: Space, tmp_path: Path) -> Api:
+    """The cluster as an account sees it that has what executor-devices.yaml gives, and nothing else."""
+    text = (files("gangplan.kube") / "manifests" / "controller" / "executor-devices.yaml").read_text()
+    rbac, account = "/apis/rbac.authorization.k8s.io/v1", "gangplan-controller"
+    accounts = f"/api/v1/namespaces/{space.name}/serviceaccounts"
+    space.api.create(accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
+    for item in yaml.safe_load_all(text.replace("namespace: gangplan", f"namespace: {space.name}")):
+        if item["kind"].startswith("Cluster"):
+            item["metadata"]["name"] = f"{space.name}-devices"
+        if item["kind"] == "ClusterRoleBinding":
+            item["roleRef"]["name"] = f"{space.name}-devices"
+        where = rbac if item["kind"].startswith("Cluster") else f"{rbac}/namespaces/{space.name}"
+        space.make(f"{where}/{item['kind'].lower()}s", item)
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    config = yaml.safe_load(space.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": space.api.create(f"{accounts}/{account}/token", body)["status"]["token"]}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
+
+
+def test_the_least_rights_suffice(space: Space, least: Api, group: Group, resizable: str, driven: str) -> None:
+    """A layout, a resize and a gang of claims; GPUs of others, quotas and secrets stay out of reach."""
+    plan = group.plan(1, 1)
+    target = LayoutTarget(least, group.layouts)
+    assert target.carry_on(plan, (), (), datetime.now(UTC))[0].kind == StepKind.CORDON
+    assert target.carry_on(plan, (), (), datetime.now(UTC) + LATER)[0].kind == StepKind.LAYOUT
+    used = ContainerUse(namespace=space.name, pod="serve", container="main", cores=1, memory=2**30, hours=48)
+    resize_all(least, [used], {WorkloadClass.LATENCY: ResizeRule()})
+    assert requests_in(space, resizable)["cpu"] == "1400m"
+    gang = ClaimedGang(
+        namespace=space.name, name="g", pods=1, devices=1, device_class=driven, tolerations=(fleet.TOLERATION,)
+    )
+    until(lambda: hold_claims(least, gang, datetime.now(UTC)).whole)
+    give_back_claims(least, gang)
+    for path in (f"{KUEUE}/clusterqueues", "/api/v1/secrets"):
+        with pytest.raises(ForbiddenError):
+            least.get(path)
+    with pytest.raises(ForbiddenError):
+        least.delete(f"/api/v1/nodes/{group.nodes[0]['metadata']['name']}")

@@ -49,7 +49,7 @@ class ClusterTarget:
     """The pools of one cluster."""
 
     name = "cluster"
-    kinds = frozenset(StepKind)
+    kinds = frozenset(StepKind) - {StepKind.LAYOUT}
 
     def __init__(self, api: Api, pools: Pools, *, watched: bool, clock: Clock) -> None:
         self.api, self.pools, self._clock = api, pools, clock
