@@ -47,7 +47,7 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("gangplan_ingest", "telemetry into MLflow"),
     ("gangplan_retrain", "demand model, back-tested and registered"),
     ("gangplan_plan", "cheapest fleet, the ledger's calendar"),
-    ("gangplan_apply", "the plan's step on the fleet file"),
+    ("gangplan_apply", "the plan's steps on the fleet file"),
     ("example_reserved_training", "two trainings want the same 8 GPUs"),
     ("gangplan_feedback", "planned against happened, the report"),
 )
@@ -239,7 +239,7 @@ def table(settings: Settings, ran: dict[str, Ran]) -> RenderableType:
         ("model", f"version {model['version']}, {'champion' if model['promoted'] else 'challenger'}"),
         ("plan", f"cost {plan['total_cost']:,.0f}, gap {plan['gap']:.1%}"),
         ("short in the 95 % case", f"{plan['p95_short_gpu_hours']:,.1f} GPU-hours"),
-        ("fleet", f"{len(ran['gangplan_apply'].said['apply'])} pools changed"),
+        ("fleet", f"{len(ran['gangplan_apply'].said['apply']['done'])} steps to the plan"),
         ("feedback", f"forecast of {before:,.0f} GPU-hours becomes {after:,.0f}; plan scored {learned['wql']:.2f} WQL"),
     ]
     trainings = ran["example_reserved_training"]

@@ -1,4 +1,7 @@
-"""The plan's present step, whenever there is a new plan: the fleet is brought to the nodes that it wants now."""
+"""The published plan carried out, at each new plan and every ten minutes: one pass, which takes what can be taken now.
+
+What waits is taken by a later run; a run fails where an engine refused a step, or could not be reached.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ from typing import Any
 
 from airflow.sdk import Asset, Param, dag, task
 
+from gangplan_airflow.compat import AssetOrTimeSchedule, CronTriggerTimetable
 from gangplan_airflow.cycle import deadline
 
 
 @dag(
-    schedule=[Asset("gangplan_plan")],
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC"), assets=[Asset("gangplan_plan")]
+    ),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
@@ -21,18 +27,19 @@ from gangplan_airflow.cycle import deadline
     params={"dry_run": Param(False, type="boolean", description="Show the steps, change nothing.")},
 )
 def gangplan_apply() -> None:
-    """Apply the newest plan to the fleet file."""
+    """Apply the newest plan to the engines of targets.yaml, or to the fleet file."""
 
     @task
-    def apply(params: dict[str, Any]) -> list[dict[str, Any]]:
-        """Say each pool's step from the nodes it runs to the nodes that the plan wants, and take it."""
+    def apply(params: dict[str, Any]) -> dict[str, Any]:
+        """Take the steps that can be taken now; say what was done, what waits and for what."""
         from gangplan import cycle, summaries
         from gangplan_airflow.cycle import stage_settings
 
-        changes = cycle.apply(stage_settings("plan", "fleet"), dry_run=params["dry_run"])
-        for change in changes:
-            print(f"{change.pool}: {change.current} -> {change.target} nodes")
-        return summaries.of_changes(changes)
+        applied = cycle.apply(stage_settings("plan", "fleet"), dry_run=params["dry_run"])
+        for line in applied.lines():
+            print(line)
+        applied.require_taken()
+        return summaries.of_applied(applied)
 
     apply()
 

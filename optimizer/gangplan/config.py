@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     )
     mlflow: str = Field("", repr=False, description="MLflow tracking URI; default: SQLite in the home folder.")
     fleet: Path = Field(Path(), description="Fleet file; default: fleet.yaml in the home folder.")
+    targets: Path = Field(Path(), description="Where pools live; default: targets.yaml beside the fleet file, if any.")
     telemetry: str = Field("", repr=False, description="Where the DAGs read telemetry, as `gangplan ingest` takes it.")
     telemetry_until: str = Field("", description="When a file of telemetry was exported: now, or a time.")
     horizon_hours: int = Field(168, ge=24, le=24 * 90, description="How far ahead to forecast and to plan.")
@@ -130,6 +131,14 @@ class Settings(BaseSettings):
         return self.fleet if self.fleet != Path() else self.home / "fleet.yaml"
 
     @property
+    def targets_file(self) -> Path | None:
+        """The targets file: the one that is set, or targets.yaml beside the fleet file; none where neither is."""
+        if self.targets != Path():
+            return self.targets
+        beside = self.fleet_file.with_name("targets.yaml")
+        return beside if beside.exists() else None
+
+    @property
     def plan_policy_file(self) -> Path:
         """The plan's policy; where there is no such file, the default policy holds."""
         return self.home / "plan.yaml"
@@ -138,6 +147,16 @@ class Settings(BaseSettings):
     def catalogue_file(self) -> Path:
         """Accelerators of one's own; where there is no such file, the package's catalogue holds."""
         return self.home / "accelerators.yaml"
+
+    @property
+    def curves_file(self) -> Path:
+        """What work does under caps, as measured; where there is no such file, nothing is capped."""
+        return self.home / "power.yaml"
+
+    @property
+    def carbon_file(self) -> Path:
+        """The hourly carbon of grids; where there is no such file, the fleet file's figures and yearly means hold."""
+        return self.home / "carbon.csv"
 
     @property
     def report_file(self) -> Path:

@@ -6,11 +6,11 @@ Each stage reads from MLflow or the ledger what the stage before wrote, so each 
 from dataclasses import replace
 from pathlib import Path
 
-from gangplan import execute, feedback, forecast, plan, report, reserve, telemetry, workflows
+from gangplan import feedback, forecast, plan, report, reserve, telemetry, workflows
 from gangplan.config import Settings, read_fleet
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import Store, open_store
-from gangplan.types import Learning, NodeChange, Outcome, Plan, Training
+from gangplan.types import Learning, Outcome, Plan, Training
 
 
 def ingest(
@@ -80,12 +80,10 @@ def make_plan(settings: Settings, *, hold: bool = False, progress: Progress = no
         return planning.make(demand, fleet, hold=hold, progress=progress)
 
 
-def apply(settings: Settings, *, dry_run: bool = False) -> tuple[NodeChange, ...]:
-    """Change the fleet file to what the newest published plan wants now; `dry_run` only returns the changes."""
-    changes = execute.diff(
-        plan.read_published(open_store(settings)), read_fleet(settings.fleet_file), at=settings.clock()
-    )
-    return changes if dry_run else execute.apply_to_file(changes, settings.fleet_file)
+def apply(settings: Settings, *, dry_run: bool = False) -> workflows.Applied:
+    """Bring the engines to what the newest published plan wants now, as far as can be; `dry_run` only says what."""
+    with workflows.open_execution(settings) as execution:
+        return execution.once(dry_run=dry_run)
 
 
 def learn(settings: Settings) -> Learning:

@@ -8,11 +8,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gangplan.clock import HOUR, in_words
-from gangplan.types import FreeCapacity, Learning, NodeChange, Outage, Plan, Reason, Reservation, Training
+from gangplan.types import FreeCapacity, Learning, Outage, Plan, Reason, Reservation, Step, Training
 
 if TYPE_CHECKING:
+    from gangplan.execute import ApplyRun
     from gangplan.forecast import Change, ModelVersion, ShadowStanding
     from gangplan.telemetry import IngestReport, Preview
+    from gangplan.workflows import Applied
 
 Summary = dict[str, Any]
 
@@ -102,9 +104,33 @@ def of_plan(plan: Plan) -> Summary:
     }
 
 
-def of_changes(changes: Iterable[NodeChange]) -> list[Summary]:
-    """Summarise each pool's step from its current to its planned nodes."""
-    return [fields_of(change, "pool", "current", "target", "at") for change in changes]
+def of_applied(applied: Applied) -> Summary:
+    """Summarise a pass that carried a plan out: what was done (or would be), what waits for what, what was refused."""
+    carried, cost = applied.carried, applied.cost
+    return {
+        "dry_run": carried.dry_run,
+        "reached": carried.reached,
+        "done": [of_step(step) for step in carried.done],
+        "waiting": [of_step(step) for step in carried.left],
+        "refused": [{**of_step(taken.step), "engine": taken.engine, "said": taken.words} for taken in carried.refused],
+        "unreachable": dict(carried.unreachable),
+        "cost_per_hour": {"before": round(cost[0], 2), "after": round(cost[1], 2)},
+    }
+
+
+def of_step(step: Step) -> Summary:
+    """Summarise a step: what of which pool, from what to what, why, and for what it waits."""
+    return fields_of(step, "kind", "pool", "place", "before", "after", "why", "waits_for", "nodes", "held_by")
+
+
+def of_apply_run(run: ApplyRun) -> Summary:
+    """Summarise a run that carried a plan out: its steps, with what became of each."""
+    return {
+        **fields_of(run, "run_id", "plan_id", "begun", "ended", "whose"),
+        "steps": [
+            {**of_step(taken.step), **fields_of(taken, "at", "outcome", "engine", "words")} for taken in run.steps
+        ],
+    }
 
 
 def of_reservation(reservation: Reservation) -> Summary:

@@ -68,6 +68,15 @@ COMPARED: Schema = {**QUANTILE_TABLE, "gpus": pl.Float64()}
 BACKTEST: Schema = {"origin": UTC_TIME, **QUANTILE_TABLE, "naive": pl.Float64(), "gpus": pl.Float64()}
 
 PLAN_NODES: Schema = {"hour": UTC_TIME, "pool": pl.String(), "nodes": pl.Int64()}
+# What engines had of a pool in an hour: nodes planned, ordered and usable, and the slots of nodes under grants.
+CARRIED: Schema = {
+    "hour": UTC_TIME,
+    "pool": pl.String(),
+    "planned": pl.Int64(),
+    "ordered": pl.Int64(),
+    "usable": pl.Int64(),
+    "granted": pl.Float64(),
+}
 # carbon_kg: kilograms of carbon dioxide, expected over the demand paths.
 PLAN_COST: Schema = {
     "pool": pl.String(),

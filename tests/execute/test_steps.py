@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,8 +11,14 @@ import pytest
 from gangplan.errors import InputError
 from gangplan.execute import goals, steps
 from gangplan.execute.quota_steps import shares, shares_above
-from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota, Step, StepKind
-from tests.execute.world import SLOTS, plan_of, pool
+from gangplan.types import Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
+from tests.execute.planned import a_plan
+from tests.execute.world import SLOTS, pool
+
+
+def plan_of(start: datetime, nodes: dict[str, list[int]]) -> Plan:
+    """A plan of pools with four slots on a node."""
+    return a_plan(start, nodes, [pool(name) for name in nodes])
 
 
 def nodes(
@@ -78,6 +85,19 @@ def test_nothing_is_cordoned_that_a_quota_may_still_grant(now: datetime) -> None
     assert told(found) == [("lower quota", 16, 4, False)]
 
 
+def test_nothing_is_cordoned_until_kueue_has_seen_the_lower_quota(now: datetime) -> None:
+    """By its older view it may admit a gang more: for 5 s all open nodes stay, and no other group gets its slots."""
+    for age, doable in ((4, []), (5, [("cordon", 4, 1, False)])):
+        lowered = replace(quota(4), changed_at=now - timedelta(seconds=age))
+        found = seen(now, 1, lowered, pool_nodes=nodes(4))
+        assert told(step for step in found if not step.waits_for) == doable
+    assert "to be seen by all" in seen(now, 1, replace(lowered, changed_at=now), pool_nodes=nodes(4))[0].waits_for
+    one, other = replace(quota(8, place="q1"), changed_at=now), quota(4, place="q2")
+    assert all(step.waits_for for step in seen(now, 4, one, other, pool_nodes=nodes(4)))
+    counted = PoolNodes(pool="a", ordered=5, named=False)
+    assert all(step.waits_for for step in seen(now, 1, replace(quota(4), changed_at=now), pool_nodes=counted))
+
+
 def test_a_place_is_raised_after_the_other_has_given_back(now: datetime) -> None:
     """Without a cohort, what one place has granted is not given to the other as well."""
     one, other = quota(4, 12, place="q1"), quota(4, place="q2")
@@ -108,7 +128,7 @@ def test_our_own_cordoned_nodes_are_opened_before_any_are_ordered(now: datetime)
 
 def test_nodes_are_ordered_one_start_ahead_and_the_quota_waits_for_the_hour(now: datetime) -> None:
     """At 20 minutes before the hour, a pool that takes up to 30 minutes orders the next hour's nodes."""
-    planned = plan_of(now, {"a": [1, 3]}, (pool("a", startup_minutes=30),))
+    planned = a_plan(now, {"a": [1, 3]}, (pool("a", startup_minutes=30),))
     observed = Observation(nodes=(nodes(1),), quotas=(quota(4),))
     assert steps(planned, observed, (), now + timedelta(minutes=29)) == ()
     found = steps(planned, observed, (), now + timedelta(minutes=40))

@@ -15,7 +15,8 @@ from gangplan.execute import Goal, goals, steps
 from gangplan.testing import NOW
 from gangplan.types import Observation, Plan, Step, StepKind
 from tests.effort import effort
-from tests.execute.world import SLOTS, Place, PoolWorld, plan_of, pool
+from tests.execute.planned import a_plan
+from tests.execute.world import SLOTS, Place, PoolWorld, pool
 
 POOLS = (pool("a", startup_minutes=2), pool("b"))
 HOURS = 6
@@ -49,7 +50,7 @@ class Carrying(RuleBasedStateMachine):
         self._settle()
 
     def _plan(self, nodes: dict[str, list[int]]) -> Plan:
-        return plan_of(NOW, nodes, POOLS)
+        return a_plan(NOW, nodes, POOLS)
 
     # what controllers do
 
@@ -119,12 +120,15 @@ class Carrying(RuleBasedStateMachine):
         for world in self.worlds.values():
             world.grow(self.now)
 
-    @rule(name=st.sampled_from(["a", "b"]), gangs=st.lists(st.integers(1, 10), min_size=1, max_size=8))
-    def ask(self, name: str, gangs: list[int]) -> None:
+    @rule(
+        name=st.sampled_from(["a", "b"]), gangs=st.lists(st.integers(1, 10), min_size=1, max_size=8), late=st.booleans()
+    )
+    def ask(self, name: str, gangs: list[int], late: bool) -> None:
         """Gangs ask, at each place; what is admitted has nodes that can be used."""
+        view = self.worlds[name].old_view(self.now) if late else None
         for slots in gangs:
             for place in self.worlds[name].places:
-                if self.worlds[name].admit(place, slots) is not None:
+                if self.worlds[name].admit(place, slots, view) is not None:
                     self._check_granted(name)
 
     def _check_granted(self, name: str) -> None:
@@ -167,10 +171,10 @@ class Carrying(RuleBasedStateMachine):
 
     @invariant()
     def forget(self) -> None:
-        """What was excused is so only until the quotas have followed."""
+        """What was excused is so only until the quotas have followed, and all have seen them."""
         oldest = min((each.seen_at for each in self.controllers if each.todo), default=self.events)
         for name, world in self.worlds.items():
-            if world.promised() <= len(world.open(self.now)) * SLOTS:
+            if world.promised() <= len(world.open(self.now)) * SLOTS and world.old_view(self.now) is None:
                 self.excused[name] = [event for event in self.excused[name] if event > oldest]
                 present = goals(self.plan, self.now)
                 if all(not each.todo or each.wanted == present for each in self.controllers):
@@ -195,7 +199,8 @@ class Carrying(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         """Let one controller carry the plan out while nothing else happens."""
-        for _ in range(40):
+        idle = 0
+        for _ in range(60):
             controller = Controller()
             doable = [step for step in self._steps() if not step.waits_for]
             controller.most = {goal.pool: max(goal.ahead, self._need(goal.pool)) for goal in goals(self.plan, self.now)}
@@ -205,7 +210,8 @@ class Carrying(RuleBasedStateMachine):
                 world.grow(self.now)
                 for gang in world.gangs:
                     world.bind(gang, self.now)
-            if not doable and self.now >= self._quiet_at():
+            idle = 0 if doable or self.now < self._quiet_at() else idle + 1
+            if idle == 2:  # what was cordoned just now has settled
                 return
             self.now = min(self.now + timedelta(seconds=7), NOW + timedelta(hours=HOURS, seconds=-1))
         raise AssertionError(f"never at rest: {self._steps()}")

@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from gangplan import __version__, plan, summaries, workflows
-from gangplan.cli import screen
+from gangplan.cli import screen, steps_screen
+from gangplan.cli.apply import apply_app
 from gangplan.cli.controller import controller_app
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
@@ -23,6 +24,7 @@ from gangplan.cli.plan import plan_app
 from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.platforms import airflow_app, kube_app
 from gangplan.cli.policy import policy_app
+from gangplan.cli.power import power_app
 from gangplan.cli.prices import prices_app
 from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
@@ -51,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(reserve_app)
 app.add_typer(review_app)
+app.add_typer(apply_app)
 app.add_typer(controller_app)
 forecast_app.add_typer(hours_app)
 app.add_typer(forecast_app, name="forecast")
@@ -60,6 +63,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(policy_app, name="policy")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(kube_app, name="kube")
+app.add_typer(power_app, name="power")
 app.add_typer(airflow_app, name="airflow")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(prices_app, name="prices")
@@ -163,18 +167,6 @@ def train(
     emit(as_json, summaries.of_training(training), screen.training)
 
 
-@app.command(epilog="Example:  gangplan apply --dry-run")
-def apply(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps, change nothing.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring the fleet file to what the newest plan wants now; the difference is shown first."""
-    from gangplan import cycle
-
-    changes = cycle.apply(settings_here(), dry_run=dry_run)
-    emit(as_json, {"dry_run": dry_run, "changes": summaries.of_changes(changes)}, screen.changes)
-
-
 @app.command(epilog="Example:  gangplan status --state waiting")
 def status(
     state: Annotated[ReservationState | None, typer.Option(help="Only reservations in this state.")] = None,
@@ -266,7 +258,7 @@ def run(
         workflows.ensure_fleet(settings)
         summary["train"] = summaries.of_training(cycle.train(settings, progress=progress))
         summary["plan"] = summaries.of_plan(cycle.make_plan(settings, progress=progress))
-        summary["apply"] = {"dry_run": False, "changes": summaries.of_changes(cycle.apply(settings))}
+        summary["apply"] = summaries.of_applied(cycle.apply(settings))
         summary["feedback"] = summaries.of_learning(cycle.learn(settings))
         summary["report"] = {"written": [str(cycle.write_report(settings))]}
-    emit(as_json, summary, screen.run)
+    emit(as_json, summary, steps_screen.run)

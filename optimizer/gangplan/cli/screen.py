@@ -198,15 +198,6 @@ def plan(summary: Row) -> RenderableType:
     return Group(head, costs, *(f"- {escape(line)}" for line in summary["explanation"]))
 
 
-def changes(summary: Row) -> RenderableType:
-    """Show each pool's change of nodes."""
-    if not summary["changes"]:
-        return "the fleet is as the plan wants it: nothing to change"
-    title = "Would change (dry run)" if summary["dry_run"] else "Changed"
-    rows = [{**row, "step": row["target"] - row["current"]} for row in summary["changes"]]
-    return listing(title, rows, {"pool": "pool", "nodes": "current", "planned": "target", "step": "step"})
-
-
 def reservation(shown: Reservation) -> RenderableType:
     """Show one reservation."""
     from gangplan.client import attempt_text, eta_text, state_text
@@ -347,12 +338,6 @@ def version(summary: Row) -> RenderableType:
 def decisions(rows: Sequence[Row]) -> RenderableType:
     """List changes of a model's alias."""
     return records("Decisions", rows) if rows else "nothing was decided"
-
-
-def run(summary: Row) -> RenderableType:
-    """Show the whole cycle."""
-    parts = (ingest(summary["ingest"]), training(summary["train"]), plan(summary["plan"]), changes(summary["apply"]))
-    return Group(*parts, learning(summary["feedback"]), written(summary["report"]))
 
 
 def _places(shown: Reservation) -> str:

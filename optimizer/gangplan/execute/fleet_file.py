@@ -1,61 +1,67 @@
-"""From a plan to a local fleet file: which nodes must start and stop, as a pure function; then the file is written."""
+"""The fleet file as an engine: it only has a number of nodes for each pool, which takes effect when it is written."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar, Literal
 
-import polars as pl
-
-from gangplan.clock import floor_hour, require_utc
 from gangplan.config import read_fleet, write_fleet
-from gangplan.errors import InputError
-from gangplan.types import Fleet, NodeChange, Plan
+from gangplan.errors import ConflictError, RejectedError
+from gangplan.types import Observation, PoolNodes, Step, StepKind
 
 
-def diff(plan: Plan, fleet: Fleet, *, at: datetime) -> tuple[NodeChange, ...]:
-    """Return the pools whose nodes differ from the plan in the hour of `at`, in the plan's order.
+@dataclass(frozen=True, kw_only=True)
+class FileNodes:
+    """Nodes that somebody else brings to the number in the fleet file."""
 
-    Raises
-    ------
-    InputError
-        The plan does not cover that hour, or it has a pool that is not in the fleet.
-    """
-    hour = floor_hour(require_utc("at", at))
-    wanted = plan.nodes.filter(pl.col("hour") == hour)
-    if wanted.is_empty():
-        first, last = plan.nodes["hour"].min(), plan.nodes["hour"].max()
-        span = f"{first:%Y-%m-%dT%H:%MZ} to {last:%Y-%m-%dT%H:%MZ}" if isinstance(first, datetime) else "nothing"
-        raise InputError("at", f"{hour:%Y-%m-%dT%H:%MZ}", f"is outside the plan, which covers {span}: plan again")
-    changes = [
-        NodeChange(pool=pool, current=fleet.nodes.get(fleet.pool(pool).name, 0), target=nodes, at=hour)
-        for pool, nodes in wanted.select("pool", "nodes").iter_rows()
-    ]
-    return tuple(change for change in changes if change.target != change.current)
+    kind: Literal["file"] = "file"
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
-def apply_to_file(changes: tuple[NodeChange, ...], path: Path) -> tuple[NodeChange, ...]:
-    """Set the file's `nodes` to the targets; return the changes that were made, from the numbers in the file.
+class FleetFileTarget:
+    """The `nodes` of a fleet file; with `pools`, only of these."""
 
-    The file is written in one step. To apply the same changes twice changes nothing more.
+    name = "file"
+    kinds = frozenset({StepKind.ORDER, StepKind.REMOVE})
 
-    Raises
-    ------
-    InputError
-        The file cannot be read, a pool is not in it, or a target is more than the pool's maximum.
-    """
-    fleet = read_fleet(path)
-    for change in changes:
-        most = fleet.pool(change.pool).max_nodes
-        if not 0 <= change.target <= most:
-            remedy = f"is not from 0 to the pool's max_nodes of {most}: plan again with the present fleet"
-            raise InputError(f"target[{change.pool}]", change.target, remedy)
-    made = tuple(
-        replace(change, current=fleet.nodes.get(change.pool, 0))
-        for change in changes
-        if fleet.nodes.get(change.pool, 0) != change.target
-    )
-    if made:
-        write_fleet(path, replace(fleet, nodes={**fleet.nodes, **{change.pool: change.target for change in made}}))
-    return made
+    def __init__(self, path: Path, pools: frozenset[str] | None = None) -> None:
+        self.path = path
+        self._pools = pools
+
+    def observe(self) -> Observation:
+        """Return the pools' numbers."""
+        fleet = read_fleet(self.path)
+        return Observation(
+            nodes=tuple(
+                PoolNodes(pool=pool.name, ordered=fleet.nodes.get(pool.name, 0), named=False)
+                for pool in fleet.pools
+                if self._pools is None or pool.name in self._pools
+            )
+        )
+
+    def apply(self, step: Step, *, dry_run: bool = False) -> None:
+        """Write a pool's new number, the file in one step."""
+        fleet = read_fleet(self.path)
+        pool = fleet.pool(step.pool)
+        now = fleet.nodes.get(pool.name, 0)
+        if now == step.after:
+            return
+        if now != step.before:
+            raise ConflictError(f"{self.path}: pool {pool.name} has {now} nodes, not {step.before}: read it again")
+        if not 0 <= step.after <= pool.max_nodes:
+            raise RejectedError(
+                f"{self.path}: {step.after} nodes of pool {pool.name} are more than its max_nodes of {pool.max_nodes}: "
+                "plan again with the present fleet"
+            )
+        if not dry_run:
+            write_fleet(self.path, replace(fleet, nodes={**fleet.nodes, pool.name: step.after}))
+
+    def check(self) -> tuple[str, ...]:
+        """Return what keeps the file from being written."""
+        read_fleet(self.path)
+        return ()
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -14,13 +14,24 @@ from gangplan.types import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """Nodes of a pool: those to run `now`, and the most of any hour for which they must be ordered now (`ahead`)."""
+    """What somebody wants of a pool: nodes to run `now`, and those to be ordered by now for a later hour (`ahead`).
+
+    `quota` is how many slots may be granted, by default those of the nodes. `whose` goal it is stands in the reasons of
+    steps.
+    """
 
     pool: str
     now: int
     ahead: int
     slots_per_node: int
     startup_minutes: float = 0.0
+    quota: int | None = None
+    whose: str = "the plan"
+
+    @property
+    def slots(self) -> int:
+        """The slots that may be granted."""
+        return self.now * self.slots_per_node if self.quota is None else self.quota
 
 
 def goals(plan: Plan, now: datetime) -> tuple[Goal, ...]:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from math import ceil
 
 from gangplan.execute.goals import Goal
 from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota
 
+SETTLE = timedelta(seconds=5)
+"""How long a change must stand until all have seen it: a scheduler with an older view still binds a pod to a node that
+was just cordoned, and Kueue still admits a gang by a quota that was just lowered."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolState:
-    """A pool, and what follows from its nodes, quotas and grants; `nodes` is missing where no engine told of them."""
+    """A pool, and what follows from its nodes, quotas and grants; `nodes` is missing where no engine told of them.
+
+    `unsettled` are the groups of places whose quotas were changed a moment ago.
+    """
 
     goal: Goal
     nodes: PoolNodes | None = None
     quotas: tuple[Quota, ...] = ()
     grants: tuple[Grant, ...] = ()
+    unsettled: frozenset[str] = frozenset()
 
     @cached_property
     def usable(self) -> int:
@@ -40,14 +49,14 @@ class PoolState:
     def needed(self) -> int:
         """The fewest nodes that the grants need."""
         granted = sum(slots_of(grant) for grant in self.grants)
-        return max(len(self.holders), ceil(granted / self.goal.slots_per_node))
+        return max(self._held, ceil(granted / self.goal.slots_per_node))
 
     @cached_property
     def kept(self) -> int:
         """The nodes that must stay: the plan's, or those under grants with whole ones for what is on no known node."""
         per_node = self.goal.slots_per_node
         afloat = sum(ceil((slots_of(grant) - self._placed(grant)) / per_node) for grant in self.grants)
-        return max(self.goal.ahead, self.needed, len(self.holders) + afloat)
+        return max(self.goal.ahead, self.needed, self._held + afloat)
 
     @cached_property
     def promised(self) -> int:
@@ -67,6 +76,14 @@ class PoolState:
     def holding(self) -> tuple[str, ...]:
         """The names of the pool's grants."""
         return tuple(sorted(grant.name for grant in self.grants))
+
+    @cached_property
+    def _held(self) -> int:
+        """The nodes under grants; where nodes are numbered from 0 and have no names, all up to the highest."""
+        if self.nodes is None or self.nodes.named:
+            return len(self.holders)
+        numbers = [int(number) for name in self.holders if (number := name.rpartition("-")[2]).isdecimal()]
+        return max(len(self.holders), *(number + 1 for number in numbers), 0)
 
     @cached_property
     def _present(self) -> frozenset[str]:
@@ -93,7 +110,9 @@ def slots_of(grant: Grant) -> int:
     return max(grant.slots, sum(grant.nodes.values()))
 
 
-def pool_states(goals: Iterable[Goal], observed: Observation, grants: Iterable[Grant]) -> tuple[PoolState, ...]:
+def pool_states(
+    goals: Iterable[Goal], observed: Observation, grants: Iterable[Grant], now: datetime
+) -> tuple[PoolState, ...]:
     """Return the state of each pool that has a goal; what an engine has of other pools is left alone."""
     nodes = {found.pool: found for found in observed.nodes}
     quotas: dict[str, list[Quota]] = {}
@@ -108,6 +127,11 @@ def pool_states(goals: Iterable[Goal], observed: Observation, grants: Iterable[G
             nodes=nodes.get(goal.pool),
             quotas=tuple(quotas.get(goal.pool, ())),
             grants=tuple(held.get(goal.pool, ())),
+            unsettled=frozenset(
+                quota.group
+                for quota in quotas.get(goal.pool, ())
+                if quota.changed_at is not None and quota.changed_at > now - SETTLE
+            ),
         )
         for goal in goals
     )

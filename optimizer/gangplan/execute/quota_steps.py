@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from gangplan.execute.pool_state import PoolState
+from gangplan.execute.pool_state import SETTLE, PoolState
 from gangplan.types import Quota, Step, StepKind
 
 
@@ -19,10 +19,9 @@ def quota_steps(state: PoolState) -> Iterator[Step]:
     if not state.quotas:
         return
     goal = state.goal
-    nodes = goal.now if state.nodes is None else min(goal.now, state.usable)
-    total = nodes * goal.slots_per_node
+    total = goal.slots if state.nodes is None else min(goal.slots, state.usable * goal.slots_per_node)
     weights = [quota.weight for quota in state.quotas]
-    full = shares(goal.now * goal.slots_per_node, weights)
+    full = shares(goal.slots, weights)
     levels = shares_above(total, weights, [min(quota.slots, quota.used) for quota in state.quotas])
     yield from _lowering(state, levels, full)
     yield from _raising(state, [min(pair) for pair in zip(shares(total, weights), levels, strict=True)], full, total)
@@ -46,6 +45,8 @@ def _raising(state: PoolState, targets: Sequence[int], full: Sequence[int], tota
     for quota, target, most in zip(state.quotas, targets, full, strict=True):
         slots, used = groups[quota.group]
         more = max(min(target - quota.slots, room + max(used - slots, 0)), 0) if state.nodes is not None else 0
+        if state.unsettled - {quota.group}:  # what another group gave up may still be granted there
+            more = 0
         room -= max(slots + more, used) - max(slots, used)
         groups[quota.group] = (slots + more, used)
         step = partial(Step, kind=StepKind.RAISE_QUOTA, pool=quota.pool, place=quota.place, why=_why(state))
@@ -59,7 +60,7 @@ def _raising(state: PoolState, targets: Sequence[int], full: Sequence[int], tota
 def _why(state: PoolState) -> str:
     """Return what a quota follows."""
     goal = state.goal
-    wanted = f"the plan has {counted(goal.now)} now, {goal.now * goal.slots_per_node} slots"
+    wanted = f"{goal.whose} has {counted(goal.now)} now, {goal.slots} slots"
     if state.nodes is None or state.usable >= goal.now:
         return wanted
     return f"{wanted}; {state.usable} can be used"
@@ -71,6 +72,8 @@ def _waits(state: PoolState, quota: Quota) -> tuple[str, tuple[str, ...]]:
         return "the pool's nodes: no engine told of them", ()
     if state.usable < state.goal.now:
         return missing_nodes(state, state.goal.now), ()
+    if state.unsettled - {quota.group}:
+        return f"the quotas of a moment ago to be seen by all, for {SETTLE.seconds} s", ()
     others = [other.place for other in state.quotas if other.place != quota.place and other.used]
     return f"gangs in {', '.join(others) or quota.place} to end, and their quota to fall", state.holding
 

@@ -32,6 +32,7 @@ TELEMETRY = "gangplan/telemetry"
 FORECAST = "gangplan/forecast"
 PLAN = "gangplan/plan"
 FEEDBACK = "gangplan/feedback"
+APPLY = "gangplan/apply"
 
 METRICS_AT_ONCE = 1000
 """The largest number of metrics that MLflow takes in one request."""
@@ -121,10 +122,12 @@ class Store:
             raise
         self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 
-    def runs(self, experiment: str, tags: Mapping[str, str] | None = None, limit: int = 1) -> list[Run]:
-        """Return up to `limit` finished runs with those tags, the newest first."""
+    def runs(
+        self, experiment: str, tags: Mapping[str, str] | None = None, limit: int = 1, *, finished: bool = True
+    ) -> list[Run]:
+        """Return up to `limit` runs with those tags, the newest first; only finished ones, unless told otherwise."""
         query = [
-            "attributes.status = 'FINISHED'",
+            *(["attributes.status = 'FINISHED'"] if finished else []),
             *(f"tags.`{key}` = '{value}'" for key, value in (tags or {}).items()),
         ]
         return list(

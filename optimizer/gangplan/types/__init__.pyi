@@ -41,7 +41,6 @@ from .plan import (
     CapacityCalendar as CapacityCalendar,
     CapacityInterval as CapacityInterval,
     Learning as Learning,
-    NodeChange as NodeChange,
     Outcome as Outcome,
     Plan as Plan,
     PlanId as PlanId,

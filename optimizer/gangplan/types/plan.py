@@ -1,4 +1,4 @@
-"""A plan, the changes of nodes that it needs, the calendar that it publishes, and how it did when its time was over."""
+"""A plan, the calendar that it publishes, and how it did when its time was over."""
 
 from __future__ import annotations
 
@@ -48,16 +48,6 @@ class Plan:
     warm_start: bytes = field(default=b"", repr=False, compare=False)  # the solver starts later questions from it
     inputs: dict[str, Any] = field(default_factory=dict[str, "Any"])  # plain values: policy, previous plan, held nodes
     run_id: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeChange:
-    """The change of one pool from the nodes that it runs to the nodes that the plan wants at `at`."""
-
-    pool: str
-    current: int
-    target: int
-    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

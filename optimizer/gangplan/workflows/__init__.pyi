@@ -1,4 +1,11 @@
 from .controlling import Controller as Controller, ControllerOptions as ControllerOptions
+from .execution import (
+    TO as TO,
+    Applied as Applied,
+    Execution as Execution,
+    ledger_grants as ledger_grants,
+    open_execution as open_execution,
+)
 from .first_day import Need as Need, has_hours as has_hours, not_yet as not_yet
 from .models import (
     drift as drift,
@@ -14,6 +21,7 @@ from .plans import (
     needs_approval as needs_approval,
     reject as reject,
 )
+from .power import bring_caps as bring_caps
 from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
 from .questions import (
@@ -24,4 +32,5 @@ from .questions import (
     question as question,
 )
 from .resizing import resize_running as resize_running
+from .serving import Following as Following, open_following as open_following, serving_lines as serving_lines
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

@@ -62,7 +62,7 @@ def _defaults(settings: Settings) -> str:
     """Return the text of gangplan.yaml: every field with its meaning and its default, commented out."""
     lines = ["# gangplan's settings. The environment (GANGPLAN_<FIELD>) wins over this file."]
     for name, field in type(settings).model_fields.items():
-        if name in ("home", "ledger", "mlflow", "fleet", "now"):
+        if name in ("home", "ledger", "mlflow", "fleet", "targets", "now"):
             continue
         value = yaml.safe_dump(getattr(settings, name)).splitlines()[0]
         lines.append(f"# {field.description}\n# {name}: {value}")

@@ -32,9 +32,9 @@ def bring_nodes(space: Space, count: int) -> list[str]:
     return [space.make("/api/v1/nodes", one)["metadata"]["name"] for one in made]
 
 
-def look(api: Api, name: str) -> tuple[Observation, tuple[Grant, ...]]:
+def look(api: Api, name: str) -> Observation:
     """What the cluster has of the pool, and what Kueue has admitted in the namespace of that name."""
     nodes = tuple(PoolNode(name=one.name, usable=one.ready) for one in read_nodes(api) if one.pool == name)
     claims = map(claim_from, api.items(f"{KUEUE}/namespaces/{name}/workloads"))
     grants = tuple(Grant(name=one.key, pool=name, slots=one.gpus) for one in claims if one.safe)
-    return Observation(nodes=(PoolNodes(pool=name, ordered=len(nodes), nodes=nodes),)), grants
+    return Observation(nodes=(PoolNodes(pool=name, ordered=len(nodes), nodes=nodes),), grants=grants)

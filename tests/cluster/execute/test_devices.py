@@ -25,7 +25,7 @@ from gangplan.execute.devices import (
 )
 from gangplan.kube import KUEUE, Api, connect, read_nodes
 from gangplan.testing import a_pool
-from gangplan.types import ContainerUse, Plan, Quota, Step, StepKind, WorkloadClass
+from gangplan.types import ContainerUse, Observation, Plan, Quota, Step, StepKind, WorkloadClass
 from tests.cluster.conftest import Space, until
 from tests.cluster.objects import a_pod
 from tests.cluster.servers import fleet
@@ -88,7 +88,7 @@ class Group:
     def carry_on(self, plan: Plan, *, ahead: timedelta = LATER) -> tuple[Step, ...]:
         """Go one round, with a quota of one node for the whole GPUs."""
         quotas = (Quota(pool=self.whole, place="q", group="q", slots=8, used=0),)
-        return self.target.carry_on(plan, quotas, (), datetime.now(UTC) + ahead)
+        return self.target.carry_on(plan, Observation(quotas=quotas), (), datetime.now(UTC) + ahead)
 
     def node(self, name: str) -> Object:
         """A node as it stands."""
@@ -370,8 +370,8 @@ def test_the_least_rights_suffice(space: Space, least: Api, group: Group, resiza
     """A layout, a resize and a gang of claims; GPUs of others, quotas and secrets stay out of reach."""
     plan = group.plan(1, 1)
     target = LayoutTarget(least, group.layouts)
-    assert target.carry_on(plan, (), (), datetime.now(UTC))[0].kind == StepKind.CORDON
-    assert target.carry_on(plan, (), (), datetime.now(UTC) + LATER)[0].kind == StepKind.LAYOUT
+    assert target.carry_on(plan, Observation(), (), datetime.now(UTC))[0].kind == StepKind.CORDON
+    assert target.carry_on(plan, Observation(), (), datetime.now(UTC) + LATER)[0].kind == StepKind.LAYOUT
     used = ContainerUse(namespace=space.name, pod="serve", container="main", cores=1, memory=2**30, hours=48)
     resize_all(least, [used], {WorkloadClass.LATENCY: ResizeRule()})
     assert requests_in(space, resizable)["cpu"] == "1400m"

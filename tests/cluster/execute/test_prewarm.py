@@ -6,17 +6,20 @@ KEDA, KServe and what makes nodes for a CapacityBuffer do not run here: their ki
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import yaml
 
-from gangplan.errors import ConflictError, ForbiddenError, NotFoundError, RejectedError
+from gangplan.errors import ConflictError, ForbiddenError, RejectedError
+from gangplan.execute.kubernetes import FixedNodes, open_cluster
 from gangplan.execute.prewarm import (
     Buffer,
     Hpa,
@@ -24,11 +27,15 @@ from gangplan.execute.prewarm import (
     KServe,
     MinimumStep,
     Replicas,
+    Served,
     Serving,
     ServingTarget,
+    keep_serving,
     minimums,
+    take_back_serving,
     undone,
 )
+from gangplan.kube.access import executor_manifests
 from gangplan.kube.api import Api, connect
 from gangplan.testing import NOW, a_pool
 from gangplan.types import Fleet
@@ -36,6 +43,7 @@ from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute import kinds
 from tests.cluster.objects import a_job
 from tests.cluster.servers import fleet
+from tests.execute.prewarm import guide
 from tests.execute.prewarm.builders import CHAT, POOL, asked, planned
 
 Object = dict[str, Any]
@@ -210,6 +218,29 @@ def test_what_is_not_there_is_said(space: Space) -> None:
     assert step.waits_for == f"there is no HorizontalPodAutoscaler {space.name}/chat: make it"
     with pytest.raises(RejectedError, match="make it"):
         target.apply(step)
+
+
+def test_what_else_is_written_to_an_object_holds_nothing_up(space: Space) -> None:
+    """Its status and its labels change all the time; only its minimum matters."""
+    path = an_hpa(space)
+    target = one(space, Hpa(namespace=space.name, name="chat"))
+    done = Event()
+
+    def write() -> None:
+        """Write labels until told to stop."""
+        number = 0
+        while not done.wait(0.01):
+            number += 1
+            space.api.merge(path, {"metadata": {"labels": {"number": str(number)}}}, fieldManager="others")
+
+    with ThreadPoolExecutor(1) as threads:
+        others = threads.submit(write)
+        try:
+            for gpus in (8, 4) * 5:
+                carry_out(target, gpus)
+        finally:
+            done.set()
+        others.result()
 
 
 # ---------------------------------------------------------------- KEDA
@@ -392,6 +423,9 @@ def test_placeholders_give_way_to_a_gang(space: Space, own_nodes: str) -> None:
     target = one(space, where, most=NODES)
     carry_out(target, 8 * NODES)
     until(lambda: len(set(bound(space, "gangplan.io/placeholder").values())) == NODES)
+    pool = a_pool(own_nodes, accelerator="h100", gpus_per_node=8)
+    cluster = open_cluster({own_nodes: FixedNodes()}, {}, Fleet(pools=(pool,)), api=space.api, clock=space.clock)
+    assert cluster.observe().grants == ()
     flavor = space.flavor(pool=own_nodes, topology="gangplan")
     space.queue({flavor: 8 * NODES})
     gang = a_job(space.name, "gang", pods=2, gpus=8, how="hangs")
@@ -405,6 +439,8 @@ def test_placeholders_give_way_to_a_gang(space: Space, own_nodes: str) -> None:
     until(lambda: len(bound(space, "batch.kubernetes.io/job-name=gang")) == 2)
     print(f"a gang of {NODES - 1} nodes ran {time.monotonic() - asked_at:.2f} s after it was asked for")
     assert len(bound(space, "gangplan.io/placeholder")) == NODES - 2
+    assert sum(grant.slots for grant in cluster.observe().grants) == 16
+    cluster.close()
     step = carry_out(target, 8 * NODES)  # what the gang uses is not kept free a second time
     assert (step.before, step.after, seen(target).filled) == (NODES, NODES - 2, 16.0)
     waiting = f"{PODS.format(space.name)}"
@@ -417,21 +453,40 @@ def test_placeholders_give_way_to_a_gang(space: Space, own_nodes: str) -> None:
     assert gone.check() == ()
 
 
-# ---------------------------------------------------------------- rights
+# ---------------------------------------------------------------- guide and rights
+
+
+@pytest.mark.usefixtures("served")
+def test_the_list_of_the_guide_is_carried_out(space: Space) -> None:
+    """Each entry as the page says: by tenant, by level, within bounds, with what is left kept free."""
+    text = re.sub("namespace: (web|search)", f"namespace: {space.name}", guide.listed())
+    text = text.replace("name: answers", "name: chat").replace(
+        "kind: buffer,", f"kind: placeholders, namespace: {space.name},"
+    )
+    text = text.replace("filled_in: web", f"filled_in: {space.name}")
+    deployment = a_deployment(space)
+    an_hpa(space, maxReplicas=20), a_scaled_object(space)
+    until(lambda: space.api.get(deployment)["status"].get("replicas") == 1)
+    target = ServingTarget(guide.read(text, Fleet(pools=(POOL,))), Fleet(pools=(POOL,)), space.api)
+    forecast = asked({CHAT: [20], ("search", "latency", "h100"): [20]})
+    plan = planned({"h100-owned": [12]}, forecast)
+    assert keep_serving(target, plan, forecast, NOW, dry_run=True).reached
+    done = keep_serving(target, plan, forecast, NOW)
+    # 20 GPUs are 10 replicas of 2, the 95 % quantile of 25 is 4 replicas of 8; of 8 nodes for 60 GPUs 5 have room.
+    assert ([step.after for step in done.done], done.left) == ([10, 4, 5], ())
+    assert keep_serving(target, plan, forecast, NOW) == Served()
+    back = take_back_serving(target, done.done)
+    assert ([step.after for step in back.done], back.left) == ([0, 0, 1], ())
 
 
 @pytest.fixture
 def least(space: Space, tmp_path: Path) -> Api:
     """The cluster as our service account sees it: with the rights of the ledger, the reader and serving."""
     space.give_printed_rights()
-    text = (files("gangplan.kube") / "manifests" / "executor-serving.yaml").read_text()
-    for item in yaml.safe_load_all(text.replace("namespace: gangplan", f"namespace: {space.name}")):
-        meta = item["metadata"]
-        if item["kind"] == "ClusterRoleBinding":
-            meta["name"] = f"{meta['name']}-{space.name}"
-        path = f"{RIGHTS[item['kind']].format(space.name)}/{meta['name']}"
+    for item in executor_manifests(space.name):
+        path = f"{RIGHTS[item['kind']].format(space.name)}/{item['metadata']['name']}"
         space.api.apply(path, item)
-        if space.name in meta["name"]:
+        if space.name in item["metadata"]["name"]:
             space.made.append(path)
     token = space.api.create(
         f"/api/v1/namespaces/{space.name}/serviceaccounts/gangplan/token",
@@ -459,5 +514,32 @@ def test_the_least_rights_suffice_for_every_kind(space: Space, least: Api) -> No
     for verb, path in (("DELETE", f"{HPAS.format(space.name)}/chat"), ("GET", DEPLOYMENTS.format("default"))):
         with pytest.raises(ForbiddenError):
             least.call(verb, path)
-    with pytest.raises(NotFoundError):
-        space.api.get(f"{HPAS.format(space.name)}/room")
+
+
+@pytest.mark.usefixtures("served")
+def test_what_is_refused_holds_up_no_other(space: Space, least: Api) -> None:
+    """A missing right, object or namespace is said with the step, and the other minimums are written."""
+    path = an_hpa(space)
+    names = {"namespace": space.name, "name": "chat"}
+    lost = Buffer(kind="placeholders", name="lost", namespace=f"{space.name}-gone", pool="h100-owned")
+    serving = [Serving(where=where, accelerator="h100", gpus_per_replica=2) for where in (Hpa(**names), Keda(**names))]
+    fleet = Fleet(pools=(POOL,))
+    forecast = asked({CHAT: [8]})
+    plan = planned({POOL.name: [8]}, forecast)
+    both = ServingTarget([*serving, Serving(where=lost, accelerator="h100")], fleet, space.api)
+    done = keep_serving(both, plan, forecast, NOW)
+    assert [(step.key, step.after) for step in done.done] == [(f"hpa {space.name}/chat", 4)]
+    assert [step.waits_for.partition(": ")[2] for step in done.left][1].startswith("namespaces")
+    assert "there is no ScaledObject" in done.left[0].waits_for
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gangplan-executor-serving"
+    space.api.delete(f"{role}-{space.name}")
+    blind = ServingTarget(serving[:1], fleet, least)
+
+    def forbidden() -> bool:
+        """Whether the rights are gone by now."""
+        (step,) = keep_serving(blind, plan, forecast, NOW).left or (None,)
+        return step is not None and "gangplan kube manifests --executor" in step.waits_for
+
+    until(forbidden)
+    assert "is not allowed" in blind.check()[0]
+    assert space.api.get(path)["spec"]["minReplicas"] == 4

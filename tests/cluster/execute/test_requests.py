@@ -33,8 +33,8 @@ while True:
 
 def answer_once(api: object, name: str, plan: Plan, **settings: object) -> tuple[Answer, ...]:
     """Look at the cluster and answer, as the controller does."""
-    seen, grants = look(api, name)  # type: ignore[arg-type]
-    given = answer_all(api, plan, seen, grants, datetime.now(UTC), **settings)  # type: ignore[arg-type]
+    seen = look(api, name)  # type: ignore[arg-type]
+    given = answer_all(api, plan, seen, (), datetime.now(UTC), **settings)  # type: ignore[arg-type]
     return tuple(one for one in given if one.request.namespace == name)
 
 
@@ -101,7 +101,7 @@ def test_a_time_then_the_nodes(asking: Space) -> None:
 def test_killed_at_any_moment(asking: Space) -> None:
     """Two gangs, nodes for one: however often the process that answers is killed, one is admitted, never both."""
     bring_nodes(asking, 2)
-    until(lambda: sum(one.usable for one in look(asking.api, asking.name)[0].nodes[0].nodes) == 2)
+    until(lambda: sum(one.usable for one in look(asking.api, asking.name).nodes[0].nodes) == 2)
     for name in ("first", "second"):
         ask(asking, name, 2)
     asked(asking, 2)

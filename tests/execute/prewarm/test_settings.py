@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from textwrap import dedent
+from textwrap import dedent, indent
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
+from tests.execute.prewarm import guide
 from tests.execute.prewarm.builders import POOL, chat
 
 from gangplan.errors import InputError
 from gangplan.execute.prewarm import Buffer, Hpa, Keda, KServe, Serving, check_serving
 from gangplan.testing import a_pool
 from gangplan.types import Fleet, PoolKind
-from gangplan.yaml_files import parse_yaml
 
 FLEET = Fleet(pools=(POOL, a_pool("l4-spot", kind=PoolKind.SPOT)))
 WHOLE = """
@@ -24,13 +23,15 @@ WHOLE = """
     """
 
 
-def read(text: str) -> list[Serving]:
-    """Read the list as the executor does."""
-    document = parse_yaml(dedent(text), "targets", "targets.yaml")
-    found = document.read_as(TypeAdapter(list[Serving]), "serving", qualified=False)
-    with document.naming_lines():
-        check_serving(found, FLEET)
-    return found
+def read(text: str) -> tuple[Serving, ...]:
+    """Read the list."""
+    return guide.read("serving:" + indent(dedent(text), "  "), FLEET)
+
+
+def test_the_list_of_the_guide_is_read() -> None:
+    """As it stands there."""
+    found = guide.read(guide.listed(), FLEET)
+    assert [entry.key for entry in found] == ["hpa web/chat", "keda search/answers", "buffer gangplan/room"]
 
 
 def test_each_kind_is_read() -> None:
@@ -69,7 +70,7 @@ def test_each_kind_is_read() -> None:
 def test_each_mistake_is_named(line: str, said: str) -> None:
     """With the file."""
     with pytest.raises(InputError, match=said) as error:
-        read(f"- {line}")
+        read(f"\n- {line}")
     assert "targets.yaml" in str(error.value)
 
 

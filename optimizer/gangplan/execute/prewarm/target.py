@@ -7,8 +7,9 @@ never overwritten. All is written as the field manager `gangplan-execute`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from gangplan.errors import ConflictError, NotFoundError, RejectedError
+from gangplan.errors import ConflictError, ForbiddenError, NotFoundError, RejectedError
 from gangplan.execute.prewarm import buffers
 from gangplan.execute.prewarm.engines import (
     ENGINES,
@@ -22,11 +23,13 @@ from gangplan.execute.prewarm.engines import (
 )
 from gangplan.execute.prewarm.settings import Buffer, Keda, Serving, check_serving
 from gangplan.execute.prewarm.values import MinimumStep, Replicas
-from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, is_placeholder, requests_of
+from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, is_placeholder, may, requests_of
 from gangplan.types import Fleet
 
 _TRIES = 5
+_AT_ONCE = 16
 _OVER = ("Succeeded", "Failed")
+_RIGHTS = "gangplan kube manifests --executor | kubectl apply -f -"
 
 
 def open_serving(serving: Sequence[Serving], fleet: Fleet, *, context: str = "") -> ServingTarget:
@@ -44,10 +47,18 @@ class ServingTarget:
         self.serving = {entry.key: entry for entry in serving}
         self._fleet = fleet
         self._api = api
+        self._zero: bool | None = None  # whether the cluster takes 0 of an HPA, as soon as it was asked
 
     def observe(self) -> tuple[Replicas, ...]:
-        """Return what each server has now."""
-        return tuple(self._read(entry)[0] for entry in self.serving.values())
+        """Return what each server has now; one that may not be read keeps no other from being seen."""
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            return tuple(threads.map(self._seen, self.serving.values()))
+
+    def _seen(self, entry: Serving) -> Replicas:
+        try:
+            return self._read(entry)[0]
+        except ForbiddenError as error:
+            return Replicas(key=entry.key, kind=entry.where.kind, minimum=None, missing=f"{error}: {_RIGHTS}")
 
     def apply(self, step: MinimumStep, *, dry_run: bool = False) -> None:
         """Write one minimum, or with `dry_run` let the API server check it; twice changes nothing more.
@@ -137,14 +148,16 @@ class ServingTarget:
         return any(one["name"] == engine.plural for one in found.get("resources", ()))
 
     def _takes(self, entry: Serving, engine: Engine, item: Object) -> bool:
-        """Whether the cluster takes a minimum of 0; it is asked, and changes nothing."""
-        if engine.minimum_of(item) == 0:
-            return True
-        try:
-            self._merge(entry, engine, 0, item, dry_run=True)
-        except RejectedError:
-            return False
-        return True
+        """Whether the cluster takes a minimum of 0; it is asked once, and changes nothing."""
+        if self._zero is None:
+            try:
+                change = {"spec": engine.patch(entry.where, 0, item)["spec"]}
+                self._api.merge(engine.path(entry.where), change, fieldManager=MANAGER, **_dry(dry_run=True))
+            except RejectedError:
+                self._zero = False
+            else:
+                self._zero = True
+        return self._zero or engine.minimum_of(item) == 0
 
     def _filled(self, entry: Serving) -> float:
         """Return the GPUs that a server's pods use, or are about to, of those that its buffer keeps free."""
@@ -154,7 +167,8 @@ class ServingTarget:
         path = f"/api/v1/namespaces/{where.filled_in or where.namespace}/pods"
         pods = self._api.items(path, labelSelector=where.filled_by)
         specs = [pod["spec"] for pod in pods if pod.get("status", {}).get("phase") not in _OVER]
-        return float(sum(requests_of(spec)[where.resource] for spec in specs))
+        slots = sum(requests_of(spec)[where.resource] for spec in specs)
+        return slots / self._fleet.pool(where.pool).slots_per_gpu
 
     def _get(self, path: str) -> Object | None:
         try:
@@ -185,7 +199,10 @@ class ServingTarget:
 
     def _merge(self, entry: Serving, engine: Engine, number: int, item: Object, *, dry_run: bool) -> None:
         self._api.merge(
-            engine.path(entry.where), engine.patch(entry.where, number, item), fieldManager=MANAGER, **_dry(dry_run)
+            engine.path(entry.where),
+            engine.patch(entry.where, number, item),
+            fieldManager=MANAGER,
+            **_dry(dry_run=dry_run),
         )
 
     def _buffer(self, where: Buffer, kind: str, number: int, *, dry_run: bool) -> Object:
@@ -203,7 +220,7 @@ class ServingTarget:
         return body
 
     def _put(self, path: str, body: Object, *, force: bool, dry_run: bool) -> None:
-        self._api.apply(path, body, fieldManager=MANAGER, force=str(force).lower(), **_dry(dry_run))
+        self._api.apply(path, body, fieldManager=MANAGER, force=str(force).lower(), **_dry(dry_run=dry_run))
 
     # ---------------------------------------------------------------- looking
 
@@ -215,9 +232,12 @@ class ServingTarget:
             if not self._serves(engine):
                 yield f"{entry}: the cluster does not serve {engine.kind} of {engine.version}: install what does"
                 continue
-            has, item = self._read(entry)
+            has = self._seen(entry)
             if has.missing or has.owner:
                 yield f"{entry}: {has.missing or has.owner}"
+                continue
+            yield from self._not_allowed(entry, engine)
+            item = self._get(engine.path(entry.where))
             if has.ceiling is not None and has.ceiling < (entry.most or 0):
                 yield f"{entry}.most: {entry.most} is more than its own maximum of {has.ceiling}: raise that"
             if kind == "kserve" and item is not None:
@@ -226,6 +246,13 @@ class ServingTarget:
                 remedy = "turn CapacityBuffers on there (Karpenter's gate CapacityBuffer), or say kind: placeholders"
                 yield f"{entry}: no autoscaler has taken its CapacityBuffer up: {remedy}"
         yield from self._left_over()
+
+    def _not_allowed(self, entry: Serving, engine: Engine) -> Iterator[str]:
+        """Yield the rights to write that are missing."""
+        group = engine.version.partition("/")[0]
+        for verb in ("create", "patch") if engine.ours else ("patch",):
+            if not may(self._api, entry.where.namespace, group, engine.plural, verb):
+                yield f"{entry}: the right to {verb} {engine.plural}.{group} is missing: {_RIGHTS}"
 
     def _not_carried_on(self, entry: Serving, has: Replicas) -> Iterator[str]:
         """Yield that KServe has not given its minimum on to the autoscaler that it made (kserve#6001)."""
@@ -241,8 +268,12 @@ class ServingTarget:
         engine = ENGINES["placeholders"]
         for namespace in sorted({where.namespace for where in mine}):
             path = f"{engine.api}/namespaces/{namespace}/{engine.plural}"
-            for item in self._api.items(path, labelSelector=PLACEHOLDER):
-                name = item["metadata"]["name"]
+            try:
+                found = [one["metadata"]["name"] for one in self._api.items(path, labelSelector=PLACEHOLDER)]
+            except ForbiddenError as error:
+                yield f"{error}: {_RIGHTS}"
+                continue
+            for name in found:
                 if (namespace, name) not in {(where.namespace, where.name) for where in mine}:
                     yield f"Deployment {namespace}/{name} keeps nodes free that no entry asks for: delete it"
 
@@ -256,5 +287,5 @@ def _owned(entry: Serving, engine: Engine, item: Object) -> str:
     return owner and f"{said}: leave it out of what {owner} applies, or say `take_over: true`"
 
 
-def _dry(dry_run: bool) -> dict[str, str]:
+def _dry(*, dry_run: bool) -> dict[str, str]:
     return {"dryRun": "All"} if dry_run else {}

@@ -36,7 +36,8 @@ class Replicas:
 class MinimumStep:
     """One change of one server's minimum, in replicas or in nodes kept free; `before` is None where it is made first.
 
-    `gpus` is what the plan keeps for it. A step that must wait says for what in `waits_for`.
+    `gpus` is what the plan keeps for it. A step that must wait says for what in `waits_for`; one that was `overtaken`
+    met a number that somebody had changed.
     """
 
     key: str
@@ -45,8 +46,14 @@ class MinimumStep:
     gpus: float
     why: str
     waits_for: str = ""
+    overtaken: bool = False
 
     @property
     def lowers(self) -> bool:
         """Whether it gives something back."""
         return self.after < (self.before or 0)
+
+    @property
+    def text(self) -> str:
+        """The change in a few words."""
+        return f"{self.key}: minimum {'none' if self.before is None else self.before} -> {self.after}"

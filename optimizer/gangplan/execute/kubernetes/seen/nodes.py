@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gangplan.clock import from_us
-from gangplan.kube import POOL_LABELS, Object, accelerators_in, claim_from, listed, node_from, part, requests_of
+from gangplan.kube import (
+    POOL_LABELS,
+    Object,
+    accelerators_in,
+    claim_from,
+    is_placeholder,
+    listed,
+    node_from,
+    part,
+    requests_of,
+)
 
 CORDONED_AT = "gangplan.io/cordoned-at"
 """The annotation of a node that we have cordoned, with the moment."""
@@ -28,7 +38,10 @@ _WORKLOAD, _GROUP = f"{_KUEUE}workload", f"{_KUEUE}pod-group-name"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenNode:
-    """A node: its labels, its slots, and whether pods may come; `new` that Karpenter has not finished it."""
+    """A node: its labels, its slots, and whether pods may come; `new` that Karpenter has not finished it.
+
+    `machine` is its id at the cloud (spec.providerID).
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -38,6 +51,7 @@ class SeenNode:
     unschedulable: bool = False
     cordoned_at: datetime | None = None
     leaving: bool = False
+    machine: str = ""
 
     @property
     def pool(self) -> str:
@@ -96,12 +110,15 @@ def seen_node(item: Object) -> SeenNode | None:
         unschedulable=unschedulable,
         cordoned_at=moment_of(part(meta, "annotations").get(CORDONED_AT)) if unschedulable else None,
         leaving="deletionTimestamp" in meta or bool(taints & _ENDING),
+        machine=spec.get("providerID") or "",
     )
 
 
 def seen_pod(item: Object) -> SeenPod | None:
-    """Read a pod; None where it holds no accelerators."""
+    """Read a pod; None where it holds no accelerators, or keeps them free for others."""
     meta, spec = item["metadata"], item["spec"]
+    if is_placeholder(item):
+        return None
     node, asks = spec.get("nodeName"), accelerators_in(requests_of(spec))
     if not node or part(item, "status").get("phase") in ("Succeeded", "Failed"):
         return None

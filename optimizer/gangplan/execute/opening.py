@@ -1,0 +1,99 @@
+"""Opens the engines that targets.yaml names: each kind by its own room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gangplan.clock import Clock
+from gangplan.execute.cloud import Joined, machine_of, open_ec2
+from gangplan.execute.engines import Engine
+from gangplan.execute.fleet_file import FleetFileTarget
+from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, nothing_heard, open_cluster
+from gangplan.execute.targets_file import Targets
+from gangplan.kube import Api, connect
+from gangplan.types import Fleet
+
+_CLOUDS = ("ec2", "gce")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What it takes to open engines.
+
+    `watched` keeps copies of a cluster by watches, for a process that stays; `heard` is called at each change that they
+    tell. `connection` connects to a cluster by its context.
+    """
+
+    targets: Targets
+    fleet: Fleet
+    fleet_file: Path
+    clock: Clock
+    watched: bool = False
+    heard: Callable[[], None] = nothing_heard
+    connection: Callable[[str], Api] = connect
+
+
+def _file(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
+    """Open the fleet file."""
+    pools = frozenset(opening.targets.nodes_of("file"))
+    if pools:
+        yield Engine(target=FleetFileTarget(opening.fleet_file, pools), orders=pools)
+
+
+def _cluster(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
+    """Open the cluster; machines of clouds that are nodes of it are seen and cordoned there, and ordered elsewhere."""
+    targets = opening.targets
+    own, quotas = targets.nodes_of("fixed", "karpenter", "scale"), targets.quotas_of("kueue")
+    if own or quotas:
+        joined = {pool: FixedNodes() for pool in targets.nodes_of(*_CLOUDS)}
+        nodes = {**own, **joined}
+        cluster = open_cluster(
+            nodes,
+            quotas,
+            opening.fleet,
+            api=opening.connection(targets.cluster),
+            watched=opening.watched,
+            heard=opening.heard,
+            clock=opening.clock,
+        )
+        yield Engine(target=cluster, orders=frozenset(targets.nodes_of("karpenter", "scale")))
+
+
+def _ec2(opening: Opening, opened: Sequence[Engine]) -> Iterator[Engine]:
+    """Open the Auto Scaling groups."""
+    pools = opening.targets.nodes_of("ec2")
+    if pools:
+        target = open_ec2(pools, opening.fleet, clock=opening.clock, joined=_joined(opened))
+        yield Engine(target=target, orders=frozenset(pools))
+
+
+def _joined(opened: Sequence[Engine]) -> Joined | None:
+    """Return who tells the nodes of a pool by their machines; nobody where no cluster was opened."""
+    cluster = next((engine.target for engine in opened if isinstance(engine.target, ClusterTarget)), None)
+    if cluster is None:
+        return None
+    return lambda pool: {machine_of(machine): node for machine, node in cluster.machines(pool).items()}
+
+
+_OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _ec2)
+"""One for each room; each opens what the targets have of its kinds, and may use what was opened before it."""
+
+
+def open_engines(opening: Opening) -> tuple[Engine, ...]:
+    """Open the engines of all pools; those that were opened are closed again when one of them cannot be."""
+    engines: list[Engine] = []
+    try:
+        for opener in _OPENERS:
+            engines += opener(opening, engines)
+    except BaseException:
+        close_engines(engines)
+        raise
+    return tuple(engines)
+
+
+def close_engines(engines: Sequence[Engine]) -> None:
+    """Give back the connections of all engines."""
+    for engine in engines:
+        engine.target.close()
