@@ -36,12 +36,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One pass: what it came to, for which plan, beside which of a ledger's grants."""
+    """One pass: what it came to, for which plan, beside which of a ledger's grants, on which targets."""
 
     carried: Carried
     plan: Plan
     grants: tuple[Grant, ...]
     at: datetime
+    targets: Targets
 
 
 @dataclass(kw_only=True)
@@ -92,7 +93,7 @@ class CarryingOut:
         carried = carrying.once()
         if carried.reached and self._journal is not None:
             self._journal.close(clock())
-        return Pass(carried=carried, plan=published, grants=held, at=now)
+        return Pass(carried=carried, plan=published, grants=held, at=now, targets=targets)
 
     def close(self) -> None:
         """End the run in MLflow, and close the engines."""

@@ -24,11 +24,11 @@ from gangplan.execute import (
     Metrics,
     Round,
     Teller,
-    answer_all,
     read_targets,
 )
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
+from gangplan.workflows.after_pass import AfterPass
 from gangplan.workflows.carrying_out import CarryingOut
 from gangplan.workflows.execution import grants_in
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
@@ -46,6 +46,9 @@ LEAST_S = 1.0
 
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
+
+RESIZE_S = 1800.0
+"""Seconds between two looks at what running pods used."""
 
 WATCH_S = 30.0
 """Seconds between two looks whether the cluster serves another kind of owner by now."""
@@ -99,7 +102,16 @@ class Controller:
             may_write=self._lead.may_write,
             heard=carry_out.wake,
         )
+        self._after_pass = self._an_after_pass()
         self._give_back()
+
+    def _an_after_pass(self) -> AfterPass | None:
+        """Do what follows a pass where there is a cluster; running pods are resized far less often."""
+        if self._api is None:
+            return None
+        made = AfterPass(self._api.guarded(self._lead.may_write), self._settings.telemetry)
+        self._round("resize pods", lambda: made.resize(self._settings.clock()), RESIZE_S)
+        return made
 
     def _a_lead(self) -> Lead:
         """Lead by a Lease where there is a cluster, else by a lock in the home folder: all that run there share it."""
@@ -115,10 +127,10 @@ class Controller:
         )
 
     def _carry_out(self) -> None:
-        """Make one pass, answer those who ask Kueue for nodes by what it saw, and tell of it."""
+        """Make one pass, do on the cluster what follows from it, and tell of it."""
         made = self._carrying.once()
-        if self._api is not None:
-            answer_all(self._api.guarded(self._lead.may_write), made.plan, made.carried.observed, made.grants, made.at)
+        if self._after_pass is not None:
+            self._after_pass.once(made)
         self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
         if not made.carried.unreachable:
             self._whole_at = time.monotonic()
