@@ -118,10 +118,10 @@ def test_layouts_and_rules_of_resizing(tmp_path: Path) -> None:
     assert targets.layouts == (Layouts(configs={"whole": "all-disabled", "parts": "all-1g.10gb"}, minutes=20),)
     assert targets.resize == {WorkloadClass.LATENCY: ResizeRule(margin=1.5)}
     for wrong, right, said in (
-        ("margin: 1.5", "margin: 0", r"resize.*margin.*must be a number of at least 1.*line 8"),
+        ("margin: 1.5", "margin: 0", r"resize.*margin.*must be a number of at least 1.*line 7"),
         ("parts: all-1g.10gb", "rest: all-1g.10gb", "is not in the fleet: use one of whole, parts"),
         (", parts: {nodes: {kind: fixed}}", "", "has no place: name it under `pools`, too"),
-        ("minutes: 20", "hours: 20", "hours.*no field"),
+        ("minutes: 20", "hours: 20", "hours: 20 is not a known field"),
     ):
         file.write_text(dedent(text.replace(wrong, right)))
         with pytest.raises(InputError, match=said):

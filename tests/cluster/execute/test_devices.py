@@ -13,6 +13,7 @@ import yaml
 
 from gangplan.clock import floor_hour
 from gangplan.errors import ConflictError, ForbiddenError
+from gangplan.execute import Carried, Targets
 from gangplan.execute.devices import (
     ClaimedGang,
     Layouts,
@@ -26,6 +27,8 @@ from gangplan.execute.devices import (
 from gangplan.kube import KUEUE, Api, connect, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import ContainerUse, Observation, Plan, Quota, Step, StepKind, WorkloadClass
+from gangplan.workflows.after_pass import AfterPass
+from gangplan.workflows.carrying_out import Pass
 from tests.cluster.conftest import Space, until
 from tests.cluster.objects import a_pod
 from tests.cluster.servers import fleet
@@ -183,6 +186,29 @@ def test_a_dry_run_and_another_s_change(group: Group) -> None:
     group.target.apply(step, now + timedelta(hours=1))
     (moving,) = (one for one in group.target.observe() if one.moves_to)
     assert moving.since == now.replace(microsecond=0), "taken twice, written once"
+
+
+def test_after_a_pass_layouts_go_on(group: Group, space: Space, caplog: pytest.LogCaptureFixture) -> None:
+    """The controller takes the next step of each group after a pass; why a node must wait is said once."""
+    after = AfterPass(space.api, "")
+    plan = group.plan(1, 1)
+    targets = Targets(pools={}, layouts=(group.layouts,))
+
+    def a_pass(quota: int) -> None:
+        quotas = (Quota(pool=group.whole, place="q", group="q", slots=quota, used=0),)
+        seen = Observation(quotas=quotas)
+        carried = Carried(done=(), left=(), refused=(), unreachable={}, before=seen, observed=seen, goals=())
+        after.once(Pass(carried=carried, plan=plan, grants=(), at=datetime.now(UTC), targets=targets))
+
+    a_pass(16)
+    a_pass(16)
+    assert [one.message for one in caplog.records if "the quota of" in one.message] == [
+        f"layouts of {group.whole}, {group.parts}: the quota of {group.whole} is 16 slots, and its other nodes have 8"
+    ]
+    assert group.open(group.whole) == 2
+    a_pass(8)
+    assert group.open(group.whole) == 1
+    assert after.resize(datetime.now(UTC)) == (), "no class has a rule, and there is no Prometheus"
 
 
 # ---------------------------------------------------------------- requests of running pods
