@@ -71,8 +71,9 @@ class PoolNodes:
 class Quota:
     """How many slots of a pool one place (a ClusterQueue, a Cohort) may grant, and how many it has granted.
 
-    Places of one `group` lend to each other what they do not use. `weight` is the place's share of the pool. `changed_at`
-    is when its number was last written, where the engine tells: what was lowered since may still be granted by mistake.
+    Places of one `group` lend to each other what they do not use. `weight` is the place's share of the pool.
+    `changed_at` is when its number was last written, where the engine tells: what was lowered since may still be
+    granted by mistake.
     """
 
     pool: str
@@ -98,8 +99,9 @@ class Step:
     """One change of one pool, from `before` to `after`, which the engine compares with what it has before it writes.
 
     Both are slots of the `place` for quotas; nodes ordered for `ORDER` and `REMOVE`; nodes that we have not cordoned
-    for `CORDON` and `UNCORDON`; and pods without protection for `PROTECT`. `place` is the quota's; `nodes` names the nodes to cordon, uncordon or remove, or the pods to protect. A step that
-    must wait says for what in `waits_for`, and whose grants hold it back in `held_by`.
+    for `CORDON` and `UNCORDON`; and pods without protection for `PROTECT`. `place` is the quota's; `nodes` names the
+    nodes to cordon, uncordon or remove, or the pods to protect. A step that must wait says for what in `waits_for`, and
+    whose grants hold it back in `held_by`.
     """
 
     kind: StepKind
