@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from gangplan.clock import floor_hour
 from gangplan.errors import ConflictError, ForbiddenError
@@ -24,12 +22,13 @@ from gangplan.execute.devices import (
     hold_claims,
     resize_all,
 )
-from gangplan.kube import KUEUE, Api, connect, read_nodes
+from gangplan.kube import KUEUE, Api, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import ContainerUse, Observation, Plan, Quota, Step, StepKind, WorkloadClass
 from gangplan.workflows.after_pass import AfterPass
 from gangplan.workflows.carrying_out import Pass
 from tests.cluster.conftest import Space, until
+from tests.cluster.execute.planned import with_rights
 from tests.cluster.objects import a_pod
 from tests.cluster.servers import fleet
 from tests.execute.planned import a_plan
@@ -371,29 +370,9 @@ def test_a_gang_is_held_by_claims(space: Space, driven: str) -> None:
 # ---------------------------------------------------------------- rights
 
 
-@pytest.fixture
-def least(space: Space, tmp_path: Path) -> Api:
-    """The cluster as an account sees it that has what executor-devices.yaml gives, and nothing else."""
-    text = (files("gangplan.kube") / "manifests" / "controller" / "executor-devices.yaml").read_text()
-    rbac, account = "/apis/rbac.authorization.k8s.io/v1", "gangplan-controller"
-    accounts = f"/api/v1/namespaces/{space.name}/serviceaccounts"
-    space.api.create(accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
-    for item in yaml.safe_load_all(text.replace("namespace: gangplan", f"namespace: {space.name}")):
-        if item["kind"].startswith("Cluster"):
-            item["metadata"]["name"] = f"{space.name}-devices"
-        if item["kind"] == "ClusterRoleBinding":
-            item["roleRef"]["name"] = f"{space.name}-devices"
-        where = rbac if item["kind"].startswith("Cluster") else f"{rbac}/namespaces/{space.name}"
-        space.make(f"{where}/{item['kind'].lower()}s", item)
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": space.api.create(f"{accounts}/{account}/token", body)["status"]["token"]}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
-
-
-def test_the_least_rights_suffice(space: Space, least: Api, group: Group, resizable: str, driven: str) -> None:
-    """A layout, a resize and a gang of claims; GPUs of others, quotas and secrets stay out of reach."""
+def test_the_least_rights_suffice(space: Space, group: Group, resizable: str, driven: str, tmp_path: Path) -> None:
+    """A layout, a resize and a gang of claims; quotas, secrets and the end of nodes stay out of reach."""
+    least = with_rights(space, "executor-devices", tmp_path)
     plan = group.plan(1, 1)
     target = LayoutTarget(least, group.layouts)
     assert target.carry_on(plan, Observation(), (), datetime.now(UTC))[0].kind == StepKind.CORDON
