@@ -25,11 +25,14 @@ from .controller import (
     log_as_json as log_as_json,
 )
 from .devices import (
+    ClaimedGang as ClaimedGang,
     Layouts as Layouts,
     LayoutTarget as LayoutTarget,
     Resize as Resize,
     ResizeRule as ResizeRule,
     ResizeRules as ResizeRules,
+    give_back_claims as give_back_claims,
+    hold_claims as hold_claims,
     layout_steps as layout_steps,
     resize_all as resize_all,
 )

@@ -37,7 +37,6 @@ from gangplan.workflows.carrying_out import CarryingOut, Pass
 from gangplan.workflows.execution import grants_in
 from gangplan.workflows.followers import Followers
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
-from gangplan.workflows.power import Capping
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +55,8 @@ SETTLED_S = 1.2 * SETTLE.total_seconds()
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
 
-CAPS_S = 30.0
-"""Seconds between two looks which gangs are on capped pools. It lists nodes and pods, if targets.yaml has `power`."""
+RESIZE_S = 1800.0
+"""Seconds between two looks at what running pods used."""
 
 WATCH_S = 30.0
 """Seconds between two looks whether the cluster serves another kind of owner by now."""
@@ -115,9 +114,6 @@ class Controller:
         self._last: Pass | None = None
         self._following = [] if self._api is None else self._follow(self._api)
         self._give_back()
-        if self._api is not None:
-            capping = Capping(settings=settings, api=self._api.guarded(self._lead.may_write))
-            self._round("power caps", capping.once, CAPS_S)
 
     def _a_lead(self) -> Lead:
         """Lead by a Lease where there is a cluster, else by a lock in the home folder: all that run there share it."""
@@ -154,7 +150,13 @@ class Controller:
         def after(work: Callable[[Pass], None]) -> Callable[[], None]:
             return lambda: work(self._last) if self._last is not None else None
 
-        works = {"serve": followers.serve, "cap power": followers.cap, "answer Kueue": followers.answer}
+        works = {
+            "serve": followers.serve,
+            "cap power": followers.cap,
+            "answer Kueue": followers.answer,
+            "arrange layouts": followers.arrange,
+        }
+        self._round("resize pods", after(followers.resize), RESIZE_S)
         return [self._round(name, after(work), every_s, least_s=LEAST_S) for name, work in works.items()]
 
     def _give_back(self) -> None:

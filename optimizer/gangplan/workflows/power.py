@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
-from gangplan import execute, plan
-from gangplan.config import Settings, read_fleet
+from gangplan import execute
+from gangplan.config import Settings
 from gangplan.errors import InputError, NotFoundError
 from gangplan.execute import CapStep
 from gangplan.kube import Api
 from gangplan.plan import PlanPolicy
-from gangplan.tracking import open_store
 from gangplan.types import Fleet, GridCarbon, Plan
 
 _log = logging.getLogger(__name__)
@@ -67,24 +66,3 @@ def bring_caps(
             continue
         made.append(step)
     return tuple(made)
-
-
-@dataclass(kw_only=True)
-class Capping:
-    """Brings the published plan's caps onto the nodes of the pools that `power` in targets.yaml names, by passes."""
-
-    settings: Settings
-    api: Api
-    _plan: Plan | None = field(default=None, init=False)
-
-    def once(self) -> tuple[CapStep, ...]:
-        """Make one pass; without such pools nothing is read from the cluster."""
-        file = self.settings.targets_file
-        named = () if file is None else execute.read_targets(file, read_fleet(self.settings.fleet_file)).power.pools
-        if not named:
-            return ()
-        self._plan = plan.read_published(open_store(self.settings), self._plan)
-        steps = bring_caps(self._plan, self.api, self.settings.clock(), pools=named)
-        for step in steps:
-            _log.info("cap", extra={"node": step.node, step.knob.value: step.after or "none", "why": step.why})
-        return steps

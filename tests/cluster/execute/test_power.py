@@ -14,14 +14,19 @@ import yaml
 from gangplan.clock import floor_hour
 from gangplan.config import Settings, write_fleet
 from gangplan.errors import ForbiddenError
+from gangplan.execute import Targets
+from gangplan.execute.carrying import Carried
 from gangplan.execute.green import power_manifests
+from gangplan.execute.green.settings import PowerSettings
 from gangplan.kube.api import Api, connect
 from gangplan.plan import log_plan, mark
 from gangplan.tables import PLAN_CAPS, PLAN_NODES
 from gangplan.testing import a_forecast
 from gangplan.tracking import Store
-from gangplan.types import Fleet, Plan, Pool
-from gangplan.workflows.power import Capping, bring_caps
+from gangplan.types import Fleet, Observation, Plan, Pool
+from gangplan.workflows.carrying_out import Pass
+from gangplan.workflows.followers import Followers
+from gangplan.workflows.power import bring_caps
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.conftest import Field
 from tests.command import caller
@@ -41,6 +46,14 @@ def planned(space: Space, pool: Pool, setting: int) -> Plan:
         schema=PLAN_NODES,
     )
     return replace(a_plan(), nodes=nodes, caps=caps)
+
+
+def a_pass(plan: Plan, power: PowerSettings) -> Pass:
+    """What a pass that found nothing to do hands on."""
+    seen = Observation()
+    carried = Carried(done=(), left=(), refused=(), unreachable={}, before=seen, observed=seen, goals=())
+    targets = Targets(pools={}, power=power)
+    return Pass(carried=carried, plan=plan, targets=targets, grants=(), at=plan.issued_at)
 
 
 def brought(space: Space, plan: Plan, pool: Pool, *, dry_run: bool = False) -> list[str]:
@@ -149,12 +162,9 @@ def test_the_command_and_the_controllers_pass_bring_the_published_plans_caps(
     call = caller(monkeypatch, capsys)
     said = until(lambda: found if (found := call("power", "caps", "--json").json)["steps"] else None)
     assert (said["written"], [step["node"] for step in said["steps"]], label(space, node)) == (False, [node], "")
-    capping = Capping(settings=settings, api=space.api)
-    (tmp_path / "targets.yaml").write_text(f"pools: {{{pool.name}: {{nodes: {{kind: fixed}}}}}}\n")
-    assert capping.once() == ()
-    with (tmp_path / "targets.yaml").open("a") as file:
-        file.write(f"power: {{pools: [{pool.name}]}}\n")
-    assert [step.node for step in capping.once()] == [node]
+    followers = Followers(settings=settings, api=space.api, may_begin=lambda: None, may_write=lambda: None)
+    followers.cap(a_pass(kept, PowerSettings()))
+    assert label(space, node) == ""
+    followers.cap(a_pass(kept, PowerSettings(pools=(pool.name,))))
     assert label(space, node) == "400"
-    assert capping.once() == ()
     assert "every node has the cap" in call("power", "caps", "--yes").out
