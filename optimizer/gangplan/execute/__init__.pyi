@@ -88,7 +88,7 @@ from .prewarm import (
     read_serving as read_serving,
     take_back_serving as take_back_serving,
 )
-from .requests import answer_all as answer_all, queue_check as queue_check, request_rights as request_rights
+from .requests import answer_all as answer_all, queue_check as queue_check
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file
 from .wanted import Goal as Goal, goals as goals
