@@ -28,7 +28,7 @@ _UNREACHABLE = 4
 
 @apply_app.command("apply", epilog="Example:  gangplan apply --dry-run   |   gangplan apply --to kueue --yes --wait")
 def apply(
-    to: Annotated[str, typer.Option(help="Take only the steps of: file, kueue, cluster, ec2 or gce.")] = "",
+    to: Annotated[str, typer.Option(help="Take only the steps of: file, kueue, cluster, ec2, gce or serving.")] = "",
     targets: Annotated[
         Path | None, typer.Option(help="Where pools live; default: targets.yaml beside the fleet file, if any.")
     ] = None,

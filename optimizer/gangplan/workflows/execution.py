@@ -18,6 +18,8 @@ from gangplan.execute import (
     Goal,
     Journal,
     Opening,
+    Outcome,
+    ServingTarget,
     close_engines,
     goals,
     last_run,
@@ -28,9 +30,9 @@ from gangplan.execute import (
 )
 from gangplan.reserve import open_ledger
 from gangplan.tracking import Store, open_store
-from gangplan.types import QUOTA_STEPS, Fleet, Grant, Reservation, ReservationState, Step
+from gangplan.types import QUOTA_STEPS, Fleet, Grant, PlanId, Reservation, ReservationState, Step
 
-TO = ("file", "kueue", "cluster", "ec2", "gce")
+TO = ("file", "kueue", "cluster", "ec2", "gce", "serving")
 """Where steps may be taken alone: by the name of an engine, `kueue` for the quotas of the cluster."""
 
 
@@ -134,7 +136,8 @@ def open_execution(
     if to and to not in TO:
         raise InputError.unknown("--to", to, "no engine", TO)
     store, clock = open_store(settings), settings.clock
-    wanted, plan_id, whose = _undone(last_run(store), settings) if undo else _planned(store)
+    run = last_run(store) if undo else None
+    wanted, plan_id, whose = _planned(store) if run is None else _undone(run, settings)
     fleet = read_fleet(settings.fleet_file)
     file = settings.targets_file
     targets = targets_of_file(fleet) if file is None else read_targets(file, fleet)
@@ -148,6 +151,7 @@ def open_execution(
             wanted=lambda now: tuple(goal for goal in wanted(now) if fleet.pool(goal.pool).name in targets.pools),
             clock=clock,
             grants=lambda: ledger_grants(settings),
+            more=_of_servers(engines, store, plan_id, run, whose),
             chosen=_chooser(to),
             journal=journal,
         )
@@ -188,6 +192,20 @@ def _undone(run: ApplyRun, settings: Settings) -> tuple[Wanted, str, str]:
         if each.pool in known
     )
     return lambda _: before, run.plan_id, whose
+
+
+def _of_servers(
+    engines: Sequence[Engine], store: Store, plan_id: str, run: ApplyRun | None, whose: str
+) -> Callable[[datetime], tuple[Step, ...]]:
+    """Return what gives the steps of servers: to the plan, or back to what was there before a run."""
+    target = next((engine.target for engine in engines if isinstance(engine.target, ServingTarget)), None)
+    if target is None:
+        return lambda _: ()
+    if run is not None:
+        done = [taken.step for taken in run.steps if taken.outcome is Outcome.DONE]
+        return lambda _: target.steps_back(done, whose)
+    published, forecast = plan.read_plan(store, PlanId(plan_id))
+    return lambda now: target.steps(published, forecast, now)
 
 
 def _chooser(to: str) -> Callable[[Engine | None, Step], bool]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,31 +19,31 @@ from typing import Any
 import pytest
 import yaml
 
+from gangplan import plan
+from gangplan.config import write_fleet
 from gangplan.errors import ConflictError, ForbiddenError, RejectedError
+from gangplan.execute import Carrying, Engine
 from gangplan.execute.kubernetes import FixedNodes, open_cluster
 from gangplan.execute.prewarm import (
     Buffer,
     Hpa,
     Keda,
     KServe,
-    MinimumStep,
     Replicas,
-    Served,
     Serving,
     ServingTarget,
-    keep_serving,
     minimums,
-    take_back_serving,
-    undone,
 )
 from gangplan.kube.access import executor_manifests
 from gangplan.kube.api import Api, connect
 from gangplan.testing import NOW, a_pool
-from gangplan.types import Fleet
+from gangplan.tracking import Store
+from gangplan.types import Fleet, Forecast, Plan, Step
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute import kinds
 from tests.cluster.objects import a_job
 from tests.cluster.servers import fleet
+from tests.command import caller
 from tests.execute.prewarm import guide
 from tests.execute.prewarm.builders import CHAT, POOL, asked, planned
 
@@ -78,10 +79,10 @@ def one(space: Space, where: Any, *, api: Api | None = None, **changes: Any) -> 
 
 def seen(target: ServingTarget) -> Replicas:
     """Return what the only entry has."""
-    return target.observe()[0]
+    return target.look()[0]
 
 
-def steps(target: ServingTarget, gpus: float, nodes: int = 8) -> tuple[MinimumStep, ...]:
+def steps(target: ServingTarget, gpus: float, nodes: int = 8) -> tuple[Step, ...]:
     """Return the steps to a plan that keeps so many GPUs for the only entry."""
     entry = next(iter(target.serving.values()))
     forecast = asked({CHAT: [gpus]})
@@ -90,11 +91,11 @@ def steps(target: ServingTarget, gpus: float, nodes: int = 8) -> tuple[MinimumSt
         if not isinstance(entry.where, Buffer)
         else [a_pool(entry.where.pool, accelerator="h100", gpus_per_node=8)]
     )
-    plan = planned({pools[0].name: [nodes]}, forecast, pools=pools)
-    return minimums(plan, forecast, list(target.serving.values()), target.observe(), NOW)
+    made = planned({pools[0].name: [nodes]}, forecast, pools=pools)
+    return minimums(made, forecast, list(target.serving.values()), target.look(), NOW)
 
 
-def carry_out(target: ServingTarget, gpus: float, nodes: int = 8) -> MinimumStep:
+def carry_out(target: ServingTarget, gpus: float, nodes: int = 8) -> Step:
     """Take the only step, after the API server has checked it; then nothing is left to do."""
     (step,) = steps(target, gpus, nodes)
     assert step.waits_for == ""
@@ -155,7 +156,9 @@ def test_a_raised_minimum_brings_replicas_without_metrics(space: Space) -> None:
     until(lambda: space.api.get(deployment)["spec"]["replicas"] == 4, 60)
     managers = {mark["manager"] for mark in space.api.get(deployment)["metadata"]["managedFields"]}
     assert "gangplan-execute" not in managers
-    target.apply(undone(step))
+    target.observe()
+    (back,) = target.steps_back([step], "what was there before")
+    target.apply(back)
     assert space.api.get(path)["spec"]["minReplicas"] == 1
 
 
@@ -272,7 +275,7 @@ def test_keda_gets_its_own_minimum_and_may_be_held(space: Space) -> None:
     assert carry_out(target, 8).before == 0
     assert carry_out(target, 0).after == 0
     step = carry_out(held, 8)
-    assert (step.before, step.after) == (None, 4)
+    assert (step.before, step.after) == (0, 4)
     item = space.api.get(path)
     assert (item["metadata"]["annotations"][PAUSED], item["spec"]["minReplicaCount"]) == ("4", 4)
     carry_out(target, 8)  # no longer held
@@ -368,12 +371,12 @@ def test_a_capacity_buffer_where_it_is_served(space: Space) -> None:
     where = Buffer(namespace=space.name, name="room", pool="h100-owned")
     target = one(space, where)
     step = carry_out(target, 24)
-    assert (step.before, step.after, seen(target).kind) == (None, 3, "capacity_buffer")
+    assert (step.before, step.after, seen(target).kind) == (0, 3, "capacity_buffer")
     buffer = space.api.get(f"{BUFFERS.format(space.name)}/room")
     assert buffer["spec"]["podTemplateRef"] == {"name": "room"}
     template = f"/api/v1/namespaces/{space.name}/podtemplates/room"
     assert space.api.get(template)["template"]["spec"]["containers"][0]["resources"]["limits"] == {fleet.GPU: "8"}
-    assert carry_out(target, 8).lowers
+    assert carry_out(target, 8).after == 1
     tolerant = one(space, replace(where, tolerates=("dedicated",)))
     assert carry_out(tolerant, 8).why.endswith("its settings have changed")
     assert "no autoscaler has taken its CapacityBuffer up: turn" in target.check()[0]
@@ -469,14 +472,58 @@ def test_the_list_of_the_guide_is_carried_out(space: Space) -> None:
     until(lambda: space.api.get(deployment)["status"].get("replicas") == 1)
     target = ServingTarget(guide.read(text, Fleet(pools=(POOL,))), Fleet(pools=(POOL,)), space.api)
     forecast = asked({CHAT: [20], ("search", "latency", "h100"): [20]})
-    plan = planned({"h100-owned": [12]}, forecast)
-    assert keep_serving(target, plan, forecast, NOW, dry_run=True).reached
-    done = keep_serving(target, plan, forecast, NOW)
+    made = planned({"h100-owned": [12]}, forecast)
+    found = carrying(target, made, forecast)
+    assert len(found.once(dry_run=True).done) == 3
+    done = found.once()
     # 20 GPUs are 10 replicas of 2, the 95 % quantile of 25 is 4 replicas of 8; of 8 nodes for 60 GPUs 5 have room.
-    assert ([step.after for step in done.done], done.left) == ([10, 4, 5], ())
-    assert keep_serving(target, plan, forecast, NOW) == Served()
-    back = take_back_serving(target, done.done)
-    assert ([step.after for step in back.done], back.left) == ([0, 0, 1], ())
+    assert ([step.after for step in done.done], done.reached) == ([10, 4, 5], True)
+    assert found.once().done == ()
+    found.more = lambda _: target.steps_back(done.done, "what was there before")
+    assert [step.after for step in found.once().done] == [1, 0, 0]
+
+
+def carrying(target: ServingTarget, made: Plan, forecast: Forecast) -> Carrying:
+    """Return what carries a plan out on servers alone."""
+    return Carrying(
+        engines=[Engine(target=target)],
+        wanted=lambda _: (),
+        clock=lambda: NOW,
+        more=lambda now: target.steps(made, forecast, now),
+    )
+
+
+def test_the_command_shows_carries_out_and_takes_back(
+    space: Space,
+    tmp_path: Path,
+    mlflow_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`gangplan apply --to serving`, as the guide has it, beside pools whose nodes stand in the fleet file."""
+    path = an_hpa(space)
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    forecast = asked({CHAT: [8, 8, 8]}, now)
+    made = planned({"h100-owned": [2, 2, 2]}, forecast)
+    write_fleet(tmp_path / "fleet.yaml", made.fleet)
+    where = {"kind": "hpa", "namespace": space.name, "name": "chat"}
+    entry = {"accelerator": "h100", "gpus_per_replica": 2, "where": where}
+    targets = {"pools": {"h100-owned": {"nodes": {"kind": "file"}}}, "serving": [entry]}
+    (tmp_path / "targets.yaml").write_text(yaml.safe_dump(targets))
+    plan.mark(mlflow_store, plan.log_plan(made, forecast, mlflow_store), "published", "")
+    monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", str(space.kubeconfig))
+    call = caller(monkeypatch, capsys)
+    shown = call("apply", "--to", "serving", "--dry-run", "--json").json
+    assert [(step["pool"], step["before"], step["after"]) for step in shown["done"]] == [
+        (f"hpa {space.name}/chat", 1, 4)
+    ]
+    assert call("apply", "--to", "serving", "--yes").code == 0
+    assert space.api.get(path)["spec"]["minReplicas"] == 4
+    assert call("apply", "--to", "serving", "--yes", "--json").json["reached"]
+    assert call("apply", "--to", "serving", "--undo", "--yes").code == 0
+    assert space.api.get(path)["spec"]["minReplicas"] == 1
+    assert call("apply", "--check").code == 0
 
 
 @pytest.fixture
@@ -525,11 +572,11 @@ def test_what_is_refused_holds_up_no_other(space: Space, least: Api) -> None:
     serving = [Serving(where=where, accelerator="h100", gpus_per_replica=2) for where in (Hpa(**names), Keda(**names))]
     fleet = Fleet(pools=(POOL,))
     forecast = asked({CHAT: [8]})
-    plan = planned({POOL.name: [8]}, forecast)
+    made = planned({POOL.name: [8]}, forecast)
     both = ServingTarget([*serving, Serving(where=lost, accelerator="h100")], fleet, space.api)
-    done = keep_serving(both, plan, forecast, NOW)
-    assert [(step.key, step.after) for step in done.done] == [(f"hpa {space.name}/chat", 4)]
-    assert [step.waits_for.partition(": ")[2] for step in done.left][1].startswith("namespaces")
+    done = carrying(both, made, forecast).once()
+    assert [(step.pool, step.after) for step in done.done] == [(f"hpa {space.name}/chat", 4)]
+    assert [taken.words.partition(": ")[2].split()[0] for taken in done.refused] == ["namespaces"]
     assert "there is no ScaledObject" in done.left[0].waits_for
     role = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gangplan-executor-serving"
     space.api.delete(f"{role}-{space.name}")
@@ -537,7 +584,7 @@ def test_what_is_refused_holds_up_no_other(space: Space, least: Api) -> None:
 
     def forbidden() -> bool:
         """Whether the rights are gone by now."""
-        (step,) = keep_serving(blind, plan, forecast, NOW).left or (None,)
+        (step,) = carrying(blind, made, forecast).once().left or (None,)
         return step is not None and "gangplan kube manifests --executor" in step.waits_for
 
     until(forbidden)
