@@ -27,6 +27,7 @@ COMPILED: dict[str, Any] = {
     "release_gang": gangplan_kfp.release_gang,
     "train_demand_model": gangplan_kfp.train_demand_model,
     "plan_capacity": gangplan_kfp.plan_capacity,
+    "apply_plan": gangplan_kfp.apply_plan,
     "reserved_training": reserved_training,
 }
 

@@ -149,6 +149,16 @@ class Settings(BaseSettings):
         return self.home / "accelerators.yaml"
 
     @property
+    def curves_file(self) -> Path:
+        """What work does under caps, as measured; where there is no such file, nothing is capped."""
+        return self.home / "power.yaml"
+
+    @property
+    def carbon_file(self) -> Path:
+        """The hourly carbon of grids; where there is no such file, the fleet file's figures and yearly means hold."""
+        return self.home / "carbon.csv"
+
+    @property
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.home / "report" / "index.html"

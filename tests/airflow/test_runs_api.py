@@ -82,7 +82,7 @@ def test_what_ended_runs_left_is_given_back(address: str, ledger: OperableLedger
     elsewhere = ledger.submit(a_request("elsewhere", pod_sets=ONE), "airflow/nowhere/run/task/-1/1")
     now, given = [present()], list[str]()
     owners = DagRunOwners(runs=AirflowRuns(address), name="", grace=GRACE, clock=lambda: now[0])
-    back = GivingBack(ledger=ledger, owners=(owners,), clock=present, require=lambda: None, given=given.append)
+    back = GivingBack(ledger=ledger, owners=(owners,), clock=present, may_begin=lambda: None, given=given.append)
     back.look()
     assert given == []
     end(runs["failed"], DagRunState.FAILED)

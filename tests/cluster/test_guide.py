@@ -16,10 +16,10 @@ from tests.cluster.objects import condition, jobs
 PAGE = ROOT / "docs" / "kubernetes.md"
 
 
-def script() -> str:
-    """Put the page's blocks for a cluster into one shell script."""
+def script(page: Path = PAGE) -> str:
+    """Put a page's blocks for a cluster into one shell script."""
     parts = ["set -euo pipefail"]
-    for token in MarkdownIt().parse(PAGE.read_text()):
+    for token in MarkdownIt().parse(page.read_text()):
         if token.type == "fence" and token.info.split()[1:] == ["cluster"]:
             bash = token.info.startswith("bash")
             parts.append(token.content if bash else f"python - <<'END_OF_PYTHON'\n{token.content}END_OF_PYTHON")

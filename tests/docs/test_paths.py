@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = (ROOT, ROOT / "optimizer" / "gangplan")
 SOURCES = {"gangplan": "optimizer", "gangplan_airflow": "plugins", "gangplan_kfp": "kfp_components"}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-ELSEWHERE = ("yaml", "event", "by", "why", "tenant", "workload_class", "accelerator", "node")  # a file, tags of runs
+ELSEWHERE = {"yaml", "event", "by", "why", "tenant", "workload_class", "accelerator", "node"}  # a file, tags of runs
+ELSEWHERE |= {"power_cap_watts", "gpu_clock_mhz", "job"}
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -82,6 +83,19 @@ def test_nothing_is_cordoned_that_a_quota_may_still_grant(now: datetime) -> None
     """Steps from one moment are safe in any order: cordons wait until the lower quota was seen."""
     found = [step for step in seen(now, 1, quota(16), pool_nodes=nodes(4)) if not step.waits_for]
     assert told(found) == [("lower quota", 16, 4, False)]
+
+
+def test_nothing_is_cordoned_until_kueue_has_seen_the_lower_quota(now: datetime) -> None:
+    """By its older view it may admit a gang more: for 5 s all open nodes stay, and no other group gets its slots."""
+    for age, doable in ((4, []), (5, [("cordon", 4, 1, False)])):
+        lowered = replace(quota(4), changed_at=now - timedelta(seconds=age))
+        found = seen(now, 1, lowered, pool_nodes=nodes(4))
+        assert told(step for step in found if not step.waits_for) == doable
+    assert "to be seen by all" in seen(now, 1, replace(lowered, changed_at=now), pool_nodes=nodes(4))[0].waits_for
+    one, other = replace(quota(8, place="q1"), changed_at=now), quota(4, place="q2")
+    assert all(step.waits_for for step in seen(now, 4, one, other, pool_nodes=nodes(4)))
+    counted = PoolNodes(pool="a", ordered=5, named=False)
+    assert all(step.waits_for for step in seen(now, 1, replace(quota(4), changed_at=now), pool_nodes=counted))
 
 
 def test_a_place_is_raised_after_the_other_has_given_back(now: datetime) -> None:

@@ -120,12 +120,15 @@ class Carrying(RuleBasedStateMachine):
         for world in self.worlds.values():
             world.grow(self.now)
 
-    @rule(name=st.sampled_from(["a", "b"]), gangs=st.lists(st.integers(1, 10), min_size=1, max_size=8))
-    def ask(self, name: str, gangs: list[int]) -> None:
+    @rule(
+        name=st.sampled_from(["a", "b"]), gangs=st.lists(st.integers(1, 10), min_size=1, max_size=8), late=st.booleans()
+    )
+    def ask(self, name: str, gangs: list[int], late: bool) -> None:
         """Gangs ask, at each place; what is admitted has nodes that can be used."""
+        view = self.worlds[name].old_view(self.now) if late else None
         for slots in gangs:
             for place in self.worlds[name].places:
-                if self.worlds[name].admit(place, slots) is not None:
+                if self.worlds[name].admit(place, slots, view) is not None:
                     self._check_granted(name)
 
     def _check_granted(self, name: str) -> None:
@@ -168,10 +171,10 @@ class Carrying(RuleBasedStateMachine):
 
     @invariant()
     def forget(self) -> None:
-        """What was excused is so only until the quotas have followed."""
+        """What was excused is so only until the quotas have followed, and all have seen them."""
         oldest = min((each.seen_at for each in self.controllers if each.todo), default=self.events)
         for name, world in self.worlds.items():
-            if world.promised() <= len(world.open(self.now)) * SLOTS:
+            if world.promised() <= len(world.open(self.now)) * SLOTS and world.old_view(self.now) is None:
                 self.excused[name] = [event for event in self.excused[name] if event > oldest]
                 present = goals(self.plan, self.now)
                 if all(not each.todo or each.wanted == present for each in self.controllers):

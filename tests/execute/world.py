@@ -1,8 +1,9 @@
 """A small model of clusters and clouds: nodes that start and die, gangs that are admitted by quota and bound later.
 
 It does what the real ones were seen to do: nodes are there before they can be used, a scheduler with an old view binds
-to a node that was just cordoned, lowering a quota evicts nobody, a cohort's places lend to each other, and a lost node
-is replaced by its engine. Time moves only when a test moves it.
+to a node that was just cordoned, Kueue with an old view admits by a quota that was just lowered, lowering a quota
+evicts nobody, a cohort's places lend to each other, and a lost node is replaced by its engine. Time moves only when a
+test moves it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Place:
 
     group: str
     slots: int = 0
+    changed_at: datetime | None = None
 
 
 @dataclass(kw_only=True)
@@ -90,6 +92,7 @@ class PoolWorld:
     unprotected: set[str] = field(default_factory=set[str])
     born: int = 0
     admitted: int = 0
+    views: list[tuple[datetime, dict[str, int]]] = field(default_factory=list[tuple[datetime, dict[str, int]]])
 
     def used(self, place: str) -> int:
         """The slots that a place has granted."""
@@ -123,9 +126,12 @@ class PoolWorld:
         """The slots that may be granted or are."""
         return sum(max(pair) for pair in self.groups().values())
 
-    def admit(self, place: str, slots: int) -> Gang | None:
-        """Admit a gang if its cohort has the quota."""
-        quota, used = self.groups()[self.places[place].group]
+    def admit(self, place: str, slots: int, view: dict[str, int] | None = None) -> Gang | None:
+        """Admit a gang if its cohort has the quota, or had it in an older `view` of the quotas."""
+        group = self.places[place].group
+        quota, used = self.groups()[group]
+        if view is not None:
+            quota = sum(view[name] for name, each in self.places.items() if each.group == group)
         if used + slots > quota:
             return None
         self.admitted += 1
@@ -133,6 +139,10 @@ class PoolWorld:
         self.gangs[gang.name] = gang
         self.unprotected.add(gang.name)
         return gang
+
+    def old_view(self, now: datetime) -> dict[str, int] | None:
+        """The oldest quotas by which Kueue may still admit a gang: those before the changes of the last seconds."""
+        return next((slots for until, slots in self.views if now - until < SETTLE), None)
 
     def bind(self, gang: str, now: datetime) -> None:
         """Bind a gang's pods where there is room; the scheduler may not have seen a cordon of the last seconds."""
@@ -168,7 +178,14 @@ class PoolWorld:
         return Observation(
             nodes=(PoolNodes(pool=self.name, ordered=self.ordered, nodes=nodes, unprotected=pods),),
             quotas=tuple(
-                Quota(pool=self.name, place=name, group=place.group, slots=place.slots, used=self.used(name))
+                Quota(
+                    pool=self.name,
+                    place=name,
+                    group=place.group,
+                    slots=place.slots,
+                    used=self.used(name),
+                    changed_at=place.changed_at,
+                )
                 for name, place in self.places.items()
             ),
             grants=tuple(
@@ -182,8 +199,10 @@ class PoolWorld:
         if step.kind is StepKind.PROTECT:
             self.unprotected -= set(step.nodes)
         elif step.kind in (StepKind.LOWER_QUOTA, StepKind.RAISE_QUOTA):
-            _require(self.places[step.place].slots == step.before, "quota")
-            self.places[step.place].slots = step.after
+            place = self.places[step.place]
+            _require(place.slots == step.before, "quota")
+            self.views.append((now, {name: each.slots for name, each in self.places.items()}))
+            place.slots, place.changed_at = step.after, now
         elif step.kind in (StepKind.ORDER, StepKind.REMOVE):
             _require(self.ordered == step.before, "ordered")
             self._remove(step, now)

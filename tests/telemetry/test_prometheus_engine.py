@@ -20,12 +20,13 @@ import pytest
 
 from gangplan.kube import PLACEHOLDER_CLASS
 from gangplan.progress import no_progress
-from gangplan.telemetry.sources.prometheus import read_prometheus
+from gangplan.telemetry.sources.prometheus import read_containers, read_prometheus
 from gangplan.telemetry.values import Telemetry
 
 UNPACKED = Path(__file__).resolve().parents[2] / ".envs" / "prometheus" / "usr/bin"
 END = datetime(2026, 3, 2, 9, tzinfo=UTC)
 START = END - timedelta(days=9)  # more than one chunk
+GIB = 2**30
 STEP = timedelta(minutes=4)  # within Prometheus' look-back of five
 SHORT = END - timedelta(hours=30)  # a pod of half an hour begins here
 GAP = (END - timedelta(hours=60), END - timedelta(hours=57))
@@ -61,6 +62,7 @@ def _samples(at: datetime) -> Iterator[tuple[str, str, float]]:
         for each in ("Pending", "Running", "Succeeded"):
             yield "kube_pod_status_phase", f'{where},phase="{each}"', float(each == phase)
     yield from _renamed()
+    yield from _used(at)
     yield "kube_namespace_labels", 'namespace="search",label_gangplan_io_workload_class="latency"', 1
     for node, model, busy in (("node-a", "NVIDIA H100 80GB HBM3", 60), ("node-b", "NVIDIA A100-SXM4-80GB", 20)):
         for gpu in (0, 1):
@@ -87,6 +89,18 @@ def _renamed() -> Iterator[tuple[str, str, float]]:
             yield "kube_pod_init_container_resource_requests", f'{pod},exported_container="{name}",{asked}', gpus
         yield "kube_pod_status_phase", f'{pod},phase="Running"', 1
     yield "kube_node_status_allocatable", 'node="node-a",resource="nvidia_com_gpu"', 2
+
+
+def _used(at: datetime) -> Iterator[tuple[str, str, float]]:
+    """Give what the kubelet says of two containers of one pod in the last days: 1.5 cores, and 2 GiB with a peak."""
+    if at < END - timedelta(hours=30):
+        return
+    seconds = (at - START).total_seconds()
+    pod = 'namespace="search",pod="serve-0"'
+    for container, cores, memory in (("main", 1.5, 2 * GIB), ("", 2.0, 3 * GIB)):  # without a name: all of the pod's
+        peak = GIB if at == END - timedelta(hours=20) else 0
+        yield "container_cpu_usage_seconds_total", f'{pod},container="{container}",id="/a"', cores * seconds
+        yield "container_memory_working_set_bytes", f'{pod},container="{container}",id="/a"', memory + peak
 
 
 def _open_metrics(path: Path) -> None:
@@ -217,3 +231,12 @@ def test_pods_count_under_their_own_labels_once_and_by_their_parts(telemetry: Te
 def test_a_pod_asks_for_its_largest_init_container_where_that_is_more(telemetry: Telemetry):
     """Two containers of one GPU together, or an init container of five before them."""
     assert _gpus(telemetry, "lab", "h100", END - timedelta(hours=100)) == pytest.approx(5)
+
+
+def test_what_containers_used(address: str):
+    """Cores and the most memory of each container, with the hours that were measured; a pod's own sum is left out."""
+    (used,) = read_containers(f"prometheus+http://{address}", END, hours=24)
+    assert (used.namespace, used.pod, used.container) == ("search", "serve-0", "main")
+    assert used.cores == pytest.approx(1.5, rel=0.01)
+    assert used.memory == 3 * GIB
+    assert used.hours == pytest.approx(24, abs=1)

@@ -12,17 +12,12 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from typing import Self
 
-from gangplan.execute.goals import goals
-from gangplan.execute.kubernetes.settings import KarpenterNodes, KueueQuota
-from gangplan.execute.kubernetes.target import ClusterTarget, open_cluster
-from gangplan.execute.steps import steps_to
-
 from benchmarks.parts.execute.world import COHORT, FLEET, POOLS
-from gangplan.errors import ConflictError, GangplanError
+from gangplan.execute import Carrying, Engine, KarpenterNodes, KueueQuota, goals, open_cluster
 from gangplan.kube.api import Api
-from gangplan.types import Plan, Step
+from gangplan.types import Plan
 
-HOUR_S = 20.0
+HOUR_S = 30.0
 _PERIOD_S = 0.25
 
 
@@ -43,11 +38,16 @@ class FastClock:
         return self.began + hour * self.hour_s
 
 
-def target(api: Api) -> ClusterTarget:
+def engine(api: Api) -> Engine:
     """Open the cluster as `targets.yaml` would say it."""
     nodes = {pool.name: KarpenterNodes(nodepool=pool.name) for pool in POOLS}
     quotas = {pool.name: KueueQuota(cohort=COHORT) for pool in POOLS}
-    return open_cluster(nodes, quotas, FLEET, api=api, watched=True, clock=lambda: datetime.now(UTC))
+    return Engine(target=open_cluster(nodes, quotas, FLEET, api=api, watched=True, clock=present))
+
+
+def present() -> datetime:
+    """Return the machine's moment."""
+    return datetime.now(UTC)
 
 
 class Carrier:
@@ -55,9 +55,9 @@ class Carrier:
 
     def __init__(self, api: Api, plan: Plan, clock: FastClock) -> None:
         self.taken: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.rounds: list[float] = []
-        self._plan, self._clock, self._target = plan, clock, target(api)
+        self.put_off: Counter[str] = Counter()
+        self._engine = engine(api)
+        self._carrying = Carrying(engines=(self._engine,), wanted=lambda _: goals(plan, clock()), clock=present)
         self._stop = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
@@ -68,28 +68,12 @@ class Carrier:
     def __exit__(self, *raised: object) -> None:
         self._stop.set()
         self._thread.join(30)
-        self._target.close()
+        self._engine.target.close()
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            began = time.monotonic()
-            try:
-                for step in self._steps():
-                    self._take(step)
-            except GangplanError as error:
-                self.refused[str(error)[:160]] += 1
-            self.rounds.append(time.monotonic() - began)
+            carried = self._carrying.once()
+            self.taken.update(step.kind.value for step in carried.done)
+            self.put_off.update(f"{each.step.kind.value}: {each.words}"[:160] for each in carried.refused)
+            self.put_off.update(carried.unreachable.values())
             self._stop.wait(_PERIOD_S)
-
-    def _steps(self) -> list[Step]:
-        now = datetime.now(UTC)  # before the observation, which a node's settling needs
-        observed = self._target.observe()
-        found = steps_to(goals(self._plan, self._clock()), observed, (), now)
-        return [step for step in found if not step.waits_for]
-
-    def _take(self, step: Step) -> None:
-        try:
-            self._target.apply(step)
-            self.taken[step.kind.value] += 1
-        except ConflictError as error:  # something moved on since it was observed: the next round sees it
-            self.refused[f"{step.kind.value}: {error}"[:160]] += 1

@@ -14,7 +14,7 @@ from benchmarks.parts.execute.history import Findings, findings, open_nodes
 from benchmarks.parts.execute.plans import curve, plan
 from benchmarks.parts.execute.recorder import Recorder
 from benchmarks.parts.execute.world import DELAY_S, FLEET, GPUS, POOLS, world
-from benchmarks.parts.figures import Figure
+from benchmarks.parts.figures import FOLDER, Figure
 from gangplan.progress import Progress
 
 HOURS, SEED = 24, 7
@@ -25,7 +25,7 @@ _LEAST_HOURS = 4
 def day(share: int, progress: Progress) -> list[Figure]:
     """Return what went wrong in a day, and the hours whose nodes were there when they began."""
     hours = max(HOURS // share, _LEAST_HOURS)
-    curves = {pool.name: [0, *curve(pool, hours, SEED)] for pool in POOLS}  # the first hour is for the first nodes
+    curves = {pool.name: [0, *curve(pool, hours + 1, SEED)] for pool in POOLS}  # the first hour is for the first nodes
     with world(static=True) as cluster, Recorder(cluster.api) as recorder:
         clock = FastClock(start=START)
         with Carrier(cluster.api, plan(FLEET, START, curves), clock) as carrier, Gangs(cluster.api, SEED) as gangs:
@@ -33,13 +33,14 @@ def day(share: int, progress: Progress) -> list[Figure]:
         changes = recorder.changes
         gaps = recorder.gaps
     wrong = findings(changes, GPUS)
+    write_notes("day", wrong)
     moments = [clock.at(hour) for hour in range(1, hours + 1)]
     there = open_nodes(changes, moments)
     ahead = [
         all(there[hour].get(pool, 0) >= nodes[hour + 1] for pool, nodes in curves.items()) for hour in range(hours)
     ]
+    print(f"steps: {dict(carrier.taken)}; put off: {dict(carrier.put_off)}", file=sys.stderr)
     peer = reactive(hours, progress)
-    print(f"steps: {dict(carrier.taken)}; put off: {dict(carrier.refused)}", file=sys.stderr)
     return [*_wrong(wrong, gangs.runs, hours, gaps), *_ahead(ahead, carrier), peer_figure(gangs.runs, peer)]
 
 
@@ -50,6 +51,14 @@ def reactive(hours: int, progress: Progress) -> tuple[list[Run], Findings]:
         with Gangs(cluster.api, SEED) as gangs:
             _wait(clock.at(hours + 1), "hours of Karpenter alone", hours, clock, progress)
         return gangs.runs, findings(recorder.changes, GPUS)
+
+
+def write_notes(part: str, found: Findings) -> None:
+    """Write what went wrong to .run/bench/execute-<part>.txt, to look at."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    lost = [f"lost: {gang}" for gang in sorted(found.lost)]
+    refused = [f"found no node for {seconds:.2f} s: {gang}" for gang, seconds in sorted(found.refused.items())]
+    (FOLDER / f"execute-{part}.txt").write_text("\n".join([*lost, *refused, *found.notes, ""]))
 
 
 def _wait(until: float, what: str, total: int, clock: FastClock, progress: Progress) -> None:

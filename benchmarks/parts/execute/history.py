@@ -69,7 +69,7 @@ class Findings:
 
     `over` are states of the cluster in which more of a flavor was granted than usable nodes have, `worst` the most GPUs
     too many; `lost` are gangs that lost a node or a pod; `refused` those whose pods found no node, with the seconds
-    until all of them had.
+    until all of them had. `notes` tell each change after which more was granted than there was.
     """
 
     states: int = 0
@@ -78,6 +78,7 @@ class Findings:
     over_s: float = 0.0
     lost: set[str] = field(default_factory=set[str])
     refused: dict[str, float] = field(default_factory=dict[str, float])
+    notes: list[str] = field(default_factory=list[str])
 
 
 def node_from(item: Object) -> Node:
@@ -137,7 +138,9 @@ def findings(changes: Iterable[Change], gpus: Mapping[str, int]) -> Findings:
         if was_over:
             found.over_s += max(change.seen_at - was_over, 0.0)
         excess = counts.excess
-        found.over += excess > 0
+        if excess > 0:
+            found.over += 1
+            found.notes.append(f"{change.version} {change.kind} {change.name}: {before} -> {change.state}: {counts}")
         found.worst = max(found.worst, excess)
         was_over = change.seen_at if excess > 0 else 0.0
         found.lost |= set(_lost(change, before, there))
@@ -161,6 +164,9 @@ class _Counts:
             elif isinstance(state, Workload):
                 for flavor, granted in state.granted:
                     self._granted[flavor] = self._granted.get(flavor, 0) + sign * granted
+
+    def __str__(self) -> str:
+        return ", ".join(f"{pool} {self._granted[pool]} granted of {self._open[pool]}" for pool in self._open)
 
     @property
     def excess(self) -> int:

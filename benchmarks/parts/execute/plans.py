@@ -1,4 +1,4 @@
-"""Plans of a day: a curve with a morning's rise, an afternoon's peak and a quiet night, and jobs that nobody foresaw."""
+"""Plans of a day: a curve with a quiet night and a peak in the afternoon, and jumps of an hour."""
 
 from __future__ import annotations
 

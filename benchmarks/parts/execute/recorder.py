@@ -34,7 +34,7 @@ _PAUSE_S = 0.1
 
 
 class Recorder:
-    """The changes since it was started. `gaps` counts lists that had to be read anew, between which changes are lost."""
+    """The changes since it was started. `gaps` counts lists that were read anew, which may have lost some."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

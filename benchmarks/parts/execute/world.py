@@ -1,4 +1,4 @@
-"""The cluster of the benchmarks: two pools of Karpenter, whose capacity is quota of a cohort, and queues that borrow it."""
+"""The cluster of the benchmarks: two pools of Karpenter, a cohort whose quota is their capacity, and queues on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPACE, COHORT = "bench", "bench"
 DELAY_S = 2
 """From Karpenter's order of a machine until its node registers."""
 
-START_MINUTES = 30.0
+START_MINUTES = 20.0
 POOLS = tuple(
     Pool(
         name=name,

@@ -1,5 +1,6 @@
 """The components: one file each. A component's body only calls the installed package: nothing else travels with it."""
 
+from gangplan_kfp.components.applying import apply_plan as apply_plan
 from gangplan_kfp.components.planning import plan_capacity as plan_capacity
 from gangplan_kfp.components.releasing import release_gang as release_gang
 from gangplan_kfp.components.reserving import reserve_gang as reserve_gang

@@ -11,6 +11,7 @@ from gangplan import summaries
 
 if TYPE_CHECKING:
     from gangplan.types import Plan, Training
+    from gangplan.workflows import Applied
     from gangplan_kfp.support.holding import Taken
 
 
@@ -81,6 +82,26 @@ def of_plan(plan: Plan) -> str:
     costs = [(pool, f"{cost:,.2f}") for pool, cost in summary["cost"].items()]
     words = "\n".join(f"- {line}" for line in plan.explanation)
     return f"# Plan {plan.plan_id}: {summary['total_cost']:,.2f}\n\n{_table(('pool', 'cost'), costs)}\n\n{words}\n"
+
+
+def apply_figures(applied: Applied) -> dict[str, float]:
+    """Return how many steps were done, wait and were refused, and what the nodes cost per hour before and after."""
+    summary = summaries.of_applied(applied)
+    counts = {name: float(len(summary[name])) for name in ("done", "waiting", "refused")}
+    return {**counts, **{f"cost_per_hour_{when}": cost for when, cost in summary["cost_per_hour"].items()}}
+
+
+def of_applied(applied: Applied) -> str:
+    """Return a page about a pass that carried a plan out: each step, why, and what it waits for."""
+    summary = summaries.of_applied(applied)
+    rows = [
+        (state, step["pool"], step["kind"], step["before"], step["after"], step["waits_for"] or step["why"])
+        for state in ("done", "waiting")
+        for step in summary[state]
+    ]
+    rows += [("refused", s["pool"], s["kind"], s["before"], s["after"], s["said"]) for s in summary["refused"]]
+    title = "reached" if summary["reached"] else "on the way"
+    return f"# The plan is {title}\n\n{_table(('', 'pool', 'step', 'from', 'to', 'why, or waits for'), rows)}\n"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:

@@ -15,6 +15,7 @@ from gangplan.extras import needs_extras
 
 if TYPE_CHECKING:
     from gangplan.types import Plan, Training
+    from gangplan.workflows import Applied
 
 IMAGE: str = os.environ.get("GANGPLAN_KFP_IMAGE", f"gangplan-python:{__version__}")
 """The image of the steps, with the gangplan wheel and kfp; nothing is installed when a step starts.
@@ -59,6 +60,17 @@ def make_plan(settings: Mapping[str, Any], *, mlflow: str, ledger: str, fleet: s
     from gangplan import cycle
 
     return cycle.make_plan(read, progress=_tell)
+
+
+def apply_plan(settings: Mapping[str, Any], *, dry_run: bool, **named: str) -> Applied:
+    """Carry the newest published plan out in one pass, and say each step."""
+    read = settings_from(settings, **named)
+    from gangplan import cycle
+
+    applied = cycle.apply(read, dry_run=dry_run)
+    for line in applied.lines():
+        say(line)
+    return applied
 
 
 def _tell(done: float, total: float, text: str, /) -> None:

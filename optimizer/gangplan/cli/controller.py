@@ -15,9 +15,10 @@ from gangplan.types import require_positive
 controller_app = typer.Typer()
 
 
-@controller_app.command("controller", epilog="Example:  gangplan controller --every 30s")
+@controller_app.command("controller", epilog="Example:  gangplan controller --listen 0.0.0.0:9095")
 def run(
-    every: Annotated[str, typer.Option(help=f"Its longest pause between two looks at all, {DURATION}.")] = "30s",
+    once: Annotated[bool, typer.Option("--once", help="Do all the work once and end, such as in a CronJob.")] = False,
+    every: Annotated[str, typer.Option(help=f"Its longest pause between two looks at all, {DURATION}.")] = "10s",
     listen: Annotated[str, typer.Option(help="Where /metrics, /healthz and /readyz are served.")] = "127.0.0.1:9095",
     lease: Annotated[str, typer.Option(help=f"How long a leader that died holds the others up, {DURATION}.")] = "15s",
     namespace: Annotated[
@@ -38,6 +39,9 @@ def run(
         require_positive(name, seconds)
     options = ControllerOptions(every_s=spans["--every"], listen=listen, lease_s=spans["--lease"], namespace=namespace)
     log_as_json(sys.stderr)
+    if once:
+        Controller(settings, options).once()
+        return
     with stopped() as stop:
         finished = Controller(settings, options).run(stop)
     if not finished:

@@ -1,7 +1,4 @@
-"""From a plan to changes: which nodes must start and stop; they can be shown before they are applied.
-
-The fleet file is the only target; clusters and clouds will get modules of their own beside `fleet_file`.
-"""
+"""Plans carried out: one pure function finds the steps, and engines take them, each safe, shown and kept."""
 
 from gangplan.extras import lazy_face
 

@@ -7,21 +7,55 @@ from .carrying import (
 )
 from .controller import (
     LAST_PASS as LAST_PASS,
+    PASS_FIGURES as PASS_FIGURES,
     AirflowRuns as AirflowRuns,
     ClusterLead as ClusterLead,
     Family as Family,
     FileLead as FileLead,
     Health as Health,
     Lead as Lead,
+    LedTarget as LedTarget,
     Lives as Lives,
     Metrics as Metrics,
     Round as Round,
     Run as Run,
+    Teller as Teller,
     log_as_json as log_as_json,
+)
+from .devices import (
+    Layouts as Layouts,
+    LayoutTarget as LayoutTarget,
+    Resize as Resize,
+    ResizeRule as ResizeRule,
+    ResizeRules as ResizeRules,
+    layout_steps as layout_steps,
+    resize_all as resize_all,
 )
 from .engines import Engine as Engine, Seen as Seen, look as look
 from .fleet_file import FileNodes as FileNodes, FleetFileTarget as FleetFileTarget
 from .goals import Goal as Goal, goals as goals
+from .green import (
+    CapStep as CapStep,
+    CapTarget as CapTarget,
+    CarbonColumns as CarbonColumns,
+    Measured as Measured,
+    Nvml as Nvml,
+    PowerAgent as PowerAgent,
+    add_carbon as add_carbon,
+    cap_steps as cap_steps,
+    draw_curves as draw_curves,
+    fit_curves as fit_curves,
+    measured_from_csv as measured_from_csv,
+    measured_from_mlflow as measured_from_mlflow,
+    planned_caps as planned_caps,
+    power_manifests as power_manifests,
+    read_carbon as read_carbon,
+    read_curves as read_curves,
+    read_grids as read_grids,
+    require_node as require_node,
+    write_curves as write_curves,
+    yearly_grids as yearly_grids,
+)
 from .journal import (
     ApplyRun as ApplyRun,
     Journal as Journal,
@@ -29,9 +63,19 @@ from .journal import (
     carried_hours as carried_hours,
     last_run as last_run,
 )
-from .node_steps import SETTLE as SETTLE
+from .kubernetes import (
+    ClusterTarget as ClusterTarget,
+    FixedNodes as FixedNodes,
+    KarpenterNodes as KarpenterNodes,
+    KueueQuota as KueueQuota,
+    ScaledNodes as ScaledNodes,
+    layout_of as layout_of,
+    open_cluster as open_cluster,
+)
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
+from .pool_state import SETTLE as SETTLE
 from .prewarm import Serving as Serving, ServingTarget as ServingTarget
+from .requests import answer_all as answer_all, queue_check as queue_check, request_rights as request_rights
 from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file

@@ -105,11 +105,11 @@ class Journal:
         known = self.store.runs(APPLY, day)
         if not known:
             with self.store.run(APPLY, f"hours of {hour:%F}", day) as run_id:
-                self.store.log_table(run_id, "carried", _hours(observed, goals, hour))
+                self.store.log_table(run_id, "carried", _hours(observed, goals, now))
             return
         run_id: str = known[0].info.run_id
         earlier = self.store.read_table(run_id, "carried").filter(pl.col("hour") != hour)
-        self.store.log_table(run_id, "carried", pl.concat([earlier, _hours(observed, goals, hour)]))
+        self.store.log_table(run_id, "carried", pl.concat([earlier, _hours(observed, goals, now)]))
 
     def _tag(self, taken: Taken) -> RunTag:
         """Return the tag of a step, which is replaced when its outcome is known."""
@@ -142,18 +142,18 @@ def _before_tag(pool: str, observed: Observation) -> RunTag:
     return RunTag(f"before.{pool}", json.dumps(body))
 
 
-def _hours(observed: Observation, goals: Sequence[Goal], hour: datetime) -> pl.DataFrame:
+def _hours(observed: Observation, goals: Sequence[Goal], now: datetime) -> pl.DataFrame:
     """Return the rows of an hour."""
     rows = [
         {
-            "hour": hour,
+            "hour": floor_hour(now),
             "pool": state.goal.pool,
             "planned": state.goal.now,
             "ordered": state.nodes.ordered if state.nodes else 0,
             "usable": state.usable,
             "granted": sum(map(slots_of, state.grants)) / state.goal.slots_per_node,
         }
-        for state in pool_states(goals, observed, ())
+        for state in pool_states(goals, observed, (), now)
     ]
     return conform("carried", pl.DataFrame(rows, schema=CARRIED), CARRIED)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from math import ceil
 
-from gangplan.execute.pool_state import PoolState, is_open
+from gangplan.execute.pool_state import SETTLE, PoolState, is_open
 from gangplan.execute.quota_steps import counted, missing_nodes
 from gangplan.types import PoolNode, PoolNodes, Step, StepKind
 
-SETTLE = timedelta(seconds=5)
-"""How long a node is cordoned before it may be removed: a scheduler that had not seen it may still bind a pod."""
+_SEEN = f"the quota of a moment ago to be seen by all, for {SETTLE.seconds} s"
 
 
 def node_steps(state: PoolState, now: datetime) -> Iterator[Step]:
@@ -67,12 +66,12 @@ def _ordering(state: PoolState, nodes: PoolNodes) -> Iterator[Step]:
 
 def _counting_down(state: PoolState, nodes: PoolNodes) -> Iterator[Step]:
     """Give the step down of an engine that only has a number: to what the plan, the grants and the quotas leave."""
-    least = max(state.kept, ceil(state.promised / state.goal.slots_per_node))
+    least = nodes.ordered if state.unsettled else max(state.kept, ceil(state.promised / state.goal.slots_per_node))
     remove = partial(Step, kind=StepKind.REMOVE, pool=nodes.pool, why=_why(state))
     if least < nodes.ordered:
         yield remove(before=nodes.ordered, after=least)
     if min(least, nodes.ordered) > state.goal.ahead:
-        waits = f"gangs to end: {counted(least)} are under grants or quotas"
+        waits = _SEEN if state.unsettled else f"gangs to end: {counted(least)} are under grants or quotas"
         yield remove(before=min(least, nodes.ordered), after=state.goal.ahead, waits_for=waits, held_by=state.holding)
 
 
@@ -89,10 +88,14 @@ def _to_open(state: PoolState, nodes: PoolNodes, cordoned: Sequence[PoolNode]) -
 def _to_cordon(state: PoolState, nodes: PoolNodes, cordoned: int) -> list[PoolNode]:
     """Return the nodes in excess: first those that cannot be used, and never one under a grant.
 
-    As many usable nodes stay as the plan, the grants and the quotas need.
+    As many usable nodes stay as the plan, the grants and the quotas need; all of them, while a quota is unsettled.
     """
     excess = max(nodes.ordered - state.kept - cordoned, 0)
-    spare = max(state.usable - max(state.kept, ceil(state.promised / state.goal.slots_per_node)), 0)
+    spare = (
+        0
+        if state.unsettled
+        else max(state.usable - max(state.kept, ceil(state.promised / state.goal.slots_per_node)), 0)
+    )
     free = [
         node
         for node in nodes.nodes
@@ -106,6 +109,8 @@ def _to_cordon(state: PoolState, nodes: PoolNodes, cordoned: int) -> list[PoolNo
 def _excess_waits(state: PoolState) -> tuple[str, tuple[str, ...]]:
     """Return why nodes above the plan are not cordoned, and who holds them."""
     goal = state.goal
+    if state.unsettled:
+        return _SEEN, ()
     if state.promised > goal.ahead * goal.slots_per_node:
         return (
             f"quota and gangs to fall from {state.promised} slots to {goal.ahead * goal.slots_per_node}",

@@ -10,9 +10,10 @@ from gangplan.clock import Clock
 from gangplan.execute.cloud import Joined, machine_of, open_ec2
 from gangplan.execute.engines import Engine
 from gangplan.execute.fleet_file import FleetFileTarget
-from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, open_cluster
-from gangplan.execute.prewarm import open_serving
+from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, nothing_heard, open_cluster
+from gangplan.execute.prewarm import ServingTarget
 from gangplan.execute.targets_file import Targets
+from gangplan.kube import Api, connect
 from gangplan.types import Fleet
 
 _CLOUDS = ("ec2", "gce")
@@ -20,13 +21,19 @@ _CLOUDS = ("ec2", "gce")
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """What it takes to open engines; `watched` keeps copies of a cluster by watches, for a process that stays."""
+    """What it takes to open engines.
+
+    `watched` keeps copies of a cluster by watches, for a process that stays; `heard` is called at each change that they
+    tell. `connection` connects to a cluster by its context.
+    """
 
     targets: Targets
     fleet: Fleet
     fleet_file: Path
     clock: Clock
     watched: bool = False
+    heard: Callable[[], None] = nothing_heard
+    connection: Callable[[str], Api] = connect
 
 
 def _file(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
@@ -44,7 +51,13 @@ def _cluster(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
         joined = {pool: FixedNodes() for pool in targets.nodes_of(*_CLOUDS)}
         nodes = {**own, **joined}
         cluster = open_cluster(
-            nodes, quotas, opening.fleet, context=targets.cluster, watched=opening.watched, clock=opening.clock
+            nodes,
+            quotas,
+            opening.fleet,
+            api=opening.connection(targets.cluster),
+            watched=opening.watched,
+            heard=opening.heard,
+            clock=opening.clock,
         )
         yield Engine(target=cluster, orders=frozenset(targets.nodes_of("karpenter", "scale")))
 
@@ -69,7 +82,7 @@ def _serving(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
     """Open the servers whose minimums follow the plan."""
     targets = opening.targets
     if targets.serving:
-        yield Engine(target=open_serving(targets.serving, opening.fleet, context=targets.cluster))
+        yield Engine(target=ServingTarget(targets.serving, opening.fleet, opening.connection(targets.cluster)))
 
 
 _OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _ec2, _serving)

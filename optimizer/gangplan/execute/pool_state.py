@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from math import ceil
 
 from gangplan.execute.goals import Goal
 from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota
 
+SETTLE = timedelta(seconds=5)
+"""How long a change must stand until all have seen it: a scheduler with an older view still binds a pod to a node that
+was just cordoned, and Kueue still admits a gang by a quota that was just lowered."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolState:
-    """A pool, and what follows from its nodes, quotas and grants; `nodes` is missing where no engine told of them."""
+    """A pool, and what follows from its nodes, quotas and grants; `nodes` is missing where no engine told of them.
+
+    `unsettled` are the groups of places whose quotas were changed a moment ago.
+    """
 
     goal: Goal
     nodes: PoolNodes | None = None
     quotas: tuple[Quota, ...] = ()
     grants: tuple[Grant, ...] = ()
+    unsettled: frozenset[str] = frozenset()
 
     @cached_property
     def usable(self) -> int:
@@ -101,7 +110,9 @@ def slots_of(grant: Grant) -> int:
     return max(grant.slots, sum(grant.nodes.values()))
 
 
-def pool_states(goals: Iterable[Goal], observed: Observation, grants: Iterable[Grant]) -> tuple[PoolState, ...]:
+def pool_states(
+    goals: Iterable[Goal], observed: Observation, grants: Iterable[Grant], now: datetime
+) -> tuple[PoolState, ...]:
     """Return the state of each pool that has a goal; what an engine has of other pools is left alone."""
     nodes = {found.pool: found for found in observed.nodes}
     quotas: dict[str, list[Quota]] = {}
@@ -116,6 +127,11 @@ def pool_states(goals: Iterable[Goal], observed: Observation, grants: Iterable[G
             nodes=nodes.get(goal.pool),
             quotas=tuple(quotas.get(goal.pool, ())),
             grants=tuple(held.get(goal.pool, ())),
+            unsettled=frozenset(
+                quota.group
+                for quota in quotas.get(goal.pool, ())
+                if quota.changed_at is not None and quota.changed_at > now - SETTLE
+            ),
         )
         for goal in goals
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from gangplan.execute.pool_state import PoolState
+from gangplan.execute.pool_state import SETTLE, PoolState
 from gangplan.types import Quota, Step, StepKind
 
 
@@ -45,6 +45,8 @@ def _raising(state: PoolState, targets: Sequence[int], full: Sequence[int], tota
     for quota, target, most in zip(state.quotas, targets, full, strict=True):
         slots, used = groups[quota.group]
         more = max(min(target - quota.slots, room + max(used - slots, 0)), 0) if state.nodes is not None else 0
+        if state.unsettled - {quota.group}:  # what another group gave up may still be granted there
+            more = 0
         room -= max(slots + more, used) - max(slots, used)
         groups[quota.group] = (slots + more, used)
         step = partial(Step, kind=StepKind.RAISE_QUOTA, pool=quota.pool, place=quota.place, why=_why(state))
@@ -70,6 +72,8 @@ def _waits(state: PoolState, quota: Quota) -> tuple[str, tuple[str, ...]]:
         return "the pool's nodes: no engine told of them", ()
     if state.usable < state.goal.now:
         return missing_nodes(state, state.goal.now), ()
+    if state.unsettled - {quota.group}:
+        return f"the quotas of a moment ago to be seen by all, for {SETTLE.seconds} s", ()
     others = [other.place for other in state.quotas if other.place != quota.place and other.used]
     return f"gangs in {', '.join(others) or quota.place} to end, and their quota to fall", state.holding
 

@@ -33,7 +33,7 @@ def steps_to(wanted: Iterable[Goal], observed: Observation, grants: Iterable[Gra
     """Return the steps to goals, as `steps` does for a plan."""
     found = [
         step
-        for state in pool_states(wanted, observed, grants)
+        for state in pool_states(wanted, observed, grants, now)
         for step in (*quota_steps(state), *node_steps(state, now))
     ]
     return tuple(sorted(found, key=lambda step: _ORDER[step.kind]))

@@ -11,7 +11,7 @@ import yaml
 from gangplan.kube.api import Api, Object
 
 _SHIPPED = "gangplan"
-_EXECUTOR, _SERVING = "executor", "executor-serving"
+_EXECUTORS = ("executor.yaml", "executor-serving.yaml")
 
 
 def manifests(namespace: str = _SHIPPED, *, controller: bool = False) -> list[Object]:
@@ -29,9 +29,14 @@ def _listed(folder: Traversable) -> list[str]:
 
 def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
     """Return each right that the roles give: namespace (empty: the whole cluster), API group, resource, verb."""
+    return _rights(manifests(namespace))
+
+
+def _rights(items: list[Object]) -> list[tuple[str, str, str, str]]:
+    """Return the rights of all roles."""
     return [
         (item["metadata"].get("namespace", ""), group, resource, verb)
-        for item in manifests(namespace)
+        for item in items
         if item["kind"] in ("Role", "ClusterRole")
         for rule in item["rules"]
         for group in rule["apiGroups"]
@@ -41,23 +46,19 @@ def rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str, str]]:
 
 
 def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
-    """Return the roles by which plans are carried out, and by which serving follows them, with their bindings."""
-    folder = files("gangplan.kube") / "manifests"
-    documents = (yaml.safe_load_all((folder / f"{name}.yaml").read_text()) for name in (_EXECUTOR, _SERVING))
-    return [_moved(item, namespace) for document in documents for item in document]
+    """Return the roles by which plans are carried out and serving follows them, for the account that pipelines have."""
+    folder = files("gangplan.kube") / "manifests" / "controller"
+    items = [item for name in _EXECUTORS for item in yaml.safe_load_all((folder / name).read_text())]
+    for item in items:
+        if "roleRef" in item:
+            item["metadata"]["name"], item["subjects"][0]["name"] = item["roleRef"]["name"], _SHIPPED
+    return [_moved(item, namespace) for item in items]
 
 
 def executor_rights() -> list[tuple[str, str, str]]:
-    """Return each right that carrying out plans on pools needs in the whole cluster: API group, resource, verb."""
-    return [
-        (group, resource, verb)
-        for item in executor_manifests()
-        if item["kind"] == "ClusterRole" and item["metadata"]["name"] == f"{_SHIPPED}-{_EXECUTOR}"
-        for rule in item["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    ]
+    """Return each right that quotas and nodes of the whole cluster need: API group, resource, verb."""
+    own = [item for item in executor_manifests() if item["metadata"]["name"] == "gangplan-executor"]
+    return [right[1:] for right in _rights(own)]
 
 
 def may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:

@@ -13,13 +13,12 @@ from gangplan.kube.api import Api, Object, listed, part
 from gangplan.kube.devices import Device, Devices, read_devices, read_slices
 from gangplan.kube.inventory import NODES, Node, node_from
 from gangplan.kube.places import Place, Places
-from gangplan.kube.pods import PODS, accelerators_in, is_placeholder, pod_with, requests_of
+from gangplan.kube.pods import PODS, WORKLOAD_CLASS, accelerators_in, is_placeholder, pod_with, requests_of
 from gangplan.kube.remarks import Malformed, Remarks
 from gangplan.kube.workloads import KUEUE, Claim, claim_from
 
 _GROUP = "kueue.x-k8s.io/"
 _OLDER = f"/apis/{_GROUP}v1beta1"
-_CLASS = "gangplan.io/workload-class"
 _WISHES = {f"{_GROUP}queue-name", f"{_GROUP}priority-class"}
 """Labels that people write. Kueue writes others on the pods that it counts."""
 
@@ -136,7 +135,7 @@ class _Census:
                 tenant=claim.namespace,
                 accelerator=accelerator,
                 count=count,
-                kind=_labels(item).get(_CLASS, ""),
+                kind=_labels(item).get(WORKLOAD_CLASS, ""),
                 created=from_us(claim.created),
                 started=or_none_at(claim.since("Admitted")),
                 ended=_end(claim),
@@ -188,7 +187,7 @@ class _Census:
             tenant=pod.tenant,
             accelerator="",
             count=0.0,
-            kind=_labels(item).get(_CLASS, ""),
+            kind=_labels(item).get(WORKLOAD_CLASS, ""),
             created=pod.created,
             started=pod.started,
             ended=pod.ended,

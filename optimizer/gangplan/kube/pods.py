@@ -12,6 +12,7 @@ from gangplan.kube.accelerators import is_accelerator
 from gangplan.kube.api import Object, listed, part, whole
 
 PODS = "/api/v1/pods"
+WORKLOAD_CLASS = "gangplan.io/workload-class"
 PLACEHOLDER = "gangplan.io/placeholder"
 PLACEHOLDER_CLASS = "gangplan-placeholder"
 """The label, and the priority class, of pods that keep nodes free: others take their nodes whenever they want them."""
@@ -24,7 +25,8 @@ _REFUSALS = ("UnexpectedAdmissionError", "NodeAffinity", "NodePorts", "NodeShutd
 class Pod:
     """A pod that asks for accelerators: whose, where, how many of which resource, and when it came, ran and was over.
 
-    `refused`: its node never took it. `guessed`: it is over, and nobody kept since when.
+    `refused`: its node never took it. `guessed`: it is over, and nobody kept since when. `kind` is the workload class
+    of its label, or empty.
     """
 
     uid: str
@@ -38,6 +40,7 @@ class Pod:
     ended: datetime | None
     refused: bool
     guessed: bool
+    kind: str = ""
 
 
 def requests_of(spec: Object) -> Counter[str]:
@@ -103,6 +106,7 @@ def pod_with(item: Object, asks: Mapping[str, int]) -> Pod:
         ended=ended,
         refused=_refused(status),
         guessed=guessed,
+        kind=sys.intern(part(meta, "labels").get(WORKLOAD_CLASS, "")),
     )
 
 

@@ -84,9 +84,10 @@ def read_plan(store: Store, plan_id: PlanId | None = None) -> tuple[Plan, Foreca
     return _read(store, store.latest(PLAN, tags, remedy=_REMEDY))
 
 
-def read_published(store: Store) -> Plan:
-    """Return the newest published plan."""
-    return _read(store, store.latest(PLAN, {"published": "yes"}, remedy=f"{_REMEDY}, or `gangplan plan publish`"))[0]
+def read_published(store: Store, known: Plan | None = None) -> Plan:
+    """Return the newest published plan; where that is `known`, nothing of it is read again."""
+    run = store.latest(PLAN, {"published": "yes"}, remedy=f"{_REMEDY}, or `gangplan plan publish`")
+    return known if known is not None and known.run_id == run.info.run_id else _read(store, run)[0]
 
 
 def plan_before(store: Store, start: datetime) -> Plan | None:

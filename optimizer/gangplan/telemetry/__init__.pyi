@@ -11,6 +11,6 @@ from .read import (
     record_reservations as record_reservations,
     until_now as until_now,
 )
-from .sources import make_sample as make_sample
+from .sources import make_sample as make_sample, read_containers as read_containers
 from .timing import Timing as Timing
 from .values import IngestReport as IngestReport

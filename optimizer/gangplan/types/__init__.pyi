@@ -10,6 +10,7 @@ from .checks import (
     require_type as require_type,
     require_whole as require_whole,
 )
+from .containers import ContainerUse as ContainerUse
 from .demand import (
     ANY as ANY,
     CLASS_RULES as CLASS_RULES,

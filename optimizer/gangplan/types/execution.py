@@ -73,6 +73,8 @@ class Quota:
     """How many slots of a pool one place (a ClusterQueue, a Cohort) may grant, and how many it has granted.
 
     Places of one `group` lend to each other what they do not use. `weight` is the place's share of the pool.
+    `changed_at` is when its number was last written, where the engine tells: what was lowered since may still be
+    granted by mistake.
     """
 
     pool: str
@@ -81,6 +83,7 @@ class Quota:
     slots: int
     used: int
     weight: float = 1.0
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

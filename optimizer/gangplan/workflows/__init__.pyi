@@ -21,6 +21,7 @@ from .plans import (
     needs_approval as needs_approval,
     reject as reject,
 )
+from .power import bring_caps as bring_caps
 from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
 from .questions import (
@@ -30,4 +31,5 @@ from .questions import (
     plan_question as plan_question,
     question as question,
 )
+from .resizing import resize_running as resize_running
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from gangplan.config import Settings
-from gangplan.execute import AirflowRuns, ClusterLead, Family, FileLead, Health, Lead, Lives, Metrics, Round
+from gangplan.config import Settings, read_fleet
+from gangplan.errors import ConflictError
+from gangplan.execute import (
+    PASS_FIGURES,
+    AirflowRuns,
+    ClusterLead,
+    Family,
+    FileLead,
+    Health,
+    Lead,
+    Lives,
+    Metrics,
+    Round,
+    Teller,
+    answer_all,
+    read_targets,
+)
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
+from gangplan.workflows.carrying_out import CarryingOut
+from gangplan.workflows.execution import grants_in
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
 
 _log = logging.getLogger(__name__)
@@ -23,16 +41,27 @@ LEASE = "gangplan-controller"
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 """Where a pod reads its own namespace."""
 
+LEAST_S = 1.0
+"""Seconds between two passes at least, however much happens."""
+
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
 
 WATCH_S = 30.0
 """Seconds between two looks whether the cluster serves another kind of owner by now."""
 
+FIRST_S = 5.0
+"""Seconds beyond a lease after which somebody else must be leading."""
+
+READY_S = 60.0
+"""Seconds in which all that is watched must have been listed, where it is looked at once."""
+
 STOP_S = 8.0
 """Seconds in which a stopped controller finishes what it has in hand; then it ends all the same."""
 
 FAMILIES = (
+    *PASS_FIGURES,
+    Family("gangplan_seconds_since_whole_pass", "gauge", "Seconds since a pass in which all engines answered."),
     Family("gangplan_leader", "gauge", "1 for the controller that leads."),
     Family("gangplan_given_back_total", "counter", "Reservations given back for owners that ended.", ("owner",)),
     Family("gangplan_failed_rounds_total", "counter", "Rounds of work that failed as a whole.", ("round",)),
@@ -43,7 +72,7 @@ FAMILIES = (
 class ControllerOptions:
     """How a controller runs: its longest pause, its address, and its Lease (for seconds, in a namespace)."""
 
-    every_s: float = 30.0
+    every_s: float = 10.0
     listen: str = "127.0.0.1:9095"
     lease_s: float = 15.0
     namespace: str = ""
@@ -57,9 +86,19 @@ class Controller:
         self.metrics = Metrics(*FAMILIES)
         self._api = _cluster(settings)
         self._ledger: OperableLedger = open_ledger(settings.ledger_url, clock=settings.clock)
+        self._leading = Event()
         self._lead = self._a_lead()
         self._lives: Lives | None = None
         self._rounds: list[Round] = []
+        self._teller, self._whole_at = Teller(self.metrics), time.monotonic()
+        carry_out = self._round("carry out", self._carry_out, options.every_s, least_s=LEAST_S)
+        self._carrying = CarryingOut(
+            settings=settings,
+            grants=lambda: grants_in(self._ledger),
+            may_begin=self._lead.may_begin,
+            may_write=self._lead.may_write,
+            heard=carry_out.wake,
+        )
         self._give_back()
 
     def _a_lead(self) -> Lead:
@@ -75,6 +114,15 @@ class Controller:
             seconds=self._options.lease_s,
         )
 
+    def _carry_out(self) -> None:
+        """Make one pass, answer those who ask Kueue for nodes by what it saw, and tell of it."""
+        made = self._carrying.once()
+        if self._api is not None:
+            answer_all(self._api.guarded(self._lead.may_write), made.plan, made.carried.observed, made.grants, made.at)
+        self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
+        if not made.carried.unreachable:
+            self._whole_at = time.monotonic()
+
     def _give_back(self) -> None:
         """Watch whose owners may end: those that the cluster knows, and those of an Airflow."""
         settings, owners = self._settings, list[Owners]()
@@ -89,18 +137,25 @@ class Controller:
             ledger=self._ledger,
             owners=tuple(owners),
             clock=settings.clock,
-            require=self._lead.require,
+            may_begin=self._lead.may_begin,
             given=lambda kind: self.metrics.add("gangplan_given_back_total", kind),
         )
         look = self._round("give back", back.look, LOOK_S)
 
     def _round(
-        self, name: str, work: Callable[[], object], every_s: float, *, leads: Callable[[], bool] | None = None
+        self,
+        name: str,
+        work: Callable[[], object],
+        every_s: float,
+        *,
+        least_s: float = 0.0,
+        leads: Callable[[], bool] | None = None,
     ) -> Round:
         made = Round(
             name,
             work,
             every_s=every_s,
+            least_s=least_s,
             leads=leads or (lambda: self._lead.leads),
             failed=lambda name: self.metrics.add("gangplan_failed_rounds_total", name),
         )
@@ -108,6 +163,8 @@ class Controller:
         return made
 
     def _led(self, leads: bool) -> None:
+        if leads:
+            self._leading.set()
         self.metrics.set("gangplan_leader", leads)
         for each in self._rounds:
             each.wake()
@@ -119,7 +176,7 @@ class Controller:
         answers = {"/metrics": self._figures, "/healthz": self._healthy, "/readyz": self._ready}
         health = Health(self._options.listen, answers)
         health.start()
-        _log.info("started", extra={"listen": self._options.listen, "holder": self._lead.holder})
+        _log.info("started", extra={"port": health.port, "holder": self._lead.holder})
         if isinstance(self._ledger, KueueLedger):
             self._ledger.serve()
         self._lead.start()
@@ -127,6 +184,21 @@ class Controller:
             each.start()
         stop.wait()
         return self._end(health)
+
+    def once(self) -> None:
+        """Do all the work once; raises ConflictError where another controller leads meanwhile."""
+        self._lead.start()
+        try:
+            if not self._leading.wait(self._options.lease_s + FIRST_S):
+                raise ConflictError("controller: another one leads, and does the same work: nothing was done here")
+            if isinstance(self._ledger, KueueLedger):
+                self._ledger.serve()
+            for each in self._rounds:
+                each.once()
+                if self._lives is not None:
+                    self._lives.wait_ready(READY_S)
+        finally:
+            self._close(None)
 
     def _end(self, health: Health) -> bool:
         """Finish the step in hand, hand the lead over, and close all, within `STOP_S`."""
@@ -136,20 +208,24 @@ class Controller:
         _log.info("stopped" if not ending.is_alive() else "stopped with work in hand: whoever leads next resumes it")
         return not ending.is_alive()
 
-    def _close(self, health: Health) -> None:
+    def _close(self, health: Health | None) -> None:
+        self._lead.end()
         for each in self._rounds:
             each.stop()
         for each in self._rounds:
             each.join(STOP_S)
+        self._carrying.close()
         self._lead.close()
         if self._lives is not None:
             self._lives.close()
         self._ledger.close()
-        health.close()
+        if health is not None:
+            health.close()
 
     # ------------------------------------------------------------ what it says of itself
 
     def _figures(self) -> tuple[int, str]:
+        self.metrics.set("gangplan_seconds_since_whole_pass", time.monotonic() - self._whole_at)
         return 200, self.metrics.text()
 
     def _healthy(self) -> tuple[int, str]:
@@ -162,10 +238,16 @@ class Controller:
 
 
 def _cluster(settings: Settings) -> Api | None:
-    """Return the cluster that is watched: that of the ledger, or of this pod; None without one."""
+    """Return the cluster that is watched: that of the ledger, of this pod, or of the targets; None without one."""
     if settings.ledger_url.startswith("kueue:"):
         return connect(parse_url(settings.ledger_url)[0])
-    return connect() if "KUBERNETES_SERVICE_HOST" in os.environ else None
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return connect()
+    file = settings.targets_file
+    targets = None if file is None else read_targets(file, read_fleet(settings.fleet_file))
+    if targets is not None and (targets.nodes_of("fixed", "karpenter", "scale") or targets.quotas_of("kueue")):
+        return connect(targets.cluster)
+    return None
 
 
 def _namespace(settings: Settings) -> str:

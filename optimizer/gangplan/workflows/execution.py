@@ -17,6 +17,7 @@ from gangplan.execute import (
     Engine,
     Goal,
     Journal,
+    LedTarget,
     Opening,
     Outcome,
     ServingTarget,
@@ -28,7 +29,7 @@ from gangplan.execute import (
     targets_of_file,
     until_reached,
 )
-from gangplan.reserve import open_ledger
+from gangplan.reserve import KueueLedger, OperableLedger, open_ledger
 from gangplan.tracking import Store, open_store
 from gangplan.types import QUOTA_STEPS, Fleet, Grant, PlanId, Reservation, ReservationState, Step
 
@@ -198,7 +199,7 @@ def _of_servers(
     engines: Sequence[Engine], store: Store, plan_id: str, run: ApplyRun | None, whose: str
 ) -> Callable[[datetime], tuple[Step, ...]]:
     """Return what gives the steps of servers: to the plan, or back to what was there before a run."""
-    target = next((engine.target for engine in engines if isinstance(engine.target, ServingTarget)), None)
+    target = serving_in(engines)
     if target is None:
         return lambda _: ()
     if run is not None:
@@ -206,6 +207,12 @@ def _of_servers(
         return lambda _: target.steps_back(done, whose)
     published, forecast = plan.read_plan(store, PlanId(plan_id))
     return lambda now: target.steps(published, forecast, now)
+
+
+def serving_in(engines: Sequence[Engine]) -> ServingTarget | None:
+    """Return the engine whose servers follow the plan, if there is one."""
+    targets = (each.target.inner if isinstance(each.target, LedTarget) else each.target for each in engines)
+    return next((target for target in targets if isinstance(target, ServingTarget)), None)
 
 
 def _chooser(to: str) -> Callable[[Engine | None, Step], bool]:
@@ -228,8 +235,14 @@ def ledger_grants(settings: Settings) -> Iterable[Grant]:
     if settings.ledger_url.startswith("kueue:"):
         return ()
     with open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
-        granted = ledger.list(ReservationState.GRANTED)
-    return tuple(grant for reservation in granted for grant in _grants(reservation))
+        return grants_in(ledger)
+
+
+def grants_in(ledger: OperableLedger) -> tuple[Grant, ...]:
+    """Return what an open ledger has granted; one on Kueue is the cluster's own, which is observed."""
+    if isinstance(ledger, KueueLedger):
+        return ()
+    return tuple(grant for reservation in ledger.list(ReservationState.GRANTED) for grant in _grants(reservation))
 
 
 def _grants(reservation: Reservation) -> Iterable[Grant]:

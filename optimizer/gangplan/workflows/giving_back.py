@@ -104,7 +104,7 @@ class GivingBack:
     ledger: OperableLedger
     owners: tuple[Owners, ...]
     clock: Clock
-    require: Callable[[], None]
+    may_begin: Callable[[], None]
     given: Callable[[str], None]
     _keys: frozenset[str] = field(default=frozenset(), init=False)
 
@@ -131,7 +131,7 @@ class GivingBack:
             owners.look()
         for row, kind in rows:
             if why := owners.ended(row):
-                self.require()
+                self.may_begin()
                 self._end(row, kind, why)
 
     def _live(self) -> Iterable[Reservation]:

@@ -14,6 +14,7 @@ from gangplan.progress import Progress, no_progress
 from gangplan.reserve import ALL, OperableLedger, Policy
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, Plan, PlanId
+from gangplan.workflows.power import with_power
 from gangplan.workflows.present import age_words
 from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, reserved_nodes
 
@@ -43,6 +44,7 @@ class Planning:
         """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it."""
         start: datetime = forecast.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
         policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self.ledger.policy(), fleet)
+        policy = with_power(policy, fleet, self.settings)
         made = plan.solve(
             forecast,
             fleet,

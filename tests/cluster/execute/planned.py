@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.cluster.conftest import Space
-from tests.cluster.servers import fleet
-from tests.execute.planned import a_plan
-
 from gangplan.clock import floor_hour
 from gangplan.kube import KUEUE, Api, claim_from, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import Grant, Observation, Plan, Pool, PoolNode, PoolNodes
+from tests.cluster.conftest import Space
+from tests.cluster.servers import fleet
+from tests.execute.planned import a_plan
 
 Object = dict[str, Any]
 

@@ -112,7 +112,7 @@ def test_what_nobody_orders_is_refused_and_a_wrong_pool_is_named(ground: Field) 
     pool, other = ground.pool(), ground.pool("b")
     target = ground.target(pool)
     for kind in (StepKind.ORDER, StepKind.REMOVE):
-        with pytest.raises(RejectedError, match="are fixed in targets.yaml"):
+        with pytest.raises(RejectedError, match=r"are fixed in targets.yaml"):
             target.apply(a_step(kind, pool, 1, 2))
     with pytest.raises(InputError, match="is no pool of this cluster"):
         target.apply(a_step(StepKind.CORDON, other, 2, 1))

@@ -149,7 +149,7 @@ def test_queues_own_quotas_count_with_their_cohorts(ground: Field) -> None:
     place = f"Cohort/{cohort}"
     assert quota_of(target.observe(), place).slots == 16
     assert [each for each in target.check() if "set their nominalQuota to 0" in each]
-    with pytest.raises(RejectedError, match="8 slots of pool .* are its queues' own, more than 0"):
+    with pytest.raises(RejectedError, match=r"8 slots of pool .* are its queues' own, more than 0"):
         target.apply(a_step(StepKind.LOWER_QUOTA, pool, 16, 0, place))
     target.apply(a_step(StepKind.LOWER_QUOTA, pool, 16, 8, place))
     assert ground.nominal("cohorts", cohort)[0] == 0

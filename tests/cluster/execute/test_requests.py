@@ -9,14 +9,14 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.cluster.conftest import ROOT, Space, until
-from tests.cluster.execute.planned import bring_nodes, look, plan_of
-from tests.cluster.objects import bare, set_conditions
 
 from gangplan.clock import floor_hour
 from gangplan.execute.requests import Answer, Said, answer_all, queue_check, read_requests
 from gangplan.reserve.kueue.objects import names
 from gangplan.types import Plan
+from tests.cluster.conftest import ROOT, Space, until
+from tests.cluster.execute.planned import bring_nodes, look, plan_of
+from tests.cluster.objects import bare, set_conditions
 
 _PLURALS = {"AdmissionCheck": "admissionchecks", "ProvisioningRequestConfig": "provisioningrequestconfigs"}
 _LOOP = """

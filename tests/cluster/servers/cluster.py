@@ -31,13 +31,15 @@ Object = dict[str, Any]
 class Options:
     """What differs between the clusters of tests: Kueue's configuration, and its client's rate (its default is 50).
 
-    With `karpenter` its provider for KWOK orders nodes, of the types of `karpenter.TYPES`.
+    With `karpenter` its provider for KWOK orders nodes, of the types of `karpenter.TYPES`. With `audit` the API server
+    writes down who has written what.
     """
 
     wait_for_pods_ready: str = ""  # how long, as Kueue writes it: 5s; empty: off
     queries_per_second: int = 200
     real_nodes: int = 0  # how many may join
     karpenter: bool = False
+    audit: bool = False
 
 
 class Cluster:
@@ -60,6 +62,11 @@ class Cluster:
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
         return self.folder / "kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """Where the API server writes down who has written what, a line of JSON each."""
+        return self.logs / "audit.jsonl"
 
     @property
     def url(self) -> str:
@@ -226,7 +233,14 @@ class Cluster:
             f"--proxy-client-key-file={here / 'front-proxy.key'}",
             "--endpoint-reconciler-type=none",
             f"--cert-dir={here / 'generated'}",
+            *(self._audit() if self.options.audit else ()),
         ]
+
+    def _audit(self) -> list[str]:
+        rules = [{"level": "Metadata", "verbs": ["create", "update", "patch", "delete"]}, {"level": "None"}]
+        policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+        (self.folder / "audit.yaml").write_text(yaml.safe_dump(policy))
+        return [f"--audit-policy-file={self.folder / 'audit.yaml'}", f"--audit-log-path={self.audit_log}"]
 
     def _controller_manager(self) -> list[str]:
         return [

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from tests.execute.cloud.aws import StrictAws
+from tests.execute.cloud.gce_server import GceServer
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from gangplan.execute.cloud.ec2 import open_ec2
 from gangplan.execute.cloud.ec2_calls import connect
+from gangplan.execute.cloud.gce import open_gce
 from gangplan.execute.cloud.group_target import GroupTarget, Joined
-from gangplan.execute.cloud.settings import Ec2Group
+from gangplan.execute.cloud.settings import Ec2Group, GceGroup
 from gangplan.testing import NOW
 from gangplan.types import Fleet, Pool, PoolKind, PoolNodes, Step, StepKind
 
@@ -26,7 +28,9 @@ _numbers = count()
 
 
 class Silent(WSGIRequestHandler):
-    """Says nothing of its requests."""
+    """Says nothing of its requests, and keeps connections."""
+
+    protocol_version = "HTTP/1.1"
 
     def log(self, type: str, message: str, *args: Any) -> None:
         """Stay silent."""
@@ -87,12 +91,9 @@ def client(service: str, region: str, *, retries: bool = True) -> Any:
     return connect(service, region, retries=retries)
 
 
-@dataclass
-class Ec2:
-    """A pool h100 on an Auto Scaling group, and the target that it is."""
+class Played:
+    """A pool h100 on a group of machines, by its target."""
 
-    world: StrictAws
-    group: str
     target: GroupTarget
 
     def seen(self) -> PoolNodes:
@@ -109,6 +110,15 @@ class Ec2:
         start = self.seen().ordered if before is None else before
         step = Step(kind=kind, pool="h100", before=start, after=after, why="as planned", nodes=nodes)
         self.target.apply(step, dry_run=dry_run)
+
+
+@dataclass
+class Ec2(Played):
+    """A pool h100 on an Auto Scaling group, and the target that it is."""
+
+    world: StrictAws
+    group: str
+    target: GroupTarget
 
 
 def fleet(most: int = 8, least: int = 0) -> Fleet:
@@ -164,3 +174,48 @@ def template(ec2: Any) -> None:
     """Make the launch template of all groups, once for each server."""
     data = {"ImageId": "ami-12c6146b", "InstanceType": "p5.48xlarge"}
     ec2.create_launch_template(LaunchTemplateName="gpus", LaunchTemplateData=data)
+
+
+@pytest.fixture(scope="session")
+def gce_server() -> Iterator[GceServer]:
+    """Compute Engine on a free port, for all tests of a worker."""
+    world = GceServer()
+    server = make_server("127.0.0.1", 0, world, threaded=True, request_handler=Silent)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    world.address = f"http://127.0.0.1:{server.server_port}"
+    yield world
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@dataclass
+class Gce(Played):
+    """A pool h100 on a managed instance group, and the target that it is."""
+
+    world: GceServer
+    target: GroupTarget
+
+
+MakeGce = Callable[..., Gce]
+
+
+@pytest.fixture
+def make_gce(gce_server: GceServer) -> MakeGce:
+    """Makes a group of some machines, and a target of it."""
+    gce_server.reset()
+
+    def make(machines: int = 0, *, joined: Joined | None = None, flex: float | None = None, **more: Any) -> Gce:
+        gce_server.add("gpus", machines, **more)
+        place = GceGroup(
+            kind="gce",
+            project="lab",
+            zone="us-central1-a",
+            group="gpus",
+            flex_start_hours=flex,
+            endpoint=gce_server.address,
+        )
+        return Gce(gce_server, open_gce({"h100": place}, fleet(), clock=lambda: NOW, joined=joined))
+
+    return make

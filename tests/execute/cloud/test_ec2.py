@@ -172,7 +172,9 @@ def test_the_cluster_says_which_machines_can_be_used(make_ec2: MakeEc2) -> None:
     assert not any(node.usable for node in ec2.seen().nodes)
     nodes |= {machine_of(f"aws:///us-east-1a/{id}"): PoolNode(name=f"ip-{k}") for k, id in enumerate(ids[:2])}
     nodes[ids[0]] = PoolNode(name="ip-0", cordoned_at=NOW)
-    assert [(node.name, node.usable) for node in ec2.seen().nodes] == [("ip-0", True), ("ip-1", True), (ids[2], False)]
+    seen = ec2.seen()
+    assert [(node.name, node.usable) for node in seen.nodes] == [("ip-0", True), ("ip-1", True), (ids[2], False)]
+    assert (seen.nodes[2].closed, seen.trouble) == (True, f"{ids[2]} run, but are no nodes of the cluster")
     assert CORDON not in ec2.target.kinds
     ec2.step(REMOVE, 2, "ip-0")
     assert ec2.names() == ["ip-1", ids[2]]

@@ -7,13 +7,12 @@ import logging
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from threading import Event
 
+import httpx
 import pytest
 
 from gangplan.errors import InputError, UnavailableError
@@ -118,7 +117,7 @@ def test_logs_are_lines_of_json_with_their_fields() -> None:
     logger.addHandler(handler)
     logger.info("%s", "done", extra={"pool": "h100", "before": 2, "after": 4})
     try:
-        raise ValueError("wrong")
+        int("wrong")
     except ValueError:
         logger.exception("failed")
     done, failed = (json.loads(line) for line in out.getvalue().splitlines())
@@ -129,7 +128,7 @@ def test_logs_are_lines_of_json_with_their_fields() -> None:
         2,
         4,
     )
-    assert "ValueError: wrong" in failed["error"]
+    assert "ValueError: invalid literal" in failed["error"]
 
 
 def test_health_answers_what_it_is_asked() -> None:
@@ -138,12 +137,11 @@ def test_health_answers_what_it_is_asked() -> None:
     health.start()
     try:
         base = f"http://127.0.0.1:{health.port}"
-        assert urllib.request.urlopen(f"{base}/healthz?x=1").read() == b"ok\n"
+        assert httpx.get(f"{base}/healthz?x=1").text == "ok\n"
         for path, status, text in (("/readyz", 503, "no\n"), ("/", 404, "ask for /healthz, /readyz")):
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{base}{path}")
-            assert (refused.value.code, refused.value.read().decode()) == (status, text)
-        with pytest.raises(InputError, match="--listen: .* cannot be listened on: Address already in use"):
+            answer = httpx.get(f"{base}{path}")
+            assert (answer.status_code, answer.text) == (status, text)
+        with pytest.raises(InputError, match=r"--listen: .* cannot be listened on: Address already in use"):
             Health(f"127.0.0.1:{health.port}", {})
     finally:
         health.close()
@@ -152,7 +150,7 @@ def test_health_answers_what_it_is_asked() -> None:
 @pytest.mark.parametrize("listen", ["", "9095", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000"])
 def test_a_wrong_address_is_refused(listen: str) -> None:
     """With an example of a good one."""
-    with pytest.raises(InputError, match="is no address: give it like 127.0.0.1:9095"):
+    with pytest.raises(InputError, match=r"is no address: give it like 127\.0\.0\.1:9095"):
         Health(listen, {})
 
 

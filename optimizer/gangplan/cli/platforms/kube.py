@@ -34,12 +34,28 @@ Manifest = Annotated[Path, typer.Argument(help="A Job, JobSet or Pods in YAML; -
 @kube_app.command("manifests", epilog="Example:  gangplan kube manifests --namespace vision | kubectl apply -f -")
 def print_manifests(
     namespace: Annotated[str, typer.Option(help="The namespace of the LocalQueue.")] = "gangplan",
+    executor: Annotated[bool, typer.Option("--executor", help="With the role by which plans are carried out.")] = False,
     controller: Annotated[bool, typer.Option("--controller", help="With the controller and its own roles.")] = False,
 ) -> None:
     """Print the namespace, service account and least-privilege roles that gangplan needs, as YAML."""
-    from gangplan.kube import manifests
+    from gangplan.kube import executor_manifests, manifests
 
-    yaml.safe_dump_all(manifests(namespace, controller=controller), sys.stdout, sort_keys=False)
+    more = executor_manifests(namespace) if executor else []
+    yaml.safe_dump_all([*manifests(namespace, controller=controller), *more], sys.stdout, sort_keys=False)
+
+
+@kube_app.command("layout", epilog="Example:  gangplan kube layout --tenant vision | kubectl apply --server-side -f -")
+def print_layout(
+    tenant: Annotated[list[str], typer.Option(help="A tenant's namespace, which gets a queue; more than once.")],
+    cohort: Annotated[str, typer.Option(help="The Cohort that has the capacity of all pools.")] = "gangplan",
+    label: Annotated[str, typer.Option(help="The label of nodes that names their pool.")] = "gangplan.io/pool",
+) -> None:
+    """Print the quotas of the fleet file's pools as Kueue's objects, with 0 slots: plans then raise and lower them."""
+    from gangplan.config import read_fleet
+    from gangplan.execute import layout_of
+
+    objects = layout_of(read_fleet(settings_here().fleet_file), tenant, cohort=cohort, label=label)
+    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)
 
 
 @kube_app.command("doctor", epilog="Example:  gangplan kube doctor --ledger kueue://-/vision/gangplan")

@@ -43,12 +43,13 @@ class GroupTarget:
 
     def _pool_nodes(self, pool: str, group: Group) -> PoolNodes:
         nodes = self._nodes(pool, group)
+        outside = [machine.id for machine in group.staying if machine.usable and nodes[machine.id].closed]
         return PoolNodes(
             pool=pool,
             ordered=group.ordered,
             nodes=tuple(nodes[machine.id] for machine in group.machines),
             unprotected=tuple(nodes[machine.id].name for machine in group.staying if not machine.guarded),
-            trouble=group.trouble,
+            trouble=group.trouble or (f"{', '.join(outside)} run, but are no nodes of the cluster" if outside else ""),
         )
 
     def _nodes(self, pool: str, group: Group) -> dict[str, PoolNode]:
@@ -104,8 +105,9 @@ class GroupTarget:
             raise ConflictError(f"{step.pool}: {', '.join(opened)}: no longer cordoned, so it may have work")
         if step.after < group.least:
             raise RejectedError(f"{step.pool}: {group.shown} must have {group.least} machines: lower its minimum")
-        withdrawn = group.ordered - len(chosen) > step.after
+        kept = replace(group, ordered=group.ordered - len(chosen))
         left = [machine for machine in group.staying if machine not in chosen]
+        withdrawn = kept.ordered > step.after
         if withdrawn and (len(left) > step.after or not all(machine.guarded for machine in left)):
             raise ConflictError(f"{step.pool}: the cloud would choose which of {len(left)} machines to remove")
         if dry_run:
@@ -113,7 +115,7 @@ class GroupTarget:
         if chosen:
             self._cloud.remove(step.pool, [machine.id for machine in chosen])
         if withdrawn:
-            self._cloud.order(step.pool, group, step.after)
+            self._cloud.order(step.pool, kept, step.after)
 
     def _cordon(self, step: Step, group: Group, dry_run: bool) -> None:
         on = step.kind == StepKind.CORDON
@@ -155,9 +157,12 @@ def _node(machine: Machine) -> PoolNode:
 
 
 def _joined_node(machine: Machine, node: PoolNode | None) -> PoolNode:
-    """Return the node that a machine is in its cluster: to be usable, both must say so."""
+    """Return the node that a machine is in its cluster: to be usable, both must say so.
+
+    A machine that has not joined is closed, since the cluster could not cordon it.
+    """
     if node is None:
-        return PoolNode(name=machine.id, usable=False, leaving=machine.leaving)
+        return PoolNode(name=machine.id, usable=False, closed=True, leaving=machine.leaving)
     return replace(
         node,
         usable=node.usable and machine.usable,

@@ -16,7 +16,7 @@ from typing import TextIO
 from uuid import uuid4
 
 from gangplan.clock import Clock
-from gangplan.errors import ConflictError, GangplanError, NotFoundError
+from gangplan.errors import ConflictError, GangplanError, NotFoundError, UnavailableError
 from gangplan.kube import Api, Object
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Lead(ABC):
         self.holder = f"{socket.gethostname()}_{uuid4().hex[:8]}"
         self._changed, self._led = changed, False
         self._stop = Event()
+        self._ends = False
         self._said = ""
         self._thread = Thread(target=self._run, name="lead", daemon=True)
 
@@ -57,14 +58,24 @@ class Lead(ABC):
         """Start to pursue it."""
         self._thread.start()
 
-    def require(self) -> None:
-        """Raise ConflictError where another process may lead by now."""
+    def may_write(self) -> None:
+        """Raise UnavailableError where another process may lead by now."""
         if not self.leads:
-            raise ConflictError("controller: does not lead any more: nothing was written")
+            raise UnavailableError("controller: does not lead any more: whoever leads goes on")
+
+    def may_begin(self) -> None:
+        """Raise UnavailableError where another process may lead by now, or this one is about to end."""
+        self.may_write()
+        if self._ends:
+            raise UnavailableError("controller: was asked to stop: whoever leads next goes on")
 
     def say(self, text: str) -> None:
         """Let others read what was done last."""
         self._said = text
+
+    def end(self) -> None:
+        """Begin nothing more, and hold the lead until `close`, so that what is in hand can be finished."""
+        self._ends = True
 
     def close(self) -> None:
         """Give it up, so that another process can lead at once."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from gangplan.errors import ForbiddenError, NotFoundError
+from gangplan.errors import ForbiddenError, NotFoundError, UnavailableError
 from gangplan.kube import RESERVATION, Api, Mirror, Object
 from gangplan.types import ObjectOwner, PipelineOwner
 
@@ -110,6 +110,13 @@ class Lives:
             _log.warning("what %ss leave reserved is given back when its lease ends: %s", kind.name, error)
             return False
         return True
+
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until all that is watched has been listed once."""
+        until = time.monotonic() + seconds
+        for mirror in self._mirrors.values():
+            if not mirror.ready.wait(max(0.0, until - time.monotonic())):
+                raise UnavailableError(f"{self._api.shown}: could not be listed within {seconds:g} s")
 
     @property
     def ready(self) -> bool:

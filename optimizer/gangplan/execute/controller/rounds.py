@@ -18,7 +18,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 class Round:
     """One piece of work in a thread of its own, so that nothing else is held up by it; only who leads does it.
 
-    `failed` hears of each failure. One that nobody foresaw is logged whole; the next round comes all the same.
+    However often it is woken, `least_s` lie between two rounds, and half of the time is free. `failed` hears of each
+    failure. One that nobody foresaw is logged whole; the next round comes all the same.
     """
 
     def __init__(
@@ -27,10 +28,11 @@ class Round:
         work: Callable[[], object],
         *,
         every_s: float,
+        least_s: float = 0.0,
         leads: Callable[[], bool],
         failed: Callable[[str], None],
     ) -> None:
-        self.name, self.every_s = name, every_s
+        self.name, self.every_s, self._least_s = name, every_s, least_s
         self.done_at = time.monotonic()
         self._work, self._leads, self._failed = work, leads, failed
         self._woken, self._stop = Event(), Event()
@@ -40,6 +42,10 @@ class Round:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def once(self) -> None:
+        """Do the work once, here and now."""
+        self._work()
 
     def wake(self) -> None:
         """Let the next round come now, or at once after the present one; after a failure its pause counts."""
@@ -64,14 +70,17 @@ class Round:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._woken.clear()  # what happens from here on is for the next round
+            began = time.monotonic()
             if self._leads():
-                self._once()
+                self._attempt()
             self.done_at = time.monotonic()
             self._pause()
+            if self._least_s:
+                self._stop.wait(max(self._least_s, self.done_at - began) - (time.monotonic() - self.done_at))
 
-    def _once(self) -> None:
+    def _attempt(self) -> None:
         try:
-            self._work()
+            self.once()
         except GangplanError as error:
             _log.warning("%s: %s", self.name, error)
             self._fail()

@@ -1,6 +1,23 @@
+from .claims import (
+    ClaimedGang as ClaimedGang,
+    Held as Held,
+    give_back_claims as give_back_claims,
+    held_claims as held_claims,
+    hold_claims as hold_claims,
+)
 from .layouts import (
     LayoutNode as LayoutNode,
     Layouts as Layouts,
     LayoutTarget as LayoutTarget,
     layout_steps as layout_steps,
+)
+from .resizing import (
+    Container as Container,
+    Resize as Resize,
+    ResizeRule as ResizeRule,
+    ResizeRules as ResizeRules,
+    RunningPod as RunningPod,
+    read_pods as read_pods,
+    resize_all as resize_all,
+    resizes as resizes,
 )

@@ -1,3 +1,5 @@
+from .copies import nothing_heard as nothing_heard
+from .layout import layout_of as layout_of
 from .settings import (
     FixedNodes as FixedNodes,
     KarpenterNodes as KarpenterNodes,

@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterator, Mapping
 from gangplan.errors import ForbiddenError, GangplanError
 from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
 from gangplan.execute.kubernetes.scaling import Scaled
-from gangplan.execute.kubernetes.seen_karpenter import HELD_LIMIT, SeenNodePool
+from gangplan.execute.kubernetes.seen import HELD_LIMIT, SeenNodePool
 from gangplan.execute.kubernetes.settings import KarpenterNodes, ScaledNodes
-from gangplan.execute.kubernetes.snapshot import Reading
+from gangplan.execute.kubernetes.snapshot import Pools, Reading
 from gangplan.kube import Api, executor_rights, may
 
 _REMEDY = "gangplan kube manifests --executor | kubectl apply -f -"
 
 
-def problems(api: Api, reading: Reading, scaled: Mapping[str, Scaled]) -> tuple[str, ...]:
-    """Look at rights, quotas, NodePools and nodes."""
-    looks = (
-        lambda: _rights(api, reading),
-        lambda: _quotas(reading),
-        lambda: _nodepools(reading),
-        lambda: _scales(scaled),
-        lambda: _nodes(reading),
-    )
-    return tuple(each for look in looks for each in _guarded(look))
+def problems(
+    api: Api, pools: Pools, scaled: Mapping[str, Scaled], *, kueue: bool, read: Callable[[], Reading]
+) -> tuple[str, ...]:
+    """Look at rights, and then at quotas, NodePools and nodes, as far as the rights reach."""
+    found = [*_rights(api, pools, kueue=kueue), *_guarded(lambda: _scales(scaled))]
+    try:
+        reading = read()
+    except ForbiddenError as error:
+        return (*found, f"{error}: {_REMEDY}")
+    return (*found, *_quotas(reading), *_nodepools(reading), *_nodes(reading))
 
 
 def _guarded(look: Callable[[], Iterator[str]]) -> Iterator[str]:
@@ -35,23 +35,22 @@ def _guarded(look: Callable[[], Iterator[str]]) -> Iterator[str]:
         yield f"{error}: {_REMEDY}"
 
 
-def _rights(api: Api, reading: Reading) -> Iterator[str]:
+def _rights(api: Api, pools: Pools, *, kueue: bool) -> Iterator[str]:
     """Yield each right of the executor's role that is needed for these pools and missing."""
-    unused = set(_unused(reading))
+    unused = set(_unused(pools, kueue=kueue))
     for group, resource, verb in executor_rights():
         if group not in unused and not may(api, "", group, resource, verb):
             shown = f"{resource}{'.' if group else ''}{group}"
             yield f"the right to {verb} {shown} is missing in the cluster: {_REMEDY}"
 
 
-def _unused(reading: Reading) -> Iterator[str]:
+def _unused(pools: Pools, *, kueue: bool) -> Iterator[str]:
     """Yield the API groups that no pool here needs."""
-    pools = reading.pools
     scaled = {each.group for each in pools.nodes.values() if isinstance(each, ScaledNodes)}
     yield from {"apps", "cluster.x-k8s.io"} - scaled
     if not pools.by_nodepool:
         yield "karpenter.sh"
-    if not pools.quotas and not reading.snapshot.queues:
+    if not kueue:
         yield "kueue.x-k8s.io"
 
 

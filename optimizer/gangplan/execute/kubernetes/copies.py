@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from gangplan.errors import NotFoundError, UnavailableError
 from gangplan.kube import Api, Mirror, Object
@@ -12,8 +12,15 @@ from gangplan.kube import Api, Mirror, Object
 T = TypeVar("T", covariant=True)
 V = TypeVar("V")
 
+Heard: TypeAlias = Callable[[], None]
+"""A callback that runs in a watch's thread and must return quickly."""
+
 READY_S = 60.0
 """The first list of a watched copy must be there after so many seconds."""
+
+
+def nothing_heard() -> None:
+    """Changes are read from the copy."""
 
 
 class Copy(Protocol[T]):
@@ -46,9 +53,9 @@ class Listed(Generic[V]):
 class Watched(Generic[V]):
     """A copy that a watch keeps."""
 
-    def __init__(self, api: Api, path: str, keep: Callable[[Object], V | None], **query: str) -> None:
+    def __init__(self, api: Api, path: str, keep: Callable[[Object], V | None], heard: Heard, **query: str) -> None:
         self._shown = f"{api.shown}: {path}"
-        self._mirror = Mirror(api, path, keep, _unheard, **query)
+        self._mirror = Mirror(api, path, keep, lambda _name, _before, _now: heard(), **query)
         self._mirror.start()
 
     def now(self) -> Mapping[str, V]:
@@ -75,16 +82,19 @@ class Nothing(Generic[V]):
 
 @dataclass(frozen=True)
 class Copies:
-    """Makes copies of one cluster's lists, all watched or all listed."""
+    """Makes copies of one cluster's lists, all watched or all listed; watched ones call `heard` at each change."""
 
     api: Api
     watched: bool
+    heard: Heard = nothing_heard
 
     def of(self, path: str, keep: Callable[[Object], V | None], *, served: bool = True, **query: str) -> Copy[V]:
         """Return a copy of a list; of what is not served, an empty one."""
         if not served:
             return Nothing()
-        return Watched(self.api, path, keep, **query) if self.watched else Listed(self.api, path, keep, **query)
+        if not self.watched:
+            return Listed(self.api, path, keep, **query)
+        return Watched(self.api, path, keep, self.heard, **query)
 
     def serves(self, base: str) -> bool:
         """Tell whether a version of an API is served."""
@@ -99,7 +109,3 @@ def _key(item: Object) -> str:
     meta = item["metadata"]
     namespace = meta.get("namespace")
     return f"{namespace}/{meta['name']}" if namespace else str(meta["name"])
-
-
-def _unheard(name: str, before: object, now: object) -> None:
-    """Changes are read from the copy."""

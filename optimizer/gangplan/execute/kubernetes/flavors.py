@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gangplan.errors import InputError
-from gangplan.execute.kubernetes.seen_quotas import SeenPlace
+from gangplan.execute.kubernetes.seen import SeenPlace
 from gangplan.execute.kubernetes.snapshot import Reading
 from gangplan.kube import POOL_LABELS, names_of
 from gangplan.types import WHOLE_GPU, Pool
@@ -41,10 +41,15 @@ def flavor_of(reading: Reading, pool: str, places: Iterable[SeenPlace]) -> str:
     return found[0]
 
 
+def resource_for(pool: Pool) -> str:
+    """Return the resource that counts the slots of a pool with GPUs of NVIDIA."""
+    return _GPU if pool.slot == WHOLE_GPU else f"nvidia.com/mig-{pool.slot}"
+
+
 def resource_of(pool: Pool, found: Iterable[str]) -> str:
     """Return the resource that counts a pool's slots; raises InputError where none or several may."""
     resources = set(found)
-    wanted = _GPU if pool.slot == WHOLE_GPU else f"nvidia.com/mig-{pool.slot}"
+    wanted = resource_for(pool)
     if wanted in resources:
         return wanted
     if len(resources) == 1:

@@ -13,10 +13,11 @@ import time
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
 from gangplan.execute.kubernetes.cordons import require_free
 from gangplan.execute.kubernetes.scaling import query_of, write_scale
-from gangplan.execute.kubernetes.seen import DO_NOT_DISRUPT, NODEPOOL
-from gangplan.execute.kubernetes.seen_karpenter import (
-    API,
+from gangplan.execute.kubernetes.seen import (
+    DO_NOT_DISRUPT,
     HELD_LIMIT,
+    KARPENTER,
+    NODEPOOL,
     SeenNodeClaim,
     SeenNodePool,
     seen_nodeclaim,
@@ -33,24 +34,37 @@ _NONE = "none"
 _NOTE = f"/metadata/annotations/{HELD_LIMIT.replace('~', '~0').replace('/', '~1')}"
 
 
-def order(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
+def static_nodepool(api: Api, nodepool: str) -> SeenNodePool:
+    """Return a NodePool as it is now.
+
+    Raises InputError where there is none, RejectedError where it is not static.
+    """
+    try:
+        pool = seen_nodepool(api.get(_path(nodepool)))
+    except NotFoundError:
+        raise InputError("nodes.nodepool", nodepool, "is no NodePool of the cluster: check its spelling") from None
+    if pool.replicas is None:
+        raise RejectedError(f"NodePool {nodepool}: is not static: make one with spec.replicas, which cannot be added")
+    return pool
+
+
+def order(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
     """Order nodes up to the step's `after`.
 
-    Raises RejectedError where the NodePool is not static or its limit is lower: Karpenter would stop there in silence.
+    Raises RejectedError where the NodePool's limit is lower: Karpenter would stop there in silence.
     """
-    path = _path(nodepool)
-    pool = _static(api, nodepool)
-    if pool.held and not dry_run:
-        pool = _let_go(api, path, pool)
-    if pool.limit is not None and step.after > pool.limit:
+    path = _path(pool.name)
+    if pool.most is not None and step.after > pool.most:
         raise RejectedError(
-            f"NodePool {nodepool}: its limits.nodes is {pool.limit}, so that {step.after} nodes would never come: "
+            f"NodePool {pool.name}: its limits.nodes is {pool.most}, so that {step.after} nodes would never come: "
             f"set it to {step.after + 1}"
         )
+    if pool.held and not dry_run:  # by a process that was removing nodes and got no further
+        api.patch(path, _restoring(pool), **query_of(dry_run=False))
     write_scale(api, path, step, dry_run=dry_run)
 
 
-def remove(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
+def remove(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
     """Remove the step's nodes and no others, and lower the replicas to the step's `after`.
 
     Raises
@@ -60,17 +74,16 @@ def remove(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
     UnavailableError
         Karpenter does not look at the NodePool.
     """
-    path = _path(nodepool)
-    pool = _static(api, nodepool)
+    path = _path(pool.name)
     if pool.replicas == step.after:
         return
     if pool.replicas != step.before:
         raise ConflictError(f"pool {step.pool}: {pool.replicas} nodes are ordered, not {step.before}")
-    claims = _claims(api, nodepool)
+    claims = _claims(api, pool.name)
     going = _going(claims, step)
     staying = sum(not claim.leaving for claim in claims) - len(going)
     if staying > step.after:
-        raise ConflictError(f"NodePool {nodepool}: {staying} nodes would stay, and Karpenter would pick some of them")
+        raise ConflictError(f"NodePool {pool.name}: {staying} nodes would stay, and Karpenter would pick some of them")
     for node in step.nodes:
         require_free(api, node)
     if going and not dry_run:
@@ -81,7 +94,9 @@ def remove(api: Api, nodepool: str, step: Step, *, dry_run: bool) -> None:
 
 
 def _claims(api: Api, nodepool: str) -> list[SeenNodeClaim]:
-    return [seen_nodeclaim(item) for item in api.items(f"{API}/nodeclaims", labelSelector=f"{NODEPOOL}={nodepool}")]
+    return [
+        seen_nodeclaim(item) for item in api.items(f"{KARPENTER}/nodeclaims", labelSelector=f"{NODEPOOL}={nodepool}")
+    ]
 
 
 def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
@@ -104,17 +119,7 @@ def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 def _path(nodepool: str) -> str:
-    return f"{API}/nodepools/{nodepool}"
-
-
-def _static(api: Api, nodepool: str) -> SeenNodePool:
-    try:
-        pool = seen_nodepool(api.get(_path(nodepool)))
-    except NotFoundError:
-        raise InputError("nodes.nodepool", nodepool, "is no NodePool of the cluster: check its spelling") from None
-    if pool.replicas is None:
-        raise RejectedError(f"NodePool {nodepool}: is not static: make one with spec.replicas, which cannot be added")
-    return pool
+    return f"{KARPENTER}/nodepools/{nodepool}"
 
 
 def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
@@ -134,12 +139,6 @@ def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
                 f"NodePool {pool.name}: Karpenter has not looked at it for {OBSERVE_S:g} s: is it up?"
             )
         time.sleep(_LOOK_S)
-
-
-def _let_go(api: Api, path: str, pool: SeenNodePool) -> SeenNodePool:
-    """Give a limit back that was held down by a process that did not get further."""
-    api.patch(path, _restoring(pool), **query_of(dry_run=False))
-    return seen_nodepool(api.get(path))
 
 
 def _restoring(pool: SeenNodePool) -> list[Object]:
@@ -173,6 +172,6 @@ def _swap(api: Api, path: str, pool: SeenNodePool, step: Step, *, dry_run: bool)
 
 def _delete(api: Api, claim: SeenNodeClaim) -> None:
     try:
-        api.delete(f"{API}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
+        api.delete(f"{KARPENTER}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
     except NotFoundError:
         return

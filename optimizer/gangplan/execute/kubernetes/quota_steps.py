@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gangplan.errors import ConflictError, InputError, RejectedError
 from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
-from gangplan.execute.kubernetes.seen_quotas import COHORT, QUEUE, seen_cohort, seen_queue
+from gangplan.execute.kubernetes.seen import COHORT, QUEUE, seen_cohort, seen_queue
 from gangplan.kube import KUEUE, Api, Object
 from gangplan.types import Step, StepKind
 
@@ -32,6 +32,7 @@ def write_quota(api: Api, quotas: Quotas, step: Step, *, take_over: bool, dry_ru
     _require_ours(found, take_over=take_over)
     if step.kind is StepKind.RAISE_QUOTA:
         _require_alone(quotas, step)
+        _require_known(quotas, step)
     own = step.after - found.of_others
     if own < 0:
         raise RejectedError(
@@ -61,6 +62,15 @@ def _require_alone(quotas: Quotas, step: Step) -> None:
             f"{step.place}: not raised, since others may grant slots of pool {step.pool}, too ({each}): "
             "name them in targets.yaml, or set their quota of this flavor to 0"
         )
+
+
+def _require_known(quotas: Quotas, step: Step) -> None:
+    """Keep a raise back until Kueue counts by what was lowered elsewhere: till then it may grant that once more."""
+    for each in quotas.of(step.pool):
+        if each.place.shown != step.place and not each.place.observed:
+            raise ConflictError(
+                f"{step.place}: not raised yet, since Kueue has not seen the quota of {each.place.shown}"
+            )
 
 
 def _swap(api: Api, found: PoolQuota, own: int, *, dry_run: bool) -> None:

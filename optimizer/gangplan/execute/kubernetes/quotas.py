@@ -9,7 +9,7 @@ from functools import cached_property
 
 from gangplan.errors import InputError
 from gangplan.execute.kubernetes.flavors import flavor_of, resource_of
-from gangplan.execute.kubernetes.seen_quotas import COHORT, QUEUE, Cell, SeenPlace
+from gangplan.execute.kubernetes.seen import COHORT, QUEUE, Cell, SeenPlace
 from gangplan.execute.kubernetes.snapshot import Reading
 from gangplan.types import Quota
 
@@ -57,6 +57,7 @@ class PoolQuota:
             slots=self.slots,
             used=sum(max(queue.reserved.get(key, 0), used.get((queue.name, self.flavor), 0)) for queue in queues),
             weight=self.weight,
+            changed_at=max((each.changed_at for each in (self.place, *self.beneath) if each.changed_at), default=None),
         )
 
 
@@ -66,6 +67,7 @@ class Quotas:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._queues, self._cohorts = reading.snapshot.queues, reading.snapshot.cohorts
+        self._of: dict[str, list[PoolQuota]] = {}
 
     def all(self) -> tuple[Quota, ...]:
         """Return the quotas of all pools.
@@ -77,6 +79,11 @@ class Quotas:
 
     def of(self, pool: str) -> list[PoolQuota]:
         """Return the places of a pool's quota."""
+        if pool not in self._of:
+            self._of[pool] = self._found(pool)
+        return self._of[pool]
+
+    def _found(self, pool: str) -> list[PoolQuota]:
         settings = self._reading.pools.quotas[pool]
         shared = dict(settings.queues) or {settings.cohort: 1.0}
         places = [self._place(pool, name) for name in shared]

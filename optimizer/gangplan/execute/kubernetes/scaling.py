@@ -19,15 +19,13 @@ _FIRST = "-2147483647"
 
 _DELETE_MACHINE = "cluster.x-k8s.io/delete-machine"
 _DEPLOYMENT_NAME = "cluster.x-k8s.io/deployment-name"
-_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How many replicas there are to be, in which version of the object, and the selector of its pods."""
+    """How many replicas there are to be, and the selector of their pods."""
 
     replicas: int
-    version: str
     selector: str
 
 
@@ -36,7 +34,6 @@ def read_scale(api: Api, path: str) -> Scale:
     item = api.get(f"{path}/scale")
     return Scale(
         replicas=part(item, "spec").get("replicas", 0),
-        version=item["metadata"]["resourceVersion"],
         selector=part(item, "status").get("selector", ""),
     )
 
@@ -44,22 +41,20 @@ def read_scale(api: Api, path: str) -> Scale:
 def write_scale(api: Api, path: str, step: Step, *, dry_run: bool) -> None:
     """Set the replicas from the step's `before` to its `after`; what has the new value stays as it is.
 
-    Raises ConflictError where they are neither.
+    Raises ConflictError where they are neither. A Scale of 0 has no replicas at all, which a test of null finds.
     """
-    for left in reversed(range(_TRIES)):
-        scale = read_scale(api, path)
-        if scale.replicas == step.after:
-            return
-        if scale.replicas != step.before:
-            raise ConflictError(f"pool {step.pool}: {scale.replicas} nodes are ordered, not {step.before}")
-        body: Object = {"metadata": {"resourceVersion": scale.version}, "spec": {"replicas": step.after}}
-        try:
-            api.merge(f"{path}/scale", body, **query_of(dry_run=dry_run))
-        except ConflictError:  # its status was written in the same moment, or its replicas
-            if not left:
-                raise
-        else:
-            return
+    patch: list[Object] = [
+        {"op": "test", "path": "/spec/replicas", "value": step.before or None},
+        {"op": "add", "path": "/spec/replicas", "value": step.after},
+    ]
+    try:
+        api.patch(f"{path}/scale", patch, **query_of(dry_run=dry_run))
+    except RejectedError:
+        replicas = read_scale(api, path).replicas
+        if replicas == step.before:
+            raise
+        if replicas != step.after:
+            raise ConflictError(f"pool {step.pool}: {replicas} nodes are ordered, not {step.before}") from None
 
 
 def query_of(*, dry_run: bool) -> dict[str, str]:

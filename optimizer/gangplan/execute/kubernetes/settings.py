@@ -82,9 +82,12 @@ class KueueQuota:
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     def __post_init__(self) -> None:
-        if bool(self.cohort) == bool(self.queues):
-            given = f"cohort {self.cohort} and queues" if self.cohort else "neither"
-            raise InputError("quota", given, "must be one of the two: give a cohort, or queues with their weights")
+        if self.cohort and self.queues:
+            raise InputError(
+                "quota.queues", ", ".join(self.queues), "cannot stand beside a cohort: give one of the two"
+            )
+        if not self.cohort and not self.queues:
+            raise InputError("quota.cohort", "", "is missing: give a cohort, or queues with their weights")
         for queue, weight in self.queues.items():
             if not weight > 0:
                 raise InputError(f"quota.queues[{queue}]", weight, "must be greater than 0: leave the queue out else")

@@ -7,26 +7,27 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gangplan.errors import InputError
-from gangplan.execute.kubernetes.copies import Copies
+from gangplan.execute.kubernetes.copies import Copies, Heard, nothing_heard
 from gangplan.execute.kubernetes.seen import (
     BOUND,
     HOSTNAME,
+    KARPENTER,
     NODEPOOL,
     SeenNode,
-    SeenPod,
-    SeenWorkload,
-    seen_node,
-    seen_pod,
-    seen_workload,
-)
-from gangplan.execute.kubernetes.seen_karpenter import (
-    API as KARPENTER,
     SeenNodeClaim,
     SeenNodePool,
+    SeenPlace,
+    SeenPod,
+    SeenWorkload,
+    seen_cohort,
+    seen_flavor,
+    seen_node,
     seen_nodeclaim,
     seen_nodepool,
+    seen_pod,
+    seen_queue,
+    seen_workload,
 )
-from gangplan.execute.kubernetes.seen_quotas import SeenPlace, seen_cohort, seen_flavor, seen_queue
 from gangplan.execute.kubernetes.settings import KarpenterNodes, KueueQuota, NodeSettings
 from gangplan.kube import KUEUE, NODES, PODS, Api
 from gangplan.types import Fleet
@@ -126,8 +127,8 @@ def _common(nodes: list[SeenNode]) -> Mapping[str, str]:
 class Cluster:
     """Takes snapshots of one cluster."""
 
-    def __init__(self, api: Api, *, watched: bool, karpenter: bool) -> None:
-        copies = Copies(api, watched)
+    def __init__(self, api: Api, *, watched: bool, karpenter: bool, heard: Heard = nothing_heard) -> None:
+        copies = Copies(api, watched, heard)
         self.kueue, self.karpenter = copies.serves(KUEUE), karpenter and copies.serves(KARPENTER)
         self._nodes = copies.of(NODES, seen_node)
         self._pods = copies.of(PODS, seen_pod, fieldSelector=BOUND)

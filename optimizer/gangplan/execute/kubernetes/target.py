@@ -10,6 +10,7 @@ from gangplan.config import load_settings
 from gangplan.errors import InputError, RejectedError
 from gangplan.execute.kubernetes import karpenter
 from gangplan.execute.kubernetes.checks import problems
+from gangplan.execute.kubernetes.copies import Heard, nothing_heard
 from gangplan.execute.kubernetes.cordons import cordon, require_free, uncordon
 from gangplan.execute.kubernetes.grants import grants_in
 from gangplan.execute.kubernetes.quota_steps import write_quota
@@ -21,6 +22,8 @@ from gangplan.execute.kubernetes.snapshot import Cluster, Pools, Reading
 from gangplan.kube import Api, connect
 from gangplan.types import QUOTA_STEPS, Fleet, Observation, PoolNode, PoolNodes, Step, StepKind
 
+_CORDONS = (StepKind.CORDON, StepKind.UNCORDON)
+
 
 def open_cluster(
     nodes: Mapping[str, NodeSettings],
@@ -30,6 +33,7 @@ def open_cluster(
     context: str = "",
     api: Api | None = None,
     watched: bool = False,
+    heard: Heard = nothing_heard,
     clock: Clock | None = None,
 ) -> ClusterTarget:
     """Open a cluster, by the context of a kubeconfig, as a target.
@@ -40,23 +44,30 @@ def open_cluster(
         By pool: who makes its nodes, and which quota lets it be used. A pool may be in one of them alone.
     watched
         Keep copies by watches, for a process that stays. Otherwise each observation lists everything anew.
+    heard
+        Called at each change that a watch has told.
     """
     pools = Pools(nodes=nodes, quotas=quotas, fleet=fleet)
-    return ClusterTarget(api or connect(context), pools, watched=watched, clock=clock or load_settings().clock)
+    clock = clock or load_settings().clock
+    return ClusterTarget(api or connect(context), pools, watched=watched, heard=heard, clock=clock)
 
 
 class ClusterTarget:
     """The pools of one cluster."""
 
     name = "cluster"
-    kinds = frozenset(StepKind)
+    kinds = frozenset({StepKind.PROTECT, *QUOTA_STEPS, *_CORDONS, StepKind.ORDER, StepKind.REMOVE})
 
-    def __init__(self, api: Api, pools: Pools, *, watched: bool, clock: Clock) -> None:
+    def __init__(self, api: Api, pools: Pools, *, watched: bool, heard: Heard = nothing_heard, clock: Clock) -> None:
         self.api, self.pools, self._clock = api, pools, clock
-        self._cluster = Cluster(api, watched=watched, karpenter=bool(pools.by_nodepool))
-        self._require_served()
+        self._cluster = Cluster(api, watched=watched, karpenter=bool(pools.by_nodepool), heard=heard)
+        try:
+            self._require_served()
+        except InputError:
+            self._cluster.close()
+            raise
         self._scaled = {name: Scaled(api, each) for name, each in pools.nodes.items() if isinstance(each, ScaledNodes)}
-        self._read: Reading | None = None
+        self._read: tuple[Reading, Quotas] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -70,8 +81,8 @@ class ClusterTarget:
 
     def observe(self) -> Observation:
         """Return what the cluster has now: the pools' nodes, their quotas, and all that holds slots of them."""
-        reading = self._read = Reading(pools=self.pools, snapshot=self._cluster.now())
-        return Observation(nodes=tuple(self._nodes(reading)), quotas=Quotas(reading).all(), grants=grants_in(reading))
+        reading, quotas = self._look(anew=True)
+        return Observation(nodes=tuple(self._nodes(reading)), quotas=quotas.all(), grants=grants_in(reading))
 
     def apply(self, step: Step, *, dry_run: bool = False) -> None:
         """Take one step, or with `dry_run` let the API server and its webhooks check it."""
@@ -79,29 +90,28 @@ class ClusterTarget:
             self._quota(step, dry_run=dry_run)
             return
         settings = self._settings(step)
-        match step.kind:
-            case StepKind.PROTECT:
-                karpenter.protect(self.api, step.nodes, dry_run=dry_run)
-            case StepKind.CORDON | StepKind.UNCORDON:
-                self._cordon(step, dry_run=dry_run)
-            case _ if isinstance(settings, KarpenterNodes):
-                change = karpenter.order if step.kind is StepKind.ORDER else karpenter.remove
-                change(self.api, settings.nodepool, step, dry_run=dry_run)
-            case _ if step.pool in self._scaled:
-                self._scale(step, dry_run=dry_run)
-            case _:
-                raise RejectedError(
-                    f"pool {step.pool}: its nodes are fixed in targets.yaml: nobody orders or removes them"
-                )
+        if step.kind not in self.kinds:
+            raise RejectedError(f"pool {step.pool}: a cluster takes no step to {step.kind}")
+        if step.kind is StepKind.PROTECT:
+            karpenter.protect(self.api, step.nodes, dry_run=dry_run)
+        elif step.kind in _CORDONS:
+            self._cordon(step, dry_run=dry_run)
+        elif isinstance(settings, KarpenterNodes):
+            self._karpenter(settings.nodepool, step, dry_run=dry_run)
+        elif step.pool in self._scaled:
+            self._scale(step, dry_run=dry_run)
+        else:
+            raise RejectedError(f"pool {step.pool}: its nodes are fixed in targets.yaml: nobody orders or removes them")
 
     def check(self) -> tuple[str, ...]:
         """Return what would keep plans from being carried out here, each with its remedy."""
-        return problems(self.api, self._reading(anew=True), self._scaled)
+        kueue = self._cluster.kueue
+        return problems(self.api, self.pools, self._scaled, kueue=kueue, read=lambda: self._look(anew=True)[0])
 
     def machines(self, pool: str) -> dict[str, PoolNode]:
         """Return a pool's nodes, as they were last observed, by what their cloud calls them (spec.providerID)."""
         need = self.pools.fleet.pool(pool).slots_per_node
-        return {node.machine: _pool_node(node, need) for node in self._reading().members[pool] if node.machine}
+        return {node.machine: _pool_node(node, need) for node in self._look()[0].members[pool] if node.machine}
 
     # ---------------------------------------------------------------- observing
 
@@ -113,9 +123,11 @@ class ClusterTarget:
         if self.pools.by_nodepool and not self._cluster.karpenter:
             raise InputError("nodes.kind", "karpenter", f"is not served by the {self.api.shown}: install Karpenter")
 
-    def _reading(self, *, anew: bool = False) -> Reading:
+    def _look(self, *, anew: bool = False) -> tuple[Reading, Quotas]:
+        """Return what was observed last, or look again."""
         if self._read is None or anew:
-            self._read = Reading(pools=self.pools, snapshot=self._cluster.now())
+            reading = Reading(pools=self.pools, snapshot=self._cluster.now())
+            self._read = reading, Quotas(reading)
         return self._read
 
     def _settings(self, step: Step) -> NodeSettings:
@@ -153,7 +165,7 @@ class ClusterTarget:
         if step.pool not in self.pools.quotas:
             raise InputError.unknown("pool", step.pool, "no pool with a quota here", sorted(self.pools.quotas))
         take_over = self.pools.quotas[step.pool].take_over
-        write_quota(self.api, Quotas(self._reading()), step, take_over=take_over, dry_run=dry_run)
+        write_quota(self.api, self._look()[1], step, take_over=take_over, dry_run=dry_run)
 
     def _cordon(self, step: Step, *, dry_run: bool) -> None:
         now = self._clock()
@@ -167,6 +179,16 @@ class ClusterTarget:
             else:
                 uncordon(self.api, node, dry_run=dry_run)
 
+    def _karpenter(self, nodepool: str, step: Step, *, dry_run: bool) -> None:
+        """Order by what was observed, which the call itself compares; remove by what is there now."""
+        seen = self._look()[0].snapshot.nodepools.get(nodepool)
+        if step.kind is StepKind.ORDER and seen is not None and seen.replicas is not None and not seen.held:
+            karpenter.order(self.api, seen, step, dry_run=dry_run)
+            return
+        now = karpenter.static_nodepool(self.api, nodepool)
+        change = karpenter.order if step.kind is StepKind.ORDER else karpenter.remove
+        change(self.api, now, step, dry_run=dry_run)
+
     def _scale(self, step: Step, *, dry_run: bool) -> None:
         scaled = self._scaled[step.pool]
         if step.kind is StepKind.ORDER:
@@ -179,7 +201,7 @@ class ClusterTarget:
 
     def _has_nodes(self, step: Step) -> bool:
         """Whether the pool's nodes are nodes of the cluster, and not pods."""
-        return bool(self._reading().members[step.pool])
+        return bool(self._look()[0].members[step.pool])
 
 
 def _pool_node(node: SeenNode, slots: int) -> PoolNode:

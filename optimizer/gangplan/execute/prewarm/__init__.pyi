@@ -8,5 +8,5 @@ from .settings import (
     Where as Where,
     check_serving as check_serving,
 )
-from .target import ServingTarget as ServingTarget, open_serving as open_serving
+from .target import ServingTarget as ServingTarget
 from .values import Replicas as Replicas

@@ -23,21 +23,15 @@ from gangplan.execute.prewarm.engines import (
     pauser_of,
 )
 from gangplan.execute.prewarm.minimums import minimums, minimums_before
-from gangplan.execute.prewarm.settings import Buffer, Keda, Serving, check_serving
+from gangplan.execute.prewarm.settings import Buffer, Keda, Serving
 from gangplan.execute.prewarm.values import Replicas
-from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, is_placeholder, may, requests_of
+from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, is_placeholder, may, requests_of
 from gangplan.types import Fleet, Forecast, Observation, Plan, Step, StepKind
 
 _TRIES = 5
 _AT_ONCE = 16
 _OVER = ("Succeeded", "Failed")
 _RIGHTS = "gangplan kube manifests --executor | kubectl apply -f -"
-
-
-def open_serving(serving: Sequence[Serving], fleet: Fleet, *, context: str = "") -> ServingTarget:
-    """Connect to a kubeconfig's context for these servers; an entry that the fleet cannot serve is refused."""
-    check_serving(serving, fleet)
-    return ServingTarget(serving, fleet, connect(context))
 
 
 class ServingTarget:

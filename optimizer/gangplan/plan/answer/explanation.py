@@ -8,6 +8,7 @@ import numpy as np
 
 from gangplan.plan.answer.schedule import order_of, order_text
 from gangplan.plan.answer.solution import NEARLY, TOLERANCE, Binding, Solution
+from gangplan.plan.problem import Problem, counts_by_grid
 from gangplan.types import ANY, SERIES, Plan, Pool, WorkloadClass
 
 _SOON = 24  # hours for which changes and orders are listed
@@ -39,6 +40,7 @@ def sentences(solution: Solution, bindings: list[Binding]) -> tuple[str, ...]:
         *([_EGRESS.format(solution.egress)] if solution.egress >= 0.5 else []),
         *([_POWER.format(solution.electricity)] if solution.electricity >= 0.5 else []),
         *([_CAPS.format(solution.kwh_saved)] if solution.kwh_saved >= 0.5 else []),
+        *_grids(solution.problem),
         *_shortages(solution),
         *(_bent(limit, solution) for limit in bindings if limit.family in _BENT),
         *(_kept(limit, solution) for limit in kept[:_MOST_KEPT]),
@@ -122,6 +124,21 @@ def _orders(solution: Solution) -> list[str]:
     orders.sort(key=lambda order: (order.order_at, order.pool))
     more = [f"{len(orders) - _MOST_ORDERS} more starts: `gangplan plan orders`."] if len(orders) > _MOST_ORDERS else []
     return [*map(order_text, orders[:_MOST_ORDERS]), *more]
+
+
+def _grids(problem: Problem) -> list[str]:
+    """Return where the carbon of each region's grid comes from, and from when on a series is only typical."""
+    used = {
+        pool.region for pool in problem.pools if pool.power_kw_per_node and counts_by_grid(pool, problem.policy.grid)
+    }
+    end = problem.start + timedelta(hours=problem.periods.hours - 1)
+    said: list[str] = []
+    for region, series in sorted(problem.policy.grid.items()):
+        if region in used:
+            later = bool(series.hourly) and not series.known(end)
+            beyond = "; hours that it lacks are the mean of their hour of the day" if later else ""
+            said.append(f"Carbon of {region}: {series.source}{beyond}.")
+    return said
 
 
 def _shortages(solution: Solution) -> list[str]:

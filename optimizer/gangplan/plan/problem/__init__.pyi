@@ -21,6 +21,6 @@ from .policy import (
     policy_from as policy_from,
     read_plan_policy as read_plan_policy,
 )
-from .power import Mode as Mode
+from .power import Mode as Mode, counts_by_grid as counts_by_grid
 from .problem import Problem as Problem, Series as Series
 from .scenarios import arrivals as arrivals

@@ -107,7 +107,8 @@ class PlanPolicy(Strict):
     are the node-hours that a node more or less than in the last plan must be worth. `egress_per_gb` is money per GB
     that leaves a region. `needs` are names that series may ask for instead of an accelerator, by capability: a policy
     file's are looked up in the catalogue and written into `speeds` when it is read. `curves` say what work does under
-    caps, and `grid` what the regions' grids emit: both are measured, and kept in files of their own.
+    caps, and `grid` what the regions' grids emit: both are measured, and kept in files of their own. `grid_of` names
+    the grid of a region that is called otherwise, as `eu-west-1: IRL`.
     """
 
     classes: dict[WorkloadClass, ClassPolicy] = field(default_factory=dict[WorkloadClass, ClassPolicy])
@@ -123,6 +124,7 @@ class PlanPolicy(Strict):
     needs: dict[str, Need] = field(default_factory=dict[str, Need])
     curves: tuple[PowerCurve, ...] = ()
     grid: dict[str, GridCarbon] = field(default_factory=dict[str, GridCarbon])
+    grid_of: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         if self.carbon_cap_kg is not None:

@@ -6,7 +6,7 @@ more, as much as their cap leaves them: that is decided on each path, with the w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -38,16 +38,22 @@ class Mode:
         return self.workload, self.group
 
 
-def power_key(pool: Pool, grid: dict[str, GridCarbon]) -> tuple[object, ...]:
+def power_key(pool: Pool, grid: Mapping[str, GridCarbon]) -> tuple[object, ...]:
     """Return what pools of one group must have in common, so that work draws, costs and emits the same on each."""
     if not pool.kw_per_gpu_at_work:
         return ()
-    carbon = pool.region if pool.region in grid else (pool.carbon_g_per_kwh, pool.carbon_factors)
+    own = pool.carbon_g_per_kwh, pool.carbon_factors
+    carbon = pool.region if counts_by_grid(pool, grid) else own
     return pool.kw_per_gpu_at_work, pool.electricity_per_kwh, carbon
 
 
+def counts_by_grid(pool: Pool, grid: Mapping[str, GridCarbon]) -> bool:
+    """Tell whether a pool's carbon is that of its region's grid: by hours always, by a mean if it has no figure."""
+    return pool.region in grid and (bool(grid[pool.region].hourly) or not pool.carbon_g_per_kwh)
+
+
 def grams_per_kwh(
-    pools: Sequence[Pool], grid: dict[str, GridCarbon], start: datetime, periods: Periods, factors: Array
+    pools: Sequence[Pool], grid: Mapping[str, GridCarbon], start: datetime, periods: Periods, factors: Array
 ) -> Array:
     """Return the grams of CO2 for each kWh, shape (pools, periods): the grid's series, else the pool's own figure."""
     grams = np.array([[pool.carbon_g_per_kwh] for pool in pools]) * factors
@@ -56,7 +62,7 @@ def grams_per_kwh(
         region: periods.means(np.array([series.at(hour) for hour in hours])) for region, series in grid.items()
     }
     for p, pool in enumerate(pools):
-        if pool.region in by_region:
+        if counts_by_grid(pool, grid):
             grams[p] = by_region[pool.region]
     return grams
 

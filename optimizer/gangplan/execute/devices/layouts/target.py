@@ -16,6 +16,7 @@ MOVES_TO, MOVES_SINCE = "gangplan.io/moves-to", "gangplan.io/moves-since"
 CORDONED = "gangplan.io/cordoned-at"
 CONFIG, STATE = "nvidia.com/mig.config", "nvidia.com/mig.config.state"
 _NODES = "/api/v1/nodes"
+_TRIES = 4
 _OVER = ("Succeeded", "Failed")
 
 
@@ -61,11 +62,23 @@ class LayoutTarget:
         if step.kind not in self.kinds or step.place not in self._layouts.configs:
             raise RejectedError(f"{self.name}: {step.kind} of {step.pool} is no step of these layouts")
         for name in step.nodes:
+            self._write(step, name, now, {"dryRun": "All"} if dry_run else {})
+
+    def _write(self, step: Step, name: str, now: datetime, query: Mapping[str, str]) -> None:
+        """Write a step on a node as it was just read; the node's own controllers write on it often, too."""
+        for left in reversed(range(_TRIES)):
             item = self._api.get(f"{_NODES}/{name}")
             change = self._change(step, self._node(item), now)
-            if change:
-                change.setdefault("metadata", {})["resourceVersion"] = item["metadata"]["resourceVersion"]
-                self._api.merge(f"{_NODES}/{name}", change, **({"dryRun": "All"} if dry_run else {}))
+            if not change:
+                return
+            change.setdefault("metadata", {})["resourceVersion"] = item["metadata"]["resourceVersion"]
+            try:
+                self._api.merge(f"{_NODES}/{name}", change, **query)
+            except ConflictError:
+                if not left:
+                    raise
+            else:
+                return
 
     def _change(self, step: Step, node: LayoutNode, now: datetime) -> Object:
         """Return what a step changes on a node; nothing where it was taken already."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gangplan.execute.kubernetes.seen import NODEPOOL
+from gangplan.execute.kubernetes.seen.nodes import NODEPOOL
 from gangplan.kube import Object, listed, part, whole
 
-API = "/apis/karpenter.sh/v1"
+KARPENTER = "/apis/karpenter.sh/v1"
 HELD_LIMIT = "gangplan.io/limits-nodes"
 """The annotation of a NodePool whose limit we hold down while nodes are removed: what it was, or `none`."""
 
@@ -29,6 +29,11 @@ class SeenNodePool:
     expires: str = "Never"
     grace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def most(self) -> int | None:
+        """Its limit as people have set it; None where there is none."""
+        return int(self.held) if self.held.isdecimal() else None if self.held else self.limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,7 @@ def seen_nodepool(item: Object) -> SeenNodePool:
         observed=any(
             mark["type"] == "ValidationSucceeded" and mark.get("observedGeneration", 0) >= generation for mark in marks
         ),
-        trouble=next((_words(mark) for mark in marks if mark["type"] == "Ready" and mark["status"] != "True"), ""),
+        trouble=next((_words(mark) for mark in marks if _ill(mark)), ""),
         expires=template.get("expireAfter", "720h"),
         grace=template.get("terminationGracePeriod", ""),
         labels={**part(spec, "template", "metadata", "labels"), NODEPOOL: meta["name"]},
@@ -75,6 +80,13 @@ def seen_nodeclaim(item: Object) -> SeenNodeClaim:
         node=status.get("nodeName", ""),
         leaving="deletionTimestamp" in meta,
         trouble=next((_words(mark) for mark in listed(status, "conditions") if _stuck(mark)), ""),
+    )
+
+
+def _ill(mark: Object) -> bool:
+    """Whether a condition says that a NodePool gets no nodes."""
+    return (mark["type"], mark["status"]) == ("NodeRegistrationHealthy", "False") or (
+        mark["type"] == "Ready" and mark["status"] != "True"
     )
 
 

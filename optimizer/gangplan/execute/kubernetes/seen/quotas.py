@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from gangplan.kube import Object, is_accelerator, listed, part, whole
 
@@ -26,7 +27,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenPlace:
-    """A ClusterQueue or Cohort with accelerators; `parent` is its cohort, `owner` another manager of its quotas."""
+    """A ClusterQueue or Cohort with accelerators; `parent` is its cohort, `owner` another manager of its quotas.
+
+    `observed` that Kueue counts by the quota that the object has now: it has a status that says so of queues alone.
+    `changed_at` is when somebody last wrote its spec, in whole seconds.
+    """
 
     kind: str
     name: str
@@ -34,7 +39,8 @@ class SeenPlace:
     cells: tuple[Cell, ...] = ()
     reserved: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     owner: str = ""
-    reclaims: bool = False
+    observed: bool = True
+    changed_at: datetime | None = None
     trouble: str = ""
 
     @property
@@ -50,8 +56,7 @@ class SeenPlace:
 def seen_queue(item: Object) -> SeenPlace:
     """Read a ClusterQueue."""
     spec, status = item["spec"], part(item, "status")
-    active = next((mark for mark in listed(status, "conditions") if mark["type"] == "Active"), None)
-    reclaim = part(spec, "preemption").get("reclaimWithinCohort", "Never")
+    active: Object = next((mark for mark in listed(status, "conditions") if mark["type"] == "Active"), Object())
     return SeenPlace(
         kind=QUEUE,
         name=item["metadata"]["name"],
@@ -59,8 +64,9 @@ def seen_queue(item: Object) -> SeenPlace:
         cells=_cells(spec),
         reserved=_reserved(status),
         owner=_owner(item),
-        reclaims=reclaim != "Never",
-        trouble=active["message"] if active is not None and active["status"] != "True" else "",
+        changed_at=_changed_at(item),
+        observed=active.get("observedGeneration", 0) >= item["metadata"].get("generation", 0),
+        trouble=active.get("message", "") if active.get("status") != "True" else "",
     )
 
 
@@ -73,6 +79,7 @@ def seen_cohort(item: Object) -> SeenPlace:
         parent=spec.get("parentName", ""),
         cells=_cells(spec),
         owner=_owner(item),
+        changed_at=_changed_at(item),
     )
 
 
@@ -105,6 +112,11 @@ def _reserved(status: Object) -> dict[tuple[str, str], int]:
         for used in listed(flavor, "resources")
         if is_accelerator(used["name"])
     }
+
+
+def _changed_at(item: Object) -> datetime | None:
+    marks = (entry for entry in listed(item["metadata"], "managedFields") if not entry.get("subresource"))
+    return max((datetime.fromisoformat(mark["time"]) for mark in marks if "time" in mark), default=None)
 
 
 def _owner(item: Object) -> str:

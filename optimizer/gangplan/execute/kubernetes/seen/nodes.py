@@ -115,7 +115,7 @@ def seen_node(item: Object) -> SeenNode | None:
 
 
 def seen_pod(item: Object) -> SeenPod | None:
-    """Read a pod; None where it holds no accelerators, or only keeps them free for others."""
+    """Read a pod; None where it holds no accelerators, or keeps them free for others."""
     meta, spec = item["metadata"], item["spec"]
     if is_placeholder(item):
         return None

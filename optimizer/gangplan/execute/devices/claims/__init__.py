@@ -1,0 +1,5 @@
+"""Gangs held by ResourceClaims (DRA): the scheduler alone gives devices out, and placeholder pods keep them."""
+
+from gangplan.extras import lazy_face
+
+__getattr__, __dir__ = lazy_face(__name__, __file__)
