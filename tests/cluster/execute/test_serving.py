@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from gangplan import plan
-from gangplan.config import write_fleet
+from gangplan.config import Settings, write_fleet
 from gangplan.errors import ForbiddenError
 from gangplan.execute.prewarm import (
     Buffer,
@@ -24,6 +24,7 @@ from gangplan.kube.access import executor_manifests
 from gangplan.kube.api import Api, connect
 from gangplan.tracking import Store
 from gangplan.types import Fleet
+from gangplan.workflows.carrying_out import CarryingOut
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.serving import (
     DEPLOYMENTS,
@@ -96,6 +97,14 @@ def test_the_command_shows_carries_out_and_takes_back(
     assert call("apply", "--to", "serving", "--undo", "--yes").code == 0
     assert space.api.get(path)["spec"]["minReplicas"] == 1
     assert call("apply", "--check").code == 0
+    out = CarryingOut(
+        settings=Settings(), grants=tuple, may_begin=lambda: None, may_write=lambda: None, heard=lambda: None
+    )
+    try:
+        assert out.once().carried.reached  # as the controller does it, pass after pass
+    finally:
+        out.close()
+    assert space.api.get(path)["spec"]["minReplicas"] == 4
 
 
 @pytest.fixture
