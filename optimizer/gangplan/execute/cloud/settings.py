@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gangplan.errors import InputError
-from gangplan.types.checks import require_at_least, require_name
+from gangplan.types import require_at_least, require_name
 
 
 @dataclass(frozen=True, kw_only=True)
