@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -36,10 +37,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One pass: what it came to, for which plan, beside which of a ledger's grants."""
+    """One pass: what it came to, for which plan, beside which of a ledger's grants, on which targets."""
 
     carried: Carried
     plan: Plan
+    targets: Targets
     grants: tuple[Grant, ...]
     at: datetime
 
@@ -48,13 +50,14 @@ class Pass:
 class CarryingOut:
     """Carries plans out until it is closed.
 
-    `grants` are those that no engine knows. `may_begin` is called before each step, and `may_write` before each try of
-    a write to a cluster: what they raise (UnavailableError) keeps it back. `heard` is called at each change on it.
+    `grants` are those that no engine knows. Each step is taken within `step`, and `may_write` is called before each
+    try of a write to a cluster: what they raise (UnavailableError) keeps it back. `heard` is called at each change
+    there.
     """
 
     settings: Settings
     grants: Callable[[], Iterable[Grant]]
-    may_begin: Callable[[], None]
+    step: Callable[[], AbstractContextManager[object]]
     may_write: Callable[[], None]
     heard: Callable[[], None]
     _plan: Plan | None = field(default=None, init=False)
@@ -92,7 +95,7 @@ class CarryingOut:
         carried = carrying.once()
         if carried.reached and self._journal is not None:
             self._journal.close(clock())
-        return Pass(carried=carried, plan=published, grants=held, at=now)
+        return Pass(carried=carried, plan=published, targets=targets, grants=held, at=now)
 
     def close(self) -> None:
         """End the run in MLflow, and close the engines."""
@@ -159,7 +162,7 @@ class CarryingOut:
             connection=lambda context: connect(context).guarded(self.may_write),
         )
         opened = open_engines(opening)
-        self._engines = tuple(replace(each, target=LedTarget(each.target, self.may_begin)) for each in opened)
+        self._engines = tuple(replace(each, target=LedTarget(each.target, self.step)) for each in opened)
         self._targets, self._fleet = targets, fleet
 
 
