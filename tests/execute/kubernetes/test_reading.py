@@ -187,7 +187,10 @@ def test_a_workload_holds_quota_until_it_is_finished() -> None:
         owners=("o",),
         until=datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
     )
+    reserved, _ = body["status"]["conditions"]
     body["status"]["conditions"].append({"type": "Finished", **mark})
+    assert seen_workload(body) is None
+    body["status"]["conditions"] = [reserved]  # its admission check is pending: no nodes are ordered for it
     assert seen_workload(body) is None
 
 

@@ -147,11 +147,11 @@ def holds_its_node(item: Object) -> bool:
 
 
 def seen_workload(item: Object) -> SeenWorkload | None:
-    """Read a Workload; None where it holds no quota of accelerators."""
+    """Read a Workload; None where it holds no quota of accelerators, or still waits for nodes that it asks for."""
     if not part(item, "status").get("admission"):
         return None
     claim = claim_from(item)
-    if not claim.reserved:
+    if not claim.reserved or claim.admitted is None:  # an admission check holds it: it has quota, and no nodes
         return None
     given = tuple(
         Given(
@@ -162,8 +162,7 @@ def seen_workload(item: Object) -> SeenWorkload | None:
         for share in claim.shares
         if share.gpus
     )
-    admitted = claim.admitted
-    ends = admitted + claim.limit_s * 1_000_000 if admitted is not None and claim.limit_s else None
+    ends = claim.admitted + claim.limit_s * 1_000_000 if claim.limit_s else None
     return (
         SeenWorkload(
             queue=sys.intern(claim.cluster_queue),
