@@ -25,11 +25,14 @@ from .controller import (
     log_as_json as log_as_json,
 )
 from .devices import (
+    ClaimedGang as ClaimedGang,
     Layouts as Layouts,
     LayoutTarget as LayoutTarget,
     Resize as Resize,
     ResizeRule as ResizeRule,
     ResizeRules as ResizeRules,
+    give_back_claims as give_back_claims,
+    hold_claims as hold_claims,
     layout_steps as layout_steps,
     resize_all as resize_all,
 )
@@ -85,7 +88,7 @@ from .prewarm import (
     read_serving as read_serving,
     take_back_serving as take_back_serving,
 )
-from .requests import answer_all as answer_all, queue_check as queue_check, request_rights as request_rights
+from .requests import answer_all as answer_all, queue_check as queue_check
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file
 from .wanted import Goal as Goal, goals as goals

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One pass: what it came to, for which plan, beside which of a ledger's grants."""
+    """One pass: what it came to, for which plan, beside which of a ledger's grants, on which targets."""
 
     carried: Carried
     plan: Plan

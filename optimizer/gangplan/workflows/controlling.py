@@ -17,6 +17,7 @@ from gangplan.errors import ConflictError, NotFoundError
 from gangplan.execute import (
     LAST_PASS,
     PASS_FIGURES,
+    SETTLE,
     AirflowRuns,
     ClusterLead,
     Family,
@@ -48,8 +49,14 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LEAST_S = 1.0
 """Seconds between two passes at least, however much happens."""
 
+SETTLED_S = 1.2 * SETTLE.total_seconds()
+"""Seconds after a step until what waited for it to settle can be done; engines round their moments."""
+
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
+
+RESIZE_S = 1800.0
+"""Seconds between two looks at what running pods used."""
 
 WATCH_S = 30.0
 """Seconds between two looks whether the cluster serves another kind of owner by now."""
@@ -96,6 +103,7 @@ class Controller:
         self._rounds: list[Round] = []
         self._teller, self._whole_at = Teller(self.metrics), time.monotonic()
         carry_out = self._round("carry out", self._carry_out, options.every_s, least_s=LEAST_S)
+        self._come_again = carry_out.come_again
         self._carrying = CarryingOut(
             settings=settings,
             grants=lambda: grants_in(self._ledger),
@@ -122,10 +130,15 @@ class Controller:
 
     def _carry_out(self) -> None:
         """Make one pass, tell of it, and let follow what follows it."""
+        began = time.monotonic()
         made = self._last = self._carrying.once()
         for each in self._following:
             each.wake()
-        self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
+        self._lead.say(
+            self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at, time.monotonic() - began)
+        )
+        if made.carried.done:
+            self._come_again(SETTLED_S)
         if not made.carried.unreachable:
             self._whole_at = time.monotonic()
 
@@ -137,7 +150,13 @@ class Controller:
         def after(work: Callable[[Pass], None]) -> Callable[[], None]:
             return lambda: work(self._last) if self._last is not None else None
 
-        works = {"serve": followers.serve, "cap power": followers.cap, "answer Kueue": followers.answer}
+        works = {
+            "serve": followers.serve,
+            "cap power": followers.cap,
+            "answer Kueue": followers.answer,
+            "arrange layouts": followers.arrange,
+        }
+        self._round("resize pods", after(followers.resize), RESIZE_S)
         return [self._round(name, after(work), every_s, least_s=LEAST_S) for name, work in works.items()]
 
     def _give_back(self) -> None:
