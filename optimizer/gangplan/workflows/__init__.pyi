@@ -35,5 +35,4 @@ from .questions import (
     plan_question as plan_question,
     question as question,
 )
-from .serving import Following as Following, open_following as open_following, serving_lines as serving_lines
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

@@ -30,7 +30,8 @@ from gangplan.execute import (
 )
 from gangplan.kube import connect
 from gangplan.tracking import Store, open_store
-from gangplan.types import Fleet, Grant, Plan
+from gangplan.types import Fleet, Forecast, Grant, Plan, Step
+from gangplan.workflows.execution import serving_in
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class CarryingOut:
     may_write: Callable[[], None]
     heard: Callable[[], None]
     _plan: Plan | None = field(default=None, init=False)
+    _forecast: Forecast | None = field(default=None, init=False)
     _journal: Journal | None = field(default=None, init=False)
     _engines: tuple[Engine, ...] = field(default=(), init=False)
     _fleet: Fleet | None = field(default=None, init=False)
@@ -91,7 +93,14 @@ class CarryingOut:
 
         clock = self.settings.clock
         now = clock()
-        carrying = Carrying(engines=engines, wanted=wanted, clock=clock, grants=granted, journal=self._journal)
+        carrying = Carrying(
+            engines=engines,
+            wanted=wanted,
+            clock=clock,
+            grants=granted,
+            more=lambda now: self._of_servers(published, now),
+            journal=self._journal,
+        )
         carried = carrying.once()
         if carried.reached and self._journal is not None:
             self._journal.close(clock())
@@ -117,9 +126,16 @@ class CarryingOut:
             _log.warning("the plan that was read last is carried on: %s", error)
             self._journal = None
             return before
+        if before is None or published.run_id != before.run_id:
+            self._forecast = plan.read_plan(store, published.plan_id)[1]
         self._plan = published
         self._keep_journal(store, published)
         return published
+
+    def _of_servers(self, published: Plan, now: datetime) -> tuple[Step, ...]:
+        """Return the steps of the servers that follow the plan."""
+        target = serving_in(self._engines)
+        return () if target is None or self._forecast is None else target.steps(published, self._forecast, now)
 
     def _keep_journal(self, store: Store, published: Plan) -> None:
         if self._journal is None or self._journal.plan_id != published.plan_id:

@@ -151,7 +151,6 @@ class Controller:
             return lambda: work(self._last) if self._last is not None else None
 
         works = {
-            "serve": followers.serve,
             "cap power": followers.cap,
             "answer Kueue": followers.answer,
             "arrange layouts": followers.arrange,

@@ -1,4 +1,4 @@
-"""What follows the published plan beside nodes and quotas: servers, power caps, answers to Kueue, MIG layouts, pods."""
+"""What follows the published plan beside nodes, quotas and servers: power caps, answers to Kueue, MIG layouts, pods."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from gangplan import plan, telemetry
+from gangplan import telemetry
 from gangplan.config import Settings
-from gangplan.execute import LayoutTarget, ServingTarget, answer_all, keep_serving, resize_all
+from gangplan.execute import LayoutTarget, answer_all, resize_all
 from gangplan.kube import Api, connect
-from gangplan.tracking import open_store
-from gangplan.types import Forecast, PlanId, Step
+from gangplan.types import Step
 from gangplan.workflows.carrying_out import Pass
 from gangplan.workflows.power import bring_caps
 
@@ -33,20 +32,8 @@ class Followers:
     api: Api
     may_begin: Callable[[], None]
     may_write: Callable[[], None]
-    _forecast: tuple[PlanId, Forecast] | None = field(default=None, init=False)
-    _serving: tuple[object, ServingTarget] | None = field(default=None, init=False)
     _told: dict[str, set[str]] = field(default_factory=dict[str, set[str]], init=False)
     _apis: dict[str, Api] = field(default_factory=dict[str, Api], init=False)
-
-    def serve(self, made: Pass) -> None:
-        """Write the minimums of the servers that targets.yaml names."""
-        if not made.targets.serving:
-            return
-        self.may_begin()
-        served = keep_serving(self._target(made), made.plan, self._forecast_of(made.plan.plan_id), made.at)
-        for step in served.done:
-            fields = {"step": "minimum", "server": step.key, "before": step.before, "after": step.after}
-            _log.info("done: %s", step.text, extra={**fields, "why": step.why})
 
     def cap(self, made: Pass) -> None:
         """Label the nodes of the pools that `power` names with the plan's caps for the gangs on them."""
@@ -95,17 +82,6 @@ class Followers:
         if context not in self._apis:
             self._apis[context] = (connect(context) if context else self.api).guarded(self.may_write)
         return self._apis[context]
-
-    def _target(self, made: Pass) -> ServingTarget:
-        key = (made.targets.serving, made.targets.cluster, made.plan.fleet.pools)
-        if self._serving is None or self._serving[0] != key:
-            self._serving = key, ServingTarget(made.targets.serving, made.plan.fleet, self._api(made))
-        return self._serving[1]
-
-    def _forecast_of(self, plan_id: PlanId) -> Forecast:
-        if self._forecast is None or self._forecast[0] != plan_id:
-            self._forecast = plan_id, plan.read_plan(open_store(self.settings), plan_id)[1]
-        return self._forecast[1]
 
 
 def _waits(steps: Iterable[Step]) -> dict[str, str]:
