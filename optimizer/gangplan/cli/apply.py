@@ -28,7 +28,7 @@ _UNREACHABLE = 4
 
 @apply_app.command("apply", epilog="Example:  gangplan apply --dry-run   |   gangplan apply --to kueue --yes --wait")
 def apply(
-    to: Annotated[str, typer.Option(help="Take only the steps of: file, kueue, cluster, ec2 or gce.")] = "",
+    to: Annotated[str, typer.Option(help="Take only the steps of: file, kueue, cluster, ec2, gce or serving.")] = "",
     targets: Annotated[
         Path | None, typer.Option(help="Where pools live; default: targets.yaml beside the fleet file, if any.")
     ] = None,
@@ -60,9 +60,7 @@ def apply(
         if check:
             return _check(execution, as_json)
         applied = execution.once(dry_run=True) if dry_run or execution.asks else None
-        if applied is None or not (
-            dry_run or applied.carried.reached or not _agreed(applied, yes=yes, as_json=as_json)
-        ):
+        if applied is None or not (dry_run or applied.reached or not _agreed(applied, yes=yes, as_json=as_json)):
             applied = _carry(execution, span, as_json) if wait else execution.once()
     return _end(applied, as_json)
 

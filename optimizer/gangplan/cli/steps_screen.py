@@ -22,6 +22,12 @@ def carried(summary: Row) -> RenderableType:
         parts.append(steps("Waits", summary["waiting"], {"for": "waits_for", "held by": _holders}))
     if summary["refused"]:
         parts.append(steps("Refused", summary["refused"], {"by": "engine", "its words": "said"}))
+    for title, rows, column in (
+        ("Minimums of servers", summary["serving"]["done"], {"why": "why"}),
+        ("Minimums of servers that wait", summary["serving"]["waiting"], {"for": "waits_for"}),
+    ):
+        if rows:
+            parts.append(screen.listing(title, rows, {"server": "key", "from": "before", "to": "after", **column}))
     parts += [f"[red]not reached:[/] {escape(f'{name}: {why}')}" for name, why in summary["unreachable"].items()]
     if not parts:
         return "all is as the plan wants it: nothing to change"

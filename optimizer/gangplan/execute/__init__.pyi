@@ -1,3 +1,4 @@
+from .all_steps import steps as steps, steps_to as steps_to
 from .carrying import (
     Carried as Carried,
     Carrying as Carrying,
@@ -36,7 +37,6 @@ from .devices import (
 )
 from .engines import Engine as Engine, Seen as Seen, look as look
 from .fleet_file import FileNodes as FileNodes, FleetFileTarget as FleetFileTarget
-from .goals import Goal as Goal, goals as goals
 from .green import (
     CapStep as CapStep,
     CapTarget as CapTarget,
@@ -88,6 +88,6 @@ from .prewarm import (
     take_back_serving as take_back_serving,
 )
 from .requests import answer_all as answer_all, queue_check as queue_check
-from .steps import steps as steps, steps_to as steps_to
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file
+from .wanted import Goal as Goal, goals as goals

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from gangplan.clock import Clock
 from gangplan.errors import ConflictError, GangplanError, UnavailableError
+from gangplan.execute.all_steps import steps_to
 from gangplan.execute.engines import Engine, Seen, look
-from gangplan.execute.goals import Goal
-from gangplan.execute.steps import steps_to
+from gangplan.execute.wanted import Goal
 from gangplan.types import Grant, Observation, Step
 
 if TYPE_CHECKING:

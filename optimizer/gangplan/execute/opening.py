@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gangplan.clock import Clock
-from gangplan.execute.cloud import Joined, machine_of, open_ec2
+from gangplan.execute.cloud import Joined, machine_of, open_ec2, open_gce
 from gangplan.execute.engines import Engine
 from gangplan.execute.fleet_file import FleetFileTarget
 from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, nothing_heard, open_cluster
@@ -61,12 +61,13 @@ def _cluster(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
         yield Engine(target=cluster, orders=frozenset(targets.nodes_of("karpenter", "scale")))
 
 
-def _ec2(opening: Opening, opened: Sequence[Engine]) -> Iterator[Engine]:
-    """Open the Auto Scaling groups."""
-    pools = opening.targets.nodes_of("ec2")
-    if pools:
-        target = open_ec2(pools, opening.fleet, clock=opening.clock, joined=_joined(opened))
-        yield Engine(target=target, orders=frozenset(pools))
+def _clouds(opening: Opening, opened: Sequence[Engine]) -> Iterator[Engine]:
+    """Open the clouds' groups of machines."""
+    for kind, open_groups in (("ec2", open_ec2), ("gce", open_gce)):
+        pools = opening.targets.nodes_of(kind)
+        if pools:
+            target = open_groups(pools, opening.fleet, clock=opening.clock, joined=_joined(opened))
+            yield Engine(target=target, orders=frozenset(pools))
 
 
 def _joined(opened: Sequence[Engine]) -> Joined | None:
@@ -77,7 +78,7 @@ def _joined(opened: Sequence[Engine]) -> Joined | None:
     return lambda pool: {machine_of(machine): node for machine, node in cluster.machines(pool).items()}
 
 
-_OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _ec2)
+_OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _clouds)
 """One for each room; each opens what the targets have of its kinds, and may use what was opened before it."""
 
 

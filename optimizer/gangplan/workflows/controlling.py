@@ -14,6 +14,7 @@ from gangplan.config import Settings, read_fleet
 from gangplan.errors import ConflictError
 from gangplan.execute import (
     PASS_FIGURES,
+    SETTLE,
     AirflowRuns,
     ClusterLead,
     Family,
@@ -43,6 +44,9 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 LEAST_S = 1.0
 """Seconds between two passes at least, however much happens."""
+
+SETTLED_S = 1.2 * SETTLE.total_seconds()
+"""Seconds after a step until what waited for it to settle can be done; engines round their moments."""
 
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
@@ -95,6 +99,7 @@ class Controller:
         self._rounds: list[Round] = []
         self._teller, self._whole_at = Teller(self.metrics), time.monotonic()
         carry_out = self._round("carry out", self._carry_out, options.every_s, least_s=LEAST_S)
+        self._come_again = carry_out.come_again
         self._carrying = CarryingOut(
             settings=settings,
             grants=lambda: grants_in(self._ledger),
@@ -128,10 +133,15 @@ class Controller:
 
     def _carry_out(self) -> None:
         """Make one pass, do on the cluster what follows from it, and tell of it."""
+        began = time.monotonic()
         made = self._carrying.once()
         if self._after_pass is not None:
             self._after_pass.once(made)
-        self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
+        self._lead.say(
+            self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at, time.monotonic() - began)
+        )
+        if made.carried.done:
+            self._come_again(SETTLED_S)
         if not made.carried.unreachable:
             self._whole_at = time.monotonic()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from gangplan import plan
@@ -18,6 +18,7 @@ from gangplan.execute import (
     Goal,
     Journal,
     Opening,
+    Served,
     close_engines,
     goals,
     last_run,
@@ -29,20 +30,31 @@ from gangplan.execute import (
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger
 from gangplan.tracking import Store, open_store
 from gangplan.types import QUOTA_STEPS, Fleet, Grant, Reservation, ReservationState, Step
+from gangplan.workflows.serving import Following, open_following, serving_lines
 
-TO = ("file", "kueue", "cluster", "ec2", "gce")
+TO = ("file", "kueue", "cluster", "ec2", "gce", "serving")
 """Where steps may be taken alone: by the name of an engine, `kueue` for the quotas of the cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """What a pass did, and what the nodes cost per hour: those that were ordered before it, and those wanted."""
+    """What a pass did, and what the nodes cost per hour: those that were ordered before it, and those wanted.
+
+    `served` is what it did for servers, whose minimums follow the plan, too.
+    """
 
     carried: Carried
     cost: tuple[float, float]
+    served: Served = field(default_factory=Served)
+
+    @property
+    def reached(self) -> bool:
+        """Whether all is as the plan wants it; a dry run with steps left has not reached it."""
+        return self.carried.reached and self.served.reached and not (self.carried.dry_run and self.served.done)
 
     def lines(self) -> Iterator[str]:
         """Give a line for each step: what was done, what waits and for what, what was refused and why."""
+        yield from serving_lines(self.served)
         for step in (*self.carried.done, *self.carried.left):
             yield _line(step) + (f", waits for {step.waits_for}" if step.waits_for else "")
         for taken in self.carried.refused:
@@ -79,28 +91,38 @@ class Execution:
     fleet: Fleet
     plan_id: str
     whose: str
+    following: Following | None = None
 
     @property
     def asks(self) -> bool:
         """Whether a person is to be asked first: the fleet file alone buys nothing."""
-        return any(engine.target.name != "file" for engine in self.engines)
+        return self.following is not None or any(engine.target.name != "file" for engine in self.engines)
 
     def check(self) -> tuple[str, ...]:
         """Return what would keep the plan from being carried out, each with its remedy."""
-        return tuple(f"{engine.target.name}: {said}" for engine in self.engines for said in engine.target.check())
+        said = [f"{engine.target.name}: {each}" for engine in self.engines for each in engine.target.check()]
+        return (*said, *(f"serving: {each}" for each in (self.following.check() if self.following else ())))
 
     def once(self, *, dry_run: bool = False) -> Applied:
         """Take what steps can be taken now."""
-        carried = self.carrying.once(dry_run=dry_run)
-        return Applied(carried=carried, cost=self._cost_per_hour(carried))
+        return self._applied(self.carrying.once(dry_run=dry_run))
 
     def until_reached(
         self, *, timeout: timedelta, pause: Callable[[timedelta], object], told: Callable[[Carried], object]
     ) -> Applied:
         """Go on until the plan is reached, a step is refused, or the time is over; `told` hears of each pass."""
         deadline = self.carrying.clock() + timeout
-        carried = until_reached(self.carrying, deadline=deadline, pause=pause, told=told)
-        return Applied(carried=carried, cost=self._cost_per_hour(carried))
+        return self._applied(until_reached(self.carrying, deadline=deadline, pause=pause, told=told))
+
+    def _applied(self, carried: Carried) -> Applied:
+        """Let servers follow after the pools, and return what both came to."""
+        served = Served()
+        try:
+            if self.following is not None:
+                served = self.following.once(dry_run=carried.dry_run)
+        except UnavailableError as error:
+            carried = replace(carried, unreachable={**carried.unreachable, "serving": str(error)})
+        return Applied(carried=carried, cost=self._cost_per_hour(carried), served=served)
 
     def _cost_per_hour(self, carried: Carried) -> tuple[float, float]:
         """Return what the nodes cost in this hour: those that were ordered before, and those that are wanted."""
@@ -151,7 +173,15 @@ def open_execution(
             chosen=_chooser(to),
             journal=journal,
         )
-        yield Execution(carrying=carrying, engines=engines, fleet=fleet, plan_id=plan_id, whose=whose)
+        follows = targets.serving and not undo and to in ("", "serving")
+        yield Execution(
+            carrying=carrying,
+            engines=engines,
+            fleet=fleet,
+            plan_id=plan_id,
+            whose=whose,
+            following=open_following(settings, targets.serving, context=targets.cluster) if follows else None,
+        )
         failed = False
     finally:
         close_engines(engines)

@@ -63,7 +63,8 @@ class SeenNode:
 class SeenPod:
     """A pod with accelerators that is bound to a node and not over.
 
-    `workload` is the one that Kueue has written on it, `owners` are the ids of what made it, and its own.
+    `slots` are 0 where it holds them by claims. `workload` is the one that Kueue has written on it, `owners` are the
+    ids of what made it, and its own.
     """
 
     node: str
@@ -128,7 +129,7 @@ def seen_pod(item: Object) -> SeenPod | None:
     workload = notes.get(_WORKLOAD) or part(meta, "labels").get(_GROUP, "")
     return SeenPod(
         node=sys.intern(node),
-        slots=sum(asks.values()) or 1,  # devices by claims: the node is held, and how much of it matters less
+        slots=sum(asks.values()),
         workload=sys.intern(f"{meta['namespace']}/{workload}") if workload else "",
         owners=(*(sys.intern(owner["uid"]) for owner in listed(meta, "ownerReferences")), meta.get("uid", "")),
         protected=notes.get(DO_NOT_DISRUPT) == "true",
