@@ -11,7 +11,7 @@ from gangplan.clock import HOUR, in_words
 from gangplan.types import FreeCapacity, Learning, Outage, Plan, Reason, Reservation, Step, Training
 
 if TYPE_CHECKING:
-    from gangplan.execute import ApplyRun, MinimumStep
+    from gangplan.execute import ApplyRun
     from gangplan.forecast import Change, ModelVersion, ShadowStanding
     from gangplan.telemetry import IngestReport, Preview
     from gangplan.workflows import Applied
@@ -114,14 +114,8 @@ def of_applied(applied: Applied) -> Summary:
         "waiting": [of_step(step) for step in carried.left],
         "refused": [{**of_step(taken.step), "engine": taken.engine, "said": taken.words} for taken in carried.refused],
         "unreachable": dict(carried.unreachable),
-        "serving": {"done": _minimums(applied.served.done), "waiting": _minimums(applied.served.left)},
         "cost_per_hour": {"before": round(cost[0], 2), "after": round(cost[1], 2)},
     }
-
-
-def _minimums(steps: Iterable[MinimumStep]) -> list[Summary]:
-    """Summarise changes of servers' minimums."""
-    return [fields_of(step, "key", "before", "after", "gpus", "why", "waits_for") for step in steps]
 
 
 def of_step(step: Step) -> Summary:

@@ -15,7 +15,7 @@ from gangplan import summaries
 from gangplan.cli import screen, steps_screen
 from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
 from gangplan.clock import DURATION, parse_span
-from gangplan.errors import InputError
+from gangplan.errors import GangplanError, InputError
 
 if TYPE_CHECKING:
     from gangplan.execute import Carried
@@ -52,8 +52,8 @@ def apply(
     from gangplan.workflows import open_execution
 
     if show:
-        run = last_run(open_store_here())
-        return emit(as_json, summaries.of_apply_run(run), steps_screen.apply_run)
+        summary = {**summaries.of_apply_run(last_run(open_store_here())), "controller": _controller()}
+        return emit(as_json, summary, steps_screen.apply_run)
     span = parse_span("--timeout", timeout)
     settings = settings_here(targets=targets)
     with open_execution(settings, to=to, undo=undo) as execution:
@@ -63,6 +63,16 @@ def apply(
         if applied is None or not (dry_run or applied.reached or not _agreed(applied, yes=yes, as_json=as_json)):
             applied = _carry(execution, span, as_json) if wait else execution.once()
     return _end(applied, as_json)
+
+
+def _controller() -> dict[str, object]:
+    """Return what a controller did last, or why that cannot be known; nothing where none has run."""
+    from gangplan.workflows import last_pass
+
+    try:
+        return last_pass(settings_here())
+    except GangplanError as error:
+        return {"unknown": str(error)}
 
 
 def _end(applied: Applied, as_json: bool) -> None:

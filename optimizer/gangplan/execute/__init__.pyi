@@ -21,6 +21,7 @@ from .controller import (
     Round as Round,
     Run as Run,
     Teller as Teller,
+    leases as leases,
     log_as_json as log_as_json,
 )
 from .devices import (
@@ -77,16 +78,7 @@ from .kubernetes import (
 )
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
 from .pool_state import SETTLE as SETTLE
-from .prewarm import (
-    MinimumStep as MinimumStep,
-    Served as Served,
-    Serving as Serving,
-    ServingTarget as ServingTarget,
-    keep_serving as keep_serving,
-    open_serving as open_serving,
-    read_serving as read_serving,
-    take_back_serving as take_back_serving,
-)
+from .prewarm import Serving as Serving, ServingTarget as ServingTarget
 from .requests import answer_all as answer_all, queue_check as queue_check
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file

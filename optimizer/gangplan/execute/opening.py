@@ -11,6 +11,7 @@ from gangplan.execute.cloud import Joined, machine_of, open_ec2, open_gce
 from gangplan.execute.engines import Engine
 from gangplan.execute.fleet_file import FleetFileTarget
 from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, nothing_heard, open_cluster
+from gangplan.execute.prewarm import ServingTarget
 from gangplan.execute.targets_file import Targets
 from gangplan.kube import Api, connect
 from gangplan.types import Fleet
@@ -78,7 +79,14 @@ def _joined(opened: Sequence[Engine]) -> Joined | None:
     return lambda pool: {machine_of(machine): node for machine, node in cluster.machines(pool).items()}
 
 
-_OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _clouds)
+def _serving(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
+    """Open the servers whose minimums follow the plan."""
+    targets = opening.targets
+    if targets.serving:
+        yield Engine(target=ServingTarget(targets.serving, opening.fleet, opening.connection(targets.cluster)))
+
+
+_OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _clouds, _serving)
 """One for each room; each opens what the targets have of its kinds, and may use what was opened before it."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gangplan import plan
@@ -17,8 +17,10 @@ from gangplan.execute import (
     Engine,
     Goal,
     Journal,
+    LedTarget,
     Opening,
-    Served,
+    Outcome,
+    ServingTarget,
     close_engines,
     goals,
     last_run,
@@ -29,8 +31,7 @@ from gangplan.execute import (
 )
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger
 from gangplan.tracking import Store, open_store
-from gangplan.types import QUOTA_STEPS, Fleet, Grant, Reservation, ReservationState, Step
-from gangplan.workflows.serving import Following, open_following, serving_lines
+from gangplan.types import QUOTA_STEPS, Fleet, Grant, PlanId, Reservation, ReservationState, Step
 
 TO = ("file", "kueue", "cluster", "ec2", "gce", "serving")
 """Where steps may be taken alone: by the name of an engine, `kueue` for the quotas of the cluster."""
@@ -38,23 +39,18 @@ TO = ("file", "kueue", "cluster", "ec2", "gce", "serving")
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """What a pass did, and what the nodes cost per hour: those that were ordered before it, and those wanted.
-
-    `served` is what it did for servers, whose minimums follow the plan, too.
-    """
+    """What a pass did, and what the nodes cost per hour: those that were ordered before it, and those wanted."""
 
     carried: Carried
     cost: tuple[float, float]
-    served: Served = field(default_factory=Served)
 
     @property
     def reached(self) -> bool:
         """Whether all is as the plan wants it; a dry run with steps left has not reached it."""
-        return self.carried.reached and self.served.reached and not (self.carried.dry_run and self.served.done)
+        return self.carried.reached
 
     def lines(self) -> Iterator[str]:
         """Give a line for each step: what was done, what waits and for what, what was refused and why."""
-        yield from serving_lines(self.served)
         for step in (*self.carried.done, *self.carried.left):
             yield _line(step) + (f", waits for {step.waits_for}" if step.waits_for else "")
         for taken in self.carried.refused:
@@ -91,17 +87,15 @@ class Execution:
     fleet: Fleet
     plan_id: str
     whose: str
-    following: Following | None = None
 
     @property
     def asks(self) -> bool:
         """Whether a person is to be asked first: the fleet file alone buys nothing."""
-        return self.following is not None or any(engine.target.name != "file" for engine in self.engines)
+        return any(engine.target.name != "file" for engine in self.engines)
 
     def check(self) -> tuple[str, ...]:
         """Return what would keep the plan from being carried out, each with its remedy."""
-        said = [f"{engine.target.name}: {each}" for engine in self.engines for each in engine.target.check()]
-        return (*said, *(f"serving: {each}" for each in (self.following.check() if self.following else ())))
+        return tuple(f"{engine.target.name}: {said}" for engine in self.engines for said in engine.target.check())
 
     def once(self, *, dry_run: bool = False) -> Applied:
         """Take what steps can be taken now."""
@@ -115,14 +109,8 @@ class Execution:
         return self._applied(until_reached(self.carrying, deadline=deadline, pause=pause, told=told))
 
     def _applied(self, carried: Carried) -> Applied:
-        """Let servers follow after the pools, and return what both came to."""
-        served = Served()
-        try:
-            if self.following is not None:
-                served = self.following.once(dry_run=carried.dry_run)
-        except UnavailableError as error:
-            carried = replace(carried, unreachable={**carried.unreachable, "serving": str(error)})
-        return Applied(carried=carried, cost=self._cost_per_hour(carried), served=served)
+        """Return what a pass came to, with its cost."""
+        return Applied(carried=carried, cost=self._cost_per_hour(carried))
 
     def _cost_per_hour(self, carried: Carried) -> tuple[float, float]:
         """Return what the nodes cost in this hour: those that were ordered before, and those that are wanted."""
@@ -156,7 +144,8 @@ def open_execution(
     if to and to not in TO:
         raise InputError.unknown("--to", to, "no engine", TO)
     store, clock = open_store(settings), settings.clock
-    wanted, plan_id, whose = _undone(last_run(store), settings) if undo else _planned(store)
+    run = last_run(store) if undo else None
+    wanted, plan_id, whose = _planned(store) if run is None else _undone(run, settings)
     fleet = read_fleet(settings.fleet_file)
     file = settings.targets_file
     targets = targets_of_file(fleet) if file is None else read_targets(file, fleet)
@@ -170,18 +159,11 @@ def open_execution(
             wanted=lambda now: tuple(goal for goal in wanted(now) if fleet.pool(goal.pool).name in targets.pools),
             clock=clock,
             grants=lambda: ledger_grants(settings),
+            more=_of_servers(engines, store, plan_id, run, whose),
             chosen=_chooser(to),
             journal=journal,
         )
-        follows = targets.serving and not undo and to in ("", "serving")
-        yield Execution(
-            carrying=carrying,
-            engines=engines,
-            fleet=fleet,
-            plan_id=plan_id,
-            whose=whose,
-            following=open_following(settings, targets.serving, context=targets.cluster) if follows else None,
-        )
+        yield Execution(carrying=carrying, engines=engines, fleet=fleet, plan_id=plan_id, whose=whose)
         failed = False
     finally:
         close_engines(engines)
@@ -218,6 +200,26 @@ def _undone(run: ApplyRun, settings: Settings) -> tuple[Wanted, str, str]:
         if each.pool in known
     )
     return lambda _: before, run.plan_id, whose
+
+
+def _of_servers(
+    engines: Sequence[Engine], store: Store, plan_id: str, run: ApplyRun | None, whose: str
+) -> Callable[[datetime], tuple[Step, ...]]:
+    """Return what gives the steps of servers: to the plan, or back to what was there before a run."""
+    target = serving_in(engines)
+    if target is None:
+        return lambda _: ()
+    if run is not None:
+        done = [taken.step for taken in run.steps if taken.outcome is Outcome.DONE]
+        return lambda _: target.steps_back(done, whose)
+    published, forecast = plan.read_plan(store, PlanId(plan_id))
+    return lambda now: target.steps(published, forecast, now)
+
+
+def serving_in(engines: Sequence[Engine]) -> ServingTarget | None:
+    """Return the engine whose servers follow the plan, if there is one."""
+    targets = (each.target.inner if isinstance(each.target, LedTarget) else each.target for each in engines)
+    return next((target for target in targets if isinstance(target, ServingTarget)), None)
 
 
 def _chooser(to: str) -> Callable[[Engine | None, Step], bool]:

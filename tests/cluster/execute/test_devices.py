@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gangplan.clock import floor_hour
+from gangplan.config import Settings
 from gangplan.errors import ConflictError, ForbiddenError
 from gangplan.execute import Carried, Targets
 from gangplan.execute.devices import (
@@ -25,8 +26,8 @@ from gangplan.execute.devices import (
 from gangplan.kube import KUEUE, Api, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import ContainerUse, Observation, Plan, Quota, Step, StepKind, WorkloadClass
-from gangplan.workflows.after_pass import AfterPass
 from gangplan.workflows.carrying_out import Pass
+from gangplan.workflows.followers import Followers
 from tests.cluster.conftest import Space, until
 from tests.cluster.execute.planned import with_rights
 from tests.cluster.objects import a_pod
@@ -189,7 +190,7 @@ def test_a_dry_run_and_another_s_change(group: Group) -> None:
 
 def test_after_a_pass_layouts_go_on(group: Group, space: Space, caplog: pytest.LogCaptureFixture) -> None:
     """The controller takes the next step of each group after a pass; why a node must wait is said once."""
-    after = AfterPass(space.api, "")
+    after = Followers(settings=Settings(), api=space.api, may_begin=lambda: None, may_write=lambda: None)
     plan = group.plan(1, 1)
     targets = Targets(pools={}, layouts=(group.layouts,))
 
@@ -197,7 +198,9 @@ def test_after_a_pass_layouts_go_on(group: Group, space: Space, caplog: pytest.L
         quotas = (Quota(pool=group.whole, place="q", group="q", slots=quota, used=0),)
         seen = Observation(quotas=quotas)
         carried = Carried(done=(), left=(), refused=(), unreachable={}, before=seen, observed=seen, goals=())
-        after.once(Pass(carried=carried, plan=plan, grants=(), at=datetime.now(UTC), targets=targets))
+        made = Pass(carried=carried, plan=plan, grants=(), at=datetime.now(UTC), targets=targets)
+        after.arrange(made)
+        after.resize(made)  # no class has a rule, and there is no Prometheus
 
     a_pass(16)
     a_pass(16)
@@ -207,7 +210,6 @@ def test_after_a_pass_layouts_go_on(group: Group, space: Space, caplog: pytest.L
     assert group.open(group.whole) == 2
     a_pass(8)
     assert group.open(group.whole) == 1
-    assert after.resize(datetime.now(UTC)) == (), "no class has a rule, and there is no Prometheus"
 
 
 # ---------------------------------------------------------------- requests of running pods
