@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 # Blocks for an environment of their own are executed by that environment's tier; `make` by a person and by CI itself.
 ELSEWHERE = {"airflow": "tests/airflow", "kfp": "tests/kfp", "cluster": "tests/cluster", "make": "CI"}
 ELSEWHERE |= dict.fromkeys(("kubernetes", "prometheus"), "tests/docs/test_servers.py")
+ELSEWHERE |= {"clouds": "tests/execute/cloud"}
 
 SETTINGS = "export GANGPLAN_HORIZON_HOURS=24 GANGPLAN_BACKTEST_ORIGINS=2"
 SHARED = {"gangplan ingest sample": "ingested.db", "gangplan train": "trained.db"}

@@ -18,6 +18,8 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Request, Response
 
+from gangplan.testing import NOW
+
 SPACE = "http://autoscaling.amazonaws.com/doc/2011-01-01/"
 LACK = (
     "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have sufficient "
@@ -29,7 +31,11 @@ ET.register_namespace("", SPACE)
 
 @dataclass
 class StrictAws:
-    """The rules, as a WSGI application; `stock` machines can still be bought, each is pending for `boot` reads."""
+    """The rules, as a WSGI application.
+
+    `stock` machines can still be bought. One of a group is pending for `boot` reads, and leaves for `leave` reads.
+    While EC2 `lags`, it shows no new machines.
+    """
 
     stock: int = 1000
     boot: int = 0
@@ -39,6 +45,9 @@ class StrictAws:
     launched: int = 0
     wanted: dict[str, int] = field(default_factory=dict[str, int])
     activities: dict[str, list[Form]] = field(default_factory=dict[str, list[Form]])
+    lags: bool = False
+    shown: set[str] = field(default_factory=set[str])
+    tokens: dict[str, tuple[Form, bytes]] = field(default_factory=dict[str, tuple[Form, bytes]])
     spot_prices: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
     home: dict[str, str] = field(default_factory=dict[str, str])
     reads: dict[str, int] = field(default_factory=dict[str, int])
@@ -178,6 +187,43 @@ class StrictAws:
         body = f"<DescribeScalingActivitiesResult><Activities>{said}</Activities></DescribeScalingActivitiesResult>"
         answer = f'<DescribeScalingActivitiesResponse xmlns="{SPACE}">{body}</DescribeScalingActivitiesResponse>'
         return Response(answer, content_type="text/xml")
+
+    def _RunInstances(self, form: Form, headers: Headers) -> Response:
+        """Launch all that is asked for, or nothing; the same token gets the same answer."""
+        token = form["ClientToken"]
+        asked = {name: value for name, value in form.items() if name != "Version"}
+        if token in self.tokens:
+            told, answer = self.tokens[token]
+            if told != asked:
+                return refused("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent")
+            return Response(answer, content_type="text/xml")
+        if self.stock < int(form["MinCount"]):
+            words = "We currently do not have sufficient p5.48xlarge capacity in the Availability Zone you requested"
+            return refused("InsufficientInstanceCapacity", words, 500)
+        new = int(form["MaxCount"])
+        self.stock, self.launched = self.stock - new, self.launched + new
+        answer = self._forward(form, headers)
+        self.tokens[token] = (asked, answer.data)
+        return answer
+
+    def _TerminateInstances(self, form: Form, headers: Headers) -> Response:
+        self.stock += sum(name.startswith("InstanceId.") for name in form)
+        return self._forward(form, headers)
+
+    def _DescribeInstances(self, form: Form, headers: Headers) -> Response:
+        """Answer what moto has, without the newest machines while it lags."""
+        answer = ET.fromstring(self._forward(form, headers).data)  # noqa: S314 - moto's own
+        space = answer.tag.partition("}")[0] + "}"
+        for machines in answer.iter(f"{space}instancesSet"):
+            for machine in list(machines):
+                if machine.findtext(f"{space}instanceId") not in self.shown and self.lags:
+                    machines.remove(machine)
+                else:
+                    self.shown.add(machine.findtext(f"{space}instanceId") or "")
+                    launched = machine.find(f"{space}launchTime")
+                    assert launched is not None
+                    launched.text = NOW.isoformat()
+        return Response(ET.tostring(answer), content_type="text/xml")
 
     def _DescribeSpotPriceHistory(self, form: Form, headers: Headers) -> Response:
         """Tell the prices that a test set, as (zone, moment, price)."""

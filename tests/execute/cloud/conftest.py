@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from itertools import count
 from typing import Any
@@ -151,7 +152,7 @@ def make_ec2(aws: StrictAws) -> MakeEc2:
         connect: Callable[..., Any] = client,
         **more: Any,
     ) -> Ec2:
-        template(client("ec2", REGION))
+        make_template(client("ec2", REGION))
         name = f"gpus-{next(_numbers)}"
         given = {"NewInstancesProtectedFromScaleIn": True, "AvailabilityZones": ["us-east-1a"], **more}
         client("autoscaling", REGION).create_auto_scaling_group(
@@ -169,8 +170,27 @@ def make_ec2(aws: StrictAws) -> MakeEc2:
     return make
 
 
+@pytest.fixture
+def make_machines(aws: StrictAws) -> MakeEc2:
+    """Makes a target that launches machines from a launch template, with so many launched."""
+
+    def make(machines: int = 0, *, connect: Callable[..., Any] = client, template: str = "gpus") -> Ec2:
+        make_template(client("ec2", REGION))
+        name = f"gpus-{next(_numbers)}"
+        pools = {"h100": Ec2Group(kind="ec2", region=REGION, group=name, template=template)}
+        now = NOW + timedelta(minutes=5)
+        made = Ec2(aws, name, open_ec2(pools, fleet(), clock=lambda: now, connect=connect))
+        if machines:
+            made.step(StepKind.ORDER, machines)
+        aws.launched = 0
+        aws.calls.clear()
+        return made
+
+    return make
+
+
 @cache
-def template(ec2: Any) -> None:
+def make_template(ec2: Any) -> None:
     """Make the launch template of all groups, once for each server."""
     data = {"ImageId": "ami-12c6146b", "InstanceType": "p5.48xlarge"}
     ec2.create_launch_template(LaunchTemplateName="gpus", LaunchTemplateData=data)

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from gangplan.clock import Clock
 from gangplan.errors import InputError
-from gangplan.execute.cloud.ec2_calls import Connect, calling, connect
+from gangplan.execute.cloud.ec2_calls import TAGGED_AT_ONCE, Connect, Ec2Clients, calling, chunks, connect
+from gangplan.execute.cloud.ec2_machines import Ec2Machines
 from gangplan.execute.cloud.group_target import GroupTarget, Joined
 from gangplan.execute.cloud.groups import CORDONED, Group, Machine
 from gangplan.execute.cloud.settings import Ec2Group
 from gangplan.types import Fleet
 
-_GUARDED_AT_ONCE, _TAGGED_AT_ONCE, _NAMED_AT_ONCE = 50, 200, 100
+_GUARDED_AT_ONCE, _NAMED_AT_ONCE = 50, 100
 _ACTIVITIES = 20
 _AUTOSCALERS = ("k8s.io/cluster-autoscaler/enabled",)
 _OURS = ("Launch", "Terminate")
@@ -35,34 +35,27 @@ def open_ec2(
     joined: Joined | None = None,
     connect: Connect = connect,
 ) -> GroupTarget:
-    """Open the Auto Scaling groups of these pools as a target; nothing is called yet.
+    """Open the machines of these pools on EC2 as a target; nothing is called yet.
 
     Parameters
     ----------
     joined : returns the nodes of a cluster that the machines of a pool are; see `GroupTarget`
     """
-    return GroupTarget(Ec2Groups(pools, connect), fleet, clock=clock, joined=joined)
+    groups = {pool: place for pool, place in pools.items() if not place.template}
+    launched = {pool: place for pool, place in pools.items() if place.template}
+    clouds = (Ec2Groups(groups, connect), Ec2Machines(launched, connect, clock=clock))
+    return GroupTarget("ec2", clouds, fleet, clock=clock, joined=joined)
 
 
 class Ec2Groups:
     """The Auto Scaling groups of some pools, in any regions."""
 
-    name = "ec2"
-
     def __init__(self, pools: Mapping[str, Ec2Group], connect: Connect = connect) -> None:
         self._pools = dict(pools)
-        self._connect = connect
-        self._clients: dict[tuple[str, str, bool], Any] = {}
+        self._clients = Ec2Clients(connect)
 
-    def _client(self, service: str, region: str, *, writes: bool = False) -> Any:
-        """Return the client for a service; one that writes never repeats a call by itself."""
-        key = (service, region, writes)
-        if key not in self._clients:
-            self._clients[key] = self._connect(service, region, retries=not writes)
-        return self._clients[key]
-
-    def _writer(self, pool: str, service: str = "autoscaling") -> Any:
-        return self._client(service, self._pools[pool].region, writes=True)
+    def _writer(self, pool: str) -> Any:
+        return self._clients.writer("autoscaling", self._pools[pool].region)
 
     def pools(self) -> Collection[str]:
         """Return the pools that have a group."""
@@ -78,9 +71,9 @@ class Ec2Groups:
         """Return what AWS says of each pool's group; a group that there is not is an error."""
         bodies: dict[tuple[str, str], dict[str, Any]] = {}
         for region, names in self._by_region(pools):
-            for some in _chunks(names, _NAMED_AT_ONCE):
+            for some in chunks(names, _NAMED_AT_ONCE):
                 with calling(f"Auto Scaling groups in {region}"):
-                    answer = self._client("autoscaling", region).describe_auto_scaling_groups(
+                    answer = self._clients.reader("autoscaling", region).describe_auto_scaling_groups(
                         AutoScalingGroupNames=some, MaxRecords=_NAMED_AT_ONCE
                     )
                 bodies |= {(region, body["AutoScalingGroupName"]): body for body in answer["AutoScalingGroups"]}
@@ -112,7 +105,7 @@ class Ec2Groups:
         """Return why the last attempt to launch a machine failed, or nothing."""
         place = self._pools[pool]
         with calling(f"{place.group} in {place.region}"):
-            activities = self._client("autoscaling", place.region).describe_scaling_activities(
+            activities = self._clients.reader("autoscaling", place.region).describe_scaling_activities(
                 AutoScalingGroupName=place.group, MaxRecords=_ACTIVITIES
             )["Activities"]
         ended = [each for each in activities if each["StatusCode"] in ("Failed", "Successful", "Cancelled")]
@@ -130,10 +123,10 @@ class Ec2Groups:
                 if self._pools[pool].region == region
                 for each in found[pool]["Instances"]
             ]
-            for some in _chunks(ids, _TAGGED_AT_ONCE):
+            for some in chunks(ids, TAGGED_AT_ONCE):
                 named = [{"Name": "resource-id", "Values": some}, {"Name": "key", "Values": [CORDONED]}]
                 with calling(f"tags in {region}"):
-                    tags = self._client("ec2", region).describe_tags(Filters=named)["Tags"]
+                    tags = self._clients.reader("ec2", region).describe_tags(Filters=named)["Tags"]
                 moments |= {tag["ResourceId"]: datetime.fromisoformat(tag["Value"]) for tag in tags}
         return moments
 
@@ -154,7 +147,7 @@ class Ec2Groups:
 
     def guard(self, pool: str, machines: Collection[str]) -> None:
         """Protect these machines from scale-in."""
-        for some in _chunks(machines, _GUARDED_AT_ONCE):
+        for some in chunks(machines, _GUARDED_AT_ONCE):
             with calling(self._pools[pool].group):
                 self._writer(pool).set_instance_protection(
                     InstanceIds=some, AutoScalingGroupName=self._pools[pool].group, ProtectedFromScaleIn=True
@@ -162,13 +155,7 @@ class Ec2Groups:
 
     def cordon(self, pool: str, machines: Collection[str], at: datetime | None) -> None:
         """Set or delete the tag of these machines."""
-        client = self._writer(pool, "ec2")
-        for some in _chunks(machines, _TAGGED_AT_ONCE):
-            with calling(self._pools[pool].group):
-                if at is None:
-                    client.delete_tags(Resources=some, Tags=[{"Key": CORDONED}])
-                else:
-                    client.create_tags(Resources=some, Tags=[{"Key": CORDONED, "Value": at.isoformat()}])
+        self._clients.cordon(self._pools[pool].region, machines, at)
 
     def check(self, pool: str, *, least: int, most: int) -> tuple[str, ...]:
         """Return what is wrong with a group's limits and protection, and who else changes its number."""
@@ -180,7 +167,7 @@ class Ec2Groups:
 
     def _others(self, body: dict[str, Any], region: str) -> Iterator[str]:
         """Name what else changes the group, or keeps it from being changed."""
-        name, client = body["AutoScalingGroupName"], self._client("autoscaling", region)
+        name, client = body["AutoScalingGroupName"], self._clients.reader("autoscaling", region)
         for process in body["SuspendedProcesses"]:
             if process["ProcessName"] in _OURS:
                 yield f"the process {process['ProcessName']} is suspended: aws autoscaling resume-processes"
@@ -197,9 +184,7 @@ class Ec2Groups:
 
     def close(self) -> None:
         """Close the clients."""
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
+        self._clients.close()
 
 
 def _limits(body: dict[str, Any], *, least: int, most: int) -> Iterator[tuple[bool, str]]:
@@ -231,9 +216,3 @@ def _machine(body: dict[str, Any], cordoned: Mapping[str, datetime]) -> Machine:
         guarded=bool(body["ProtectedFromScaleIn"]),
         cordoned_at=cordoned.get(body["InstanceId"]),
     )
-
-
-def _chunks(names: Iterable[str], size: int) -> Iterator[list[str]]:
-    each = iter(names)
-    while some := list(islice(each, size)):
-        yield some

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
 from typing import Any, TypeAlias
 
 from gangplan.errors import CapacityError, ConflictError, ForbiddenError, RejectedError, UnavailableError
+from gangplan.execute.cloud.groups import CORDONED
 from gangplan.extras import needs_extras
 
 Connect: TypeAlias = Callable[..., Any]
 """Returns a client of boto3, by service and region; with `retries=False` it makes each call once."""
+
+TAGGED_AT_ONCE = 200
+"""Machines that one call about tags may name."""
 
 _CONNECT_S, _READ_S = 5, 30
 
@@ -79,6 +85,50 @@ def _refusal(error: Any, shown: str) -> Exception:
     answer: dict[str, Any] = error.response
     code: str = answer.get("Error", {}).get("Code", "")
     words = f"{shown}: {answer.get('Error', {}).get('Message', '') or error} ({code})"
-    if answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-        return UnavailableError(words)
-    return _ERROR_OF.get(code, RejectedError)(words)
+    away = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+    return _ERROR_OF.get(code, UnavailableError if away else RejectedError)(words)
+
+
+class Ec2Clients:
+    """Clients by service and region, each opened when it is first used; one that writes never repeats a call."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._open: dict[tuple[str, str, bool], Any] = {}
+
+    def reader(self, service: str, region: str) -> Any:
+        """Return the client for calls that only read."""
+        return self._of(service, region, True)
+
+    def writer(self, service: str, region: str) -> Any:
+        """Return the client for calls that change something."""
+        return self._of(service, region, False)
+
+    def _of(self, service: str, region: str, retries: bool) -> Any:
+        key = (service, region, retries)
+        if key not in self._open:
+            self._open[key] = self._connect(service, region, retries=retries)
+        return self._open[key]
+
+    def cordon(self, region: str, machines: Collection[str], at: datetime | None) -> None:
+        """Set or delete the tag that says since when these machines are cordoned."""
+        client = self.writer("ec2", region)
+        for some in chunks(machines, TAGGED_AT_ONCE):
+            with calling(f"tags in {region}"):
+                if at is None:
+                    client.delete_tags(Resources=some, Tags=[{"Key": CORDONED}])
+                else:
+                    client.create_tags(Resources=some, Tags=[{"Key": CORDONED, "Value": at.isoformat()}])
+
+    def close(self) -> None:
+        """Close all of them."""
+        for client in self._open.values():
+            client.close()
+        self._open.clear()
+
+
+def chunks(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield the names in lists of at most so many."""
+    each = iter(names)
+    while some := list(islice(each, size)):
+        yield some

@@ -39,13 +39,11 @@ def open_gce(pools: Mapping[str, GceGroup], fleet: Fleet, *, clock: Clock, joine
     ----------
     joined : returns the nodes of a cluster that the machines of a pool are; see `GroupTarget`
     """
-    return GroupTarget(GceGroups(pools), fleet, clock=clock, joined=joined)
+    return GroupTarget("gce", (GceGroups(pools),), fleet, clock=clock, joined=joined)
 
 
 class GceGroups:
     """The managed instance groups of some pools, in any projects and zones."""
-
-    name = "gce"
 
     def __init__(self, pools: Mapping[str, GceGroup]) -> None:
         self._pools = dict(pools)

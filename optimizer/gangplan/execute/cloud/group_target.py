@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from gangplan.clock import Clock
-from gangplan.errors import ConflictError, GangplanError, RejectedError
+from gangplan.errors import ConflictError, GangplanError, InputError, RejectedError
 from gangplan.execute.cloud.groups import Cloud, Group, Machine
 from gangplan.types import Fleet, Observation, PoolNode, PoolNodes, Step, StepKind
 
@@ -29,17 +29,27 @@ class GroupTarget:
     machine says since when it is cordoned.
     """
 
-    def __init__(self, cloud: Cloud, fleet: Fleet, *, clock: Clock, joined: Joined | None = None) -> None:
-        self.name = cloud.name
+    def __init__(
+        self, name: str, clouds: Sequence[Cloud], fleet: Fleet, *, clock: Clock, joined: Joined | None = None
+    ) -> None:
+        self.name = name
         self.kinds = frozenset({StepKind.PROTECT, StepKind.ORDER, StepKind.REMOVE})
-        self._cloud, self._fleet, self._clock, self._joined = cloud, fleet, clock, joined
+        self._clouds, self._fleet, self._clock, self._joined = clouds, fleet, clock, joined
         if joined is None:
             self.kinds |= _CORDONS
 
     def observe(self) -> Observation:
         """Return each pool's machines, and how many its group was told to have."""
-        groups = self._cloud.read(self._cloud.pools(), cordons=self._joined is None)
-        return Observation(nodes=tuple(self._pool_nodes(pool, group) for pool, group in groups.items()))
+        read = [cloud.read(cloud.pools(), cordons=self._joined is None) for cloud in self._clouds if cloud.pools()]
+        return Observation(nodes=tuple(self._pool_nodes(pool, group) for each in read for pool, group in each.items()))
+
+    def _of(self, pool: str) -> Cloud:
+        """Return who has the pool's group, or refuse the pool."""
+        for cloud in self._clouds:
+            if pool in cloud.pools():
+                return cloud
+        known = sorted(pool for cloud in self._clouds for pool in cloud.pools())
+        raise InputError.unknown("pool", pool, f"no pool on {self.name}", known)
 
     def _pool_nodes(self, pool: str, group: Group) -> PoolNodes:
         nodes = self._nodes(pool, group)
@@ -61,7 +71,7 @@ class GroupTarget:
 
     def apply(self, step: Step, *, dry_run: bool = False) -> None:
         """Take one step; see `Target.apply`."""
-        group = self._cloud.read([step.pool], cordons=self._joined is None)[step.pool]
+        group = self._of(step.pool).read([step.pool], cordons=self._joined is None)[step.pool]
         match step.kind:
             case StepKind.ORDER:
                 self._order(step, group, dry_run)
@@ -70,7 +80,7 @@ class GroupTarget:
             case StepKind.PROTECT:
                 chosen = [m.id for m in self._named(step, group) if not m.guarded]
                 if chosen and not dry_run:
-                    self._cloud.guard(step.pool, chosen)
+                    self._of(step.pool).guard(step.pool, chosen)
             case StepKind.CORDON | StepKind.UNCORDON if self._joined is None:
                 self._cordon(step, group, dry_run)
             case _:
@@ -92,7 +102,7 @@ class GroupTarget:
             whose = group.shown if most == group.most else "the fleet's pool"
             raise RejectedError(f"{step.pool}: {step.after} nodes are more than the {most} that {whose} may have")
         if not dry_run:
-            self._cloud.order(step.pool, group, step.after)
+            self._of(step.pool).order(step.pool, group, step.after)
 
     def _remove(self, step: Step, group: Group, dry_run: bool) -> None:
         """Remove the named machines that are still there, then withdraw what was ordered and never came."""
@@ -113,23 +123,23 @@ class GroupTarget:
         if dry_run:
             return
         if chosen:
-            self._cloud.remove(step.pool, [machine.id for machine in chosen])
+            self._of(step.pool).remove(step.pool, [machine.id for machine in chosen])
         if withdrawn:
-            self._cloud.order(step.pool, kept, step.after)
+            self._of(step.pool).order(step.pool, kept, step.after)
 
     def _cordon(self, step: Step, group: Group, dry_run: bool) -> None:
         on = step.kind == StepKind.CORDON
         chosen = [machine.id for machine in self._named(step, group) if (machine.cordoned_at is None) == on]
         if chosen and not dry_run:
-            self._cloud.cordon(step.pool, chosen, self._clock() if on else None)
+            self._of(step.pool).cordon(step.pool, chosen, self._clock() if on else None)
 
     def check(self) -> tuple[str, ...]:
         """Return what is wrong with each pool's group, or that it cannot be read."""
         found: list[str] = []
-        for name in self._cloud.pools():
+        for name in [pool for cloud in self._clouds for pool in cloud.pools()]:
             pool = self._fleet.pool(name)
             try:
-                said = self._cloud.check(name, least=pool.min_nodes, most=pool.max_nodes)
+                said = self._of(name).check(name, least=pool.min_nodes, most=pool.max_nodes)
             except GangplanError as error:
                 said = (str(error),)
             found += [f"{name}: {words}" for words in said]
@@ -137,7 +147,8 @@ class GroupTarget:
 
     def close(self) -> None:
         """Give back connections."""
-        self._cloud.close()
+        for cloud in self._clouds:
+            cloud.close()
 
 
 def _require_before(step: Step, group: Group) -> None:

@@ -28,6 +28,7 @@ class Group:
     """A group as its cloud has it: how many machines it was told to have, and may have, and those that there are.
 
     `shown` is its name for people. `trouble` says in the cloud's words why machines that were ordered do not come.
+    `sight` tells one look at the group from others, where orders carry a token.
     """
 
     shown: str
@@ -36,6 +37,7 @@ class Group:
     most: int
     machines: tuple[Machine, ...] = ()
     trouble: str = ""
+    sight: str = ""
 
     @property
     def staying(self) -> tuple[Machine, ...]:
@@ -45,8 +47,6 @@ class Group:
 
 class Cloud(Protocol):
     """The groups of one cloud, by the names of their pools; each call that writes changes one thing."""
-
-    name: str
 
     def read(self, pools: Collection[str], *, cordons: bool) -> Mapping[str, Group]:
         """Return the groups of these pools; when our cordons were made only with `cordons`, since that costs a call."""

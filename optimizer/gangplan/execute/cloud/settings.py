@@ -11,11 +11,16 @@ from gangplan.types.checks import require_at_least, require_name
 
 @dataclass(frozen=True, kw_only=True)
 class Ec2Group:
-    """An Auto Scaling group of Amazon EC2."""
+    """An Auto Scaling group of Amazon EC2.
+
+    With a launch `template` there is no Auto Scaling group: machines are launched from it one order at a time, and
+    `group` is the word in their tag `gangplan.io/group`.
+    """
 
     kind: Literal["ec2"]
     region: str
     group: str
+    template: str = ""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
