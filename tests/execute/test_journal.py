@@ -9,7 +9,7 @@ import pytest
 from gangplan.clock import floor_hour
 from gangplan.errors import NotFoundError, RejectedError
 from gangplan.execute import Carrying, Engine, Journal, Outcome, PoolBefore, carried_hours, goals, last_run
-from gangplan.tracking import Store
+from gangplan.tracking import APPLY, Store
 from gangplan.types import Step, StepKind
 from tests.execute.planned import a_plan
 from tests.execute.world import SLOTS, Place, PoolWorld, WorldTarget, pool
@@ -92,3 +92,13 @@ def test_hours_are_kept_once_each_across_processes(world: WorldTarget, mlflow_st
         carrying(world, mlflow_store, at, a=1, b=1).once()
     hours = carried_hours(mlflow_store)
     assert hours.rows() == [(now, "a", 1, 1, 1, 1.0), (now, "b", 1, 1, 1, 0.0)]
+
+
+def test_hours_that_were_torn_stop_nobody(world: WorldTarget, mlflow_store: Store, now: datetime) -> None:
+    """A process died between the table and its checksum: that day begins anew, and the plan is carried out."""
+    carrying(world, mlflow_store, now, a=1, b=1).once()
+    (run,) = mlflow_store.runs(APPLY, {"kind": "hours"})
+    mlflow_store.client.set_tag(run.info.run_id, "sha256.carried", "of another table")
+    assert carried_hours(mlflow_store).is_empty()
+    assert carrying(world, mlflow_store, now + timedelta(hours=1), a=1, b=1).once().reached
+    assert carried_hours(mlflow_store)["hour"].unique().to_list() == [now + timedelta(hours=1)]

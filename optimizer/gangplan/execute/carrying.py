@@ -108,9 +108,10 @@ class Carrying:
             seen = look(self.engines)
             before = before or seen.observation
             goals = self.wanted(now)
-            found = self._steps(seen, goals, now)
+            grants = tuple(self.grants())
+            found = self._steps(seen, goals, grants, now)
             if self.journal is not None and not dry_run:
-                self.journal.saw(seen.observation, goals, now)
+                self.journal.saw(seen.observation, grants, goals, now)
             doable = [step for step in found if not step.waits_for and not trouble.stops(step)]
             taken = self._take(doable, seen, now, trouble, dry_run=dry_run)
             done += taken
@@ -128,9 +129,9 @@ class Carrying:
                     dry_run=dry_run,
                 )
 
-    def _steps(self, seen: Seen, goals: tuple[Goal, ...], now: datetime) -> tuple[Step, ...]:
+    def _steps(self, seen: Seen, goals: tuple[Goal, ...], grants: tuple[Grant, ...], now: datetime) -> tuple[Step, ...]:
         """Return the steps that may be taken and shown."""
-        found = [*seen.held_back(steps_to(goals, seen.observation, self.grants(), now)), *self.more(now)]
+        found = [*seen.held_back(steps_to(goals, seen.observation, grants, now)), *self.more(now)]
         return tuple(step for step in found if self.chosen(seen.engine_of(step), step))
 
     def _take(self, doable: list[Step], seen: Seen, now: datetime, trouble: _Trouble, *, dry_run: bool) -> list[Step]:

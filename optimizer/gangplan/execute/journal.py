@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +17,13 @@ import polars as pl
 from mlflow.entities import Run, RunStatus, RunTag
 
 from gangplan.clock import floor_hour, parse_utc
-from gangplan.errors import NotFoundError
+from gangplan.errors import InputError, NotFoundError
 from gangplan.execute.carrying import Outcome, Taken
 from gangplan.execute.pool_state import pool_states, slots_of
 from gangplan.execute.wanted import Goal
 from gangplan.tables import CARRIED, conform, empty
 from gangplan.tracking import APPLY, Store
-from gangplan.types import Observation, Step, StepKind
+from gangplan.types import Grant, Observation, Step, StepKind
 
 _APPLY, _HOURS = {"kind": "apply"}, {"kind": "hours"}
 _TAGS_AT_ONCE = 100
@@ -95,21 +95,22 @@ class Journal:
             self._steps.clear()
             self._before.clear()
 
-    def saw(self, observed: Observation, goals: Sequence[Goal], now: datetime) -> None:
-        """Keep what the engines had, once for each hour."""
+    def saw(self, observed: Observation, grants: Sequence[Grant], goals: Sequence[Goal], now: datetime) -> None:
+        """Keep what the engines had and who held it, once for each hour; `grants` are those that no engine told."""
         hour = floor_hour(now)
         if hour == self._hour:
             return
         self._hour = hour
+        rows = _hours(replace(observed, grants=(*observed.grants, *grants)), goals, now)
         day = {**_HOURS, "day": f"{hour:%F}"}
         known = self.store.runs(APPLY, day)
         if not known:
             with self.store.run(APPLY, f"hours of {hour:%F}", day) as run_id:
-                self.store.log_table(run_id, "carried", _hours(observed, goals, now))
+                self.store.log_table(run_id, "carried", rows)
             return
         run_id: str = known[0].info.run_id
-        earlier = self.store.read_table(run_id, "carried").filter(pl.col("hour") != hour)
-        self.store.log_table(run_id, "carried", pl.concat([earlier, _hours(observed, goals, now)]))
+        earlier = _day(self.store, run_id).filter(pl.col("hour") != hour)
+        self.store.log_table(run_id, "carried", pl.concat([earlier, rows]))
 
     def _tag(self, taken: Taken) -> RunTag:
         """Return the tag of a step, which is replaced when its outcome is known."""
@@ -174,8 +175,16 @@ def last_run(store: Store) -> ApplyRun:
 
 def carried_hours(store: Store, days: int = 8) -> pl.DataFrame:
     """Return what was planned, ordered, usable and granted (tables.CARRIED) on the newest days, by hour."""
-    tables = [store.read_table(run.info.run_id, "carried") for run in store.runs(APPLY, _HOURS, limit=days)]
-    return pl.concat(tables).sort("hour", "pool") if tables else empty(CARRIED)
+    tables = [_day(store, run.info.run_id) for run in store.runs(APPLY, _HOURS, limit=days)]
+    return pl.concat([empty(CARRIED), *tables]).sort("hour", "pool")
+
+
+def _day(store: Store, run_id: str) -> pl.DataFrame:
+    """Return the hours of a day; none where a process died as it wrote them: they only make a picture."""
+    try:
+        return store.read_table(run_id, "carried")
+    except (InputError, NotFoundError):
+        return empty(CARRIED)
 
 
 def _read(run: Run) -> ApplyRun:
