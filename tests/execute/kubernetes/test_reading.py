@@ -23,6 +23,7 @@ from gangplan.execute.kubernetes.seen import (
     SeenPlace,
     SeenPod,
     SeenWorkload,
+    holds_its_node,
     seen_claim,
     seen_cohort,
     seen_node,
@@ -145,6 +146,22 @@ def test_a_pod_holds_what_it_asks_for_while_it_is_on_a_node() -> None:
     assert claims.slots == 0
     for nothing in (a_pod({}), a_pod({GPU: "4"}, spec={"nodeName": ""}), a_pod({GPU: "4"}, status={"phase": "Failed"})):
         assert seen_pod(nothing) is None
+
+
+@pytest.mark.parametrize(
+    ("pod", "holds"),
+    [
+        (a_pod({GPU: "1"}), True),
+        (a_pod({}), False),
+        (a_pod({}, metadata={"annotations": {"kueue.x-k8s.io/workload": "w"}}), True),
+        (a_pod({}, metadata={"annotations": {"karpenter.sh/do-not-disrupt": "true"}}), True),
+        (a_pod({GPU: "1"}, metadata={"labels": {"gangplan.io/placeholder": "p"}}), False),
+        (a_pod({GPU: "1"}, status={"phase": "Succeeded"}), False),
+    ],
+)
+def test_a_node_may_not_be_removed_under_some_pods(pod: Object, holds: bool) -> None:
+    """A gang's driver without accelerators is one of them; a placeholder and what is over are not."""
+    assert holds_its_node(pod) is holds
 
 
 def test_a_workload_holds_quota_until_it_is_finished() -> None:

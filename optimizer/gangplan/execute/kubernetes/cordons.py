@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from gangplan.errors import ConflictError, NotFoundError, RejectedError
-from gangplan.execute.kubernetes.seen import BOUND, CORDONED_AT, seen_pod
+from gangplan.execute.kubernetes.seen import BOUND, CORDONED_AT, holds_its_node
 from gangplan.kube import NODES, PODS, Api, Object, part
 
 MANAGER = "gangplan-execute"
@@ -41,7 +41,7 @@ def uncordon(api: Api, node: str, *, dry_run: bool = False) -> None:
 
 
 def require_free(api: Api, node: str) -> None:
-    """Raise ConflictError unless a node, as it is at this moment, is closed by us and holds no accelerators' pod."""
+    """Raise ConflictError unless a node, as it is at this moment, is closed by us and no pod holds it."""
     try:
         item = api.get(f"{NODES}/{node}")
     except NotFoundError:
@@ -49,7 +49,7 @@ def require_free(api: Api, node: str) -> None:
     if not part(item, "spec").get("unschedulable") or CORDONED_AT not in part(item, "metadata", "annotations"):
         raise ConflictError(f"node {node}: is not cordoned by us any more")
     pods = api.items(PODS, fieldSelector=f"spec.nodeName={node},{BOUND}")
-    busy = next((pod["metadata"]["name"] for pod in pods if seen_pod(pod) is not None), "")
+    busy = next((pod["metadata"]["name"] for pod in pods if holds_its_node(pod)), "")
     if busy:
         raise ConflictError(f"node {node}: pod {busy} is on it")
 

@@ -22,6 +22,7 @@ from .nodes import (
     SeenNode as SeenNode,
     SeenPod as SeenPod,
     SeenWorkload as SeenWorkload,
+    holds_its_node as holds_its_node,
     moment_of as moment_of,
     seen_node as seen_node,
     seen_pod as seen_pod,

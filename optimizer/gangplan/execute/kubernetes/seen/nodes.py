@@ -136,6 +136,16 @@ def seen_pod(item: Object) -> SeenPod | None:
     )
 
 
+def holds_its_node(item: Object) -> bool:
+    """Whether a node may not be removed under a pod: it has accelerators, belongs to a gang, or may not be disturbed.
+
+    A gang's driver may have no accelerators, and the gang ends with it.
+    """
+    notes = part(item["metadata"], "annotations")
+    over = part(item, "status").get("phase") in ("Succeeded", "Failed")
+    return not over and (seen_pod(item) is not None or _WORKLOAD in notes or notes.get(DO_NOT_DISRUPT) == "true")
+
+
 def seen_workload(item: Object) -> SeenWorkload | None:
     """Read a Workload; None where it holds no quota of accelerators, or still waits for nodes that it asks for."""
     if not part(item, "status").get("admission"):
