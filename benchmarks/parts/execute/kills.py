@@ -35,7 +35,7 @@ ROUND, PLANS = 25, 5
 """Kills until a plan must be reached, and kills until a new one is published."""
 
 _PAUSE_S, _SOON_S = 4.0, 0.3
-_REACHED_S = 180.0
+_REACHED_S = 120.0
 _LOOK_S = 0.5
 _BOOT_S = 4.0
 
@@ -164,7 +164,7 @@ def _machine(claim: Object, name: str) -> Object:
     """Return the node of a machine, as the provider makes it."""
     meta, status = claim["metadata"], claim["status"]
     note = {"kwok.x-k8s.io/node": "fake"}
-    sizes = {"capacity": status["capacity"], "allocatable": status["allocatable"]}
+    sizes = {"capacity": status.get("capacity", status["allocatable"]), "allocatable": status["allocatable"]}
     return {
         "apiVersion": "v1",
         "kind": "Node",
