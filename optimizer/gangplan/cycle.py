@@ -6,7 +6,7 @@ Each stage reads from MLflow or the ledger what the stage before wrote, so each 
 from dataclasses import replace
 from pathlib import Path
 
-from gangplan import feedback, forecast, plan, report, reserve, telemetry, workflows
+from gangplan import execute, feedback, forecast, plan, report, reserve, telemetry, workflows
 from gangplan.config import Settings, read_fleet
 from gangplan.progress import Progress, no_progress
 from gangplan.tracking import Store, open_store
@@ -125,6 +125,7 @@ def write_report(settings: Settings, *, compare: bool = False, progress: Progres
         score=feedback.read_score(store),
         beliefs=feedback.read_beliefs(store),
         alternatives=plan.read_alternatives(store, planned),
+        carried=execute.carried_hours(store),
     )
     plan.log_report(store, planned, page.read_text())
     return page

@@ -109,7 +109,7 @@ def of_applied(applied: Applied) -> Summary:
     carried, cost = applied.carried, applied.cost
     return {
         "dry_run": carried.dry_run,
-        "reached": carried.reached,
+        "reached": applied.reached,
         "done": [of_step(step) for step in carried.done],
         "waiting": [of_step(step) for step in carried.left],
         "refused": [{**of_step(taken.step), "engine": taken.engine, "said": taken.words} for taken in carried.refused],

@@ -93,7 +93,7 @@ def test_only_named_pools_are_touched_and_what_is_in_the_way_is_said(
     assert call("apply", "--check").out.strip() == "nothing is in the way"
     assert call("apply", "--to", "file", "--wait").code == 0
     assert read_fleet(home / "fleet.yaml").nodes == {"a": 3, "b": 3}
-    assert "use one of file, kueue, cluster, ec2, gce" in call("apply", "--to", "slurm").err
+    assert "use one of file, kueue, cluster, ec2, gce, serving" in call("apply", "--to", "slurm").err
     wrong = home / "others.yaml"
     wrong.write_text("pools:\n  z: {nodes: {kind: file}}\n")
     assert "others.yaml line 2" in call("apply", "--targets", str(wrong)).err

@@ -11,7 +11,9 @@ from gangplan.config import write_fleet
 from gangplan.errors import InputError
 from gangplan.execute import (
     FileNodes,
+    Layouts,
     Opening,
+    ResizeRule,
     Targets,
     close_engines,
     open_engines,
@@ -19,8 +21,8 @@ from gangplan.execute import (
     targets_of_file,
 )
 from gangplan.execute.kubernetes import FixedNodes, KarpenterNodes, KueueQuota
-from gangplan.testing import NOW
-from gangplan.types import Fleet
+from gangplan.testing import NOW, a_pool
+from gangplan.types import Fleet, WorkloadClass
 from tests.execute.world import pool
 
 FLEET = Fleet(pools=(pool("a"), pool("b"), pool("c")), nodes={"a": 1})
@@ -96,3 +98,31 @@ def test_without_a_file_the_fleet_file_has_all_pools(tmp_path: Path) -> None:
     (observed,) = [engine.target.observe() for engine in engines]
     assert {nodes.pool: nodes.ordered for nodes in observed.nodes} == {"a": 1, "b": 0, "c": 0}
     close_engines(engines)
+
+
+def test_layouts_and_rules_of_resizing(tmp_path: Path) -> None:
+    """Groups of pools between which nodes move, and a rule for each class whose pods are resized."""
+    text = """
+        pools: {whole: {nodes: {kind: fixed}}, parts: {nodes: {kind: fixed}}}
+        layouts:
+          - configs: {whole: all-disabled, parts: all-1g.10gb}
+            minutes: 20
+        resize:
+          latency: {margin: 1.5}
+        """
+    parts = {"accelerator": "h100", "slot": "1g.10gb", "slots_per_gpu": 7}
+    fleet = Fleet(pools=(a_pool("whole", accelerator="h100"), a_pool("parts", **parts)))
+    file = tmp_path / "targets.yaml"
+    file.write_text(dedent(text))
+    targets = read_targets(file, fleet)
+    assert targets.layouts == (Layouts(configs={"whole": "all-disabled", "parts": "all-1g.10gb"}, minutes=20),)
+    assert targets.resize == {WorkloadClass.LATENCY: ResizeRule(margin=1.5)}
+    for wrong, right, said in (
+        ("margin: 1.5", "margin: 0", r"resize.*margin.*must be a number of at least 1.*line 7"),
+        ("parts: all-1g.10gb", "rest: all-1g.10gb", "is not in the fleet: use one of whole, parts"),
+        (", parts: {nodes: {kind: fixed}}", "", "has no place: name it under `pools`, too"),
+        ("minutes: 20", "hours: 20", "hours: 20 is not a known field"),
+    ):
+        file.write_text(dedent(text.replace(wrong, right)))
+        with pytest.raises(InputError, match=said):
+            read_targets(file, fleet)

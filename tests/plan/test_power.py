@@ -34,6 +34,7 @@ from gangplan.plan.solver import Search
 from gangplan.plan.solver.highs import Work
 from gangplan.progress import no_progress
 from gangplan.testing import a_forecast
+from gangplan.tracking import Store
 from gangplan.types import Fleet, Forecast, GridCarbon, Pool, PowerCurve, PowerPoint, WorkloadClass
 
 HOURS = 3
@@ -101,8 +102,8 @@ def path_price(problem: Problem, nodes: np.ndarray, demand: Sequence[float]) -> 
     return float(answer.fun)
 
 
-def whole_price(problem: Problem, nodes: np.ndarray) -> float:
-    """Price a whole fleet."""
+def whole_price(problem: Problem, nodes: np.ndarray, best: float = np.inf) -> float:
+    """Price a whole fleet; only its nodes where these alone cost more than the best."""
     total = 0.0
     for p, pool in enumerate(problem.pools):
         before = problem.now[p]
@@ -111,6 +112,8 @@ def whole_price(problem: Problem, nodes: np.ndarray) -> float:
             total += count * (pool.price_per_node_hour + pool.idle_kw_per_node * power)
             total += START_HOURS * pool.price_per_node_hour * max(0, count - before)
             before = count
+    if total > best:
+        return total
     costs = np.array([path_price(problem, nodes, demand[0]) for demand in problem.demand])
     worst = min(level + np.maximum(costs - level, 0).sum() / (RISK_TAIL * len(costs)) for level in (0.0, *costs))
     return total + (1 - RISK_WEIGHT) * costs.mean() + RISK_WEIGHT * worst
@@ -157,8 +160,10 @@ def test_no_fleet_and_no_caps_are_cheaper_than_the_plans(
     problem = build_problem(forecast, fleet, settings, policy=policy)
     solution, _ = decide(Search(problem))
     fleets = (np.reshape(counts, (2, HOURS)) for counts in product(*[range(3)] * HOURS, *[range(2)] * HOURS))
-    best = min(whole_price(problem, nodes) for nodes in fleets)
-    assert whole_price(problem, solution.nodes) == pytest.approx(solution.result.objective, rel=1e-5, abs=1e-5)
+    best = whole_price(problem, solution.nodes)
+    assert best == pytest.approx(solution.result.objective, rel=1e-5, abs=1e-5)
+    for nodes in fleets:
+        best = min(best, whole_price(problem, nodes, best))
     assert solution.result.objective <= best * 1.0002 + 1e-5
     assert solution.result.bound <= best + 1e-5
     by_cuts = Search(problem).decomposition
@@ -292,3 +297,21 @@ def test_a_policy_with_curves_and_grids_is_read_back_the_same(now: datetime) -> 
     assert grid["a"].at(now + timedelta(hours=1)) == 4.0
     assert grid["a"].at(now + timedelta(hours=2)) == 1.0
     assert not grid["a"].known(now - timedelta(hours=1))
+
+
+def test_a_kept_plan_has_its_caps(now: datetime, mlflow_store: Store) -> None:
+    """Caps are read back with the plan, and its problem is built again with curves and grids; others have none."""
+    forecast = a_forecast({("ann", "throughput", "h100"): [8.0] * 24}, now, CERTAIN)
+    grid = {"x": GridCarbon(source="test", typical=(300.0,) * 24, start=now, hourly=(10.0, 20.0))}
+    priced = solved(forecast, owned(region="x"), grid=grid, carbon_price_per_kg=1.0)
+    made = plan.log_plan(priced, forecast, mlflow_store)
+    read, _ = plan.read_plan(mlflow_store)
+    assert made.caps is not None
+    assert read.caps is not None
+    assert read.caps.equals(made.caps)
+    again = plan.rebuild_problem(read, forecast, None, settings_of())
+    assert again.grams[0, :3].tolist() == [10.0, 20.0, 300.0]
+    assert len(again.modes) == 2
+    plain = solved(forecast, owned(), curves=())
+    plan.log_plan(plain, forecast, mlflow_store)
+    assert plan.read_plan(mlflow_store)[0].caps is None

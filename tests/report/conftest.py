@@ -16,6 +16,7 @@ import pytest
 from gangplan import report
 from gangplan.tables import (
     BACKTEST,
+    CARRIED,
     COMPARED,
     CORRECTIONS,
     DEMAND,
@@ -93,10 +94,29 @@ class World:
     score: Score | None
     beliefs: Beliefs | None
     alternatives: pl.DataFrame | None
+    carried: pl.DataFrame | None = None
 
     def build(self, path: Path, **changes: Any) -> Path:
         """Build the report, with some parts changed."""
         return report.build(path, **(vars(self) | changes))
+
+
+def made_carried() -> pl.DataFrame:
+    """Two days in which a plan was carried out: nodes come an hour early, gangs hold some longer; two hours unseen."""
+    planned = [6, 6, 6, 6, 8, 10, 14, 18, 20, 20, 20, 18, 18, 20, 20, 18, 14, 12, 10, 8, 8, 6, 6, 6] * 2
+    rows = [
+        {
+            "hour": NOW + (hour - 48) * HOUR,
+            "pool": "h100-owned",
+            "planned": nodes,
+            "ordered": max(nodes, planned[min(hour + 1, 47)], planned[max(hour - 1, 0)] - 1),
+            "usable": max(nodes - (hour == 31) * 3, planned[max(hour - 1, 0)] - 1),
+            "granted": 0.9 * nodes,
+        }
+        for hour, nodes in enumerate(planned)
+        if hour not in (13, 14)
+    ]
+    return conform("carried", pl.DataFrame(rows), CARRIED)
 
 
 def made_alternatives() -> pl.DataFrame:
@@ -379,6 +399,7 @@ def make_world(seed: int = 7) -> World:
         score=score,
         beliefs=beliefs,
         alternatives=made_alternatives(),
+        carried=made_carried(),
     )
 
 

@@ -108,8 +108,8 @@ def test_charts_can_be_read_aloud(page: str) -> None:
     """Each chart is an image with a title and a description in words, and its text is text."""
     charts = Page(page).all("svg")
     assert (
-        len(charts) == 1 + 10 + 1 + 4 + 1 + 1
-    )  # demand, its series, plan, its accelerators, alternatives, reservations
+        len(charts) == 1 + 10 + 1 + 4 + 1 + 1 + 1
+    )  # demand, its series, plan, its accelerators, what was carried out, alternatives, reservations
     assert all(chart["role"] == "img" and chart["aria-labelledby"] for chart in charts)
     titles = re.findall(r"<title[^>]*>([^<]*)</title><desc[^>]*>([^<]*)</desc>", page)
     assert len(titles) == len(charts)
@@ -137,7 +137,9 @@ def test_drawings_follow_the_page_into_the_dark(page: str) -> None:
 def test_empty_parts_say_so(world: Any, tmp_path: Path) -> None:
     """Without reservations, score, shortage or limits the page says so in words."""
     plan = replace(world.plan, shortage=empty(PLAN_SHORTAGE), limits=empty(PLAN_LIMITS))
-    path = world.build(tmp_path / "index.html", plan=plan, reservations=(), score=None, beliefs=None, alternatives=None)
+    path = world.build(
+        tmp_path / "index.html", plan=plan, reservations=(), score=None, beliefs=None, alternatives=None, carried=None
+    )
     text = Page(path.read_text()).text
     for words in (
         "No reservation has been made yet.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import threading
 import time
@@ -21,7 +20,7 @@ from gangplan.errors import ConflictError, InputError
 from gangplan.testing import a_forecast, a_pool
 from gangplan.tracking import Store
 from gangplan.types import Fleet, PlanId
-from gangplan.workflows import Controller, ControllerOptions
+from gangplan.workflows import Controller, ControllerOptions, last_pass
 
 pytestmark = pytest.mark.present("a controller's leases and pauses are those of the machine's clock")
 POOLS = (a_pool("a", max_nodes=6), a_pool("b", max_nodes=6))
@@ -81,7 +80,7 @@ def test_the_newest_published_plan_is_carried_out(
     assert made.metrics.get("gangplan_planned_nodes", "b") == 3
     assert made.metrics.get("gangplan_leader") == 1
     assert made.metrics.get("gangplan_steps_total", "order", "done") == 3
-    said = json.loads((settings.home / "controller.lock").read_text())
+    said = last_pass(settings)
     assert (said["plan"], said["reached"], said["refused"]) == ("plan-2", True, 0)
 
 

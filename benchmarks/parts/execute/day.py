@@ -33,6 +33,7 @@ def day(share: int, progress: Progress) -> list[Figure]:
         changes = recorder.changes
         gaps = recorder.gaps
     wrong = findings(changes, GPUS)
+    wrong.lost |= {run.name for run in gangs.runs if run.failed}
     write_notes("day", wrong)
     moments = [clock.at(hour) for hour in range(1, hours + 1)]
     there = open_nodes(changes, moments)

@@ -29,16 +29,17 @@ _AGAIN_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A Job as far as its gang must know it: whether it was let in, how many pods run, whether it ended."""
+    """A Job as far as its gang must know it: whether it was let in, how many pods run, whether it ended, or failed."""
 
     admitted: bool
     ready: int
     done: bool
+    failed: bool = False
 
 
 @dataclass(slots=True)
 class Run:
-    """One try of a gang: when it asked, was admitted, had all its pods, and was done."""
+    """One try of a gang: when it asked, was admitted, had all its pods, and was done; it fails if it loses a pod."""
 
     name: str
     nodes: int
@@ -46,6 +47,7 @@ class Run:
     admitted: float = 0.0
     ran: float = 0.0
     done: float = 0.0
+    failed: bool = False
 
 
 @dataclass
@@ -103,7 +105,7 @@ class Gangs:
                 run.admitted = run.admitted or (now if seen.admitted else 0.0)
                 run.ran = run.ran or (now if seen.ready >= run.nodes or seen.done else 0.0)
                 if seen.done:
-                    run.done = now
+                    run.done, run.failed = now, seen.failed
                     return
             with self._turned:
                 self._turned.wait(_AGAIN_S)
@@ -132,11 +134,11 @@ def _job(name: str, queue: str, nodes: int, seconds: int) -> Object:
 
 def _seen(item: Object) -> Seen:
     status = part(item, "status")
-    ended = any(
-        one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in status.get("conditions") or ()
-    )
+    conditions = status.get("conditions") or ()
+    ended = {one["type"] for one in conditions if one["status"] == "True"} & {"Complete", "Failed"}
     return Seen(
         admitted=not part(item, "spec").get("suspend", False),
         ready=int(status.get("ready", 0)) + int(status.get("succeeded", 0)),
-        done=ended,
+        done=bool(ended),
+        failed="Failed" in ended,
     )

@@ -54,13 +54,17 @@ State = Node | Pod | Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What an object became with a version; nothing, where it was deleted. `seen_at` is when we heard of it."""
+    """What an object became with a version; nothing, where it was deleted. `seen_at` is when we heard of it.
+
+    `unseen` says that a list told of it after a gap, in which more may have happened.
+    """
 
     version: int
     seen_at: float
     kind: str
     name: str
     state: State | None
+    unseen: bool = False
 
 
 @dataclass(kw_only=True)
@@ -181,7 +185,7 @@ def _lost(change: Change, before: State | None, there: Mapping[tuple[str, str], 
             if isinstance(state, Pod) and state.gang and state.node == change.name and state.phase not in ENDED:
                 yield state.gang
     if isinstance(before, Pod) and before.gang and change.kind == POD:
-        gone = change.state is None and before.phase not in ENDED
+        gone = change.state is None and before.phase not in ENDED and not change.unseen
         failed = isinstance(change.state, Pod) and change.state.phase == "Failed"
         if gone or failed:
             yield before.gang

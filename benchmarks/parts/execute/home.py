@@ -45,7 +45,7 @@ class Home:
 
     def publish(self, nodes: Mapping[str, int]) -> None:
         """Publish the plan that has these nodes of each pool."""
-        store, now = open_store(self.settings), floor_hour(datetime.now(UTC))
+        store, now = open_store(self.settings, create=True), floor_hour(datetime.now(UTC))
         self._count += 1
         planned = plan(self.fleet, now, {pool: [count] * HOURS for pool, count in nodes.items()}, f"plan-{self._count}")
         mark(store, log_plan(planned, a_forecast(_FORECAST, now), store), "published", "by the benchmark")

@@ -42,6 +42,7 @@ class Recorder:
         self._changes: list[Change] = []
         self._there: dict[tuple[str, str], State] = {}
         self.gaps = 0
+        self._heard = Event()
         self._ready = [Event() for _ in _KINDS]
         self._threads = [
             Thread(target=self._run, args=(*kind, ready), daemon=True)
@@ -63,6 +64,11 @@ class Recorder:
         """What was heard so far."""
         with self._lock:
             return list(self._changes)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a node or a Workload changes, for so many seconds at most."""
+        self._heard.clear()
+        self._heard.wait(seconds)
 
     def states(self, kind: str) -> dict[str, State]:
         """Return the objects of a kind as they are now."""
@@ -96,10 +102,10 @@ class Recorder:
             for item in page["items"]:
                 names.add(self._take(kind, item, read(item)))
         for name in self.states(kind).keys() - names:
-            self._take(kind, {"metadata": {"name": name, "resourceVersion": version}}, None)
+            self._take(kind, {"metadata": {"name": name, "resourceVersion": version}}, None, unseen=True)
         return version
 
-    def _take(self, kind: str, item: Object, state: State | None) -> str:
+    def _take(self, kind: str, item: Object, state: State | None, *, unseen: bool = False) -> str:
         meta = item["metadata"]
         name = f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else str(meta["name"])
         with self._lock:
@@ -110,5 +116,9 @@ class Recorder:
             else:
                 self._there[kind, name] = state
             version = int(meta["resourceVersion"])
-            self._changes.append(Change(version=version, seen_at=time.monotonic(), kind=kind, name=name, state=state))
+            self._changes.append(
+                Change(version=version, seen_at=time.monotonic(), kind=kind, name=name, state=state, unseen=unseen)
+            )
+        if kind != POD:
+            self._heard.set()
         return name

@@ -48,4 +48,4 @@ def apply_plan(
         support.log_metrics(metrics, figures)
         support.write(steps, support.of_applied(applied))
         applied.require_taken()
-        return applied.carried.reached, int(figures["done"]), int(figures["waiting"])
+        return applied.reached, int(figures["done"]), int(figures["waiting"])

@@ -15,7 +15,7 @@ from gangplan import summaries
 from gangplan.cli import screen, steps_screen
 from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
 from gangplan.clock import DURATION, parse_span
-from gangplan.errors import InputError
+from gangplan.errors import GangplanError, InputError
 
 if TYPE_CHECKING:
     from gangplan.execute import Carried
@@ -28,7 +28,7 @@ _UNREACHABLE = 4
 
 @apply_app.command("apply", epilog="Example:  gangplan apply --dry-run   |   gangplan apply --to kueue --yes --wait")
 def apply(
-    to: Annotated[str, typer.Option(help="Take only the steps of: file, kueue, cluster, ec2 or gce.")] = "",
+    to: Annotated[str, typer.Option(help="Take only the steps of: file, kueue, cluster, ec2, gce or serving.")] = "",
     targets: Annotated[
         Path | None, typer.Option(help="Where pools live; default: targets.yaml beside the fleet file, if any.")
     ] = None,
@@ -52,19 +52,27 @@ def apply(
     from gangplan.workflows import open_execution
 
     if show:
-        run = last_run(open_store_here())
-        return emit(as_json, summaries.of_apply_run(run), steps_screen.apply_run)
+        summary = {**summaries.of_apply_run(last_run(open_store_here())), "controller": _controller()}
+        return emit(as_json, summary, steps_screen.apply_run)
     span = parse_span("--timeout", timeout)
     settings = settings_here(targets=targets)
     with open_execution(settings, to=to, undo=undo) as execution:
         if check:
             return _check(execution, as_json)
         applied = execution.once(dry_run=True) if dry_run or execution.asks else None
-        if applied is None or not (
-            dry_run or applied.carried.reached or not _agreed(applied, yes=yes, as_json=as_json)
-        ):
+        if applied is None or not (dry_run or applied.reached or not _agreed(applied, yes=yes, as_json=as_json)):
             applied = _carry(execution, span, as_json) if wait else execution.once()
     return _end(applied, as_json)
+
+
+def _controller() -> dict[str, object]:
+    """Return what a controller did last, or why that cannot be known; nothing where none has run."""
+    from gangplan.workflows import last_pass
+
+    try:
+        return last_pass(settings_here())
+    except GangplanError as error:
+        return {"unknown": str(error)}
 
 
 def _end(applied: Applied, as_json: bool) -> None:

@@ -33,7 +33,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Write without asking.")]
 
 @prices_app.command("import", epilog="Example:  gangplan prices import --skypilot vms.csv --region us-east-1")
 def import_prices(
-    skypilot: Annotated[Path, typer.Option(help="SkyPilot's vms.csv of one execute.")],
+    skypilot: Annotated[Path, typer.Option(help="SkyPilot's vms.csv of one cloud.")],
     region: Region = "",
     machine: Machines = None,
     pool: Pools = None,

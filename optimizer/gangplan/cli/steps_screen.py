@@ -50,8 +50,18 @@ def apply_run(summary: Row) -> RenderableType:
     """Show the steps of a run that was kept."""
     ended = summary["ended"] or "not yet: it runs on, or was killed; the next run goes on from what there is"
     pairs = [("plan", summary["plan_id"]), ("goal", summary["whose"]), ("begun", summary["begun"]), ("ended", ended)]
+    if controller := summary["controller"]:
+        pairs.append(("controller", _controller(controller)))
     columns = {"at": "at", "outcome": "outcome", "words": "words"}
     return Group(screen.fields("The last run", pairs), steps("Steps", summary["steps"], columns))
+
+
+def _controller(last: Row) -> str:
+    """Say what a controller did last, in a line."""
+    if "at" not in last:
+        return f"unknown: {last['unknown']}" if "unknown" in last else "has made no pass yet"
+    what = "all is reached" if last["reached"] else f"{last['waiting']} steps wait, {last['refused']} were refused"
+    return f"{last['at']}, {last['plan']}: {what}"
 
 
 def run(summary: Row) -> RenderableType:

@@ -1,3 +1,4 @@
+from .all_steps import steps as steps, steps_to as steps_to
 from .carrying import (
     Carried as Carried,
     Carrying as Carrying,
@@ -30,20 +31,23 @@ from .controller import (
     Round as Round,
     Run as Run,
     Teller as Teller,
+    leases as leases,
     log_as_json as log_as_json,
 )
 from .devices import (
+    ClaimedGang as ClaimedGang,
     Layouts as Layouts,
     LayoutTarget as LayoutTarget,
     Resize as Resize,
     ResizeRule as ResizeRule,
     ResizeRules as ResizeRules,
+    give_back_claims as give_back_claims,
+    hold_claims as hold_claims,
     layout_steps as layout_steps,
     resize_all as resize_all,
 )
 from .engines import Engine as Engine, Seen as Seen, look as look
 from .fleet_file import FileNodes as FileNodes, FleetFileTarget as FleetFileTarget
-from .goals import Goal as Goal, goals as goals
 from .green import (
     CapStep as CapStep,
     CapTarget as CapTarget,
@@ -84,17 +88,8 @@ from .kubernetes import (
 )
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
 from .pool_state import SETTLE as SETTLE
-from .prewarm import (
-    MinimumStep as MinimumStep,
-    Served as Served,
-    Serving as Serving,
-    ServingTarget as ServingTarget,
-    keep_serving as keep_serving,
-    open_serving as open_serving,
-    read_serving as read_serving,
-    take_back_serving as take_back_serving,
-)
-from .requests import answer_all as answer_all, queue_check as queue_check, request_rights as request_rights
-from .steps import steps as steps, steps_to as steps_to
+from .prewarm import Serving as Serving, ServingTarget as ServingTarget
+from .requests import answer_all as answer_all, queue_check as queue_check
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file
+from .wanted import Goal as Goal, goals as goals

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from gangplan.clock import Clock
 from gangplan.errors import ConflictError, GangplanError, UnavailableError
+from gangplan.execute.all_steps import steps_to
 from gangplan.execute.engines import Engine, Seen, look
-from gangplan.execute.goals import Goal
-from gangplan.execute.steps import steps_to
+from gangplan.execute.wanted import Goal
 from gangplan.types import Grant, Observation, Step
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ Wanted = Callable[[datetime], tuple[Goal, ...]]
 class Carrying:
     """What is wanted, on which engines, beside whose grants.
 
-    `grants` are asked for at each look: those that the engines do not know. `chosen` are the steps that may be taken;
+    `grants` are asked for at each look: those that the engines do not know. `more` gives further steps, of what is no
+    pool, from what was looked at last. `chosen` are the steps that may be taken;
     others are neither taken nor shown. `journal` keeps what was done.
     """
 
@@ -89,6 +90,7 @@ class Carrying:
     wanted: Wanted
     clock: Clock
     grants: Callable[[], Iterable[Grant]] = tuple
+    more: Callable[[datetime], Iterable[Step]] = lambda _now: ()
     chosen: Callable[[Engine | None, Step], bool] = lambda _engine, _step: True
     journal: Journal | None = None
 
@@ -128,7 +130,7 @@ class Carrying:
 
     def _steps(self, seen: Seen, goals: tuple[Goal, ...], now: datetime) -> tuple[Step, ...]:
         """Return the steps that may be taken and shown."""
-        found = seen.held_back(steps_to(goals, seen.observation, self.grants(), now))
+        found = [*seen.held_back(steps_to(goals, seen.observation, self.grants(), now)), *self.more(now)]
         return tuple(step for step in found if self.chosen(seen.engine_of(step), step))
 
     def _take(self, doable: list[Step], seen: Seen, now: datetime, trouble: _Trouble, *, dry_run: bool) -> list[Step]:

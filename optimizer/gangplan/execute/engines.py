@@ -93,6 +93,8 @@ class Seen:
         """Whether an engine takes such steps and told of the pool's quota or nodes."""
         if not engine.takes(step):
             return False
+        if step.kind is StepKind.MINIMUM:
+            return True
         observed = self.by_engine[engine.target.name]
         if step.kind in QUOTA_STEPS:
             return any(quota.pool == step.pool and quota.place == step.place for quota in observed.quotas)

@@ -19,8 +19,8 @@ from mlflow.entities import Run, RunStatus, RunTag
 from gangplan.clock import floor_hour, parse_utc
 from gangplan.errors import NotFoundError
 from gangplan.execute.carrying import Outcome, Taken
-from gangplan.execute.goals import Goal
 from gangplan.execute.pool_state import pool_states, slots_of
+from gangplan.execute.wanted import Goal
 from gangplan.tables import CARRIED, conform, empty
 from gangplan.tracking import APPLY, Store
 from gangplan.types import Observation, Step, StepKind

@@ -11,6 +11,7 @@ from gangplan.execute.cloud import Joined, machine_of, open_ec2, open_gce
 from gangplan.execute.engines import Engine
 from gangplan.execute.fleet_file import FleetFileTarget
 from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, nothing_heard, open_cluster
+from gangplan.execute.prewarm import ServingTarget
 from gangplan.execute.targets_file import Targets
 from gangplan.kube import Api, connect
 from gangplan.types import Fleet
@@ -62,11 +63,11 @@ def _cluster(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
 
 
 def _clouds(opening: Opening, opened: Sequence[Engine]) -> Iterator[Engine]:
-    """Open the groups of machines of clouds."""
-    for kind, opens in (("ec2", open_ec2), ("gce", open_gce)):
+    """Open the clouds' groups of machines."""
+    for kind, open_groups in (("ec2", open_ec2), ("gce", open_gce)):
         pools = opening.targets.nodes_of(kind)
         if pools:
-            target = opens(pools, opening.fleet, clock=opening.clock, joined=_joined(opened))
+            target = open_groups(pools, opening.fleet, clock=opening.clock, joined=_joined(opened))
             yield Engine(target=target, orders=frozenset(pools))
 
 
@@ -78,7 +79,14 @@ def _joined(opened: Sequence[Engine]) -> Joined | None:
     return lambda pool: {machine_of(machine): node for machine, node in cluster.machines(pool).items()}
 
 
-_OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _clouds)
+def _serving(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
+    """Open the servers whose minimums follow the plan."""
+    targets = opening.targets
+    if targets.serving:
+        yield Engine(target=ServingTarget(targets.serving, opening.fleet, opening.connection(targets.cluster)))
+
+
+_OPENERS: tuple[Callable[[Opening, Sequence[Engine]], Iterator[Engine]], ...] = (_file, _cluster, _clouds, _serving)
 """One for each room; each opens what the targets have of its kinds, and may use what was opened before it."""
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from math import ceil
 
-from gangplan.execute.goals import Goal
+from gangplan.execute.wanted import Goal
 from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota
 
 SETTLE = timedelta(seconds=5)

@@ -11,10 +11,12 @@ from pydantic import TypeAdapter
 
 from gangplan.errors import InputError
 from gangplan.execute.cloud import Ec2Group, GceGroup
+from gangplan.execute.devices import Layouts, ResizeRule, check_layouts
 from gangplan.execute.fleet_file import FileNodes
+from gangplan.execute.green import PowerSettings
 from gangplan.execute.kubernetes import FixedNodes, KarpenterNodes, KueueQuota, ScaledNodes
 from gangplan.execute.prewarm import Serving, check_serving
-from gangplan.types import Fleet
+from gangplan.types import Fleet, WorkloadClass
 from gangplan.yaml_files import read_yaml, validated
 
 NODE_KINDS: dict[str, type[Any]] = {
@@ -49,15 +51,18 @@ class PoolPlaces:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What targets.yaml says: the cluster's context, the pools, and the servers whose minimums follow the plan.
+    """What targets.yaml says: the cluster's context, the pools, and what follows the plan beside them.
 
-    `power` is what the room for power reads.
+    The minimums of `serving` follow it; `layouts` are groups of pools between which nodes move; `resize` has a rule for
+    each workload class whose pods are resized; `power` names the pools whose nodes are capped.
     """
 
     pools: Mapping[str, PoolPlaces]
     cluster: str = ""
     serving: tuple[Serving, ...] = ()
-    power: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    power: PowerSettings = field(default_factory=PowerSettings)
+    layouts: tuple[Layouts, ...] = ()
+    resize: Mapping[WorkloadClass, ResizeRule] = field(default_factory=dict[WorkloadClass, ResizeRule])
 
     def nodes_of(self, *kinds: str) -> dict[str, Any]:
         """Return the settings of the pools whose nodes are of these kinds."""
@@ -81,7 +86,9 @@ class _File:
     pools: dict[str, _Pool]
     cluster: str = ""
     serving: list[Serving] = field(default_factory=list[Serving])
-    power: dict[str, Any] = field(default_factory=dict[str, Any])
+    power: PowerSettings = field(default_factory=PowerSettings)
+    layouts: list[Layouts] = field(default_factory=list[Layouts])
+    resize: dict[WorkloadClass, ResizeRule] = field(default_factory=dict[WorkloadClass, ResizeRule])
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -108,7 +115,16 @@ def read_targets(path: Path, fleet: Fleet) -> Targets:
         pools = {name: _places(name, each, fleet) for name, each in given.pools.items()}
         _refuse_twice(pools)
         check_serving(given.serving, fleet)
-    return Targets(pools=pools, cluster=given.cluster, serving=tuple(given.serving), power=given.power)
+        given.power.require_known(pool.name for pool in fleet.pools)
+        check_layouts(given.layouts, pools, fleet)
+    return Targets(
+        pools=pools,
+        cluster=given.cluster,
+        serving=tuple(given.serving),
+        layouts=tuple(given.layouts),
+        resize=given.resize,
+        power=given.power,
+    )
 
 
 def _places(name: str, given: _Pool, fleet: Fleet) -> PoolPlaces:

@@ -27,6 +27,7 @@ from .api import (
     part as part,
     whole as whole,
 )
+from .devices import devices_in as devices_in, devices_version as devices_version, held_devices as held_devices
 from .gangs import Gang as Gang, Seen as Seen, read_gangs as read_gangs
 from .inventory import (
     NODES as NODES,

@@ -80,7 +80,7 @@ class Devices:
 def read_devices(api: Api, remarks: Remarks, slices: Slices) -> Devices:
     """Read claims, their templates and device classes, in the newest version that the cluster serves."""
     try:
-        version = _version(api)
+        version = devices_version(api)
         if not version:
             return Devices(note="the cluster serves no resource.k8s.io")
         base = f"/apis/resource.k8s.io/{version}"
@@ -114,10 +114,10 @@ def read_slices(api: Api, remarks: Remarks) -> Slices:
     """Return the devices of the slices; none where the cluster has no such slices, or they may not be read."""
     slices = Slices()
     with suppress(ForbiddenError):
-        version = _version(api)
+        version = devices_version(api)
         path = f"/apis/resource.k8s.io/{version}/resourceslices"
         items = api.items(path) if version else ()
-        for key, node, device in remarks.each(path, items, lambda item: list(_devices_in(item))):
+        for key, node, device in remarks.each(path, items, lambda item: list(devices_in(item))):
             slices.devices[key] = device
             if node and device.share == 1:
                 slices.nodes.setdefault(node, []).append(device)
@@ -145,7 +145,7 @@ def _sizes(nodes: dict[str, list[Device]]) -> dict[str, int]:
     }
 
 
-def _version(api: Api) -> str:
+def devices_version(api: Api) -> str:
     """Return the newest version of resource.k8s.io that the cluster serves; empty: none of those that we read."""
     for version in VERSIONS:
         try:
@@ -160,7 +160,7 @@ def _key(item: Object) -> tuple[str, str]:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
-def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], str, Device]]:
+def devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], str, Device]]:
     """Yield the accelerators of a slice: driver, pool and name, the one node that has them, if any, and the device."""
     spec = item["spec"]
     for one in listed(spec, "devices") if family_of(spec["driver"]) else ():
@@ -177,6 +177,12 @@ def _devices_in(item: Object) -> Iterator[tuple[tuple[str, str, str], str, Devic
 def _device(driver: str, product: str, profile: str) -> Device:
     part = re.match(r"[0-9]+g\.[0-9]+gb", profile)
     return Device(driver, product_of(driver, product), 1 / instances_of(part[0], product) if part else 1.0)
+
+
+def held_devices(item: Object) -> int:
+    """Return how many accelerators a claim was given."""
+    results = listed(part(item, "status", "allocation", "devices"), "results")
+    return sum(one["driver"] in _DRIVERS and not one.get("adminAccess") for one in results)
 
 
 def _held_or_asked(item: Object, known: _Known) -> Iterator[Device]:

@@ -19,6 +19,7 @@ class StepKind(StrEnum):
     CORDON = "cordon"
     LAYOUT = "layout"  # the GPUs of an empty, cordoned node are divided otherwise
     REMOVE = "remove"
+    MINIMUM = "minimum"  # a server keeps so many replicas, or a buffer so many nodes
 
 
 QUOTA_STEPS = frozenset({StepKind.LOWER_QUOTA, StepKind.RAISE_QUOTA})
@@ -99,9 +100,9 @@ class Step:
     """One change of one pool, from `before` to `after`, which the engine compares with what it has before it writes.
 
     Both are slots of the `place` for quotas; nodes ordered for `ORDER` and `REMOVE`; nodes that we have not cordoned
-    for `CORDON` and `UNCORDON`; and pods without protection for `PROTECT`. `place` is the quota's; `nodes` names the
-    nodes to cordon, uncordon or remove, or the pods to protect. A step that must wait says for what in `waits_for`, and
-    whose grants hold it back in `held_by`.
+    for `CORDON` and `UNCORDON`; pods without protection for `PROTECT`; and for `MINIMUM` replicas of a server, which
+    stands in `pool`. `place` is the quota's; `nodes` names the nodes to cordon, uncordon or remove, or the pods to
+    protect. A step that must wait says for what in `waits_for`, and whose grants hold it back in `held_by`.
     """
 
     kind: StepKind

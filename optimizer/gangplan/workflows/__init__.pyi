@@ -1,4 +1,8 @@
-from .controlling import Controller as Controller, ControllerOptions as ControllerOptions
+from .controlling import (
+    Controller as Controller,
+    ControllerOptions as ControllerOptions,
+    last_pass as last_pass,
+)
 from .execution import (
     TO as TO,
     Applied as Applied,
@@ -31,6 +35,4 @@ from .questions import (
     plan_question as plan_question,
     question as question,
 )
-from .resizing import resize_running as resize_running
-from .serving import Following as Following, open_following as open_following, serving_lines as serving_lines
 from .setup import ensure_fleet as ensure_fleet, initialise as initialise

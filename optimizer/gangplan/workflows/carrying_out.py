@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,17 +30,19 @@ from gangplan.execute import (
 )
 from gangplan.kube import connect
 from gangplan.tracking import Store, open_store
-from gangplan.types import Fleet, Grant, Plan
+from gangplan.types import Fleet, Forecast, Grant, Plan, Step
+from gangplan.workflows.execution import serving_in
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One pass: what it came to, for which plan, beside which of a ledger's grants."""
+    """One pass: what it came to, for which plan, beside which of a ledger's grants, on which targets."""
 
     carried: Carried
     plan: Plan
+    targets: Targets
     grants: tuple[Grant, ...]
     at: datetime
 
@@ -48,16 +51,18 @@ class Pass:
 class CarryingOut:
     """Carries plans out until it is closed.
 
-    `grants` are those that no engine knows. `may_begin` is called before each step, and `may_write` before each try of
-    a write to a cluster: what they raise (UnavailableError) keeps it back. `heard` is called at each change on it.
+    `grants` are those that no engine knows. Each step is taken within `step`, and `may_write` is called before each
+    try of a write to a cluster: what they raise (UnavailableError) keeps it back. `heard` is called at each change
+    there.
     """
 
     settings: Settings
     grants: Callable[[], Iterable[Grant]]
-    may_begin: Callable[[], None]
+    step: Callable[[], AbstractContextManager[object]]
     may_write: Callable[[], None]
     heard: Callable[[], None]
     _plan: Plan | None = field(default=None, init=False)
+    _forecast: Forecast | None = field(default=None, init=False)
     _journal: Journal | None = field(default=None, init=False)
     _engines: tuple[Engine, ...] = field(default=(), init=False)
     _fleet: Fleet | None = field(default=None, init=False)
@@ -88,11 +93,18 @@ class CarryingOut:
 
         clock = self.settings.clock
         now = clock()
-        carrying = Carrying(engines=engines, wanted=wanted, clock=clock, grants=granted, journal=self._journal)
+        carrying = Carrying(
+            engines=engines,
+            wanted=wanted,
+            clock=clock,
+            grants=granted,
+            more=lambda now: self._of_servers(published, now),
+            journal=self._journal,
+        )
         carried = carrying.once()
         if carried.reached and self._journal is not None:
             self._journal.close(clock())
-        return Pass(carried=carried, plan=published, grants=held, at=now)
+        return Pass(carried=carried, plan=published, targets=targets, grants=held, at=now)
 
     def close(self) -> None:
         """End the run in MLflow, and close the engines."""
@@ -114,9 +126,16 @@ class CarryingOut:
             _log.warning("the plan that was read last is carried on: %s", error)
             self._journal = None
             return before
+        if before is None or published.run_id != before.run_id:
+            self._forecast = plan.read_plan(store, published.plan_id)[1]
         self._plan = published
         self._keep_journal(store, published)
         return published
+
+    def _of_servers(self, published: Plan, now: datetime) -> tuple[Step, ...]:
+        """Return the steps of the servers that follow the plan."""
+        target = serving_in(self._engines)
+        return () if target is None or self._forecast is None else target.steps(published, self._forecast, now)
 
     def _keep_journal(self, store: Store, published: Plan) -> None:
         if self._journal is None or self._journal.plan_id != published.plan_id:
@@ -159,7 +178,7 @@ class CarryingOut:
             connection=lambda context: connect(context).guarded(self.may_write),
         )
         opened = open_engines(opening)
-        self._engines = tuple(replace(each, target=LedTarget(each.target, self.may_begin)) for each in opened)
+        self._engines = tuple(replace(each, target=LedTarget(each.target, self.step)) for each in opened)
         self._targets, self._fleet = targets, fleet
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -9,11 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from gangplan.config import Settings, read_fleet
-from gangplan.errors import ConflictError
+from gangplan.errors import ConflictError, NotFoundError
 from gangplan.execute import (
+    LAST_PASS,
     PASS_FIGURES,
+    SETTLE,
     AirflowRuns,
     ClusterLead,
     Family,
@@ -24,13 +28,14 @@ from gangplan.execute import (
     Metrics,
     Round,
     Teller,
-    answer_all,
+    leases,
     read_targets,
 )
 from gangplan.kube import Api, connect
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
-from gangplan.workflows.carrying_out import CarryingOut
+from gangplan.workflows.carrying_out import CarryingOut, Pass
 from gangplan.workflows.execution import grants_in
+from gangplan.workflows.followers import Followers
 from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
 
 _log = logging.getLogger(__name__)
@@ -44,8 +49,14 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LEAST_S = 1.0
 """Seconds between two passes at least, however much happens."""
 
+SETTLED_S = 1.2 * SETTLE.total_seconds()
+"""Seconds after a step until what waited for it to settle can be done; engines round their moments."""
+
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
+
+RESIZE_S = 1800.0
+"""Seconds between two looks at what running pods used."""
 
 WATCH_S = 30.0
 """Seconds between two looks whether the cluster serves another kind of owner by now."""
@@ -92,19 +103,22 @@ class Controller:
         self._rounds: list[Round] = []
         self._teller, self._whole_at = Teller(self.metrics), time.monotonic()
         carry_out = self._round("carry out", self._carry_out, options.every_s, least_s=LEAST_S)
+        self._come_again = carry_out.come_again
         self._carrying = CarryingOut(
             settings=settings,
             grants=lambda: grants_in(self._ledger),
-            may_begin=self._lead.may_begin,
+            step=self._lead.step,
             may_write=self._lead.may_write,
             heard=carry_out.wake,
         )
+        self._last: Pass | None = None
+        self._following = [] if self._api is None else self._follow(self._api)
         self._give_back()
 
     def _a_lead(self) -> Lead:
         """Lead by a Lease where there is a cluster, else by a lock in the home folder: all that run there share it."""
         if self._api is None:
-            return FileLead(self._settings.home / "controller.lock", changed=self._led)
+            return FileLead(_lock(self._settings), changed=self._led)
         return ClusterLead(
             self._api,
             self._options.namespace or _namespace(self._settings),
@@ -115,13 +129,34 @@ class Controller:
         )
 
     def _carry_out(self) -> None:
-        """Make one pass, answer those who ask Kueue for nodes by what it saw, and tell of it."""
-        made = self._carrying.once()
-        if self._api is not None:
-            answer_all(self._api.guarded(self._lead.may_write), made.plan, made.carried.observed, made.grants, made.at)
-        self._lead.say(self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at))
+        """Make one pass, tell of it, and let follow what follows it."""
+        began = time.monotonic()
+        made = self._last = self._carrying.once()
+        for each in self._following:
+            each.wake()
+        self._lead.say(
+            self._teller.tell(made.carried, made.grants, made.plan.plan_id, made.at, time.monotonic() - began)
+        )
+        if made.carried.done:
+            self._come_again(SETTLED_S)
         if not made.carried.unreachable:
             self._whole_at = time.monotonic()
+
+    def _follow(self, api: Api) -> list[Round]:
+        """Return the rounds of what follows a pass: none of them holds it up, or another one."""
+        lead, every_s = self._lead, self._options.every_s
+        followers = Followers(settings=self._settings, api=api, may_begin=lead.may_begin, may_write=lead.may_write)
+
+        def after(work: Callable[[Pass], None]) -> Callable[[], None]:
+            return lambda: work(self._last) if self._last is not None else None
+
+        works = {
+            "cap power": followers.cap,
+            "answer Kueue": followers.answer,
+            "arrange layouts": followers.arrange,
+        }
+        self._round("resize pods", after(followers.resize), RESIZE_S)
+        return [self._round(name, after(work), every_s, least_s=LEAST_S) for name, work in works.items()]
 
     def _give_back(self) -> None:
         """Watch whose owners may end: those that the cluster knows, and those of an Airflow."""
@@ -209,13 +244,12 @@ class Controller:
         return not ending.is_alive()
 
     def _close(self, health: Health | None) -> None:
-        self._lead.end()
         for each in self._rounds:
             each.stop()
+        self._lead.close()
         for each in self._rounds:
             each.join(STOP_S)
         self._carrying.close()
-        self._lead.close()
         if self._lives is not None:
             self._lives.close()
         self._ledger.close()
@@ -235,6 +269,30 @@ class Controller:
     def _ready(self) -> tuple[int, str]:
         ready = self._lives is None or self._lives.ready
         return (200, "leads\n" if self._lead.leads else "stands by\n") if ready else (503, "lists the cluster\n")
+
+
+def last_pass(settings: Settings) -> dict[str, Any]:
+    """Return what a controller did last, as its Lease or its lock says it; nothing where none has run.
+
+    Raises
+    ------
+    UnavailableError, ForbiddenError
+        The cluster cannot be asked.
+    """
+    api = _cluster(settings)
+    if api is None:
+        text = _lock(settings).read_text() if _lock(settings).exists() else ""
+        return json.loads(text) if text else {}
+    try:
+        lease = api.get(f"{leases(_namespace(settings))}/{LEASE}")
+    except NotFoundError:
+        return {}
+    notes: dict[str, str] = lease["metadata"].get("annotations") or {}
+    return {"leader": lease["spec"].get("holderIdentity") or "", **json.loads(notes.get(LAST_PASS, "{}"))}
+
+
+def _lock(settings: Settings) -> Path:
+    return settings.home / "controller.lock"
 
 
 def _cluster(settings: Settings) -> Api | None:

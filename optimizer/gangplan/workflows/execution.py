@@ -17,7 +17,10 @@ from gangplan.execute import (
     Engine,
     Goal,
     Journal,
+    LedTarget,
     Opening,
+    Outcome,
+    ServingTarget,
     close_engines,
     goals,
     last_run,
@@ -28,9 +31,9 @@ from gangplan.execute import (
 )
 from gangplan.reserve import KueueLedger, OperableLedger, open_ledger
 from gangplan.tracking import Store, open_store
-from gangplan.types import QUOTA_STEPS, Fleet, Grant, Reservation, ReservationState, Step
+from gangplan.types import QUOTA_STEPS, Fleet, Grant, PlanId, Reservation, ReservationState, Step
 
-TO = ("file", "kueue", "cluster", "ec2", "gce")
+TO = ("file", "kueue", "cluster", "ec2", "gce", "serving")
 """Where steps may be taken alone: by the name of an engine, `kueue` for the quotas of the cluster."""
 
 
@@ -40,6 +43,11 @@ class Applied:
 
     carried: Carried
     cost: tuple[float, float]
+
+    @property
+    def reached(self) -> bool:
+        """Whether all is as the plan wants it; a dry run with steps left has not reached it."""
+        return self.carried.reached
 
     def lines(self) -> Iterator[str]:
         """Give a line for each step: what was done, what waits and for what, what was refused and why."""
@@ -91,15 +99,17 @@ class Execution:
 
     def once(self, *, dry_run: bool = False) -> Applied:
         """Take what steps can be taken now."""
-        carried = self.carrying.once(dry_run=dry_run)
-        return Applied(carried=carried, cost=self._cost_per_hour(carried))
+        return self._applied(self.carrying.once(dry_run=dry_run))
 
     def until_reached(
         self, *, timeout: timedelta, pause: Callable[[timedelta], object], told: Callable[[Carried], object]
     ) -> Applied:
         """Go on until the plan is reached, a step is refused, or the time is over; `told` hears of each pass."""
         deadline = self.carrying.clock() + timeout
-        carried = until_reached(self.carrying, deadline=deadline, pause=pause, told=told)
+        return self._applied(until_reached(self.carrying, deadline=deadline, pause=pause, told=told))
+
+    def _applied(self, carried: Carried) -> Applied:
+        """Return what a pass came to, with its cost."""
         return Applied(carried=carried, cost=self._cost_per_hour(carried))
 
     def _cost_per_hour(self, carried: Carried) -> tuple[float, float]:
@@ -134,7 +144,8 @@ def open_execution(
     if to and to not in TO:
         raise InputError.unknown("--to", to, "no engine", TO)
     store, clock = open_store(settings), settings.clock
-    wanted, plan_id, whose = _undone(last_run(store), settings) if undo else _planned(store)
+    run = last_run(store) if undo else None
+    wanted, plan_id, whose = _planned(store) if run is None else _undone(run, settings)
     fleet = read_fleet(settings.fleet_file)
     file = settings.targets_file
     targets = targets_of_file(fleet) if file is None else read_targets(file, fleet)
@@ -148,6 +159,7 @@ def open_execution(
             wanted=lambda now: tuple(goal for goal in wanted(now) if fleet.pool(goal.pool).name in targets.pools),
             clock=clock,
             grants=lambda: ledger_grants(settings),
+            more=_of_servers(engines, store, plan_id, run, whose),
             chosen=_chooser(to),
             journal=journal,
         )
@@ -188,6 +200,26 @@ def _undone(run: ApplyRun, settings: Settings) -> tuple[Wanted, str, str]:
         if each.pool in known
     )
     return lambda _: before, run.plan_id, whose
+
+
+def _of_servers(
+    engines: Sequence[Engine], store: Store, plan_id: str, run: ApplyRun | None, whose: str
+) -> Callable[[datetime], tuple[Step, ...]]:
+    """Return what gives the steps of servers: to the plan, or back to what was there before a run."""
+    target = serving_in(engines)
+    if target is None:
+        return lambda _: ()
+    if run is not None:
+        done = [taken.step for taken in run.steps if taken.outcome is Outcome.DONE]
+        return lambda _: target.steps_back(done, whose)
+    published, forecast = plan.read_plan(store, PlanId(plan_id))
+    return lambda now: target.steps(published, forecast, now)
+
+
+def serving_in(engines: Sequence[Engine]) -> ServingTarget | None:
+    """Return the engine whose servers follow the plan, if there is one."""
+    targets = (each.target.inner if isinstance(each.target, LedTarget) else each.target for each in engines)
+    return next((target for target in targets if isinstance(target, ServingTarget)), None)
 
 
 def _chooser(to: str) -> Callable[[Engine | None, Step], bool]:

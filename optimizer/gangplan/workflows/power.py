@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,6 +14,8 @@ from gangplan.execute import CapStep
 from gangplan.kube import Api
 from gangplan.plan import PlanPolicy
 from gangplan.types import Fleet, GridCarbon, Plan
+
+_log = logging.getLogger(__name__)
 
 
 def with_power(policy: PlanPolicy, fleet: Fleet, settings: Settings) -> PlanPolicy:
@@ -46,12 +50,14 @@ def _grid(policy: PlanPolicy, region: str, series: dict[str, GridCarbon]) -> Gri
     return None
 
 
-def bring_caps(planned: Plan, api: Api, now: datetime, *, dry_run: bool = False) -> tuple[CapStep, ...]:
-    """Label the nodes of a plan's pools with its caps for the gangs that are on them now; return what was changed.
+def bring_caps(
+    planned: Plan, api: Api, now: datetime, *, pools: Iterable[str] = (), dry_run: bool = False
+) -> tuple[CapStep, ...]:
+    """Label the nodes of pools (all of the plan) with its caps for the gangs on them now; return what was changed.
 
     With `dry_run` the API server only checks it. A node that has gone in the meantime is left out.
     """
-    target = execute.CapTarget(api, [pool.name for pool in planned.fleet.pools])
+    target = execute.CapTarget(api, list(pools) or [pool.name for pool in planned.fleet.pools])
     made: list[CapStep] = []
     for step in execute.cap_steps(execute.planned_caps(planned, now), target.observe()):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, KueueQuota, NodeSettings, open_cluster
-from gangplan.kube import KUEUE, NODES, whole
+from gangplan.kube import KUEUE, NODES, Api, whole
 from gangplan.types import Fleet, Observation, Pool, PoolKind, PoolNodes, Quota, Step, StepKind
 from tests.cluster.conftest import Space, until
+from tests.cluster.execute import kinds
 from tests.cluster.objects import bare, condition, pod_spec
 from tests.cluster.servers import fleet
 
@@ -126,3 +128,12 @@ def nodes_of(observed: Observation, pool: Pool) -> PoolNodes:
 def a_step(kind: StepKind, pool: Pool, before: int, after: int, place: str = "", nodes: tuple[str, ...] = ()) -> Step:
     """Return a step."""
     return Step(kind=kind, pool=pool.name, before=before, after=after, why="a test", place=place, nodes=nodes)
+
+
+@pytest.fixture(scope="module")
+def served(api: Api) -> None:
+    """The kinds of KEDA, KServe and CapacityBuffer."""
+    if os.environ.get("KUBECONFIG") and not kinds.served(api):
+        pytest.skip("the cluster of KUBECONFIG lacks KEDA, KServe or CapacityBuffer")
+    kinds.serve(api)
+    until(lambda: kinds.served(api))

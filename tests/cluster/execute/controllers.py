@@ -93,6 +93,10 @@ def running(space: Space, kubeconfig: Path, home: Path, count: int, **environmen
     made = [_start(space, kubeconfig, home, port, environment) for port in free_ports(count)]
     try:
         yield made
+    except BaseException as error:
+        for one in made:
+            error.add_note(f"{one.log}:\n{one.log.read_text()[-4000:]}")
+        raise
     finally:
         for one in made:
             if one.process.poll() is None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from gangplan.clock import floor_hour
-from gangplan.kube import KUEUE, Api, claim_from, read_nodes
+from gangplan.kube import KUEUE, Api, claim_from, connect, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import Grant, Observation, Plan, Pool, PoolNode, PoolNodes
 from tests.cluster.conftest import Space
@@ -32,9 +36,29 @@ def bring_nodes(space: Space, count: int) -> list[str]:
     return [space.make("/api/v1/nodes", one)["metadata"]["name"] for one in made]
 
 
-def look(api: Api, name: str) -> tuple[Observation, tuple[Grant, ...]]:
+def look(api: Api, name: str) -> Observation:
     """What the cluster has of the pool, and what Kueue has admitted in the namespace of that name."""
     nodes = tuple(PoolNode(name=one.name, usable=one.ready) for one in read_nodes(api) if one.pool == name)
     claims = map(claim_from, api.items(f"{KUEUE}/namespaces/{name}/workloads"))
     grants = tuple(Grant(name=one.key, pool=name, slots=one.gpus) for one in claims if one.safe)
-    return Observation(nodes=(PoolNodes(pool=name, ordered=len(nodes), nodes=nodes),)), grants
+    return Observation(nodes=(PoolNodes(pool=name, ordered=len(nodes), nodes=nodes),), grants=grants)
+
+
+def with_rights(space: Space, name: str, folder: Path) -> Api:
+    """The cluster as an account sees it that has the rights of one of the controller's files, and no others."""
+    text = (files("gangplan.kube") / "manifests" / "controller" / f"{name}.yaml").read_text()
+    rbac, account = "/apis/rbac.authorization.k8s.io/v1", "gangplan-controller"
+    accounts = f"/api/v1/namespaces/{space.name}/serviceaccounts"
+    space.api.create(accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
+    for item in yaml.safe_load_all(text.replace("namespace: gangplan", f"namespace: {space.name}")):
+        whole = item["kind"].startswith("Cluster")
+        if whole:
+            item["metadata"]["name"] = f"{space.name}-{name}"
+        if item["kind"] == "ClusterRoleBinding":
+            item["roleRef"]["name"] = f"{space.name}-{name}"
+        space.make(f"{rbac if whole else f'{rbac}/namespaces/{space.name}'}/{item['kind'].lower()}s", item)
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    config = yaml.safe_load(space.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": space.api.create(f"{accounts}/{account}/token", body)["status"]["token"]}
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    return connect(kubeconfig=str(folder / "kubeconfig"))

@@ -6,19 +6,29 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from gangplan import plan
+from gangplan.clock import floor_hour
+from gangplan.config import Settings, write_fleet
 from gangplan.errors import ConflictError, NotFoundError
-from gangplan.kube.api import Api
+from gangplan.kube import KUEUE, Api
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.testing import a_request
-from gangplan.types import ObjectOwner, PipelineOwner, PodSet, Reservation, ReservationState
+from gangplan.testing import a_forecast, a_request
+from gangplan.tracking import Store
+from gangplan.types import Fleet, ObjectOwner, PipelineOwner, PlanId, PodSet, Pool, Reservation, ReservationState
+from gangplan.workflows import last_pass
 from tests.cluster.conftest import Space, until
+from tests.cluster.execute.conftest import Field
 from tests.cluster.execute.controllers import LEASE_S, Running, account, running
 from tests.cluster.objects import a_job, a_pod, jobs
+from tests.execute.planned import a_plan
 
 ONE = (PodSet(count=1, gpus_per_pod=1),)
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/{0}/workflows"
@@ -71,7 +81,12 @@ def leader_of(both: list[Running]) -> tuple[Running, Running]:
 
 def lease(space: Space) -> Object:
     """Return the Lease as it stands."""
-    return space.api.get(f"/apis/coordination.k8s.io/v1/namespaces/{space.name}/leases/gangplan-controller")["spec"]
+    return space.api.get(leases(space))["spec"]
+
+
+def leases(space: Space) -> str:
+    """Return the path of the Lease."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{space.name}/leases/gangplan-controller"
 
 
 def owned_by_pod(space: Space, ledger: KueueLedger, name: str) -> Reservation:
@@ -133,6 +148,54 @@ def test_what_ended_owners_hold_is_given_back_and_nothing_else(
         assert lines[held["run"].id]["before"] == "granted"
 
 
+def publish(store: Store, pool: Pool, *nodes: int) -> None:
+    """Publish a plan of so many nodes of a pool, hour by hour."""
+    start = floor_hour(datetime.now(UTC))
+    made = replace(a_plan(start, {pool.name: list(nodes)}, [pool]), plan_id=PlanId(f"plan-{nodes[0]}"))
+    kept = plan.log_plan(made, a_forecast({("vision", "throughput", "h100"): [1.0] * len(nodes)}, start), store)
+    plan.mark(store, kept, "published", "")
+
+
+def test_the_published_plan_is_carried_out_by_one_of_two(
+    ground: Field,
+    space: Space,
+    kubeconfig_of_account: Path,
+    mlflow_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The leader is killed, a new plan is published, and the other goes on: each quota is written once."""
+    pool = ground.pool(nodes=3)
+    cohort = ground.cohort("cohort", {ground.flavor(pool): 0})
+    write_fleet(tmp_path / "fleet.yaml", Fleet(pools=(pool,)))
+    places = {"nodes": {"kind": "fixed"}, "quota": {"kind": "kueue", "cohort": cohort}}
+    (tmp_path / "targets.yaml").write_text(yaml.safe_dump({"pools": {pool.name: places}}))
+    publish(mlflow_store, pool, 2, 2)
+
+    def generation() -> int:
+        return int(space.api.get(f"{KUEUE}/cohorts/{cohort}")["metadata"]["generation"])
+
+    first = generation()
+    with running(space, kubeconfig_of_account, tmp_path, 2) as both:
+        until(lambda: 16 in ground.nominal("cohorts", cohort), 60)
+        until(lambda: sum(one.leads for one in both) == 1)
+        leader, other = leader_of(both)
+        label = f'{{pool="{pool.name}"}}'
+        until(lambda: leader.figure(f"gangplan_quota_slots{label}") == 16)
+        assert leader.figure(f"gangplan_planned_nodes{label}") == 2
+        assert leader.figure(f"gangplan_usable_nodes{label}") == 3
+        (done,) = leader.said("done: raise quota")
+        assert (done["pool"], done["before"], done["after"], done["place"]) == (pool.name, 0, 16, f"Cohort/{cohort}")
+        leader.send(signal.SIGKILL)
+        publish(mlflow_store, pool, 3, 3)
+        until(lambda: other.leads and 24 in ground.nominal("cohorts", cohort), 60)
+        until(lambda: other.figure(f"gangplan_quota_slots{label}") == 24)
+        assert generation() == first + 2
+        monkeypatch.setenv("KUBECONFIG", str(space.kubeconfig))
+        said = last_pass(Settings(home=tmp_path, ledger=f"kueue://gangplan/{space.name}/queue"))
+        assert (said["plan"], said["reached"], said["leader"]) == ("plan-3", True, lease(space)["holderIdentity"])
+
+
 def test_after_a_kill_the_other_leads_and_gives_back_once(
     two: list[Running], space: Space, ledger: KueueLedger
 ) -> None:
@@ -151,8 +214,10 @@ def test_after_a_kill_the_other_leads_and_gives_back_once(
     assert lease(space)["leaseTransitions"] == 1
 
 
-def test_a_frozen_leader_finds_that_it_leads_no_more(two: list[Running], space: Space) -> None:
-    """SIGSTOP for longer than the lease: the other leads, and the thawed one does nothing before it has seen that."""
+def test_a_frozen_leader_finds_that_it_leads_no_more_and_one_that_stops_hands_over(
+    two: list[Running], space: Space
+) -> None:
+    """SIGSTOP for longer than the lease, then SIGTERM to who leads by now: it empties the Lease and ends with 0."""
     first, second = leader_of(two)
     first.send(signal.SIGSTOP)
     until(lambda: second.leads, 10 * LEASE_S)
@@ -161,20 +226,15 @@ def test_a_frozen_leader_finds_that_it_leads_no_more(two: list[Running], space: 
     until(lambda: first.get("/metrics")[0] == 200 and not first.leads)
     assert second.leads
     assert lease(space)["holderIdentity"] == holder
-
-
-def test_a_leader_that_is_asked_to_stop_hands_over(two: list[Running], space: Space) -> None:
-    """It empties the Lease and ends with 0; the other need not wait for the lease's end."""
-    first, second = leader_of(two)
     began = time.monotonic()
-    first.send(signal.SIGTERM)
-    assert first.process.wait(20) == 0
+    second.send(signal.SIGTERM)
+    assert second.process.wait(20) == 0
     took = time.monotonic() - began
-    until(lambda: second.leads)
+    until(lambda: first.leads)
     print(f"ended in {took:.1f} s, the other led after {time.monotonic() - began:.1f} s")
-    assert first.said("stopped")
-    assert lease(space)["leaseTransitions"] == 1
-    assert second.get("/healthz") == (200, "ok\n")
-    assert second.get("/readyz") == (200, "leads\n")
-    assert second.get("/")[0] == 404
-    assert "# TYPE gangplan_leader gauge" in second.get("/metrics")[1]
+    assert second.said("stopped")
+    assert lease(space)["leaseTransitions"] == 2
+    assert first.get("/healthz") == (200, "ok\n")
+    assert first.get("/readyz") == (200, "leads\n")
+    assert first.get("/")[0] == 404
+    assert "# TYPE gangplan_leader gauge" in first.get("/metrics")[1]

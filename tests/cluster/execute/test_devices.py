@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gangplan.clock import floor_hour
-from gangplan.errors import ConflictError
+from gangplan.config import Settings
+from gangplan.errors import ConflictError, ForbiddenError
+from gangplan.execute import Carried, Targets
 from gangplan.execute.devices import (
     ClaimedGang,
     Layouts,
@@ -20,10 +23,13 @@ from gangplan.execute.devices import (
     hold_claims,
     resize_all,
 )
-from gangplan.kube import Api, read_nodes
+from gangplan.kube import KUEUE, Api, read_nodes
 from gangplan.testing import a_pool
-from gangplan.types import ContainerUse, Plan, Quota, Step, StepKind, WorkloadClass
+from gangplan.types import ContainerUse, Observation, Plan, Quota, Step, StepKind, WorkloadClass
+from gangplan.workflows.carrying_out import Pass
+from gangplan.workflows.followers import Followers
 from tests.cluster.conftest import Space, until
+from tests.cluster.execute.planned import with_rights
 from tests.cluster.objects import a_pod
 from tests.cluster.servers import fleet
 from tests.execute.planned import a_plan
@@ -85,7 +91,7 @@ class Group:
     def carry_on(self, plan: Plan, *, ahead: timedelta = LATER) -> tuple[Step, ...]:
         """Go one round, with a quota of one node for the whole GPUs."""
         quotas = (Quota(pool=self.whole, place="q", group="q", slots=8, used=0),)
-        return self.target.carry_on(plan, quotas, (), datetime.now(UTC) + ahead)
+        return self.target.carry_on(plan, Observation(quotas=quotas), (), datetime.now(UTC) + ahead)
 
     def node(self, name: str) -> Object:
         """A node as it stands."""
@@ -180,6 +186,30 @@ def test_a_dry_run_and_another_s_change(group: Group) -> None:
     group.target.apply(step, now + timedelta(hours=1))
     (moving,) = (one for one in group.target.observe() if one.moves_to)
     assert moving.since == now.replace(microsecond=0), "taken twice, written once"
+
+
+def test_after_a_pass_layouts_go_on(group: Group, space: Space, caplog: pytest.LogCaptureFixture) -> None:
+    """The controller takes the next step of each group after a pass; why a node must wait is said once."""
+    after = Followers(settings=Settings(), api=space.api, may_begin=lambda: None, may_write=lambda: None)
+    plan = group.plan(1, 1)
+    targets = Targets(pools={}, layouts=(group.layouts,))
+
+    def a_pass(quota: int) -> None:
+        quotas = (Quota(pool=group.whole, place="q", group="q", slots=quota, used=0),)
+        seen = Observation(quotas=quotas)
+        carried = Carried(done=(), left=(), refused=(), unreachable={}, before=seen, observed=seen, goals=())
+        made = Pass(carried=carried, plan=plan, grants=(), at=datetime.now(UTC), targets=targets)
+        after.arrange(made)
+        after.resize(made)  # no class has a rule, and there is no Prometheus
+
+    a_pass(16)
+    a_pass(16)
+    assert [one.message for one in caplog.records if "the quota of" in one.message] == [
+        f"layouts of {group.whole}, {group.parts}: the quota of {group.whole} is 16 slots, and its other nodes have 8"
+    ]
+    assert group.open(group.whole) == 2
+    a_pass(8)
+    assert group.open(group.whole) == 1
 
 
 # ---------------------------------------------------------------- requests of running pods
@@ -337,3 +367,28 @@ def test_a_gang_is_held_by_claims(space: Space, driven: str) -> None:
     space.api.delete(f"{pods}/step", gracePeriodSeconds=0)
     until(lambda: hold_claims(space.api, second, now).whole)
     assert len(set(devices_in_use(space))) == len(devices_in_use(space)) == 16
+
+
+# ---------------------------------------------------------------- rights
+
+
+def test_the_least_rights_suffice(space: Space, group: Group, resizable: str, driven: str, tmp_path: Path) -> None:
+    """A layout, a resize and a gang of claims; quotas, secrets and the end of nodes stay out of reach."""
+    least = with_rights(space, "executor-devices", tmp_path)
+    plan = group.plan(1, 1)
+    target = LayoutTarget(least, group.layouts)
+    assert target.carry_on(plan, Observation(), (), datetime.now(UTC))[0].kind == StepKind.CORDON
+    assert target.carry_on(plan, Observation(), (), datetime.now(UTC) + LATER)[0].kind == StepKind.LAYOUT
+    used = ContainerUse(namespace=space.name, pod="serve", container="main", cores=1, memory=2**30, hours=48)
+    resize_all(least, [used], {WorkloadClass.LATENCY: ResizeRule()})
+    assert requests_in(space, resizable)["cpu"] == "1400m"
+    gang = ClaimedGang(
+        namespace=space.name, name="g", pods=1, devices=1, device_class=driven, tolerations=(fleet.TOLERATION,)
+    )
+    until(lambda: hold_claims(least, gang, datetime.now(UTC)).whole)
+    give_back_claims(least, gang)
+    for path in (f"{KUEUE}/clusterqueues", "/api/v1/secrets"):
+        with pytest.raises(ForbiddenError):
+            least.get(path)
+    with pytest.raises(ForbiddenError):
+        least.delete(f"/api/v1/nodes/{group.nodes[0]['metadata']['name']}")

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from gangplan.execute.prewarm import Buffer, Serving, ServingTarget, keep_serving
-from gangplan.testing import NOW, a_pool
+from gangplan.execute.prewarm import Buffer, Serving, ServingTarget
+from gangplan.testing import a_pool
 from gangplan.types import Fleet
 from tests.cluster.conftest import Space, until
+from tests.cluster.execute.serving import carrying
 from tests.cluster.objects import a_pod
 from tests.cluster.servers import fleet, karpenter as server
 from tests.execute.prewarm.builders import CHAT, asked, planned
@@ -41,10 +42,10 @@ def test_a_buffer_has_its_nodes_before_the_pods_come(karpenter_space: Space, poo
     kept = Fleet(pools=(a_pool(pool, accelerator="h100", gpus_per_node=8, max_nodes=8),))
     target = ServingTarget([Serving(where=where, accelerator="h100")], kept, space.api)
     forecast = asked({CHAT: [16]})
-    plan = planned({pool: [8]}, forecast, pools=kept.pools)
-    assert keep_serving(target, plan, forecast, NOW, dry_run=True).reached
-    (step,) = keep_serving(target, plan, forecast, NOW).done
-    assert (step.after, target.observe()[0].kind) == (2, "capacity_buffer")
+    found = carrying(target, planned({pool: [8]}, forecast, pools=kept.pools), forecast)
+    assert len(found.once(dry_run=True).done) == 1
+    (step,) = found.once().done
+    assert (step.after, target.look()[0].kind) == (2, "capacity_buffer")
     until(lambda: len(usable(space, pool)) == 2, BOOTS_S)
     until(lambda: target.check() == (), BOOTS_S, "Karpenter has not taken the buffer up")
     free = usable(space, pool)
@@ -54,6 +55,6 @@ def test_a_buffer_has_its_nodes_before_the_pods_come(karpenter_space: Space, poo
     space.api.create(f"/api/v1/namespaces/{space.name}/pods", pod)
     until(lambda: space.api.get(f"/api/v1/namespaces/{space.name}/pods/chat")["status"].get("phase") == "Running")
     assert space.api.get(f"/api/v1/namespaces/{space.name}/pods/chat")["spec"]["nodeName"] in free
-    (step,) = keep_serving(target, plan, forecast, NOW).done
+    (step,) = found.once().done
     assert (step.before, step.after) == (2, 1)
     space.api.delete(f"/api/v1/namespaces/{space.name}/pods/chat")

@@ -10,7 +10,7 @@ from gangplan.kube import KUEUE, NODES
 from gangplan.types import Observation, StepKind
 from tests.cluster.conftest import until
 from tests.cluster.execute.conftest import Field, a_step, nodes_of
-from tests.cluster.objects import a_job, a_jobset, jobs
+from tests.cluster.objects import a_job, a_jobset, jobs, pod_spec
 
 
 def slots_of(observed: Observation, pool: str) -> dict[str, tuple[int, dict[str, int]]]:
@@ -134,3 +134,28 @@ def test_a_watching_target_sees_the_same(ground: Field) -> None:
     until(lambda: watching.observe() == wanted)
     ground.space.api.delete(f"{KUEUE}/namespaces/{ground.space.name}/workloads/bare")
     until(lambda: len(watching.observe().grants) == 1)
+
+
+def test_accelerators_by_resource_claims_count(ground: Field) -> None:
+    """A node's devices are its slots, and a pod that the scheduler gave two of them holds two."""
+    base, space = "/apis/resource.k8s.io/v1", ground.space
+    pool = ground.pool(nodes=1)
+    node = f"{pool.name}-0"
+    space.api.merge(f"{NODES}/{node}/status", {"status": {"allocatable": {"nvidia.com/gpu": None}}})
+    devices = [{"name": f"gpu-{n}", "attributes": {"productName": {"string": "NVIDIA H100"}}} for n in range(8)]
+    pool_of = {"name": node, "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": "gpu.nvidia.com", "nodeName": node, "pool": pool_of, "devices": devices}
+    space.make(f"{base}/resourceslices", {"metadata": {"name": node}, "spec": spec})
+    driver = {"cel": {"expression": "device.driver == 'gpu.nvidia.com'"}}
+    space.make(f"{base}/deviceclasses", {"metadata": {"name": space.name}, "spec": {"selectors": [driver]}})
+    request = {"name": "gpus", "exactly": {"deviceClassName": space.name, "count": 2}}
+    claim = {"metadata": {"name": "two"}, "spec": {"devices": {"requests": [request]}}}
+    space.make(f"{base}/namespaces/{space.name}/resourceclaims", claim)
+    pod = pod_spec(0) | {"resourceClaims": [{"name": "gpus", "resourceClaimName": "two"}]}
+    pod["nodeSelector"] = {"gangplan.io/pool": pool.name}
+    pod["containers"][0]["resources"] = {"claims": [{"name": "gpus"}]}
+    space.make(f"/api/v1/namespaces/{space.name}/pods", {"metadata": {"name": "work"}, "spec": pod})
+    target = ground.target(pool)
+    seen = until(lambda: (found := target.observe()).grants and found)
+    assert slots_of(seen, pool.name) == {f"pod {space.name}/work": (2, {node: 2})}
+    assert nodes_of(seen, pool).nodes[0].usable

@@ -12,14 +12,24 @@ import pytest
 import yaml
 
 from gangplan.clock import floor_hour
+from gangplan.config import Settings, write_fleet
 from gangplan.errors import ForbiddenError
+from gangplan.execute import Targets
+from gangplan.execute.carrying import Carried
 from gangplan.execute.green import power_manifests
+from gangplan.execute.green.settings import PowerSettings
 from gangplan.kube.api import Api, connect
+from gangplan.plan import log_plan, mark
 from gangplan.tables import PLAN_CAPS, PLAN_NODES
-from gangplan.types import Fleet, Plan, Pool
+from gangplan.testing import a_forecast
+from gangplan.tracking import Store
+from gangplan.types import Fleet, Observation, Plan, Pool
+from gangplan.workflows.carrying_out import Pass
+from gangplan.workflows.followers import Followers
 from gangplan.workflows.power import bring_caps
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.conftest import Field
+from tests.command import caller
 from tests.execute.green.driver import Machine, compiled, ended
 from tests.feedback.builders import a_plan
 
@@ -36,6 +46,14 @@ def planned(space: Space, pool: Pool, setting: int) -> Plan:
         schema=PLAN_NODES,
     )
     return replace(a_plan(), nodes=nodes, caps=caps)
+
+
+def a_pass(plan: Plan, power: PowerSettings) -> Pass:
+    """What a pass that found nothing to do hands on."""
+    seen = Observation()
+    carried = Carried(done=(), left=(), refused=(), unreachable={}, before=seen, observed=seen, goals=())
+    targets = Targets(pools={}, power=power)
+    return Pass(carried=carried, plan=plan, targets=targets, grants=(), at=plan.issued_at)
 
 
 def brought(space: Space, plan: Plan, pool: Pool, *, dry_run: bool = False) -> list[str]:
@@ -120,3 +138,33 @@ def test_the_agent_reads_its_node_and_has_no_other_right(least: Path, ground: Fi
     ):
         with pytest.raises(ForbiddenError):
             api.call(verb, path, body, kind="application/merge-patch+json")
+
+
+def test_the_command_and_the_controllers_pass_bring_the_published_plans_caps(
+    ground: Field,
+    mlflow_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Shown first, then written for the pools that targets.yaml names; without `power` there a pass does nothing."""
+    space, pool = ground.space, ground.pool(nodes=1)
+    node = f"{pool.name}-0"
+    ground.pod("train", node, **{"gangplan.io/workload-class": "throughput"})
+    settings = Settings(home=tmp_path, mlflow=mlflow_store.uri)
+    write_fleet(settings.fleet_file, Fleet(pools=(pool,), nodes={pool.name: 1}))
+    made = replace(planned(space, pool, 400), fleet=Fleet(pools=(pool,)))
+    kept = log_plan(made, a_forecast({("ann", "throughput", "h100"): [8.0] * 3}, start=made.issued_at), mlflow_store)
+    mark(mlflow_store, kept, "published", "")
+    for name, value in {"HOME": tmp_path, "MLFLOW": mlflow_store.uri}.items():
+        monkeypatch.setenv(f"GANGPLAN_{name}", str(value))
+    monkeypatch.setenv("KUBECONFIG", str(space.kubeconfig))
+    call = caller(monkeypatch, capsys)
+    said = until(lambda: found if (found := call("power", "caps", "--json").json)["steps"] else None)
+    assert (said["written"], [step["node"] for step in said["steps"]], label(space, node)) == (False, [node], "")
+    followers = Followers(settings=settings, api=space.api, may_begin=lambda: None, may_write=lambda: None)
+    followers.cap(a_pass(kept, PowerSettings()))
+    assert label(space, node) == ""
+    followers.cap(a_pass(kept, PowerSettings(pools=(pool.name,))))
+    assert label(space, node) == "400"
+    assert "every node has the cap" in call("power", "caps", "--yes").out

@@ -1,149 +1,33 @@
-"""Serving ahead of demand on a real control plane: HPAs by their controller, gangs over placeholders by the scheduler.
+"""Minimums of servers on a real control plane: an HPA scales by its controller, KEDA's and KServe's kinds are served.
 
-KEDA, KServe and what makes nodes for a CapacityBuffer do not run here: their kinds do.
+KEDA and KServe themselves do not run here.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
-import yaml
 
-from gangplan.errors import ConflictError, ForbiddenError, RejectedError
-from gangplan.execute.kubernetes import FixedNodes, open_cluster
+from gangplan.errors import ConflictError, RejectedError
 from gangplan.execute.prewarm import (
-    Buffer,
     Hpa,
     Keda,
     KServe,
-    MinimumStep,
-    Replicas,
-    Served,
-    Serving,
-    ServingTarget,
-    keep_serving,
-    minimums,
-    take_back_serving,
-    undone,
 )
-from gangplan.kube.access import executor_manifests
-from gangplan.kube.api import Api, connect
-from gangplan.testing import NOW, a_pool
-from gangplan.types import Fleet
-from tests.cluster.conftest import RIGHTS, Space, until
-from tests.cluster.execute import kinds
-from tests.cluster.objects import a_job
-from tests.cluster.servers import fleet
-from tests.execute.prewarm import guide
-from tests.execute.prewarm.builders import CHAT, POOL, asked, planned
-
-Object = dict[str, Any]
-
-KEDA = "/apis/keda.sh/v1alpha1/namespaces/{0}/scaledobjects"
-KSERVE = "/apis/serving.kserve.io/v1beta1/namespaces/{0}/inferenceservices"
-HPAS = "/apis/autoscaling/v2/namespaces/{0}/horizontalpodautoscalers"
-BUFFERS = "/apis/autoscaling.x-k8s.io/v1beta1/namespaces/{0}/capacitybuffers"
-DEPLOYMENTS = "/apis/apps/v1/namespaces/{0}/deployments"
-PODS = "/api/v1/namespaces/{0}/pods"
-PAUSED = "autoscaling.keda.sh/paused-replicas"
-TAINT = {"key": "gangplan.io/own-test", "value": "yes", "effect": "NoSchedule"}
-NODES = 3
-
-
-@pytest.fixture(scope="module")
-def served(api: Api) -> None:
-    """The kinds of KEDA, KServe and CapacityBuffer."""
-    if os.environ.get("KUBECONFIG") and not kinds.served(api):
-        pytest.skip("the cluster of KUBECONFIG lacks KEDA, KServe or CapacityBuffer")
-    kinds.serve(api)
-    until(lambda: kinds.served(api))
-
-
-def one(space: Space, where: Any, *, api: Api | None = None, **changes: Any) -> ServingTarget:
-    """Return a target of one entry."""
-    size = {} if isinstance(where, Buffer) else {"gpus_per_replica": 2}
-    entry = Serving(where=where, accelerator="h100", **size, **changes)
-    pools = [POOL] if not isinstance(where, Buffer) else [a_pool(where.pool, accelerator="h100", gpus_per_node=8)]
-    return ServingTarget([entry], Fleet(pools=tuple(pools)), api or space.api)
-
-
-def seen(target: ServingTarget) -> Replicas:
-    """Return what the only entry has."""
-    return target.observe()[0]
-
-
-def steps(target: ServingTarget, gpus: float, nodes: int = 8) -> tuple[MinimumStep, ...]:
-    """Return the steps to a plan that keeps so many GPUs for the only entry."""
-    entry = next(iter(target.serving.values()))
-    forecast = asked({CHAT: [gpus]})
-    pools = (
-        entry.pools_in(Fleet(pools=(POOL,)))
-        if not isinstance(entry.where, Buffer)
-        else [a_pool(entry.where.pool, accelerator="h100", gpus_per_node=8)]
-    )
-    plan = planned({pools[0].name: [nodes]}, forecast, pools=pools)
-    return minimums(plan, forecast, list(target.serving.values()), target.observe(), NOW)
-
-
-def carry_out(target: ServingTarget, gpus: float, nodes: int = 8) -> MinimumStep:
-    """Take the only step, after the API server has checked it; then nothing is left to do."""
-    (step,) = steps(target, gpus, nodes)
-    assert step.waits_for == ""
-    before = seen(target)
-    target.apply(step, dry_run=True)
-    assert seen(target) == before
-    target.apply(step)
-    assert steps(target, gpus, nodes) == ()
-    target.apply(step)  # a step that was taken changes nothing
-    return step
-
-
-# ---------------------------------------------------------------- HorizontalPodAutoscaler
-
-
-def an_hpa(space: Space, name: str = "chat", *, by: str = "", **spec: Any) -> str:
-    """Make an HPA that says no minimum, as a GitOps tool applies it; return its path."""
-    path = f"{HPAS.format(space.name)}/{name}"
-    body = {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": name, "namespace": space.name},
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-            "maxReplicas": 10,
-            **spec,
-        },
-    }
-    space.api.apply(path, body, fieldManager=by or "gitops", force="true")
-    return path
-
-
-def a_deployment(space: Space, name: str = "chat") -> str:
-    """Make a Deployment of one replica without GPUs; return its path."""
-    body = {
-        "metadata": {"name": name},
-        "spec": {
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {
-                    "tolerations": [fleet.TOLERATION],
-                    "containers": [{"name": "main", "image": "busybox", "resources": {"requests": {"cpu": "1m"}}}],
-                },
-            },
-        },
-    }
-    space.api.create(DEPLOYMENTS.format(space.name), body)
-    return f"{DEPLOYMENTS.format(space.name)}/{name}"
+from tests.cluster.conftest import Space, until
+from tests.cluster.execute.serving import (
+    PAUSED,
+    a_deployment,
+    a_scaled_object,
+    a_service,
+    an_hpa,
+    carry_out,
+    one,
+    steps,
+)
 
 
 def test_a_raised_minimum_brings_replicas_without_metrics(space: Space) -> None:
@@ -155,7 +39,9 @@ def test_a_raised_minimum_brings_replicas_without_metrics(space: Space) -> None:
     until(lambda: space.api.get(deployment)["spec"]["replicas"] == 4, 60)
     managers = {mark["manager"] for mark in space.api.get(deployment)["metadata"]["managedFields"]}
     assert "gangplan-execute" not in managers
-    target.apply(undone(step))
+    target.observe()
+    (back,) = target.steps_back([step], "what was there before")
+    target.apply(back)
     assert space.api.get(path)["spec"]["minReplicas"] == 1
 
 
@@ -246,23 +132,6 @@ def test_what_else_is_written_to_an_object_holds_nothing_up(space: Space) -> Non
 # ---------------------------------------------------------------- KEDA
 
 
-def a_scaled_object(space: Space, kind: str = "prometheus", **spec: Any) -> str:
-    """Make a ScaledObject with one trigger; return its path."""
-    path = f"{KEDA.format(space.name)}/chat"
-    body = {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {"name": "chat", "namespace": space.name},
-        "spec": {
-            "scaleTargetRef": {"name": "chat"},
-            "triggers": [{"type": kind, "metadata": {"threshold": "5"}}],
-            **spec,
-        },
-    }
-    space.api.apply(path, body, fieldManager="gitops")
-    return path
-
-
 @pytest.mark.usefixtures("served")
 def test_keda_gets_its_own_minimum_and_may_be_held(space: Space) -> None:
     """Not the minimum of the HPA that it makes; a hold is ended by us alone, and never that of a person."""
@@ -272,7 +141,7 @@ def test_keda_gets_its_own_minimum_and_may_be_held(space: Space) -> None:
     assert carry_out(target, 8).before == 0
     assert carry_out(target, 0).after == 0
     step = carry_out(held, 8)
-    assert (step.before, step.after) == (None, 4)
+    assert (step.before, step.after) == (0, 4)
     item = space.api.get(path)
     assert (item["metadata"]["annotations"][PAUSED], item["spec"]["minReplicaCount"]) == ("4", 4)
     carry_out(target, 8)  # no longer held
@@ -303,20 +172,6 @@ def test_keda_takes_no_0_that_would_wake_nobody(space: Space) -> None:
 
 
 # ---------------------------------------------------------------- KServe
-
-
-def a_service(space: Space, **notes: str) -> str:
-    """Make an InferenceService with a model; return its path."""
-    path = f"{KSERVE.format(space.name)}/llm"
-    model = {"modelFormat": {"name": "huggingface"}, "storageUri": "hf://some/model"}
-    body = {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": "InferenceService",
-        "metadata": {"name": "llm", "namespace": space.name, "annotations": notes},
-        "spec": {"predictor": {"model": model, "maxReplicas": 8}},
-    }
-    space.api.apply(path, body, fieldManager="gitops", force="true")
-    return path
 
 
 @pytest.mark.usefixtures("served")
@@ -357,189 +212,3 @@ def test_what_kserve_does_not_carry_on_is_found(space: Space) -> None:
     assert target.check() == ()
     carry_out(target, 8)
     assert "has not given its minimum of 4 on to llm-predictor, which has 1" in target.check()[0]
-
-
-# ---------------------------------------------------------------- buffers
-
-
-@pytest.mark.usefixtures("served")
-def test_a_capacity_buffer_where_it_is_served(space: Space) -> None:
-    """With its PodTemplate of a whole node; it is lowered, and made anew in the shape of changed settings."""
-    where = Buffer(namespace=space.name, name="room", pool="h100-owned")
-    target = one(space, where)
-    step = carry_out(target, 24)
-    assert (step.before, step.after, seen(target).kind) == (None, 3, "capacity_buffer")
-    buffer = space.api.get(f"{BUFFERS.format(space.name)}/room")
-    assert buffer["spec"]["podTemplateRef"] == {"name": "room"}
-    template = f"/api/v1/namespaces/{space.name}/podtemplates/room"
-    assert space.api.get(template)["template"]["spec"]["containers"][0]["resources"]["limits"] == {fleet.GPU: "8"}
-    assert carry_out(target, 8).lowers
-    tolerant = one(space, replace(where, tolerates=("dedicated",)))
-    assert carry_out(tolerant, 8).why.endswith("its settings have changed")
-    assert "no autoscaler has taken its CapacityBuffer up: turn" in target.check()[0]
-    space.api.merge(f"{BUFFERS.format(space.name)}/room/status", {"status": {"replicas": 1}})
-    assert target.check() == ()
-    keys = [each["key"] for each in space.api.get(template)["template"]["spec"]["tolerations"]]
-    assert keys == [fleet.GPU, "dedicated"]
-
-
-def test_a_deployment_of_somebody_is_no_buffer(space: Space) -> None:
-    """Whatever the name."""
-    a_deployment(space)
-    target = one(
-        space, Buffer(kind="placeholders", namespace=space.name, name="chat", pool="h100-owned", take_over=True)
-    )
-    (step,) = steps(target, 8)
-    assert step.waits_for == "Deployment chat is somebody else's: give the buffer another name"
-
-
-@pytest.fixture
-def own_nodes(space: Space) -> Iterator[str]:
-    """Nodes of a pool of the test's own, that no other test's pods can come to."""
-    pool = a_pool(f"{space.name}-h100", accelerator="h100", gpus_per_node=8, max_nodes=NODES)
-    for index in range(NODES):
-        node = fleet.node(pool, index)
-        node["spec"]["taints"].append(TAINT)
-        space.make("/api/v1/nodes", node)
-    return pool.name
-
-
-def bound(space: Space, label: str) -> dict[str, str]:
-    """Return the running pods with a label and their nodes."""
-    pods = space.api.items(PODS.format(space.name), labelSelector=label)
-    return {
-        pod["metadata"]["name"]: pod["spec"]["nodeName"]
-        for pod in pods
-        if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-    }
-
-
-def test_placeholders_give_way_to_a_gang(space: Space, own_nodes: str) -> None:
-    """One for each node, with all its GPUs; Kueue places a gang there as if they were not, and it runs at once."""
-    where = Buffer(
-        kind="placeholders", namespace=space.name, name="room", pool=own_nodes, tolerates=(TAINT["key"],),
-        filled_by="batch.kubernetes.io/job-name=gang",
-    )  # fmt: skip
-    target = one(space, where, most=NODES)
-    carry_out(target, 8 * NODES)
-    until(lambda: len(set(bound(space, "gangplan.io/placeholder").values())) == NODES)
-    pool = a_pool(own_nodes, accelerator="h100", gpus_per_node=8)
-    cluster = open_cluster({own_nodes: FixedNodes()}, {}, Fleet(pools=(pool,)), api=space.api, clock=space.clock)
-    assert cluster.observe().grants == ()
-    flavor = space.flavor(pool=own_nodes, topology="gangplan")
-    space.queue({flavor: 8 * NODES})
-    gang = a_job(space.name, "gang", pods=2, gpus=8, how="hangs")
-    gang["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "queue"}
-    gang["spec"]["suspend"] = True
-    template = gang["spec"]["template"]
-    template["metadata"]["annotations"]["kueue.x-k8s.io/podset-required-topology"] = fleet.RACK
-    template["spec"]["tolerations"].append({"key": TAINT["key"], "operator": "Exists"})
-    asked_at = time.monotonic()
-    space.api.create(f"/apis/batch/v1/namespaces/{space.name}/jobs", gang)
-    until(lambda: len(bound(space, "batch.kubernetes.io/job-name=gang")) == 2)
-    print(f"a gang of {NODES - 1} nodes ran {time.monotonic() - asked_at:.2f} s after it was asked for")
-    assert len(bound(space, "gangplan.io/placeholder")) == NODES - 2
-    assert sum(grant.slots for grant in cluster.observe().grants) == 16
-    cluster.close()
-    step = carry_out(target, 8 * NODES)  # what the gang uses is not kept free a second time
-    assert (step.before, step.after, seen(target).filled) == (NODES, NODES - 2, 16.0)
-    waiting = f"{PODS.format(space.name)}"
-    until(lambda: len(list(space.api.items(waiting, labelSelector="gangplan.io/placeholder"))) == NODES - 2)
-    space.api.delete(f"/apis/batch/v1/namespaces/{space.name}/jobs/gang", propagationPolicy="Background")
-    until(lambda: seen(target).filled == 0)
-    carry_out(target, 8 * NODES)
-    until(lambda: len(bound(space, "gangplan.io/placeholder")) == NODES)
-    gone = ServingTarget([], Fleet(pools=(POOL,)), space.api)
-    assert gone.check() == ()
-
-
-# ---------------------------------------------------------------- guide and rights
-
-
-@pytest.mark.usefixtures("served")
-def test_the_list_of_the_guide_is_carried_out(space: Space) -> None:
-    """Each entry as the page says: by tenant, by level, within bounds, with what is left kept free."""
-    text = re.sub("namespace: (web|search)", f"namespace: {space.name}", guide.listed())
-    text = text.replace("name: answers", "name: chat").replace(
-        "kind: buffer,", f"kind: placeholders, namespace: {space.name},"
-    )
-    text = text.replace("filled_in: web", f"filled_in: {space.name}")
-    deployment = a_deployment(space)
-    an_hpa(space, maxReplicas=20), a_scaled_object(space)
-    until(lambda: space.api.get(deployment)["status"].get("replicas") == 1)
-    target = ServingTarget(guide.read(text, Fleet(pools=(POOL,))), Fleet(pools=(POOL,)), space.api)
-    forecast = asked({CHAT: [20], ("search", "latency", "h100"): [20]})
-    plan = planned({"h100-owned": [12]}, forecast)
-    assert keep_serving(target, plan, forecast, NOW, dry_run=True).reached
-    done = keep_serving(target, plan, forecast, NOW)
-    # 20 GPUs are 10 replicas of 2, the 95 % quantile of 25 is 4 replicas of 8; of 8 nodes for 60 GPUs 5 have room.
-    assert ([step.after for step in done.done], done.left) == ([10, 4, 5], ())
-    assert keep_serving(target, plan, forecast, NOW) == Served()
-    back = take_back_serving(target, done.done)
-    assert ([step.after for step in back.done], back.left) == ([0, 0, 1], ())
-
-
-@pytest.fixture
-def least(space: Space, tmp_path: Path) -> Api:
-    """The cluster as our service account sees it: with the rights of the ledger, the reader and serving."""
-    space.give_printed_rights()
-    for item in executor_manifests(space.name):
-        path = f"{RIGHTS[item['kind']].format(space.name)}/{item['metadata']['name']}"
-        space.api.apply(path, item)
-        if space.name in item["metadata"]["name"]:
-            space.made.append(path)
-    token = space.api.create(
-        f"/api/v1/namespaces/{space.name}/serviceaccounts/gangplan/token",
-        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
-    )["status"]["token"]
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
-
-
-@pytest.mark.usefixtures("served")
-def test_the_least_rights_suffice_for_every_kind(space: Space, least: Api) -> None:
-    """And give nothing else: no pod, no Deployment elsewhere."""
-    an_hpa(space), a_scaled_object(space), a_service(space)
-    names = {"namespace": space.name, "name": "chat"}
-    room = {"namespace": space.name, "pool": "h100-owned", "filled_by": "app=chat"}
-    for where in (
-        Hpa(**names), Keda(**names), KServe(namespace=space.name, name="llm", take_over=True),
-        Buffer(name="nodes", kind="capacity_buffer", **room), Buffer(name="room", kind="placeholders", **room),
-    ):  # fmt: skip
-        target = one(space, where, api=least)
-        carry_out(target, 8)
-        assert all("no autoscaler has taken" in said for said in target.check())
-    for verb, path in (("DELETE", f"{HPAS.format(space.name)}/chat"), ("GET", DEPLOYMENTS.format("default"))):
-        with pytest.raises(ForbiddenError):
-            least.call(verb, path)
-
-
-@pytest.mark.usefixtures("served")
-def test_what_is_refused_holds_up_no_other(space: Space, least: Api) -> None:
-    """A missing right, object or namespace is said with the step, and the other minimums are written."""
-    path = an_hpa(space)
-    names = {"namespace": space.name, "name": "chat"}
-    lost = Buffer(kind="placeholders", name="lost", namespace=f"{space.name}-gone", pool="h100-owned")
-    serving = [Serving(where=where, accelerator="h100", gpus_per_replica=2) for where in (Hpa(**names), Keda(**names))]
-    fleet = Fleet(pools=(POOL,))
-    forecast = asked({CHAT: [8]})
-    plan = planned({POOL.name: [8]}, forecast)
-    both = ServingTarget([*serving, Serving(where=lost, accelerator="h100")], fleet, space.api)
-    done = keep_serving(both, plan, forecast, NOW)
-    assert [(step.key, step.after) for step in done.done] == [(f"hpa {space.name}/chat", 4)]
-    assert [step.waits_for.partition(": ")[2] for step in done.left][1].startswith("namespaces")
-    assert "there is no ScaledObject" in done.left[0].waits_for
-    role = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gangplan-executor-serving"
-    space.api.delete(f"{role}-{space.name}")
-    blind = ServingTarget(serving[:1], fleet, least)
-
-    def forbidden() -> bool:
-        """Whether the rights are gone by now."""
-        (step,) = keep_serving(blind, plan, forecast, NOW).left or (None,)
-        return step is not None and "gangplan kube manifests --executor" in step.waits_for
-
-    until(forbidden)
-    assert "is not allowed" in blind.check()[0]
-    assert space.api.get(path)["spec"]["minReplicas"] == 4

@@ -9,7 +9,7 @@ from gangplan.execute.kubernetes import KueueQuota
 from gangplan.kube import KUEUE
 from gangplan.types import StepKind
 from tests.cluster.conftest import until
-from tests.cluster.execute.conftest import Field, a_step, quota_of
+from tests.cluster.execute.conftest import Field, a_step, nodes_of, quota_of
 from tests.cluster.objects import bare, condition
 
 
@@ -178,3 +178,17 @@ def test_a_flavor_that_is_not_there_or_fits_twice_is_named(ground: Field) -> Non
     assert [each for each in target.check() if "is no ResourceFlavor" in each]
     with pytest.raises(InputError, match="'nobody' is no ClusterQueue"):
         ground.target(pool, quotas={pool.name: KueueQuota(queues={"nobody": 1})}).observe()
+
+
+def test_a_pool_that_loses_its_queue_keeps_no_other_from_being_seen(ground: Field) -> None:
+    """Wrong from the beginning it is refused; lost later, it is that pool's trouble alone."""
+    pools = ground.pool(), ground.pool("b")
+    queues = [ground.space.queue({ground.flavor(pool): 8}, local=f"queue-{n}") for n, pool in enumerate(pools)]
+    quotas = {pool.name: KueueQuota(queues={queue: 1}) for pool, queue in zip(pools, queues, strict=True)}
+    target = ground.target(*pools, quotas=quotas)
+    assert len(target.observe().quotas) == 2
+    path = f"{KUEUE}/clusterqueues/{queues[0]}"
+    ground.space.api.delete(path)
+    seen = until(lambda: len((found := target.observe()).quotas) == 1 and found)
+    assert "is no ClusterQueue of the cluster" in nodes_of(seen, pools[0]).trouble
+    assert (nodes_of(seen, pools[1]).trouble, seen.quotas[0].pool) == ("", pools[1].name)

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from gangplan.clock import floor_hour
 from gangplan.execute.requests import Answer, Said, answer_all, queue_check, read_requests
+from gangplan.kube import Api
 from gangplan.reserve.kueue.objects import names
 from gangplan.types import Plan
 from tests.cluster.conftest import ROOT, Space, until
-from tests.cluster.execute.planned import bring_nodes, look, plan_of
+from tests.cluster.execute.planned import bring_nodes, look, plan_of, with_rights
 from tests.cluster.objects import bare, set_conditions
 
 _PLURALS = {"AdmissionCheck": "admissionchecks", "ProvisioningRequestConfig": "provisioningrequestconfigs"}
@@ -31,10 +33,10 @@ while True:
 """
 
 
-def answer_once(api: object, name: str, plan: Plan, **settings: object) -> tuple[Answer, ...]:
+def answer_once(api: Api, name: str, plan: Plan, *, by: Api | None = None) -> tuple[Answer, ...]:
     """Look at the cluster and answer, as the controller does."""
-    seen, grants = look(api, name)  # type: ignore[arg-type]
-    given = answer_all(api, plan, seen, grants, datetime.now(UTC), **settings)  # type: ignore[arg-type]
+    seen = look(api, name)
+    given = answer_all(by or api, plan, seen, (), datetime.now(UTC))
     return tuple(one for one in given if one.request.namespace == name)
 
 
@@ -76,23 +78,27 @@ def admitted(space: Space) -> list[str]:
     return sorted(one["metadata"]["name"] for one in items if "Admitted" in set_conditions(one))
 
 
-def test_a_time_then_the_nodes(asking: Space) -> None:
-    """A Workload shows from when the plan has its nodes and how many are there; with the last one it is admitted."""
+def test_a_time_then_the_nodes(asking: Space, tmp_path: Path) -> None:
+    """A Workload shows from when the plan has its nodes and how many are there; with the last one it is admitted.
+
+    The answers are written with the rights of executor-requests.yaml, and no others.
+    """
+    least = with_rights(asking, "executor-requests", tmp_path)
     plan = plan_of(asking.name, [0, 0, 2])
     ask(asking, "gang", 2)
     asked(asking, 1)
-    answer_once(asking.api, asking.name, plan)
+    answer_once(asking.api, asking.name, plan, by=least)
     at = f"{floor_hour(datetime.now(UTC)) + timedelta(hours=2):%Y-%m-%d %H:%M} UTC"
     told = f"Planned nodes of pool {asking.name} from {at}, 0 of 2 there."
     until(lambda: waits_with(asking, "gang") == told, why=waits_with(asking, "gang"))
     path = f"/apis/autoscaling.x-k8s.io/v1/namespaces/{asking.name}/provisioningrequests/gang-{asking.name}-1"
     version = asking.api.get(path)["metadata"]["resourceVersion"]
-    answer_once(asking.api, asking.name, plan)
+    answer_once(asking.api, asking.name, plan, by=least)
     assert asking.api.get(path)["metadata"]["resourceVersion"] == version, "what stands there is not written again"
     bring_nodes(asking, 2)
 
     def is_admitted() -> bool:
-        answer_once(asking.api, asking.name, plan)
+        answer_once(asking.api, asking.name, plan, by=least)
         return admitted(asking) == ["gang"]
 
     until(is_admitted)
@@ -101,7 +107,7 @@ def test_a_time_then_the_nodes(asking: Space) -> None:
 def test_killed_at_any_moment(asking: Space) -> None:
     """Two gangs, nodes for one: however often the process that answers is killed, one is admitted, never both."""
     bring_nodes(asking, 2)
-    until(lambda: sum(one.usable for one in look(asking.api, asking.name)[0].nodes[0].nodes) == 2)
+    until(lambda: sum(one.usable for one in look(asking.api, asking.name).nodes[0].nodes) == 2)
     for name in ("first", "second"):
         ask(asking, name, 2)
     asked(asking, 2)

@@ -9,7 +9,7 @@ import yaml
 
 from gangplan.errors import ForbiddenError
 from gangplan.execute import KueueQuota, ScaledNodes
-from gangplan.kube import Api, connect, executor_manifests, executor_rights, manifests
+from gangplan.kube import Api, connect, executor_manifests, executor_rights
 from gangplan.types import StepKind
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.conftest import Field, a_step, nodes_of, quota_of
@@ -96,13 +96,3 @@ def test_each_missing_right_that_a_pool_needs_is_named(least: Api, ground: Field
     assert len([each for each in said if "nodes" in each or "pods" in each]) == len(wanted)
     assert all("gangplan kube manifests --executor | kubectl apply -f -" in each for each in said)
     assert not [each for each in said if "karpenter" in each or "deployments" in each]
-
-
-def test_the_controller_has_each_of_them() -> None:
-    """Its roles are cut by engine, so that a part can be left out; together they have all that is needed."""
-    roles = [one for one in manifests(controller=True) if one["kind"] == "ClusterRole"]
-    rules = [rule for role in roles if "controller" in role["metadata"]["name"] for rule in role["rules"]]
-    has = {
-        (g, r, verb) for rule in rules for g in rule["apiGroups"] for r in rule["resources"] for verb in rule["verbs"]
-    }
-    assert set(executor_rights()) <= has

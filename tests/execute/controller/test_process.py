@@ -48,6 +48,24 @@ def rounds() -> Iterator[list[Round]]:
         assert each.join(SOON_S)
 
 
+def test_a_round_comes_again_when_it_said_so(rounds: list[Round]) -> None:
+    """After the time that something takes to settle, also where it was woken in between."""
+    seen: list[int] = []
+    third = Event()
+
+    def work() -> None:
+        seen.append(len(seen))
+        if len(seen) == 1:
+            rounds[0].come_again(0.5)
+            rounds[0].wake()
+        if len(seen) == 3:
+            third.set()
+
+    rounds.append(Round("work", work, every_s=600, leads=lambda: True, failed=lambda _: None))
+    rounds[0].start()
+    assert third.wait(SOON_S)
+
+
 def test_a_round_that_fails_comes_again_and_holds_no_other_up(rounds: list[Round]) -> None:
     """An engine that is away and a mistake of our own: both are counted, both are tried again."""
     failures: list[str] = []

@@ -17,7 +17,7 @@ from gangplan.errors import ConflictError
 from gangplan.execute.devices.layouts import Layouts, LayoutTarget, layout_steps
 from gangplan.kube import Api
 from gangplan.testing import NOW, a_pool
-from gangplan.types import Grant, Plan, Quota
+from gangplan.types import Grant, Observation, Plan, Quota
 
 Object = dict[str, Any]
 POOL, CONFIG, STATE = "gangplan.io/pool", "nvidia.com/mig.config", "nvidia.com/mig.config.state"
@@ -182,12 +182,13 @@ class World(RuleBasedStateMachine):
 
     def once(self, taken: int, twice: bool) -> None:
         """Go round once."""
-        quotas = [Quota(pool=p, place=p, group=p, slots=q, used=self.used(p)) for p, q in self.quota.items()]
-        grants = [
+        quotas = (Quota(pool=p, place=p, group=p, slots=q, used=self.used(p)) for p, q in self.quota.items())
+        grants = (
             Grant(name=gang, pool=pool, slots=PER_NODE[pool] // 2, nodes={node: PER_NODE[pool] // 2} if node else {})
             for gang, (pool, node) in self.gangs.items()
-        ]
-        steps = layout_steps(LAYOUTS, self.plan(), self.target.observe(), quotas, grants, self.now)
+        )
+        seen = Observation(quotas=tuple(quotas), grants=tuple(grants))
+        steps = layout_steps(LAYOUTS, self.plan(), self.target.observe(), seen, (), self.now)
         for step in [step for step in steps if not step.waits_for][:taken]:
             for _ in range(1 + twice):
                 self.target.apply(step, self.now)

@@ -11,7 +11,7 @@ from tests.execute.planned import a_plan
 from gangplan.errors import InputError
 from gangplan.execute.devices.layouts import LayoutNode, Layouts, layout_steps
 from gangplan.testing import NOW, a_pool
-from gangplan.types import Grant, Quota, Step, StepKind
+from gangplan.types import Grant, Observation, Quota, Step, StepKind
 
 WHOLE = a_pool("whole", gpus_per_node=8, accelerator="h100")
 PARTS = a_pool("parts", gpus_per_node=8, accelerator="h100", slot="1g.10gb", slots_per_gpu=7)
@@ -28,7 +28,7 @@ def steps(*nodes: LayoutNode, plan: tuple[int, int] = (1, 1), quota: int = 8, **
     wanted = a_plan(NOW, {"whole": [plan[0]] * 2, "parts": [plan[1]] * 2}, [WHOLE, PARTS])
     quotas = (Quota(pool="whole", place="q", group="q", slots=quota, used=0),)
     grants: tuple[Grant, ...] = given.pop("grants", ())  # type: ignore[assignment]
-    return layout_steps(LAYOUTS, wanted, nodes, quotas, grants, NOW, **given)  # type: ignore[arg-type]
+    return layout_steps(LAYOUTS, wanted, nodes, Observation(quotas=quotas), grants, NOW, **given)  # type: ignore[arg-type]
 
 
 def test_a_spare_node_moves() -> None:
@@ -121,7 +121,7 @@ def test_pools_of_other_gpus_are_refused() -> None:
     """No layout turns an A100 into an H100; two pools with one slot are one pool."""
     plan = a_plan(NOW, {"whole": [1]}, [WHOLE, replace(PARTS, accelerator="a100")])
     with pytest.raises(InputError, match="'parts' has another accelerator than whole"):
-        layout_steps(LAYOUTS, plan, (), (), (), NOW)
+        layout_steps(LAYOUTS, plan, (), Observation(), (), NOW)
     plan = a_plan(NOW, {"whole": [1]}, [WHOLE, a_pool("parts", gpus_per_node=8, accelerator="h100")])
     with pytest.raises(InputError, match="has the slot gpu of another pool"):
-        layout_steps(LAYOUTS, plan, (), (), (), NOW)
+        layout_steps(LAYOUTS, plan, (), Observation(), (), NOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,10 +14,11 @@ from tests.effort import examples
 from tests.feedback.builders import a_plan
 
 from gangplan.errors import InputError
-from gangplan.execute import green
+from gangplan.execute import green, read_targets
 from gangplan.execute.green.caps import Cap, CappedNode, Held, cap_steps, wanted_cap
 from gangplan.tables import PLAN_CAPS
-from gangplan.types import Knob, Plan
+from gangplan.testing import a_pool
+from gangplan.types import Fleet, Knob, Plan
 
 SLOW, FAST = (Cap(knob=Knob.CAP, setting=setting, speed=speed) for setting, speed in ((300, 0.7), (500, 0.95)))
 PLANNED: Mapping[tuple[str, str], Cap | None] = {
@@ -94,3 +96,22 @@ def test_caps_are_those_of_the_hour(now: datetime) -> None:
     assert green.planned_caps(replace(made, caps=None), now) == {}
     with pytest.raises(InputError, match=r"at: '2031-.*' is outside the plan: plan again"):
         green.planned_caps(made, datetime(2031, 1, 1, tzinfo=UTC))
+
+
+def test_targets_name_the_pools_that_are_capped(tmp_path: Path) -> None:
+    """None without `power`; a pool that is not in the fleet is named with file and line."""
+    fleet = Fleet(pools=(a_pool("a"), a_pool("b")))
+    file = tmp_path / "targets.yaml"
+    text = "pools:\n  a: {nodes: {kind: file}}\n"
+    file.write_text(text)
+    assert read_targets(file, fleet).power.pools == ()
+    file.write_text(text + "power: {pools: [b]}\n")
+    assert read_targets(file, fleet).power.pools == ("b",)
+    file.write_text(text + "power: {pools: [c]}\n")
+    with pytest.raises(
+        InputError, match=r"power.pools.0: 'c' is not in the fleet: use one of a, b .*targets.yaml line 3"
+    ):
+        read_targets(file, fleet)
+    file.write_text(text + "power: {pool: [b]}\n")
+    with pytest.raises(InputError, match=r"power.pool: .*targets.yaml line 3"):
+        read_targets(file, fleet)

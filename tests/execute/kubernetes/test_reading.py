@@ -17,17 +17,20 @@ from gangplan.execute.kubernetes.quotas import Quotas
 from gangplan.execute.kubernetes.seen import (
     Cell,
     Given,
+    SeenClaim,
     SeenNode,
     SeenNodePool,
     SeenPlace,
     SeenPod,
     SeenWorkload,
+    seen_claim,
     seen_cohort,
     seen_node,
     seen_nodeclaim,
     seen_nodepool,
     seen_pod,
     seen_queue,
+    seen_slice,
     seen_workload,
 )
 from gangplan.execute.kubernetes.settings import FixedNodes, KarpenterNodes, KueueQuota, ScaledNodes
@@ -62,8 +65,8 @@ def a_place(
     kind: str, name: str, slots: int | None, *, parent: str = "", flavor: str = "f", used: int = 0
 ) -> SeenPlace:
     """Return a queue or cohort with a quota of one flavor."""
-    cell = Cell(flavor=flavor, resource=GPU, slots=slots or 0, raw=str(slots), path="/spec", index=0)
-    cells = () if slots is None else (cell,)
+    cell = Cell(slots=slots or 0, raw=str(slots), path="/spec", index=0)
+    cells = {} if slots is None else {(flavor, GPU): cell}
     return SeenPlace(kind=kind, name=name, parent=parent, cells=cells, reserved={(flavor, GPU): used})
 
 
@@ -139,7 +142,7 @@ def test_a_pod_holds_what_it_asks_for_while_it_is_on_a_node() -> None:
     )
     claims = seen_pod(a_pod({}, spec={"resourceClaims": [{"name": "gpu"}]}))
     assert claims is not None
-    assert claims.slots == 1
+    assert claims.slots == 0
     for nothing in (a_pod({}), a_pod({GPU: "4"}, spec={"nodeName": ""}), a_pod({GPU: "4"}, status={"phase": "Failed"})):
         assert seen_pod(nothing) is None
 
@@ -167,7 +170,10 @@ def test_a_workload_holds_quota_until_it_is_finished() -> None:
         owners=("o",),
         until=datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
     )
+    reserved, _ = body["status"]["conditions"]
     body["status"]["conditions"].append({"type": "Finished", **mark})
+    assert seen_workload(body) is None
+    body["status"]["conditions"] = [reserved]  # its admission check is pending: no nodes are ordered for it
     assert seen_workload(body) is None
 
 
@@ -183,8 +189,13 @@ def test_a_quota_is_read_with_its_place_and_its_owner() -> None:
         "status": {"conditions": [{"type": "Active", "status": "False", "message": "FlavorNotFound"}]},
     }
     found = seen_queue(item)
-    cell = Cell(flavor="f", resource=GPU, slots=1000, raw="1k", path="/spec/resourceGroups/1/flavors/1", index=1)
-    assert (found.cells, found.parent, found.owner, found.trouble) == ((cell,), "c", "flux", "FlavorNotFound")
+    cell = Cell(slots=1000, raw="1k", path="/spec/resourceGroups/1/flavors/1", index=1)
+    assert (found.cells, found.parent, found.owner, found.trouble) == (
+        {("f", GPU): cell},
+        "c",
+        "flux",
+        "FlavorNotFound",
+    )
     item["metadata"]["managedFields"] = item["metadata"]["managedFields"][:2]
     assert seen_cohort(item).owner == ""
 
@@ -275,6 +286,24 @@ def test_no_slot_of_a_pod_is_lost_or_counted_twice(placed: list[tuple[int, int, 
     assert held == wanted
 
 
+def test_devices_by_claims_are_held_by_the_first_pod_that_shares_them() -> None:
+    """The others hold their node with one slot; a node's slots are its driver's devices where it has no plugin."""
+    device = {"attributes": {"productName": {"string": "NVIDIA H100"}}}
+    spec = {"driver": "gpu.nvidia.com", "nodeName": "p-0", "pool": {"name": "p-0"}}
+    devices = [{"name": f"gpu-{index}", **device} for index in range(8)]
+    slices = {"s": seen_slice({"metadata": {"name": "s"}, "spec": {**spec, "devices": devices}})}
+    results = [{"driver": "gpu.nvidia.com", "pool": "p-0", "device": f"gpu-{index}"} for index in range(2)]
+    users = [{"resource": "pods", "name": name, "uid": name} for name in ("a", "b")]
+    status = {"allocation": {"devices": {"results": results}}, "reservedFor": users}
+    claim = seen_claim({"metadata": {"name": "c", "namespace": "ns"}, "status": status})
+    assert claim == SeenClaim(pods=("ns/a", "ns/b"), devices=2)
+    pods = {f"ns/{name}": SeenPod(node="p-0", slots=0) for name in ("a", "b")}
+    node = SeenNode(name="p-0", labels={"gangplan.io/pool": "p"})
+    reading = a_reading("p", nodes={"p-0": node}, slices=slices, resource_claims={"c": claim}, pods=pods)
+    assert reading.slots_of(node) == 8
+    assert {each.name: each.slots for each in grants_in(reading)} == {"pod ns/a": 2, "pod ns/b": 1}
+
+
 # ---------------------------------------------------------------- quotas and flavors
 
 
@@ -291,7 +320,7 @@ def test_a_cohorts_place_has_what_all_beneath_it_have() -> None:
     }
     workloads = {"ns/w": SeenWorkload(queue="q", given=(Given(flavor="f", slots=5),))}
     there = {"cohorts": cohorts, "queues": queues, "flavors": {"f": {}}, "workloads": workloads}
-    (found,) = Quotas(a_reading("p", quotas={"p": KueueQuota(cohort="c")}, **there)).all()
+    (found,) = Quotas(a_reading("p", quotas={"p": KueueQuota(cohort="c")}, **there)).as_values("p")
     assert (found.place, found.group, found.slots, found.used) == ("Cohort/c", "Cohort/top", 14, 14)
 
 
@@ -316,16 +345,11 @@ def test_a_circle_of_cohorts_ends() -> None:
     """Kueue makes such cohorts inactive; reading them must not hang."""
     cohorts = {"a": a_place("Cohort", "a", 1, parent="b"), "b": a_place("Cohort", "b", 2, parent="a")}
     reading = a_reading("p", quotas={"p": KueueQuota(cohort="a")}, cohorts=cohorts, flavors={"f": {}})
-    assert [each.slots for each in Quotas(reading).all()] == [4]
+    assert [each.slots for each in Quotas(reading).as_values("p")] == [4]
 
 
 def test_a_flavor_fits_by_its_labels_with_and_without_nodes() -> None:
     """Each label must be on all nodes; of a NodePool without nodes, what its template says must not contradict."""
-    place = SeenPlace(
-        kind="ClusterQueue",
-        name="q",
-        cells=tuple(Cell(flavor=f, resource=GPU, slots=0, raw="0", path="", index=0) for f in ("a", "b", "other")),
-    )
     gpu = "nvidia.com/gpu.product"
     flavors = {
         "a": {"gangplan.io/pool": "p", gpu: "NVIDIA-H100"},
@@ -335,11 +359,11 @@ def test_a_flavor_fits_by_its_labels_with_and_without_nodes() -> None:
     quotas = {"p": KueueQuota(queues={"q": 1})}
 
     there = a_reading("p", quotas=quotas, nodes=nodes_in("p", **{gpu: "NVIDIA-H100"}), flavors=flavors)
-    assert flavor_of(there, "p", [place]) == "a"
+    assert flavor_of(there, "p", flavors) == "a"
     pools = Pools(nodes={"p": KarpenterNodes(nodepool="np")}, quotas=quotas, fleet=there.pools.fleet)
     to_come = {"np": SeenNodePool(name="np", replicas=0, labels={"karpenter.sh/nodepool": "np"})}
     del flavors["a"]
-    assert flavor_of(Reading(pools=pools, snapshot=Snapshot(nodepools=to_come, flavors=flavors)), "p", [place]) == "b"
+    assert flavor_of(Reading(pools=pools, snapshot=Snapshot(nodepools=to_come, flavors=flavors)), "p", flavors) == "b"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -21,9 +21,9 @@ SPREAD = (0.5, 0.75, 1.0, 1.25, 1.5)
 POOL = a_pool(gpus_per_node=8, max_nodes=10, startup_minutes_p50=3.0, startup_minutes_p95=6.0, lead_time_hours=1)
 
 
-def asked(medians: Mapping[tuple[str, str, str], Sequence[float]]) -> Forecast:
-    """Return a forecast whose quantile 0.9 is what is given, hour by hour from NOW."""
-    return a_forecast(medians, spread=SPREAD)
+def asked(medians: Mapping[tuple[str, str, str], Sequence[float]], start: datetime = NOW) -> Forecast:
+    """Return a forecast whose quantile 0.9 is what is given, hour by hour."""
+    return a_forecast(medians, start, SPREAD)
 
 
 def planned(
@@ -34,7 +34,7 @@ def planned(
 ) -> Plan:
     """Return a plan with nodes by pool and hour, and with GPUs that are short at the worst 5 % by series and hour."""
     rows = [
-        {"hour": NOW + hour * HOUR, "pool": pool, "nodes": count}
+        {"hour": forecast.issued_at + hour * HOUR, "pool": pool, "nodes": count}
         for pool, counts in nodes.items()
         for hour, count in enumerate(counts)
     ]
@@ -44,13 +44,13 @@ def planned(
             **{name: row[name] for name in SERIES},
             "expected_gpus": 0.0,
             "probability": 0.0,
-            "p95_gpus": _short(short, row),
+            "p95_gpus": _short(short, row, forecast.issued_at),
         }
         for row in forecast.quantiles.iter_rows(named=True)
     ]
     return Plan(
         plan_id=PlanId("plan-1"),
-        issued_at=NOW,
+        issued_at=forecast.issued_at,
         status="optimal",
         gap=0.0,
         total_cost=0.0,
@@ -65,9 +65,9 @@ def planned(
     )
 
 
-def _short(short: Mapping[tuple[str, str, str], Sequence[float]], row: Mapping[str, Any]) -> float:
+def _short(short: Mapping[tuple[str, str, str], Sequence[float]], row: Mapping[str, Any], start: datetime) -> float:
     amounts = short.get((row["tenant"], row["workload_class"], row["accelerator"]))
-    return amounts[round((row["hour"] - NOW) / HOUR)] if amounts else 0.0
+    return amounts[round((row["hour"] - start) / HOUR)] if amounts else 0.0
 
 
 def chat(name: str = "chat", **changes: Any) -> Serving:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,14 +9,14 @@ from hypothesis import given, strategies as st
 from tests.execute.prewarm.builders import CHAT, POOL, asked, chat, has, planned
 
 from gangplan.errors import InputError
-from gangplan.execute.prewarm import Buffer, Hpa, MinimumStep, minimums, undone
+from gangplan.execute.prewarm import Buffer, Hpa, minimums, minimums_before
 from gangplan.testing import NOW, a_pool
-from gangplan.types import PoolKind
+from gangplan.types import PoolKind, Step, StepKind
 
 MINUTE = timedelta(minutes=1)
 
 
-def one(steps: tuple[MinimumStep, ...]) -> MinimumStep:
+def one(steps: tuple[Step, ...]) -> Step:
     """Return the only step."""
     assert len(steps) == 1, steps
     return steps[0]
@@ -28,7 +27,7 @@ def test_the_minimum_is_what_the_plan_keeps_for_the_series() -> None:
     forecast = asked({CHAT: [11, 11], ("vision", "throughput", "h100"): [40, 40]})
     entry = chat(tenant="vision")
     step = one(minimums(planned({"h100-owned": [8, 8]}, forecast), forecast, [entry], [has(entry)], NOW))
-    assert (step.before, step.after, step.gpus, step.waits_for) == (1, 6, 11.0, "")
+    assert (step.kind, step.before, step.after, step.waits_for) == (StepKind.MINIMUM, 1, 6, "")
     assert step.why == "the plan keeps 11 GPUs for latency-bound work of vision on h100 at Mon 09:00"
 
 
@@ -144,7 +143,7 @@ def test_a_buffer_keeps_nodes_free_that_its_server_does_not_use_yet() -> None:
     plan = planned({"h100-owned": [8]}, forecast)
     assert one(minimums(plan, forecast, [entry], [has(entry, None)], NOW)).after == 5
     step = one(minimums(plan, forecast, [entry], [has(entry, 5, filled=12.0)], NOW))
-    assert (step.after, step.lowers) == (4, True)
+    assert (step.before, step.after) == (5, 4)
     assert "its pods use 12 of them" in step.why
     full = planned({"h100-owned": [2]}, forecast)
     assert one(minimums(full, forecast, [entry], [has(entry, None)], NOW)).after == 2
@@ -162,7 +161,7 @@ def test_what_is_lowered_comes_first() -> None:
     forecast = asked({CHAT: [8], ("search", "latency", "h100"): [2]})
     up, down = chat("up", tenant="vision"), chat("down", tenant="search")
     steps = minimums(planned({"h100-owned": [2]}, forecast), forecast, [up, down], [has(up), has(down, 4)], NOW)
-    assert [(step.key, step.before, step.after) for step in steps] == [("hpa web/down", 4, 1), ("hpa web/up", 1, 4)]
+    assert [(step.pool, step.before, step.after) for step in steps] == [("hpa web/down", 4, 1), ("hpa web/up", 1, 4)]
 
 
 def test_what_cannot_be_written_is_in_the_list_and_waits() -> None:
@@ -175,23 +174,28 @@ def test_what_cannot_be_written_is_in_the_list_and_waits() -> None:
         assert step.waits_for == next(iter(seen.values()))
 
 
-def test_a_step_can_be_taken_back() -> None:
-    """To what was there before; what was made is brought to 0."""
-    step = MinimumStep(key="hpa web/chat", before=2, after=5, gpus=10, why="")
-    assert (undone(step).before, undone(step).after) == (5, 2)
-    assert undone(replace(step, before=None)).after == 0
+def test_steps_are_taken_back_where_nothing_has_changed_since() -> None:
+    """To what was there before the first of them; what somebody has changed stays."""
+    entries = [chat("first"), chat("second"), chat("third")]
+    steps = [
+        Step(kind=StepKind.MINIMUM, pool=entry.key, before=before, after=before + 3, why="")
+        for before in (2, 5)
+        for entry in entries
+    ]
+    seen = [has(entries[0], 8), has(entries[1], 7), has(entries[2], 8)]
+    back = minimums_before(steps, seen, "undone")
+    assert [(step.pool, step.before, step.after) for step in back] == [("hpa web/first", 8, 2), ("hpa web/third", 8, 2)]
 
 
-def test_a_series_that_nobody_forecast_is_named_with_those_that_are() -> None:
-    """Throughput does not count."""
+def test_a_server_without_a_forecast_keeps_its_minimum_and_holds_up_no_other() -> None:
+    """A tenant may go; the step names those that there are."""
     forecast = asked({CHAT: [8], ("search", "throughput", "h100"): [8]})
     plan = planned({"h100-owned": [2]}, forecast)
-    entry = chat(tenant="search")
-    with pytest.raises(
-        InputError, match=r"serving\[web/chat\].accelerator: 'search/h100' has no .*: name one of these"
-    ) as said:
-        minimums(plan, forecast, [entry], [has(entry)], NOW)
-    assert "vision/h100" in said.value.remedy
+    gone, there = chat("gone", tenant="search"), chat("there")
+    lost, step = minimums(plan, forecast, [gone, there], [has(gone, 3), has(there)], NOW)
+    assert (lost.before, lost.after, step.after) == (3, 3, 4)
+    assert lost.waits_for.startswith("a forecast: serving[web/gone].accelerator: 'search/h100' has no latency-bound")
+    assert "vision/h100: name one of these" in lost.waits_for
 
 
 def test_another_forecast_and_another_time_are_refused() -> None:
@@ -199,8 +203,8 @@ def test_another_forecast_and_another_time_are_refused() -> None:
     forecast = asked({CHAT: [8]})
     entry = chat()
     plan = planned({"h100-owned": [2]}, asked({("search", "latency", "h100"): [8]}))
-    with pytest.raises(InputError, match="give the one that the plan was made from"):
-        minimums(plan, forecast, [entry], [has(entry)], NOW)
+    step = one(minimums(plan, forecast, [entry], [has(entry)], NOW))
+    assert "give the one that the plan was made from" in step.waits_for
     with pytest.raises(InputError, match=r"covers 2026-03-02T09:00Z to 2026-03-02T09:00Z: plan again"):
         minimums(planned({"h100-owned": [2]}, forecast), forecast, [entry], [has(entry)], NOW + 60 * MINUTE)
 
@@ -225,7 +229,7 @@ def test_never_more_than_asked_nor_than_there_is(
     ]
     now = NOW + minute * MINUTE
     steps = minimums(plan, forecast, entries, [has(entry, before) for entry in entries], now)
-    after = {entry.key: before for entry in entries} | {step.key: step.after for step in steps}
+    after = {entry.key: before for entry in entries} | {step.pool: step.after for step in steps}
     sized = {entry.key: (entry.gpus_per_replica or 0, gpus) for entry, gpus in zip(entries, asks, strict=True)}
     ahead = minute >= 54
     for key, (size, gpus) in sized.items():

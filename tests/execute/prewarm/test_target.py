@@ -37,5 +37,5 @@ def test_a_buffer_is_what_the_cluster_can_have(
     if standing:
         cluster.objects["/apis/apps/v1/namespaces/gangplan/deployments/room"] = standing
     entry = chat(gpus_per_replica=None, where=Buffer(name="room", pool="h100-owned"))
-    (seen,) = ServingTarget([entry], Fleet(pools=(POOL,)), cluster.api).observe()
+    (seen,) = ServingTarget([entry], Fleet(pools=(POOL,)), cluster.api).look()
     assert (seen.kind, seen.minimum) == (kind, minimum)

@@ -58,6 +58,16 @@ def print_layout(
     yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)
 
 
+@kube_app.command("queue-check", epilog="Example:  gangplan kube queue-check | kubectl apply -f -")
+def print_queue_check(
+    name: Annotated[str, typer.Option(help="Its name, by which ClusterQueues list it.")] = "gangplan-planned",
+) -> None:
+    """Print the admission check by which Kueue asks for nodes, and the plan answers when they come, as YAML."""
+    from gangplan import execute
+
+    yaml.safe_dump_all(execute.queue_check(name), sys.stdout, sort_keys=False)
+
+
 @kube_app.command("doctor", epilog="Example:  gangplan kube doctor --ledger kueue://-/vision/gangplan")
 def doctor(ledger: Ledger = "", as_json: AsJson = False) -> None:
     """Look for what would keep reservations from working; exit code 1 where something would, each with its remedy."""

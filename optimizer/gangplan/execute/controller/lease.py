@@ -9,9 +9,10 @@ import random
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TextIO
 from uuid import uuid4
 
@@ -45,7 +46,7 @@ class Lead(ABC):
         self.holder = f"{socket.gethostname()}_{uuid4().hex[:8]}"
         self._changed, self._led = changed, False
         self._stop = Event()
-        self._ends = False
+        self._ends, self._in_hand = False, Lock()
         self._said = ""
         self._thread = Thread(target=self._run, name="lead", daemon=True)
 
@@ -73,13 +74,18 @@ class Lead(ABC):
         """Let others read what was done last."""
         self._said = text
 
-    def end(self) -> None:
-        """Begin nothing more, and hold the lead until `close`, so that what is in hand can be finished."""
-        self._ends = True
+    @contextmanager
+    def step(self) -> Generator[None]:
+        """Take one step, which is refused as by `may_begin`; the lead is not given up before it is done."""
+        with self._in_hand:
+            self.may_begin()
+            yield
 
     def close(self) -> None:
-        """Give it up, so that another process can lead at once."""
-        self._stop.set()
+        """Begin nothing more, wait for the step in hand, and give it up, so that another process can lead at once."""
+        self._ends = True
+        with self._in_hand:
+            self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         self._give_up()

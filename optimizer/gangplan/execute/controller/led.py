@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from gangplan.errors import UnavailableError
 from gangplan.execute.target import Target
@@ -14,16 +15,20 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class LedTarget:
-    """A target that calls `may_begin` before each step, which raises UnavailableError to keep it back.
+    """A target that takes each step within `step`, which raises UnavailableError to keep it back.
 
     While the engine does not answer, it is not asked again for a while, so that the others need not wait for it.
     """
 
     def __init__(
-        self, inner: Target, may_begin: Callable[[], None], *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        inner: Target,
+        step: Callable[[], AbstractContextManager[object]],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.inner, self.name, self.kinds = inner, inner.name, inner.kinds
-        self._may_begin, self._monotonic = may_begin, monotonic
+        self._step, self._monotonic = step, monotonic
         self._failures, self._again, self._why = 0, 0.0, ""
 
     def observe(self) -> Observation:
@@ -42,8 +47,8 @@ class LedTarget:
 
     def apply(self, step: Step, *, dry_run: bool = False) -> None:
         """See `Target.apply`."""
-        self._may_begin()
-        self.inner.apply(step, dry_run=dry_run)
+        with self._step():
+            self.inner.apply(step, dry_run=dry_run)
 
     def check(self) -> tuple[str, ...]:
         """See `Target.check`."""

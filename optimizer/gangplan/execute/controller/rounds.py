@@ -37,6 +37,7 @@ class Round:
         self._work, self._leads, self._failed = work, leads, failed
         self._woken, self._stop = Event(), Event()
         self._failures = 0
+        self._due = 0.0
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -50,6 +51,10 @@ class Round:
     def wake(self) -> None:
         """Let the next round come now, or at once after the present one; after a failure its pause counts."""
         self._woken.set()
+
+    def come_again(self, seconds: float) -> None:
+        """Let a round come after so many seconds at the latest; the work says so itself, where time must pass."""
+        self._due = time.monotonic() + seconds
 
     def stop(self) -> None:
         """Let no further round come."""
@@ -99,4 +104,6 @@ class Round:
             pause = min(_FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE_S)
             self._stop.wait(pause * random.uniform(0.5, 1.5))
         else:
-            self._woken.wait(self.every_s * random.uniform(0.9, 1.1))
+            due = self._due - time.monotonic()
+            usual = self.every_s * random.uniform(0.9, 1.1)
+            self._woken.wait(min(due, usual) if due > 0 else usual)

@@ -30,6 +30,8 @@ PASS_FIGURES = (
     Family("gangplan_steps_total", "counter", "Steps that were tried, by outcome.", ("kind", "outcome")),
     Family("gangplan_waiting_steps", "gauge", "Steps that wait.", POOL),
     Family("gangplan_refused_steps", "gauge", "Steps that an engine refused in the last pass.", POOL),
+    Family("gangplan_passes_total", "counter", "Passes in which all was looked at."),
+    Family("gangplan_pass_seconds", "gauge", "Seconds that the last pass took."),
     Family("gangplan_unreachable_engines", "gauge", "Engines that did not answer in the last pass."),
 )
 
@@ -41,9 +43,11 @@ class Teller:
         self._metrics = metrics
         self._logged: dict[object, str] = {}
 
-    def tell(self, carried: Carried, grants: Iterable[Grant], plan_id: str, now: datetime) -> str:
-        """Set the figures, log what is new, and return what stands on the Lease."""
-        self._figures(carried, pool_states(carried.goals, carried.observed, grants))
+    def tell(self, carried: Carried, grants: Iterable[Grant], plan_id: str, now: datetime, seconds: float) -> str:
+        """Set the figures, log what is new, and return what stands on the Lease; the pass took so many `seconds`."""
+        self._figures(carried, pool_states(carried.goals, carried.observed, grants, now))
+        self._metrics.set("gangplan_pass_seconds", seconds)
+        self._metrics.add("gangplan_passes_total")
         self._lines(carried)
         return _words(carried, plan_id, now)
 

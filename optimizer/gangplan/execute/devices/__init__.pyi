@@ -9,6 +9,7 @@ from .layouts import (
     LayoutNode as LayoutNode,
     Layouts as Layouts,
     LayoutTarget as LayoutTarget,
+    check_layouts as check_layouts,
     layout_steps as layout_steps,
 )
 from .resizing import (

@@ -17,3 +17,4 @@ from .drawing import draw_curves as draw_curves
 from .measured import measured_from_csv as measured_from_csv, measured_from_mlflow as measured_from_mlflow
 from .nvml import Nvml as Nvml
 from .objects import power_manifests as power_manifests
+from .settings import PowerSettings as PowerSettings

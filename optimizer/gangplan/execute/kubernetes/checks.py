@@ -69,15 +69,15 @@ def _quotas(reading: Reading) -> Iterator[str]:
 
 
 def _quota(each: PoolQuota, *, take_over: bool) -> Iterator[str]:
-    cell, shown = each.cell, each.place.shown
+    shown = each.place.shown
     if each.place.owner and not take_over:
         yield (
             f"{shown}: field manager {each.place.owner} owns its resourceGroups: take them out of its source, "
             "or set quota.take_over: true in targets.yaml"
         )
-    if each.of_others:
+    if each.slots and each.of_others:
         yield (
-            f"{shown}: its queues have {each.of_others} slots of {cell.flavor} as their own, under which the pool "
+            f"{shown}: its queues have {each.of_others} slots of {each.flavor} as their own, under which the pool "
             "cannot fall: set their nominalQuota to 0"
         )
     for place in (each.place, *each.beneath):
@@ -147,8 +147,9 @@ def _nodes(reading: Reading) -> Iterator[str]:
     for pool, nodes in reading.members.items():
         need = reading.pools.fleet.pool(pool).slots_per_node
         for node in nodes:
-            if node.ready and not node.new and node.slots < need:
+            slots = reading.slots_of(node)
+            if node.ready and not node.new and slots < need:
                 yield (
-                    f"node {node.name}: has {node.slots} of the {need} slots that pool {pool} has by the fleet file, "
+                    f"node {node.name}: has {slots} of the {need} slots that pool {pool} has by the fleet file, "
                     "so that it does not count as usable: mend its accelerators, or the fleet file"
                 )

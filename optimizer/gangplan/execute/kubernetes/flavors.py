@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from gangplan.errors import InputError
-from gangplan.execute.kubernetes.seen import SeenPlace
 from gangplan.execute.kubernetes.snapshot import Reading
 from gangplan.kube import POOL_LABELS, names_of
 from gangplan.types import WHOLE_GPU, Pool
@@ -19,13 +18,12 @@ def fitting(reading: Reading, pool: str, flavors: Iterable[str]) -> list[str]:
     return sorted(name for name, labels in known.items() if _fits(reading, pool, labels))
 
 
-def flavor_of(reading: Reading, pool: str, places: Iterable[SeenPlace]) -> str:
-    """Return the flavor of a pool in some places.
+def flavor_of(reading: Reading, pool: str, named: Collection[str]) -> str:
+    """Return the flavor of a pool, of those that have quotas where the pool's quota is.
 
     Raises InputError where none or several fit its nodes, and where it does not exist as an object.
     """
     quota, there = reading.pools.quotas[pool], reading.snapshot.flavors
-    named = {cell.flavor for place in places for cell in place.cells}
     listed = ", ".join(sorted(named)) or "none with accelerators"
     field = f"pools[{pool}].quota.flavor"
     if quota.flavor and quota.flavor not in named:

@@ -35,8 +35,8 @@ def _of_workloads(reading: Reading, pods: Mapping[str, list[tuple[str, SeenPod]]
     for name, workload in sorted(workloads.items()):
         nodes = _chosen(reading, workload)
         ran: dict[str, int] = defaultdict(int)
-        for _, pod in pods.get(name, ()):
-            ran[pod.node] += pod.slots
+        for key, pod in pods.get(name, ()):
+            ran[pod.node] += reading.held_by(key, pod)
         nodes |= {node: max(slots, nodes.get(node, 0)) for node, slots in ran.items()}
         yield from _by_pool(reading, name, workload, known, nodes)
 
@@ -73,4 +73,5 @@ def _of_pods(reading: Reading, pods: Mapping[str, list[tuple[str, SeenPod]]]) ->
     """Yield the grants of pods that no Workload counts."""
     for name, pod in pods.get("", ()):
         pool = reading.pool_of_node[pod.node]
-        yield Grant(name=f"pod {name}", pool=pool, slots=pod.slots, nodes={pod.node: pod.slots})
+        slots = reading.held_by(name, pod)
+        yield Grant(name=f"pod {name}", pool=pool, slots=slots, nodes={pod.node: slots})

@@ -9,6 +9,9 @@ and the limit goes back to what it was.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
 from gangplan.execute.kubernetes.cordons import require_free
@@ -30,6 +33,7 @@ OBSERVE_S = 15.0
 """Karpenter must have seen a limit after so many seconds."""
 
 _LOOK_S = 0.02
+_THREADS = 16
 _NONE = "none"
 _NOTE = f"/metadata/annotations/{HELD_LIMIT.replace('~', '~0').replace('/', '~1')}"
 
@@ -109,13 +113,15 @@ def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
 
 def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:
     """Say on pods that Karpenter may not disturb them; one that is gone needs it no more."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(partial(_protect, api, dry_run=dry_run), pods))
+
+
+def _protect(api: Api, pod: str, *, dry_run: bool) -> None:
+    namespace, _, name = pod.partition("/")
     body: Object = {"metadata": {"annotations": {DO_NOT_DISRUPT: "true"}}}
-    for pod in pods:
-        namespace, _, name = pod.partition("/")
-        try:
-            api.merge(f"/api/v1/namespaces/{namespace}/pods/{name}", body, **query_of(dry_run=dry_run))
-        except NotFoundError:
-            continue
+    with suppress(NotFoundError):
+        api.merge(f"/api/v1/namespaces/{namespace}/pods/{name}", body, **query_of(dry_run=dry_run))
 
 
 def _path(nodepool: str) -> str:
@@ -124,10 +130,8 @@ def _path(nodepool: str) -> str:
 
 def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
     """Hold the limit down to the nodes that there are, and wait until Karpenter knows it."""
-    body: Object = {"spec": {"limits": {"nodes": str(nodes)}}}
-    if not pool.held:
-        was = _NONE if pool.limit is None else str(pool.limit)
-        body["metadata"] = {"annotations": {HELD_LIMIT: was}}
+    was = pool.held or (_NONE if pool.limit is None else str(pool.limit))
+    body: Object = {"metadata": {"annotations": {HELD_LIMIT: was}}, "spec": {"limits": {"nodes": str(nodes)}}}
     api.merge(path, body, **query_of(dry_run=False))
     deadline = time.monotonic() + OBSERVE_S
     while True:
@@ -171,7 +175,5 @@ def _swap(api: Api, path: str, pool: SeenNodePool, step: Step, *, dry_run: bool)
 
 
 def _delete(api: Api, claim: SeenNodeClaim) -> None:
-    try:
+    with suppress(NotFoundError):
         api.delete(f"{KARPENTER}/nodeclaims/{claim.name}", preconditions={"uid": claim.uid})
-    except NotFoundError:
-        return

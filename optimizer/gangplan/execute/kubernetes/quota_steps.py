@@ -78,8 +78,8 @@ def _swap(api: Api, found: PoolQuota, own: int, *, dry_run: bool) -> None:
     cell = found.cell
     where = f"{cell.path}/resources/{cell.index}"
     patch: list[Object] = [
-        {"op": "test", "path": f"{cell.path}/name", "value": cell.flavor},
-        {"op": "test", "path": f"{where}/name", "value": cell.resource},
+        {"op": "test", "path": f"{cell.path}/name", "value": found.flavor},
+        {"op": "test", "path": f"{where}/name", "value": found.resource},
         {"op": "test", "path": f"{where}/nominalQuota", "value": cell.raw},
         {"op": "replace", "path": f"{where}/nominalQuota", "value": str(own)},
     ]
@@ -89,12 +89,12 @@ def _swap(api: Api, found: PoolQuota, own: int, *, dry_run: bool) -> None:
         api.patch(path, patch, **query)
     except RejectedError:  # a test that failed, or a value that Kueue refuses: the object says which
         read = seen_queue if found.place.kind == QUEUE else seen_cohort
-        now = read(api.get(path)).cell(cell.flavor, cell.resource)
+        now = read(api.get(path)).cells.get(found.key)
         if now is not None and (now.raw, now.path, now.index) == (cell.raw, cell.path, cell.index):
             raise
         if now is not None and now.slots == own:  # it was taken already
             return
         shown = "none" if now is None else now.slots
         raise ConflictError(
-            f"{found.place.shown}: its quota of {cell.flavor} is {shown} now, not {cell.slots}"
+            f"{found.place.shown}: its quota of {found.flavor} is {shown} now, not {cell.slots}"
         ) from None

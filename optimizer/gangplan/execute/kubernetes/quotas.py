@@ -27,9 +27,14 @@ class PoolQuota:
     beneath: tuple[SeenPlace, ...] = ()
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Its flavor and resource."""
+        return self.flavor, self.resource
+
+    @property
     def cell(self) -> Cell:
         """The quota that is written."""
-        found = self.place.cell(self.flavor, self.resource)
+        found = self.place.cells.get(self.key)
         if found is None:
             remedy = f"has no quota of {self.resource} of {self.flavor}: add it, with 0 at first"
             raise InputError(f"pools[{self.pool}].quota", self.place.shown, remedy)
@@ -38,8 +43,7 @@ class PoolQuota:
     @property
     def of_others(self) -> int:
         """What the places beneath have as their own."""
-        cells = (place.cell(self.flavor, self.resource) for place in self.beneath)
-        return sum(cell.slots for cell in cells if cell)
+        return sum(place.cells[self.key].slots for place in self.beneath if self.key in place.cells)
 
     @property
     def slots(self) -> int:
@@ -49,7 +53,7 @@ class PoolQuota:
     def quota(self, used: Mapping[tuple[str, str], int]) -> Quota:
         """Return it as a value; what is used is what Kueue says, or what its Workloads say if that is more."""
         queues = [place for place in (self.place, *self.beneath) if place.kind == QUEUE]
-        key = (self.flavor, self.resource)
+        key = self.key
         return Quota(
             pool=self.pool,
             place=self.place.shown,
@@ -61,6 +65,16 @@ class PoolQuota:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A place with all that is beneath it, the group that it lends to, and the resources of its flavors."""
+
+    top: SeenPlace
+    beneath: tuple[SeenPlace, ...]
+    group: str
+    resources: Mapping[str, set[str]]
+
+
 class Quotas:
     """The quotas of one reading."""
 
@@ -68,14 +82,14 @@ class Quotas:
         self._reading = reading
         self._queues, self._cohorts = reading.snapshot.queues, reading.snapshot.cohorts
         self._of: dict[str, list[PoolQuota]] = {}
+        self._trees: dict[str, _Tree] = {}
 
-    def all(self) -> tuple[Quota, ...]:
-        """Return the quotas of all pools.
+    def as_values(self, pool: str) -> tuple[Quota, ...]:
+        """Return the quotas of a pool.
 
         Raises InputError for a queue or cohort that is not there, and where no or no one flavor is a pool's.
         """
-        used = self._used
-        return tuple(each.quota(used) for pool in self._reading.pools.quotas for each in self.of(pool))
+        return tuple(each.quota(self._used) for each in self.of(pool))
 
     def of(self, pool: str) -> list[PoolQuota]:
         """Return the places of a pool's quota."""
@@ -83,41 +97,47 @@ class Quotas:
             self._of[pool] = self._found(pool)
         return self._of[pool]
 
-    def _found(self, pool: str) -> list[PoolQuota]:
-        settings = self._reading.pools.quotas[pool]
-        shared = dict(settings.queues) or {settings.cohort: 1.0}
-        places = [self._place(pool, name) for name in shared]
-        beneath = {place.name: self._beneath(place) for place in places}
-        everywhere = [each for place in places for each in (place, *beneath[place.name])]
-        flavor = flavor_of(self._reading, pool, everywhere)
-        cells = {cell.resource for place in everywhere for cell in place.cells if cell.flavor == flavor}
-        resource = resource_of(self._reading.pools.fleet.pool(pool), cells)
-        return [
-            PoolQuota(
-                pool=pool,
-                place=place,
-                flavor=flavor,
-                resource=resource,
-                group=self._root(place),
-                weight=shared[place.name],
-                beneath=beneath[place.name],
-            )
-            for place in places
-        ]
-
     def strangers(self, pool: str) -> list[tuple[SeenPlace, int]]:
         """Return the places that may grant a pool's slots, too, though targets.yaml does not name them, and how many.
 
         Their slots stand on the same nodes: with them, more is granted than there is.
         """
         own = self.of(pool)
+        key = own[0].key
         names = {place.shown for each in own for place in (each.place, *each.beneath)}
-        found = [
-            (place, cell.slots)
-            for place in self._by_flavor[own[0].flavor]
-            if place.shown not in names and (cell := place.cell(own[0].flavor, own[0].resource)) and cell.slots
+        there = [place for place in self._by_key[key] if place.shown not in names and place.cells[key].slots]
+        return sorted(((place, place.cells[key].slots) for place in there), key=lambda each: each[0].shown)
+
+    def _found(self, pool: str) -> list[PoolQuota]:
+        settings = self._reading.pools.quotas[pool]
+        weights = dict(settings.queues) or {settings.cohort: 1.0}
+        trees = [self._tree(self._place(pool, name)) for name in weights]
+        flavor = flavor_of(self._reading, pool, {flavor for tree in trees for flavor in tree.resources})
+        resources = {each for tree in trees for each in tree.resources.get(flavor, ())}
+        resource = resource_of(self._reading.pools.fleet.pool(pool), resources)
+        return [
+            PoolQuota(
+                pool=pool,
+                place=tree.top,
+                flavor=flavor,
+                resource=resource,
+                group=tree.group,
+                weight=weights[tree.top.name],
+                beneath=tree.beneath,
+            )
+            for tree in trees
         ]
-        return sorted(found, key=lambda each: each[0].shown)
+
+    def _tree(self, top: SeenPlace) -> _Tree:
+        """Return a place with all that is beneath it; many pools may stand in one cohort."""
+        if top.shown not in self._trees:
+            beneath = self._beneath(top)
+            resources: dict[str, set[str]] = defaultdict(set)
+            for place in (top, *beneath):
+                for flavor, resource in place.cells:
+                    resources[flavor].add(resource)
+            self._trees[top.shown] = _Tree(top, beneath, self._root(top), dict(resources))
+        return self._trees[top.shown]
 
     def _place(self, pool: str, name: str) -> SeenPlace:
         settings = self._reading.pools.quotas[pool]
@@ -158,11 +178,11 @@ class Quotas:
         return found
 
     @cached_property
-    def _by_flavor(self) -> Mapping[str, list[SeenPlace]]:
-        found: dict[str, list[SeenPlace]] = defaultdict(list)
+    def _by_key(self) -> Mapping[tuple[str, str], list[SeenPlace]]:
+        found: dict[tuple[str, str], list[SeenPlace]] = defaultdict(list)
         for place in (*self._queues.values(), *self._cohorts.values()):
-            for flavor in {cell.flavor for cell in place.cells}:
-                found[flavor].append(place)
+            for key in place.cells:
+                found[key].append(place)
         return found
 
     @cached_property

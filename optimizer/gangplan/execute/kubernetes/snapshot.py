@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from gangplan.errors import InputError
+from gangplan.errors import ForbiddenError, InputError
 from gangplan.execute.kubernetes.copies import Copies, Heard, nothing_heard
 from gangplan.execute.kubernetes.seen import (
     BOUND,
     HOSTNAME,
     KARPENTER,
     NODEPOOL,
+    SeenClaim,
     SeenNode,
     SeenNodeClaim,
     SeenNodePool,
     SeenPlace,
     SeenPod,
+    SeenSlice,
     SeenWorkload,
+    seen_claim,
     seen_cohort,
     seen_flavor,
     seen_node,
@@ -26,10 +29,11 @@ from gangplan.execute.kubernetes.seen import (
     seen_nodepool,
     seen_pod,
     seen_queue,
+    seen_slice,
     seen_workload,
 )
 from gangplan.execute.kubernetes.settings import KarpenterNodes, KueueQuota, NodeSettings
-from gangplan.kube import KUEUE, NODES, PODS, Api
+from gangplan.kube import KUEUE, NODES, PODS, Api, devices_version
 from gangplan.types import Fleet
 
 
@@ -77,6 +81,8 @@ class Snapshot:
     flavors: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     nodepools: Mapping[str, SeenNodePool] = field(default_factory=dict[str, SeenNodePool])
     claims: Mapping[str, SeenNodeClaim] = field(default_factory=dict[str, SeenNodeClaim])
+    slices: Mapping[str, SeenSlice] = field(default_factory=dict[str, SeenSlice])
+    resource_claims: Mapping[str, SeenClaim] = field(default_factory=dict[str, SeenClaim])
 
     @cached_property
     def hosts(self) -> Mapping[str, str]:
@@ -104,6 +110,28 @@ class Reading:
     def pool_of_node(self) -> Mapping[str, str]:
         """The pool of each node of ours."""
         return {node.name: pool for pool, nodes in self.members.items() for node in nodes}
+
+    def slots_of(self, node: SeenNode) -> int:
+        """Return the slots of a node: of its device plugin, or else the devices that its driver lists."""
+        return node.slots or self._devices.get(node.name, 0)
+
+    def held_by(self, name: str, pod: SeenPod) -> int:
+        """Return the slots that a pod holds; by claims that it shares, one at least, for they hold its node."""
+        return pod.slots + self._claimed.get(name, 0) or 1
+
+    @cached_property
+    def _devices(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for each in self.snapshot.slices.values():
+            found[each.node] = found.get(each.node, 0) + each.devices
+        return found
+
+    @cached_property
+    def _claimed(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for each in self.snapshot.resource_claims.values():
+            found[each.pods[0]] = found.get(each.pods[0], 0) + each.devices
+        return found
 
     @cached_property
     def labels(self) -> Mapping[str, Mapping[str, str]]:
@@ -139,8 +167,20 @@ class Cluster:
         self._flavors = copies.of(f"{KUEUE}/resourceflavors", seen_flavor, served=kueue)
         self._nodepools = copies.of(f"{KARPENTER}/nodepools", seen_nodepool, served=claims)
         self._claims = copies.of(f"{KARPENTER}/nodeclaims", seen_nodeclaim, served=claims)
+        version = _devices_version(api)
+        devices, served = f"/apis/resource.k8s.io/{version}", bool(version)
+        self._slices = copies.of(f"{devices}/resourceslices", seen_slice, served=served)
+        self._resource_claims = copies.of(f"{devices}/resourceclaims", seen_claim, served=served)
         of_kueue = (self._workloads, self._queues, self._cohorts, self._flavors)
-        self._all = (self._nodes, self._pods, *of_kueue, self._nodepools, self._claims)
+        self._all = (
+            self._nodes,
+            self._pods,
+            *of_kueue,
+            self._nodepools,
+            self._claims,
+            self._slices,
+            self._resource_claims,
+        )
 
     def now(self) -> Snapshot:
         """Return the cluster as it is; pods are read last, so that none is missed whose Workload is seen."""
@@ -151,7 +191,9 @@ class Cluster:
             flavors=self._flavors.now(),
             nodepools=self._nodepools.now(),
             claims=self._claims.now(),
+            slices=self._slices.now(),
             workloads=self._workloads.now(),
+            resource_claims=self._resource_claims.now(),
             pods=self._pods.now(),
         )
 
@@ -159,3 +201,11 @@ class Cluster:
         """End the watches."""
         for copy in self._all:
             copy.close()
+
+
+def _devices_version(api: Api) -> str:
+    """Return the version of resource.k8s.io that is read; empty where it may not be, which the check names."""
+    try:
+        return devices_version(api)
+    except ForbiddenError:
+        return ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Self
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Self, TypeVar
 
 from gangplan.clock import Clock
 from gangplan.config import load_settings
@@ -22,6 +24,8 @@ from gangplan.execute.kubernetes.snapshot import Cluster, Pools, Reading
 from gangplan.kube import Api, connect
 from gangplan.types import QUOTA_STEPS, Fleet, Observation, PoolNode, PoolNodes, Step, StepKind
 
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 _CORDONS = (StepKind.CORDON, StepKind.UNCORDON)
 
 
@@ -68,6 +72,7 @@ class ClusterTarget:
             raise
         self._scaled = {name: Scaled(api, each) for name, each in pools.nodes.items() if isinstance(each, ScaledNodes)}
         self._read: tuple[Reading, Quotas] | None = None
+        self._sound = False
 
     def __enter__(self) -> Self:
         return self
@@ -80,9 +85,20 @@ class ClusterTarget:
         self._cluster.close()
 
     def observe(self) -> Observation:
-        """Return what the cluster has now: the pools' nodes, their quotas, and all that holds slots of them."""
+        """Return what the cluster has now: the pools' nodes, their quotas, and all that holds slots of them.
+
+        Raises InputError for what targets.yaml names and is not there. Once all was there, a pool that loses its queue
+        or its NodePool is left out and named, and the others go on.
+        """
         reading, quotas = self._look(anew=True)
-        return Observation(nodes=tuple(self._nodes(reading)), quotas=quotas.all(), grants=grants_in(reading))
+        trouble = _trouble(reading)
+        found = self._each(self.pools.quotas, quotas.as_values, trouble)
+        unprotected = _unprotected(reading)
+        nodes = self._each(self.pools.nodes, partial(self._nodes, reading, unprotected, trouble), trouble)
+        self._sound = True
+        return Observation(
+            nodes=tuple(nodes), quotas=tuple(quota for each in found for quota in each), grants=grants_in(reading)
+        )
 
     def apply(self, step: Step, *, dry_run: bool = False) -> None:
         """Take one step, or with `dry_run` let the API server and its webhooks check it."""
@@ -110,8 +126,8 @@ class ClusterTarget:
 
     def machines(self, pool: str) -> dict[str, PoolNode]:
         """Return a pool's nodes, as they were last observed, by what their cloud calls them (spec.providerID)."""
-        need = self.pools.fleet.pool(pool).slots_per_node
-        return {node.machine: _pool_node(node, need) for node in self._look()[0].members[pool] if node.machine}
+        reading, _ = self._look()
+        return {node.machine: _pool_node(reading, pool, node) for node in reading.members[pool] if node.machine}
 
     # ---------------------------------------------------------------- observing
 
@@ -135,29 +151,41 @@ class ClusterTarget:
             raise InputError.unknown("pool", step.pool, "no pool of this cluster", sorted(self.pools.nodes))
         return self.pools.nodes[step.pool]
 
-    def _nodes(self, reading: Reading) -> Iterator[PoolNodes]:
-        """Yield the nodes of each pool."""
-        unprotected = _unprotected(reading)
-        trouble = _trouble(reading)
-        for pool, settings in self.pools.nodes.items():
-            need = self.pools.fleet.pool(pool).slots_per_node
-            nodes = tuple(_pool_node(node, need) for node in reading.members[pool])
-            ordered = len(nodes)
-            if isinstance(settings, KarpenterNodes):
-                found = reading.snapshot.nodepools.get(settings.nodepool)
-                if found is None or found.replicas is None:
-                    remedy = "is no static NodePool of the cluster: make one with spec.replicas"
-                    raise InputError(f"pools[{pool}].nodes.nodepool", settings.nodepool, remedy)
-                ordered = found.replicas
-            elif pool in self._scaled:
-                ordered, nodes = self._scaled[pool].ordered(), nodes or self._scaled[pool].nodes()
-            yield PoolNodes(
-                pool=pool,
-                ordered=ordered,
-                nodes=nodes,
-                unprotected=tuple(unprotected.get(pool, ())),
-                trouble=trouble.get(pool, ""),
-            )
+    def _each(self, pools: Iterable[str], read: Callable[[str], T], trouble: dict[str, str]) -> list[T]:
+        """Read each pool; what is wrong with one that was sound before is its trouble, and not the others'."""
+        found: list[T] = []
+        for pool in pools:
+            try:
+                found.append(read(pool))
+            except InputError as error:
+                if not self._sound:
+                    raise
+                trouble[pool] = str(error)
+                _log.warning("%s", error)
+        return found
+
+    def _nodes(
+        self, reading: Reading, unprotected: Mapping[str, list[str]], trouble: Mapping[str, str], pool: str
+    ) -> PoolNodes:
+        """Return the nodes of a pool."""
+        settings = self.pools.nodes[pool]
+        nodes = tuple(_pool_node(reading, pool, node) for node in reading.members[pool])
+        ordered = len(nodes)
+        if isinstance(settings, KarpenterNodes):
+            found = reading.snapshot.nodepools.get(settings.nodepool)
+            if found is None or found.replicas is None:
+                remedy = "is no static NodePool of the cluster: make one with spec.replicas"
+                raise InputError(f"pools[{pool}].nodes.nodepool", settings.nodepool, remedy)
+            ordered = found.replicas
+        elif pool in self._scaled:
+            ordered, nodes = self._scaled[pool].ordered(), nodes or self._scaled[pool].nodes()
+        return PoolNodes(
+            pool=pool,
+            ordered=ordered,
+            nodes=nodes,
+            unprotected=tuple(unprotected.get(pool, ())),
+            trouble=trouble.get(pool, ""),
+        )
 
     # ---------------------------------------------------------------- steps
 
@@ -204,11 +232,12 @@ class ClusterTarget:
         return bool(self._look()[0].members[step.pool])
 
 
-def _pool_node(node: SeenNode, slots: int) -> PoolNode:
+def _pool_node(reading: Reading, pool: str, node: SeenNode) -> PoolNode:
     """Return a node as its pool has it: usable when it is Ready with all its slots, and Karpenter is done with it."""
+    need = reading.pools.fleet.pool(pool).slots_per_node
     return PoolNode(
         name=node.name,
-        usable=node.ready and not node.new and node.slots >= slots,
+        usable=node.ready and not node.new and reading.slots_of(node) >= need,
         cordoned_at=node.cordoned_at,
         closed=node.unschedulable and node.cordoned_at is None,
         leaving=node.leaving,

@@ -1,5 +1,4 @@
-from .carrying import Served as Served, keep_serving as keep_serving, take_back_serving as take_back_serving
-from .minimums import minimums as minimums, undone as undone
+from .minimums import minimums as minimums, minimums_before as minimums_before
 from .settings import (
     Buffer as Buffer,
     Hpa as Hpa,
@@ -8,7 +7,6 @@ from .settings import (
     Serving as Serving,
     Where as Where,
     check_serving as check_serving,
-    read_serving as read_serving,
 )
-from .target import ServingTarget as ServingTarget, open_serving as open_serving
-from .values import MinimumStep as MinimumStep, Replicas as Replicas
+from .target import ServingTarget as ServingTarget
+from .values import Replicas as Replicas

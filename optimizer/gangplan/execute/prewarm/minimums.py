@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 
+from gangplan.errors import InputError
 from gangplan.execute.prewarm.demand import Hourly, Room, ahead_of, hours_from, kept_for
 from gangplan.execute.prewarm.settings import Buffer, Serving, check_serving
-from gangplan.execute.prewarm.values import MinimumStep, Replicas
-from gangplan.types import Forecast, Plan, Pool
+from gangplan.execute.prewarm.values import Replicas
+from gangplan.types import Forecast, Plan, Pool, Step, StepKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,34 +44,58 @@ class _Goal:
 
 def minimums(
     plan: Plan, forecast: Forecast, serving: Sequence[Serving], observed: Iterable[Replicas], now: datetime
-) -> tuple[MinimumStep, ...]:
+) -> tuple[Step, ...]:
     """Return what is to be changed at `now`, what is lowered first.
 
     Each server gets the most that any hour wants until the nodes that are ordered now have come. All servers together
-    get no more than the plan's nodes hold, but for their `least`; entries that stand first are served first.
+    get no more than the plan's nodes hold, but for their `least`; entries that stand first are served first. The
+    minimum of a server whose demand is not in the forecast stays, and its step says so.
 
     Raises
     ------
     InputError
-        The plan does not cover `now`, the forecast is not the plan's, or an entry names what neither of them has.
+        The plan does not cover `now`, or an entry names a pool that its fleet lacks.
     """
     check_serving(serving, plan.fleet)
     has = {one.key: one for one in observed}
-    servers = [_server(entry, has[entry.key], plan, forecast, now) for entry in serving if entry.key in has]
+    servers: list[_Server] = []
+    steps: list[Step] = []
+    for entry in (entry for entry in serving if entry.key in has):
+        hours = hours_from(plan, now, ahead_of(entry, entry.pools_in(plan.fleet)))
+        try:
+            servers.append(_server(entry, has[entry.key], plan, kept_for(entry, plan, forecast, hours)))
+        except InputError as error:  # a tenant may have gone from the forecast: no reason to hold up others
+            steps.append(_unknown(entry, has[entry.key], error))
     goals = _goals(servers, plan)
-    steps = [step for one in servers if (step := _step(one, goals[one.entry.key])) is not None]
-    return tuple(sorted(steps, key=lambda step: not step.lowers))
+    steps += [step for one in servers if (step := _step(one, goals[one.entry.key])) is not None]
+    return tuple(sorted(steps, key=lambda step: step.after > step.before))
 
 
-def undone(step: MinimumStep) -> MinimumStep:
-    """Return the step that takes a step back."""
-    return replace(step, before=step.after, after=step.before or 0, why="what was there before", waits_for="")
+def minimums_before(done: Iterable[Step], observed: Iterable[Replicas], why: str) -> tuple[Step, ...]:
+    """Return the steps back to what servers had before these were taken; what has changed since is left as it is."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for step in done:
+        if step.kind is StepKind.MINIMUM:
+            first.setdefault(step.pool, step.before)
+            last[step.pool] = step.after
+    return tuple(
+        Step(kind=StepKind.MINIMUM, pool=has.key, before=last[has.key], after=first[has.key], why=why)
+        for has in observed
+        if has.key in last and has.minimum == last[has.key] != first[has.key]
+    )
 
 
-def _server(entry: Serving, has: Replicas, plan: Plan, forecast: Forecast, now: datetime) -> _Server:
-    pools = entry.pools_in(plan.fleet)
-    kept = kept_for(entry, plan, forecast, hours_from(plan, now, ahead_of(entry, pools)))
-    return _Server(entry=entry, has=has, pools=pools, gpus=entry.gpus_of(plan.fleet), kept=kept)
+def _server(entry: Serving, has: Replicas, plan: Plan, kept: Hourly) -> _Server:
+    return _Server(entry=entry, has=has, pools=entry.pools_in(plan.fleet), gpus=entry.gpus_of(plan.fleet), kept=kept)
+
+
+def _unknown(entry: Serving, has: Replicas, error: InputError) -> Step:
+    """Return the step that waits for a forecast of an entry's demand; its minimum stays as it is."""
+    number, why = has.minimum or 0, "the plan says nothing of its demand"
+    return Step(
+        kind=StepKind.MINIMUM, pool=entry.key, before=number, after=number, why=why, waits_for=f"a forecast: {error}"
+    )
 
 
 def _goals(servers: Sequence[_Server], plan: Plan) -> Mapping[str, _Goal]:
@@ -95,7 +120,7 @@ def _shared(servers: Sequence[_Server], room: Room, hour: datetime) -> Iterable[
         yield one, _Goal(replicas=number, hour=hour, gpus=one.kept[hour], short=wanted - given)
 
 
-def _step(server: _Server, goal: _Goal) -> MinimumStep | None:
+def _step(server: _Server, goal: _Goal) -> Step | None:
     """Return the step to a goal, as far as the engine takes it; None where it is reached."""
     has, entry = server.has, server.entry
     after = max(goal.replicas, has.floor)
@@ -104,11 +129,11 @@ def _step(server: _Server, goal: _Goal) -> MinimumStep | None:
         return None
     if has.minimum is None and after == 0 and not has.missing:
         return None
-    return MinimumStep(
-        key=entry.key,
-        before=has.minimum,
+    return Step(
+        kind=StepKind.MINIMUM,
+        pool=entry.key,
+        before=has.minimum or 0,
         after=after,
-        gpus=goal.gpus,
         why="; ".join(_reasons(server, goal)),
         waits_for=has.missing or has.owner,
     )

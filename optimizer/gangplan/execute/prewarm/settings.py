@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from gangplan.errors import InputError
 from gangplan.types import ANY, QUANTILES, Fleet, Pool, PoolKind, require_at_least, require_name, require_positive
-from gangplan.yaml_files import validated
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -164,13 +163,6 @@ class Serving(Strict):
         return self.gpus_per_replica or self.pools_in(fleet)[0].gpus_per_node
 
 
-def read_serving(body: Sequence[Any], fleet: Fleet) -> tuple[Serving, ...]:
-    """Read the list `serving` from plain values; a mistake is named by its path."""
-    found = validated(_SERVING, body, "serving")
-    check_serving(found, fleet)
-    return found
-
-
 def check_serving(serving: Sequence[Serving], fleet: Fleet) -> None:
     """Refuse a pool that is not in the fleet, an accelerator without pools, and two entries about one object."""
     for entry in serving:
@@ -189,6 +181,3 @@ def _refuse_twice(serving: Iterable[Serving]) -> None:
         if (kind, where.namespace, where.name) in seen:
             raise InputError(f"{entry}.where.name", where.name, "stands twice: one object has one minimum")
         seen.add((kind, where.namespace, where.name))
-
-
-_SERVING = TypeAdapter(tuple[Serving, ...])

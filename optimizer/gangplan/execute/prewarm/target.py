@@ -6,8 +6,9 @@ never overwritten. All is written as the field manager `gangplan-execute`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 from gangplan.errors import ConflictError, ForbiddenError, NotFoundError, RejectedError
 from gangplan.execute.prewarm import buffers
@@ -21,10 +22,11 @@ from gangplan.execute.prewarm.engines import (
     held_of,
     pauser_of,
 )
-from gangplan.execute.prewarm.settings import Buffer, Keda, Serving, check_serving
-from gangplan.execute.prewarm.values import MinimumStep, Replicas
-from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, connect, is_placeholder, may, requests_of
-from gangplan.types import Fleet
+from gangplan.execute.prewarm.minimums import minimums, minimums_before
+from gangplan.execute.prewarm.settings import Buffer, Keda, Serving
+from gangplan.execute.prewarm.values import Replicas
+from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, is_placeholder, may, requests_of
+from gangplan.types import Fleet, Forecast, Observation, Plan, Step, StepKind
 
 _TRIES = 5
 _AT_ONCE = 16
@@ -32,35 +34,45 @@ _OVER = ("Succeeded", "Failed")
 _RIGHTS = "gangplan kube manifests --executor | kubectl apply -f -"
 
 
-def open_serving(serving: Sequence[Serving], fleet: Fleet, *, context: str = "") -> ServingTarget:
-    """Connect to a kubeconfig's context for these servers; an entry that the fleet cannot serve is refused."""
-    check_serving(serving, fleet)
-    return ServingTarget(serving, fleet, connect(context))
-
-
 class ServingTarget:
-    """The servers of one cluster, whose minimums follow the plan."""
+    """The servers of one cluster, whose minimums follow the plan; `pool` in a step is a server's key."""
 
     name = "serving"
+    kinds = frozenset({StepKind.MINIMUM})
 
     def __init__(self, serving: Sequence[Serving], fleet: Fleet, api: Api) -> None:
         self.serving = {entry.key: entry for entry in serving}
         self._fleet = fleet
         self._api = api
+        self._seen: tuple[Replicas, ...] = ()
         self._zero: bool | None = None  # whether the cluster takes 0 of an HPA, as soon as it was asked
 
-    def observe(self) -> tuple[Replicas, ...]:
+    def observe(self) -> Observation:
+        """Look at the servers, for the steps that follow; of pools nothing is told."""
+        self._seen = ()
+        self._seen = self.look()
+        return Observation()
+
+    def look(self) -> tuple[Replicas, ...]:
         """Return what each server has now; one that may not be read keeps no other from being seen."""
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            return tuple(threads.map(self._seen, self.serving.values()))
+            return tuple(threads.map(self._look_at, self.serving.values()))
 
-    def _seen(self, entry: Serving) -> Replicas:
+    def steps(self, plan: Plan, forecast: Forecast, now: datetime) -> tuple[Step, ...]:
+        """Return the steps from what was observed to the plan; see `minimums`."""
+        return minimums(plan, forecast, list(self.serving.values()), self._seen, now)
+
+    def steps_back(self, done: Iterable[Step], why: str) -> tuple[Step, ...]:
+        """Return the steps from what was observed to what was there before some steps."""
+        return minimums_before(done, self._seen, why)
+
+    def _look_at(self, entry: Serving) -> Replicas:
         try:
             return self._read(entry)[0]
         except ForbiddenError as error:
             return Replicas(key=entry.key, kind=entry.where.kind, minimum=None, missing=f"{error}: {_RIGHTS}")
 
-    def apply(self, step: MinimumStep, *, dry_run: bool = False) -> None:
+    def apply(self, step: Step, *, dry_run: bool = False) -> None:
         """Write one minimum, or with `dry_run` let the API server check it; twice changes nothing more.
 
         Raises
@@ -70,7 +82,7 @@ class ServingTarget:
         RejectedError
             Somebody else owns the number, there is nothing to write to, or the cluster refuses it.
         """
-        entry, left = self.serving[step.key], _TRIES
+        entry, left = self.serving[step.pool], _TRIES
         while True:
             has, item = self._read(entry)
             if has.minimum == step.after and not has.stale:
@@ -178,12 +190,12 @@ class ServingTarget:
 
     # ---------------------------------------------------------------- writing
 
-    def _require(self, step: MinimumStep, has: Replicas) -> None:
+    def _require(self, step: Step, has: Replicas) -> None:
         """Refuse a step that was made from something else, or that may not be taken."""
         if has.missing or has.owner:
             raise RejectedError(f"{self._api.shown}: {has.missing or has.owner}")
-        if (has.minimum or 0) != (step.before or 0):
-            said = f"{step.key} has a minimum of {has.minimum}, not of {step.before}"
+        if (has.minimum or 0) != step.before:
+            said = f"{step.pool} has a minimum of {has.minimum}, not of {step.before}"
             raise ConflictError(f"{self._api.shown}: {said}: look again at what is to be done")
 
     def _write(self, entry: Serving, kind: str, number: int, item: Object | None, *, dry_run: bool) -> None:
@@ -232,7 +244,7 @@ class ServingTarget:
             if not self._serves(engine):
                 yield f"{entry}: the cluster does not serve {engine.kind} of {engine.version}: install what does"
                 continue
-            has = self._seen(entry)
+            has = self._look_at(entry)
             if has.missing or has.owner:
                 yield f"{entry}: {has.missing or has.owner}"
                 continue

@@ -1,4 +1,4 @@
-"""What servers have now, and the steps from there to the plan."""
+"""What servers have now."""
 
 from __future__ import annotations
 
@@ -30,30 +30,3 @@ class Replicas:
     owner: str = ""
     stale: bool = False
     missing: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MinimumStep:
-    """One change of one server's minimum, in replicas or in nodes kept free; `before` is None where it is made first.
-
-    `gpus` is what the plan keeps for it. A step that must wait says for what in `waits_for`; one that was `overtaken`
-    met a number that somebody had changed.
-    """
-
-    key: str
-    before: int | None
-    after: int
-    gpus: float
-    why: str
-    waits_for: str = ""
-    overtaken: bool = False
-
-    @property
-    def lowers(self) -> bool:
-        """Whether it gives something back."""
-        return self.after < (self.before or 0)
-
-    @property
-    def text(self) -> str:
-        """The change in a few words."""
-        return f"{self.key}: minimum {'none' if self.before is None else self.before} -> {self.after}"

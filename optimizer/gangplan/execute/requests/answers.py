@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from gangplan.clock import require_utc
+from gangplan.execute.pool_state import united
 from gangplan.execute.requests.book import BY_PLAN, NOW, Book
 from gangplan.execute.requests.values import Answer, NodeRequest, Said
 from gangplan.types import Grant, Observation, Plan
@@ -28,7 +29,8 @@ def answers(
     Parameters
     ----------
     grants
-        The gangs that hold slots. One with the name (`namespace/name`) of a request's Workload counts in its place.
+        The gangs that hold slots, beside those of `observed`. One with the name (`namespace/name`) of a request's
+        Workload counts in its place.
     fail_after
         So long after it was made, a request whose nodes the plan never brings has failed; None: it waits for a plan.
     """
@@ -36,7 +38,7 @@ def answers(
     requests = tuple(requests)
     waiting = [one for one in requests if one.reserved and one.said not in (Said.THERE, Said.FAILED)]
     own = {f"{one.namespace}/{one.workload}" for one in waiting}
-    held = [grant for grant in grants if grant.name not in own]
+    held = [grant for grant in united((*observed.grants, *grants)) if grant.name not in own]
     book = Book(plan, observed, (*held, *_promised(requests, {grant.name for grant in held})), now)
     stale = [one for one in requests if one.said == Said.THERE and not one.reserved]
     return (

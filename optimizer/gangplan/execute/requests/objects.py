@@ -42,13 +42,3 @@ def queue_check(name: str = _NAME) -> list[Object]:
             },
         },
     ]
-
-
-def request_rights() -> list[Object]:
-    """Return the rules of a ClusterRole that answering needs, and no more."""
-    return [
-        {"apiGroups": ["autoscaling.x-k8s.io"], "resources": ["provisioningrequests"], "verbs": ["list", "delete"]},
-        {"apiGroups": ["autoscaling.x-k8s.io"], "resources": ["provisioningrequests/status"], "verbs": ["patch"]},
-        {"apiGroups": [""], "resources": ["podtemplates"], "verbs": ["list"]},
-        {"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["list"]},
-    ]

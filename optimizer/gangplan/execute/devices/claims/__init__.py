@@ -1,4 +1,4 @@
-"""Gangs held by ResourceClaims (DRA): the scheduler alone gives devices out, and placeholder pods keep them."""
+"""Gangs held by ResourceClaims (DRA): the scheduler alone gives devices out, and keeper pods hold on to them."""
 
 from gangplan.extras import lazy_face
 

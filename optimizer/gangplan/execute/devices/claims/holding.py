@@ -1,8 +1,8 @@
-"""A gang's ResourceClaims, one for each of its pods, each kept by a placeholder pod until the gang gives them back.
+"""A gang's ResourceClaims, one for each of its pods, each kept by a keeper pod until the gang gives them back.
 
-Pods of the gang name the claims and run beside the placeholders, on the same devices. We never write an allocation
+Pods of the gang name the claims and run beside the keepers, on the same devices. We never write an allocation
 ourselves: the scheduler keeps its own in memory for a moment, and would give the same devices out again
-(docs/decisions/0023-scheduler-allocates.md has the measurement).
+(docs/decisions/0019-scheduler-allocates.md has the measurement).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _IMAGE = "registry.k8s.io/pause:3.10"
 class ClaimedGang:
     """Equal pods that need so many devices each, of a device class, and of those what a CEL expression selects.
 
-    `priority_class` is that of the placeholders: it should be the gang's own, so that nobody takes what it was granted.
+    `priority_class` is that of the keepers: it should be the gang's own, so that nobody takes what it was granted.
     """
 
     namespace: str
@@ -70,12 +70,12 @@ def hold_claims(api: Api, gang: ClaimedGang, now: datetime, *, patience: timedel
         with suppress(ConflictError):
             api.create(_claims(gang), _claim(gang, claim))
         with suppress(ConflictError):
-            api.create(_pods(gang), _placeholder(gang, claim))
+            api.create(_pods(gang), _keeper(gang, claim))
     held = held_claims(api, gang)
     if patience is None or held.whole:
         return held
     first = min(
-        (datetime.fromisoformat(one["metadata"]["creationTimestamp"]) for one in _placed(api, gang)), default=now
+        (datetime.fromisoformat(one["metadata"]["creationTimestamp"]) for one in _keepers(api, gang)), default=now
     )
     if now - first < patience:
         return held
@@ -84,8 +84,8 @@ def hold_claims(api: Api, gang: ClaimedGang, now: datetime, *, patience: timedel
 
 
 def held_claims(api: Api, gang: ClaimedGang) -> Held:
-    """Return which of the gang's claims have devices that a placeholder keeps."""
-    kept = {one["metadata"]["name"]: one["spec"].get("nodeName", "") for one in _placed(api, gang)}
+    """Return which of the gang's claims have devices that a keeper has."""
+    kept = {one["metadata"]["name"]: one["spec"].get("nodeName", "") for one in _keepers(api, gang)}
     items = api.items(_claims(gang), labelSelector=f"{GANG}={gang.name}")
     given = {one["metadata"]["name"] for one in items if one.get("status", {}).get("allocation")}
     return Held(gang=gang, nodes={name: node for name, node in kept.items() if node and name in given})
@@ -99,8 +99,8 @@ def give_back_claims(api: Api, gang: ClaimedGang) -> None:
                 api.delete(f"{path}/{claim}", gracePeriodSeconds=0)
 
 
-def _placed(api: Api, gang: ClaimedGang) -> Iterator[Object]:
-    """Yield the placeholders that are not on their way out."""
+def _keepers(api: Api, gang: ClaimedGang) -> Iterator[Object]:
+    """Yield the keepers that are not on their way out."""
     items = api.items(_pods(gang), labelSelector=f"{GANG}={gang.name}")
     return (one for one in items if "deletionTimestamp" not in one["metadata"])
 
@@ -129,7 +129,7 @@ def _claim(gang: ClaimedGang, name: str) -> Object:
     }
 
 
-def _placeholder(gang: ClaimedGang, claim: str) -> Object:
+def _keeper(gang: ClaimedGang, claim: str) -> Object:
     spec: Object = {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 0,
@@ -149,6 +149,6 @@ def _placeholder(gang: ClaimedGang, claim: str) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": claim, "labels": {GANG: gang.name, "gangplan.io/placeholder": "true"}},
+        "metadata": {"name": claim, "labels": {GANG: gang.name}},
         "spec": spec,
     }

@@ -13,18 +13,21 @@ from datetime import datetime, timedelta
 from gangplan.clock import floor_hour, in_words, require_utc
 from gangplan.errors import InputError
 from gangplan.execute.devices.layouts.values import BUSY, SETTLE, LayoutNode, Layouts
-from gangplan.types import Grant, Plan, Pool, Quota, Step, StepKind
+from gangplan.execute.pool_state import united
+from gangplan.types import Grant, Observation, Plan, Pool, Quota, Step, StepKind
 
 
 def layout_steps(
     layouts: Layouts,
     plan: Plan,
     nodes: Iterable[LayoutNode],
-    quotas: Iterable[Quota],
+    observed: Observation,
     grants: Iterable[Grant],
     now: datetime,
 ) -> tuple[Step, ...]:
     """Return the next step of each node that moves or must move; one that must wait says for what.
+
+    Of what was observed, quotas and grants count; `grants` are those that no engine knows.
 
     Raises
     ------
@@ -33,7 +36,7 @@ def layout_steps(
     """
     require_utc("now", now)
     layouts.check(plan.fleet)
-    group = _Group(layouts, plan, tuple(nodes), tuple(quotas), tuple(grants), now)
+    group = _Group(layouts, plan, tuple(nodes), observed.quotas, united((*observed.grants, *grants)), now)
     return (*group.under_way(), *group.new())
 
 

@@ -9,7 +9,7 @@ from gangplan.errors import ConflictError, RejectedError
 from gangplan.execute.devices.layouts.moves import layout_steps
 from gangplan.execute.devices.layouts.values import LayoutNode, Layouts
 from gangplan.kube import Api, Object, accelerators_in, amounts_in, profile_of, requests_of
-from gangplan.types import WHOLE_GPU, Grant, Plan, Quota, Step, StepKind
+from gangplan.types import WHOLE_GPU, Grant, Observation, Plan, Step, StepKind
 
 POOL = "gangplan.io/pool"
 MOVES_TO, MOVES_SINCE = "gangplan.io/moves-to", "gangplan.io/moves-since"
@@ -35,12 +35,12 @@ class LayoutTarget:
         pools = ",".join(self._layouts.configs)
         return tuple(self._node(item) for item in self._api.items(_NODES, labelSelector=f"{POOL} in ({pools})"))
 
-    def carry_on(self, plan: Plan, quotas: Iterable[Quota], grants: Iterable[Grant], now: datetime) -> tuple[Step, ...]:
+    def carry_on(self, plan: Plan, observed: Observation, grants: Iterable[Grant], now: datetime) -> tuple[Step, ...]:
         """Take every step that need not wait, and return all steps; who met another's change waits for the next round.
 
-        `quotas` and `grants` must be from before this call.
+        `observed` and `grants`, those that no engine knows, must be from before this call.
         """
-        steps = layout_steps(self._layouts, plan, self.observe(), quotas, grants, now)
+        steps = layout_steps(self._layouts, plan, self.observe(), observed, grants, now)
         for step in steps:
             if not step.waits_for:
                 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -51,6 +51,19 @@ class Layouts:
         for pool in pools:
             if slots.count(pool.slot) > 1:
                 raise InputError("layouts.configs", pool.name, f"has the slot {pool.slot} of another pool of its group")
+
+
+def check_layouts(groups: Iterable[Layouts], placed: Container[str], fleet: Fleet) -> None:
+    """Refuse groups with pools that have no place in targets.yaml, or that are in two groups."""
+    seen: set[str] = set()
+    for group in groups:
+        group.check(fleet)
+        for pool in group.configs:
+            if pool not in placed:
+                raise InputError("layouts.configs", pool, "has no place: name it under `pools`, too")
+            if pool in seen:
+                raise InputError("layouts.configs", pool, "is in two groups: put all pools of its GPUs into one")
+            seen.add(pool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

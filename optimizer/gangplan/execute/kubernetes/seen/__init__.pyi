@@ -1,3 +1,9 @@
+from .devices import (
+    SeenClaim as SeenClaim,
+    SeenSlice as SeenSlice,
+    seen_claim as seen_claim,
+    seen_slice as seen_slice,
+)
 from .karpenter import (
     HELD_LIMIT as HELD_LIMIT,
     KARPENTER as KARPENTER,

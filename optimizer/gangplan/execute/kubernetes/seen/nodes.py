@@ -63,7 +63,8 @@ class SeenNode:
 class SeenPod:
     """A pod with accelerators that is bound to a node and not over.
 
-    `workload` is the one that Kueue has written on it, `owners` are the ids of what made it, and its own.
+    `slots` are 0 where it holds them by claims. `workload` is the one that Kueue has written on it, `owners` are the
+    ids of what made it, and its own.
     """
 
     node: str
@@ -128,7 +129,7 @@ def seen_pod(item: Object) -> SeenPod | None:
     workload = notes.get(_WORKLOAD) or part(meta, "labels").get(_GROUP, "")
     return SeenPod(
         node=sys.intern(node),
-        slots=sum(asks.values()) or 1,  # devices by claims: the node is held, and how much of it matters less
+        slots=sum(asks.values()),
         workload=sys.intern(f"{meta['namespace']}/{workload}") if workload else "",
         owners=(*(sys.intern(owner["uid"]) for owner in listed(meta, "ownerReferences")), meta.get("uid", "")),
         protected=notes.get(DO_NOT_DISRUPT) == "true",
@@ -136,11 +137,11 @@ def seen_pod(item: Object) -> SeenPod | None:
 
 
 def seen_workload(item: Object) -> SeenWorkload | None:
-    """Read a Workload; None where it holds no quota of accelerators."""
+    """Read a Workload; None where it holds no quota of accelerators, or still waits for nodes that it asks for."""
     if not part(item, "status").get("admission"):
         return None
     claim = claim_from(item)
-    if not claim.reserved:
+    if not claim.reserved or claim.admitted is None:  # an admission check holds it: it has quota, and no nodes
         return None
     given = tuple(
         Given(
@@ -151,8 +152,7 @@ def seen_workload(item: Object) -> SeenWorkload | None:
         for share in claim.shares
         if share.gpus
     )
-    admitted = claim.admitted
-    ends = admitted + claim.limit_s * 1_000_000 if admitted is not None and claim.limit_s else None
+    ends = claim.admitted + claim.limit_s * 1_000_000 if claim.limit_s else None
     return (
         SeenWorkload(
             queue=sys.intern(claim.cluster_queue),

@@ -15,10 +15,8 @@ _OURS = ("gangplan", "kubectl", "kueue")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One nominal quota: of which flavor and resource, where it stands in the object, and its value as it is there."""
+    """One nominal quota: where it stands in the object, and its value as it is there."""
 
-    flavor: str
-    resource: str
     slots: int
     raw: str | int
     path: str
@@ -29,6 +27,7 @@ class Cell:
 class SeenPlace:
     """A ClusterQueue or Cohort with accelerators; `parent` is its cohort, `owner` another manager of its quotas.
 
+    `cells` and `reserved` are by flavor and resource.
     `observed` that Kueue counts by the quota that the object has now: it has a status that says so of queues alone.
     `changed_at` is when somebody last wrote its spec, in whole seconds.
     """
@@ -36,7 +35,7 @@ class SeenPlace:
     kind: str
     name: str
     parent: str = ""
-    cells: tuple[Cell, ...] = ()
+    cells: Mapping[tuple[str, str], Cell] = field(default_factory=dict[tuple[str, str], Cell])
     reserved: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     owner: str = ""
     observed: bool = True
@@ -47,10 +46,6 @@ class SeenPlace:
     def shown(self) -> str:
         """Its kind and name."""
         return f"{self.kind}/{self.name}"
-
-    def cell(self, flavor: str, resource: str) -> Cell | None:
-        """Return its quota of a flavor's resource."""
-        return next((each for each in self.cells if (each.flavor, each.resource) == (flavor, resource)), None)
 
 
 def seen_queue(item: Object) -> SeenPlace:
@@ -88,11 +83,9 @@ def seen_flavor(item: Object) -> Mapping[str, str]:
     return part(item, "spec", "nodeLabels")
 
 
-def _cells(spec: Object) -> tuple[Cell, ...]:
-    return tuple(
-        Cell(
-            flavor=flavor["name"],
-            resource=limited["name"],
+def _cells(spec: Object) -> dict[tuple[str, str], Cell]:
+    return {
+        (flavor["name"], limited["name"]): Cell(
             slots=whole(limited.get("nominalQuota", 0)),
             raw=limited.get("nominalQuota", "0"),
             path=f"/spec/resourceGroups/{group}/flavors/{number}",
@@ -102,7 +95,7 @@ def _cells(spec: Object) -> tuple[Cell, ...]:
         for number, flavor in enumerate(listed(resources, "flavors"))
         for index, limited in enumerate(listed(flavor, "resources"))
         if is_accelerator(limited["name"])
-    )
+    }
 
 
 def _reserved(status: Object) -> dict[tuple[str, str], int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from gangplan.execute.goals import Goal, goals
 from gangplan.execute.node_steps import node_steps
 from gangplan.execute.pool_state import pool_states
 from gangplan.execute.quota_steps import quota_steps
+from gangplan.execute.wanted import Goal, goals
 from gangplan.types import Grant, Observation, Plan, Step, StepKind
 
 _ORDER = {kind: place for place, kind in enumerate(StepKind)}
