@@ -13,9 +13,8 @@ import typer
 from rich.markup import escape
 
 from gangplan import __version__, plan, summaries, workflows
-from gangplan.cli import screen, steps_screen
-from gangplan.cli.apply import apply_app
-from gangplan.cli.controller import controller_app
+from gangplan.cli import screen
+from gangplan.cli.execution import apply_app, controller_app, cycle_run, power_app, prices_app
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
 from gangplan.cli.ledger import ledger_app
@@ -24,8 +23,6 @@ from gangplan.cli.plan import plan_app
 from gangplan.cli.plan_purchases import purchases_app
 from gangplan.cli.platforms import airflow_app, kube_app
 from gangplan.cli.policy import policy_app
-from gangplan.cli.power import power_app
-from gangplan.cli.prices import prices_app
 from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
 from gangplan.cli.review import review_app
@@ -261,4 +258,4 @@ def run(
         summary["apply"] = summaries.of_applied(cycle.apply(settings))
         summary["feedback"] = summaries.of_learning(cycle.learn(settings))
         summary["report"] = {"written": [str(cycle.write_report(settings))]}
-    emit(as_json, summary, steps_screen.run)
+    emit(as_json, summary, cycle_run)

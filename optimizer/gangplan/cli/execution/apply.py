@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 
 from gangplan import summaries
-from gangplan.cli import screen, steps_screen
+from gangplan.cli import screen
+from gangplan.cli.execution import steps_screen
 from gangplan.cli.terminal import AsJson, console, emit, open_store_here, settings_here
 from gangplan.clock import DURATION, parse_span
 from gangplan.errors import GangplanError, InputError

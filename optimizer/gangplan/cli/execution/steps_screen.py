@@ -64,7 +64,7 @@ def _controller(last: Row) -> str:
     return f"{last['at']}, {last['plan']}: {what}"
 
 
-def run(summary: Row) -> RenderableType:
+def cycle_run(summary: Row) -> RenderableType:
     """Show the whole cycle."""
     return Group(
         screen.ingest(summary["ingest"]),
