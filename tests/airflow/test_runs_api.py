@@ -26,7 +26,7 @@ from gangplan.execute import AirflowRuns
 from gangplan.reserve import OperableLedger
 from gangplan.testing import a_request
 from gangplan.types import PodSet, Reservation, ReservationState
-from gangplan.workflows.giving_back import DagRunOwners, GivingBack
+from gangplan.workflows.execution.giving_back import DagRunOwners, GivingBack
 
 pytestmark = pytest.mark.present("Airflow's own web server lives by the machine's clock")
 ONE = (PodSet(count=1, gpus_per_pod=1),)

@@ -1,12 +1,10 @@
-from .controlling import (
-    Controller as Controller,
-    ControllerOptions as ControllerOptions,
-    last_pass as last_pass,
-)
 from .execution import (
     TO as TO,
     Applied as Applied,
+    Controller as Controller,
+    ControllerOptions as ControllerOptions,
     Execution as Execution,
+    last_pass as last_pass,
     ledger_grants as ledger_grants,
     open_execution as open_execution,
 )

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from gangplan.execute import PASS_FIGURES
-from gangplan.workflows.controlling import FAMILIES
+from gangplan.workflows.execution.controlling import FAMILIES
 from tests.cluster.conftest import ROOT, Space
 from tests.cluster.servers.process import free_ports
 from tests.cluster.test_guide import script

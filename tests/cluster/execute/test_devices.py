@@ -26,8 +26,8 @@ from gangplan.execute.devices import (
 from gangplan.kube import KUEUE, Api, read_nodes
 from gangplan.testing import a_pool
 from gangplan.types import ContainerUse, Observation, Plan, Quota, Step, StepKind, WorkloadClass
-from gangplan.workflows.carrying_out import Pass
-from gangplan.workflows.followers import Followers
+from gangplan.workflows.execution.carrying_out import Pass
+from gangplan.workflows.execution.followers import Followers
 from tests.cluster.conftest import Space, until
 from tests.cluster.execute.planned import with_rights
 from tests.cluster.objects import a_pod

@@ -24,8 +24,8 @@ from gangplan.tables import PLAN_CAPS, PLAN_NODES
 from gangplan.testing import a_forecast
 from gangplan.tracking import Store
 from gangplan.types import Fleet, Observation, Plan, Pool
-from gangplan.workflows.carrying_out import Pass
-from gangplan.workflows.followers import Followers
+from gangplan.workflows.execution.carrying_out import Pass
+from gangplan.workflows.execution.followers import Followers
 from gangplan.workflows.power import bring_caps
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.conftest import Field

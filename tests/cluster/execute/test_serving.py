@@ -25,7 +25,7 @@ from gangplan.kube.access import executor_manifests
 from gangplan.kube.api import Api, connect
 from gangplan.tracking import Store
 from gangplan.types import Fleet
-from gangplan.workflows.carrying_out import CarryingOut
+from gangplan.workflows.execution.carrying_out import CarryingOut
 from tests.cluster.conftest import RIGHTS, Space, until
 from tests.cluster.execute.serving import (
     DEPLOYMENTS,

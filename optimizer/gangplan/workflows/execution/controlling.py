@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
-from gangplan.config import Settings, read_fleet
-from gangplan.errors import ConflictError, NotFoundError
+from gangplan.config import Settings
+from gangplan.errors import ConflictError
 from gangplan.execute import (
-    LAST_PASS,
     PASS_FIGURES,
     SETTLE,
     AirflowRuns,
-    ClusterLead,
     Family,
-    FileLead,
     Health,
-    Lead,
     Lives,
     Metrics,
     Round,
     Teller,
-    leases,
-    read_targets,
 )
-from gangplan.kube import Api, connect
-from gangplan.reserve import KueueLedger, OperableLedger, open_ledger, parse_url
-from gangplan.workflows.carrying_out import CarryingOut, Pass
-from gangplan.workflows.execution import grants_in
-from gangplan.workflows.followers import Followers
-from gangplan.workflows.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
+from gangplan.kube import Api
+from gangplan.reserve import KueueLedger, OperableLedger, open_ledger
+from gangplan.workflows.execution.applying import grants_in
+from gangplan.workflows.execution.carrying_out import CarryingOut, Pass
+from gangplan.workflows.execution.followers import Followers
+from gangplan.workflows.execution.giving_back import ClusterOwners, DagRunOwners, GivingBack, Owners
+from gangplan.workflows.execution.leading import lead_of, watched_cluster
 
 _log = logging.getLogger(__name__)
-
-LEASE = "gangplan-controller"
-"""The name of the controllers' Lease."""
-
-OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""Where a pod reads its own namespace."""
 
 LEAST_S = 1.0
 """Seconds between two passes at least, however much happens."""
@@ -95,10 +80,12 @@ class Controller:
     def __init__(self, settings: Settings, options: ControllerOptions) -> None:
         self._settings, self._options = settings, options
         self.metrics = Metrics(*FAMILIES)
-        self._api = _cluster(settings)
+        self._api = watched_cluster(settings)
         self._ledger: OperableLedger = open_ledger(settings.ledger_url, clock=settings.clock)
         self._leading = Event()
-        self._lead = self._a_lead()
+        self._lead = lead_of(
+            settings, self._api, namespace=options.namespace, seconds=options.lease_s, changed=self._led
+        )
         self._lives: Lives | None = None
         self._rounds: list[Round] = []
         self._teller, self._whole_at = Teller(self.metrics), time.monotonic()
@@ -114,19 +101,6 @@ class Controller:
         self._last: Pass | None = None
         self._following = [] if self._api is None else self._follow(self._api)
         self._give_back()
-
-    def _a_lead(self) -> Lead:
-        """Lead by a Lease where there is a cluster, else by a lock in the home folder: all that run there share it."""
-        if self._api is None:
-            return FileLead(_lock(self._settings), changed=self._led)
-        return ClusterLead(
-            self._api,
-            self._options.namespace or _namespace(self._settings),
-            LEASE,
-            clock=self._settings.clock,
-            changed=self._led,
-            seconds=self._options.lease_s,
-        )
 
     def _carry_out(self) -> None:
         """Make one pass, tell of it, and let follow what follows it."""
@@ -269,48 +243,3 @@ class Controller:
     def _ready(self) -> tuple[int, str]:
         ready = self._lives is None or self._lives.ready
         return (200, "leads\n" if self._lead.leads else "stands by\n") if ready else (503, "lists the cluster\n")
-
-
-def last_pass(settings: Settings) -> dict[str, Any]:
-    """Return what a controller did last, as its Lease or its lock says it; nothing where none has run.
-
-    Raises
-    ------
-    UnavailableError, ForbiddenError
-        The cluster cannot be asked.
-    """
-    api = _cluster(settings)
-    if api is None:
-        text = _lock(settings).read_text() if _lock(settings).exists() else ""
-        return json.loads(text) if text else {}
-    try:
-        lease = api.get(f"{leases(_namespace(settings))}/{LEASE}")
-    except NotFoundError:
-        return {}
-    notes: dict[str, str] = lease["metadata"].get("annotations") or {}
-    return {"leader": lease["spec"].get("holderIdentity") or "", **json.loads(notes.get(LAST_PASS, "{}"))}
-
-
-def _lock(settings: Settings) -> Path:
-    return settings.home / "controller.lock"
-
-
-def _cluster(settings: Settings) -> Api | None:
-    """Return the cluster that is watched: that of the ledger, of this pod, or of the targets; None without one."""
-    if settings.ledger_url.startswith("kueue:"):
-        return connect(parse_url(settings.ledger_url)[0])
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        return connect()
-    file = settings.targets_file
-    targets = None if file is None else read_targets(file, read_fleet(settings.fleet_file))
-    if targets is not None and (targets.nodes_of("fixed", "karpenter", "scale") or targets.quotas_of("kueue")):
-        return connect(targets.cluster)
-    return None
-
-
-def _namespace(settings: Settings) -> str:
-    if OWN_NAMESPACE.exists():
-        return OWN_NAMESPACE.read_text().strip()
-    if settings.ledger_url.startswith("kueue:"):
-        return parse_url(settings.ledger_url)[1].namespace
-    return "gangplan"

@@ -11,7 +11,7 @@ from gangplan.config import Settings
 from gangplan.execute import LayoutTarget, answer_all, resize_all
 from gangplan.kube import Api, connect
 from gangplan.types import Step
-from gangplan.workflows.carrying_out import Pass
+from gangplan.workflows.execution.carrying_out import Pass
 from gangplan.workflows.power import bring_caps
 
 _log = logging.getLogger(__name__)

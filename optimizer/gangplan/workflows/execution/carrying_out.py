@@ -31,7 +31,7 @@ from gangplan.execute import (
 from gangplan.kube import connect
 from gangplan.tracking import Store, open_store
 from gangplan.types import Fleet, Forecast, Grant, Plan, Step
-from gangplan.workflows.execution import serving_in
+from gangplan.workflows.execution.applying import serving_in
 
 _log = logging.getLogger(__name__)
 

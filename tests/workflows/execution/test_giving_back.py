@@ -12,7 +12,7 @@ from gangplan.config import load_settings
 from gangplan.errors import UnavailableError
 from gangplan.testing import NOW, a_request, memory_ledger
 from gangplan.types import ObjectOwner, PipelineOwner, PodSet, Reservation, ReservationState, cluster_owner
-from gangplan.workflows.giving_back import GivingBack
+from gangplan.workflows.execution.giving_back import GivingBack
 
 JOB = ObjectOwner(namespace="vision", kind="Job", name="train", uid="u-1")
 ONE = (PodSet(count=1, gpus_per_pod=1),)
