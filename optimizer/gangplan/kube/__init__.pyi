@@ -33,6 +33,7 @@ from .inventory import (
     NODES as NODES,
     POOL_LABELS as POOL_LABELS,
     fleet_of as fleet_of,
+    is_ready as is_ready,
     node_from as node_from,
     read_nodes as read_nodes,
     read_pods as read_pods,

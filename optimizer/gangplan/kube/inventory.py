@@ -77,7 +77,6 @@ def node_from(item: Object, slices: Mapping[str, list[Device]] = {}) -> Node | N
         return None
     resource = max(amounts, key=lambda name: amounts[name] * (share_of(name, labels, amounts) or 1.0))
     accelerator = devices[0].accelerator if devices else accelerator_of(labels, resource)
-    ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in listed(status, "conditions"))
     return Node(
         name=meta["name"],
         pool=sys.intern(_first(labels, POOL_LABELS) or f"{accelerator or 'gpu'}-{amounts[resource]}"),
@@ -89,10 +88,16 @@ def node_from(item: Object, slices: Mapping[str, list[Device]] = {}) -> Node | N
         rack=sys.intern(_first(labels, RACK_LABELS)),
         nvlink=sys.intern(_first(labels, NVLINK_LABELS)),
         spot=_first(labels, CAPACITY_LABELS).lower() in ("spot", "true"),
-        ready=ready and not part(item, "spec").get("unschedulable", False),
+        ready=is_ready(item) and not part(item, "spec").get("unschedulable", False),
         labels=labels,
         amounts=amounts,
     )
+
+
+def is_ready(item: Object) -> bool:
+    """Tell whether a node or a pod says of itself that it is ready."""
+    marks = listed(part(item, "status"), "conditions")
+    return any(mark["type"] == "Ready" and mark["status"] == "True" for mark in marks)
 
 
 def _first(labels: Mapping[str, str], names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedEr
 from gangplan.execute.kubernetes.cordons import MANAGER
 from gangplan.execute.kubernetes.seen import CORDONED_AT, moment_of
 from gangplan.execute.kubernetes.settings import ScaledNodes
-from gangplan.kube import Api, Object, listed, part
+from gangplan.kube import Api, Object, is_ready, part
 from gangplan.types import PoolNode, Step
 
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -182,12 +182,9 @@ def _lives(pod: Object) -> bool:
 def _as_node(pod: Object) -> PoolNode:
     """Return a pod as the node that it is for the work inside of it."""
     meta = pod["metadata"]
-    ready = any(
-        mark["type"] == "Ready" and mark["status"] == "True" for mark in listed(part(pod, "status"), "conditions")
-    )
     return PoolNode(
         name=meta["name"],
-        usable=ready,
+        usable=is_ready(pod),
         cordoned_at=moment_of(part(meta, "annotations").get(CORDONED_AT)),
         leaving="deletionTimestamp" in meta,
     )

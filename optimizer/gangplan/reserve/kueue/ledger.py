@@ -183,7 +183,7 @@ class KueueLedger(WaitingLedger, Refusals):
             request, now = request_from_text(claim.request), to_us(self._clock())
             lease = objects.lease_of(claim, request)
             if not claim.safe or claim.token != token or lease is None or objects.opens_later(claim, request, now):
-                raise self._stale(claim, "renewed")
+                raise objects.stale(claim, "renewed")
             wanted = now + (span_us(request.duration) if ttl is None else span_us(ttl))
             return self._pen.lease(claim, token, min(wanted, lease.hard_end))
 
@@ -197,7 +197,7 @@ class KueueLedger(WaitingLedger, Refusals):
             final = objects.state_of(claim).final
             unknown = final and claim.token is None and claim.owner  # Kueue takes the grant of an ended Job away
             if not unknown and (claim.token != token or not (final or claim.safe)):
-                raise self._stale(claim, "released")
+                raise objects.stale(claim, "released")
             return claim if final else self._pen.end(claim, objects.RELEASED, self._clock())
 
         return self._write(id, act)
@@ -235,12 +235,6 @@ class KueueLedger(WaitingLedger, Refusals):
                 tries -= 1
                 if not tries:
                     raise
-
-    def _stale(self, claim: Claim, done: str) -> StaleTokenError:
-        state = objects.state_of(claim)
-        if state.final:
-            return StaleTokenError(f"reservation {claim.name}: is {state} and cannot be {done}: nothing was changed")
-        return StaleTokenError(f"reservation {claim.name}: the token is not its present one: nothing was changed")
 
     def _settled(self, claim: Claim) -> Claim:
         """Return a reservation after what was due."""
@@ -396,15 +390,7 @@ class KueueLedger(WaitingLedger, Refusals):
 
     def nodes(self) -> dict[str, NodeState]:
         """Return the cluster's GPU nodes that take no pods now: not ready, or cordoned."""
-        nodes: dict[str, NodeState] = {}
-        for item in self.api.items("/api/v1/nodes"):
-            conditions = item.get("status", {}).get("conditions", ())
-            ready = any(mark["type"] == "Ready" and mark["status"] == "True" for mark in conditions)
-            if not ready:
-                nodes[item["metadata"]["name"]] = NodeState.LOST
-            elif item.get("spec", {}).get("unschedulable"):
-                nodes[item["metadata"]["name"]] = NodeState.DRAINING
-        return nodes
+        return objects.nodes_away(self.api)
 
     def outages(self) -> dict[str, Outage]:
         """Return the same with what else is known of them, which is nothing."""

@@ -8,14 +8,13 @@ from datetime import datetime
 from gangplan.errors import ConflictError, RejectedError
 from gangplan.execute.devices.layouts.moves import layout_steps
 from gangplan.execute.devices.layouts.values import LayoutNode, Layouts
-from gangplan.kube import Api, Object, accelerators_in, amounts_in, profile_of, requests_of
+from gangplan.kube import NODES, PODS, Api, Object, accelerators_in, amounts_in, is_ready, profile_of, requests_of
 from gangplan.types import WHOLE_GPU, Grant, Observation, Plan, Step, StepKind
 
 POOL = "gangplan.io/pool"
 MOVES_TO, MOVES_SINCE = "gangplan.io/moves-to", "gangplan.io/moves-since"
 CORDONED = "gangplan.io/cordoned-at"
 CONFIG, STATE = "nvidia.com/mig.config", "nvidia.com/mig.config.state"
-_NODES = "/api/v1/nodes"
 _TRIES = 4
 _OVER = ("Succeeded", "Failed")
 
@@ -33,7 +32,7 @@ class LayoutTarget:
     def observe(self) -> tuple[LayoutNode, ...]:
         """Return the group's nodes as they are; those that move with the pods that use their accelerators."""
         pools = ",".join(self._layouts.configs)
-        return tuple(self._node(item) for item in self._api.items(_NODES, labelSelector=f"{POOL} in ({pools})"))
+        return tuple(self._node(item) for item in self._api.items(NODES, labelSelector=f"{POOL} in ({pools})"))
 
     def carry_on(self, plan: Plan, observed: Observation, grants: Iterable[Grant], now: datetime) -> tuple[Step, ...]:
         """Take every step that need not wait, and return all steps; who met another's change waits for the next round.
@@ -67,13 +66,13 @@ class LayoutTarget:
     def _write(self, step: Step, name: str, now: datetime, query: Mapping[str, str]) -> None:
         """Write a step on a node as it was just read; the node's own controllers write on it often, too."""
         for left in reversed(range(_TRIES)):
-            item = self._api.get(f"{_NODES}/{name}")
+            item = self._api.get(f"{NODES}/{name}")
             change = self._change(step, self._node(item), now)
             if not change:
                 return
             change.setdefault("metadata", {})["resourceVersion"] = item["metadata"]["resourceVersion"]
             try:
-                self._api.merge(f"{_NODES}/{name}", change, **query)
+                self._api.merge(f"{NODES}/{name}", change, **query)
             except ConflictError:
                 if not left:
                     raise
@@ -118,7 +117,7 @@ class LayoutTarget:
             state=labels.get(STATE, ""),
             slots=sum(amounts.values()),
             slot=profile_of(resource, labels) or WHOLE_GPU,
-            ready=any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", ())),
+            ready=is_ready(item),
             cordoned=stopped and CORDONED in notes,
             closed=stopped and CORDONED not in notes and not moves_to,
             moves_to=moves_to,
@@ -128,7 +127,7 @@ class LayoutTarget:
 
     def _pods(self, node: str) -> tuple[str, ...]:
         """Return the pods on a node that use accelerators and are not over."""
-        items = self._api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")
+        items = self._api.items(PODS, fieldSelector=f"spec.nodeName={node}")
         return tuple(f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in items if _uses(one))
 
     def check(self) -> tuple[str, ...]:

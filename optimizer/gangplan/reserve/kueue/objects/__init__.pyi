@@ -13,6 +13,7 @@ from .names import (
     resource_of as resource_of,
     workloads as workloads,
 )
+from .nodes import nodes_away as nodes_away
 from .queues import Flavor as Flavor, View as View, read_view as read_view
 from .record import Records as Records
 from .view import (
@@ -29,6 +30,7 @@ from .view import (
     over_by_kueue as over_by_kueue,
     picture as picture,
     preempted as preempted,
+    stale as stale,
     state_of as state_of,
 )
 from .workload import (

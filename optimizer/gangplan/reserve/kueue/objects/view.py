@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gangplan.clock import SECOND, from_us, or_none_at, span_us, to_us
+from gangplan.errors import StaleTokenError
 from gangplan.kube import Claim, Mark
 from gangplan.reserve.admission import last_start
 from gangplan.reserve.codec import request_from_text
@@ -85,6 +86,14 @@ def ended_by_time(claim: Claim) -> bool:
 def over_by_kueue(claim: Claim) -> bool:
     """Tell whether what a Job adopted is over without us: the Job ended, or outlived its walltime."""
     return bool(claim.owner) and (claim.finished or (ended_by_time(claim) and not claim.end))
+
+
+def stale(claim: Claim, done: str) -> StaleTokenError:
+    """Return the refusal of a call that no longer holds the reservation; `done` says what it would have become."""
+    state = state_of(claim)
+    if state.final:
+        return StaleTokenError(f"reservation {claim.name}: is {state} and cannot be {done}: nothing was changed")
+    return StaleTokenError(f"reservation {claim.name}: the token is not its present one: nothing was changed")
 
 
 def end_of(claim: Claim) -> str:
