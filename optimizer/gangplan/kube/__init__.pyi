@@ -19,6 +19,7 @@ from .access import (
     rights as rights,
 )
 from .api import (
+    EXECUTOR as EXECUTOR,
     NAMES_ONLY as NAMES_ONLY,
     Api as Api,
     Object as Object,
@@ -26,10 +27,12 @@ from .api import (
     listed as listed,
     part as part,
     whole as whole,
+    writing as writing,
 )
 from .devices import devices_in as devices_in, devices_version as devices_version, held_devices as held_devices
 from .gangs import Gang as Gang, Seen as Seen, read_gangs as read_gangs
 from .inventory import (
+    CORDONED_AT as CORDONED_AT,
     NODES as NODES,
     POOL_LABELS as POOL_LABELS,
     fleet_of as fleet_of,

@@ -34,6 +34,9 @@ Object: TypeAlias = dict[str, Any]
 MANAGER = "gangplan"
 """Our field manager: by this name, server-side apply knows which fields we own."""
 
+EXECUTOR = "gangplan-execute"
+"""The field manager of what carries plans out: what it owns stands apart from what reservations own."""
+
 CONNECTIONS = 64
 READ_S = 30.0
 PATIENCE_S = 20.0
@@ -257,6 +260,11 @@ def whole(quantity: str | int) -> int:
         from kubernetes.utils import quantity as quantities
     module: Any = quantities
     return int(module.parse_quantity(text))
+
+
+def writing(manager: str = EXECUTOR, *, dry_run: bool) -> dict[str, str]:
+    """Return the query of a write: who it is from, and whether the API server is only to check it."""
+    return {"fieldManager": manager, **({"dryRun": "All"} if dry_run else {})}
 
 
 def connect(context: str = "", *, kubeconfig: str = "") -> Api:

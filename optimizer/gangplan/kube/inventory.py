@@ -17,6 +17,10 @@ from gangplan.kube.remarks import Remarks
 from gangplan.types import WHOLE_GPU, Fleet, Pool, PoolKind
 
 NODES = "/api/v1/nodes"
+
+CORDONED_AT = "gangplan.io/cordoned-at"
+"""The annotation of a node that we have cordoned, with the moment."""
+
 POOL_LABELS = (
     "gangplan.io/pool",
     "karpenter.sh/nodepool",

@@ -9,7 +9,7 @@ from datetime import datetime
 from gangplan.clock import floor_hour, require_utc
 from gangplan.errors import InputError
 from gangplan.execute.green.agent import CAP_LABEL, CLOCK_LABEL
-from gangplan.kube import Api, read_nodes, read_pods
+from gangplan.kube import Api, read_nodes, read_pods, writing
 from gangplan.types import Knob, Plan
 
 LABELS = {Knob.CAP: CAP_LABEL, Knob.CLOCK: CLOCK_LABEL}
@@ -145,5 +145,4 @@ class CapTarget:
             The node is gone: observe again.
         """
         body = {"metadata": {"labels": {LABELS[step.knob]: step.after or None}}}
-        check = {"dryRun": "All"} if dry_run else {}
-        self._api.merge(f"/api/v1/nodes/{step.node}", body, fieldManager=MANAGER, **check)
+        self._api.merge(f"/api/v1/nodes/{step.node}", body, **writing(MANAGER, dry_run=dry_run))

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from gangplan.errors import ConflictError, NotFoundError, RejectedError
-from gangplan.execute.kubernetes.seen import BOUND, CORDONED_AT, holds_its_node
-from gangplan.kube import NODES, PODS, Api, Object, part
+from gangplan.execute.kubernetes.seen import BOUND, holds_its_node
+from gangplan.kube import CORDONED_AT, NODES, PODS, Api, Object, part, writing
 
-MANAGER = "gangplan-execute"
 _TRIES = 5
 
 
@@ -56,7 +55,7 @@ def require_free(api: Api, node: str) -> None:
 
 def _change(api: Api, node: str, change: Callable[[Object], Object | None], *, dry_run: bool) -> None:
     """Write a change of a node as it was read; a node that was changed in between is read again."""
-    path, query = f"{NODES}/{node}", {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
+    path, query = f"{NODES}/{node}", writing(dry_run=dry_run)
     for left in reversed(range(_TRIES)):
         try:
             item = api.get(path)

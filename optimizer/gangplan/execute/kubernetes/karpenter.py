@@ -15,7 +15,7 @@ from functools import partial
 
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError, UnavailableError
 from gangplan.execute.kubernetes.cordons import require_free
-from gangplan.execute.kubernetes.scaling import query_of, write_scale
+from gangplan.execute.kubernetes.scaling import write_scale
 from gangplan.execute.kubernetes.seen import (
     DO_NOT_DISRUPT,
     HELD_LIMIT,
@@ -26,7 +26,7 @@ from gangplan.execute.kubernetes.seen import (
     seen_nodeclaim,
     seen_nodepool,
 )
-from gangplan.kube import Api, Object
+from gangplan.kube import Api, Object, writing
 from gangplan.types import Step
 
 OBSERVE_S = 15.0
@@ -64,7 +64,7 @@ def order(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
             f"set it to {step.after + 1}"
         )
     if pool.held and not dry_run:  # by a process that was removing nodes and got no further
-        api.patch(path, _restoring(pool), **query_of(dry_run=False))
+        api.patch(path, _restoring(pool), **writing(dry_run=False))
     write_scale(api, path, step, dry_run=dry_run)
 
 
@@ -121,7 +121,7 @@ def _protect(api: Api, pod: str, *, dry_run: bool) -> None:
     namespace, _, name = pod.partition("/")
     body: Object = {"metadata": {"annotations": {DO_NOT_DISRUPT: "true"}}}
     with suppress(NotFoundError):
-        api.merge(f"/api/v1/namespaces/{namespace}/pods/{name}", body, **query_of(dry_run=dry_run))
+        api.merge(f"/api/v1/namespaces/{namespace}/pods/{name}", body, **writing(dry_run=dry_run))
 
 
 def _path(nodepool: str) -> str:
@@ -132,7 +132,7 @@ def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
     """Hold the limit down to the nodes that there are, and wait until Karpenter knows it."""
     was = pool.held or (_NONE if pool.limit is None else str(pool.limit))
     body: Object = {"metadata": {"annotations": {HELD_LIMIT: was}}, "spec": {"limits": {"nodes": str(nodes)}}}
-    api.merge(path, body, **query_of(dry_run=False))
+    api.merge(path, body, **writing(dry_run=False))
     deadline = time.monotonic() + OBSERVE_S
     while True:
         found = seen_nodepool(api.get(path))
@@ -166,7 +166,7 @@ def _swap(api: Api, path: str, pool: SeenNodePool, step: Step, *, dry_run: bool)
         *_restoring(pool),
     ]
     try:
-        api.patch(path, patch, **query_of(dry_run=dry_run))
+        api.patch(path, patch, **writing(dry_run=dry_run))
     except RejectedError:
         now = seen_nodepool(api.get(path)).replicas
         if now == step.before:

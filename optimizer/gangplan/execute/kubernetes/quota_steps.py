@@ -5,10 +5,9 @@ from __future__ import annotations
 from gangplan.errors import ConflictError, InputError, RejectedError
 from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
 from gangplan.execute.kubernetes.seen import COHORT, QUEUE, seen_cohort, seen_queue
-from gangplan.kube import KUEUE, Api, Object
+from gangplan.kube import KUEUE, Api, Object, writing
 from gangplan.types import Step, StepKind
 
-MANAGER = "gangplan-execute"
 _PATHS = {QUEUE: "clusterqueues", COHORT: "cohorts"}
 
 
@@ -84,9 +83,8 @@ def _swap(api: Api, found: PoolQuota, own: int, *, dry_run: bool) -> None:
         {"op": "replace", "path": f"{where}/nominalQuota", "value": str(own)},
     ]
     path = f"{KUEUE}/{_PATHS[found.place.kind]}/{found.place.name}"
-    query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
     try:
-        api.patch(path, patch, **query)
+        api.patch(path, patch, **writing(dry_run=dry_run))
     except RejectedError:  # a test that failed, or a value that Kueue refuses: the object says which
         read = seen_queue if found.place.kind == QUEUE else seen_cohort
         now = read(api.get(path)).cells.get(found.key)

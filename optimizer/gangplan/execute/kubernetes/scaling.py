@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError
-from gangplan.execute.kubernetes.cordons import MANAGER
-from gangplan.execute.kubernetes.seen import CORDONED_AT, moment_of
+from gangplan.execute.kubernetes.seen import moment_of
 from gangplan.execute.kubernetes.settings import ScaledNodes
-from gangplan.kube import Api, Object, is_ready, part
+from gangplan.kube import CORDONED_AT, Api, Object, is_ready, part, writing
 from gangplan.types import PoolNode, Step
 
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -48,18 +47,13 @@ def write_scale(api: Api, path: str, step: Step, *, dry_run: bool) -> None:
         {"op": "add", "path": "/spec/replicas", "value": step.after},
     ]
     try:
-        api.patch(f"{path}/scale", patch, **query_of(dry_run=dry_run))
+        api.patch(f"{path}/scale", patch, **writing(dry_run=dry_run))
     except RejectedError:
         replicas = read_scale(api, path).replicas
         if replicas == step.before:
             raise
         if replicas != step.after:
             raise ConflictError(f"pool {step.pool}: {replicas} nodes are ordered, not {step.before}") from None
-
-
-def query_of(*, dry_run: bool) -> dict[str, str]:
-    """Return what each write says: who we are, and whether it only is checked."""
-    return {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
 
 
 class Scaled:
@@ -102,7 +96,7 @@ class Scaled:
         for pod in pods:
             body: Object = {"metadata": {"annotations": {CORDONED_AT: at}}}
             try:
-                self._api.merge(f"{self._pod_path}/{pod}", body, **query_of(dry_run=dry_run))
+                self._api.merge(f"{self._pod_path}/{pod}", body, **writing(dry_run=dry_run))
             except NotFoundError:
                 raise ConflictError(f"pod {pod}: is gone") from None
 
@@ -155,7 +149,7 @@ class Scaled:
         for pod in pods:
             if pod["metadata"]["name"] in names:
                 body: Object = {"metadata": {"annotations": {_DELETION_COST: _FIRST}}}
-                self._api.merge(f"{self._pod_path}/{pod['metadata']['name']}", body, **query_of(dry_run=dry_run))
+                self._api.merge(f"{self._pod_path}/{pod['metadata']['name']}", body, **writing(dry_run=dry_run))
 
     def _choose_machines(self, names: set[str], *, dry_run: bool) -> None:
         """Let Cluster API delete the machines of these nodes first."""
@@ -164,7 +158,7 @@ class Scaled:
         for machine in self._api.items(machines, labelSelector=selector):
             if part(machine, "status", "nodeRef").get("name") in names:
                 body: Object = {"metadata": {"annotations": {_DELETE_MACHINE: "gangplan"}}}
-                self._api.merge(f"{machines}/{machine['metadata']['name']}", body, **query_of(dry_run=dry_run))
+                self._api.merge(f"{machines}/{machine['metadata']['name']}", body, **writing(dry_run=dry_run))
 
     def _pods(self) -> list[Object]:
         selector = read_scale(self._api, self.path).selector

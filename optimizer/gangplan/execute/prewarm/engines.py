@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gangplan.execute.prewarm.settings import Keda, Where
-from gangplan.kube import Object, is_placeholder
+from gangplan.kube import EXECUTOR, Object, is_placeholder
 
-MANAGER = "gangplan-execute"
 PAUSED = "autoscaling.keda.sh/paused-replicas"
 _KSERVE = "serving.kserve.io/"
 
@@ -60,7 +59,7 @@ class Engine:
     def owner_of(self, item: Object) -> str:
         """Return the manager who owns the minimum and is not us; empty where nobody else does."""
         marks = item["metadata"].get("managedFields", ())
-        return next((one["manager"] for one in marks if one["manager"] != MANAGER and self._owned(one)), "")
+        return next((one["manager"] for one in marks if one["manager"] != EXECUTOR and self._owned(one)), "")
 
     def _owned(self, mark: Object) -> bool:
         fields: Object | None = mark.get("fieldsV1")
@@ -76,7 +75,7 @@ class Engine:
         for name in reversed(self.minimum):
             value = {name: value}
         meta: Object = {"resourceVersion": item["metadata"]["resourceVersion"]}
-        if isinstance(where, Keda) and (where.hold or pauser_of(item) == MANAGER):
+        if isinstance(where, Keda) and (where.hold or pauser_of(item) == EXECUTOR):
             meta["annotations"] = {PAUSED: str(number) if where.hold else None}
         return {"metadata": meta, **dict[str, Any](value if isinstance(value, dict) else {})}
 

@@ -14,7 +14,6 @@ from gangplan.errors import ConflictError, ForbiddenError, NotFoundError, Reject
 from gangplan.execute.prewarm import buffers
 from gangplan.execute.prewarm.engines import (
     ENGINES,
-    MANAGER,
     PAUSED,
     Engine,
     floor_of,
@@ -25,7 +24,17 @@ from gangplan.execute.prewarm.engines import (
 from gangplan.execute.prewarm.minimums import minimums, minimums_before
 from gangplan.execute.prewarm.settings import Buffer, Keda, Serving
 from gangplan.execute.prewarm.values import Replicas
-from gangplan.kube import PLACEHOLDER, PLACEHOLDER_CLASS, Api, Object, is_placeholder, may, requests_of
+from gangplan.kube import (
+    EXECUTOR,
+    PLACEHOLDER,
+    PLACEHOLDER_CLASS,
+    Api,
+    Object,
+    is_placeholder,
+    may,
+    requests_of,
+    writing,
+)
 from gangplan.types import Fleet, Forecast, Observation, Plan, Step, StepKind
 
 _TRIES = 5
@@ -142,7 +151,7 @@ class ServingTarget:
         held = held_of(where, item)
         if isinstance(where, Keda) and where.hold:
             return minimum != held, held
-        return held is not None and pauser_of(item) == MANAGER, minimum
+        return held is not None and pauser_of(item) == EXECUTOR, minimum
 
     def _kind_of(self, entry: Serving) -> str:
         """Return what an entry is; of a buffer that may be either, what stands stays."""
@@ -164,7 +173,7 @@ class ServingTarget:
         if self._zero is None:
             try:
                 change = {"spec": engine.patch(entry.where, 0, item)["spec"]}
-                self._api.merge(engine.path(entry.where), change, fieldManager=MANAGER, **_dry(dry_run=True))
+                self._api.merge(engine.path(entry.where), change, **writing(dry_run=True))
             except RejectedError:
                 self._zero = False
             else:
@@ -213,8 +222,7 @@ class ServingTarget:
         self._api.merge(
             engine.path(entry.where),
             engine.patch(entry.where, number, item),
-            fieldManager=MANAGER,
-            **_dry(dry_run=dry_run),
+            **writing(dry_run=dry_run),
         )
 
     def _buffer(self, where: Buffer, kind: str, number: int, *, dry_run: bool) -> Object:
@@ -232,7 +240,7 @@ class ServingTarget:
         return body
 
     def _put(self, path: str, body: Object, *, force: bool, dry_run: bool) -> None:
-        self._api.apply(path, body, fieldManager=MANAGER, force=str(force).lower(), **_dry(dry_run=dry_run))
+        self._api.apply(path, body, force=str(force).lower(), **writing(dry_run=dry_run))
 
     # ---------------------------------------------------------------- looking
 
@@ -293,11 +301,7 @@ class ServingTarget:
 def _owned(entry: Serving, engine: Engine, item: Object) -> str:
     """Return that somebody else owns what would be written, with the remedy; empty where nobody does."""
     owner, field = engine.owner_of(item), engine.field
-    if isinstance(entry.where, Keda) and entry.where.hold and pauser_of(item) not in ("", MANAGER):
+    if isinstance(entry.where, Keda) and entry.where.hold and pauser_of(item) not in ("", EXECUTOR):
         owner, field = pauser_of(item), PAUSED
     said = f"{field} of {entry.key} belongs to {owner}"
     return owner and f"{said}: leave it out of what {owner} applies, or say `take_over: true`"
-
-
-def _dry(*, dry_run: bool) -> dict[str, str]:
-    return {"dryRun": "All"} if dry_run else {}

@@ -8,12 +8,22 @@ from datetime import datetime
 from gangplan.errors import ConflictError, RejectedError
 from gangplan.execute.devices.layouts.moves import layout_steps
 from gangplan.execute.devices.layouts.values import LayoutNode, Layouts
-from gangplan.kube import NODES, PODS, Api, Object, accelerators_in, amounts_in, is_ready, profile_of, requests_of
+from gangplan.kube import (
+    CORDONED_AT,
+    NODES,
+    PODS,
+    Api,
+    Object,
+    accelerators_in,
+    amounts_in,
+    is_ready,
+    profile_of,
+    requests_of,
+)
 from gangplan.types import WHOLE_GPU, Grant, Observation, Plan, Step, StepKind
 
 POOL = "gangplan.io/pool"
 MOVES_TO, MOVES_SINCE = "gangplan.io/moves-to", "gangplan.io/moves-since"
-CORDONED = "gangplan.io/cordoned-at"
 CONFIG, STATE = "nvidia.com/mig.config", "nvidia.com/mig.config.state"
 _TRIES = 4
 _OVER = ("Succeeded", "Failed")
@@ -85,7 +95,7 @@ class LayoutTarget:
         moves, labelled = node.moves_to == to, node.pool == to and node.config == config
         moment = f"{now.isoformat(timespec='seconds')}"
         if step.kind == StepKind.CORDON and not node.moves_to and not node.closed:
-            notes: Object = {MOVES_TO: to, MOVES_SINCE: moment, CORDONED: None}
+            notes: Object = {MOVES_TO: to, MOVES_SINCE: moment, CORDONED_AT: None}
             return {"metadata": {"annotations": notes}, "spec": {"unschedulable": True}}
         if step.kind == StepKind.LAYOUT and moves and not labelled and not node.pods:
             labels: Object = {POOL: to, CONFIG: config, STATE: None}  # the state of the layout before says nothing now
@@ -118,8 +128,8 @@ class LayoutTarget:
             slots=sum(amounts.values()),
             slot=profile_of(resource, labels) or WHOLE_GPU,
             ready=is_ready(item),
-            cordoned=stopped and CORDONED in notes,
-            closed=stopped and CORDONED not in notes and not moves_to,
+            cordoned=stopped and CORDONED_AT in notes,
+            closed=stopped and CORDONED_AT not in notes and not moves_to,
             moves_to=moves_to,
             since=datetime.fromisoformat(notes[MOVES_SINCE]) if MOVES_SINCE in notes else None,
             pods=self._pods(meta["name"]) if moves_to else (),

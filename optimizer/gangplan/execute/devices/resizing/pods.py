@@ -12,7 +12,7 @@ from gangplan.errors import ConflictError, NotFoundError, RejectedError
 from gangplan.execute.devices.resizing.decide import resizes
 from gangplan.execute.devices.resizing.values import CPU, MEBIBYTE, MEMORY, Container, Resize, ResizeRules, RunningPod
 from gangplan.extras import needs_extras
-from gangplan.kube import Api, Object
+from gangplan.kube import Api, Object, writing
 from gangplan.types import ContainerUse, WorkloadClass
 
 CLASS = "gangplan.io/workload-class"
@@ -105,7 +105,7 @@ def resize(api: Api, change: Resize, *, dry_run: bool = False) -> None:
     """
     pod = change.pod
     path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
-    query = {"fieldManager": "gangplan-execute", **({"dryRun": "All"} if dry_run else {})}
+    query = writing(dry_run=dry_run)
     first = json.dumps({one.name: dict(one.at_first) for one in pod.containers}, sort_keys=True)
     api.merge(path, {"metadata": {"uid": pod.uid, "annotations": {AT_FIRST: first}}}, **query)
     asked = {CPU: f"{change.after[CPU]}m"} if CPU in change.after else {}

@@ -14,7 +14,6 @@ from .karpenter import (
 )
 from .nodes import (
     BOUND as BOUND,
-    CORDONED_AT as CORDONED_AT,
     DO_NOT_DISRUPT as DO_NOT_DISRUPT,
     HOSTNAME as HOSTNAME,
     NODEPOOL as NODEPOOL,

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from gangplan.clock import from_us
 from gangplan.kube import (
+    CORDONED_AT,
     POOL_LABELS,
     Object,
     accelerators_in,
@@ -19,9 +20,6 @@ from gangplan.kube import (
     part,
     requests_of,
 )
-
-CORDONED_AT = "gangplan.io/cordoned-at"
-"""The annotation of a node that we have cordoned, with the moment."""
 
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 NODEPOOL, INITIALIZED = "karpenter.sh/nodepool", "karpenter.sh/initialized"
