@@ -10,7 +10,8 @@ import pytest
 
 from gangplan.config import read_fleet, write_fleet
 from gangplan.errors import ConflictError, InputError, RejectedError
-from gangplan.execute import Carried, Carrying, Engine, FleetFileTarget, goals
+from gangplan.execute import Carried, Carrying, Engine, goals
+from gangplan.execute.fleet_file import FleetFileTarget
 from gangplan.types import Fleet, Step, StepKind
 from tests.execute.planned import a_plan
 from tests.execute.world import pool

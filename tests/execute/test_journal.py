@@ -8,7 +8,8 @@ import pytest
 
 from gangplan.clock import floor_hour
 from gangplan.errors import NotFoundError, RejectedError
-from gangplan.execute import Carrying, Engine, Journal, Outcome, PoolBefore, carried_hours, goals, last_run
+from gangplan.execute import Carrying, Engine, Journal, Outcome, carried_hours, goals, last_run
+from gangplan.execute.journal import PoolBefore
 from gangplan.tracking import APPLY, Store
 from gangplan.types import Step, StepKind
 from tests.execute.planned import a_plan

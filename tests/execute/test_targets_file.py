@@ -10,16 +10,15 @@ import pytest
 from gangplan.config import write_fleet
 from gangplan.errors import InputError
 from gangplan.execute import (
-    FileNodes,
-    Layouts,
     Opening,
-    ResizeRule,
     Targets,
     close_engines,
     open_engines,
     read_targets,
     targets_of_file,
 )
+from gangplan.execute.devices import Layouts, ResizeRule
+from gangplan.execute.fleet_file import FileNodes
 from gangplan.execute.kubernetes import FixedNodes, KarpenterNodes, KueueQuota
 from gangplan.testing import NOW, a_pool
 from gangplan.types import Fleet, WorkloadClass

@@ -1,9 +1,8 @@
-from .all_steps import steps as steps, steps_to as steps_to
+from .all_steps import steps as steps
 from .carrying import (
     Carried as Carried,
     Carrying as Carrying,
     Outcome as Outcome,
-    Taken as Taken,
     until_reached as until_reached,
 )
 from .cloud import (
@@ -36,23 +35,16 @@ from .controller import (
 )
 from .devices import (
     ClaimedGang as ClaimedGang,
-    Layouts as Layouts,
     LayoutTarget as LayoutTarget,
-    Resize as Resize,
-    ResizeRule as ResizeRule,
-    ResizeRules as ResizeRules,
     give_back_claims as give_back_claims,
     hold_claims as hold_claims,
-    layout_steps as layout_steps,
     resize_all as resize_all,
 )
-from .engines import Engine as Engine, Seen as Seen, look as look
-from .fleet_file import FileNodes as FileNodes, FleetFileTarget as FleetFileTarget
+from .engines import Engine as Engine
 from .green import (
     CapStep as CapStep,
     CapTarget as CapTarget,
     CarbonColumns as CarbonColumns,
-    Measured as Measured,
     Nvml as Nvml,
     PowerAgent as PowerAgent,
     add_carbon as add_carbon,
@@ -73,12 +65,10 @@ from .green import (
 from .journal import (
     ApplyRun as ApplyRun,
     Journal as Journal,
-    PoolBefore as PoolBefore,
     carried_hours as carried_hours,
     last_run as last_run,
 )
 from .kubernetes import (
-    ClusterTarget as ClusterTarget,
     FixedNodes as FixedNodes,
     KarpenterNodes as KarpenterNodes,
     KueueQuota as KueueQuota,
@@ -88,7 +78,7 @@ from .kubernetes import (
 )
 from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
 from .pool_state import SETTLE as SETTLE
-from .prewarm import Serving as Serving, ServingTarget as ServingTarget
+from .prewarm import ServingTarget as ServingTarget
 from .requests import answer_all as answer_all, queue_check as queue_check
 from .target import Target as Target
 from .targets_file import Targets as Targets, read_targets as read_targets, targets_of_file as targets_of_file

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.execute.cloud.conftest import MakeEc2, MakeGce, Played
 
-from gangplan.execute import Goal, steps_to
+from gangplan.execute import Goal
+from gangplan.execute.all_steps import steps_to
 from gangplan.testing import NOW
 from gangplan.types import Grant, StepKind
 

@@ -1,6 +1,6 @@
 from .ec2 import open_ec2 as open_ec2
 from .gce import open_gce as open_gce
-from .group_target import GroupTarget as GroupTarget, Joined as Joined, machine_of as machine_of
+from .group_target import Joined as Joined, machine_of as machine_of
 from .prices import (
     PriceChange as PriceChange,
     bought_pools as bought_pools,

@@ -1,12 +1,10 @@
 from .claims import (
     ClaimedGang as ClaimedGang,
-    Held as Held,
     give_back_claims as give_back_claims,
     held_claims as held_claims,
     hold_claims as hold_claims,
 )
 from .layouts import (
-    LayoutNode as LayoutNode,
     Layouts as Layouts,
     LayoutTarget as LayoutTarget,
     check_layouts as check_layouts,
@@ -18,7 +16,6 @@ from .resizing import (
     ResizeRule as ResizeRule,
     ResizeRules as ResizeRules,
     RunningPod as RunningPod,
-    read_pods as read_pods,
     resize_all as resize_all,
     resizes as resizes,
 )
