@@ -19,10 +19,10 @@ from rich.progress import Progress as Bar
 from tests.cluster.servers import build, fleet
 from tests.cluster.servers.cluster import Cluster
 
-from benchmarks.parts import cluster_clients as clients
 from benchmarks.parts.cluster_memory import watching_mb
 from benchmarks.parts.figures import Figure, report
-from benchmarks.parts.kueue_load import BASELINE
+from benchmarks.parts.load import cluster_clients as clients
+from benchmarks.parts.load.kueue_load import BASELINE
 from gangplan.progress import Progress
 
 ROUNDS, THREADS = 60, 16

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from benchmarks.parts import clients
 from benchmarks.parts.databases import databases
 from benchmarks.parts.figures import Figure, report
-from benchmarks.parts.floor import Course, floor_of
 from benchmarks.parts.idle import CLIENTS as IDLE_CLIENTS, idle_share
-from benchmarks.parts.kueue_load import BASELINE, LARGE_SCALE, MS, Load, gangs_of, out_of_step
+from benchmarks.parts.load import clients
+from benchmarks.parts.load.floor import Course, floor_of
+from benchmarks.parts.load.kueue_load import BASELINE, LARGE_SCALE, MS, Load, gangs_of, out_of_step
+from benchmarks.parts.load.virtual import virtual_course
 from benchmarks.parts.ticks import Size, ticks_at
-from benchmarks.parts.virtual import virtual_course
 from gangplan.reserve import open_ledger
 from gangplan.testing import a_calendar, a_pool, a_request
 from gangplan.types import PodSet, ReservationState

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from benchmarks.parts.floor import floor_of
-from benchmarks.parts.kueue_load import BASELINE, LARGE_SCALE, Gang, Kind, Load, gangs_of, out_of_step
+from benchmarks.parts.load.floor import floor_of
+from benchmarks.parts.load.kueue_load import BASELINE, LARGE_SCALE, Gang, Kind, Load, gangs_of, out_of_step
 
 SECOND = 1_000_000
 

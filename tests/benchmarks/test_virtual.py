@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.parts.floor import floor_of
-from benchmarks.parts.kueue_load import Kind, Load, gangs_of
-from benchmarks.parts.virtual import virtual_course
+from benchmarks.parts.load.floor import floor_of
+from benchmarks.parts.load.kueue_load import Kind, Load, gangs_of
+from benchmarks.parts.load.virtual import virtual_course
 
 MS = 1_000
 TINY = Load(

@@ -10,7 +10,7 @@ from gangplan.execute.prewarm import Buffer, Serving, ServingTarget
 from gangplan.testing import a_pool
 from gangplan.types import Fleet
 from tests.cluster.conftest import Space, until
-from tests.cluster.execute.serving import carrying
+from tests.cluster.execute.serving.servers import carrying
 from tests.cluster.objects import a_pod
 from tests.cluster.servers import fleet, karpenter as server
 from tests.execute.prewarm.builders import CHAT, asked, planned

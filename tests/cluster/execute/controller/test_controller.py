@@ -26,7 +26,7 @@ from gangplan.types import Fleet, ObjectOwner, PipelineOwner, PlanId, PodSet, Po
 from gangplan.workflows import last_pass
 from tests.cluster.conftest import Space, until
 from tests.cluster.execute.conftest import Field
-from tests.cluster.execute.controllers import LEASE_S, Running, account, running
+from tests.cluster.execute.controller.processes import LEASE_S, Running, account, running
 from tests.cluster.objects import a_job, a_pod, jobs
 from tests.execute.planned import a_plan
 

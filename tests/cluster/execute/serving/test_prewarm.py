@@ -18,7 +18,7 @@ from gangplan.execute.prewarm import (
     KServe,
 )
 from tests.cluster.conftest import Space, until
-from tests.cluster.execute.serving import (
+from tests.cluster.execute.serving.servers import (
     PAUSED,
     a_deployment,
     a_scaled_object,

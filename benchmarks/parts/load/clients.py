@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection
 from statistics import fmean
 from threading import Condition
 
-from benchmarks.parts.floor import SECOND, Course
-from benchmarks.parts.kueue_load import Gang, Load, gangs_of
+from benchmarks.parts.load.floor import SECOND, Course
+from benchmarks.parts.load.kueue_load import Gang, Load, gangs_of
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import ALL, Policy, Preemption, Quota, TenantPolicy
 from gangplan.testing import a_calendar, a_pool

@@ -27,7 +27,7 @@ from gangplan.tracking import Store
 from gangplan.types import Fleet
 from gangplan.workflows.execution.carrying_out import CarryingOut
 from tests.cluster.conftest import RIGHTS, Space, until
-from tests.cluster.execute.serving import (
+from tests.cluster.execute.serving.servers import (
     DEPLOYMENTS,
     HPAS,
     a_deployment,

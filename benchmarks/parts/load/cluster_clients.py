@@ -18,9 +18,9 @@ from tests.cluster.objects import bare
 from tests.cluster.servers import fleet
 from tests.cluster.servers.cluster import Cluster
 
-from benchmarks.parts import clients
-from benchmarks.parts.floor import SECOND
-from benchmarks.parts.kueue_load import Gang, Load, gangs_of
+from benchmarks.parts.load import clients
+from benchmarks.parts.load.floor import SECOND
+from benchmarks.parts.load.kueue_load import Gang, Load, gangs_of
 from gangplan.clock import system_clock
 from gangplan.kube.api import Api, connect
 from gangplan.kube.mirror import Mirror

@@ -14,7 +14,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import TypeAlias
 
-from benchmarks.parts.kueue_load import Gang, Load
+from benchmarks.parts.load.kueue_load import Gang, Load
 
 SECOND = 1_000_000
 

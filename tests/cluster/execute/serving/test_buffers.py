@@ -16,7 +16,7 @@ from gangplan.execute.prewarm import (
 from gangplan.testing import a_pool
 from gangplan.types import Fleet
 from tests.cluster.conftest import Space, until
-from tests.cluster.execute.serving import (
+from tests.cluster.execute.serving.servers import (
     BUFFERS,
     PODS,
     a_deployment,

@@ -12,9 +12,9 @@ from heapq import heapify, heappop, heappush
 from random import Random
 from statistics import fmean
 
-from benchmarks.parts.clients import policy_of, pool_of, request_of
-from benchmarks.parts.floor import SECOND, Course
-from benchmarks.parts.kueue_load import SEED, Gang, Load
+from benchmarks.parts.load.clients import policy_of, pool_of, request_of
+from benchmarks.parts.load.floor import SECOND, Course
+from benchmarks.parts.load.kueue_load import SEED, Gang, Load
 from gangplan.clock import to_us
 from gangplan.reserve.admission.book import Book
 from gangplan.reserve.admission.entry import Entry

@@ -1,0 +1,1 @@
+"""The controller as processes beside a cluster."""

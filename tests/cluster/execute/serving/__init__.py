@@ -1,0 +1,1 @@
+"""Serving ahead of demand, on real autoscalers and buffers."""
