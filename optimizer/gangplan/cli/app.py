@@ -16,6 +16,7 @@ from gangplan import __version__, plan, summaries, workflows
 from gangplan.cli import screen, steps_screen
 from gangplan.cli.apply import apply_app
 from gangplan.cli.controller import controller_app
+from gangplan.cli.doctor import doctor_app
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
 from gangplan.cli.ledger import ledger_app
@@ -55,6 +56,7 @@ app.add_typer(reserve_app)
 app.add_typer(review_app)
 app.add_typer(apply_app)
 app.add_typer(controller_app)
+app.add_typer(doctor_app)
 forecast_app.add_typer(hours_app)
 app.add_typer(forecast_app, name="forecast")
 plan_app.add_typer(purchases_app)

@@ -18,6 +18,7 @@ from gangplan.clock import DURATION, parse_span
 from gangplan.errors import GangplanError, InputError
 
 if TYPE_CHECKING:
+    from gangplan.config import Settings
     from gangplan.execute import Carried
     from gangplan.workflows import Applied, Execution
 
@@ -56,9 +57,9 @@ def apply(
         return emit(as_json, summary, steps_screen.apply_run)
     span = parse_span("--timeout", timeout)
     settings = settings_here(targets=targets)
+    if check:
+        return _check(settings, as_json)
     with open_execution(settings, to=to, undo=undo) as execution:
-        if check:
-            return _check(execution, as_json)
         applied = execution.once(dry_run=True) if dry_run or execution.asks else None
         if applied is None or not (dry_run or applied.reached or not _agreed(applied, yes=yes, as_json=as_json)):
             applied = _carry(execution, span, as_json) if wait else execution.once()
@@ -106,9 +107,11 @@ def _carry(execution: Execution, timeout: timedelta, as_json: bool) -> Applied:
         return execution.until_reached(timeout=timeout, pause=lambda span: time.sleep(span.total_seconds()), told=told)
 
 
-def _check(execution: Execution, as_json: bool) -> None:
-    """Show what would keep the plan from being carried out."""
-    said = execution.check()
-    emit(as_json, {"problems": list(said)}, lambda _: "\n".join(map(escape, said)) or "nothing is in the way")
+def _check(settings: Settings, as_json: bool) -> None:
+    """Show what would keep plans from being carried out; no plan is needed."""
+    from gangplan.workflows import check_targets
+
+    said = [f"{name}: {words}" for name, found in check_targets(settings).items() for words in found]
+    emit(as_json, {"problems": said}, lambda _: "\n".join(map(escape, said)) or "nothing is in the way")
     if said:
         raise typer.Exit(1)

@@ -86,7 +86,12 @@ from .kubernetes import (
     layout_of as layout_of,
     open_cluster as open_cluster,
 )
-from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
+from .opening import (
+    Opening as Opening,
+    check_engines as check_engines,
+    close_engines as close_engines,
+    open_engines as open_engines,
+)
 from .pool_state import SETTLE as SETTLE
 from .prewarm import Serving as Serving, ServingTarget as ServingTarget
 from .requests import answer_all as answer_all, queue_check as queue_check

@@ -3,6 +3,7 @@ from .controlling import (
     ControllerOptions as ControllerOptions,
     last_pass as last_pass,
 )
+from .doctor import check_targets as check_targets, examine_all as examine_all
 from .execution import (
     TO as TO,
     Applied as Applied,
