@@ -239,3 +239,28 @@ def test_a_thousand_pools_are_quick(now: datetime) -> None:
     planned = plan_of(now, {name: [4] for name in names})
     found = steps(planned, observed, (), now)
     assert {step.pool for step in found} == set(names)
+
+
+def test_an_order_that_never_came_is_withdrawn_before_any_node_goes(now: datetime) -> None:
+    """Down to the plan or the nodes that are there, whichever is more, in one step; none that is there is closed."""
+    waiting = replace(nodes(3), ordered=8)
+    found = seen(now, 4, pool_nodes=waiting)
+    assert told(found) == [("order", 3, 4, True), ("remove", 8, 4, False)]
+    assert (found[1].nodes, "4 nodes never came" in found[1].why) == ((), True)
+    found = seen(now, 1, pool_nodes=waiting)
+    assert [step.after for step in found if step.kind is StepKind.REMOVE and not step.waits_for] == [3]
+    gang = Grant(name="gang", pool="a", slots=20)
+    assert [step.after for step in seen(now, 1, pool_nodes=waiting, grants=(gang,)) if not step.waits_for] == [5]
+
+
+def test_where_an_engine_might_choose_the_withdrawal_waits(now: datetime) -> None:
+    """The step is shown with the engine's reason; so it is while pods under grants are not protected."""
+    waiting = replace(nodes(3), ordered=8, irrevocable="the Deployment to make its pods")
+    found = seen(now, 4, pool_nodes=waiting)
+    assert [step for step in found if step.kind is StepKind.REMOVE and not step.waits_for] == []
+    assert {step.waits_for for step in found if step.kind is StepKind.REMOVE} == {"the Deployment to make its pods"}
+    bare = replace(nodes(3), ordered=8, unprotected=("team/gang-0",))
+    assert told(step for step in seen(now, 4, pool_nodes=bare) if step.kind is not StepKind.ORDER) == [
+        ("protect", 1, 0, False),
+        ("remove", 8, 4, True),
+    ]
