@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.execute import goals, steps
+from gangplan.execute import Goal, goals, steps, steps_to
 from gangplan.execute.quota_steps import shares, shares_above
 from gangplan.types import Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
 from tests.execute.planned import a_plan
@@ -264,3 +264,18 @@ def test_where_an_engine_might_choose_the_withdrawal_waits(now: datetime) -> Non
         ("protect", 1, 0, False),
         ("remove", 8, 4, True),
     ]
+
+
+def test_what_each_place_had_comes_back_by_place(now: datetime) -> None:
+    """Whatever the weights are; a place that was not there then gets nothing."""
+    places = (quota(4, place="q1"), quota(4, place="q2", weight=3), quota(4, place="q3"))
+    goal = Goal(pool="a", now=3, ahead=3, slots_per_node=SLOTS, quota=10, places={"q1": 9, "q2": 1})
+    observed = Observation(nodes=(nodes(3),), quotas=places)
+    found = {step.place: step for step in steps_to((goal,), observed, (), now) if step.place and not step.waits_for}
+    assert {place: step.after for place, step in found.items() if step.kind is StepKind.LOWER_QUOTA} == {
+        "q2": 1,
+        "q3": 0,
+    }
+    lowered = Observation(nodes=(nodes(3),), quotas=(quota(4, place="q1"), quota(1, place="q2"), quota(0, place="q3")))
+    (raised,) = steps_to((goal,), lowered, (), now)
+    assert (raised.place, raised.after, raised.waits_for) == ("q1", 9, "")

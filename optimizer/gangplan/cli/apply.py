@@ -76,9 +76,23 @@ def _controller() -> dict[str, object]:
         return {"unknown": str(error)}
 
 
+def _leader() -> str:
+    """Return which controller leads beside us, or why that cannot be known; nothing where none does."""
+    from gangplan.workflows import leader
+
+    try:
+        return leader(settings_here())
+    except GangplanError as error:
+        return f"unknown ({error})"
+
+
+def _summary(applied: Applied) -> dict[str, object]:
+    return {**summaries.of_applied(applied), "controller": _leader()}
+
+
 def _end(applied: Applied, as_json: bool) -> None:
     """Show what was done, and end with what went wrong."""
-    emit(as_json, summaries.of_applied(applied), steps_screen.carried)
+    emit(as_json, _summary(applied), steps_screen.carried)
     if applied.carried.refused:
         raise typer.Exit(1)
     if applied.carried.unreachable:
@@ -91,7 +105,7 @@ def _agreed(applied: Applied, *, yes: bool, as_json: bool) -> bool:
         return True
     if as_json or not sys.stdin.isatty():
         raise InputError("--yes", "", "is missing, and there is no terminal to ask at: give --yes, or --dry-run first")
-    console.print(steps_screen.carried(summaries.of_applied(applied)))
+    console.print(steps_screen.carried(_summary(applied)))
     return typer.confirm("Take these steps?")
 
 

@@ -31,6 +31,7 @@ from .controller import (
     Round as Round,
     Run as Run,
     Teller as Teller,
+    is_locked as is_locked,
     leases as leases,
     log_as_json as log_as_json,
 )

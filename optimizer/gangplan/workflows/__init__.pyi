@@ -2,6 +2,7 @@ from .controlling import (
     Controller as Controller,
     ControllerOptions as ControllerOptions,
     last_pass as last_pass,
+    leader as leader,
 )
 from .doctor import check_targets as check_targets, examine_all as examine_all
 from .execution import (

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -28,6 +29,7 @@ from gangplan.execute import (
     Metrics,
     Round,
     Teller,
+    is_locked,
     leases,
     read_targets,
 )
@@ -289,6 +291,27 @@ def last_pass(settings: Settings) -> dict[str, Any]:
         return {}
     notes: dict[str, str] = lease["metadata"].get("annotations") or {}
     return {"leader": lease["spec"].get("holderIdentity") or "", **json.loads(notes.get(LAST_PASS, "{}"))}
+
+
+def leader(settings: Settings) -> str:
+    """Return who leads now, by the Lease or the lock of controllers; empty where none does.
+
+    Raises
+    ------
+    UnavailableError, ForbiddenError
+        The cluster cannot be asked.
+    """
+    api = _cluster(settings)
+    if api is None:
+        return f"the holder of {_lock(settings)}" if is_locked(_lock(settings)) else ""
+    try:
+        spec = api.get(f"{leases(_namespace(settings))}/{LEASE}")["spec"]
+    except NotFoundError:
+        return ""
+    lasts = timedelta(seconds=2 * float(spec.get("leaseDurationSeconds") or 0))  # clocks differ
+    renewed = spec.get("renewTime")
+    fresh = renewed is not None and settings.clock() - datetime.fromisoformat(renewed) <= lasts
+    return spec.get("holderIdentity") or "" if fresh else ""
 
 
 def _lock(settings: Settings) -> Path:

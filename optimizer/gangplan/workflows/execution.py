@@ -190,6 +190,7 @@ def _undone(run: ApplyRun, settings: Settings) -> tuple[Wanted, str, str]:
             slots_per_node=fleet.pool(each.pool).slots_per_node,
             startup_minutes=fleet.pool(each.pool).startup_minutes_p95,
             quota=each.quota,
+            places=each.places,
             whose=whose,
         )
         for each in run.before
