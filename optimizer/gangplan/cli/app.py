@@ -81,7 +81,10 @@ def main() -> None:
     except GangplanError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        _fail(" ".join(error.format_message().split()) + " (see `gangplan --help`)", 2)
+        words = " ".join(error.format_message().split())
+        if not words:  # a group of commands without one of them: its help was printed
+            sys.exit(2)
+        _fail(f"{words} (see `gangplan --help`)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except Exception:  # noqa: BLE001 - a defect of ours: its trace is shown, without the passwords of URLs in it
