@@ -259,3 +259,11 @@ def test_a_time_that_cannot_be_meant_is_refused(call: Call, jobs_file: str, word
     answered = call("ingest", jobs_file, *words)
     assert (answered.code, answered.err.count("\n")) == (2, 1)
     assert said in answered.err
+
+
+def test_a_group_without_a_command_prints_its_help_and_no_empty_error(call: Call) -> None:
+    """At each depth."""
+    for words in (["kube"], ["power", "carbon"]):
+        said = call(*words)
+        assert (said.code, said.err) == (2, "")
+        assert "Commands" in said.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from datetime import datetime
 from pathlib import Path
 
@@ -97,6 +98,18 @@ def test_only_named_pools_are_touched_and_what_is_in_the_way_is_said(
     wrong = home / "others.yaml"
     wrong.write_text("pools:\n  z: {nodes: {kind: file}}\n")
     assert "others.yaml line 2" in call("apply", "--targets", str(wrong)).err
+
+
+def test_a_controller_that_leads_is_named(call: Call, home: Path, mlflow_store: Store, now: datetime) -> None:
+    """Both may write; whoever applies by hand knows of it, in words and in JSON."""
+    publish(mlflow_store, now, a=3, b=2)
+    with (home / "controller.lock").open("w") as lock:
+        assert call("apply", "--dry-run", "--json").json["controller"] == ""
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "a controller leads: the holder of" in call("apply", "--dry-run").out
+        assert call("apply", "--json").json["controller"].endswith("controller.lock")
+        assert "nothing to change" in call("apply").out
+    assert "a controller leads" not in call("apply").out
 
 
 def test_engines_that_cost_money_are_asked_for_first(

@@ -58,7 +58,10 @@ def test_each_step_is_kept_with_what_became_of_it(world: WorldTarget, mlflow_sto
         ("order", "b", "refused", "too many"),
         ("raise quota", "a", "done", ""),
     ]
-    assert run.before == (PoolBefore(pool="a", ordered=1, quota=SLOTS), PoolBefore(pool="b", ordered=1))
+    assert run.before == (
+        PoolBefore(pool="a", ordered=1, quota=SLOTS, places={"q": SLOTS}),
+        PoolBefore(pool="b", ordered=1),
+    )
 
 
 def test_a_killed_run_shows_what_it_was_about_to_do(world: WorldTarget, mlflow_store: Store, now: datetime) -> None:

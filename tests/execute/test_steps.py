@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.execute import goals, steps
+from gangplan.execute import Goal, goals, steps, steps_to
 from gangplan.execute.quota_steps import shares, shares_above
 from gangplan.types import Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
 from tests.execute.planned import a_plan
@@ -239,3 +239,43 @@ def test_a_thousand_pools_are_quick(now: datetime) -> None:
     planned = plan_of(now, {name: [4] for name in names})
     found = steps(planned, observed, (), now)
     assert {step.pool for step in found} == set(names)
+
+
+def test_an_order_that_never_came_is_withdrawn_before_any_node_goes(now: datetime) -> None:
+    """Down to the plan or the nodes that are there, whichever is more, in one step; none that is there is closed."""
+    waiting = replace(nodes(3), ordered=8)
+    found = seen(now, 4, pool_nodes=waiting)
+    assert told(found) == [("order", 3, 4, True), ("remove", 8, 4, False)]
+    assert (found[1].nodes, "4 nodes never came" in found[1].why) == ((), True)
+    found = seen(now, 1, pool_nodes=waiting)
+    assert [step.after for step in found if step.kind is StepKind.REMOVE and not step.waits_for] == [3]
+    gang = Grant(name="gang", pool="a", slots=20)
+    assert [step.after for step in seen(now, 1, pool_nodes=waiting, grants=(gang,)) if not step.waits_for] == [5]
+
+
+def test_where_an_engine_might_choose_the_withdrawal_waits(now: datetime) -> None:
+    """The step is shown with the engine's reason; so it is while pods under grants are not protected."""
+    waiting = replace(nodes(3), ordered=8, irrevocable="the Deployment to make its pods")
+    found = seen(now, 4, pool_nodes=waiting)
+    assert [step for step in found if step.kind is StepKind.REMOVE and not step.waits_for] == []
+    assert {step.waits_for for step in found if step.kind is StepKind.REMOVE} == {"the Deployment to make its pods"}
+    bare = replace(nodes(3), ordered=8, unprotected=("team/gang-0",))
+    assert told(step for step in seen(now, 4, pool_nodes=bare) if step.kind is not StepKind.ORDER) == [
+        ("protect", 1, 0, False),
+        ("remove", 8, 4, True),
+    ]
+
+
+def test_what_each_place_had_comes_back_by_place(now: datetime) -> None:
+    """Whatever the weights are; a place that was not there then gets nothing."""
+    places = (quota(4, place="q1"), quota(4, place="q2", weight=3), quota(4, place="q3"))
+    goal = Goal(pool="a", now=3, ahead=3, slots_per_node=SLOTS, quota=10, places={"q1": 9, "q2": 1})
+    observed = Observation(nodes=(nodes(3),), quotas=places)
+    found = {step.place: step for step in steps_to((goal,), observed, (), now) if step.place and not step.waits_for}
+    assert {place: step.after for place, step in found.items() if step.kind is StepKind.LOWER_QUOTA} == {
+        "q2": 1,
+        "q3": 0,
+    }
+    lowered = Observation(nodes=(nodes(3),), quotas=(quota(4, place="q1"), quota(1, place="q2"), quota(0, place="q3")))
+    (raised,) = steps_to((goal,), lowered, (), now)
+    assert (raised.place, raised.after, raised.waits_for) == ("q1", 9, "")

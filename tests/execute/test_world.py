@@ -164,6 +164,12 @@ class Carrying(RuleBasedStateMachine):
             else:
                 world.lose(node)
 
+    @rule(name=st.sampled_from(["a", "b"]), lacks=st.booleans())
+    def lack(self, name: str, lacks: bool) -> None:
+        """The engine has no machines, or has them again."""
+        self.worlds[name].lacks = lacks
+        self.worlds[name].grow(self.now)
+
     @rule(first=st.lists(st.integers(0, 6), min_size=HOURS, max_size=HOURS), second=st.integers(0, 6))
     def plan_again(self, first: list[int], second: int) -> None:
         """A new plan is published."""
@@ -182,7 +188,14 @@ class Carrying(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left in peace, the plan is reached; first beside the gangs that run, then exactly."""
+        self._settle()
+        for goal in goals(self.plan, self.now):
+            world = self.worlds[goal.pool]
+            afloat = sum(ceil(gang.afloat / SLOTS) for gang in world.gangs.values())
+            kept = max(goal.ahead, sum(world.bound(node) > 0 for node in world.nodes) + afloat)
+            assert world.ordered <= max(kept, len(world.nodes)), "what never came is still ordered"
         for world in self.worlds.values():
+            world.lacks = False
             for node in world.nodes.values():
                 node.broken = False
         self._settle()

@@ -1,9 +1,9 @@
 """A small model of clusters and clouds: nodes that start and die, gangs that are admitted by quota and bound later.
 
 It does what the real ones were seen to do: nodes are there before they can be used, a scheduler with an old view binds
-to a node that was just cordoned, Kueue with an old view admits by a quota that was just lowered, lowering a quota
-evicts nobody, a cohort's places lend to each other, and a lost node is replaced by its engine. Time moves only when a
-test moves it.
+to a node that was just cordoned, an order that has not come can be withdrawn, Kueue with an old view admits by a quota
+that was just lowered, lowering a quota evicts nobody, a cohort's places lend to each other, and a lost node is replaced
+by its engine. Time moves only when a test moves it.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class PoolWorld:
     gangs: dict[str, Gang] = field(default_factory=dict[str, Gang])
     unprotected: set[str] = field(default_factory=set[str])
     born: int = 0
+    lacks: bool = False
     admitted: int = 0
     views: list[tuple[datetime, dict[str, int]]] = field(default_factory=list[tuple[datetime, dict[str, int]]])
 
@@ -161,8 +162,8 @@ class PoolWorld:
             gang.nodes.pop(node, None)
 
     def grow(self, now: datetime) -> None:
-        """Start the nodes that were ordered and are not there."""
-        while len(self.nodes) < self.ordered:
+        """Start the nodes that were ordered and are not there; where capacity lacks, none."""
+        while len(self.nodes) < self.ordered and not self.lacks:
             self.born += 1
             name = f"{self.name}-{self.born}"
             self.nodes[name] = Node(name=name, comes_at=now + self.delay / 2, usable_at=now + self.delay)
@@ -206,6 +207,7 @@ class PoolWorld:
         elif step.kind in (StepKind.ORDER, StepKind.REMOVE):
             _require(self.ordered == step.before, "ordered")
             self._remove(step, now)
+            self._withdraw(step, now)
             self.ordered = step.after
             self.grow(now)
         else:
@@ -218,6 +220,13 @@ class PoolWorld:
             settled = node is not None and node.cordoned_at is not None and now - node.cordoned_at >= SETTLE
             _require(settled and not self.bound(name), f"node {name}")
         for name in step.nodes:
+            del self.nodes[name]
+
+    def _withdraw(self, step: Step, now: datetime) -> None:
+        """Give up nodes that are not there yet; an engine that would have to choose one that is there refuses."""
+        coming = [name for name, node in self.nodes.items() if node.comes_at > now]
+        _require(len(self.nodes) - len(coming) <= step.after, "nodes that are there")
+        for name in coming[: max(len(self.nodes) - step.after, 0)]:
             del self.nodes[name]
 
     def _turn(self, step: Step, now: datetime) -> None:

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from gangplan import __version__, plan, summaries, workflows
 from gangplan.cli import screen
+from gangplan.cli.doctor import doctor_app
 from gangplan.cli.execution import apply_app, controller_app, cycle_run, power_app, prices_app
 from gangplan.cli.forecast import forecast_app
 from gangplan.cli.forecast_hours import hours_app
@@ -52,6 +53,7 @@ app.add_typer(reserve_app)
 app.add_typer(review_app)
 app.add_typer(apply_app)
 app.add_typer(controller_app)
+app.add_typer(doctor_app)
 forecast_app.add_typer(hours_app)
 app.add_typer(forecast_app, name="forecast")
 plan_app.add_typer(purchases_app)
@@ -76,7 +78,10 @@ def main() -> None:
     except GangplanError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        _fail(" ".join(error.format_message().split()) + " (see `gangplan --help`)", 2)
+        words = " ".join(error.format_message().split())
+        if not words:  # a group of commands without one of them: its help was printed
+            sys.exit(2)
+        _fail(f"{words} (see `gangplan --help`)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except Exception:  # noqa: BLE001 - a defect of ours: its trace is shown, without the passwords of URLs in it

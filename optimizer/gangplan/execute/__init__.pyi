@@ -30,6 +30,7 @@ from .controller import (
     Round as Round,
     Run as Run,
     Teller as Teller,
+    is_locked as is_locked,
     leases as leases,
     log_as_json as log_as_json,
 )
@@ -76,7 +77,12 @@ from .kubernetes import (
     layout_of as layout_of,
     open_cluster as open_cluster,
 )
-from .opening import Opening as Opening, close_engines as close_engines, open_engines as open_engines
+from .opening import (
+    Opening as Opening,
+    check_engines as check_engines,
+    close_engines as close_engines,
+    open_engines as open_engines,
+)
 from .pool_state import SETTLE as SETTLE
 from .prewarm import ServingTarget as ServingTarget
 from .requests import answer_all as answer_all, queue_check as queue_check

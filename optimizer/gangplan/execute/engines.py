@@ -137,6 +137,7 @@ def _both(one: PoolNodes, other: PoolNodes, *, orders: bool) -> PoolNodes:
         nodes=(*joined, *(replace(node, usable=False) for node in nodes.values())),
         unprotected=(*one.unprotected, *other.unprotected),
         trouble="; ".join(filter(None, (one.trouble, other.trouble))),
+        irrevocable=other.irrevocable if orders else one.irrevocable,
         named=one.named and other.named,
     )
 

@@ -8,7 +8,7 @@ planned, ordered, usable and granted, once for each hour.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,9 @@ _APPLY, _HOURS = {"kind": "apply"}, {"kind": "hours"}
 _TAGS_AT_ONCE = 100
 _NAMES = 50
 _WORDS = 1000
+_LONGEST_TAG = 5000
+"""Characters of a tag that each of MLflow's stores takes; the places of a pool that has more of them are not kept."""
+
 _ENDED = {status: RunStatus.to_string(status) for status in (RunStatus.FINISHED, RunStatus.FAILED)}
 
 
@@ -36,12 +39,13 @@ _ENDED = {status: RunStatus.to_string(status) for status in (RunStatus.FINISHED,
 class PoolBefore:
     """What a pool had before a run changed it: nodes that its engine was told to have, and slots that may be granted.
 
-    Without quotas, `quota` is missing.
+    Without quotas, `quota` is missing; `places` has the slots of each place, where they are not too many.
     """
 
     pool: str
     ordered: int
     quota: int | None = None
+    places: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +142,10 @@ class Journal:
 def _before_tag(pool: str, observed: Observation) -> RunTag:
     """Return the tag with what a pool had."""
     nodes = next((nodes.ordered for nodes in observed.nodes if nodes.pool == pool), 0)
-    slots = [quota.slots for quota in observed.quotas if quota.pool == pool]
-    body = {"pool": pool, "ordered": nodes, "quota": sum(slots) if slots else None}
+    places = {quota.place: quota.slots for quota in observed.quotas if quota.pool == pool}
+    body = {"pool": pool, "ordered": nodes, "quota": sum(places.values()) if places else None, "places": places}
+    if len(json.dumps(body)) > _LONGEST_TAG:
+        body["places"] = {}
     return RunTag(f"before.{pool}", json.dumps(body))
 
 

@@ -32,20 +32,22 @@ def node_steps(state: PoolState, now: datetime) -> Iterator[Step]:
         return
     staying = [node for node in nodes.nodes if not node.leaving]
     cordoned = [node for node in staying if node.cordoned_at is not None]
-    opened = _to_open(state, nodes, cordoned)
-    chosen = [] if opened else _to_cordon(state, nodes, len(cordoned))
+    withdrawn = _to_withdraw(state, nodes, len(staying))
+    coming = replace(nodes, ordered=nodes.ordered - withdrawn)
+    opened = _to_open(state, coming, cordoned)
+    chosen = [] if opened else _to_cordon(state, coming, len(cordoned))
     uncordoned = len(staying) - len(cordoned)
     if opened:
         yield _turned(StepKind.UNCORDON, state, uncordoned, uncordoned + len(opened), opened)
     if chosen:
         yield _turned(StepKind.CORDON, state, uncordoned, uncordoned - len(chosen), chosen)
-    left = nodes.ordered - state.goal.ahead - (len(cordoned) - len(opened)) - len(chosen)
+    left = coming.ordered - state.goal.ahead - (len(cordoned) - len(opened)) - len(chosen)
     if left > 0:
         after = uncordoned + len(opened) - len(chosen)
         waits, held_by = _excess_waits(state)
         step = _turned(StepKind.CORDON, state, after, after - left)
         yield replace(step, waits_for=waits, held_by=held_by)
-    yield from _removing(state, nodes, [node for node in cordoned if node not in opened], now)
+    yield from _removing(state, nodes, [node for node in cordoned if node not in opened], withdrawn, now)
 
 
 def _turned(kind: StepKind, state: PoolState, before: int, after: int, nodes: Sequence[PoolNode] = ()) -> Step:
@@ -73,6 +75,12 @@ def _counting_down(state: PoolState, nodes: PoolNodes) -> Iterator[Step]:
     if min(least, nodes.ordered) > state.goal.ahead:
         waits = _SEEN if state.unsettled else f"gangs to end: {counted(least)} are under grants or quotas"
         yield remove(before=min(least, nodes.ordered), after=state.goal.ahead, waits_for=waits, held_by=state.holding)
+
+
+def _to_withdraw(state: PoolState, nodes: PoolNodes, staying: int) -> int:
+    """Return how many nodes in excess were ordered and never came: they go before any node that is there."""
+    missing = max(nodes.ordered - staying, 0)
+    return 0 if nodes.irrevocable else max(min(missing, nodes.ordered - state.kept), 0)
 
 
 def _to_open(state: PoolState, nodes: PoolNodes, cordoned: Sequence[PoolNode]) -> list[PoolNode]:
@@ -118,17 +126,26 @@ def _excess_waits(state: PoolState) -> tuple[str, tuple[str, ...]]:
         )
     if state.kept > goal.ahead:
         return f"gangs to end: {counted(state.kept)} are under grants", state.holding
-    return "nodes that were ordered to come, or to be opened by those who closed them", ()
+    irrevocable = state.nodes.irrevocable if state.nodes else ""
+    return irrevocable or "nodes that were ordered to come, or to be opened by those who closed them", ()
 
 
-def _removing(state: PoolState, nodes: PoolNodes, cordoned: Sequence[PoolNode], now: datetime) -> Iterator[Step]:
-    """Give the step that removes cordoned nodes which are empty and have settled, and what waits for that."""
+def _removing(
+    state: PoolState, nodes: PoolNodes, cordoned: Sequence[PoolNode], withdrawn: int, now: datetime
+) -> Iterator[Step]:
+    """Give the step that removes cordoned nodes which are empty and have settled, and what waits for that.
+
+    It withdraws those that never came, too: one number is written.
+    """
     settled = [node for node in cordoned if node.cordoned_at is not None and node.cordoned_at <= now - SETTLE]
     empty = [node.name for node in settled if node.name not in state.holders]
-    chosen = [] if nodes.unprotected else empty[: max(nodes.ordered - state.kept, 0)]
-    remove = partial(Step, kind=StepKind.REMOVE, pool=nodes.pool, why=_why(state))
-    left = nodes.ordered - len(chosen)
-    if chosen:
+    chosen = empty[: max(nodes.ordered - withdrawn - state.kept, 0)]
+    if nodes.unprotected:
+        chosen, withdrawn = [], 0
+    never = f"; {counted(withdrawn)} never came" if withdrawn else ""
+    remove = partial(Step, kind=StepKind.REMOVE, pool=nodes.pool, why=_why(state) + never)
+    left = nodes.ordered - len(chosen) - withdrawn
+    if left < nodes.ordered:
         yield remove(before=nodes.ordered, after=left, nodes=tuple(chosen))
     if left > state.goal.ahead:
         waits, held_by = _excess_waits(state)

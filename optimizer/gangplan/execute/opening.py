@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gangplan.clock import Clock
+from gangplan.errors import GangplanError
 from gangplan.execute.cloud import Joined, machine_of, open_ec2, open_gce
+from gangplan.execute.devices import LayoutTarget
 from gangplan.execute.engines import Engine
 from gangplan.execute.fleet_file import FleetFileTarget
+from gangplan.execute.green import CapTarget
 from gangplan.execute.kubernetes import ClusterTarget, FixedNodes, nothing_heard, open_cluster
 from gangplan.execute.prewarm import ServingTarget
 from gangplan.execute.targets_file import Targets
@@ -100,6 +103,44 @@ def open_engines(opening: Opening) -> tuple[Engine, ...]:
         close_engines(engines)
         raise
     return tuple(engines)
+
+
+def check_engines(opening: Opening) -> dict[str, tuple[str, ...]]:
+    """Return by engine what would keep plans from being carried out there; one that cannot be opened says why."""
+    engines: list[Engine] = []
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        for opener in _OPENERS:
+            try:
+                engines += opener(opening, engines)
+            except GangplanError as error:
+                found[opener.__name__.strip("_")] = (str(error),)
+        checks = [(engine.target.name, engine.target.check) for engine in engines]
+        for name, check in [*checks, *_beside(opening)]:
+            found[name] = _said(check)
+    finally:
+        close_engines(engines)
+    return found
+
+
+_Check = Callable[[], tuple[str, ...]]
+
+
+def _said(check: _Check) -> tuple[str, ...]:
+    try:
+        return check()
+    except GangplanError as error:
+        return (str(error),)
+
+
+def _beside(opening: Opening) -> Iterator[tuple[str, _Check]]:
+    """Give what follows plans and is no engine of steps: caps and layouts."""
+    targets = opening.targets
+    if targets.power.pools:
+        yield "power", lambda: CapTarget(opening.connection(targets.cluster), targets.power.pools).check()
+    for group in targets.layouts:
+        name = f"layouts of {', '.join(group.configs)}"
+        yield name, lambda group=group: LayoutTarget(opening.connection(targets.cluster), group).check()
 
 
 def close_engines(engines: Sequence[Engine]) -> None:

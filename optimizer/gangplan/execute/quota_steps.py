@@ -21,7 +21,7 @@ def quota_steps(state: PoolState) -> Iterator[Step]:
     goal = state.goal
     there = goal.slots if state.nodes is None else min(goal.slots, state.usable * goal.slots_per_node)
     total = max(there - state.outside, 0)
-    weights = [quota.weight for quota in state.quotas]
+    weights = [goal.places.get(quota.place, 0) if goal.places else quota.weight for quota in state.quotas]
     full = shares(goal.slots, weights)
     levels = shares_above(total, weights, [min(quota.slots, quota.used) for quota in state.quotas])
     yield from _lowering(state, levels, full)

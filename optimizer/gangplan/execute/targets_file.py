@@ -109,7 +109,7 @@ def read_targets(path: Path, fleet: Fleet) -> Targets:
     InputError
         A field is unknown or wrong, a pool is not in the fleet, or two pools have one place; file and line are named.
     """
-    document = read_yaml(path, "targets_file")
+    document = read_yaml(path, "targets")
     given = document.read_as(_ADAPTER, "targets", qualified=False)
     with document.naming_lines():
         pools = {name: _places(name, each, fleet) for name, each in given.pools.items()}

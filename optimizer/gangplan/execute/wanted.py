@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -16,7 +17,8 @@ from gangplan.types import Plan
 class Goal:
     """What somebody wants of a pool: nodes to run `now`, and those to be ordered by now for a later hour (`ahead`).
 
-    `quota` is how many slots may be granted, by default those of the nodes. `whose` goal it is stands in the reasons of
+    `quota` is how many slots may be granted, by default those of the nodes; `places` how many of them by each place, by
+    default as their weights share them. `whose` goal it is stands in the reasons of
     steps.
     """
 
@@ -26,6 +28,7 @@ class Goal:
     slots_per_node: int
     startup_minutes: float = 0.0
     quota: int | None = None
+    places: Mapping[str, int] = field(default_factory=dict[str, int])
     whose: str = "the plan"
 
     @property

@@ -282,7 +282,9 @@ def connect(context: str = "", *, kubeconfig: str = "") -> Api:
             file = kubeconfig or os.environ.get("KUBECONFIG")  # the client reads this variable only when it is imported
             loads.load_kube_config(file or None, context or None, configuration)
     except (loads.ConfigException, OSError) as error:
-        raise InputError("kubeconfig", context or kubeconfig, f"cannot be used ({error}): see KUBECONFIG") from None
+        given = context or kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        remedy = f"cannot be used ({error}): set KUBECONFIG to a file, or name one of its contexts"
+        raise InputError("kubeconfig", given, remedy) from None
     configuration.connection_pool_maxsize = CONNECTIONS
     pool = client.ApiClient(configuration).rest_client.pool_manager
     return Api(pool, configuration.host.rstrip("/"), lambda: _auth(configuration), shown=shown)

@@ -3,6 +3,9 @@ from .audit import AuditEvent as AuditEvent
 from .contract import Ledger as Ledger, LedgerOperations as LedgerOperations, OperableLedger as OperableLedger
 from .kueue import (
     BAD as BAD,
+    GOOD as GOOD,
+    NOTE as NOTE,
+    Finding as Finding,
     KueueLedger as KueueLedger,
     asks_alike as asks_alike,
     examine as examine,

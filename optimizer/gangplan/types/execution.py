@@ -61,7 +61,8 @@ class PoolNodes:
 
     An engine that only has a number, as the fleet file, is not `named`: all its nodes are usable, and none has a name.
     `unprotected` are pods under grants that the engine may still disturb, as `namespace/name`. `trouble` is why ordered
-    nodes do not come, in the engine's words.
+    nodes do not come, in the engine's words. `irrevocable` is for what to wait where ordered nodes that have not come
+    cannot be withdrawn now.
     """
 
     pool: str
@@ -69,6 +70,7 @@ class PoolNodes:
     nodes: tuple[PoolNode, ...] = ()
     unprotected: tuple[str, ...] = ()
     trouble: str = ""
+    irrevocable: str = ""
     named: bool = True
 
 

@@ -1,3 +1,4 @@
+from .doctor import check_targets as check_targets, examine_all as examine_all
 from .execution import (
     TO as TO,
     Applied as Applied,
@@ -5,6 +6,7 @@ from .execution import (
     ControllerOptions as ControllerOptions,
     Execution as Execution,
     last_pass as last_pass,
+    leader as leader,
     ledger_grants as ledger_grants,
     open_execution as open_execution,
 )

@@ -8,7 +8,8 @@ import pytest
 
 from gangplan.errors import ConflictError, InputError, NotFoundError, RejectedError
 from gangplan.execute.kubernetes import ClusterTarget, ScaledNodes
-from gangplan.types import Pool, StepKind
+from gangplan.execute.kubernetes.scaling import Scaled
+from gangplan.types import Pool, PoolNode, StepKind
 from tests.cluster.conftest import until
 from tests.cluster.execute.conftest import Field, a_step, nodes_of
 from tests.cluster.servers.fleet import TOLERATION
@@ -111,6 +112,42 @@ def test_a_machinedeployment_is_told_which_machines_to_delete(ground: Field) -> 
     }
     assert [name for name in notes if f"{MACHINES}/delete-machine" in notes[name]] == [f"m-{names[1]}"]
     assert ground.space.api.get(f"{base}/machinedeployments/gpus")["spec"]["replicas"] == 2
+
+
+def test_machines_without_a_node_go_where_an_order_is_withdrawn(ground: Field) -> None:
+    """Cluster API is told to delete them first; where a node would have to go in their place, nothing is written."""
+    definitions(ground)
+    pool = ground.pool(nodes=1)
+    base = f"/apis/{MACHINES}/v1beta2/namespaces/{ground.space.name}"
+    body = {"apiVersion": f"{MACHINES}/v1beta2", "kind": "MachineDeployment", "metadata": {"name": "gpus"}}
+    ground.space.make(f"{base}/machinedeployments", body | {"spec": {"replicas": 4}})
+    for name in ("here", "coming", "late"):
+        meta = {"name": name, "labels": {f"{MACHINES}/deployment-name": "gpus"}}
+        machine = {"apiVersion": f"{MACHINES}/v1beta2", "kind": "Machine", "metadata": meta}
+        ground.space.make(f"{base}/machines", machine)
+    path = f"{base}/machines/here/status"
+    ground.space.api.merge(path, {"status": {"nodeRef": {"name": f"{pool.name}-0"}}})
+    settings = ScaledNodes(resource=f"machinedeployments.{MACHINES}", namespace=ground.space.name, name="gpus")
+    target = ground.target(pool, nodes={pool.name: settings})
+    with pytest.raises(ConflictError, match="others would be removed"):
+        target.apply(a_step(StepKind.REMOVE, pool, 4, 0))
+    target.apply(a_step(StepKind.REMOVE, pool, 4, 2))
+    machines = ground.space.api.items(f"{base}/machines")
+    marked = [one["metadata"]["name"] for one in machines if one["metadata"].get("annotations")]
+    assert (len(marked), "here" in marked, nodes_of(target.observe(), pool).ordered) == (1, False, 2)
+
+
+def test_a_statefulset_that_misses_one_in_its_middle_keeps_its_number(ground: Field) -> None:
+    """It would remove the highest, which is there; the withdrawal waits for that reason."""
+    pool, target, path = workers(ground, "statefulsets", 2)
+    ground.space.api.merge(path, {"spec": {"replicas": 3, "template": {"spec": {"schedulingGates": [{"name": "no"}]}}}})
+    until(lambda: len(nodes_of(target.observe(), pool).nodes) == 3)
+    with pytest.raises(ConflictError, match="workers-2 came, and would be removed"):
+        target.apply(a_step(StepKind.REMOVE, pool, 3, 2))
+    assert nodes_of(target.observe(), pool).irrevocable == ""
+    settings = ScaledNodes(resource="statefulsets.apps", namespace=ground.space.name, name="workers")
+    gap = [PoolNode(name="workers-0"), PoolNode(name="workers-2")]
+    assert Scaled(ground.space.api, settings).irrevocable(gap) == "the StatefulSet to make its pods in order"
 
 
 def test_what_is_not_there_is_named(ground: Field) -> None:

@@ -56,6 +56,7 @@ def test_an_order_that_shows_in_part_counts_whole(make_machines: MakeEc2) -> Non
     ec2.world.shown.remove(ec2.names()[-1])
     ec2.world.lags = True
     assert (len(ec2.names()), ec2.seen().ordered) == (3, 4)
+    assert ec2.seen().irrevocable.startswith("EC2 to show machines")
     with pytest.raises(ConflictError, match="1 are on their way"):
         ec2.step(REMOVE, 3)
     at(ec2, NOW + timedelta(minutes=11))

@@ -49,3 +49,17 @@ def test_a_plan_goes_up_and_down(played: Played) -> None:
     assert carry(played, goal, (grant,), now) == [StepKind.CORDON, StepKind.REMOVE]
     played.seen()
     assert (played.names(), played.seen().ordered) == ([held], 1)
+
+
+def test_what_never_came_is_withdrawn(played: Played) -> None:
+    """Four were ordered and one came; the plan falls, and the rest is not bought when there is capacity again."""
+    now = [NOW]
+    world: Any = played.world
+    world.stock = 1
+    carry(played, Goal(pool="h100", now=2, ahead=6, slots_per_node=8), (), now)
+    assert (played.seen().ordered, len(played.names())) == (6, 3)
+    carry(played, Goal(pool="h100", now=2, ahead=2, slots_per_node=8), (), now)
+    world.stock = 10
+    for _ in range(3):
+        played.seen()
+    assert (played.seen().ordered, len(played.names()), world.launched) == (2, 2, 1)

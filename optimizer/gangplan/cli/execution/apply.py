@@ -19,6 +19,7 @@ from gangplan.clock import DURATION, parse_span
 from gangplan.errors import GangplanError, InputError
 
 if TYPE_CHECKING:
+    from gangplan.config import Settings
     from gangplan.execute import Carried
     from gangplan.workflows import Applied, Execution
 
@@ -57,9 +58,9 @@ def apply(
         return emit(as_json, summary, steps_screen.apply_run)
     span = parse_span("--timeout", timeout)
     settings = settings_here(targets=targets)
+    if check:
+        return _check(settings, as_json)
     with open_execution(settings, to=to, undo=undo) as execution:
-        if check:
-            return _check(execution, as_json)
         applied = execution.once(dry_run=True) if dry_run or execution.asks else None
         if applied is None or not (dry_run or applied.reached or not _agreed(applied, yes=yes, as_json=as_json)):
             applied = _carry(execution, span, as_json) if wait else execution.once()
@@ -76,9 +77,23 @@ def _controller() -> dict[str, object]:
         return {"unknown": str(error)}
 
 
+def _leader() -> str:
+    """Return which controller leads beside us, or why that cannot be known; nothing where none does."""
+    from gangplan.workflows import leader
+
+    try:
+        return leader(settings_here())
+    except GangplanError as error:
+        return f"unknown ({error})"
+
+
+def _summary(applied: Applied) -> dict[str, object]:
+    return {**summaries.of_applied(applied), "controller": _leader()}
+
+
 def _end(applied: Applied, as_json: bool) -> None:
     """Show what was done, and end with what went wrong."""
-    emit(as_json, summaries.of_applied(applied), steps_screen.carried)
+    emit(as_json, _summary(applied), steps_screen.carried)
     if applied.carried.refused:
         raise typer.Exit(1)
     if applied.carried.unreachable:
@@ -91,7 +106,7 @@ def _agreed(applied: Applied, *, yes: bool, as_json: bool) -> bool:
         return True
     if as_json or not sys.stdin.isatty():
         raise InputError("--yes", "", "is missing, and there is no terminal to ask at: give --yes, or --dry-run first")
-    console.print(steps_screen.carried(summaries.of_applied(applied)))
+    console.print(steps_screen.carried(_summary(applied)))
     return typer.confirm("Take these steps?")
 
 
@@ -107,9 +122,11 @@ def _carry(execution: Execution, timeout: timedelta, as_json: bool) -> Applied:
         return execution.until_reached(timeout=timeout, pause=lambda span: time.sleep(span.total_seconds()), told=told)
 
 
-def _check(execution: Execution, as_json: bool) -> None:
-    """Show what would keep the plan from being carried out."""
-    said = execution.check()
-    emit(as_json, {"problems": list(said)}, lambda _: "\n".join(map(escape, said)) or "nothing is in the way")
+def _check(settings: Settings, as_json: bool) -> None:
+    """Show what would keep plans from being carried out; no plan is needed."""
+    from gangplan.workflows import check_targets
+
+    said = [f"{name}: {words}" for name, found in check_targets(settings).items() for words in found]
+    emit(as_json, {"problems": said}, lambda _: "\n".join(map(escape, said)) or "nothing is in the way")
     if said:
         raise typer.Exit(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -23,11 +23,16 @@ def carried(summary: Row) -> RenderableType:
     if summary["refused"]:
         parts.append(steps("Refused", summary["refused"], {"by": "engine", "its words": "said"}))
     parts += [f"[red]not reached:[/] {escape(f'{name}: {why}')}" for name, why in summary["unreachable"].items()]
-    if not parts:
-        return "all is as the plan wants it: nothing to change"
+    if leader := summary.get("controller"):
+        parts.append(
+            f"[yellow]note:[/] a controller leads: {escape(leader)}. It goes to the plan too; both write by "
+            "compare-and-swap, so that no step is taken twice. Stop it before you go elsewhere, such as by --undo"
+        )
+    if not (summary["done"] or summary["waiting"] or summary["refused"] or summary["unreachable"]):
+        return Group(*parts, "all is as the plan wants it: nothing to change")
     total = f"{len(summary['done'])} to do now, {len(summary['waiting'])} wait, {len(summary['refused'])} refused"
     total = total if dry else total.replace("to do now", "done")
-    return Group(*parts, f"{total}. Nodes ordered cost {cost['before']:,.2f} an hour; the plan's {cost['after']:,.2f}")
+    return Group(*parts, f"{total}. Nodes cost {cost['before']:,.2f} an hour before, {cost['after']:,.2f} after")
 
 
 def steps(title: str, rows: Sequence[Row], more: Columns) -> Table:
@@ -52,7 +57,9 @@ def apply_run(summary: Row) -> RenderableType:
     pairs = [("plan", summary["plan_id"]), ("goal", summary["whose"]), ("begun", summary["begun"]), ("ended", ended)]
     if controller := summary["controller"]:
         pairs.append(("controller", _controller(controller)))
-    columns = {"at": "at", "outcome": "outcome", "words": "words"}
+    columns: dict[str, str | Callable[[Row], object]] = {"at": lambda row: row["at"][11:19], "outcome": "outcome"}
+    if any(step["words"] for step in summary["steps"]):
+        columns["its words"] = "words"
     return Group(screen.fields("The last run", pairs), steps("Steps", summary["steps"], columns))
 
 

@@ -59,11 +59,13 @@ class Ec2Machines:
 
     def _group(self, pool: str, bodies: list[dict[str, Any]]) -> Group:
         staying = [body for body in bodies if body["State"]["Name"] not in _GONE]
+        hidden = self._hidden(bodies)
         return Group(
             shown=f"machines of {self._pools[pool].group}",
-            ordered=len(staying) + self._hidden(bodies),
+            ordered=len(staying) + hidden,
             most=sys.maxsize,
             machines=tuple(_machine(body) for body in bodies if body["State"]["Name"] != _ENDED),
+            irrevocable="EC2 to show machines that were launched, within ten minutes" if hidden else "",
             sight=" ".join(sorted(body["InstanceId"] for body in bodies)),
         )
 

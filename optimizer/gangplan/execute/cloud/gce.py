@@ -1,8 +1,9 @@
 """Managed instance groups of Compute Engine, each in one zone.
 
 `resize` upward sets a number, so nothing is bought twice; downward it would choose machines itself, so machines are
-deleted by name. Flex-start groups grow by resize requests: a request's name says from which number to which, and a name
-is taken once, so of two writers that saw the same group one is refused.
+deleted by name, also those that are being created and have no machine yet. Flex-start groups grow by resize requests: a
+request's name says from which number to which, and a name is taken once, so of two writers that saw the same group one
+is refused.
 """
 
 from __future__ import annotations
@@ -67,21 +68,24 @@ class GceGroups:
     def _read(self, pool: str, cordons: bool) -> Group:
         place, clients = self._at(pool)
         target = self._get(pool).target_size
-        with calling(place.group):
-            listed = list(
-                clients.groups.list_managed_instances(
-                    project=place.project, zone=place.zone, instance_group_manager=place.group, **reading()
-                )
-            )
+        listed = self._listed(place, clients)
         cordoned = self._cordoned(place, clients) if cordons else {}
         group = Group(
             shown=f"instance group {place.group}",
             ordered=target,
             most=_MOST,
-            machines=tuple(_machine(each, cordoned) for each in listed),
+            machines=tuple(_machine(each, cordoned) for each in listed if not _absent(each)),
             trouble=next((words for each in listed if (words := _failure(each))), ""),
         )
         return group if place.flex_start_hours is None else _flex(group, listed, self._requests(place, clients))
+
+    def _listed(self, place: GceGroup, clients: Clients) -> list[Message]:
+        with calling(place.group):
+            return list(
+                clients.groups.list_managed_instances(
+                    project=place.project, zone=place.zone, instance_group_manager=place.group, **reading()
+                )
+            )
 
     def _get(self, pool: str) -> Message:
         place, clients = self._at(pool)
@@ -110,12 +114,12 @@ class GceGroups:
         return {each.name: datetime.fromtimestamp(int(each.labels[_LABEL]), UTC) for each in found}
 
     def order(self, pool: str, group: Group, machines: int) -> None:
-        """Set the group's size, or file or cancel resize requests."""
+        """Set the group's size or file a resize request; or withdraw what has not come."""
         place, clients = self._at(pool)
+        if machines <= group.ordered:
+            return self._withdraw(pool, group.ordered - machines)
         if place.flex_start_hours is not None:
-            if machines > group.ordered:
-                return self._request(place, clients, group.ordered, machines)
-            return self._cancel(place, clients, group.ordered - machines)
+            return self._request(place, clients, group.ordered, machines)
         asked = messages().ResizeInstanceGroupManagerRequest(
             project=place.project,
             zone=place.zone,
@@ -146,15 +150,30 @@ class GceGroups:
             operation = clients.requests.insert_unary(asked, **writing())
         done(clients, place.project, place.zone, operation, f"{place.group}: {name}")
 
-    def _cancel(self, place: GceGroup, clients: Clients, machines: int) -> None:
-        """Cancel open requests of at least so many machines: one is cancelled whole, and the rest asked for anew."""
+    def _withdraw(self, pool: str, machines: int) -> None:
+        """Cancel requests, and delete by name what is being created and has no machine yet."""
+        place, clients = self._at(pool)
+        if place.flex_start_hours is not None:
+            machines -= self._cancel(place, clients, machines)
+        absent = [each.instance.rpartition("/")[2] for each in self._listed(place, clients) if _absent(each)]
+        if machines > len(absent):
+            raise ConflictError(f"{place.group}: {machines - len(absent)} machines came that were to be withdrawn")
+        if machines > 0:
+            self.remove(pool, absent[:machines])
+
+    def _cancel(self, place: GceGroup, clients: Clients, machines: int) -> int:
+        """Cancel open requests of at least so many machines; return how many they asked for.
+
+        One is cancelled whole, and the rest asked for anew.
+        """
+        cancelled = 0
         waiting = sorted(
             (each for each in self._requests(place, clients) if each.state in _OPEN), key=lambda each: each.resize_by
         )
-        while machines > 0 and waiting:
-            chosen = next((each for each in waiting if each.resize_by >= machines), waiting[-1])
+        while machines > cancelled and waiting:
+            chosen = next((each for each in waiting if each.resize_by >= machines - cancelled), waiting[-1])
             waiting.remove(chosen)
-            machines -= chosen.resize_by
+            cancelled += chosen.resize_by
             asked = messages().CancelInstanceGroupManagerResizeRequestRequest(
                 project=place.project,
                 zone=place.zone,
@@ -164,8 +183,7 @@ class GceGroups:
             with calling(f"{place.group}: {chosen.name}"):
                 operation = clients.requests.cancel_unary(asked, **writing())
             done(clients, place.project, place.zone, operation, f"{place.group}: {chosen.name}")
-        if machines > 0:
-            raise ConflictError(f"{place.group}: {machines} machines are on their way, no resize request asks for them")
+        return cancelled
 
     def remove(self, pool: str, machines: Collection[str]) -> None:
         """Delete these machines; the group's size falls with them. One that is leaving already is passed over."""
@@ -240,6 +258,11 @@ def _machine(body: Message, cordoned: Mapping[str, datetime]) -> Machine:
     )
 
 
+def _absent(body: Message) -> bool:
+    """Whether it is being created and there is no machine yet, such as while capacity lacks."""
+    return body.current_action.startswith("CREATING") and not body.instance_status
+
+
 def _failure(body: Message) -> str:
     """Return why a machine that is being created has not come yet."""
     if not body.current_action.startswith("CREATING"):
@@ -253,11 +276,12 @@ def _flex(
     requests: Iterable[Message],
 ) -> Group:
     """Count what open requests ask for, too: a machine that is being created is one of theirs."""
-    creating = sum(each.current_action.startswith("CREATING") for each in listed)
+    creating = [each for each in listed if each.current_action.startswith("CREATING")]
+    begun = sum(not _absent(each) for each in creating)
     waiting = sum(request.resize_by for request in requests if request.state in _OPEN)
     words = next((words for request in requests if request.state in _OPEN and (words := _why(request))), "")
     return replace(
-        group, ordered=len(group.staying) - creating + max(creating, waiting), trouble=group.trouble or words
+        group, ordered=len(group.staying) - begun + max(len(creating), waiting), trouble=group.trouble or words
     )
 
 

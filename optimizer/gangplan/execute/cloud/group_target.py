@@ -59,6 +59,7 @@ class GroupTarget:
             ordered=group.ordered,
             nodes=tuple(nodes[machine.id] for machine in group.machines),
             unprotected=tuple(nodes[machine.id].name for machine in group.staying if not machine.guarded),
+            irrevocable=group.irrevocable,
             trouble=group.trouble or (f"{', '.join(outside)} run, but are no nodes of the cluster" if outside else ""),
         )
 

@@ -28,7 +28,8 @@ class Group:
     """A group as its cloud has it: how many machines it was told to have, and may have, and those that there are.
 
     `shown` is its name for people. `trouble` says in the cloud's words why machines that were ordered do not come.
-    `sight` tells one look at the group from others, where orders carry a token.
+    `irrevocable` is for what to wait where those that have not come cannot be withdrawn now. `sight` tells one look at
+    the group from others, where orders carry a token.
     """
 
     shown: str
@@ -37,6 +38,7 @@ class Group:
     most: int
     machines: tuple[Machine, ...] = ()
     trouble: str = ""
+    irrevocable: str = ""
     sight: str = ""
 
     @property
@@ -57,7 +59,10 @@ class Cloud(Protocol):
         ...
 
     def order(self, pool: str, group: Group, machines: int) -> None:
-        """Tell the group how many machines it shall have: more than it was told, or as many as it has."""
+        """Tell the group how many machines it shall have: more than it was told, or as many as it has at least.
+
+        Those that are there stay: what would make the cloud choose among them is refused (ConflictError).
+        """
         ...
 
     def remove(self, pool: str, machines: Collection[str]) -> None:

@@ -5,6 +5,7 @@ from .lease import (
     ClusterLead as ClusterLead,
     FileLead as FileLead,
     Lead as Lead,
+    is_locked as is_locked,
     leases as leases,
 )
 from .led import LedTarget as LedTarget

@@ -250,6 +250,18 @@ class FileLead(Lead):
             self._locked = None
 
 
+def is_locked(file: Path) -> bool:
+    """Return whether a process of this machine leads by this file."""
+    if not file.exists():
+        return False
+    with file.open("r+") as looked:
+        try:
+            fcntl.flock(looked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def leases(namespace: str) -> str:
     """Return the path of a namespace's Leases."""
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"

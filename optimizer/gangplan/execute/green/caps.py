@@ -9,7 +9,7 @@ from datetime import datetime
 from gangplan.clock import floor_hour, require_utc
 from gangplan.errors import InputError
 from gangplan.execute.green.agent import CAP_LABEL, CLOCK_LABEL
-from gangplan.kube import Api, read_nodes, read_pods, writing
+from gangplan.kube import POOL_LABELS, Api, may, read_nodes, read_pods, writing
 from gangplan.types import Knob, Plan
 
 LABELS = {Knob.CAP: CAP_LABEL, Knob.CLOCK: CLOCK_LABEL}
@@ -135,6 +135,18 @@ class CapTarget:
             for node in read_nodes(self._api)
             if node.pool in self._pools
         )
+
+    def check(self) -> tuple[str, ...]:
+        """Return what keeps caps from nodes, each with its remedy; nothing is changed."""
+        there = {node.pool for node in self.observe()}
+        found = [
+            f"power.pools: no node of the cluster is of pool {pool}: label its nodes {POOL_LABELS[0]}={pool}"
+            for pool in sorted(self._pools - there)
+        ]
+        if not may(self._api, "", "", "nodes", "patch"):
+            remedy = "gangplan kube manifests --executor | kubectl apply -f -"
+            found.append(f"the right to patch nodes is missing in the cluster: {remedy}")
+        return tuple(found)
 
     def apply(self, step: CapStep, *, dry_run: bool = False) -> None:
         """Set one node's label, or with `dry_run` let the API server check it; set already, it changes nothing.

@@ -71,6 +71,9 @@ def order(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
 def remove(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
     """Remove the step's nodes and no others, and lower the replicas to the step's `after`.
 
+    NodeClaims that have no node yet go where nodes are withdrawn that never came. While there are fewer than were
+    ordered, one may come at any moment: the limit is held down first, and the NodeClaims are read again.
+
     Raises
     ------
     ConflictError
@@ -84,15 +87,12 @@ def remove(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
     if pool.replicas != step.before:
         raise ConflictError(f"pool {step.pool}: {pool.replicas} nodes are ordered, not {step.before}")
     claims = _claims(api, pool.name)
-    going = _going(claims, step)
-    staying = sum(not claim.leaving for claim in claims) - len(going)
-    if staying > step.after:
-        raise ConflictError(f"NodePool {pool.name}: {staying} nodes would stay, and Karpenter would pick some of them")
+    going = _going(pool, claims, step)
     for node in step.nodes:
         require_free(api, node)
-    if going and not dry_run:
+    if not dry_run and (going or len(claims) < step.before):
         pool = _hold(api, path, pool, len(claims))
-        for claim in going:
+        for claim in _going(pool, _claims(api, pool.name), step):
             _delete(api, claim)
     _swap(api, path, pool, step, dry_run=dry_run)
 
@@ -103,12 +103,19 @@ def _claims(api: Api, nodepool: str) -> list[SeenNodeClaim]:
     ]
 
 
-def _going(claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
-    """Return the NodeClaims of the step's nodes, and as many that have no node yet as must go beside them."""
+def _going(pool: SeenNodePool, claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
+    """Return the NodeClaims of the step's nodes, and as many that have no node yet as must go beside them.
+
+    Raises ConflictError where more nodes than `after` would stay.
+    """
     there = [claim for claim in claims if not claim.leaving]
     named = [claim for claim in there if claim.node in step.nodes]
     surplus = max(0, len(there) - len(named) - step.after)
-    return [*named, *[claim for claim in there if not claim.node][:surplus]]
+    going = [*named, *[claim for claim in there if not claim.node][:surplus]]
+    staying = len(there) - len(going)
+    if staying > step.after:
+        raise ConflictError(f"NodePool {pool.name}: {staying} nodes would stay, and Karpenter would pick some of them")
+    return going
 
 
 def protect(api: Api, pods: tuple[str, ...], *, dry_run: bool) -> None:

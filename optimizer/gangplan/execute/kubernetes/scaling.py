@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -87,6 +87,16 @@ class Scaled:
         found = sorted(self._pods(), key=_ordinal, reverse=True)
         return tuple(_as_node(pod) for pod in found)
 
+    def irrevocable(self, nodes: Sequence[PoolNode]) -> str:
+        """Return for what to wait before nodes that have not come are withdrawn, lest others be removed for them."""
+        match self._settings.plural:
+            case "deployments":  # it makes its pods at once, and removes any that is not ready first
+                return "the Deployment to make its pods"
+            case "statefulsets" if any(_number(node.name) >= len(nodes) for node in nodes):
+                return "the StatefulSet to make its pods in order"
+            case _:
+                return ""
+
     def order(self, step: Step, *, dry_run: bool) -> None:
         """Order more nodes."""
         write_scale(self._api, self.path, step, dry_run=dry_run)
@@ -101,7 +111,7 @@ class Scaled:
                 raise ConflictError(f"pod {pod}: is gone") from None
 
     def remove(self, step: Step, *, dry_run: bool) -> None:
-        """Remove the step's nodes and no others.
+        """Remove the step's nodes and no others, and withdraw those that never came.
 
         Raises
         ------
@@ -119,23 +129,24 @@ class Scaled:
             case "deployments":
                 self._cheapen(names, dry_run=dry_run)
             case _:
-                self._choose_machines(names, dry_run=dry_run)
+                self._choose_machines(step, dry_run=dry_run)
         write_scale(self._api, self.path, step, dry_run=dry_run)
 
     def _highest(self, step: Step, names: set[str]) -> Step:
         """Return the step less the nodes that a StatefulSet would not remove."""
-        run = 0
         pods = sorted(self._pods(), key=_ordinal, reverse=True)
-        for pod in pods[: step.before - step.after]:
-            if pod["metadata"]["name"] not in names:
-                break
-            run += 1
-        if pods and not run:
-            raise RejectedError(
-                f"pool {step.pool}: a StatefulSet removes {pods[0]['metadata']['name']} first, which is not free: "
-                f"{', '.join(sorted(names))} must wait for it"
-            )
-        return replace(step, after=step.before - run) if pods else step
+        if not pods:
+            return step
+        least = max((_ordinal(pod) + 1 for pod in pods if pod["metadata"]["name"] not in names), default=0)
+        if least < step.before:
+            return replace(step, after=max(step.after, least))
+        first = pods[0]["metadata"]["name"]
+        if not names:
+            raise ConflictError(f"pool {step.pool}: {first} came, and would be removed")
+        raise RejectedError(
+            f"pool {step.pool}: a StatefulSet removes {first} first, which is not free: "
+            f"{', '.join(sorted(names))} must wait for it"
+        )
 
     def _cheapen(self, names: set[str], *, dry_run: bool) -> None:
         """Let a Deployment remove these pods first; those that are not ready would go before them."""
@@ -151,14 +162,22 @@ class Scaled:
                 body: Object = {"metadata": {"annotations": {_DELETION_COST: _FIRST}}}
                 self._api.merge(f"{self._pod_path}/{pod['metadata']['name']}", body, **writing(dry_run=dry_run))
 
-    def _choose_machines(self, names: set[str], *, dry_run: bool) -> None:
-        """Let Cluster API delete the machines of these nodes first."""
-        machines = self.path.replace(f"/machinedeployments/{self._settings.name}", "/machines")
-        selector = f"{_DEPLOYMENT_NAME}={self._settings.name}"
-        for machine in self._api.items(machines, labelSelector=selector):
-            if part(machine, "status", "nodeRef").get("name") in names:
-                body: Object = {"metadata": {"annotations": {_DELETE_MACHINE: "gangplan"}}}
-                self._api.merge(f"{machines}/{machine['metadata']['name']}", body, **writing(dry_run=dry_run))
+    def _choose_machines(self, step: Step, *, dry_run: bool) -> None:
+        """Let Cluster API delete the machines of the step's nodes first, and as many without a node as go beside them.
+
+        Raises ConflictError where it would choose others.
+        """
+        path = self.path.replace(f"/machinedeployments/{self._settings.name}", "/machines")
+        found = self._api.items(path, labelSelector=f"{_DEPLOYMENT_NAME}={self._settings.name}")
+        there = [machine for machine in found if "deletionTimestamp" not in machine["metadata"]]
+        named = [machine for machine in there if _node_of(machine) in step.nodes]
+        surplus = max(0, len(there) - len(named) - step.after)
+        going = [*named, *[machine for machine in there if not _node_of(machine)][:surplus]]
+        if len(there) - len(going) > step.after:
+            raise ConflictError(f"pool {step.pool}: {len(there)} machines are there, and others would be removed")
+        for machine in going:
+            body: Object = {"metadata": {"annotations": {_DELETE_MACHINE: "gangplan"}}}
+            self._api.merge(f"{path}/{machine['metadata']['name']}", body, **writing(dry_run=dry_run))
 
     def _pods(self) -> list[Object]:
         selector = read_scale(self._api, self.path).selector
@@ -186,5 +205,14 @@ def _as_node(pod: Object) -> PoolNode:
 
 def _ordinal(pod: Object) -> int:
     """Return the number at the end of a StatefulSet's pod."""
-    number = pod["metadata"]["name"].rpartition("-")[2]
+    return _number(pod["metadata"]["name"])
+
+
+def _number(name: str) -> int:
+    number = name.rpartition("-")[2]
     return int(number) if number.isdecimal() else -1
+
+
+def _node_of(machine: Object) -> str:
+    """Return the node that a machine of Cluster API has become; empty before that."""
+    return part(machine, "status", "nodeRef").get("name") or ""

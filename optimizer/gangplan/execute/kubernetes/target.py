@@ -170,7 +170,7 @@ class ClusterTarget:
         """Return the nodes of a pool."""
         settings = self.pools.nodes[pool]
         nodes = tuple(_pool_node(reading, pool, node) for node in reading.members[pool])
-        ordered = len(nodes)
+        ordered, irrevocable = len(nodes), ""
         if isinstance(settings, KarpenterNodes):
             found = reading.snapshot.nodepools.get(settings.nodepool)
             if found is None or found.replicas is None:
@@ -178,13 +178,16 @@ class ClusterTarget:
                 raise InputError(f"pools[{pool}].nodes.nodepool", settings.nodepool, remedy)
             ordered = found.replicas
         elif pool in self._scaled:
-            ordered, nodes = self._scaled[pool].ordered(), nodes or self._scaled[pool].nodes()
+            scaled = self._scaled[pool]
+            ordered, nodes = scaled.ordered(), nodes or scaled.nodes()
+            irrevocable = scaled.irrevocable(nodes)
         return PoolNodes(
             pool=pool,
             ordered=ordered,
             nodes=nodes,
             unprotected=tuple(unprotected.get(pool, ())),
             trouble=trouble.get(pool, ""),
+            irrevocable=irrevocable,
         )
 
     # ---------------------------------------------------------------- steps

@@ -1,4 +1,4 @@
-from .doctor import BAD as BAD, examine as examine
+from .doctor import BAD as BAD, GOOD as GOOD, NOTE as NOTE, Finding as Finding, examine as examine
 from .jobs import (
     asks_alike as asks_alike,
     hand_out as hand_out,

@@ -6,4 +6,4 @@ from .applying import (
     open_execution as open_execution,
 )
 from .controlling import Controller as Controller, ControllerOptions as ControllerOptions
-from .leading import last_pass as last_pass
+from .leading import last_pass as last_pass, leader as leader

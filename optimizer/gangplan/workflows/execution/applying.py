@@ -93,10 +93,6 @@ class Execution:
         """Whether a person is to be asked first: the fleet file alone buys nothing."""
         return any(engine.target.name != "file" for engine in self.engines)
 
-    def check(self) -> tuple[str, ...]:
-        """Return what would keep the plan from being carried out, each with its remedy."""
-        return tuple(f"{engine.target.name}: {said}" for engine in self.engines for said in engine.target.check())
-
     def once(self, *, dry_run: bool = False) -> Applied:
         """Take what steps can be taken now."""
         return self._applied(self.carrying.once(dry_run=dry_run))
@@ -194,6 +190,7 @@ def _undone(run: ApplyRun, settings: Settings) -> tuple[Wanted, str, str]:
             slots_per_node=fleet.pool(each.pool).slots_per_node,
             startup_minutes=fleet.pool(each.pool).startup_minutes_p95,
             quota=each.quota,
+            places=each.places,
             whose=whose,
         )
         for each in run.before

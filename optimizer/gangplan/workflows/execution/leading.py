@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from gangplan.config import Settings, read_fleet
 from gangplan.errors import NotFoundError
-from gangplan.execute import LAST_PASS, ClusterLead, FileLead, Lead, leases, read_targets
+from gangplan.execute import LAST_PASS, ClusterLead, FileLead, Lead, is_locked, leases, read_targets
 from gangplan.kube import Api, connect
 from gangplan.reserve import parse_url
 
@@ -49,6 +50,27 @@ def last_pass(settings: Settings) -> dict[str, Any]:
         return {}
     notes: dict[str, str] = lease["metadata"].get("annotations") or {}
     return {"leader": lease["spec"].get("holderIdentity") or "", **json.loads(notes.get(LAST_PASS, "{}"))}
+
+
+def leader(settings: Settings) -> str:
+    """Return who leads now, by the Lease or the lock of controllers; empty where none does.
+
+    Raises
+    ------
+    UnavailableError, ForbiddenError
+        The cluster cannot be asked.
+    """
+    api = watched_cluster(settings)
+    if api is None:
+        return f"the holder of {_lock(settings)}" if is_locked(_lock(settings)) else ""
+    try:
+        spec = api.get(f"{leases(_namespace(settings))}/{LEASE}")["spec"]
+    except NotFoundError:
+        return ""
+    lasts = timedelta(seconds=2 * float(spec.get("leaseDurationSeconds") or 0))  # clocks differ
+    renewed = spec.get("renewTime")
+    fresh = renewed is not None and settings.clock() - datetime.fromisoformat(renewed) <= lasts
+    return spec.get("holderIdentity") or "" if fresh else ""
 
 
 def _lock(settings: Settings) -> Path:

@@ -23,7 +23,7 @@ from gangplan.reserve.kueue.ledger import KueueLedger
 from gangplan.testing import a_forecast, a_request
 from gangplan.tracking import Store
 from gangplan.types import Fleet, ObjectOwner, PipelineOwner, PlanId, PodSet, Pool, Reservation, ReservationState
-from gangplan.workflows import last_pass
+from gangplan.workflows import last_pass, leader as who_leads
 from tests.cluster.conftest import Space, until
 from tests.cluster.execute.conftest import Field
 from tests.cluster.execute.controller.processes import LEASE_S, Running, account, running
@@ -196,6 +196,7 @@ def test_the_published_plan_is_carried_out_by_one_of_two(
         until(lambda: last_pass(settings).get("plan") == "plan-3")  # it is written with the next renewal
         said = last_pass(settings)
         assert (said["reached"], said["leader"]) == (True, lease(space)["holderIdentity"])
+        assert who_leads(settings) == said["leader"]
 
 
 def test_after_a_kill_the_other_leads_and_gives_back_once(
