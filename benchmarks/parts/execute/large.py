@@ -18,7 +18,7 @@ from tests.cluster.servers.cluster import Cluster, Options
 
 from benchmarks.parts.execute.apiserver import Audit, p99
 from benchmarks.parts.execute.home import Controller, Home
-from benchmarks.parts.figures import Figure
+from benchmarks.parts.figures import FOLDER, Figure
 from gangplan.progress import Progress
 from gangplan.reserve.kueue.objects import names
 from gangplan.types import Fleet, Pool, PoolKind
@@ -144,6 +144,9 @@ def _storm(
             break
         time.sleep(1.0)
     writes = audit.writes()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    lines = [f"{write.at - began:7.2f} {write.shown}" for write in writes]
+    (FOLDER / "execute-storm.txt").write_text("\n".join([*lines, ""]))
     last = max((write.at for write in writes), default=began) - began
     slow = p99(before, cluster.kubectl("get", "--raw", "/metrics"))
     missed = sum(1 for name in wanted if name not in _right(cluster, wanted))
