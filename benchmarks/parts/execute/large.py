@@ -52,8 +52,8 @@ class Large:
     def plan(self, *, storm: bool) -> tuple[dict[str, int], dict[str, int]]:
         """Return the nodes of each pool now and soon, before the storm or after it.
 
-        It gives every other pool its fifth node, which is there, and orders a sixth; from the others it takes the fifth,
-        which nobody uses.
+        It gives half of the pools their fifth node, which is there, and orders a sixth; from the others it takes the
+        fifth, which nobody uses.
         """
         now, soon = (5, 6) if storm else (4, 5)
         grows = {name: int(name[-3:]) % 4 < 2 for name in self.names}
