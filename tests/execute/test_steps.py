@@ -206,6 +206,25 @@ def test_shares_follow_weights_and_never_shrink_as_the_total_grows() -> None:
     assert shares_above(8, [1, 1], [12, 3]) == [12, 3]
 
 
+def test_what_no_quota_counts_is_taken_off_the_quotas(now: datetime) -> None:
+    """Servers that no queue admitted hold nodes of the pool: gangs are never admitted to these, nor are they closed."""
+    serving = Grant(name="pod web/chat", pool="a", slots=4, nodes={"n0": 4}, by_quota=False)
+    up = seen(now, 4, quota(8), pool_nodes=nodes(4), grants=(serving,))
+    assert told(up)[0] == ("raise quota", 8, 12, False)
+    down = seen(now, 2, quota(8), pool_nodes=nodes(4), grants=(serving,))
+    assert told(down)[0] == ("lower quota", 8, 4, False)
+    assert [(step.kind.value, step.nodes) for step in down if step.nodes] == [("cordon", ("n1",))], "8 may be granted"
+    kept = seen(now, 2, quota(4), pool_nodes=nodes(4), grants=(serving,))
+    assert [len(step.nodes) for step in kept if step.kind is StepKind.CORDON and not step.waits_for] == [2]
+
+
+def test_two_tellers_of_one_gang_order_nothing_twice(now: datetime) -> None:
+    """A ledger and a cluster know the same gang by two names: a node holds no more than it has."""
+    ledger = Grant(name="train", pool="a", slots=8, nodes={"n0": 4, "n1": 4}, by_quota=False)
+    pods = [Grant(name=f"pod {each}", pool="a", slots=4, nodes={f"n{each}": 4}, by_quota=False) for each in range(2)]
+    assert told(seen(now, 2, pool_nodes=nodes(2), grants=(ledger, *pods))) == []
+
+
 def test_a_thousand_pools_are_quick(now: datetime) -> None:
     """Each pool of a large plan is met; how fast is measured by the benchmark of execution."""
     names = [f"p{each}" for each in range(1000)]

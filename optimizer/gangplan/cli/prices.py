@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gangplan import execute
 from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, console, emit, settings_here
 from gangplan.config import read_fleet, write_fleet
-from gangplan.execute import cloud
 
 if TYPE_CHECKING:
-    from gangplan.execute.cloud import PriceChange
+    from gangplan.execute import PriceChange
     from gangplan.types import Fleet
 
 prices_app = typer.Typer(help="What nodes cost: bring prices of clouds into the fleet file.", no_args_is_help=True)
@@ -42,12 +42,12 @@ def import_prices(
 ) -> None:
     """Take the pools' prices, on demand and spot, from SkyPilot's catalog; they are shown before they are written."""
     fleet = read_fleet(settings_here().fleet_file)
-    offers = cloud.read_skypilot(skypilot)
-    changes = cloud.catalog_changes(
-        cloud.bought_pools(fleet, pool or ()),
+    offers = execute.read_skypilot(skypilot)
+    changes = execute.catalog_changes(
+        execute.bought_pools(fleet, pool or ()),
         offers,
         region=region,
-        machines=cloud.machines_of(machine or (), fleet),
+        machines=execute.machines_of(machine or (), fleet),
     )
     _write(fleet, changes, yes=yes, as_json=as_json)
 
@@ -63,9 +63,9 @@ def spot(
 ) -> None:
     """Take the mean spot price of the last hours from EC2 (DescribeSpotPriceHistory), in each pool's zone."""
     fleet, now = read_fleet(settings_here().fleet_file), settings_here().clock()
-    changes = cloud.spot_changes(
-        cloud.bought_pools(fleet, pool),
-        cloud.machines_of(machine or (), fleet),
+    changes = execute.spot_changes(
+        execute.bought_pools(fleet, pool),
+        execute.machines_of(machine or (), fleet),
         region=region,
         since=now - timedelta(hours=hours),
         until=now,
@@ -75,13 +75,13 @@ def spot(
 
 def _write(fleet: Fleet, changes: Iterable[PriceChange], *, yes: bool, as_json: bool) -> None:
     """Show the changes, and write them once somebody has agreed; JSON asks nobody."""
-    made = tuple(cloud.changed_prices(changes))
+    made = tuple(execute.changed_prices(changes))
     if not as_json:
         console.print(_table([asdict(change) for change in made]))
     agreed = bool(made) and (yes or (not as_json and typer.confirm("Write these prices?")))
     file = settings_here().fleet_file
     if agreed:
-        write_fleet(file, cloud.repriced(fleet, made))
+        write_fleet(file, execute.repriced(fleet, made))
     written = [str(file)] if agreed else []
     if as_json:
         emit(True, {"changes": [asdict(change) for change in made], "written": written}, str)

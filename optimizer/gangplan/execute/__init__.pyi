@@ -6,6 +6,16 @@ from .carrying import (
     Taken as Taken,
     until_reached as until_reached,
 )
+from .cloud import (
+    PriceChange as PriceChange,
+    bought_pools as bought_pools,
+    catalog_changes as catalog_changes,
+    changed_prices as changed_prices,
+    machines_of as machines_of,
+    read_skypilot as read_skypilot,
+    repriced as repriced,
+    spot_changes as spot_changes,
+)
 from .controller import (
     LAST_PASS as LAST_PASS,
     PASS_FIGURES as PASS_FIGURES,

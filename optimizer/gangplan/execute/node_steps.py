@@ -66,7 +66,7 @@ def _ordering(state: PoolState, nodes: PoolNodes) -> Iterator[Step]:
 
 def _counting_down(state: PoolState, nodes: PoolNodes) -> Iterator[Step]:
     """Give the step down of an engine that only has a number: to what the plan, the grants and the quotas leave."""
-    least = nodes.ordered if state.unsettled else max(state.kept, ceil(state.promised / state.goal.slots_per_node))
+    least = nodes.ordered if state.unsettled else max(state.kept, ceil(state.spoken_for / state.goal.slots_per_node))
     remove = partial(Step, kind=StepKind.REMOVE, pool=nodes.pool, why=_why(state))
     if least < nodes.ordered:
         yield remove(before=nodes.ordered, after=least)
@@ -94,7 +94,7 @@ def _to_cordon(state: PoolState, nodes: PoolNodes, cordoned: int) -> list[PoolNo
     spare = (
         0
         if state.unsettled
-        else max(state.usable - max(state.kept, ceil(state.promised / state.goal.slots_per_node)), 0)
+        else max(state.usable - max(state.kept, ceil(state.spoken_for / state.goal.slots_per_node)), 0)
     )
     free = [
         node
@@ -111,9 +111,9 @@ def _excess_waits(state: PoolState) -> tuple[str, tuple[str, ...]]:
     goal = state.goal
     if state.unsettled:
         return _SEEN, ()
-    if state.promised > goal.ahead * goal.slots_per_node:
+    if state.spoken_for > goal.ahead * goal.slots_per_node:
         return (
-            f"quota and gangs to fall from {state.promised} slots to {goal.ahead * goal.slots_per_node}",
+            f"quota and gangs to fall from {state.spoken_for} slots to {goal.ahead * goal.slots_per_node}",
             state.holding,
         )
     if state.kept > goal.ahead:

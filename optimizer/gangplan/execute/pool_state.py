@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,9 +48,14 @@ class PoolState:
 
     @cached_property
     def needed(self) -> int:
-        """The fewest nodes that the grants need."""
-        granted = sum(slots_of(grant) for grant in self.grants)
-        return max(self._held, ceil(granted / self.goal.slots_per_node))
+        """The fewest nodes that the grants need; no node holds more than it has, though two tell of the same gang."""
+        per_node = self.goal.slots_per_node
+        on: Counter[str] = Counter()
+        for grant in self.grants:
+            on.update({node: grant.nodes[node] for node in self._known(grant)})
+        afloat = sum(slots_of(grant) - self._placed(grant) for grant in self.grants)
+        placed = sum(min(slots, per_node) for slots in on.values())
+        return max(self._held, ceil((placed + afloat) / per_node))
 
     @cached_property
     def kept(self) -> int:
@@ -62,6 +68,16 @@ class PoolState:
     def promised(self) -> int:
         """The slots that the places may grant or have granted, whichever is more in each group."""
         return sum(max(slots, used) for slots, used in self.groups.values())
+
+    @cached_property
+    def outside(self) -> int:
+        """The slots that are held and that no quota counts."""
+        return sum(slots_of(grant) for grant in self.grants if not grant.by_quota)
+
+    @cached_property
+    def spoken_for(self) -> int:
+        """The slots that nodes must have: those promised, and those held outside of all quotas."""
+        return self.promised + self.outside
 
     @cached_property
     def groups(self) -> dict[str, tuple[int, int]]:
@@ -154,5 +170,10 @@ def _both(one: Grant, other: Grant) -> Grant:
     }
     ends = [grant.until for grant in (one, other) if grant.until is not None]
     return Grant(
-        name=one.name, pool=one.pool, slots=max(one.slots, other.slots), nodes=nodes, until=max(ends, default=None)
+        name=one.name,
+        pool=one.pool,
+        slots=max(one.slots, other.slots),
+        nodes=nodes,
+        until=max(ends, default=None),
+        by_quota=one.by_quota or other.by_quota,
     )

@@ -13,13 +13,14 @@ def quota_steps(state: PoolState) -> Iterator[Step]:
     """Give the steps of a pool's quotas; those that can be taken are safe in any order, and beside those of nodes.
 
     What is promised after raising is never more than the plan's slots, and never more than usable nodes have, unless
-    it was so before. Raises aim at shares that depend on nothing but the weights: two writers who saw different
-    moments cannot raise two places over the sum.
+    it was so before; what is held outside of all quotas is taken off. Raises aim at shares that depend on nothing but
+    the weights: two writers who saw different moments cannot raise two places over the sum.
     """
     if not state.quotas:
         return
     goal = state.goal
-    total = goal.slots if state.nodes is None else min(goal.slots, state.usable * goal.slots_per_node)
+    there = goal.slots if state.nodes is None else min(goal.slots, state.usable * goal.slots_per_node)
+    total = max(there - state.outside, 0)
     weights = [quota.weight for quota in state.quotas]
     full = shares(goal.slots, weights)
     levels = shares_above(total, weights, [min(quota.slots, quota.used) for quota in state.quotas])

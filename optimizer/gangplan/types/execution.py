@@ -27,13 +27,17 @@ QUOTA_STEPS = frozenset({StepKind.LOWER_QUOTA, StepKind.RAISE_QUOTA})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Slots of a pool that a gang holds; those that `nodes` does not count will be on nodes that nobody knows yet."""
+    """Slots of a pool that a gang holds; those that `nodes` does not count will be on nodes that nobody knows yet.
+
+    `by_quota` is false for what no quota counts, such as a pod that no queue admitted.
+    """
 
     name: str
     pool: str
     slots: int
     nodes: Mapping[str, int] = field(default_factory=dict[str, int])
     until: datetime | None = None
+    by_quota: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -260,4 +260,5 @@ def _grants(reservation: Reservation) -> Iterable[Grant]:
         nodes[place.node] = nodes.get(place.node, 0) + place.gpus
     for pool, nodes in pools.items():
         name = reservation.request.request_key
-        yield Grant(name=name, pool=pool, slots=sum(nodes.values()), nodes=nodes, until=reservation.expires_at)
+        slots = sum(nodes.values())
+        yield Grant(name=name, pool=pool, slots=slots, nodes=nodes, until=reservation.expires_at, by_quota=False)

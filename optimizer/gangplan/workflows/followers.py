@@ -36,8 +36,11 @@ class Followers:
     _apis: dict[str, Api] = field(default_factory=dict[str, Api], init=False)
 
     def cap(self, made: Pass) -> None:
-        """Label the nodes of the pools that `power` names with the plan's caps for the gangs on them."""
-        if made.plan.caps is None or not made.targets.power.pools:
+        """Label the nodes of the pools that `power` names with the plan's caps for the gangs on them.
+
+        A plan without caps takes away the labels that an earlier one left.
+        """
+        if not made.targets.power.pools:
             return
         self.may_begin()
         pools = made.targets.power.pools

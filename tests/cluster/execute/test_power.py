@@ -147,7 +147,10 @@ def test_the_command_and_the_controllers_pass_bring_the_published_plans_caps(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Shown first, then written for the pools that targets.yaml names; without `power` there a pass does nothing."""
+    """Shown first, then written for the pools that targets.yaml names; without `power` there a pass does nothing.
+
+    A plan without caps leaves no label of an earlier one.
+    """
     space, pool = ground.space, ground.pool(nodes=1)
     node = f"{pool.name}-0"
     ground.pod("train", node, **{"gangplan.io/workload-class": "throughput"})
@@ -168,3 +171,5 @@ def test_the_command_and_the_controllers_pass_bring_the_published_plans_caps(
     followers.cap(a_pass(kept, PowerSettings(pools=(pool.name,))))
     assert label(space, node) == "400"
     assert "every node has the cap" in call("power", "caps", "--yes").out
+    followers.cap(a_pass(replace(kept, caps=None), PowerSettings(pools=(pool.name,))))
+    assert label(space, node) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,9 +98,7 @@ def test_the_command_shows_carries_out_and_takes_back(
     assert call("apply", "--to", "serving", "--undo", "--yes").code == 0
     assert space.api.get(path)["spec"]["minReplicas"] == 1
     assert call("apply", "--check").code == 0
-    out = CarryingOut(
-        settings=Settings(), grants=tuple, may_begin=lambda: None, may_write=lambda: None, heard=lambda: None
-    )
+    out = CarryingOut(settings=Settings(), grants=tuple, step=nullcontext, may_write=lambda: None, heard=lambda: None)
     try:
         assert out.once().carried.reached  # as the controller does it, pass after pass
     finally:

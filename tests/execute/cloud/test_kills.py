@@ -35,7 +35,7 @@ def ec2(make_ec2: MakeEc2) -> Ec2:
 
 def doom_gce(gce: Gce) -> Gce:
     """Let the clients of a Google group die when they are told to."""
-    clients: Clients = gce.target._cloud._at("h100")[1]  # pyright: ignore[reportAttributeAccessIssue]
+    clients: Clients = gce.target._clouds[0]._at("h100")[1]  # pyright: ignore[reportAttributeAccessIssue]
     for each in (clients.groups, clients.requests, clients.instances, clients.operations):
         each.transport._session.hooks["response"].append(DOOM.strike)
     return gce

@@ -78,10 +78,7 @@ class Ec2Machines:
         place, lacking = self._pools[pool], machines - group.ordered
         if lacking <= 0:
             raise ConflictError(f"{group.shown}: {-lacking} are on their way, and cannot be withdrawn before they show")
-        seen = sorted(machine.id for machine in group.machines)
-        token = sha256(
-            "\n".join((place.region, place.group, place.template, str(machines), *seen)).encode()
-        ).hexdigest()
+        token = self._token(place, group, machines)
         tags = {GROUP: place.group, _ORDER: f"{lacking}-{token[:16]}"}
         named = [{"Key": key, "Value": value} for key, value in tags.items()]
         with calling(group.shown):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gangplan.errors import InputError
-from gangplan.types.checks import require_at_least, require_name
+from gangplan.types import require_at_least, require_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class Ec2Group:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        require_name("nodes.region", self.region)
-        require_name("nodes.group", self.group)
+        for name in ("region", "group"):
+            require_text(f"nodes.{name}", getattr(self, name), 1, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class GceGroup:
 
     def __post_init__(self) -> None:
         for name in ("project", "zone", "group"):
-            require_name(f"nodes.{name}", getattr(self, name))
+            require_text(f"nodes.{name}", getattr(self, name), 1, 255)
         if self.flex_start_hours is not None:
             require_at_least("nodes.flex_start_hours", self.flex_start_hours, 1 / 6)
             if self.flex_start_hours > 7 * 24:

@@ -74,4 +74,4 @@ def _of_pods(reading: Reading, pods: Mapping[str, list[tuple[str, SeenPod]]]) ->
     for name, pod in pods.get("", ()):
         pool = reading.pool_of_node[pod.node]
         slots = reading.held_by(name, pod)
-        yield Grant(name=f"pod {name}", pool=pool, slots=slots, nodes={pod.node: slots})
+        yield Grant(name=f"pod {name}", pool=pool, slots=slots, nodes={pod.node: slots}, by_quota=False)
