@@ -184,7 +184,7 @@ def _right(cluster: Cluster, now: dict[str, int], soon: dict[str, int]) -> set[s
 
 @contextmanager
 def _cluster(size: Large, progress: Progress) -> Iterator[Cluster]:
-    with Cluster(Options(karpenter=True, audit=True)) as cluster:
+    with Cluster(Options(karpenter=True, audit=True, node_lease_s=600)) as cluster:
         _play_nodes_alone(cluster)
         cluster.apply([fleet.namespace(SPACE), karpenter.node_class("bench", "0s")])
         cluster.create_all(
