@@ -36,7 +36,8 @@ def apply(share: int, progress: Progress) -> list[Figure]:
         found = len(carrying.steps())
         took.append(time.perf_counter() - began)
         worked.append(time.process_time() - working)
-    peer = f"{statistics.median(worked):.2f} s of the processor; {found:,} steps; {POOL_COUNT * NODES:,} nodes, {2 * POOL_COUNT:,} quotas, {len(seen.grants):,} grants"
+    sizes = f"{POOL_COUNT * NODES:,} nodes, {2 * POOL_COUNT:,} quotas, {len(seen.grants):,} grants"
+    peer = f"{statistics.median(worked):.2f} s of the processor; {found:,} steps; {sizes}"
     return [Figure(name="apply_1000_s", value=statistics.median(took), unit="s", bar="<= 0.5", peer=peer)]
 
 
