@@ -43,7 +43,7 @@ def test_more_granted_than_open_nodes_have_is_found_wherever_it_was_heard() -> N
     wrong = history((NODE, "n1", OPEN), (WORKLOAD, "w1", GRANTED), (NODE, "n1", cordoned), (WORKLOAD, "w1", None))
     found = findings(wrong, GPUS)
     assert (found.over, found.worst, found.over_s) == (1, 8, 1.0)
-    assert "h100 8 granted of 0" in found.notes[0]
+    assert "h100 8 granted of 0" in found.notes[-1]
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ class ClusterTarget:
         A copy may be some moments old, and these two steps are right by just these two.
         """
         reading, quotas = self._look()
-        labels = reading.labels[pool] if pool in self.pools.nodes else {}
+        labels: Mapping[str, str] = reading.labels[pool] if pool in self.pools.nodes else {}
         label = next((name for name in (NODEPOOL, *POOL_LABELS) if name in labels), "")
         query = {"labelSelector": f"{label}={labels[label]}"} if label else {}
         there = {node.name: node for item in self.api.items(NODES, **query) if (node := seen_node(item)) is not None}
