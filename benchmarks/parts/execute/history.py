@@ -118,14 +118,17 @@ def pod_from(item: Object) -> Pod:
 
 
 def workload_from(item: Object) -> Workload:
-    """Read what a Workload holds now: nothing once it is finished."""
+    """Read what a Workload holds: nothing once it is finished, and nothing for pods that Kueue knows to have ended."""
     status = part(item, "status")
     conditions = {one["type"]: one["status"] for one in listed(status, "conditions")}
     granted: dict[str, int] = {}
+    ended = {one["name"]: int(one["count"]) for one in listed(status, "reclaimablePods")}
     if conditions.get("QuotaReserved") == "True" and conditions.get("Finished") != "True":
         for given in listed(part(status, "admission"), "podSetAssignments"):
             flavor = part(given, "flavors").get(GPU, "")
-            granted[flavor] = granted.get(flavor, 0) + int(part(given, "resourceUsage").get(GPU, 0))
+            gpus, pods = int(part(given, "resourceUsage").get(GPU, 0)), int(given.get("count", 1))
+            holding = gpus * (pods - ended.get(given["name"], 0)) // max(pods, 1)
+            granted[flavor] = granted.get(flavor, 0) + holding
     return Workload(granted=tuple(sorted(granted.items())))
 
 
