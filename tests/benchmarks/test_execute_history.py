@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import pytest
 from benchmarks.parts.execute.history import (
@@ -16,7 +17,9 @@ from benchmarks.parts.execute.history import (
     Workload,
     findings,
     open_nodes,
+    workload_from,
 )
+from tests.cluster.servers.fleet import GPU
 
 GPUS = {"h100": 8}
 OPEN = Node(pool="h100", initialized=True, open=True)
@@ -43,7 +46,7 @@ def test_more_granted_than_open_nodes_have_is_found_wherever_it_was_heard() -> N
     wrong = history((NODE, "n1", OPEN), (WORKLOAD, "w1", GRANTED), (NODE, "n1", cordoned), (WORKLOAD, "w1", None))
     found = findings(wrong, GPUS)
     assert (found.over, found.worst, found.over_s) == (1, 8, 1.0)
-    assert "h100 8 granted of 0" in found.notes[0]
+    assert "h100 8 granted of 0" in found.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -79,3 +82,17 @@ def test_open_nodes_are_counted_at_a_moment() -> None:
     """As they were then, and not as they are."""
     changes = history((NODE, "n1", OPEN), (NODE, "n2", OPEN), (NODE, "n1", None))
     assert open_nodes(changes, [0.5, 1.5, 2.5, 3.5]) == [{}, {"h100": 1}, {"h100": 2}, {"h100": 1}]
+
+
+def test_pods_that_ended_hold_nothing() -> None:
+    """Kueue gives their GPUs on before the gang is finished."""
+    share = {"name": "main", "count": 3, "flavors": {GPU: "h100"}, "resourceUsage": {GPU: "24"}}
+    status: dict[str, Any] = {
+        "conditions": [{"type": "QuotaReserved", "status": "True"}],
+        "admission": {"podSetAssignments": [share]},
+    }
+    assert workload_from({"status": status}).granted == (("h100", 24),)
+    status["reclaimablePods"] = [{"name": "main", "count": 1}]
+    assert workload_from({"status": status}).granted == (("h100", 16),)
+    status["conditions"].append({"type": "Finished", "status": "True"})
+    assert workload_from({"status": status}).granted == ()

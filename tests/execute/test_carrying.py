@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from hypothesis import given, strategies as st
@@ -15,6 +16,8 @@ from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota, Step,
 from tests.effort import examples
 from tests.execute.planned import a_plan
 from tests.execute.world import SLOTS, Place, PoolWorld, WorldTarget, pool
+
+SOON_S = 20.0
 
 
 class Killed(BaseException):
@@ -182,6 +185,20 @@ def test_steps_are_not_taken_from_an_old_look() -> None:
     world.carrying(a=1, b=1).once()
     assert looks > 2
     assert [world.pools[name].ordered for name in "ab"] == [1, 1]
+
+
+def test_steps_of_two_pools_are_taken_at_the_same_time() -> None:
+    """Each waits in the engine until the other is there."""
+    world, together = World(), Barrier(2)
+
+    def meet(step: Step | None) -> None:
+        if step is not None and step.kind is StepKind.ORDER:
+            together.wait(SOON_S)
+
+    world.target.before_call = meet
+    both = world.carrying(a=3, b=3)
+    both.engines = (Engine(target=world.target, at_once=2),)
+    assert [(step.kind.value, step.pool) for step in both.once().done][:2] == [("order", "a"), ("order", "b")]
 
 
 def test_two_tellers_of_one_pool_are_joined() -> None:

@@ -42,7 +42,7 @@ def engine(api: Api) -> Engine:
     """Open the cluster as `targets.yaml` would say it."""
     nodes = {pool.name: KarpenterNodes(nodepool=pool.name) for pool in POOLS}
     quotas = {pool.name: KueueQuota(cohort=COHORT) for pool in POOLS}
-    return Engine(target=open_cluster(nodes, quotas, FLEET, api=api, watched=True, clock=present))
+    return Engine(target=open_cluster(nodes, quotas, FLEET, api=api, watched=True, clock=present), at_once=16)
 
 
 def present() -> datetime:

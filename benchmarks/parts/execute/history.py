@@ -7,6 +7,7 @@ history, and nothing is taken for wrong because two lists were read at different
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,9 @@ Object = dict[str, Any]
 
 GANG = "gangplan.io/bench-gang"
 INITIALIZED = "karpenter.sh/initialized"
-NODE, POD, WORKLOAD = "node", "pod", "workload"
+NODE, POD, WORKLOAD, QUOTA = "node", "pod", "workload", "quota"
 ENDED = ("Succeeded", "Failed")
+_LATELY = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,14 @@ class Workload:
     granted: tuple[tuple[str, int], ...]
 
 
-State = Node | Pod | Workload
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a Cohort may grant: GPUs by flavor."""
+
+    slots: tuple[tuple[str, str], ...]
+
+
+State = Node | Pod | Workload | Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +82,8 @@ class Findings:
 
     `over` are states of the cluster in which more of a flavor was granted than usable nodes have, `worst` the most GPUs
     too many; `lost` are gangs that lost a node or a pod; `refused` those whose pods found no node, with the seconds
-    until all of them had. `notes` tell each change after which more was granted than there was.
+    until all of them had. `notes` tell each change after which more was granted than there was, and what nodes and
+    quotas went through before it.
     """
 
     states: int = 0
@@ -108,15 +118,32 @@ def pod_from(item: Object) -> Pod:
 
 
 def workload_from(item: Object) -> Workload:
-    """Read what a Workload holds now: nothing once it is finished."""
+    """Read what a Workload holds: nothing once it is finished, and nothing for pods that Kueue knows to have ended."""
     status = part(item, "status")
     conditions = {one["type"]: one["status"] for one in listed(status, "conditions")}
     granted: dict[str, int] = {}
+    ended = {one["name"]: int(one["count"]) for one in listed(status, "reclaimablePods")}
     if conditions.get("QuotaReserved") == "True" and conditions.get("Finished") != "True":
         for given in listed(part(status, "admission"), "podSetAssignments"):
             flavor = part(given, "flavors").get(GPU, "")
-            granted[flavor] = granted.get(flavor, 0) + int(part(given, "resourceUsage").get(GPU, 0))
+            gpus, pods = int(part(given, "resourceUsage").get(GPU, 0)), int(given.get("count", 1))
+            holding = gpus * (pods - ended.get(given["name"], 0)) // max(pods, 1)
+            granted[flavor] = granted.get(flavor, 0) + holding
     return Workload(granted=tuple(sorted(granted.items())))
+
+
+def limits_from(item: Object) -> Limits:
+    """Read the quotas of a Cohort."""
+    groups = listed(part(item, "spec"), "resourceGroups")
+    return Limits(
+        slots=tuple(
+            (flavor["name"], str(resource["nominalQuota"]))
+            for group in groups
+            for flavor in listed(group, "flavors")
+            for resource in listed(flavor, "resources")
+            if resource["name"] == GPU
+        )
+    )
 
 
 def findings(changes: Iterable[Change], gpus: Mapping[str, int]) -> Findings:
@@ -132,6 +159,7 @@ def findings(changes: Iterable[Change], gpus: Mapping[str, int]) -> Findings:
     counts = _Counts(gpus)
     refused_since: dict[str, float] = {}
     was_over = 0.0
+    lately: deque[str] = deque(maxlen=_LATELY)
     for change in sorted(changes, key=lambda one: one.version):
         key = (change.kind, change.name)
         before = there.pop(key, None)
@@ -142,9 +170,15 @@ def findings(changes: Iterable[Change], gpus: Mapping[str, int]) -> Findings:
         if was_over:
             found.over_s += max(change.seen_at - was_over, 0.0)
         excess = counts.excess
+        line = (
+            f"{change.seen_at:.2f} {change.version} {change.kind} {change.name}: {before} -> {change.state}: {counts}"
+        )
+        if change.kind in (NODE, QUOTA):
+            lately.append(line)
         if excess > 0:
             found.over += 1
-            found.notes.append(f"{change.version} {change.kind} {change.name}: {before} -> {change.state}: {counts}")
+            found.notes += [*lately, f"OVER {line}"] if not was_over else [f"OVER {line}"]
+            lately.clear()
         found.worst = max(found.worst, excess)
         was_over = change.seen_at if excess > 0 else 0.0
         found.lost |= set(_lost(change, before, there))

@@ -31,7 +31,7 @@ _FORECAST = {("vision", "training", "h100"): [1.0] * 24}
 
 @dataclass(kw_only=True)
 class Home:
-    """The folder; each published plan holds from the present hour on, with the same nodes in each hour."""
+    """The folder; each published plan holds from the present hour on."""
 
     folder: Path
     fleet: Fleet
@@ -43,11 +43,13 @@ class Home:
         write_fleet(self.settings.fleet_file, self.fleet)
         (self.folder / "targets.yaml").write_text(yaml.safe_dump({"pools": dict(self.targets)}))
 
-    def publish(self, nodes: Mapping[str, int]) -> None:
-        """Publish the plan that has these nodes of each pool."""
+    def publish(self, nodes: Mapping[str, int], soon: Mapping[str, int] | None = None) -> None:
+        """Publish the plan that has these nodes of each pool, and from the third hour on those of `soon`."""
         store, now = open_store(self.settings, create=True), floor_hour(datetime.now(UTC))
         self._count += 1
-        planned = plan(self.fleet, now, {pool: [count] * HOURS for pool, count in nodes.items()}, f"plan-{self._count}")
+        later = soon or nodes
+        hours = {pool: [count, count, *[later[pool]] * HOURS] for pool, count in nodes.items()}
+        planned = plan(self.fleet, now, hours, f"plan-{self._count}")
         mark(store, log_plan(planned, a_forecast(_FORECAST, now), store), "published", "by the benchmark")
 
 

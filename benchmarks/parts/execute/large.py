@@ -18,7 +18,7 @@ from tests.cluster.servers.cluster import Cluster, Options
 
 from benchmarks.parts.execute.apiserver import Audit, p99
 from benchmarks.parts.execute.home import Controller, Home
-from benchmarks.parts.figures import Figure
+from benchmarks.parts.figures import FOLDER, Figure
 from gangplan.progress import Progress
 from gangplan.reserve.kueue.objects import names
 from gangplan.types import Fleet, Pool, PoolKind
@@ -27,6 +27,7 @@ POOLS, NODES_EACH, QUEUES_EACH, PODS_EACH = 200, 5, (2, 3), 20
 """Pools, nodes of each pool, queues of a pool by turns, pods on each node."""
 
 SPACE, GPUS = "bench", 8
+START_HOURS = 2
 _WITHOUT = ("karpenter", "scheduler", "controller-manager")
 _PATIENCE_S = 900.0
 _UNCHANGED_S = 60.0
@@ -48,13 +49,19 @@ class Large:
         """Return a pool's queues."""
         return [f"{pool}-{place}" for place in range(QUEUES_EACH[int(pool[-3:]) % 2])]
 
-    def shrinks(self, pool: str) -> bool:
-        """Whether the storm takes a node from a pool, which nobody uses; it gives the others one."""
-        return int(pool[-3:]) % 4 < 2
+    def plan(self, *, storm: bool) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the nodes of each pool now and soon, before the storm or after it.
 
-    def used(self, pool: str) -> int:
-        """Return the nodes of a pool that gangs hold."""
-        return NODES_EACH - self.shrinks(pool)
+        It gives half of the pools their fifth node, which is there, and orders a sixth; from the others it takes the
+        fifth, which nobody uses.
+        """
+        now, soon = (5, 6) if storm else (4, 5)
+        grows = {name: int(name[-3:]) % 4 < 2 for name in self.names}
+        shrunk = 4 if storm else 5
+        return (
+            {name: now if grows[name] else shrunk for name in self.names},
+            {name: soon if grows[name] else shrunk for name in self.names},
+        )
 
     @property
     def fleet(self) -> Fleet:
@@ -67,6 +74,9 @@ class Large:
                 kind=PoolKind.ON_DEMAND,
                 price_per_node_hour=55.04,
                 max_nodes=2 * NODES_EACH,
+                lead_time_hours=START_HOURS,
+                startup_minutes_p50=60 * START_HOURS,
+                startup_minutes_p95=60 * START_HOURS,
             )
             for name in self.names
         )
@@ -89,7 +99,7 @@ def large(share: int, progress: Progress, *, parts: Sequence[str] = ("unchanged"
     size = Large(pools=max(POOLS // share, 4))
     with TemporaryDirectory() as folder, _cluster(size, progress) as cluster:
         home = Home(folder=Path(folder), fleet=size.fleet, targets=size.targets)
-        home.publish(dict.fromkeys(size.names, NODES_EACH))
+        home.publish(*size.plan(storm=False))
         audit = Audit(cluster)
         figures: list[Figure] = []
         with Controller(cluster, home, f"kueue://gangplan/{SPACE}/{size.queues(size.names[0])[0]}") as controller:
@@ -132,21 +142,24 @@ def _storm(
     size: Large, home: Home, cluster: Cluster, controller: Controller, audit: Audit, progress: Progress
 ) -> list[Figure]:
     """Publish a plan that changes every pool and every queue, and wait until it is carried out."""
-    wanted = {name: NODES_EACH + (-1 if size.shrinks(name) else 1) for name in size.names}
+    now, soon = size.plan(storm=True)
     before = cluster.kubectl("get", "--raw", "/metrics")
-    home.publish(wanted)
+    home.publish(now, soon)
     audit.skip()
     began = time.time()
     deadline = began + _STORM_S
-    while not _reached(cluster, wanted):
+    while len(_right(cluster, now, soon)) < size.pools:
         progress(min(time.time() - began, _STORM_S), _STORM_S, "everything changes")
         if time.time() > deadline:
             break
         time.sleep(1.0)
     writes = audit.writes()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    lines = [f"{write.at - began:7.2f} {write.shown}" for write in writes]
+    (FOLDER / "execute-storm.txt").write_text("\n".join([*lines, ""]))
     last = max((write.at for write in writes), default=began) - began
     slow = p99(before, cluster.kubectl("get", "--raw", "/metrics"))
-    missed = sum(1 for name in wanted if name not in _right(cluster, wanted))
+    missed = size.pools - len(_right(cluster, now, soon))
     queues = sum(len(size.queues(name)) for name in size.names)
     peer = f"{queues} queues, {size.pools} node pools, {len(writes):,} writes; {missed} pools not reached"
     return [
@@ -155,19 +168,15 @@ def _storm(
     ]
 
 
-def _reached(cluster: Cluster, wanted: dict[str, int]) -> bool:
-    return len(_right(cluster, wanted)) == len(wanted)
-
-
-def _right(cluster: Cluster, wanted: dict[str, int]) -> set[str]:
-    """Return the pools whose replicas and quotas are the plan's."""
+def _right(cluster: Cluster, now: dict[str, int], soon: dict[str, int]) -> set[str]:
+    """Return the pools whose quotas and replicas are the plan's."""
     pools = cluster.api.items(f"{karpenter.API}/nodepools")
-    right = {one["metadata"]["name"] for one in pools if one["spec"]["replicas"] == wanted[one["metadata"]["name"]]}
+    right = {one["metadata"]["name"] for one in pools if one["spec"]["replicas"] == soon[one["metadata"]["name"]]}
     quotas: dict[str, int] = {}
     for one in cluster.api.items(f"{names.API}/clusterqueues"):
         flavor = one["spec"]["resourceGroups"][0]["flavors"][0]
         quotas[flavor["name"]] = quotas.get(flavor["name"], 0) + int(flavor["resources"][0]["nominalQuota"])
-    return {name for name in right if quotas[name] == wanted[name] * GPUS}
+    return {name for name in right if quotas[name] == now[name] * GPUS}
 
 
 # ------------------------------------------------------------ the cluster
@@ -175,7 +184,7 @@ def _right(cluster: Cluster, wanted: dict[str, int]) -> set[str]:
 
 @contextmanager
 def _cluster(size: Large, progress: Progress) -> Iterator[Cluster]:
-    with Cluster(Options(karpenter=True, audit=True)) as cluster:
+    with Cluster(Options(karpenter=True, audit=True, node_lease_s=600)) as cluster:
         _play_nodes_alone(cluster)
         cluster.apply([fleet.namespace(SPACE), karpenter.node_class("bench", "0s")])
         cluster.create_all(
@@ -219,16 +228,17 @@ def _counted(pods: Sequence[dict[str, Any]], progress: Progress) -> Iterator[dic
 
 
 def _queues(size: Large) -> Iterator[dict[str, Any]]:
+    now, _ = size.plan(storm=False)
     for name in size.names:
         queues = size.queues(name)
         for place, queue in enumerate(queues):
-            gpus = NODES_EACH * GPUS
+            gpus = now[name] * GPUS
             yield fleet.cluster_queue(queue, {name: gpus // len(queues) + (place < gpus % len(queues))}, cohort=name)
 
 
 def _workloads(size: Large) -> Iterator[dict[str, Any]]:
     for name in size.names:
-        for place in range(size.used(name)):
+        for place in range(NODES_EACH - 1):
             queues = size.queues(name)
             yield bare(SPACE, f"{name}-{place}", GPUS, queue=queues[place % len(queues)])
 
@@ -236,7 +246,7 @@ def _workloads(size: Large) -> Iterator[dict[str, Any]]:
 def _pods(size: Large, pool: str, node: str, place: int) -> Iterator[dict[str, Any]]:
     """Yield a node's pods: those of a gang with a GPU each, and others without, as every node has."""
     for number in range(PODS_EACH):
-        holds = number < GPUS and place < size.used(pool)
+        holds = number < GPUS and place < NODES_EACH - 1
         notes = {"karpenter.sh/do-not-disrupt": "true", "kueue.x-k8s.io/workload": f"{pool}-{place}"} if holds else {}
         labels = {"app": f"{pool}-{place}", "team": f"team-{number}"}
         meta = {"name": f"{pool}-{place}-{number}", "labels": labels, "annotations": notes}

@@ -10,9 +10,11 @@ from typing import Any, Self
 from benchmarks.parts.execute.history import (
     NODE,
     POD,
+    QUOTA,
     WORKLOAD,
     Change,
     State,
+    limits_from,
     node_from,
     pod_from,
     workload_from,
@@ -24,10 +26,12 @@ Object = dict[str, Any]
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/pods"
 WORKLOADS = "/apis/kueue.x-k8s.io/v1beta2/workloads"
+COHORTS = "/apis/kueue.x-k8s.io/v1beta2/cohorts"
 _KINDS: tuple[tuple[str, str, Callable[[Object], State]], ...] = (
     (NODE, NODES, node_from),
     (POD, PODS, pod_from),
     (WORKLOAD, WORKLOADS, workload_from),
+    (QUOTA, COHORTS, limits_from),
 )
 _WATCH_S = 300
 _PAUSE_S = 0.1

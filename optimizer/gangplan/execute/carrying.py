@@ -6,10 +6,14 @@ Nothing is remembered between two looks but what was refused: a process that die
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from itertools import chain, groupby
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from gangplan.clock import Clock
@@ -139,9 +143,24 @@ class Carrying:
         if self.journal is not None and doable and not dry_run:
             self.journal.begin(doable, seen.observation, now)
         tried: list[Taken] = []
-        for step in doable:
-            engine = seen.engine_of(step)
-            if engine is None or trouble.stops(step) or engine.target.name in trouble.unreachable:
+        for engine, turns in _turns(doable, seen):
+            one_after_another = partial(self._in_turn, engine, now=now, trouble=trouble, dry_run=dry_run)
+            if engine.at_once == 1 or len(turns) == 1:
+                tried += chain.from_iterable(map(one_after_another, turns))
+            else:
+                with ThreadPoolExecutor(engine.at_once) as threads:
+                    tried += chain.from_iterable(threads.map(one_after_another, turns))
+        if self.journal is not None and tried and not dry_run:
+            self.journal.end(tried)
+        return [taken.step for taken in tried if taken.outcome is Outcome.DONE]
+
+    def _in_turn(
+        self, engine: Engine, steps: Sequence[Step], *, now: datetime, trouble: _Trouble, dry_run: bool
+    ) -> list[Taken]:
+        """Take steps of one pool, one after another."""
+        tried: list[Taken] = []
+        for step in steps:
+            if trouble.stops(step) or engine.target.name in trouble.unreachable:
                 continue
             if self.clock() - now > FRESH:
                 trouble.stale = True
@@ -149,9 +168,7 @@ class Carrying:
             taken = self._try(engine, step, dry_run=dry_run)
             trouble.note(taken)
             tried.append(taken)
-        if self.journal is not None and tried and not dry_run:
-            self.journal.end(tried)
-        return [taken.step for taken in tried if taken.outcome is Outcome.DONE]
+        return tried
 
     def _try(self, engine: Engine, step: Step, *, dry_run: bool) -> Taken:
         """Take one step, and say what became of it."""
@@ -171,15 +188,32 @@ class Carrying:
         return became(Outcome.DONE)
 
 
+def _turns(doable: Iterable[Step], seen: Seen) -> Iterator[tuple[Engine, list[list[Step]]]]:
+    """Give the steps in their order: of one kind on one engine, those of each pool for themselves."""
+    for _, same in groupby(doable, key=lambda step: step.kind):
+        by_engine: dict[str, tuple[Engine, dict[str, list[Step]]]] = {}
+        for step in same:
+            engine = seen.engine_of(step)
+            if engine is not None:
+                _, pools = by_engine.setdefault(engine.target.name, (engine, {}))
+                pools.setdefault(step.pool, []).append(step)
+        for engine, pools in by_engine.values():
+            yield engine, list(pools.values())
+
+
 @dataclass(kw_only=True)
 class _Trouble:
-    """What went wrong in a pass: the refused step of each pool, and engines that did not answer."""
+    """What went wrong in a pass: the refused step of each pool, and engines that did not answer.
+
+    Steps of different pools note it at the same time.
+    """
 
     refused: dict[str, Taken] = field(default_factory=dict[str, Taken])
     unreachable: dict[str, str] = field(default_factory=dict[str, str])
     stale: bool = False
     _overtaken: set[str] = field(default_factory=set[str])
     _conflicts: Counter[tuple[str, str, str]] = field(default_factory=Counter[tuple[str, str, str]])
+    _noting: Lock = field(default_factory=Lock)
 
     def stops(self, step: Step) -> bool:
         """Whether a step must not be tried: one before it in its pool was refused, or has to be looked at again."""
@@ -202,6 +236,10 @@ class _Trouble:
 
     def note(self, taken: Taken) -> None:
         """Keep what became of a step; what is overtaken again and again is refused."""
+        with self._noting:
+            self._note(taken)
+
+    def _note(self, taken: Taken) -> None:
         step = taken.step
         if taken.outcome is Outcome.OVERTAKEN:
             key = (step.kind.value, step.pool, step.place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from gangplan.errors import UnavailableError
 from gangplan.execute.target import Target
@@ -16,10 +17,14 @@ _SEES_GRANTS = frozenset({StepKind.PROTECT, StepKind.CORDON, *QUOTA_STEPS})
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A target, and the pools whose nodes it orders and removes; without them, all those that it tells of."""
+    """A target, and the pools whose nodes it orders and removes; without them, all those that it tells of.
+
+    `at_once` steps of one kind, of different pools, may be taken at the same time.
+    """
 
     target: Target
     orders: frozenset[str] | None = None
+    at_once: int = 1
 
     def takes(self, step: Step) -> bool:
         """Whether it may take such a step of that pool."""
@@ -36,7 +41,7 @@ class Seen:
     by_engine: Mapping[str, Observation]
     unreachable: Mapping[str, str]
 
-    @property
+    @cached_property
     def observation(self) -> Observation:
         """What they have together."""
         told = [(engine, self.by_engine[engine.target.name]) for engine in self.engines if self._told(engine)]
@@ -89,16 +94,27 @@ class Seen:
     def _told(self, engine: Engine) -> bool:
         return engine.target.name in self.by_engine
 
+    @cached_property
+    def _places(self) -> frozenset[tuple[str, str, str]]:
+        """The quotas by engine, pool and place."""
+        told = self.by_engine.items()
+        return frozenset((name, quota.pool, quota.place) for name, each in told for quota in each.quotas)
+
+    @cached_property
+    def _nodes(self) -> Mapping[tuple[str, str], PoolNodes]:
+        """The nodes by engine and pool."""
+        return {(name, nodes.pool): nodes for name, each in self.by_engine.items() for nodes in each.nodes}
+
     def _has(self, engine: Engine, step: Step) -> bool:
         """Whether an engine takes such steps and told of the pool's quota or nodes."""
         if not engine.takes(step):
             return False
         if step.kind is StepKind.MINIMUM:
             return True
-        observed = self.by_engine[engine.target.name]
+        name = engine.target.name
         if step.kind in QUOTA_STEPS:
-            return any(quota.pool == step.pool and quota.place == step.place for quota in observed.quotas)
-        nodes = next((nodes for nodes in observed.nodes if nodes.pool == step.pool), None)
+            return (name, step.pool, step.place) in self._places
+        nodes = self._nodes.get((name, step.pool))
         if nodes is None:
             return False
         return step.kind is not StepKind.PROTECT or step.nodes == nodes.unprotected

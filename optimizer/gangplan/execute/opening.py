@@ -20,6 +20,7 @@ from gangplan.kube import Api, connect
 from gangplan.types import Fleet
 
 _CLOUDS = ("ec2", "gce")
+_AT_ONCE = 16  # pools of a cluster that are changed at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,8 @@ def _cluster(opening: Opening, _opened: Sequence[Engine]) -> Iterator[Engine]:
             heard=opening.heard,
             clock=opening.clock,
         )
-        yield Engine(target=cluster, orders=frozenset(targets.nodes_of("karpenter", "scale")))
+        orders = frozenset(targets.nodes_of("karpenter", "scale"))
+        yield Engine(target=cluster, orders=orders, at_once=_AT_ONCE)
 
 
 def _clouds(opening: Opening, opened: Sequence[Engine]) -> Iterator[Engine]:

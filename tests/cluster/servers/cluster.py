@@ -32,7 +32,7 @@ class Options:
     """What differs between the clusters of tests: Kueue's configuration, and its client's rate (its default is 50).
 
     With `karpenter` its provider for KWOK orders nodes, of the types of `karpenter.TYPES`. With `audit` the API server
-    writes down who has written what.
+    writes down who has written what. Nodes renew their leases four times in `node_lease_s`: a longer one is for many.
     """
 
     wait_for_pods_ready: str = ""  # how long, as Kueue writes it: 5s; empty: off
@@ -40,6 +40,7 @@ class Options:
     real_nodes: int = 0  # how many may join
     karpenter: bool = False
     audit: bool = False
+    node_lease_s: int = 40
 
 
 class Cluster:
@@ -254,6 +255,7 @@ class Cluster:
             f"--root-ca-file={self.folder / 'ca.crt'}",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
+            f"--node-monitor-grace-period={self.options.node_lease_s + 10}s",
         ]
 
     def _scheduler(self) -> list[str]:

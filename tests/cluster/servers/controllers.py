@@ -79,7 +79,7 @@ def start_kwok(cluster: Cluster) -> None:
         f"--config={stages}",
         "--manage-all-nodes=false",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-        "--node-lease-duration-seconds=40",
+        f"--node-lease-duration-seconds={cluster.options.node_lease_s}",
     ]
     cluster.start_server("kwok", command)
 

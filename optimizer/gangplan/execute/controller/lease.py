@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Condition, Event, Thread
 from typing import TextIO
 from uuid import uuid4
 
@@ -46,7 +46,7 @@ class Lead(ABC):
         self.holder = f"{socket.gethostname()}_{uuid4().hex[:8]}"
         self._changed, self._led = changed, False
         self._stop = Event()
-        self._ends, self._in_hand = False, Lock()
+        self._ends, self._in_hand, self._turned = False, 0, Condition()
         self._said = ""
         self._thread = Thread(target=self._run, name="lead", daemon=True)
 
@@ -76,16 +76,23 @@ class Lead(ABC):
 
     @contextmanager
     def step(self) -> Generator[None]:
-        """Take one step, which is refused as by `may_begin`; the lead is not given up before it is done."""
-        with self._in_hand:
+        """Take a step, which is refused as by `may_begin`; the lead is not given up before all of them are done."""
+        with self._turned:
             self.may_begin()
+            self._in_hand += 1
+        try:
             yield
+        finally:
+            with self._turned:
+                self._in_hand -= 1
+                self._turned.notify_all()
 
     def close(self) -> None:
-        """Begin nothing more, wait for the step in hand, and give it up, so that another process can lead at once."""
-        self._ends = True
-        with self._in_hand:
-            self._stop.set()
+        """Begin nothing more, wait for the steps in hand, and give it up, so that another process can lead at once."""
+        with self._turned:
+            self._ends = True
+            self._turned.wait_for(lambda: not self._in_hand)
+        self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         self._give_up()

@@ -41,6 +41,13 @@ def write_quota(api: Api, quotas: Quotas, step: Step, *, take_over: bool, dry_ru
     _swap(api, found, own, dry_run=dry_run)
 
 
+def slots_now(api: Api, quota: PoolQuota) -> int | None:
+    """Return what the object of a quota has now, not what a copy of it had; None where it has none any more."""
+    read = seen_queue if quota.place.kind == QUEUE else seen_cohort
+    found = read(api.get(f"{KUEUE}/{_PATHS[quota.place.kind]}/{quota.place.name}")).cells.get(quota.key)
+    return None if found is None else found.slots
+
+
 def _names(quotas: Quotas, pool: str) -> list[str]:
     return [each.place.shown for each in quotas.of(pool)]
 

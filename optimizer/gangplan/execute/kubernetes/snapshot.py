@@ -197,6 +197,14 @@ class Cluster:
             pods=self._pods.now(),
         )
 
+    def nodes(self) -> Mapping[str, SeenNode]:
+        """Return the nodes as they are, as far as the copy knows."""
+        return self._nodes.now()
+
+    def places(self) -> Mapping[str, SeenPlace]:
+        """Return the queues and cohorts likewise, by kind and name."""
+        return {place.shown: place for copy in (self._queues, self._cohorts) for place in copy.now().values()}
+
     def close(self) -> None:
         """End the watches."""
         for copy in self._all:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Self, TypeVar
 
 from gangplan.clock import Clock
 from gangplan.config import load_settings
-from gangplan.errors import InputError, RejectedError
+from gangplan.errors import ConflictError, InputError, RejectedError
 from gangplan.execute.kubernetes import karpenter
 from gangplan.execute.kubernetes.checks import problems
 from gangplan.execute.kubernetes.copies import Heard, nothing_heard
 from gangplan.execute.kubernetes.cordons import cordon, require_free, uncordon
 from gangplan.execute.kubernetes.grants import grants_in
-from gangplan.execute.kubernetes.quota_steps import write_quota
+from gangplan.execute.kubernetes.quota_steps import slots_now, write_quota
 from gangplan.execute.kubernetes.quotas import Quotas
 from gangplan.execute.kubernetes.scaling import Scaled
-from gangplan.execute.kubernetes.seen import SeenNode
+from gangplan.execute.kubernetes.seen import NODEPOOL, SeenNode, seen_node
 from gangplan.execute.kubernetes.settings import KarpenterNodes, KueueQuota, NodeSettings, ScaledNodes
 from gangplan.execute.kubernetes.snapshot import Cluster, Pools, Reading
-from gangplan.kube import Api, connect
+from gangplan.execute.pool_state import is_open
+from gangplan.kube import NODES, POOL_LABELS, Api, connect
 from gangplan.types import QUOTA_STEPS, Fleet, Observation, PoolNode, PoolNodes, Step, StepKind
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _CORDONS = (StepKind.CORDON, StepKind.UNCORDON)
+_CATCH_UP_S, _LOOK_S = 5.0, 0.02
 
 
 def open_cluster(
@@ -71,6 +74,7 @@ class ClusterTarget:
             self._cluster.close()
             raise
         self._scaled = {name: Scaled(api, each) for name, each in pools.nodes.items() if isinstance(each, ScaledNodes)}
+        self._watched = watched
         self._read: tuple[Reading, Quotas] | None = None
         self._sound = False
 
@@ -196,7 +200,14 @@ class ClusterTarget:
         if step.pool not in self.pools.quotas:
             raise InputError.unknown("pool", step.pool, "no pool with a quota here", sorted(self.pools.quotas))
         take_over = self.pools.quotas[step.pool].take_over
-        write_quota(self.api, self._look()[1], step, take_over=take_over, dry_run=dry_run)
+        quotas = self._look()[1]
+        if step.kind is StepKind.RAISE_QUOTA:
+            self._require_unmoved(step.pool)
+        write_quota(self.api, quotas, step, take_over=take_over, dry_run=dry_run)
+        found = next(each for each in quotas.of(step.pool) if each.place.shown == step.place)
+        wanted = step.after - found.of_others
+        if not dry_run:
+            self._until(lambda: self._cluster.places()[step.place].cells[found.key].slots == wanted)
 
     def _cordon(self, step: Step, *, dry_run: bool) -> None:
         now = self._clock()
@@ -204,11 +215,46 @@ class ClusterTarget:
             at = now.isoformat() if step.kind is StepKind.CORDON else None
             self._scaled[step.pool].mark(step.nodes, at, dry_run=dry_run)
             return
+        closes = step.kind is StepKind.CORDON
+        if closes:
+            self._require_unmoved(step.pool)
         for node in step.nodes:
-            if step.kind is StepKind.CORDON:
+            if closes:
                 cordon(self.api, node, now, dry_run=dry_run)
             else:
                 uncordon(self.api, node, dry_run=dry_run)
+        if not dry_run:
+            self._until(lambda: all(self._is_closed(node) in (closes, None) for node in step.nodes))
+
+    def _require_unmoved(self, pool: str) -> None:
+        """Raise ConflictError where other nodes of a pool are open, or other quotas hold, than were observed.
+
+        A copy may be some moments old, and these two steps are right by just these two.
+        """
+        reading, quotas = self._look()
+        labels: Mapping[str, str] = reading.labels[pool] if pool in self.pools.nodes else {}
+        label = next((name for name in (NODEPOOL, *POOL_LABELS) if name in labels), "")
+        query = {"labelSelector": f"{label}={labels[label]}"} if label else {}
+        there = {node.name: node for item in self.api.items(NODES, **query) if (node := seen_node(item)) is not None}
+        members = {node.name: node for node in reading.members[pool]} if pool in self.pools.nodes else {}
+        before = {name for name, node in members.items() if is_open(_pool_node(reading, pool, node))}
+        now = {name for name in members.keys() & there.keys() if is_open(_pool_node(reading, pool, there[name]))}
+        if before != now:
+            raise ConflictError(f"pool {pool}: nodes were opened, closed or lost since it was looked at")
+        for each in quotas.of(pool) if pool in self.pools.quotas else ():
+            if slots_now(self.api, each) != each.cell.slots:
+                raise ConflictError(f"{each.place.shown}: its quota was changed since it was looked at")
+
+    def _is_closed(self, node: str) -> bool | None:
+        """Return whether we have closed a node, as far as the copy knows; None where it is gone."""
+        found = self._cluster.nodes().get(node)
+        return None if found is None else found.cordoned_at is not None
+
+    def _until(self, seen: Callable[[], bool]) -> None:
+        """Wait until a watch has told of what was just written, so that the next look is no older; not for ever."""
+        deadline = time.monotonic() + _CATCH_UP_S
+        while self._watched and not seen() and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
 
     def _karpenter(self, nodepool: str, step: Step, *, dry_run: bool) -> None:
         """Order by what was observed, which the call itself compares; remove by what is there now."""

@@ -114,6 +114,14 @@ class CarryingOut:
 
     # ------------------------------------------------------------ the plan
 
+    def has_news(self) -> bool:
+        """Tell whether another plan was published since the last pass."""
+        before = self._plan
+        try:
+            return before is not None and plan.read_published(open_store(self.settings), before) is not before
+        except UnavailableError:  # the next pass says so
+            return False
+
     def _newest(self) -> Plan:
         """Return the newest published plan; while MLflow is away the last one is carried on, without a journal."""
         before = self._plan

@@ -43,6 +43,9 @@ LOOK_S = 3.0
 RESIZE_S = 1800.0
 """Seconds between two looks at what running pods used."""
 
+NEWS_S = 2.0
+"""Seconds between two looks whether another plan was published."""
+
 WATCH_S = 30.0
 """Seconds between two looks whether the cluster serves another kind of owner by now."""
 
@@ -98,6 +101,7 @@ class Controller:
             may_write=self._lead.may_write,
             heard=carry_out.wake,
         )
+        self._round("watch plans", lambda: self._carrying.has_news() and carry_out.wake(), NEWS_S)
         self._last: Pass | None = None
         self._following = [] if self._api is None else self._follow(self._api)
         self._give_back()
