@@ -188,6 +188,10 @@ def test_a_workload_holds_quota_until_it_is_finished() -> None:
         until=datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
     )
     reserved, _ = body["status"]["conditions"]
+    body["status"]["reclaimablePods"] = [{"name": "main", "count": 1}]
+    left = seen_workload(body)
+    assert left is not None
+    assert [given.slots for given in left.given] == [8]
     body["status"]["conditions"].append({"type": "Finished", **mark})
     assert seen_workload(body) is None
     body["status"]["conditions"] = [reserved]  # its admission check is pending: no nodes are ordered for it

@@ -151,14 +151,17 @@ def seen_workload(item: Object) -> SeenWorkload | None:
     claim = claim_from(item)
     if not claim.reserved or claim.admitted is None:  # an admission check holds it: it has quota, and no nodes
         return None
+    # Kueue gives on what ended pods held while the rest of their gang runs: counted twice, nodes would be ordered for it.
+    ended = {one["name"]: int(one["count"]) for one in listed(item["status"], "reclaimablePods")}
+    held = {share.pod_set: max(share.pods - ended.get(share.pod_set, 0), 0) for share in claim.shares}
     given = tuple(
         Given(
             flavor=sys.intern(share.flavor),
-            slots=share.gpus,
+            slots=held[share.pod_set] * share.gpus // share.pods,
             nodes=tuple((sys.intern(node), pods * share.gpus // share.pods) for node, pods in share.nodes),
         )
         for share in claim.shares
-        if share.gpus
+        if share.gpus and held[share.pod_set]
     )
     ends = claim.admitted + claim.limit_s * 1_000_000 if claim.limit_s else None
     return (
