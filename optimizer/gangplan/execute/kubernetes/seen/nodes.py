@@ -151,7 +151,7 @@ def seen_workload(item: Object) -> SeenWorkload | None:
     claim = claim_from(item)
     if not claim.reserved or claim.admitted is None:  # an admission check holds it: it has quota, and no nodes
         return None
-    # Kueue gives on what ended pods held while the rest of their gang runs: counted twice, nodes would be ordered for it.
+    # Kueue gives on what ended pods held while their gang runs on: counted twice, nodes would be ordered for it.
     ended = {one["name"]: int(one["count"]) for one in listed(item["status"], "reclaimablePods")}
     held = {share.pod_set: max(share.pods - ended.get(share.pod_set, 0), 0) for share in claim.shares}
     given = tuple(
