@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from gangplan.errors import InputError
-from gangplan.execute import Goal, goals, steps, steps_to
+from gangplan.execute import Goal, goals, steps
+from gangplan.execute.all_steps import steps_to
 from gangplan.execute.quota_steps import shares, shares_above
 from gangplan.types import Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
 from tests.execute.planned import a_plan
@@ -204,6 +205,17 @@ def test_shares_follow_weights_and_never_shrink_as_the_total_grows() -> None:
     assert shares(4, [0, 0]) == [2, 2]
     assert shares_above(16, [1, 1], [12, 0]) == [12, 4]
     assert shares_above(8, [1, 1], [12, 3]) == [12, 3]
+
+
+def test_a_line_that_waits_does_not_hold_a_quota_up(now: datetime) -> None:
+    """Where nobody is evicted the number falls at once: else each end of a gang would only let the next one in."""
+    gang = Grant(name="train", pool="a", slots=16, nodes={f"n{each}": 4 for each in range(4)})
+    for keeps, number in ((True, 4), (False, 16)):
+        asked = replace(quota(16, 16), keeps=keeps)
+        found = seen(now, 1, asked, pool_nodes=nodes(4), grants=(gang,))
+        lowered = [step.after for step in found if step.kind is StepKind.LOWER_QUOTA and not step.waits_for]
+        assert lowered == ([number] if keeps else [])
+        assert not any(step.nodes for step in found), "every node is under the gang"
 
 
 def test_what_no_quota_counts_is_taken_off_the_quotas(now: datetime) -> None:

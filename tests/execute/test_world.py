@@ -41,7 +41,7 @@ class Carrying(RuleBasedStateMachine):
         self.events = 0
         self.worlds = {
             "a": PoolWorld(name="a", places={"q1": Place(group="cohort"), "q2": Place(group="cohort")}),
-            "b": PoolWorld(name="b", places={"q3": Place(group="q3"), "q4": Place(group="q4")}),
+            "b": PoolWorld(name="b", places={name: Place(group=name, keeps=True) for name in ("q3", "q4")}),
         }
         self.plan = self._plan({name: [2, 4, 1, 3, 0, 2] for name in self.worlds})
         self.controllers = (Controller(), Controller())

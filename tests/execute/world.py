@@ -77,6 +77,7 @@ class Place:
     group: str
     slots: int = 0
     changed_at: datetime | None = None
+    keeps: bool = False
 
 
 @dataclass(kw_only=True)
@@ -186,6 +187,7 @@ class PoolWorld:
                     slots=place.slots,
                     used=self.used(name),
                     changed_at=place.changed_at,
+                    keeps=place.keeps,
                 )
                 for name, place in self.places.items()
             ),

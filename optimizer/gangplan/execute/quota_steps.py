@@ -23,7 +23,9 @@ def quota_steps(state: PoolState) -> Iterator[Step]:
     total = max(there - state.outside, 0)
     weights = [goal.places.get(quota.place, 0) if goal.places else quota.weight for quota in state.quotas]
     full = shares(goal.slots, weights)
-    levels = shares_above(total, weights, [min(quota.slots, quota.used) for quota in state.quotas])
+    # Where what is granted stays, the number falls at once: with a line of those who wait, use would never fall to it.
+    floors = [0 if quota.keeps else min(quota.slots, quota.used) for quota in state.quotas]
+    levels = shares_above(total, weights, floors)
     yield from _lowering(state, levels, full)
     yield from _raising(state, [min(pair) for pair in zip(shares(total, weights), levels, strict=True)], full, total)
 

@@ -80,7 +80,7 @@ class Quota:
 
     Places of one `group` lend to each other what they do not use. `weight` is the place's share of the pool.
     `changed_at` is when its number was last written, where the engine tells: what was lowered since may still be
-    granted by mistake.
+    granted by mistake. `keeps` says that what was granted stays when the number falls below it.
     """
 
     pool: str
@@ -90,6 +90,7 @@ class Quota:
     used: int
     weight: float = 1.0
     changed_at: datetime | None = None
+    keeps: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

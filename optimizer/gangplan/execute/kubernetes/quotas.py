@@ -25,6 +25,7 @@ class PoolQuota:
     group: str
     weight: float
     beneath: tuple[SeenPlace, ...] = ()
+    keeps: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -61,6 +62,7 @@ class PoolQuota:
             slots=self.slots,
             used=sum(max(queue.reserved.get(key, 0), used.get((queue.name, self.flavor), 0)) for queue in queues),
             weight=self.weight,
+            keeps=self.keeps,
             changed_at=max((each.changed_at for each in (self.place, *self.beneath) if each.changed_at), default=None),
         )
 
@@ -124,6 +126,7 @@ class Quotas:
                 group=tree.group,
                 weight=weights[tree.top.name],
                 beneath=tree.beneath,
+                keeps=tree.group not in self._reclaiming,
             )
             for tree in trees
         ]
@@ -168,6 +171,11 @@ class Quotas:
             seen.add(top)
             top = self._cohorts[top].parent
         return f"{COHORT}/{top}" if top else place.shown
+
+    @cached_property
+    def _reclaiming(self) -> frozenset[str]:
+        """The groups in which a queue takes back what others have above their quota."""
+        return frozenset(self._root(queue) for queue in self._queues.values() if queue.reclaims)
 
     @cached_property
     def _children(self) -> Mapping[str, list[SeenPlace]]:

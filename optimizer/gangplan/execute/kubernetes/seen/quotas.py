@@ -29,7 +29,8 @@ class SeenPlace:
 
     `cells` and `reserved` are by flavor and resource.
     `observed` that Kueue counts by the quota that the object has now: it has a status that says so of queues alone.
-    `changed_at` is when somebody last wrote its spec, in whole seconds.
+    `changed_at` is when somebody last wrote its spec, in whole seconds. A queue that `reclaims` takes from gangs of its
+    cohort what their queues have above their quota.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class SeenPlace:
     observed: bool = True
     changed_at: datetime | None = None
     trouble: str = ""
+    reclaims: bool = False
 
     @property
     def shown(self) -> str:
@@ -62,6 +64,7 @@ def seen_queue(item: Object) -> SeenPlace:
         changed_at=_changed_at(item),
         observed=active.get("observedGeneration", 0) >= item["metadata"].get("generation", 0),
         trouble=active.get("message", "") if active.get("status") != "True" else "",
+        reclaims=part(spec, "preemption").get("reclaimWithinCohort", "Never") != "Never",
     )
 
 
