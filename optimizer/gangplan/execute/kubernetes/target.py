@@ -202,7 +202,7 @@ class ClusterTarget:
         take_over = self.pools.quotas[step.pool].take_over
         quotas = self._look()[1]
         if step.kind is StepKind.RAISE_QUOTA:
-            self._require_unmoved(step.pool)
+            self._require_unmoved(step.pool, but=step.place)
         write_quota(self.api, quotas, step, take_over=take_over, dry_run=dry_run)
         found = next(each for each in quotas.of(step.pool) if each.place.shown == step.place)
         wanted = step.after - found.of_others
@@ -226,10 +226,11 @@ class ClusterTarget:
         if not dry_run:
             self._until(lambda: all(self._is_closed(node) in (closes, None) for node in step.nodes))
 
-    def _require_unmoved(self, pool: str) -> None:
+    def _require_unmoved(self, pool: str, *, but: str = "") -> None:
         """Raise ConflictError where other nodes of a pool are open, or other quotas hold, than were observed.
 
-        A copy may be some moments old, and these two steps are right by just these two.
+        A copy may be some moments old, and these two steps are right by just these two. The quota of the place `but` is
+        compared when it is written.
         """
         reading, quotas = self._look()
         labels: Mapping[str, str] = reading.labels[pool] if pool in self.pools.nodes else {}
@@ -242,7 +243,7 @@ class ClusterTarget:
         if before != now:
             raise ConflictError(f"pool {pool}: nodes were opened, closed or lost since it was looked at")
         for each in quotas.of(pool) if pool in self.pools.quotas else ():
-            if slots_now(self.api, each) != each.cell.slots:
+            if each.place.shown != but and slots_now(self.api, each) != each.cell.slots:
                 raise ConflictError(f"{each.place.shown}: its quota was changed since it was looked at")
 
     def _is_closed(self, node: str) -> bool | None:
