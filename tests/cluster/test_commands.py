@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gangplan.cli import terminal
 from gangplan.tracking import Store
 from gangplan.types import ReservationState
 from tests.cluster.conftest import Space, until
@@ -29,7 +28,7 @@ def call(
         "KUBECONFIG": str(space.kubeconfig),
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(terminal.console, "width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
     return caller(monkeypatch, capsys)
 
 

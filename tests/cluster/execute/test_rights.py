@@ -51,6 +51,7 @@ def test_quotas_and_nodes_need_no_more(least: Api, ground: Field, watched: bool)
     target.apply(a_step(StepKind.RAISE_QUOTA, pool, 0, 8, place))
     node = f"{pool.name}-0"
     pod = ground.pod("work", node)
+    until(lambda: quota_of(target.observe(), place).slots == 8)
     for kind in (StepKind.CORDON, StepKind.UNCORDON):
         target.apply(a_step(kind, pool, 1, 0, nodes=(node,)))
     target.apply(a_step(StepKind.PROTECT, pool, 1, 0, nodes=(pod,)))
