@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from gangplan.errors import ConflictError, RejectedError
+from gangplan.errors import ConflictError, NotFoundError, RejectedError
 from gangplan.execute.devices.layouts.moves import layout_steps
 from gangplan.execute.devices.layouts.values import LayoutNode, Layouts
 from gangplan.kube import (
@@ -54,7 +54,7 @@ class LayoutTarget:
             if not step.waits_for:
                 try:
                     self.apply(step, now)
-                except ConflictError:
+                except (ConflictError, NotFoundError):  # changed, or gone, meanwhile
                     continue
         return steps
 
