@@ -12,7 +12,8 @@ from benchmarks.parts.execute.day import START
 from benchmarks.parts.execute.plans import plan
 from benchmarks.parts.execute.world import POOLS
 from benchmarks.parts.figures import Figure
-from gangplan.execute import Engine, look, steps
+from gangplan.execute import Engine, steps
+from gangplan.execute.engines import look
 from gangplan.progress import Progress
 from gangplan.types import Fleet, Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
 
