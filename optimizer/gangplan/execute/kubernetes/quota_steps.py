@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gangplan.errors import ConflictError, InputError, RejectedError
 from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
-from gangplan.execute.kubernetes.seen import COHORT, QUEUE, seen_cohort, seen_queue
+from gangplan.execute.kubernetes.seen import COHORT, QUEUE, Cell, seen_cohort, seen_queue
 from gangplan.kube import KUEUE, Api, Object, writing
 from gangplan.types import Step, StepKind
 
@@ -41,11 +41,14 @@ def write_quota(api: Api, quotas: Quotas, step: Step, *, take_over: bool, dry_ru
     _swap(api, found, own, dry_run=dry_run)
 
 
-def slots_now(api: Api, quota: PoolQuota) -> int | None:
+def cell_now(api: Api, quota: PoolQuota) -> Cell | None:
     """Return what the object of a quota has now, not what a copy of it had; None where it has none any more."""
     read = seen_queue if quota.place.kind == QUEUE else seen_cohort
-    found = read(api.get(f"{KUEUE}/{_PATHS[quota.place.kind]}/{quota.place.name}")).cells.get(quota.key)
-    return None if found is None else found.slots
+    return read(api.get(_path(quota))).cells.get(quota.key)
+
+
+def _path(quota: PoolQuota) -> str:
+    return f"{KUEUE}/{_PATHS[quota.place.kind]}/{quota.place.name}"
 
 
 def _names(quotas: Quotas, pool: str) -> list[str]:
@@ -89,12 +92,10 @@ def _swap(api: Api, found: PoolQuota, own: int, *, dry_run: bool) -> None:
         {"op": "test", "path": f"{where}/nominalQuota", "value": cell.raw},
         {"op": "replace", "path": f"{where}/nominalQuota", "value": str(own)},
     ]
-    path = f"{KUEUE}/{_PATHS[found.place.kind]}/{found.place.name}"
     try:
-        api.patch(path, patch, **writing(dry_run=dry_run))
+        api.patch(_path(found), patch, **writing(dry_run=dry_run))
     except RejectedError:  # a test that failed, or a value that Kueue refuses: the object says which
-        read = seen_queue if found.place.kind == QUEUE else seen_cohort
-        now = read(api.get(path)).cells.get(found.key)
+        now = cell_now(api, found)
         if now is not None and (now.raw, now.path, now.index) == (cell.raw, cell.path, cell.index):
             raise
         if now is not None and now.slots == own:  # it was taken already

@@ -16,7 +16,7 @@ from gangplan.execute.kubernetes.checks import problems
 from gangplan.execute.kubernetes.copies import Heard, nothing_heard
 from gangplan.execute.kubernetes.cordons import cordon, require_free, uncordon
 from gangplan.execute.kubernetes.grants import grants_in
-from gangplan.execute.kubernetes.quota_steps import slots_now, write_quota
+from gangplan.execute.kubernetes.quota_steps import cell_now, write_quota
 from gangplan.execute.kubernetes.quotas import Quotas
 from gangplan.execute.kubernetes.scaling import Scaled
 from gangplan.execute.kubernetes.seen import NODEPOOL, SeenNode, seen_node
@@ -242,8 +242,10 @@ class ClusterTarget:
         now = {name for name in members.keys() & there.keys() if is_open(_pool_node(reading, pool, there[name]))}
         if before != now:
             raise ConflictError(f"pool {pool}: nodes were opened, closed or lost since it was looked at")
-        for each in quotas.of(pool) if pool in self.pools.quotas else ():
-            if each.place.shown != but and slots_now(self.api, each) != each.cell.slots:
+        others = [each for each in quotas.of(pool) if each.place.shown != but] if pool in self.pools.quotas else []
+        for each in others:
+            cell = cell_now(self.api, each)
+            if cell is None or cell.slots != each.cell.slots:
                 raise ConflictError(f"{each.place.shown}: its quota was changed since it was looked at")
 
     def _is_closed(self, node: str) -> bool | None:

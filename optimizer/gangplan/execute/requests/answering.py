@@ -36,14 +36,13 @@ def answer_all(
     now: datetime,
     *,
     fail_after: timedelta | None = None,
-    claims: Mapping[str, Claim] | None = None,
 ) -> tuple[Answer, ...]:
     """Answer all requests of our class once, and return the answers; what stands there already is not written again.
 
     A request that somebody else changed meanwhile is left for the next round. `observed` and `grants` must be from
-    before this call, `claims` (Kueue's Workloads by `namespace/name`) from a watch; without it they are read.
+    before this call.
     """
-    requests = read_requests(api, plan.fleet, claims)
+    requests = read_requests(api, plan.fleet)
     given = answers(requests, plan, observed, grants, now, fail_after=fail_after)
     for answer in given:
         if answer.new:
@@ -52,7 +51,7 @@ def answer_all(
     return given
 
 
-def read_requests(api: Api, fleet: Fleet, claims: Mapping[str, Claim] | None = None) -> tuple[NodeRequest, ...]:
+def read_requests(api: Api, fleet: Fleet) -> tuple[NodeRequest, ...]:
     """Return the requests of our class whose Workloads are not over; none where the cluster knows no such requests."""
     try:
         items = [item for item in api.items(PATH) if item["spec"].get("provisioningClassName") == CLASS]
@@ -61,8 +60,7 @@ def read_requests(api: Api, fleet: Fleet, claims: Mapping[str, Claim] | None = N
     if not items:
         return ()
     templates = {_key(item): item["template"] for item in api.items(TEMPLATES, labelSelector=MANAGED)}
-    if claims is None:
-        claims = {claim.key: claim for claim in map(claim_from, api.items(f"{KUEUE}/workloads"))}
+    claims = {claim.key: claim for claim in map(claim_from, api.items(f"{KUEUE}/workloads"))}
     return tuple(request for item in items for request in _request(item, templates, claims, fleet))
 
 

@@ -40,6 +40,9 @@ SETTLED_S = 1.2 * SETTLE.total_seconds()
 LOOK_S = 3.0
 """Seconds between two looks for what ended owners have left; what the watches tell comes at once."""
 
+CAPS_S = 30.0
+"""Seconds between two looks which gangs are on capped pools: each lists nodes and pods, if targets.yaml has `power`."""
+
 RESIZE_S = 1800.0
 """Seconds between two looks at what running pods used."""
 
@@ -129,10 +132,10 @@ class Controller:
             return lambda: work(self._last) if self._last is not None else None
 
         works = {
-            "cap power": followers.cap,
             "answer Kueue": followers.answer,
             "arrange layouts": followers.arrange,
         }
+        self._round("cap power", after(followers.cap), CAPS_S)
         self._round("resize pods", after(followers.resize), RESIZE_S)
         return [self._round(name, after(work), every_s, least_s=LEAST_S) for name, work in works.items()]
 
