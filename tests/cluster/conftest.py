@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+import yaml
 
 from gangplan.errors import NotFoundError
 from gangplan.kube.access import manifests
@@ -135,12 +136,25 @@ class Space:
 
     def give_printed_rights(self) -> None:
         """Make the account `gangplan` with the rights that `gangplan kube manifests` prints, and no others."""
-        for one in manifests(self.name):
-            if one["kind"] != "Namespace":
+        self.give(manifests(self.name))
+
+    def give(self, items: Iterable[Object]) -> None:
+        """Make the accounts, roles and bindings among printed objects."""
+        for one in items:
+            if one["kind"] in RIGHTS:
                 path = f"{RIGHTS[one['kind']].format(one['metadata'].get('namespace', ''))}/{one['metadata']['name']}"
                 self.api.apply(path, one)
-                if self.name in one["metadata"]["name"]:
+                if self.name in one["metadata"]["name"] and path not in self.made:
                     self.made.append(path)
+
+    def log_in(self, account: str, file: Path) -> Path:
+        """Write a kubeconfig that logs in as an account of this namespace, and return it."""
+        path = f"/api/v1/namespaces/{self.name}/serviceaccounts/{account}/token"
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": self.api.create(path, body)["status"]["token"]}
+        file.write_text(yaml.safe_dump(config))
+        return file
 
     def log(self, pod: str) -> str:
         """Return what a pod wrote."""

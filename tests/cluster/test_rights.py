@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
 from gangplan.errors import ForbiddenError
 from gangplan.kube.access import rights
@@ -26,14 +25,7 @@ from tests.command import caller
 def least(space: Space, queue: str, tmp_path: Path) -> Api:
     """The cluster as our service account sees it, with the printed rights and no others."""
     space.give_printed_rights()
-    token = space.api.create(
-        f"/api/v1/namespaces/{space.name}/serviceaccounts/gangplan/token",
-        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
-    )["status"]["token"]
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
+    return connect(kubeconfig=str(space.log_in("gangplan", tmp_path / "kubeconfig")))
 
 
 def test_all_calls_work_with_the_printed_rights(least: Api, space: Space) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
 from gangplan.clock import floor_hour
 from gangplan.config import Settings, write_fleet
@@ -27,7 +26,7 @@ from gangplan.types import Fleet, Observation, Plan, Pool
 from gangplan.workflows.execution.carrying_out import Pass
 from gangplan.workflows.execution.followers import Followers
 from gangplan.workflows.power import bring_caps
-from tests.cluster.conftest import RIGHTS, Space, until
+from tests.cluster.conftest import Space, until
 from tests.cluster.execute.conftest import Field
 from tests.command import caller
 from tests.execute.green.driver import Machine, compiled, ended
@@ -37,10 +36,13 @@ CAP = "gangplan.io/power-cap-watts"
 
 
 def planned(space: Space, pool: Pool, setting: int) -> Plan:
-    """A plan that caps throughput work on a pool in this hour."""
+    """A plan that caps throughput work on a pool in this hour and the next."""
     hour = floor_hour(space.clock())
-    row = {"hour": hour, "pool": pool.name, "workload_class": "throughput", "knob": "cap_watts", "setting": setting}
-    caps = pl.DataFrame([{**row, "gpus": 8.0, "speed": 0.8, "watts": 390.0}], schema=PLAN_CAPS)
+    row = {"pool": pool.name, "workload_class": "throughput", "knob": "cap_watts", "setting": setting}
+    hours = [hour, hour + timedelta(hours=1)]  # a full hour may come meanwhile
+    caps = pl.DataFrame(
+        [{"hour": at, **row, "gpus": 8.0, "speed": 0.8, "watts": 390.0} for at in hours], schema=PLAN_CAPS
+    )
     nodes = pl.DataFrame(
         [{"hour": hour + timedelta(hours=place), "pool": pool.name, "nodes": 2} for place in range(3)],
         schema=PLAN_NODES,
@@ -71,22 +73,11 @@ def label(space: Space, node: str) -> str:
 def least(space: Space, tmp_path: Path) -> Path:
     """A kubeconfig with the rights that `gangplan power manifests` prints for the agent, and no others."""
     for item in power_manifests(space.name):
-        meta = item["metadata"]
         if item["kind"] == "DaemonSet":  # checked by the API server; it would run nothing here
-            space.api.apply(f"/apis/apps/v1/namespaces/{space.name}/daemonsets/{meta['name']}", item, dryRun="All")
-            continue
-        path = f"{RIGHTS[item['kind']].format(space.name)}/{meta['name']}"
-        space.api.apply(path, item)
-        if space.name in meta["name"]:
-            space.made.append(path)
-    token = space.api.create(
-        f"/api/v1/namespaces/{space.name}/serviceaccounts/gangplan-power/token",
-        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
-    )["status"]["token"]
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return tmp_path / "kubeconfig"
+            path = f"/apis/apps/v1/namespaces/{space.name}/daemonsets/{item['metadata']['name']}"
+            space.api.apply(path, item, dryRun="All")
+    space.give(power_manifests(space.name))
+    return space.log_in("gangplan-power", tmp_path / "kubeconfig")
 
 
 @pytest.fixture

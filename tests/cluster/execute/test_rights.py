@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from gangplan.errors import ForbiddenError
 from gangplan.execute import KueueQuota, ScaledNodes
@@ -19,23 +18,10 @@ from tests.cluster.execute.test_scale import workers
 @pytest.fixture
 def least(space: Space, tmp_path: Path) -> Api:
     """The cluster as an account with the executor's printed rights alone."""
-    account = f"/api/v1/namespaces/{space.name}/serviceaccounts"
-    space.make(account, {"metadata": {"name": "gangplan"}})
-    for one in executor_manifests(space.name):
-        if (
-            one.get("roleRef", one["metadata"])["name"] != "gangplan-executor"
-        ):  # those of serving have tests of their own
-            continue
-        path = f"{RIGHTS[one['kind']].format('')}/{one['metadata']['name']}"
-        space.api.apply(path, one)
-        if space.name in one["metadata"]["name"]:
-            space.made.append(path)
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = space.api.create(f"{account}/gangplan/token", asked)["status"]["token"]
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
+    space.make(f"/api/v1/namespaces/{space.name}/serviceaccounts", {"metadata": {"name": "gangplan"}})
+    own = "gangplan-executor"  # those of serving have tests of their own
+    space.give(one for one in executor_manifests(space.name) if one.get("roleRef", one["metadata"])["name"] == own)
+    return connect(kubeconfig=str(space.log_in("gangplan", tmp_path / "kubeconfig")))
 
 
 @pytest.mark.parametrize("watched", [True, False])

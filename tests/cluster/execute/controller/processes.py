@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gangplan.kube.access import manifests
-from tests.cluster.conftest import RIGHTS, Space
+from tests.cluster.conftest import Space
 from tests.cluster.servers.process import free_ports
 
 ACCOUNT = "gangplan-controller"
@@ -72,19 +70,8 @@ class Running:
 def account(space: Space, folder: Path) -> Path:
     """Make the controller's account with its printed rights, and return a kubeconfig that logs in as it."""
     space.give_printed_rights()
-    for one in manifests(space.name, controller=True):
-        if one["kind"] in RIGHTS:
-            path = f"{RIGHTS[one['kind']].format(one['metadata'].get('namespace', ''))}/{one['metadata']['name']}"
-            space.api.apply(path, one)
-            if space.name in one["metadata"]["name"] and path not in space.made:
-                space.made.append(path)
-    tokens = f"/api/v1/namespaces/{space.name}/serviceaccounts/{ACCOUNT}/token"
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": space.api.create(tokens, body)["status"]["token"]}
-    file = folder / "kubeconfig-controller"
-    file.write_text(yaml.safe_dump(config))
-    return file
+    space.give(manifests(space.name, controller=True))
+    return space.log_in(ACCOUNT, folder / "kubeconfig-controller")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from gangplan.kube.api import Api, connect
 from gangplan.tracking import Store
 from gangplan.types import Fleet
 from gangplan.workflows.execution.carrying_out import CarryingOut
-from tests.cluster.conftest import RIGHTS, Space, until
+from tests.cluster.conftest import Space, until
 from tests.cluster.execute.serving.servers import (
     DEPLOYMENTS,
     HPAS,
@@ -110,19 +110,8 @@ def test_the_command_shows_carries_out_and_takes_back(
 def least(space: Space, tmp_path: Path) -> Api:
     """The cluster as our service account sees it: with the rights of the ledger, the reader and serving."""
     space.give_printed_rights()
-    for item in executor_manifests(space.name):
-        path = f"{RIGHTS[item['kind']].format(space.name)}/{item['metadata']['name']}"
-        space.api.apply(path, item)
-        if space.name in item["metadata"]["name"]:
-            space.made.append(path)
-    token = space.api.create(
-        f"/api/v1/namespaces/{space.name}/serviceaccounts/gangplan/token",
-        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
-    )["status"]["token"]
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    return connect(kubeconfig=str(tmp_path / "kubeconfig"))
+    space.give(executor_manifests(space.name))
+    return connect(kubeconfig=str(space.log_in("gangplan", tmp_path / "kubeconfig")))
 
 
 @pytest.mark.usefixtures("served")
