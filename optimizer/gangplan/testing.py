@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +14,10 @@ from gangplan.types import (
     SERIES,
     CapacityCalendar,
     CapacityInterval,
+    Fleet,
     Forecast,
     GangRequest,
+    Plan,
     PlanId,
     PodSet,
     Pool,
@@ -129,6 +131,38 @@ def a_forecast(
         for hour, median in enumerate(values)
     ]
     return Forecast(issued_at=start, model="seasonal", quantiles=conform("quantiles", DataFrame(rows), QUANTILE_TABLE))
+
+
+def a_plan(start: datetime, nodes: Mapping[str, Sequence[int]], pools: Iterable[Pool] = (), **changes: Any) -> Plan:
+    """Return a plan with so many nodes by pool and hour; it needs the extra `forecast` or `plan`.
+
+    Its pools have nodes of 8 GPUs, unless they are given; it costs nothing, and nothing is short.
+    """
+    from polars import DataFrame
+
+    from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, conform, empty
+
+    rows = [
+        {"hour": start + hour * timedelta(hours=1), "pool": name, "nodes": count}
+        for name, counts in nodes.items()
+        for hour, count in enumerate(counts)
+    ]
+    plain = Plan(
+        plan_id=PlanId("plan-1"),
+        issued_at=start,
+        status="optimal",
+        gap=0.0,
+        total_cost=0.0,
+        nodes=conform("nodes", DataFrame(rows), PLAN_NODES),
+        cost=empty(PLAN_COST),
+        shortage=empty(PLAN_SHORTAGE),
+        limits=empty(PLAN_LIMITS),
+        explanation=(),
+        seed=1,
+        fleet=Fleet(pools=tuple(pools) or tuple(a_pool(name, gpus_per_node=8) for name in nodes)),
+        forecast_model="seasonal",
+    )
+    return replace(plain, **changes)
 
 
 def memory_ledger(clock: FakeClock | None = None, calendar: CapacityCalendar | None = None) -> OperableLedger:

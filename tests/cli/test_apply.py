@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from tests.command import Call, caller
-from tests.execute.planned import a_plan
 from tests.plan.builders import pool_of, wave
 
 from gangplan import plan
 from gangplan.config import read_fleet, write_fleet
-from gangplan.testing import a_forecast
+from gangplan.testing import a_forecast, a_plan
 from gangplan.tracking import Store
 from gangplan.types import Fleet
 

@@ -11,10 +11,9 @@ from hypothesis import given, strategies as st
 
 from gangplan.errors import CapacityError, ConflictError, GangplanError, RejectedError, UnavailableError
 from gangplan.execute import Carried, Carrying, Engine, goals, until_reached
-from gangplan.testing import NOW
+from gangplan.testing import NOW, a_plan
 from gangplan.types import Grant, Observation, PoolNode, PoolNodes, Quota, Step, StepKind
 from tests.effort import examples
-from tests.execute.planned import a_plan
 from tests.execute.world import SLOTS, Place, PoolWorld, WorldTarget, pool
 
 SOON_S = 20.0

@@ -12,8 +12,8 @@ from gangplan.config import read_fleet, write_fleet
 from gangplan.errors import ConflictError, InputError, RejectedError
 from gangplan.execute import Carried, Carrying, Engine, goals
 from gangplan.execute.fleet_file import FleetFileTarget
+from gangplan.testing import a_plan
 from gangplan.types import Fleet, Step, StepKind
-from tests.execute.planned import a_plan
 from tests.execute.world import pool
 
 FLEET = Fleet(pools=(pool("a"), pool("b"), pool("c")), nodes={"a": 1, "b": 2})

@@ -10,9 +10,9 @@ from gangplan.clock import floor_hour
 from gangplan.errors import NotFoundError, RejectedError
 from gangplan.execute import Carrying, Engine, Journal, Outcome, carried_hours, goals, last_run
 from gangplan.execute.journal import PoolBefore
+from gangplan.testing import a_plan
 from gangplan.tracking import APPLY, Store
 from gangplan.types import Step, StepKind
-from tests.execute.planned import a_plan
 from tests.execute.world import SLOTS, Place, PoolWorld, WorldTarget, pool
 
 

@@ -12,8 +12,8 @@ from gangplan.errors import InputError
 from gangplan.execute import Goal, goals, steps
 from gangplan.execute.all_steps import steps_to
 from gangplan.execute.quota_steps import shares, shares_above
+from gangplan.testing import a_plan
 from gangplan.types import Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
-from tests.execute.planned import a_plan
 from tests.execute.world import SLOTS, pool
 
 

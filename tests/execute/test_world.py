@@ -12,10 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gangplan.errors import ConflictError
 from gangplan.execute import Goal, goals, steps
-from gangplan.testing import NOW
+from gangplan.testing import NOW, a_plan
 from gangplan.types import Observation, Plan, Step, StepKind
 from tests.effort import effort
-from tests.execute.planned import a_plan
 from tests.execute.world import SLOTS, Place, PoolWorld, pool
 
 POOLS = (pool("a", startup_minutes=2), pool("b"))

@@ -6,11 +6,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.execute.planned import a_plan
 
 from gangplan import plan
 from gangplan.config import read_fleet, write_fleet
-from gangplan.testing import a_forecast, a_pool
+from gangplan.testing import a_forecast, a_plan, a_pool
 from gangplan.tracking import Store
 from gangplan.types import Fleet
 from gangplan_kfp.components import apply_plan

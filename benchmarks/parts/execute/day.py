@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from benchmarks.parts.execute.carrying import HOUR_S, Carrier, FastClock
 from benchmarks.parts.execute.gangs import GANGS, Gangs, Run
 from benchmarks.parts.execute.history import Findings, findings, open_nodes
-from benchmarks.parts.execute.plans import curve, plan
+from benchmarks.parts.execute.plans import curve
 from benchmarks.parts.execute.recorder import Recorder
 from benchmarks.parts.execute.world import DELAY_S, FLEET, GPUS, POOLS, world
 from benchmarks.parts.figures import FOLDER, Figure
 from gangplan.progress import Progress
+from gangplan.testing import a_plan
 
 HOURS, SEED = 24, 7
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -28,7 +29,10 @@ def day(share: int, progress: Progress) -> list[Figure]:
     curves = {pool.name: [0, *curve(pool, hours + 1, SEED)] for pool in POOLS}  # the first hour is for the first nodes
     with world(static=True) as cluster, Recorder(cluster.api) as recorder:
         clock = FastClock(start=START)
-        with Carrier(cluster.api, plan(FLEET, START, curves), clock) as carrier, Gangs(cluster.api, SEED) as gangs:
+        with (
+            Carrier(cluster.api, a_plan(START, curves, FLEET.pools), clock) as carrier,
+            Gangs(cluster.api, SEED) as gangs,
+        ):
             _wait(clock.at(hours + 1), "hours", hours, clock, progress)
         changes = recorder.changes
         gaps = recorder.gaps

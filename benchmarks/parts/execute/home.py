@@ -16,14 +16,13 @@ import yaml
 from tests.cluster.servers.cluster import Cluster
 from tests.cluster.servers.process import Server, free_ports
 
-from benchmarks.parts.execute.plans import plan
 from benchmarks.parts.figures import ROOT
 from gangplan.clock import floor_hour
 from gangplan.config import Settings, write_fleet
 from gangplan.plan.store import log_plan, mark
-from gangplan.testing import a_forecast
+from gangplan.testing import a_forecast, a_plan
 from gangplan.tracking import open_store
-from gangplan.types import Fleet
+from gangplan.types import Fleet, PlanId
 
 HOURS = 48
 _FORECAST = {("vision", "training", "h100"): [1.0] * 24}
@@ -49,7 +48,7 @@ class Home:
         self._count += 1
         later = soon or nodes
         hours = {pool: [count, count, *[later[pool]] * HOURS] for pool, count in nodes.items()}
-        planned = plan(self.fleet, now, hours, f"plan-{self._count}")
+        planned = a_plan(now, hours, self.fleet.pools, plan_id=PlanId(f"plan-{self._count}"))
         mark(store, log_plan(planned, a_forecast(_FORECAST, now), store), "published", "by the benchmark")
 
 

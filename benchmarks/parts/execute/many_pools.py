@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from benchmarks.parts.execute.day import START
-from benchmarks.parts.execute.plans import plan
 from benchmarks.parts.execute.world import POOLS
 from benchmarks.parts.figures import Figure
 from gangplan.execute import Engine, steps
 from gangplan.execute.engines import look
 from gangplan.progress import Progress
-from gangplan.types import Fleet, Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
+from gangplan.testing import a_plan
+from gangplan.types import Grant, Observation, Plan, PoolNode, PoolNodes, Quota, Step, StepKind
 
 POOL_COUNT, HOURS, NODES, SEED = 1_000, 24, 10, 7
 _TIMES = 9
@@ -26,7 +26,7 @@ def apply(share: int, progress: Progress) -> list[Figure]:
     pools = tuple(replace(POOLS[0], name=f"pool-{number}", max_nodes=20) for number in range(POOL_COUNT))
     draw = random.Random(SEED)
     counts = {pool.name: [draw.randint(0, 20) for _ in range(HOURS)] for pool in pools}
-    planned, seen = plan(Fleet(pools=pools), START, counts), observation(pools, START, draw)
+    planned, seen = a_plan(START, counts, pools), observation(pools, START, draw)
     carrying = _Shown(planned, Engine(target=_Told(seen)))
     took: list[float] = []
     worked: list[float] = []

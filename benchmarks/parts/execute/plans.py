@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-import polars as pl
-
-from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, conform, empty
-from gangplan.types import Fleet, Plan, PlanId, Pool
+from gangplan.types import Pool
 
 HOUR = timedelta(hours=1)
 _PEAK, _HALF_DAY = 15, 12
@@ -24,27 +20,3 @@ def curve(pool: Pool, hours: int, seed: int) -> list[int]:
     for hour in draw.sample(range(1, hours), min(_SPIKES * hours // 24, hours - 1)):
         waves[hour] = draw.choice([0.1, 1.0])
     return [min(max(round(share * pool.max_nodes), pool.min_nodes), pool.max_nodes) for share in waves]
-
-
-def plan(fleet: Fleet, start: datetime, nodes: Mapping[str, Sequence[int]], name: str = "bench") -> Plan:
-    """Return the plan that has these nodes of each pool, hour by hour from `start`."""
-    rows = [
-        {"hour": start + hour * HOUR, "pool": pool, "nodes": count}
-        for pool, counts in nodes.items()
-        for hour, count in enumerate(counts)
-    ]
-    return Plan(
-        plan_id=PlanId(name),
-        issued_at=start,
-        status="optimal",
-        gap=0.0,
-        total_cost=0.0,
-        nodes=conform("nodes", pl.DataFrame(rows), PLAN_NODES),
-        cost=empty(PLAN_COST),
-        shortage=empty(PLAN_SHORTAGE),
-        limits=empty(PLAN_LIMITS),
-        explanation=(),
-        seed=1,
-        fleet=fleet,
-        forecast_model="bench",
-    )

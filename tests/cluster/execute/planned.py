@@ -11,11 +11,10 @@ import yaml
 
 from gangplan.clock import floor_hour
 from gangplan.kube import KUEUE, Api, claim_from, connect, read_nodes
-from gangplan.testing import a_pool
+from gangplan.testing import a_plan, a_pool
 from gangplan.types import Grant, Observation, Plan, Pool, PoolNode, PoolNodes
 from tests.cluster.conftest import Space
 from tests.cluster.servers import fleet
-from tests.execute.planned import a_plan
 
 Object = dict[str, Any]
 
@@ -26,8 +25,8 @@ def pool_of(name: str) -> Pool:
 
 
 def plan_of(name: str, nodes: list[int]) -> Plan:
-    """A plan of that pool from this hour on."""
-    return a_plan(floor_hour(datetime.now(UTC)), {name: nodes}, [pool_of(name)])
+    """A plan of that pool from this hour on; its last hour lasts two, so that a full hour may come meanwhile."""
+    return a_plan(floor_hour(datetime.now(UTC)), {name: [*nodes, nodes[-1]]}, [pool_of(name)])
 
 
 def bring_nodes(space: Space, count: int) -> list[str]:
@@ -57,8 +56,4 @@ def with_rights(space: Space, name: str, folder: Path) -> Api:
         if item["kind"] == "ClusterRoleBinding":
             item["roleRef"]["name"] = f"{space.name}-{name}"
         space.make(f"{rbac if whole else f'{rbac}/namespaces/{space.name}'}/{item['kind'].lower()}s", item)
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    config = yaml.safe_load(space.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": space.api.create(f"{accounts}/{account}/token", body)["status"]["token"]}
-    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
-    return connect(kubeconfig=str(folder / "kubeconfig"))
+    return connect(kubeconfig=str(space.log_in(account, folder / "kubeconfig")))

@@ -24,7 +24,7 @@ from gangplan.execute.devices import (
     resize_all,
 )
 from gangplan.kube import KUEUE, Api, read_nodes
-from gangplan.testing import a_pool
+from gangplan.testing import a_plan, a_pool
 from gangplan.types import ContainerUse, Observation, Plan, Quota, Step, StepKind, WorkloadClass
 from gangplan.workflows.execution.carrying_out import Pass
 from gangplan.workflows.execution.followers import Followers
@@ -32,7 +32,6 @@ from tests.cluster.conftest import Space, until
 from tests.cluster.execute.planned import with_rights
 from tests.cluster.objects import a_pod
 from tests.cluster.servers import fleet
-from tests.execute.planned import a_plan
 
 Object = dict[str, Any]
 CONFIG, STATE = "nvidia.com/mig.config", "nvidia.com/mig.config.state"

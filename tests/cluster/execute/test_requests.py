@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gangplan.clock import floor_hour
 from gangplan.execute.requests import Answer, Said, answer_all, queue_check, read_requests
 from gangplan.kube import Api
 from gangplan.reserve.kueue.objects import names
@@ -88,7 +87,7 @@ def test_a_time_then_the_nodes(asking: Space, tmp_path: Path) -> None:
     ask(asking, "gang", 2)
     asked(asking, 1)
     answer_once(asking.api, asking.name, plan, by=least)
-    at = f"{floor_hour(datetime.now(UTC)) + timedelta(hours=2):%Y-%m-%d %H:%M} UTC"
+    at = f"{plan.issued_at + timedelta(hours=2):%Y-%m-%d %H:%M} UTC"
     told = f"Planned nodes of pool {asking.name} from {at}, 0 of 2 there."
     until(lambda: waits_with(asking, "gang") == told, why=waits_with(asking, "gang"))
     path = f"/apis/autoscaling.x-k8s.io/v1/namespaces/{asking.name}/provisioningrequests/gang-{asking.name}-1"

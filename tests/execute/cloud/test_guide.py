@@ -10,14 +10,13 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 from tests.execute.cloud.conftest import REGION, MakeEc2, MakeGce, fleet
-from tests.execute.planned import a_plan
 from tests.plan.builders import wave
 
 from gangplan import plan
 from gangplan.config import read_fleet, write_fleet
 from gangplan.execute.opening import Opening, open_engines
 from gangplan.execute.targets_file import read_targets
-from gangplan.testing import a_forecast
+from gangplan.testing import a_forecast, a_plan
 from gangplan.tracking import Store
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "execute-clouds.md"

@@ -10,13 +10,12 @@ from typing import Any, cast
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.effort import effort
-from tests.execute.planned import a_plan
 
 from gangplan.clock import floor_hour
 from gangplan.errors import ConflictError
 from gangplan.execute.devices.layouts import Layouts, LayoutTarget, layout_steps
 from gangplan.kube import Api
-from gangplan.testing import NOW, a_pool
+from gangplan.testing import NOW, a_plan, a_pool
 from gangplan.types import Grant, Observation, Plan, Quota
 
 Object = dict[str, Any]

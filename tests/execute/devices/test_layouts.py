@@ -6,11 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.execute.planned import a_plan
 
 from gangplan.errors import InputError
 from gangplan.execute.devices.layouts import LayoutNode, Layouts, layout_steps
-from gangplan.testing import NOW, a_pool
+from gangplan.testing import NOW, a_plan, a_pool
 from gangplan.types import Grant, Observation, Quota, Step, StepKind
 
 WHOLE = a_pool("whole", gpus_per_node=8, accelerator="h100")

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from gangplan.execute.prewarm import Hpa, Replicas, Serving
-from gangplan.tables import PLAN_COST, PLAN_LIMITS, PLAN_NODES, PLAN_SHORTAGE, conform, empty
-from gangplan.testing import NOW, a_forecast, a_pool
-from gangplan.types import SERIES, Fleet, Forecast, Plan, PlanId, Pool
+from gangplan.tables import PLAN_SHORTAGE, conform
+from gangplan.testing import NOW, a_forecast, a_plan, a_pool
+from gangplan.types import SERIES, Forecast, Plan, Pool
 
 HOUR = timedelta(hours=1)
 CHAT = ("vision", "latency", "h100")
@@ -33,11 +33,6 @@ def planned(
     pools: Sequence[Pool] = (POOL,),
 ) -> Plan:
     """Return a plan with nodes by pool and hour, and with GPUs that are short at the worst 5 % by series and hour."""
-    rows = [
-        {"hour": forecast.issued_at + hour * HOUR, "pool": pool, "nodes": count}
-        for pool, counts in nodes.items()
-        for hour, count in enumerate(counts)
-    ]
     lacks = [
         {
             "hour": row["hour"],
@@ -48,21 +43,8 @@ def planned(
         }
         for row in forecast.quantiles.iter_rows(named=True)
     ]
-    return Plan(
-        plan_id=PlanId("plan-1"),
-        issued_at=forecast.issued_at,
-        status="optimal",
-        gap=0.0,
-        total_cost=0.0,
-        nodes=conform("nodes", pl.DataFrame(rows), PLAN_NODES),
-        cost=empty(PLAN_COST),
-        shortage=conform("shortage", pl.DataFrame(lacks), PLAN_SHORTAGE),
-        limits=empty(PLAN_LIMITS),
-        explanation=(),
-        seed=1,
-        fleet=Fleet(pools=tuple(pools)),
-        forecast_model="seasonal",
-    )
+    shortage = conform("shortage", pl.DataFrame(lacks), PLAN_SHORTAGE)
+    return a_plan(forecast.issued_at, nodes, pools, shortage=shortage)
 
 
 def _short(short: Mapping[tuple[str, str, str], Sequence[float]], row: Mapping[str, Any], start: datetime) -> float:

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from hypothesis import given, strategies as st
-from tests.execute.planned import a_plan, observed
+from tests.execute.planned import observed
 
 from gangplan.execute.requests import Answer, NodeRequest, PodsAsked, Said, answers
-from gangplan.testing import NOW
+from gangplan.testing import NOW, a_plan
 from gangplan.types import Grant, Observation, PoolNode
 
 HOUR = timedelta(hours=1)

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.execute.planned import a_plan
 from tests.execute.prewarm.builders import CHAT, asked, planned
 from tests.kube.conftest import Cluster, cluster  # noqa: F401 - the fixture
 
@@ -15,7 +14,7 @@ from gangplan import plan
 from gangplan.config import Settings, read_fleet, write_fleet
 from gangplan.errors import NotFoundError, RejectedError
 from gangplan.reserve import open_ledger
-from gangplan.testing import a_forecast, a_pool
+from gangplan.testing import a_forecast, a_plan, a_pool
 from gangplan.tracking import Store
 from gangplan.types import CapacityCalendar, CapacityInterval, Fleet, GangRequest, PlanId, PodSet
 from gangplan.workflows import open_execution

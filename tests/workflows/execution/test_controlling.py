@@ -11,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.execute.planned import a_plan
 
 from gangplan import plan
 from gangplan.clock import floor_hour
 from gangplan.config import Settings, present, read_fleet, write_fleet
 from gangplan.errors import ConflictError, InputError
-from gangplan.testing import a_forecast, a_pool
+from gangplan.testing import a_forecast, a_plan, a_pool
 from gangplan.tracking import Store
 from gangplan.types import Fleet, PlanId
 from gangplan.workflows import Controller, ControllerOptions, last_pass

@@ -20,7 +20,7 @@ from gangplan.config import Settings, write_fleet
 from gangplan.errors import ConflictError, NotFoundError
 from gangplan.kube import KUEUE, Api
 from gangplan.reserve.kueue.ledger import KueueLedger
-from gangplan.testing import a_forecast, a_request
+from gangplan.testing import a_forecast, a_plan, a_request
 from gangplan.tracking import Store
 from gangplan.types import Fleet, ObjectOwner, PipelineOwner, PlanId, PodSet, Pool, Reservation, ReservationState
 from gangplan.workflows import last_pass, leader as who_leads
@@ -28,7 +28,6 @@ from tests.cluster.conftest import Space, until
 from tests.cluster.execute.conftest import Field
 from tests.cluster.execute.controller.processes import LEASE_S, Running, account, running
 from tests.cluster.objects import a_job, a_pod, jobs
-from tests.execute.planned import a_plan
 
 ONE = (PodSet(count=1, gpus_per_pod=1),)
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/{0}/workflows"
