@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gangplan import cli
+from gangplan.cli import terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +42,8 @@ def caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return Said(code=int(left.value.code or 0), out=captured.out, err=captured.err)
 
     return run
+
+
+def widen(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """Let the command's terminal be so wide; by `width`, or by COLUMNS when it is made, it would stay so for others."""
+    monkeypatch.setattr(terminal.console, "_width", columns)

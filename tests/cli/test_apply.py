@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 from tests.plan.builders import pool_of, wave
 
 from gangplan import plan
@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> Path:
 def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command as a shell would, in this process."""
     monkeypatch.setenv("GANGPLAN_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "160")
+    widen(monkeypatch, 160)
     return caller(monkeypatch, capsys)
 
 

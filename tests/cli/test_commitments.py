@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 from tests.plan.builders import pool_of
 
 from gangplan.config import write_fleet
@@ -37,7 +37,7 @@ def home(tmp_path: Path, mlflow_template: Path) -> Path:
 def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command as a shell would, in this process."""
     monkeypatch.setenv("GANGPLAN_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "160")
+    widen(monkeypatch, 160)
     return caller(monkeypatch, capsys)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.test_apply import POOLS, publish
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 
 from gangplan.config import write_fleet
 from gangplan.tracking import Store
@@ -20,7 +20,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Call the command in an empty home, with no cluster at hand."""
     monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
-    monkeypatch.setenv("COLUMNS", "160")
+    widen(monkeypatch, 160)
     return caller(monkeypatch, capsys)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 from tests.plan.builders import pool_of, wave
 
 from gangplan import plan
@@ -47,7 +47,7 @@ def plans(mlflow_store: Store, tmp_path: Path) -> tuple[Plan, Plan]:
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command as a shell would, in this process."""
     monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "160")
+    widen(monkeypatch, 160)
     return caller(monkeypatch, capsys)
 
 

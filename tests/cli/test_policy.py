@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 
 from gangplan.reserve.policy.file import policy_from_yaml
 from gangplan.reserve.policy.rules import Policy
@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Path:
 def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command as a shell would, in this process, with a fleet of 2 x 4 GPUs."""
     monkeypatch.setenv("GANGPLAN_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "160")
+    widen(monkeypatch, 160)
 
     run = caller(monkeypatch, capsys)
     assert run("init").code == 0

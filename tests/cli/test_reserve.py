@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 
 from gangplan.cli.reserve import _options
 from gangplan.config import load_settings, present
@@ -25,7 +25,7 @@ ONE = (*TWO[:3], "1", *TWO[4:])
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command as a shell would, in this process, with a fleet of 2 x 4 GPUs."""
     monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
+    widen(monkeypatch, 200)
 
     run = caller(monkeypatch, capsys)
     assert run("init").code == 0

@@ -12,7 +12,7 @@ from gangplan.tracking import Store
 from gangplan.types import ReservationState
 from tests.cluster.conftest import Space, until
 from tests.cluster.objects import a_jobset, a_pod
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 
 RUN = ("--tenant", "vision", "--accelerator", "h100", "--duration", "30m", "--wait", "20s", "--json")
 
@@ -28,7 +28,7 @@ def call(
         "KUBECONFIG": str(space.kubeconfig),
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "200")
+    widen(monkeypatch, 200)
     return caller(monkeypatch, capsys)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 from tests.telemetry.malformed import answering, listed, write_kubeconfig
 
 from gangplan.cli.screen import picture
@@ -24,7 +24,7 @@ c;search;cost;a100;-8;2026-03-01T02:00:00;2026-03-01T02:10:00;2026-03-01T04:00:0
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Call the command in a folder with a table of jobs in Berlin's time."""
     monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
+    widen(monkeypatch, 200)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jobs.csv").write_text(JOBS)
     yield caller(monkeypatch, capsys)

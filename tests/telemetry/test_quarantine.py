@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, strategies as st
-from tests.command import caller
+from tests.command import caller, widen
 
 from gangplan import summaries, telemetry
 from gangplan.errors import InputError, NotFoundError
@@ -163,7 +163,7 @@ def test_the_command_lists_and_releases(
     poisoned: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is kept out makes the exit code 1; its times are those of JSON; after the release nothing is kept out."""
-    monkeypatch.setenv("COLUMNS", "200")
+    widen(monkeypatch, 200)
     call, here = caller(monkeypatch, capsys), ("--home", str(tmp_path), "--now", NOW.isoformat(), "quarantine")
     listed = call(*here, "list", "--json")
     day = {"start": "2026-03-17T00:00:00+00:00", "end": "2026-03-18T00:00:00+00:00"}

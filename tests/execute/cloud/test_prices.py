@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from tests.command import Call, caller
+from tests.command import Call, caller, widen
 from tests.execute.cloud.aws import StrictAws
 
 from gangplan.config import read_fleet, write_fleet
@@ -47,7 +47,7 @@ def pool(name: str, accelerator: str = "h100", gpus: int = 8, kind: str = "on_de
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Calls the command in a home with both catalogs."""
     monkeypatch.setenv("GANGPLAN_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "160")
+    widen(monkeypatch, 160)
     monkeypatch.chdir(tmp_path)
     Path("aws.csv").write_text(AWS)
     Path("gcp.csv").write_text(GCP)
