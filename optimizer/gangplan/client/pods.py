@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.kube import RESERVATION as RESERVATION, Object
-from gangplan.reserve import KueueLedger, Ledger, hand_out, resource_of
 from gangplan.types import WHOLE_GPU, GangRequest, Reservation
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
 
 HOST = "kubernetes.io/hostname"
 """The node label that a placement's node is looked for under."""
@@ -60,6 +63,8 @@ def pod_place(ledger: Ledger, reservation: Reservation, *, pod_set: int = 0, nod
     StaleTokenError
         Where the reservation holds no slots now.
     """
+    from gangplan.reserve import KueueLedger, hand_out, resource_of  # a step that only holds slots starts without
+
     request = reservation.request
     if reservation.token is None or reservation.granted_at is None:
         raise StaleTokenError(f"reservation {reservation.id}: is {reservation.state}, so nothing may start on it")
