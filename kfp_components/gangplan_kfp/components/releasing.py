@@ -6,7 +6,7 @@ from gangplan_kfp.support import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def release_gang(run_id: str, name: str = "gang", ledger: str = "", home: str = "") -> str:
+def release_gang(run_id: str, name: str = "gang", part: str = "", ledger: str = "", home: str = "") -> str:
     """Give back whatever this run holds or waits for under `name`; nothing to give back is no error.
 
     It takes no output of another step, so that it can be the exit task of a dsl.ExitHandler.
@@ -23,4 +23,4 @@ def release_gang(run_id: str, name: str = "gang", ledger: str = "", home: str = 
     from gangplan_kfp import support
 
     with support.one_line_errors():
-        return support.give_back(run_id=run_id, name=name, ledger=ledger, home=home)
+        return support.give_back(run_id=run_id, name=name, part=part, ledger=ledger, home=home)

@@ -32,10 +32,26 @@ def reserve_gang(
     deadline: str = "",
     preemptible: bool = False,
     checkpoint: str = "",
+    part: str = "",
+    handover: str = "",
+    node_label: str = "",
     ledger: str = "",
     home: str = "",
 ) -> NamedTuple(
-    "Gang", [("reservation_id", str), ("token", int), ("pool", str), ("nodes", List[str]), ("expires_at", str)]
+    "Gang",
+    [
+        ("reservation_id", str),
+        ("token", int),
+        ("pool", str),
+        ("nodes", List[str]),
+        ("expires_at", str),
+        ("gang", str),
+        ("node_affinity", dict),
+        ("node_selector", dict),
+        ("tolerations", list),
+        ("accelerator", str),
+        ("accelerators_per_pod", str),
+    ],
 ):
     """Reserve a gang of GPU slots, whole or not at all; wait for it up to `timeout_seconds`, else fail and say why.
 
@@ -87,7 +103,12 @@ def reserve_gang(
             deadline=deadline,
             preemptible=preemptible,
             checkpoint=checkpoint,
+            part=part,
         )
         taken = support.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
         support.write(reservation, support.of_taken(taken))
-        return taken.outputs()
+        import json
+
+        gang = json.dumps({"key": request.request_key})
+        tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        return (*taken.outputs(), gang, {}, {}, tolerations, "nvidia.com/gpu", str(gpus_per_pod))

@@ -51,11 +51,12 @@ class Taken:
         return held.id, int(held.token or 0), ",".join(pools), nodes, until
 
 
-def request_key(run_id: str, name: str) -> str:
+def request_key(run_id: str, name: str, part: object = "") -> str:
     """Return the request key that reserve_gang and release_gang of one run share."""
     if not run_id or "{{" in run_id:
         raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
-    return f"kfp/{run_id}/{require_name('name', name)}"
+    last = f"/{require_name('part', str(part))}" if part != "" else ""
+    return f"kfp/{run_id}/{require_name('name', name)}{last}"
 
 
 def _attempt(request: GangRequest) -> str:
@@ -85,13 +86,14 @@ def request_from(
     deadline: str = "",
     preemptible: bool = False,
     checkpoint: str = "",
+    part: object = "",
 ) -> GangRequest:
     """Make the request from a component's parameters; a wrong one is named as it is called there.
 
     Nought pods and empty texts are what was not given.
     """
     given = {
-        "request_key": request_key(run_id, name),
+        "request_key": request_key(run_id, name, part),
         "tenant": tenant,
         "pod_sets": [(pods, gpus_per_pod, min_pods or None, max_pods or None)],
         "accelerators": accelerators,
@@ -130,9 +132,9 @@ def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str) 
         return Taken(reservation=last, lines=tuple(lines))
 
 
-def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
+def give_back(*, run_id: str, name: str, part: object = "", ledger: str, home: str) -> str:
     """Release what the run holds, or cancel what it waits for; return the final state, or `none`."""
-    key = request_key(run_id, name)
+    key = request_key(run_id, name, part)
     settings = settings_from(ledger=ledger, home=home)
     with open_ledger(settings.ledger_url, clock=settings.clock) as book:
         client.give_back(book, key)
