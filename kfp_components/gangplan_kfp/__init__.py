@@ -10,6 +10,6 @@ with needs_extras():
 
 if hasattr(dsl, "component"):  # inside a running step KFP leaves its compiler out, and the components with it
     from gangplan_kfp.components import apply_plan, plan_capacity, release_gang, reserve_gang, train_demand_model
-    from gangplan_kfp.pipelines import reserved_gang
+    from gangplan_kfp.pipelines import on_gang, reserved_gang
 
-__all__ = ["reserve_gang", "release_gang", "reserved_gang", "train_demand_model", "plan_capacity", "apply_plan"]
+__all__ = ["reserve_gang", "release_gang", "reserved_gang", "on_gang", "train_demand_model", "plan_capacity", "apply_plan"]
