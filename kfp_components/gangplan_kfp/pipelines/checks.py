@@ -153,6 +153,8 @@ def require_place(pipeline: Pipeline, key: Mapping[str, Any]) -> None:
     """Refuse a gang whose iterations, or whose release, could not be told which is theirs."""
     part = rewriting.channels_of(key["part"])
     for channel in part:
+        if isinstance(key["part"], str) and rewriting.FIELD in channel.name:
+            raise InputError("part", channel.name, "is a field in a text, which KFP loses: give the field itself, as item.name")
         if str(channel.channel_type).lower().startswith(("dict", "struct", "list")):
             raise InputError("part", channel.name, "is no text or number: give one field of the item, as item.name")
     for loop in rewriting.loops_of(pipeline):
@@ -170,7 +172,7 @@ def require_place(pipeline: Pipeline, key: Mapping[str, Any]) -> None:
 
 def _is_of(channel: Any, item: str) -> bool:
     """Whether a value is a loop's item, or a field of it."""
-    return channel.full_name == item or channel.full_name.startswith(f"{item}-subvar-")
+    return channel.full_name == item or channel.full_name.startswith(f"{item}{rewriting.FIELD}")
 
 
 def _require_unlike(loop: dsl.ParallelFor) -> None:

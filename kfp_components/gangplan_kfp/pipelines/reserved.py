@@ -47,19 +47,20 @@ def reserved_gang(
     checks.require_place(pipeline, key)
     checks.require_alone(pipeline, name)
     with rewriting.uncached():
-        exit_task = _release(key) if rewriting.is_outermost(pipeline) else None
+        exit_task = _release(pipeline, key) if rewriting.is_outermost(pipeline) else None
         block = rewriting.Block(f"hold-{name}") if exit_task is None else dsl.ExitHandler(exit_task, f"hold-{name}")
         with block:
-            gang = _reserve(key, wish)
+            gang = _reserve(pipeline, key, wish)
             checks.require_distinct(pipeline)
             before = set(pipeline.tasks)
             yield gang
         inside = [task for task in pipeline.tasks.values() if task.name not in before]
         checks.require_work(name, inside)
         if isinstance(block, rewriting.Block):
-            exit_task = _release(key).ignore_upstream_failure()
+            exit_task = _release(pipeline, key).ignore_upstream_failure()
             rewriting.listen(exit_task, block.end())
     for task in inside:
+        rewriting.know_items(task, rewriting.loops_of(pipeline))
         _put_on(task, gang, hold=hold, place=place, retry=retry)
     own = {exit_task.name} if exit_task else set[str]()
     rewriting.when_compiled(gang, partial(_judge, pipeline, gang, inside, own))
@@ -91,11 +92,11 @@ def on_gang(
             checks.require_place(pipeline, key)
             checks.require_alone(pipeline, name)
             with rewriting.uncached():
-                gang = _reserve(key, asked)
+                gang = _reserve(pipeline, key, asked)
                 checks.require_distinct(pipeline)
                 task = component(**arguments)
                 _put_on(task, gang, hold=hold, place=place, retry=retry)
-                _release(key).after(task).ignore_upstream_failure()
+                _release(pipeline, key).after(task).ignore_upstream_failure()
             rewriting.when_compiled(gang, partial(_judge_one, gang, task))
             return task
 
@@ -104,23 +105,24 @@ def on_gang(
     return decorated
 
 
-def _reserve(key: dict[str, Any], wish: dict[str, Any]) -> PipelineTask:
+def _reserve(pipeline: Pipeline, key: dict[str, Any], wish: dict[str, Any]) -> PipelineTask:
     """Make the task that reserves."""
-    return _keyed(reserve_gang, {**key, **wish})
+    return _keyed(pipeline, reserve_gang, {**key, **wish})
 
 
-def _release(key: dict[str, Any]) -> PipelineTask:
+def _release(pipeline: Pipeline, key: dict[str, Any]) -> PipelineTask:
     """Make the task that releases."""
-    return _keyed(release_gang, key)
+    return _keyed(pipeline, release_gang, key)
 
 
-def _keyed(component: Any, given: dict[str, Any]) -> PipelineTask:
+def _keyed(pipeline: Pipeline, component: Any, given: dict[str, Any]) -> PipelineTask:
     """Make a task for this run; a part that is known when it runs may be a number, too."""
     part = given["part"]
     late = isinstance(part, PipelineChannel)
     task = component(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **{**given, "part": "" if late else part})
     if late:
         rewriting.give(task, "part", part)
+    rewriting.know_items(task, rewriting.loops_of(pipeline))
     return task
 
 

@@ -20,6 +20,9 @@ from kfp.dsl.pipeline_task import PipelineTask
 CHANNEL = "{{channel:"
 """How KFP writes a value that is known when the pipeline runs, into a text; its compiler finds it in arguments only."""
 
+FIELD = "-subvar-"
+"""What KFP writes between the name of a loop's item and that of one of its fields."""
+
 
 def pipeline_now() -> Pipeline | None:
     """Return the pipeline whose function runs at the moment."""
@@ -79,6 +82,22 @@ def give(task: PipelineTask, name: str, channel: PipelineChannel) -> None:
     """Give an input of a task a value known at run time, of whatever type: KFP makes texts of numbers."""
     task.inputs[name] = channel
     listen(task, channel)
+
+
+def know_items(task: PipelineTask, loops: Sequence[dsl.ParallelFor]) -> None:
+    """Let KFP carry loops' items into the groups around a task.
+
+    It takes an item in a text for a parameter of the pipeline, and gives groups a field of an item without the item.
+    """
+    for loop in loops:
+        item: Any = loop.loop_argument
+        for place, channel in enumerate(task.channel_inputs):
+            field = channel.full_name.removeprefix(f"{item.full_name}{FIELD}")
+            if channel.full_name == item.full_name:
+                task.channel_inputs[place] = item
+            elif field != channel.full_name:
+                task.channel_inputs[place] = getattr(item, field)
+                listen(task, item)
 
 
 def add_input(task: PipelineTask, name: str, channel: PipelineChannel) -> str:
