@@ -202,6 +202,8 @@ def require_work(name: str, inside: Sequence[PipelineTask]) -> None:
     for task in inside:
         if _is_one_of(task, release_gang):
             raise InputError(task.name, name, "releases slots inside a block: leave it out, the block releases them")
+        if task.pipeline_spec and any(_gangs_of_graph(task.name, task.pipeline_spec)):
+            raise InputError(task.name, name, "has a gang of its own inside a gang's block: use it outside of the block")
 
 
 def require_held(tasks: Iterable[PipelineTask]) -> None:

@@ -19,6 +19,12 @@ HELD = ("python3", "-m", "gangplan_kfp.held", "--gang")
 POD_NODE = "GANGPLAN_POD_NODE"
 """The variable by which it knows on which node it runs."""
 
+RETRY = {"num_retries": 2, "backoff_duration": "30s", "backoff_factor": 2.0, "backoff_max_duration": "5m"}
+"""How often a task is tried again that had to leave its slots, as `set_retry` takes it."""
+
+RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "300s"}
+"""The same as a pipeline spec writes it."""
+
 
 def hold(task: PipelineTask, gang: PipelineTask) -> None:
     """Let a task's container hold the gang's lease while its command runs."""
@@ -33,13 +39,13 @@ def hold(task: PipelineTask, gang: PipelineTask) -> None:
 def retry(task: PipelineTask) -> None:
     """Try a task again that had to leave its slots, where the author did not say how often."""
     if not rewriting.has_retry(task):
-        task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="5m")
+        task.set_retry(**RETRY)
 
 
 def place(task: PipelineTask, gang: PipelineTask) -> None:
     """Send a task's pod to the slots, by what the reserve step found out; what the author set himself stays."""
     out = gang.outputs
-    if not _has_affinity(_config(task)):
+    if not has_affinity(_config(task)):
         kubernetes.add_node_affinity_json(task, out["node_affinity"])
         rewriting.listen(task, out["node_affinity"])
     if not _config(task).get("nodeSelector"):
@@ -59,7 +65,7 @@ def settle(task: PipelineTask, gang: PipelineTask) -> None:
     if selector.get("labels"):
         selector.pop("nodeSelectorJson", None)
     own = [term for term in terms if gang.name not in str(term.get("nodeAffinityJson", ""))]
-    if _has_affinity({"nodeAffinity": own}):
+    if has_affinity({"nodeAffinity": own}):
         config["nodeAffinity"] = own
 
 
@@ -68,8 +74,8 @@ def _config(task: PipelineTask) -> dict[str, Any]:
     return task.platform_config.get("kubernetes", {})
 
 
-def _has_affinity(config: dict[str, Any]) -> bool:
-    """Whether the author names nodes that must be: KFP would take his or ours, where both are needed."""
+def has_affinity(config: dict[str, Any]) -> bool:
+    """Whether an author names nodes that must be: KFP would take his or ours, where both are needed."""
     return any("weight" not in term for term in config.get("nodeAffinity", []))
 
 

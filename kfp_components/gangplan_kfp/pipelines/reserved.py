@@ -14,7 +14,7 @@ from kfp.dsl.pipeline_context import Pipeline
 from kfp.dsl.pipeline_task import PipelineTask
 
 from gangplan_kfp.components import release_gang, reserve_gang
-from gangplan_kfp.pipelines import checks, placing, rewriting
+from gangplan_kfp.pipelines import checks, graphs, placing, rewriting
 
 HANDOVER = "50s"
 """How long the lease lasts without a task that holds it: so long a dead run keeps its slots."""
@@ -132,6 +132,7 @@ def _put_on(task: PipelineTask, gang: PipelineTask, *, hold: bool, place: bool, 
         return
     task.after(gang)
     if task.container_spec is None:
+        graphs.put_on(task, gang, hold=hold, place=place, retry=retry)
         return
     if hold:
         placing.hold(task, gang)
