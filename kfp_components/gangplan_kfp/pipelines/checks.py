@@ -154,9 +154,9 @@ def require_place(pipeline: Pipeline, key: Mapping[str, Any]) -> None:
     part = rewriting.channels_of(key["part"])
     for channel in part:
         if isinstance(key["part"], str) and rewriting.FIELD in channel.name:
-            raise InputError("part", channel.name, "is a field in a text, which KFP loses: give the field itself, as item.name")
+            raise InputError("part", channel.name, "is a field in a text, which KFP loses: give the field itself, as item.field")
         if str(channel.channel_type).lower().startswith(("dict", "struct", "list")):
-            raise InputError("part", channel.name, "is no text or number: give one field of the item, as item.name")
+            raise InputError("part", channel.name, "is no text or number: give one field of the item, as item.field")
     for loop in rewriting.loops_of(pipeline):
         item = loop.loop_argument.full_name
         inside = {task.name for task in rewriting.tasks_of(loop)}
