@@ -97,7 +97,7 @@ def on_gang(
                 task = component(**arguments)
                 _put_on(task, gang, hold=hold, place=place, retry=retry)
                 _release(pipeline, key).after(task).ignore_upstream_failure()
-            rewriting.when_compiled(gang, partial(_judge_one, gang, task))
+            rewriting.when_compiled(gang, partial(_judge_one, pipeline, gang, task))
             return task
 
         return start
@@ -151,7 +151,8 @@ def _judge(pipeline: Pipeline, gang: PipelineTask, inside: Sequence[PipelineTask
         placing.settle(task, gang)
 
 
-def _judge_one(gang: PipelineTask, task: PipelineTask) -> None:
+def _judge_one(pipeline: Pipeline, gang: PipelineTask, task: PipelineTask) -> None:
     """Look at a task with a gang of its own when all is known of it; what it waits for, its gang waits for, too."""
     checks.require_held([gang, task] if task.container_spec else [gang])
     placing.settle(task, gang)
+    rewriting.wait_as_well(gang, task, pipeline)

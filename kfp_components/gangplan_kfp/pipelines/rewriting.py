@@ -156,3 +156,10 @@ def waits_for(task: PipelineTask) -> set[str]:
                          if isinstance(one, PipelineChannel)]  # fmt: skip
         group = group.parent_task_group
     return {str(one.task_name) for one in channels if one.task_name} | set(task.dependent_tasks)
+
+
+def wait_as_well(task: PipelineTask, other: PipelineTask, pipeline: Pipeline) -> None:
+    """Make a task wait for all that another one waits for, but for itself."""
+    names = {str(channel.task_name) for channel in other.channel_inputs} | set(other.dependent_tasks)
+    known = names & set(pipeline.tasks) - {task.name, *task.dependent_tasks}
+    task.dependent_tasks.extend(sorted(known))
