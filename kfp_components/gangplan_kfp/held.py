@@ -1,8 +1,10 @@
-"""Stands in for the holder."""
+"""Run a command while it holds the gang of its run: `python3 -m gangplan_kfp.held --gang TEXT -- COMMAND...`."""
 
-import os
-import subprocess
+from __future__ import annotations
+
 import sys
 
-where = sys.argv.index("--")
-raise SystemExit(subprocess.run(sys.argv[where + 1 :], env={**os.environ, "GANGPLAN_HELD": sys.argv[2]}).returncode)
+from gangplan_kfp.support import run_on_slots
+
+if __name__ == "__main__":
+    sys.exit(run_on_slots(sys.argv[1:]))

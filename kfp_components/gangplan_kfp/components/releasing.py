@@ -16,6 +16,7 @@ def release_gang(run_id: str, name: str = "gang", part: str = "", ledger: str = 
     Args:
         run_id: Pass dsl.PIPELINE_JOB_ID_PLACEHOLDER, as to reserve_gang.
         name: The name that reserve_gang was given.
+        part: The part that reserve_gang was given.
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
 

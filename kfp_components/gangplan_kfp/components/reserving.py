@@ -37,6 +37,7 @@ def reserve_gang(
     part: str = "",
     handover: str = "",
     node_label: str = "",
+    wait: bool = True,
     ledger: str = "",
     home: str = "",
 ) -> NamedTuple(
@@ -79,6 +80,11 @@ def reserve_gang(
         deadline: UTC time by which the walltime must be over, like 2026-03-01T12:00:00Z; not started in time, it fails.
         preemptible: Whether a gang that is entitled to them may take the slots back after notice.
         checkpoint: The least notice that it then gets, like 5m; empty: what the policy says.
+        part: Tells gangs of one name apart, such as the item of a loop.
+        handover: For how long the slots are kept between two steps that hold them, like 50s; empty: the duration.
+        node_label: The label of the cluster's nodes that has the ledger's names of them; empty: on Kueue the hostname,
+            else no nodes are asked for.
+        wait: False only takes a place in the line; then wait_for_gang waits.
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
     """
@@ -88,6 +94,7 @@ def reserve_gang(
         request = support.request_from(
             run_id=run_id,
             name=name,
+            part=part,
             tenant=tenant,
             accelerators=accelerators,
             pods=pods,
@@ -105,12 +112,15 @@ def reserve_gang(
             deadline=deadline,
             preemptible=preemptible,
             checkpoint=checkpoint,
-            part=part,
         )
-        taken = support.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
+        taken = support.take(
+            request,
+            timeout_seconds=timeout_seconds,
+            handover=handover,
+            node_label=node_label,
+            wait=wait,
+            ledger=ledger,
+            home=home,
+        )
         support.write(reservation, support.of_taken(taken))
-        import json
-
-        gang = json.dumps({"key": request.request_key})
-        tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-        return (*taken.outputs(), gang, {}, {}, tolerations, "nvidia.com/gpu", str(gpus_per_pod))
+        return taken.outputs()
