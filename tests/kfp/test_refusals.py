@@ -409,7 +409,9 @@ def test_what_cannot_work(pipeline: Callable[..., Any], words: str) -> None:
         ("slot", "a part"),
         ("timeout_seconds", -1),
         ("name", "a/b"),
-        ("part", "a/b"),
+        ("handover", "soon"),
+        ("handover", "0s"),
+        ("ledger", "postgresql://me:secret@host/db"),
         ("priority", None),
     ],
 )
@@ -420,8 +422,7 @@ def test_a_wish_that_the_step_would_refuse(field: str, value: object, decorated:
 
     def pipeline() -> None:
         if decorated:
-            part = {"part": wish.pop("part")} if "part" in wish else {}
-            on_gang(**wish)(train)(**part)
+            on_gang(**wish)(train)()
         else:
             with reserved_gang(**wish):
                 train()
@@ -440,6 +441,11 @@ def test_a_misspelt_or_missing_wish() -> None:
         with reserved_gang(tenant="vision"):
             train()
 
+    def not_waited_for() -> None:
+        with reserved_gang(wait=False, **WISH):
+            train()
+
+    assert refused(not_waited_for).value == "wait"
     assert "'gpus' is no parameter of a gang: use one of accelerators, " in str(refused(misspelt))
     assert refused(missing).field == "accelerators"
 

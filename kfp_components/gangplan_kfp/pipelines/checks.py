@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from gangplan.errors import InputError
 from gangplan.types import require_at_least
 from gangplan_kfp.components import release_gang, reserve_gang
 from gangplan_kfp.pipelines import rewriting
-from gangplan_kfp.support import request_from
+from gangplan_kfp.support import handover_of, request_from, require_no_secret
 
 _STAND_INS: dict[str, Any] = {
     "tenant": "tenant",
@@ -31,6 +31,13 @@ _TOGETHER = ({"pods", "min_pods", "max_pods"}, {"duration", "walltime", "deadlin
 
 _ELSEWHERE = {"run_id", "timeout_seconds", "handover", "node_label", "ledger", "home"}
 """Parameters of reserve_gang that are no part of a request."""
+
+_ALONE: dict[str, Callable[[Any], object]] = {
+    "timeout_seconds": lambda value: require_at_least("timeout_seconds", value, 0),
+    "handover": handover_of,
+    "ledger": require_no_secret,
+}
+"""What the reserve step asks of parameters beside the request."""
 
 _KUEUE = "kueue.x-k8s.io/"
 """Begins the labels by which a pod asks a queue itself."""
@@ -50,9 +57,10 @@ def require_pipeline(name: str) -> Pipeline:
 def require_wish(given: Mapping[str, Any]) -> None:
     """Refuse what the reserve step would refuse, as far as the values are known now."""
     inputs = reserve_gang.component_spec.inputs or {}
+    known_fields = sorted(set(inputs) - {"run_id", "wait"})
     for field, value in given.items():
-        if field not in inputs:
-            raise InputError.unknown("gang", field, "no parameter of a gang", sorted(set(inputs) - {"run_id"}))
+        if field not in known_fields:
+            raise InputError.unknown("gang", field, "no parameter of a gang", known_fields)
         if value is None:
             raise InputError(field, value, "is no value for KFP: leave the parameter out")
     for field in _STAND_INS:
@@ -61,8 +69,9 @@ def require_wish(given: Mapping[str, Any]) -> None:
     known = {field: value for field, value in given.items() if not rewriting.channels_of(value)}
     if "name" not in known:
         raise InputError("name", str(given["name"]), "is known only when the pipeline runs: tell uses apart by part")
-    if "timeout_seconds" in known:
-        require_at_least("timeout_seconds", known["timeout_seconds"], 0)
+    for field, require in _ALONE.items():
+        if field in known:
+            require(known[field])
     _try_request({field: value for field, value in known.items() if field not in _ELSEWHERE}, set(given) - set(known))
 
 
@@ -126,7 +135,7 @@ def _gangs_of_graph(task: str, spec: Any) -> Iterator[_Gang]:
     """Give the gangs that a compiled pipeline makes, at any depth."""
     for component in [spec.root, *spec.components.values()]:
         for name, inner in component.dag.tasks.items():
-            if "reservation_id" in spec.components[inner.component_ref.name].output_definitions.parameters:
+            if inner.component_ref.name.startswith(f"comp-{reserve_gang.component_spec.name}"):
                 given = inner.inputs.parameters
                 called = given["name"].runtime_value.constant.string_value if "name" in given else "gang"
                 yield _Gang(task=f"{task}/{name}", name=called, part=_part_of_graph(given))

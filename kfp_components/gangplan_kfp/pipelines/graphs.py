@@ -11,6 +11,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PipelineTaskSpec, PlatformSpec
 
 from gangplan_kfp.pipelines import placing, rewriting
+from gangplan_kfp.support import POD_NODE
 
 _PLACE = ("node_affinity", "node_selector", "tolerations", "accelerator", "accelerators_per_pod")
 """The outputs of the reserve step by which pods are placed."""
@@ -75,7 +76,7 @@ class _Graph:
         config = self._config(label)
         if "gang" in self.texts:
             container["command"] = [*placing.HELD, self.texts["gang"], "--", *container.get("command", [])]
-            env = {"name": placing.POD_NODE, "fieldPath": "spec.nodeName"}
+            env = {"name": POD_NODE, "fieldPath": "spec.nodeName"}
             config["fieldPathAsEnv"] = [*config.get("fieldPathAsEnv", []), env]
         if "accelerator" in self.texts:
             self._place(container, config)

@@ -9,15 +9,13 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from gangplan.errors import InputError
 from gangplan_kfp.pipelines import rewriting
+from gangplan_kfp.support import POD_NODE
 
 GANG = "gangplan_gang"
 """The input by which a held task knows its gang."""
 
 HELD = ("python3", "-m", "gangplan_kfp.held", "--gang")
 """The program that holds the lease while the task's own command runs."""
-
-POD_NODE = "GANGPLAN_POD_NODE"
-"""The variable by which it knows on which node it runs."""
 
 RETRY = {"num_retries": 2, "backoff_duration": "30s", "backoff_factor": 2.0, "backoff_max_duration": "5m"}
 """How often a task is tried again that had to leave its slots, as `set_retry` takes it."""
