@@ -174,6 +174,15 @@ def test_released_after_one_group_elsewhere() -> None:
     assert release.inputs["part"] == reserve.inputs["part"] == expected
 
 
+def test_a_loop_gets_the_gang_as_an_input_of_a_group() -> None:
+    """KFP's local runner puts a loop's item in place of each output of a task that stands beside the loop."""
+    spec = Spec(in_loop)
+    given = spec["for-loop-3"].inputs
+    assert "pipelinechannel--reserve-gang-gang" in given
+    assert all("taskOutputParameter" not in value for value in given.values())
+    assert spec.beside("reserve-gang") == {"reserve-gang", "condition-4"}
+
+
 def test_an_item_that_is_a_number_can_be_the_part() -> None:
     """KFP makes a text of it."""
 

@@ -56,6 +56,7 @@ def reserved_gang(
             yield gang
         inside = [task for task in pipeline.tasks.values() if task.name not in before]
         checks.require_work(name, inside)
+        rewriting.carry_into_loops(block, gang)
         if isinstance(block, rewriting.Block):
             exit_task = _release(pipeline, key).ignore_upstream_failure()
             rewriting.listen(exit_task, block.end())

@@ -130,6 +130,22 @@ class Block(tasks_group._ConditionBase):
         return PipelineParameterChannel(name="end", channel_type="String", task_name=self.name)
 
 
+def carry_into_loops(scope: tasks_group.TasksGroup, gang: PipelineTask) -> None:
+    """Put all but the gang's own task into a group, where a loop stands beside it.
+
+    KFP's local runner gives a loop its item in place of each output of a task beside it, and loses no input of a group.
+    """
+    if not any(isinstance(group, dsl.ParallelFor) for group in scope.groups):
+        return
+    work = Block("work")
+    work._make_name_unique()
+    work.parent_task_group = scope
+    work.tasks, work.groups = [task for task in scope.tasks if task is not gang], list(scope.groups)
+    for moved in (*work.tasks, *work.groups):
+        moved.parent_task_group = work
+    scope.tasks[:], scope.groups[:] = [gang], [work]
+
+
 class _WatchedTask(PipelineTask):
     """A task that says when KFP compiles it: then the pipeline's function has ended, and all is known."""
 
