@@ -119,11 +119,11 @@ ANYWHERE = [direct, container, in_loop, in_condition, in_pipeline, block_in_loop
 def test_each_task_inside_is_held_and_placed(pipeline: Callable[[], None]) -> None:
     """At any depth a task waits for the gang, holds its lease, and its pod goes to the slots."""
     spec = Spec(pipeline)
-    names = [name for _, tasks in spec.dags() for name in tasks if name.startswith(("train", "shell", "add", "say"))]
-    assert names
-    for name in names:
-        assert is_held(spec[name]), name
-        assert is_placed(spec[name]), name
+    found = list(spec.all("train", "shell", "add", "say"))
+    assert found
+    for name, task in found:
+        assert is_held(task), name
+        assert is_placed(task), name
 
 
 @pytest.mark.parametrize("pipeline", ANYWHERE, ids=lambda made: made.__name__)
@@ -316,3 +316,20 @@ def test_the_lease_without_a_holder_is_the_authors_choice() -> None:
             train()
 
     assert Spec(pipeline)["reserve-gang"].inputs["handover"] == {"runtimeValue": {"constant": "5m"}}
+
+
+def test_the_ledgers_url_comes_from_a_secret() -> None:
+    """It reaches the reserve, the release and each held step, and stands in no parameter."""
+
+    def pipeline() -> None:
+        with reserved_gang(secret="gangplan", **WISH):
+            kubernetes.use_secret_as_env(train(), "mine", {"token": "TOKEN"})
+            inner(shard=1)
+
+    spec = Spec(pipeline)
+    tasks = [spec["reserve-gang"], spec["release-gang"], *(task for _, task in spec.all("train"))]
+    assert len(tasks) == 5
+    for task in tasks:
+        found = [one for one in task.platform["secretAsEnv"] if one["secretName"] == "gangplan"]
+        assert [one["keyToEnv"] for one in found] == [[{"secretKey": "GANGPLAN_LEDGER", "envVar": "GANGPLAN_LEDGER"}]]
+    assert "TOKEN" in str(spec.platform)

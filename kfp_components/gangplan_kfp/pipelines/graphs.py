@@ -21,7 +21,8 @@ def put_on(task: PipelineTask, gang: PipelineTask, *, hold: bool, place: bool, r
     """Let all tasks of a pipeline that is used as a task use the gang's slots; its exit tasks and importers stay."""
     outputs = ("gang", *_PLACE) if hold and place else ("gang",) if hold else _PLACE if place else ()
     texts = {output: rewriting.add_input(task, f"gangplan_{output}", gang.outputs[output]) for output in outputs}
-    graph = _Graph(task.pipeline_spec, task.platform_spec, texts, retry=retry and hold)
+    secrets = gang.platform_config.get("kubernetes", {}).get("secretAsEnv")
+    graph = _Graph(task.pipeline_spec, task.platform_spec, texts, secrets, retry=retry and hold)
     graph.visit(graph.spec.root, [f"gangplan_{output}" for output in outputs])
     task.component_spec.implementation = copy.copy(task.component_spec.implementation)
     task.pipeline_spec = task.component_spec.implementation.graph = graph.result()
@@ -31,12 +32,13 @@ def put_on(task: PipelineTask, gang: PipelineTask, *, hold: bool, place: bool, r
 class _Graph:
     """A copy of a pipeline's spec, in which tasks are put on slots."""
 
-    def __init__(self, spec: Any, platform: Any, texts: Mapping[str, str], *, retry: bool) -> None:
+    def __init__(self, spec: Any, platform: Any, texts: Mapping[str, str], secrets: Any, *, retry: bool) -> None:
         self.spec = PipelineSpec()
         self.spec.CopyFrom(spec)
         self.executors: dict[str, Any] = json_format.MessageToDict(self.spec.deployment_spec)["executors"]
         self.platform: dict[str, Any] = json_format.MessageToDict(platform)
         self.texts = texts
+        self.secrets = secrets
         self.retry = retry
 
     def visit(self, component: Any, inputs: list[str]) -> None:
@@ -78,6 +80,8 @@ class _Graph:
             container["command"] = [*placing.HELD, self.texts["gang"], "--", *container.get("command", [])]
             env = {"name": POD_NODE, "fieldPath": "spec.nodeName"}
             config["fieldPathAsEnv"] = [*config.get("fieldPathAsEnv", []), env]
+            if self.secrets:
+                config["secretAsEnv"] = [*config.get("secretAsEnv", []), *self.secrets]
         if "accelerator" in self.texts:
             self._place(container, config)
 
