@@ -1,4 +1,4 @@
-"""Pipelines as authors write them, and what KFP compiles them to. No postponed annotations: KFP reads them as they are."""
+"""Pipelines as authors write them, compiled. No postponed annotations here: KFP reads them as they are written."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping

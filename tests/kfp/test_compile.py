@@ -14,10 +14,10 @@ import pytest
 import yaml
 from kfp import dsl
 from kfp.compiler import Compiler
+from tests.kfp.specs import train
 
 from gangplan_kfp.compile import COMPILED, compile_all
 from gangplan_kfp.pipelines.reserved import reserved_gang
-from tests.kfp.specs import train
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "kfp_components" / "compiled"

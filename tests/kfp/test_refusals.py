@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from kfp import dsl, kubernetes
+from tests.kfp.specs import WISH, Spec, measure, say, shell, train
 
 from gangplan.errors import InputError
 from gangplan_kfp import on_gang, release_gang, reserve_gang, reserved_gang
-from tests.kfp.specs import WISH, Spec, measure, say, shell, train
 
 
 def refused(function: Callable[..., Any]) -> InputError:
@@ -379,7 +379,10 @@ REST = [
     (cached_reserve, "reserve-gang.caching: True skips work"),
     (cached_decorated, "train.caching: True skips work"),
     (label(), "train.podMetadata.labels.shard: 's{{channel:"),
-    (label(key="kueue.x-k8s.io/queue-name", value="q"), "train.label: 'kueue.x-k8s.io/queue-name' asks for slots again"),
+    (
+        label(key="kueue.x-k8s.io/queue-name", value="q"),
+        "train.label: 'kueue.x-k8s.io/queue-name' asks for slots again",
+    ),
     (annotation, "train.podMetadata.annotations.pool: '{{channel:"),
     (variable, "train.POOL: '{{channel:"),
     (no_command, "image-only: '' has no command"),
@@ -478,9 +481,11 @@ def test_a_name_is_known_when_compiled() -> None:
 
 def test_outside_of_a_pipeline() -> None:
     """There nothing could be released."""
-    with pytest.raises(InputError, match="is in no pipeline: use it in a function with @dsl.pipeline"):
-        with reserved_gang(**WISH):
-            pass
+    with (
+        pytest.raises(InputError, match=r"is in no pipeline: use it in a function with @dsl\.pipeline"),
+        reserved_gang(**WISH),
+    ):
+        pass
     with pytest.raises(InputError, match="is in no pipeline"):
         held_train()
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from kfp import dsl, kubernetes
+from tests.kfp.specs import WISH, Spec, Task, add, measure, say, shell, train
 
 from gangplan_kfp import reserved_gang
-from tests.kfp.specs import WISH, Spec, Task, add, measure, say, shell, train
 
 HELD = ["python3", "-m", "gangplan_kfp.held", "--gang", "{{$.inputs.parameters['gangplan_gang']}}", "--"]
 
@@ -74,9 +74,8 @@ def in_condition() -> None:
             train()
         with dsl.Elif(first.output == 2):
             train()
-        with dsl.Else():
-            with dsl.ParallelFor([1, 2]) as shard:
-                train(shard=shard)
+        with dsl.Else(), dsl.ParallelFor([1, 2]) as shard:
+            train(shard=shard)
 
 
 @dsl.pipeline(name="inner")
@@ -198,9 +197,12 @@ def test_items_of_loops_around_each_other_make_one_part() -> None:
     """The items reach the reserve and the release step, each from its own loop."""
 
     def pipeline() -> None:
-        with dsl.ParallelFor([1, 2]) as one, dsl.ParallelFor([3, 4]) as two:
-            with reserved_gang(part=f"{one}-{two}", **WISH):
-                train(shard=one)
+        with (
+            dsl.ParallelFor([1, 2]) as one,
+            dsl.ParallelFor([3, 4]) as two,
+            reserved_gang(part=f"{one}-{two}", **WISH),
+        ):
+            train(shard=one)
 
     spec = Spec(pipeline)
     for name in ("reserve-gang", "release-gang"):
@@ -224,7 +226,7 @@ def test_in_an_exit_handler_of_the_authors() -> None:
 
 
 def test_what_the_author_set_stays() -> None:
-    """His accelerators, selector, affinity, retries, timeout, environment and secrets are not touched; tolerations join."""
+    """His accelerators, selector, affinity, retries, environment and secrets are not touched; tolerations join."""
 
     def pipeline() -> None:
         with reserved_gang(**WISH):
@@ -322,7 +324,7 @@ def test_the_ledgers_url_comes_from_a_secret() -> None:
     """It reaches the reserve, the release and each held step, and stands in no parameter."""
 
     def pipeline() -> None:
-        with reserved_gang(secret="gangplan", **WISH):
+        with reserved_gang(ledger_from="gangplan", **WISH):
             kubernetes.use_secret_as_env(train(), "mine", {"token": "TOKEN"})
             inner(shard=1)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from kfp import dsl
+from tests.kfp.specs import WISH, add, fail, measure, say, train
 
 from gangplan.reserve import Ledger
 from gangplan.types import Reservation, ReservationState
 from gangplan_kfp import on_gang, reserved_gang
-from tests.kfp.specs import WISH, add, fail, measure, say, train
 
 Opened = Callable[[], Ledger]
 

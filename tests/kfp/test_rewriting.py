@@ -5,9 +5,9 @@ from kfp import dsl
 from kfp.dsl import tasks_group
 from kfp.dsl.pipeline_context import Pipeline
 from kfp.dsl.pipeline_task import PipelineTask
+from tests.kfp.specs import Spec, measure, say, train
 
 from gangplan_kfp.pipelines import rewriting
-from tests.kfp.specs import Spec, measure, say, train
 
 
 def made() -> PipelineTask:

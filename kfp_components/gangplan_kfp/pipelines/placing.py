@@ -55,7 +55,7 @@ def retry(task: PipelineTask) -> None:
 
 def place(task: PipelineTask, gang: PipelineTask) -> None:
     """Send a task's pod to the slots, by what the reserve step found out; what the author set himself stays."""
-    out = gang.outputs
+    out: Any = gang.outputs
     if not has_affinity(_config(task)):
         kubernetes.add_node_affinity_json(task, out["node_affinity"])
         rewriting.listen(task, out["node_affinity"])

@@ -28,7 +28,7 @@ def reserved_gang(
     hold: bool = True,
     place: bool = True,
     retry: bool = True,
-    secret: str = "",
+    ledger_from: str = "",
     ledger: Any = "",
     home: Any = "",
     **wish: Any,
@@ -38,7 +38,7 @@ def reserved_gang(
     Each of them waits for the gang, holds its lease while it runs, runs on its nodes with its accelerators, is never
     cached, and is tried again where it had to leave its slots. `part` tells the iterations of a loop apart: give the
     loop's item. `wish` is what `reserve_gang` takes. `hold=False` is for images without gangplan: the lease then lasts
-    for the whole `duration`. `place=False` leaves it to you where the pods run, `retry=False` how often. `secret` names
+    for the whole `duration`. `place=False` leaves it to you where the pods run, `retry=False` how often. `ledger_from` names
     a Secret of the cluster with the ledger's URL under GANGPLAN_LEDGER, for all of these tasks. Yields the task of
     `reserve_gang`. Raises InputError for what cannot work.
     """
@@ -62,7 +62,7 @@ def reserved_gang(
         if isinstance(block, rewriting.Block):
             exit_task = _release(pipeline, key).ignore_upstream_failure()
             rewriting.listen(exit_task, block.end())
-    placing.know_ledger([gang, *([exit_task] if exit_task else [])], secret)
+    placing.know_ledger([gang, *([exit_task] if exit_task else [])], ledger_from)
     for task in inside:
         rewriting.know_items(task, rewriting.loops_of(pipeline))
         _put_on(task, gang, hold=hold, place=place, retry=retry)
@@ -76,7 +76,7 @@ def on_gang(
     hold: bool = True,
     place: bool = True,
     retry: bool = True,
-    secret: str = "",
+    ledger_from: str = "",
     ledger: Any = "",
     home: Any = "",
     **wish: Any,
@@ -101,7 +101,7 @@ def on_gang(
                 checks.require_distinct(pipeline)
                 task = component(**arguments)
                 exit_task = _release(pipeline, key).after(task).ignore_upstream_failure()
-            placing.know_ledger([gang, exit_task], secret)
+            placing.know_ledger([gang, exit_task], ledger_from)
             _put_on(task, gang, hold=hold, place=place, retry=retry)
             rewriting.when_compiled(gang, partial(_judge_one, pipeline, gang, task))
             return task
