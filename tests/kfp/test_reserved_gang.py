@@ -320,6 +320,21 @@ def test_the_lease_without_a_holder_is_the_authors_choice() -> None:
     assert Spec(pipeline)["reserve-gang"].inputs["handover"] == {"runtimeValue": {"constant": "5m"}}
 
 
+def test_tasks_called_alike_keep_their_own_settings() -> None:
+    """KFP by itself gives a task the settings of one that a pipeline used as a task calls alike."""
+
+    def pipeline() -> None:
+        with reserved_gang(**WISH):
+            kubernetes.use_secret_as_env(train(), "mine", {"token": "TOKEN"})
+            inner(shard=1)
+
+    spec = Spec(pipeline)
+    outer = next(task for name, task in spec.all("train") if "TOKEN" in str(task.platform))
+    assert from_gang(outer.platform["nodeSelector"]["nodeSelectorJson"]) == "node_selector"
+    assert "gangplan_node_selector" not in str(outer.platform)
+    assert sum("TOKEN" in str(task.platform) for _, task in spec.all("train")) == 1
+
+
 def test_the_ledgers_url_comes_from_a_secret() -> None:
     """It reaches the reserve, the release and each held step, and stands in no parameter."""
 

@@ -36,11 +36,19 @@ def reserved_gang(
     """Reserve a gang for the tasks made inside, and release it when they have ended, however they end.
 
     Each of them waits for the gang, holds its lease while it runs, runs on its nodes with its accelerators, is never
-    cached, and is tried again where it had to leave its slots. `part` tells the iterations of a loop apart: give the
-    loop's item. `wish` is what `reserve_gang` takes. `hold=False` is for images without gangplan: the lease then lasts
-    for the whole `duration`. `place=False` leaves it to you where the pods run, `retry=False` how often. `ledger_from` names
-    a Secret of the cluster with the ledger's URL under GANGPLAN_LEDGER, for all of these tasks. Yields the task of
-    `reserve_gang`. Raises InputError for what cannot work.
+    cached, and is tried again where it had to leave its slots. Yields the task of `reserve_gang`. Raises InputError for
+    what cannot work.
+
+    Args:
+        name: Tells the gangs of one pipeline apart.
+        part: Tells the iterations of a loop apart: give the loop's item.
+        hold: False is for images without gangplan: the lease then lasts for the whole `duration`.
+        place: False leaves it to you where the pods run.
+        retry: False leaves it to you how often a task is tried.
+        ledger_from: A Secret of the cluster with the ledger's URL under GANGPLAN_LEDGER, for all of these tasks.
+        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
+        home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
+        wish: What `reserve_gang` takes.
     """
     pipeline = checks.require_pipeline(name)
     key = {"name": name, "part": part, "ledger": ledger, "home": home}

@@ -1,6 +1,6 @@
 """The one file that reaches into KFP: what its tasks, groups and compiler do not offer in public.
 
-Tried on kfp and kfp-kubernetes 2.14.3, 2.15.2, 2.16.1 and 2.17.0. tests/kfp/test_rewriting.py names the use that a
+Tried on kfp and kfp-kubernetes 2.14.3, 2.15.2, 2.16.1, 2.17.0 and 2.17.3. tests/kfp/test_rewriting.py names the use that a
 newer KFP breaks.
 """
 
