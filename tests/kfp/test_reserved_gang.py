@@ -213,6 +213,19 @@ def test_items_of_loops_around_each_other_make_one_part() -> None:
     assert all("inputs" not in task for task in spec.spec["root"]["dag"]["tasks"].values())
 
 
+def test_items_reach_tasks_that_kfp_alone_would_not_give_them() -> None:
+    """In a text, and a field of an item in a condition."""
+
+    def pipeline() -> None:
+        with reserved_gang(**WISH), dsl.ParallelFor([{"a": 1, "b": 2}]) as item, dsl.If(item.b == 2):
+            train(shard=item.a)
+            say(text=f"at {item.a}")
+
+    spec = Spec(pipeline)
+    assert "inputs" not in spec["exit-handler-1"].task
+    assert spec["train"].inputs["shard"]["componentInputParameter"] == "pipelinechannel--loop-item-param-2"
+
+
 def test_in_an_exit_handler_of_the_authors() -> None:
     """A pipeline that has an exit task already can have a gang in it."""
 

@@ -89,8 +89,7 @@ def test_items_in_texts_stay_in_their_loop() -> None:
 
     def pipeline() -> None:
         with dsl.ParallelFor([1, 2]) as item, rewriting.Block("b"):
-            task = say(text=f"item {item}")
-            rewriting.know_items(task, rewriting.loops_of(rewriting.pipeline_now() or Pipeline("none")))
+            rewriting.know_items(say(text=f"item {item}"))
 
     spec = Spec(pipeline)
     assert "inputs" not in spec["for-loop-2"].task

@@ -105,8 +105,8 @@ class _Gang:
 def check_gangs(pipeline: Any) -> None:
     """Refuse a pipeline in which two gangs have one key: each would use the other's slots, and lose them to it.
 
-    `reserved_gang` and `on_gang` do this by themselves, but for a pipeline with a gang that is used twice in one that has
-    none of its own: there none of gangplan's code runs. Takes what `@dsl.pipeline` makes; raises InputError.
+    `reserved_gang` and `on_gang` do this by themselves, but for a pipeline with a gang that is used twice in one that
+    has none of its own: there none of gangplan's code runs. Takes what `@dsl.pipeline` makes; raises InputError.
     """
     _require_told_apart(_gangs_of_graph("", pipeline.pipeline_spec))
 
