@@ -9,7 +9,44 @@ with needs_extras():
     from kfp import dsl
 
 if hasattr(dsl, "component"):  # inside a running step KFP leaves its compiler out, and the components with it
-    from gangplan_kfp.components import apply_plan, plan_capacity, release_gang, reserve_gang, train_demand_model
-    from gangplan_kfp.pipelines import reserved_gang
+    from gangplan_kfp.components import (
+        apply_plan,
+        approve_plan,
+        evaluate_challenger,
+        ingest_telemetry,
+        plan_capacity,
+        promote_model,
+        record_feedback,
+        release_gang,
+        reserve_gang,
+        review_gate,
+        train_demand_model,
+    )
+    from gangplan_kfp.pipelines import (
+        all_with_secret,
+        plan_and_apply,
+        reserved_gang,
+        reserved_training,
+        retrain_and_review,
+        with_secret,
+    )
 
-__all__ = ["reserve_gang", "release_gang", "reserved_gang", "train_demand_model", "plan_capacity", "apply_plan"]
+__all__ = [
+    "reserve_gang",
+    "release_gang",
+    "reserved_gang",
+    "ingest_telemetry",
+    "train_demand_model",
+    "evaluate_challenger",
+    "review_gate",
+    "promote_model",
+    "plan_capacity",
+    "approve_plan",
+    "apply_plan",
+    "record_feedback",
+    "reserved_training",
+    "retrain_and_review",
+    "plan_and_apply",
+    "with_secret",
+    "all_with_secret",
+]

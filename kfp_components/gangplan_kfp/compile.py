@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kfp.compiler import Compiler
+from kfp.dsl.base_component import BaseComponent
 
 import gangplan_kfp
-from gangplan_kfp.pipelines import reserved_training
 
 FOLDER = Path("kfp_components/compiled")
 
@@ -23,13 +23,9 @@ UNCACHED = """\
 """
 
 COMPILED: dict[str, Any] = {
-    "reserve_gang": gangplan_kfp.reserve_gang,
-    "release_gang": gangplan_kfp.release_gang,
-    "train_demand_model": gangplan_kfp.train_demand_model,
-    "plan_capacity": gangplan_kfp.plan_capacity,
-    "apply_plan": gangplan_kfp.apply_plan,
-    "reserved_training": reserved_training,
+    name: thing for name, thing in vars(gangplan_kfp).items() if isinstance(thing, BaseComponent)
 }
+"""Each component and each pipeline that the package's face has, by its name."""
 
 
 def compile_all(folder: Path) -> list[Path]:

@@ -1,0 +1,47 @@
+"""The fleet: planned for the forecast, approved where a person has to, carried out."""
+
+# pyright: reportCallIssue=false
+# ruff: noqa: B006
+
+from kfp import dsl
+
+from gangplan_kfp.components import apply_plan, approve_plan, plan_capacity
+from gangplan_kfp.pipelines.secrets import all_with_secret
+
+
+@dsl.pipeline(name="plan-and-apply", display_name="gangplan: plan and apply")
+def plan_and_apply(
+    timeout_seconds: int = 86400,
+    on_timeout: str = "keep",
+    poll_seconds: int = 30,
+    dry_run: bool = False,
+    pages: str = "",
+    mlflow: str = "",
+    ledger: str = "",
+    fleet: str = "",
+    targets: str = "",
+    home: str = "",
+    settings: dict = {},
+):
+    """Plan the capacity, wait for an approval where the settings ask for one, carry the plan out."""
+    common = {
+        "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        "mlflow": mlflow,
+        "ledger": ledger,
+        "home": home,
+        "settings": settings,
+    }
+    planned = plan_capacity(fleet=fleet, **common)
+    approved = approve_plan(
+        plan_id=planned.outputs["plan_id"],
+        timeout_seconds=timeout_seconds,
+        on_timeout=on_timeout,
+        poll_seconds=poll_seconds,
+        pages=pages,
+        **common,
+    )
+    with dsl.If(approved.outputs["approved"] == True, name="approved"):  # noqa: E712 - KFP makes a condition of it
+        applied = apply_plan(dry_run=dry_run, fleet=fleet, targets=targets, **common)
+    for step in (planned, approved, applied):
+        step.set_caching_options(False)
+    all_with_secret(optional=True)

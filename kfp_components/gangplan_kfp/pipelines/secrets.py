@@ -1,0 +1,30 @@
+"""URLs with passwords for the steps: from a Kubernetes Secret into their environment, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kfp import kubernetes
+from kfp.dsl.pipeline_context import Pipeline
+from kfp.dsl.pipeline_task import PipelineTask
+
+SECRET = "gangplan"  # noqa: S105 - the name of a Secret
+IN_SECRET = ("GANGPLAN_LEDGER", "GANGPLAN_MLFLOW")
+"""The keys of the Secret, which are the variables as well."""
+
+
+def with_secret(
+    task: PipelineTask, secret: str = SECRET, keys: Iterable[str] = IN_SECRET, *, optional: bool = False
+) -> PipelineTask:
+    """Give a task's environment the keys of a Kubernetes Secret of its namespace, and return the task.
+
+    Without that Secret, or without one of its keys, the step's pod does not start, unless it is `optional`.
+    """
+    return kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
+
+
+def all_with_secret(secret: str = SECRET, keys: Iterable[str] = IN_SECRET, *, optional: bool = False) -> None:
+    """Give it to every task that the pipeline has so far: the last line of a pipeline's function."""
+    kept = tuple(keys)
+    for task in Pipeline.get_default_pipeline().tasks.values():
+        with_secret(task, secret, kept, optional=optional)
