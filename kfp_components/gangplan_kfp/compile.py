@@ -1,7 +1,11 @@
-"""Compile the components and pipelines: `python -m gangplan_kfp.compile [FOLDER]`, same source, same bytes."""
+"""Compile the components and pipelines: `python -m gangplan_kfp.compile [FOLDER]`, same source, same bytes.
+
+The bytes do not depend on the version of KFP's SDK.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,9 @@ from kfp.dsl.base_component import BaseComponent
 import gangplan_kfp
 
 FOLDER = Path("kfp_components/compiled")
+
+OLDEST_SDK = "kfp-2.14.0"
+"""What the files say that made them: they are the same from each SDK since then."""
 
 # A component's own file is a pipeline of one step, which KFP would cache; our steps have effects.
 CACHED = """\
@@ -34,7 +41,8 @@ def compile_all(folder: Path) -> list[Path]:
     paths = [folder / f"{name}.yaml" for name in COMPILED]
     for path, thing in zip(paths, COMPILED.values(), strict=True):
         Compiler().compile(thing, str(path))
-        path.write_text(path.read_text().replace(CACHED, UNCACHED))
+        text = re.sub(r"^sdkVersion: .*$", f"sdkVersion: {OLDEST_SDK}", path.read_text(), flags=re.MULTILINE)
+        path.write_text(text.replace(CACHED, UNCACHED))
     return paths
 
 

@@ -41,8 +41,8 @@ def shown(url: str) -> str:
 def holds_secret(url: str) -> bool:
     """Tell whether a URL has a password, a user that may be a token, or parameters that may be secret."""
     scheme, rest = _parts(url)
-    token = "http" in scheme and "@" in rest
-    return not unambiguous(url) or token or any(_given(url))
+    user = rest.rpartition("@")[0]
+    return bool(rest) and ("***" in shown(url) or ":" in user or bool(user and "http" in scheme))
 
 
 def _parts(url: str) -> tuple[str, str]:
@@ -68,14 +68,10 @@ def without_secrets(text: str, *urls: str) -> str:
 
 def _secrets(url: str) -> set[str]:
     """Return what of a URL must not be seen, as it stands there and decoded; one or two letters are in any text."""
-    return {form for text in _given(url) for form in (text, unquote(text)) if len(form) > 2}
-
-
-def _given(url: str) -> list[str]:
-    """Return the password of a URL and the values of its parameters that may be secret."""
     user, _, rest = _parts(url)[1].rpartition("@")
     parameters = [part.partition("=") for part in rest.partition("?")[2].split("&")]
-    return [user.partition(":")[2], *(value for name, _, value in parameters if name not in _HARMLESS)]
+    given = [user.partition(":")[2], *(value for name, _, value in parameters if name not in _HARMLESS)]
+    return {form for text in given for form in (text, unquote(text)) if len(form) > 2}
 
 
 def unambiguous(url: str) -> bool:

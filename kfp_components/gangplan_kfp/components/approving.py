@@ -35,7 +35,7 @@ def approve_plan(
         timeout_seconds: How long to wait for an answer.
         on_timeout: What a silence means: fail, reject (the plan), keep (the question open, and go on).
         poll_seconds: How often to look.
-        pages: Address of gangplan's web page, for links.
+        pages: Address of gangplan's page, like https://airflow.example/gangplan, for links.
         mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the step's environment.
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the step's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the step's environment.

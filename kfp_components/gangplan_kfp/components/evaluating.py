@@ -32,7 +32,7 @@ def evaluate_challenger(
         question: What a reviewer is asked, in words.
         report: The page for reviewers, with its pictures; it needs no other file.
         version: The version; empty: the challenger.
-        pages: Address of gangplan's web page, for links; empty: links lead to MLflow.
+        pages: Address of gangplan's page, like https://airflow.example/gangplan; empty: links lead to MLflow.
         mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the step's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the step's environment.
         settings: Any other gangplan settings, like {"shadow_days": 3}.

@@ -34,7 +34,7 @@ def review_gate(
         timeout_seconds: How long to wait for an answer.
         on_timeout: What a silence means: fail, reject (the version), keep (the question open, and go on).
         poll_seconds: How often to look.
-        pages: Address of gangplan's web page, for links; empty: links lead to MLflow.
+        pages: Address of gangplan's page, like https://airflow.example/gangplan; empty: links lead to MLflow.
         mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the step's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the step's environment.
         settings: Any other gangplan settings.

@@ -15,6 +15,24 @@ from gangplan_kfp.components import (
 from gangplan_kfp.pipelines.secrets import all_with_secret
 
 
+@dsl.pipeline(name="promote-if-approved")
+def promote_if_approved(
+    approved: bool, version: str, by: str, why: str, mlflow: str = "", home: str = "", settings: dict = {}
+):
+    """Promote a version on a yes. A pipeline of its own: KFP's local runner knows no output by name in a condition."""
+    with dsl.If(approved == True, name="approved"):  # noqa: E712 - KFP makes a condition of it
+        promote_model(
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            version=version,
+            by=by,
+            why=why,
+            mlflow=mlflow,
+            home=home,
+            settings=settings,
+        ).set_caching_options(False)
+    all_with_secret(optional=True)
+
+
 @dsl.pipeline(name="retrain-and-review", display_name="gangplan: retrain and review")
 def retrain_and_review(
     source: str = "",
@@ -30,7 +48,8 @@ def retrain_and_review(
     settings: dict = {},
 ):
     """Bring telemetry in, train a challenger, show it, wait for a reviewer, promote it if the answer is yes."""
-    common = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "mlflow": mlflow, "home": home, "settings": settings}
+    stores = {"mlflow": mlflow, "home": home, "settings": settings}
+    common = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, **stores}
     brought = ingest_telemetry(source=source, until=until, replay=replay, **common)
     trained = train_demand_model(because=because, promotion="person", **common).after(brought)
     version = trained.outputs["model_version"]
@@ -43,10 +62,8 @@ def retrain_and_review(
         pages=pages,
         **common,
     )
-    with dsl.If(reviewed.outputs["approved"] == True, name="approved"):  # noqa: E712 - KFP makes a condition of it
-        promoted = promote_model(
-            version=shown.outputs["version"], by=reviewed.outputs["by"], why=reviewed.outputs["why"], **common
-        )
+    all_with_secret(optional=True)
+    decided = {name: reviewed.outputs[name] for name in ("approved", "by", "why")}
+    promoted = promote_if_approved(version=shown.outputs["version"], **decided, **stores)
     for step in (brought, trained, shown, reviewed, promoted):
         step.set_caching_options(False)
-    all_with_secret(optional=True)

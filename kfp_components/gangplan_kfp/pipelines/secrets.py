@@ -20,7 +20,10 @@ def with_secret(
 
     Without that Secret, or without one of its keys, the step's pod does not start, unless it is `optional`.
     """
-    return kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
+    kubernetes.use_secret_as_env(task, secret, {key: key for key in keys})
+    if optional:  # as an argument only later versions of kfp-kubernetes take it
+        task.platform_config["kubernetes"]["secretAsEnv"][-1]["optional"] = True
+    return task
 
 
 def all_with_secret(secret: str = SECRET, keys: Iterable[str] = IN_SECRET, *, optional: bool = False) -> None:

@@ -1,0 +1,143 @@
+"""The pipeline retrain_and_review, whole, on a real MLflow: a person's word, silence, and steps that run again."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kfp.world import World, a_person, outputs, write_demand
+
+from gangplan import forecast
+from gangplan.tracking import MODEL, TELEMETRY
+from gangplan_kfp import (
+    evaluate_challenger,
+    ingest_telemetry,
+    promote_model,
+    retrain_and_review,
+    review_gate,
+    train_demand_model,
+)
+
+Capture = pytest.CaptureFixture[str]
+ASKED = {"run_id": "run-1", "version": "2", "poll_seconds": 1}
+
+
+def answer(world: World, version: str, word: str) -> None:
+    """Answer as a person does on MLflow's page, by tags."""
+    for tag, value in (("by", "ada"), ("why", "fits the weekend"), ("answer", word)):
+        world.store.client.set_model_version_tag(MODEL, version, f"gangplan.{tag}", value)
+
+
+def is_asked(world: World, version: str) -> bool:
+    """Tell whether somebody was asked about a version."""
+    found = {one.version for one in forecast.list_versions(world.store)}
+    return version in found and "asked" in world.store.client.get_model_version(MODEL, version).tags
+
+
+def test_telemetry_in_and_a_new_champion_out(world: World, runs: Path, capfd: Capture) -> None:
+    """Ingest, train, evaluate, wait for a person's yes, promote: in that person's name, with the pages to read."""
+    source = write_demand(world.home / "new.csv", swing=3.0)
+    with a_person(lambda: is_asked(world, "3"), lambda: answer(world, "3", "approve")):
+        retrain_and_review(source=str(source), poll_seconds=1, on_timeout="fail", **world.given())
+    found = outputs(runs)
+    assert {step: out["parameterValues"] for step, out in found.items() if "promote" in step or "gate" in step} == {
+        "review-gate": {"decision": "approved", "approved": True, "by": "ada (MLflow)", "why": "fits the weekend"},
+        "promote-model": {"promoted": True, "champion": "3"},
+    }
+    assert found["evaluate-challenger"]["parameterValues"]["decision"] == "open"
+    change = forecast.history(world.store)[-1]
+    assert (change.version, change.action, change.by) == ("3", "approved", "ada (MLflow)")
+    assert world.champion == "3"
+
+    (model,) = found["train-demand-model"]["artifacts"]["model"]["artifacts"]
+    assert model["uri"] == f"models:/{MODEL}/3"
+    assert model["metadata"]["version"] == "3"
+    page = Path(found["evaluate-challenger"]["artifacts"]["report"]["artifacts"][0]["uri"]).read_text()
+    assert "<title>Demand model, version 3</title>" in page
+    assert "data:image/png;base64," in page
+    waiting = next(line for line in capfd.readouterr().out.splitlines() if "waiting until" in line)
+    assert "may version 3 steer? whoever may write to MLflow's registry answers" in waiting
+    assert "`gangplan review approve 3 --by NAME --why REASON`" in waiting
+    assert "nobody has answered yet" in waiting
+
+
+def test_steps_that_run_again_do_nothing_twice(world: World, runs: Path) -> None:
+    """The same import, training and promotion, each once; a rollback stays, however often the step runs again."""
+    source = str(write_demand(world.home / "new.csv", swing=3.0))
+    brought = [ingest_telemetry(run_id="run-1", source=source, **world.given()).outputs for _ in range(2)]
+    assert [one["already_there"] for one in brought] == [False, True]
+    assert brought[0]["mlflow_run_id"] == brought[1]["mlflow_run_id"]
+    assert len(world.store.runs(TELEMETRY, limit=9)) == 3
+
+    trained = [train_demand_model(run_id="run-1", promotion="person", **world.given()).outputs for _ in range(2)]
+    assert [one["model_version"] for one in trained] == ["3", "3"]
+    assert [one.version for one in forecast.list_versions(world.store)] == ["3", "2", "1"]
+
+    def promote() -> tuple[Any, ...]:
+        done = promote_model(run_id="run-1", version="3", by="ada", why="better", **world.given()).outputs
+        return done["promoted"], done["champion"]
+
+    assert [promote(), promote()] == [(True, "3"), (False, "3")]
+    forecast.rollback(world.store, by="bob", why="drift", clock=world.settings.clock)
+    assert promote() == (False, "1")
+    assert [one.action for one in forecast.history(world.store) if one.version == "3"] == ["waiting", "approved"]
+
+
+@pytest.mark.parametrize(("on_timeout", "decision"), [("keep", "open"), ("reject", "rejected")])
+def test_silence_is_what_the_author_says(world: World, runs: Path, on_timeout: str, decision: str) -> None:
+    """Kept open, another step may be answered later; rejected, the registry knows why; run again, it is the same."""
+    for _ in range(2):
+        said = review_gate(**ASKED, timeout_seconds=0, on_timeout=on_timeout, **world.given()).outputs
+        assert (said["decision"], said["approved"]) == (decision, False)
+        assert "nobody answered in 0 min" in said["why"]
+    found = forecast.show_version(world.store, "2")
+    assert (found.rejected is None) == (on_timeout == "keep")
+    assert len([change for change in found.changes if change.action == "rejected"]) == (on_timeout == "reject")
+    assert world.champion == "1"
+
+
+def test_silence_can_fail_the_step_in_one_line(world: World, runs: Path, capfd: Capture) -> None:
+    """The line says what was asked, of whom, where, and that a word which is neither yes nor no is none."""
+    answer(world, "2", "perhaps")
+    with pytest.raises(RuntimeError, match="review-gate"):
+        review_gate(**ASKED, timeout_seconds=0, **world.given())
+    log = capfd.readouterr().out
+    assert "Traceback (most recent" not in log.partition("error: ")[0]
+    line = next(line.strip() for line in log.splitlines() if line.strip().startswith("error: "))
+    assert line.startswith("error: timeout_seconds: may version 2 steer? whoever may write")
+    assert line.endswith("the tag gangplan.answer is 'perhaps': write approve or reject")
+
+
+def test_a_no_on_mlflows_page_is_carried_out(world: World, runs: Path) -> None:
+    """The rejection stands in the registry in that person's name, and nothing promotes the version any more."""
+    answer(world, "2", "reject")
+    said = review_gate(**ASKED, **world.given()).outputs
+    assert (said["decision"], said["by"], said["why"]) == ("rejected", "ada (MLflow)", "fits the weekend")
+    assert forecast.show_version(world.store, "2").rejected == "fits the weekend"
+    assert evaluate_challenger(run_id="run-1", version="2", **world.given()).outputs["needs_review"] is False
+    with pytest.raises(RuntimeError, match="promote-model"):
+        promote_model(run_id="run-1", version="2", by="eve", why="all the same", **world.given())
+    assert world.champion == "1"
+
+
+@pytest.mark.present("the end of a step's patience is a moment of the machine's clock")
+def test_a_gate_that_runs_again_has_the_time_that_was_left(world: World) -> None:
+    """Killed while it waits, and run again, it does not begin to wait anew; the yes of a command is heard as well."""
+    from gangplan_kfp.support import Patience, review_model
+
+    patience = Patience(timeout_seconds=3600, on_timeout="keep", poll_seconds=1)
+    common = {"run_id": "run-1", "version": "2", "pages": "", "mlflow": "", "home": str(world.home)}
+    from gangplan import workflows
+    from gangplan_kfp.support.steps import run_key
+
+    first = workflows.model_asked(world.settings, "2", run_key("run-1", "review"))
+    assert workflows.model_asked(world.settings, "2", run_key("run-1", "review")) == first
+    yes = threading.Timer(
+        0.5, lambda: forecast.approve(world.store, "2", by="ada", why="fine", clock=world.settings.clock)
+    )
+    yes.start()
+    decided, _ = review_model({}, patience, **common)
+    yes.join()
+    assert (decided.decision, decided.by) == ("approved", "ada")
