@@ -79,7 +79,9 @@ def make_plan(settings: Settings, *, hold: bool = False, once: str = "", progres
     store, fleet = open_store(settings), read_fleet(settings.fleet_file)
     with reserve.open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
         if once and (made := plan.plan_made_once(store, once)) is not None:
-            workflows.Planning(store=store, ledger=ledger, settings=settings, clock=settings.clock).settle(made, hold=hold)
+            workflows.Planning(store=store, ledger=ledger, settings=settings, clock=settings.clock).settle(
+                made, hold=hold
+            )
             return made
         usage = workflows.usage_now(store, ledger, settings)
         demand = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings)
@@ -117,7 +119,8 @@ def write_report(
 ) -> Path:
     """Write the report, keep it with the plan in MLflow, where the web page finds it, and return its path.
 
-    `out` is where it goes, by default the folder `report` of the home folder. `compare` first simulates the plan beside its alternatives, unless that was done for this plan before.
+    `out` is where it goes, by default the folder `report` of the home folder. `compare` first simulates the plan beside
+    its alternatives, unless that was done for this plan before.
     """
     store = open_store(settings)
     planned, foreseen = plan.read_plan(store)

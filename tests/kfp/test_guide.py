@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 from markdown_it import MarkdownIt
-
 from tests.kfp.world import write_demand
 
 from gangplan.reserve import Ledger

@@ -9,9 +9,9 @@ import pytest
 from tests.kfp.world import SETTINGS, World, a_person, outputs
 
 from gangplan import plan
-from gangplan.config import load_settings
 from gangplan.reserve import open_ledger
-from gangplan_kfp import approve_plan, plan_and_apply, plan_capacity, record_feedback
+from gangplan_kfp import plan_and_apply, support
+from gangplan_kfp.support import Patience
 
 ASKING = {**SETTINGS, "publication": "person"}
 
@@ -37,7 +37,7 @@ def answer(world: World, word: str) -> None:
 @pytest.mark.parametrize("word", ["approve", "reject"])
 def test_a_plan_holds_and_is_applied_on_a_yes_only(world: World, runs: Path, word: str) -> None:
     """Approved, it is published in that person's name and carried out; rejected, neither happens."""
-    given = {**world.given(), "settings": ASKING}
+    given = {**world.given, "settings": ASKING}
     with a_person(lambda: newest(world).get("asked") == "yes", lambda: answer(world, word)):
         plan_and_apply(poll_seconds=1, on_timeout="fail", **given)
     found, tags = outputs(runs), newest(world)
@@ -51,34 +51,38 @@ def test_a_plan_holds_and_is_applied_on_a_yes_only(world: World, runs: Path, wor
     assert "<script" not in page
 
 
-def test_steps_that_run_again_plan_and_publish_once(world: World, runs: Path) -> None:
+def made(world: World, run: str, settings: dict[str, Any], tmp_path: Path) -> str:
+    """The plan that the step makes or finds."""
+    page = str(tmp_path / "page.html")
+    given = {**world.stores, "ledger": "", "fleet": ""}
+    return support.make_plan(settings, run_id=run, name="plan", page=page, **given).plan_id
+
+
+def test_steps_that_run_again_plan_and_publish_once(world: World, tmp_path: Path) -> None:
     """A plan step finds the plan that it made; an approval publishes once; another run plans anew."""
+    patience = Patience(timeout_seconds=0, on_timeout="fail", poll_seconds=1)
 
-    def planned(run: str, settings: dict[str, Any]) -> str:
-        return plan_capacity(run_id=run, **{**world.given(), "settings": settings}).outputs["plan_id"]
+    def approved(run: str) -> str:
+        given = {**world.stores, "ledger": ""}
+        return support.review_plan(ASKING, patience, run_id=run, plan_id="", pages="", **given)[0].decision
 
-    def approved(run: str) -> dict[str, Any]:
-        return approve_plan(run_id=run, timeout_seconds=0, **{**world.given(), "settings": ASKING}).outputs
-
-    first, again = planned("run-1", ASKING), planned("run-1", ASKING)
-    assert first == again
+    assert made(world, "run-1", ASKING, tmp_path) == made(world, "run-1", ASKING, tmp_path)
     assert len(plan.list_plans(world.store)) == 1
     before = publications(world)
     answer(world, "approve")
-    assert [approved("run-1")["decision"] for _ in range(2)] == ["approved", "approved"]
+    assert [approved("run-1"), approved("run-1")] == ["approved", "approved"]
     assert publications(world) == before + 1
-    assert planned("run-2", SETTINGS) == planned("run-2", SETTINGS)
-    assert publications(world) == before + 2
-    assert approved("run-1")["decision"] == "approved"
+    assert made(world, "run-2", SETTINGS, tmp_path) == made(world, "run-2", SETTINGS, tmp_path)
     assert publications(world) == before + 2
 
 
-def test_feedback_counts_no_hour_twice(world: World, runs: Path) -> None:
+def test_feedback_counts_no_hour_twice(world: World, tmp_path: Path) -> None:
     """The score is kept once however often the step runs, and its report is one page with pictures."""
-    plan_capacity(run_id="run-1", **world.given())
-    found = [record_feedback(run_id="run-1", **world.given()).outputs for _ in range(2)]
-    assert found[0]["mlflow_run_id"] == found[1]["mlflow_run_id"]
-    report = Path(found[0]["report"].path).read_text()
-    assert "<svg" in report
-    assert "Planned against happened" in Path(found[0]["learned"].path).read_text()
-    assert load_settings(home=world.home).report_file.exists() is False
+    made(world, "run-1", SETTINGS, tmp_path)
+    given = {**world.stores, "ledger": "", "fleet": ""}
+    found = [support.learn(SETTINGS, page=str(tmp_path / "report.html"), **given) for _ in range(2)]
+    assert found[0].beliefs.run_id == found[1].beliefs.run_id
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert support.of_learning(found[0]).startswith("# Planned against happened")
+    assert all(isinstance(value, float) for value in support.learning_figures(found[0]).values())
+    assert not world.settings.report_file.exists()

@@ -19,6 +19,7 @@ from gangplan.tracking import open_store
 from gangplan_kfp.components import train_demand_model
 from gangplan_kfp.pipelines.training import reserved_training
 
+
 def gangplan(home: Path, *words: str) -> Any:
     """Call the command as a person would, and return the JSON that it prints."""
     command = [str(Path(sys.executable).parent / "gangplan"), "--home", str(home), *words, "--json"]

@@ -96,6 +96,6 @@ def test_secrets_of_the_environment_stay_there(
     """Steps that work leave none in their outputs."""
     monkeypatch.setenv("GANGPLAN_TELEMETRY", URLS[4])
     monkeypatch.setenv("GANGPLAN_AIRFLOW_API", URLS[0])
-    gangplan_kfp.ingest_telemetry(**RUN, source=str(world.home / "demand.csv"), **world.given())
-    gangplan_kfp.evaluate_challenger(**RUN, **world.given())
+    gangplan_kfp.ingest_telemetry(**RUN, source=str(world.home / "demand.csv"), **world.given)
+    gangplan_kfp.evaluate_challenger(**RUN, **world.given)
     nowhere(runs, capfd)

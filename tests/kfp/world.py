@@ -47,9 +47,15 @@ class World:
         """The version that steers."""
         return next(one.version for one in forecast.list_versions(self.store) if "champion" in one.aliases)
 
-    def given(self, **more: Any) -> dict[str, Any]:
-        """What every step is given."""
-        return {"home": str(self.home), "settings": SETTINGS, **more}
+    @property
+    def given(self) -> dict[str, Any]:
+        """What every step is given: its home and its settings."""
+        return {"home": str(self.home), "settings": SETTINGS}
+
+    @property
+    def stores(self) -> dict[str, str]:
+        """The same without the settings, as the functions behind the steps take it."""
+        return {"home": str(self.home), "mlflow": ""}
 
 
 def write_demand(path: Path, swing: float = 2.0) -> Path:

@@ -46,8 +46,6 @@ def approve_plan(
     with support.one_line_errors():
         patience = support.Patience(timeout_seconds=timeout_seconds, on_timeout=on_timeout, poll_seconds=poll_seconds)
         named = {"mlflow": mlflow, "ledger": ledger, "home": home}
-        decided, asked = support.review_plan(
-            settings, patience, run_id=run_id, plan_id=plan_id, pages=pages, **named
-        )
+        decided, asked = support.review_plan(settings, patience, run_id=run_id, plan_id=plan_id, pages=pages, **named)
         support.write(answer, support.of_decided(decided, asked))
         return decided.decision, decided.approved, decided.by, decided.why

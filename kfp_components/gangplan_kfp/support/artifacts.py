@@ -48,7 +48,9 @@ def of_ingest(brought: IngestReport) -> str:
     kept = "Already there" if brought.reused else "Written"
     lines = [*summary["notes"], *(f"kept out: {row}" for row in summary["rejected"])]
     words = "\n".join(f"- {line}" for line in lines)
-    return f"# Telemetry up to {summary['end']}\n\n{kept}: run {brought.run_id}\n\n{_table(('', ''), rows)}\n\n{words}\n"
+    return (
+        f"# Telemetry up to {summary['end']}\n\n{kept}: run {brought.run_id}\n\n{_table(('', ''), rows)}\n\n{words}\n"
+    )
 
 
 def learning_figures(learning: Learning) -> dict[str, float]:

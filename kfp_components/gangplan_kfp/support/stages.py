@@ -48,7 +48,9 @@ def train(
     return trained
 
 
-def promote(settings: Mapping[str, Any], *, version: str, by: str, why: str, mlflow: str, home: str) -> tuple[bool, str]:
+def promote(
+    settings: Mapping[str, Any], *, version: str, by: str, why: str, mlflow: str, home: str
+) -> tuple[bool, str]:
     """Make a version the champion, once: what was champion before is only brought back by `gangplan review rollback`.
 
     Returns whether that was done now, and the champion afterwards.

@@ -1,4 +1,4 @@
-"""What every step needs: its image, settings from its parameters, an error as one line, and a name to do things once."""
+"""What every step needs: its image, settings from its parameters, an error as one line, a name to do things once."""
 
 from __future__ import annotations
 
@@ -59,11 +59,12 @@ def refuse_secrets(parameters: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping):
             refuse_secrets(value)
         elif isinstance(value, str) and holds_secret(value):
+            variable = _VARIABLE.get(name, f"GANGPLAN_{name.upper()}")
             raise InputError(
                 name,
                 value,
                 "has a secret, and Kubeflow shows every parameter: change that secret, keep the URL in a Kubernetes "
-                f"Secret under {_VARIABLE.get(name, f'GANGPLAN_{name.upper()}')}, and give the step its environment: with_secret(task)",
+                f"Secret under {variable}, and give the step its environment: with_secret(task)",
             )
 
 

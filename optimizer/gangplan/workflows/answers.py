@@ -80,9 +80,7 @@ def _run(store: Store, plan_id: PlanId) -> tuple[str, Mapping[str, str]]:
     return run_id, store.client.get_run(run_id).data.tags
 
 
-def _since(
-    settings: Settings, name: str, tags: Mapping[str, str], set_tag: Callable[[str, str], object]
-) -> datetime:
+def _since(settings: Settings, name: str, tags: Mapping[str, str], set_tag: Callable[[str, str], object]) -> datetime:
     """Return the moment that is kept under a name, or keep this one; nobody else needs to ask."""
     tag = f"{ASKED}.{name}"
     if tag in tags:

@@ -27,7 +27,7 @@ from .runs import (
     data_set as data_set,
     finish_training as finish_training,
     log_training as log_training,
-    training_key as training_key,
     trained_once as trained_once,
+    training_key as training_key,
     training_run as training_run,
 )
