@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,17 @@ UNCACHED = """\
         cachingOptions: {}
 """
 
-COMPILED: dict[str, Any] = {
-    name: thing for name, thing in vars(gangplan_kfp).items() if isinstance(thing, BaseComponent)
-}
+_FACE = {name: getattr(gangplan_kfp, name) for name in dir(gangplan_kfp)}
+COMPILED: dict[str, Any] = {name: thing for name, thing in _FACE.items() if isinstance(thing, BaseComponent)}
 """Each component and each pipeline that the package's face has, by its name."""
 
 
-def compile_all(folder: Path) -> list[Path]:
-    """Write one YAML file for each component and pipeline and return their paths."""
+def compile_all(folder: Path, names: Iterable[str] = tuple(COMPILED)) -> list[Path]:
+    """Write one YAML file for each component and pipeline, or for those named, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.yaml" for name in COMPILED]
-    for path, thing in zip(paths, COMPILED.values(), strict=True):
-        Compiler().compile(thing, str(path))
+    paths = [folder / f"{name}.yaml" for name in names]
+    for path in paths:
+        Compiler().compile(COMPILED[path.stem], str(path))
         text = re.sub(r"^sdkVersion: .*$", f"sdkVersion: {OLDEST_SDK}", path.read_text(), flags=re.MULTILINE)
         path.write_text(text.replace(CACHED, UNCACHED))
     return paths

@@ -38,13 +38,6 @@ def shown(url: str) -> str:
     return f"{scheme}{place}{mark}{parameters}{hash_mark and '#***'}"
 
 
-def holds_secret(url: str) -> bool:
-    """Tell whether a URL has a password, a user that may be a token, or parameters that may be secret."""
-    scheme, rest = _parts(url)
-    user = rest.rpartition("@")[0]
-    return bool(rest) and ("***" in shown(url) or ":" in user or bool(user and "http" in scheme))
-
-
 def _parts(url: str) -> tuple[str, str]:
     """Return how a URL begins, and the rest of it; the rest of what can hold no secret is empty."""
     scheme = re.match(_SCHEME, url)
@@ -72,6 +65,21 @@ def _secrets(url: str) -> set[str]:
     parameters = [part.partition("=") for part in rest.partition("?")[2].split("&")]
     given = [user.partition(":")[2], *(value for name, _, value in parameters if name not in _HARMLESS)]
     return {form for text in given for form in (text, unquote(text)) if len(form) > 2}
+
+
+def carries_secret(text: str) -> bool:
+    """Tell whether a URL in a text has a password, a token in place of a user, or a parameter that may be secret."""
+    return _carries(text) or any(_carries(url[0]) for url in _IN_TEXT.finditer(text))
+
+
+def _carries(url: str) -> bool:
+    scheme, rest = _parts(url)
+    if not rest or not unambiguous(url):
+        return bool(rest)
+    user, _, password = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[0].partition(":")
+    parameters = [part.partition("=") for part in rest.partition("#")[0].partition("?")[2].split("&")]
+    hidden = any(value for name, _, value in parameters if name not in _HARMLESS | {"user"})
+    return hidden or bool(password) or ("http" in scheme and bool(user))
 
 
 def unambiguous(url: str) -> bool:

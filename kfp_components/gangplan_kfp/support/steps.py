@@ -16,7 +16,7 @@ from gangplan.config import Settings, load_settings
 from gangplan.errors import GangplanError, InputError
 from gangplan.extras import needs_extras
 from gangplan.types import require_name
-from gangplan.urls import holds_secret
+from gangplan.urls import carries_secret
 
 IMAGE: str = os.environ.get("GANGPLAN_KFP_IMAGE", f"gangplan-python:{__version__}")
 """The image of the steps, with the gangplan wheel and kfp; nothing is installed when a step starts.
@@ -54,11 +54,11 @@ def settings_from(given: Mapping[str, Any] | None = None, **named: str) -> Setti
 
 
 def refuse_secrets(parameters: Mapping[str, Any]) -> None:
-    """Refuse a parameter that is a URL with a password, a token or another secret, or that has one inside."""
+    """Refuse a parameter with a URL that has a password, a token or another secret, at any depth."""
     for name, value in parameters.items():
         if isinstance(value, Mapping):
             refuse_secrets(value)
-        elif isinstance(value, str) and holds_secret(value):
+        elif isinstance(value, str) and carries_secret(value):
             variable = _VARIABLE.get(name, f"GANGPLAN_{name.upper()}")
             raise InputError(
                 name,
