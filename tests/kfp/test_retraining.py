@@ -10,10 +10,11 @@ import pytest
 from tests.kfp.world import SETTINGS, World, a_person, outputs, write_demand
 
 from gangplan import forecast, workflows
-from gangplan.errors import GateError, InputError, WaitTimeoutError
+from gangplan.errors import GateError, InputError, UnavailableError, WaitTimeoutError
+from gangplan.testing import NOW
 from gangplan.tracking import MODEL, TELEMETRY
 from gangplan_kfp import retrain_and_review, support
-from gangplan_kfp.support import Patience
+from gangplan_kfp.support import Patience, reviewing
 from gangplan_kfp.support.steps import run_key
 
 Capture = pytest.CaptureFixture[str]
@@ -153,3 +154,27 @@ def test_a_gate_that_runs_again_has_the_time_that_was_left(world: World) -> None
     yes.join()
     assert (decided.decision, decided.by) == ("approved", "ada")
     assert workflows.model_asked(world.settings, "2", run_key("run-1", "review")) == first
+
+
+def test_a_store_that_is_away_for_a_while_is_a_reason_to_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    """The gate says so and looks again, and hears the answer that came meanwhile."""
+    answers = iter(
+        [
+            workflows.Open(why="nobody"),
+            UnavailableError("mlflow: down"),
+            workflows.Answer(approved=True, by="ada", why="fine"),
+        ]
+    )
+
+    def look() -> Any:
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    patience = Patience(timeout_seconds=60, on_timeout="fail", poll_seconds=1)
+    decided = reviewing.decide(
+        look, since=lambda: NOW, patience=patience, clock=lambda: NOW, words="may it?", refuse=lambda _: None
+    )
+    assert decided.approved
+    assert "may it?: mlflow: down" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gangplan.clock import Clock, in_words
-from gangplan.errors import InputError, WaitTimeoutError
+from gangplan.errors import InputError, UnavailableError, WaitTimeoutError
 from gangplan.types import require_at_least
 from gangplan_kfp.support.steps import run_key, say, settings_from
 
@@ -105,7 +105,7 @@ def review_model(
         if forecast.show_version(open_store(read), number).decision is None:
             workflows.decide_model(read, number, answer)
 
-    decided = _decide(
+    decided = decide(
         lambda: workflows.model_answer(read, number),
         since=lambda: workflows.model_asked(read, number, name),
         patience=patience,
@@ -139,7 +139,7 @@ def review_plan(
         with open_ledger(read.ledger_url, clock=read.clock) as ledger:
             say(workflows.decide_plan(read, ledger, number, answer))
 
-    decided = _decide(
+    decided = decide(
         lambda: workflows.plan_answer(read, number),
         since=lambda: workflows.plan_asked(read, number, name),
         patience=patience,
@@ -156,7 +156,7 @@ def of_decided(decided: Decided, question: str) -> str:
     return f"{question}\n**{decided.decision.capitalize()}** by {decided.by}: {decided.why}\n"
 
 
-def _decide(
+def decide(
     look: Look,
     *,
     since: Callable[[], datetime],
@@ -170,15 +170,13 @@ def _decide(
 
     A step that runs again has the time that its first run left: it began when it first asked.
     """
-    from gangplan.workflows import Answer
+    from gangplan.workflows import Answer, Open
 
     found = look()
-    if isinstance(found, Answer):
-        until = clock()
-    else:
+    if isinstance(found, Open):
         until = since() + timedelta(seconds=patience.timeout_seconds)
         found = _wait(look, found, until, clock, words, patience.poll_seconds)
-    if not isinstance(found, Answer):
+    if isinstance(found, Open):
         silence = f"nobody answered in {in_words(timedelta(seconds=patience.timeout_seconds))}: {found.why}"
         if patience.on_timeout == FAIL:
             raise WaitTimeoutError(f"timeout_seconds: {words}: {silence}")
@@ -198,7 +196,10 @@ def _open(why: str) -> Decided:
 
 
 def _wait(look: Look, found: Answer | Open, until: datetime, clock: Clock, words: str, every: int) -> Answer | Open:
-    """Look again and again until there is an answer or the time is over; say why it waits whenever that changes."""
+    """Look again and again until there is an answer or the time is over; say why it waits whenever that changes.
+
+    A store that cannot be reached for a while is such a reason, too.
+    """
     from gangplan.workflows import Open
 
     last = ""
@@ -210,7 +211,10 @@ def _wait(look: Look, found: Answer | Open, until: datetime, clock: Clock, words
             last = line
             say(line)
         time.sleep(min(left.total_seconds(), every))
-        found = look()
+        try:
+            found = look()
+        except UnavailableError as error:
+            found = Open(why=str(error))
     return found
 
 

@@ -58,7 +58,7 @@ def refuse_secrets(parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         if isinstance(value, Mapping):
             refuse_secrets(value)
-        elif isinstance(value, str) and carries_secret(value):
+        elif carries_secret(value if isinstance(value, str) else json.dumps(value, default=str)):
             variable = _VARIABLE.get(name, f"GANGPLAN_{name.upper()}")
             raise InputError(
                 name,
