@@ -1,11 +1,10 @@
-"""The pipeline plan_and_apply, whole, with the real solver, ledger and MLflow: approved once, or not applied."""
+"""The pipeline plan_and_apply with the real solver, ledger and MLflow: approved once, or not applied."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.kfp.world import SETTINGS, World, a_person, outputs
 
 from gangplan import plan
@@ -34,17 +33,15 @@ def answer(world: World, word: str) -> None:
         world.store.client.set_tag(str(planned.run_id), f"gangplan.{tag}", value)
 
 
-@pytest.mark.parametrize("word", ["approve", "reject"])
-def test_a_plan_holds_and_is_applied_on_a_yes_only(world: World, runs: Path, word: str) -> None:
-    """Approved, it is published in that person's name and carried out; rejected, neither happens."""
-    given = {**world.given, "settings": ASKING}
-    with a_person(lambda: newest(world).get("asked") == "yes", lambda: answer(world, word)):
-        plan_and_apply(poll_seconds=1, on_timeout="fail", **given)
+def test_a_plan_that_a_person_rejects_is_not_applied(world: World, runs: Path) -> None:
+    """It is not published either; who said no, and why, is kept; the plan is drawn on a page of its own."""
+    with a_person(lambda: newest(world).get("asked") == "yes", lambda: answer(world, "reject")):
+        plan_and_apply(poll_seconds=1, on_timeout="fail", **{**world.given, "settings": ASKING})
     found, tags = outputs(runs), newest(world)
+    assert set(found) == {"plan-capacity", "approve-plan"}
     decided = found["approve-plan"]["parameterValues"]
-    assert (decided["approved"], decided["by"], decided["why"]) == (word == "approve", "ada (MLflow)", "within budget")
-    assert ("apply-plan" in found) == (word == "approve")
-    assert (tags["published"], tags["approved"] or "no") == (("yes", "yes") if word == "approve" else ("", "no"))
+    assert decided == {"decision": "rejected", "approved": False, "by": "ada (MLflow)", "why": "within budget"}
+    assert (tags["published"], tags["approved"], tags["rejected"]) == ("", "no", "yes")
     page = Path(found["plan-capacity"]["artifacts"]["page"]["artifacts"][0]["uri"]).read_text()
     assert f"<title>gangplan: {tags['plan_id']}</title>" in page
     assert "<svg" in page
@@ -71,6 +68,7 @@ def test_steps_that_run_again_plan_and_publish_once(world: World, tmp_path: Path
     before = publications(world)
     answer(world, "approve")
     assert [approved("run-1"), approved("run-1")] == ["approved", "approved"]
+    assert "by ada (MLflow): within budget" in newest(world)["approved.note"]
     assert publications(world) == before + 1
     assert made(world, "run-2", SETTINGS, tmp_path) == made(world, "run-2", SETTINGS, tmp_path)
     assert publications(world) == before + 2
