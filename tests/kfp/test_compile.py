@@ -18,7 +18,8 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
 import gangplan_kfp
-from gangplan_kfp import with_secret
+from gangplan.errors import InputError
+from gangplan_kfp import all_with_secret, with_secret
 from gangplan_kfp.compile import COMPILED, OLDEST_SDK, compile_all
 from gangplan_kfp.pipelines.reserved import reserved_gang
 
@@ -101,6 +102,8 @@ def test_an_authors_secret_has_to_be_there(tmp_path: Path) -> None:
     assert given["secretName"] == "ours"
     assert given["keyToEnv"] == [{"secretKey": "GANGPLAN_MLFLOW", "envVar": "GANGPLAN_MLFLOW"}]
     assert not given.get("optional")
+    with pytest.raises(InputError, match="last line"):
+        all_with_secret()
 
 
 @pytest.mark.parametrize("name", COMPILED)

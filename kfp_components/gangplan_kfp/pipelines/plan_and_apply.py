@@ -3,6 +3,8 @@
 # pyright: reportCallIssue=false
 # ruff: noqa: B006
 
+from typing import Any
+
 from kfp import dsl
 
 from gangplan_kfp.components import apply_plan, approve_plan, plan_capacity
@@ -62,7 +64,7 @@ def plan_and_apply(
         **common,
     )
     all_with_secret(optional=True)
-    applied = apply_if_approved(
+    applied: Any = apply_if_approved(
         approved=approved.outputs["approved"], dry_run=dry_run, fleet=fleet, targets=targets, **stores
     )
     for step in (planned, approved, applied):

@@ -3,6 +3,8 @@
 # pyright: reportCallIssue=false
 # ruff: noqa: B006
 
+from typing import Any
+
 from kfp import dsl
 
 from gangplan_kfp.components import (
@@ -64,6 +66,6 @@ def retrain_and_review(
     )
     all_with_secret(optional=True)
     decided = {name: reviewed.outputs[name] for name in ("approved", "by", "why")}
-    promoted = promote_if_approved(version=shown.outputs["version"], **decided, **stores)
+    promoted: Any = promote_if_approved(version=shown.outputs["version"], **decided, **stores)
     for step in (brought, trained, shown, reviewed, promoted):
         step.set_caching_options(False)

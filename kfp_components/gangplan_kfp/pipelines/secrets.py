@@ -8,6 +8,8 @@ from kfp import kubernetes
 from kfp.dsl.pipeline_context import Pipeline
 from kfp.dsl.pipeline_task import PipelineTask
 
+from gangplan.errors import InputError
+
 SECRET = "gangplan"  # noqa: S105 - the name of a Secret
 IN_SECRET = ("GANGPLAN_LEDGER", "GANGPLAN_MLFLOW")
 """The keys of the Secret, which are the variables as well."""
@@ -28,6 +30,8 @@ def with_secret(
 
 def all_with_secret(secret: str = SECRET, keys: Iterable[str] = IN_SECRET, *, optional: bool = False) -> None:
     """Give it to every task that the pipeline has so far: the last line of a pipeline's function."""
-    kept = tuple(keys)
-    for task in Pipeline.get_default_pipeline().tasks.values():
+    pipeline, kept = Pipeline.get_default_pipeline(), tuple(keys)
+    if pipeline is None:
+        raise InputError("all_with_secret", secret, "is for a pipeline: call it as the last line of its function")
+    for task in pipeline.tasks.values():
         with_secret(task, secret, kept, optional=optional)
