@@ -83,10 +83,12 @@ def test_each_step_of_a_pipeline_has_the_secret(compiled: Path, name: str) -> No
     spec, platform = yaml.safe_load_all((compiled / f"{name}.yaml").read_text())
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(executors) == set(spec["deploymentSpec"]["executors"])
-    for config in executors.values():
-        (given,) = config["secretAsEnv"]
-        assert (given["secretName"], given["optional"]) == ("gangplan", True)
-        assert [one["envVar"] for one in given["keyToEnv"]] == ["GANGPLAN_LEDGER", "GANGPLAN_MLFLOW"]
+    for step, config in executors.items():
+        given = config["secretAsEnv"]
+        assert {(one["secretName"], one["optional"]) for one in given} == {("gangplan", True)}
+        names = [key["envVar"] for one in given for key in one["keyToEnv"]]
+        more = ["GANGPLAN_TELEMETRY"] if "ingest" in step else []
+        assert names == ["GANGPLAN_LEDGER", "GANGPLAN_MLFLOW", *more]
 
 
 def test_an_authors_secret_has_to_be_there(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gangplan_kfp.components import (
     review_gate,
     train_demand_model,
 )
-from gangplan_kfp.pipelines.secrets import all_with_secret
+from gangplan_kfp.pipelines.secrets import all_with_secret, with_secret
 
 
 @dsl.pipeline(name="promote-if-approved")
@@ -65,6 +65,7 @@ def retrain_and_review(
         **common,
     )
     all_with_secret(optional=True)
+    with_secret(brought, keys=["GANGPLAN_TELEMETRY"], optional=True)
     decided = {name: reviewed.outputs[name] for name in ("approved", "by", "why")}
     promoted: Any = promote_if_approved(version=shown.outputs["version"], **decided, **stores)
     for step in (brought, trained, shown, reviewed, promoted):
