@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gangplan import plan
-from gangplan.clock import floor_hour
-from gangplan.config import Settings
-from gangplan.testing import a_forecast, a_pool
 from gangplan.tracking import Store
-from gangplan.types import Fleet, ReservationState
-from gangplan.workflows import Planning
+from gangplan.types import ReservationState
 from tests.cluster.conftest import Space, until
 from tests.cluster.objects import a_jobset, a_pod
 from tests.command import Call, caller, widen
@@ -86,18 +81,6 @@ def test_a_cluster_is_ingested_as_telemetry(call: Call, mlflow_store: Store, mon
     unknown = call("ingest", "kubernetes+nowhere")
     assert (unknown.code, unknown.err.count("\n")) == (2, 1)
     assert "nowhere" in unknown.err
-
-
-def test_a_plan_is_made_and_published_beside_kueue(
-    space: Space, queue: str, mlflow_store: Store, tmp_path: Path
-) -> None:
-    """The rules and the capacity are Kueue's, which the plan says; it is there to be applied."""
-    fleet = Fleet(pools=(a_pool(),), nodes={a_pool().name: 2})
-    settings = Settings(home=tmp_path, horizon_hours=24, scenarios=1)
-    where = Planning(store=mlflow_store, ledger=space.ledger(), settings=settings, clock=space.clock)
-    made = where.make(a_forecast({("vision", "throughput", "h100"): [1.0] * 24}, floor_hour(space.clock())), fleet)
-    assert plan.read_published(mlflow_store).plan_id == made.plan_id
-    assert made.explanation[-1].startswith("The ledger's quotas are Kueue's")
 
 
 def _asked(key: str, gpus: int) -> tuple[str, ...]:

@@ -155,14 +155,14 @@ def test_two_gangs_in_one_pipeline(tmp_path: Path) -> None:
 
     @dsl.pipeline(name="two-gangs")
     def two_gangs():
-        with reserved_gang(name="first", **wish):
-            pass
-        with reserved_gang(name="second", **wish):
-            pass
+        for name in ("first", "second"):
+            with reserved_gang(name=name, **wish):
+                gangplan_kfp.train_demand_model(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
 
     Compiler().compile(two_gangs, str(tmp_path / "two.yaml"))
     found = dict(tasks(read(tmp_path / "two.yaml")))
-    names = [task["inputs"]["parameters"]["name"]["runtimeValue"]["constant"] for task in found.values()]
+    gangs = [task["inputs"]["parameters"] for step, task in found.items() if "gang" in step]
+    names = [given["name"]["runtimeValue"]["constant"] for given in gangs]
     assert sorted(names) == ["first", "first", "second", "second"]
 
 
