@@ -110,7 +110,8 @@ def test_an_authors_secret_has_to_be_there(tmp_path: Path) -> None:
 
     @dsl.pipeline(name="own-secret")
     def own_secret():
-        with_secret(gangplan_kfp.record_feedback(run_id="run-1"), "ours", ["GANGPLAN_MLFLOW"])
+        learned = gangplan_kfp.record_feedback(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with_secret(learned, "ours", ["GANGPLAN_MLFLOW"])
 
     Compiler().compile(own_secret, str(tmp_path / "own.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "own.yaml").read_text())
