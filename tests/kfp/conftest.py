@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from kfp import local
+from tests.kfp import world as worlds
 
 from gangplan.config import present
 from gangplan.reserve import Ledger, open_ledger
+from gangplan.testing import fixed_clock
 from gangplan.types import (
     LAB,
     CapacityCalendar,
@@ -74,3 +77,21 @@ def runs(tmp_path: Path) -> Path:
 def ledger(ledger_url: str) -> Callable[[], Ledger]:
     """Opens the ledger, as another process would."""
     return lambda: open_ledger(ledger_url)
+
+
+@pytest.fixture(scope="session")
+def world_template(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """The small world's home, made once for all workers."""
+    root = mlflow_template.parent.parent
+    home = root / "kfp-world"
+    with FileLock(root / "kfp-world.lock"), fixed_clock():
+        if not (home / "whole").exists():
+            worlds.build(home, mlflow_template)
+            (home / "whole").touch()
+    return home
+
+
+@pytest.fixture
+def world(world_template: Path, tmp_path: Path) -> worlds.World:
+    """The small world, as the test's own: champion 1 steers, challenger 2 waits for a person."""
+    return worlds.copy(world_template, tmp_path / "home")
