@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ COMPILED: dict[str, Any] = {
 }
 
 
-def compile_all(folder: Path) -> list[Path]:
-    """Write one YAML file for each component and pipeline and return their paths."""
+def compile_all(folder: Path, names: Iterable[str] = tuple(COMPILED)) -> list[Path]:
+    """Write one YAML file for each component and pipeline, or for those named, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.yaml" for name in COMPILED]
-    for path, thing in zip(paths, COMPILED.values(), strict=True):
-        Compiler().compile(thing, str(path))
+    paths = [folder / f"{name}.yaml" for name in names]
+    for path in paths:
+        Compiler().compile(COMPILED[path.stem], str(path))
         path.write_text(path.read_text().replace(CACHED, UNCACHED))
     return paths
 

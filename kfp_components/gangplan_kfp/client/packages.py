@@ -112,7 +112,7 @@ def _compiled(names: Sequence[str], image: str) -> dict[str, str]:
         if name not in COMPILED:
             raise InputError.unknown("name", name, "no pipeline or component of gangplan", shipped())
     with TemporaryDirectory() as folder:
-        texts = {path.stem: path.read_text() for path in compile_all(Path(folder))}
+        texts = {path.stem: path.read_text() for path in compile_all(Path(folder), names)}
     ours = re.compile(rf"^( +image: ){re.escape(IMAGE)}$", re.MULTILINE)
     return {name: ours.sub(rf"\g<1>{image}", texts[name]) if image else texts[name] for name in names}
 

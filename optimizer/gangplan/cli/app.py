@@ -46,7 +46,7 @@ app = typer.Typer(
     help="GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
 )
 app.add_typer(reserve_app)
