@@ -17,10 +17,10 @@ from gangplan.types import PipelineOwner, Reservation, cluster_owner
 from gangplan_kfp.client.packages import Package
 from gangplan_kfp.client.server import Server
 
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 2.0
 """Seconds between two looks at a run that is waited for."""
 
-_MISSES = 60
+_MISSES = 100
 """Looks in a row that may fail before a wait is given up: a server that is being upgraded comes back."""
 
 _OVER = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
