@@ -1,4 +1,4 @@
-"""The page about `gangplan kfp` does what it says: its commands are called one after the other, on the tests' server."""
+"""The page about `gangplan kfp` does what it says: its commands are called one after another, on the tests' server."""
 
 from __future__ import annotations
 

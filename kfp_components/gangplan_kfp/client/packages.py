@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from google.protobuf.json_format import MessageToDict
 from kfp.components import load_component_from_text
-from kfp.pipeline_spec.pipeline_spec_pb2 import ParameterType
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from gangplan.config import write_atomic
 from gangplan.errors import InputError
@@ -22,6 +22,7 @@ from gangplan.urls import carries_secret
 from gangplan_kfp.compile import COMPILED, compile_all
 from gangplan_kfp.support import IMAGE
 
+_SPEC: Any = pipeline_spec_pb2  # its messages are made when it is imported
 _SHOWS = (
     "carries a password, and KFP shows arguments to all who see its runs: leave it out, and give it to the steps' "
     "environment from a Kubernetes Secret"
@@ -136,10 +137,10 @@ def _package(text: str, given: str) -> Package:
 
 
 def _input(name: str, definition: Any) -> Input:
-    given = definition.HasField("default_value")
+    given, types = definition.HasField("default_value"), _SPEC.ParameterType.ParameterTypeEnum
     return Input(
         name=name,
-        type=ParameterType.ParameterTypeEnum.Name(definition.parameter_type),
+        type=types.Name(definition.parameter_type),
         default=MessageToDict(definition.default_value) if given else None,
         required=not given and not definition.is_optional,
     )

@@ -101,7 +101,7 @@ def gangs(ledger: Ledger, run: str = "") -> dict[str, list[Reservation]]:
     return found
 
 
-def _run(answer: V2beta1Run) -> Run:
+def _run(answer: Any) -> Run:
     """Read a run of KFP's API."""
     steps: dict[str, list[str]] = {}
     for name, state in _steps(answer):
@@ -117,7 +117,7 @@ def _run(answer: V2beta1Run) -> Run:
     )
 
 
-def _steps(answer: V2beta1Run) -> Iterator[tuple[str, str]]:
+def _steps(answer: Any) -> Iterator[tuple[str, str]]:
     """Give the steps with their states; KFP lists its own drivers and executors between them."""
     details = answer.run_details and answer.run_details.task_details
     for task in details or ():

@@ -148,8 +148,8 @@ def _body(
     )
 
 
-def _schedule(answer: V2beta1RecurringRun) -> Schedule:
-    trigger: Any = answer.trigger
+def _schedule(answer: Any) -> Schedule:
+    trigger = answer.trigger
     cron = (trigger.cron_schedule and trigger.cron_schedule.cron) or ""
     every = (trigger.periodic_schedule and trigger.periodic_schedule.interval_second) or 0
     return Schedule(
@@ -160,6 +160,6 @@ def _schedule(answer: V2beta1RecurringRun) -> Schedule:
     )
 
 
-def _enabled(answer: V2beta1RecurringRun) -> bool:
+def _enabled(answer: Any) -> bool:
     """Tell whether a recurring run starts runs: its status says so, and where it has none, its mode."""
     return (answer.status or answer.mode) in ("ENABLED", "ENABLE")

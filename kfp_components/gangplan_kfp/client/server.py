@@ -40,7 +40,7 @@ _PAGE = 100
 
 
 class Server:
-    """The calls that gangplan makes of KFP's API (v2beta1)."""
+    """The calls that gangplan makes of KFP's API (v2beta1); the answers are its models, which have no types."""
 
     def __init__(self, client: kfp.Client, *, namespace: str = "", patience_s: int = PATIENCE_S) -> None:
         self._client: Any = client
@@ -80,15 +80,15 @@ class Server:
         found = self._list(calls.experiment_service_list_experiments, "experiments", name=name)
         return next((each.experiment_id for each in found), "")
 
-    def create_run(self, body: V2beta1Run) -> V2beta1Run:
+    def create_run(self, body: V2beta1Run) -> Any:
         """Start a run."""
         return self._ask(self._client.runs.run_service_create_run, body)
 
-    def run(self, run_id: str) -> V2beta1Run:
+    def run(self, run_id: str) -> Any:
         """Return a run with its steps."""
         return self._ask(self._client.runs.run_service_get_run, run_id)
 
-    def runs(self, name: str = "") -> Iterator[V2beta1Run]:
+    def runs(self, name: str = "") -> Iterator[Any]:
         """Return runs, the newest first; all, or those of a name."""
         return self._list(self._client.runs.run_service_list_runs, "runs", name=name)
 
@@ -98,13 +98,13 @@ class Server:
 
     # ------------------------------------------------------------ recurring runs
 
-    def recurring_runs(self, name: str = "") -> Iterator[V2beta1RecurringRun]:
+    def recurring_runs(self, name: str = "") -> Iterator[Any]:
         """Return recurring runs, the newest first; all, or those of a name."""
         return self._list(
             self._client.recurring_runs.recurring_run_service_list_recurring_runs, "recurring_runs", name=name
         )
 
-    def create_recurring_run(self, body: V2beta1RecurringRun) -> V2beta1RecurringRun:
+    def create_recurring_run(self, body: V2beta1RecurringRun) -> Any:
         """Make a recurring run."""
         return self._ask(self._client.recurring_runs.recurring_run_service_create_recurring_run, body)
 
