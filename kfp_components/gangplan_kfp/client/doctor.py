@@ -26,10 +26,10 @@ _OLDEST, _NEWEST = (2, 14), (2, 17)
 _HELD = "gangplan_kfp.held"
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _RIGHTS = {
-    "jobs.batch": ("create", "get", "list", "watch", "delete"),
-    "jobsets.jobset.x-k8s.io": ("create", "get", "list", "watch", "delete"),
-    "trainjobs.trainer.kubeflow.org": ("create", "get", "list", "watch", "delete"),
-    "pods": ("get", "list", "watch"),
+    "jobs.batch": ("create", "get", "list", "patch", "delete"),
+    "jobsets.jobset.x-k8s.io": ("create", "get", "patch", "delete"),
+    "trainjobs.trainer.kubeflow.org": ("create", "get", "patch", "delete"),
+    "pods": ("get", "list"),
     "pods/log": ("get",),
 }
 """What `run_on_gang` does in its namespace; the second and third kind only where they are asked for."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from gangplan.cli.terminal import AsJson, console, emit, open_ledger_here, setti
 from gangplan.errors import GangplanError, InputError
 from gangplan.extras import needs_extras
 from gangplan.types import Reservation
+
+if TYPE_CHECKING:
+    from gangplan.reserve import OperableLedger
 
 kfp_app = typer.Typer(
     help="Kubeflow Pipelines: pipelines compiled, sent, scheduled and followed.", no_args_is_help=True
@@ -32,7 +35,7 @@ def _names(incomplete: str) -> list[str]:
     return sorted({file.stem for file in files if file.stem.startswith(incomplete)})
 
 
-RUN_FIELDS = ("id", "name", "state", "created_at", "finished_at", "error", "steps")
+_RUN = ("id", "name", "state", "created_at", "finished_at", "error", "steps")
 
 Pipeline = Annotated[
     str, typer.Argument(help="A pipeline that ships with gangplan, or a compiled YAML file.", autocompletion=_names)
@@ -153,9 +156,10 @@ def status(
     kfp = _kfp()
     server = _connect(kfp, host, namespace)
     runs = [kfp.find_run(server, run)] if run else kfp.newest_runs(server, limit)
-    gangs, trouble = _gangs(kfp, runs[0].id if run else "")
+    with _book(kfp) as read:
+        gangs, trouble = read(runs[0].id if run else "")
     if run:
-        held = gangs.get(runs[0].id, [])
+        held = gangs.get(runs[0].id, ())
         emit(as_json, _summary(runs[0], held), lambda _: runs_screen.one_run(runs[0], held))
     else:
         rows = [_summary(each, gangs.get(each.id, ())) for each in runs]
@@ -186,23 +190,32 @@ def _connect(kfp: Any, host: str, namespace: str) -> Any:
     return kfp.connect(host or settings_here().kfp_host, namespace=namespace)
 
 
-def _gangs(kfp: Any, run: str) -> tuple[dict[str, list[Reservation]], str]:
-    """Return by run what it holds or waits for, and why the ledger could not be asked, which hides no run."""
-    try:
-        with open_ledger_here() as ledger:
-            return kfp.gangs(ledger, run), ""
-    except GangplanError as error:
-        return {}, str(error)
+@contextmanager
+def _book(kfp: Any) -> Generator[Callable[[str], tuple[Mapping[str, Sequence[Reservation]], str]]]:
+    """Yield what reads the gangs of a run, or of all, by run; and says why the ledger cannot be asked: runs are shown."""
+    with ExitStack() as stack:
+        opened: list[OperableLedger] = []
+
+        def read(run: str) -> tuple[Mapping[str, Sequence[Reservation]], str]:
+            try:
+                if not opened:
+                    opened.append(stack.enter_context(open_ledger_here()))
+                opened[0].tick()
+                return kfp.gangs(opened[0], run), ""
+            except GangplanError as error:
+                return {}, str(error)
+
+        yield read
 
 
 def _followed(kfp: Any, server: Any, run: Any, as_json: bool) -> Any:
     """Follow a run to its end: one bar at a terminal, elsewhere a line whenever something has changed."""
     last = ""
-    with screen.progress(console, not as_json) as progress:
+    with _book(kfp) as read, screen.progress(console, not as_json) as progress:
 
         def heard(now: Any) -> None:
             nonlocal last
-            gangs, trouble = _gangs(kfp, now.id)
+            gangs, trouble = read(now.id)
             line = runs_screen.standing(now, gangs.get(now.id, ()), trouble)
             done = len(now.steps.get("SUCCEEDED", ()))
             progress(done, max(1, sum(map(len, now.steps.values()))), line)
@@ -215,4 +228,4 @@ def _followed(kfp: Any, server: Any, run: Any, as_json: bool) -> Any:
 
 def _summary(run: Any, gangs: Iterable[Reservation]) -> dict[str, Any]:
     """Return a run with its gangs as plain values."""
-    return {**summaries.fields_of(run, *RUN_FIELDS), "gangs": [summaries.of_reservation(gang) for gang in gangs]}
+    return {**summaries.fields_of(run, *_RUN), "gangs": [summaries.of_reservation(gang) for gang in gangs]}
