@@ -193,7 +193,7 @@ def _connect(kfp: Any, host: str, namespace: str) -> Any:
 
 @contextmanager
 def _book(kfp: Any) -> Generator[Callable[[str], tuple[Mapping[str, Sequence[Reservation]], str]]]:
-    """Yield what reads the gangs of a run, or of all, by run; and says why the ledger cannot be asked: runs are shown."""
+    """Yield what reads the gangs of a run, or of all, by run, and tells why the ledger cannot be asked."""
     with ExitStack() as stack:
         opened: list[OperableLedger] = []
 
