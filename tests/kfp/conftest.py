@@ -9,12 +9,15 @@ from typing import Any
 
 import kfp
 import pytest
+from filelock import FileLock
 from kfp import local
+from tests.kfp import world as worlds
 from tests.kfp.server.app import Double, serving
 from tests.kfp.server.backend import Backend
 
 from gangplan.config import present
 from gangplan.reserve import Ledger, open_ledger
+from gangplan.testing import fixed_clock
 from gangplan.types import (
     LAB,
     CapacityCalendar,
@@ -97,3 +100,21 @@ def kfp_server(one_kfp_server: Double, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(kfp.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "no-context"))  # this machine's own settings
     yield one_kfp_server
     one_kfp_server.backend.held.set()
+
+
+@pytest.fixture(scope="session")
+def world_template(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """The small world's home, made once for all workers."""
+    root = mlflow_template.parent.parent
+    home = root / "kfp-world"
+    with FileLock(root / "kfp-world.lock"), fixed_clock():
+        if not (home / "whole").exists():
+            worlds.build(home, mlflow_template)
+            (home / "whole").touch()
+    return home
+
+
+@pytest.fixture
+def world(world_template: Path, tmp_path: Path) -> worlds.World:
+    """The small world, as the test's own: champion 1 steers, challenger 2 waits for a person."""
+    return worlds.copy(world_template, tmp_path / "home")

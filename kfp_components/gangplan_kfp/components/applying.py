@@ -32,11 +32,11 @@ def apply_plan(
         metrics: How many steps were done, wait and were refused, and what nodes cost per hour.
         steps: Each step, why, and for what it waits.
         dry_run: Only show the steps, and let the engines check them.
-        mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the image's environment.
-        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
-        fleet: Fleet file; empty: GANGPLAN_FLEET of the image's environment.
-        targets: Where pools live (targets.yaml); empty: GANGPLAN_TARGETS of the image's environment.
-        home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
+        mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the step's environment.
+        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the step's environment.
+        fleet: Fleet file; empty: GANGPLAN_FLEET of the step's environment.
+        targets: Where pools live (targets.yaml); empty: GANGPLAN_TARGETS of the step's environment.
+        home: gangplan's folder; empty: GANGPLAN_HOME of the step's environment.
         settings: Any other gangplan settings, like {"seed": 7}.
     """
     from gangplan_kfp import support

@@ -8,7 +8,7 @@ from datetime import datetime
 from gangplan import plan
 from gangplan.clock import HOUR, Clock
 from gangplan.config import Settings
-from gangplan.errors import ApprovalError, StrandedError
+from gangplan.errors import ApprovalError, StrandedError, UnsupportedError
 from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import ALL, OperableLedger, Policy
@@ -20,6 +20,8 @@ from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, r
 
 PUBLISH_TRIES = 5
 """How often a calendar is made again when new reservations were granted in between."""
+
+_NO_RULES = "The ledger's quotas are Kueue's, which this plan does not know: give quotas in plan.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +42,21 @@ class Planning:
     clock: Clock
     notes: tuple[str, ...] = ()
 
-    def make(self, forecast: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
-        """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it."""
+    def make(
+        self,
+        forecast: Forecast,
+        fleet: Fleet,
+        *,
+        hold: bool = False,
+        once: str = "",
+        progress: Progress = no_progress,
+    ) -> Plan:
+        """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it.
+
+        `once` is kept with the plan: the name in which it was asked for.
+        """
         start: datetime = forecast.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
-        policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self.ledger.policy(), fleet)
+        policy, unknown = self._policy(fleet)
         policy = with_power(policy, fleet, self.settings)
         made = plan.solve(
             forecast,
@@ -55,10 +68,25 @@ class Planning:
             progress=progress,
         )
         first = (*age_words(forecast, self.settings), *self.notes, *forecast.stands_out)
-        kept = plan.log_plan(replace(made, explanation=(*first, *made.explanation)), forecast, self.store)
+        words = (*first, *made.explanation, *unknown)
+        kept = plan.log_plan(replace(made, explanation=words), forecast, self.store, once=once)
         if not hold and not needs_approval(kept, self.settings):
             self.publish(kept)
         return kept
+
+    def settle(self, kept: Plan, *, hold: bool = False) -> None:
+        """Publish a plan whose making was cut short, unless it is held, waits for a person, or a newer one holds."""
+        waits = hold or needs_approval(kept, self.settings)
+        if not waits and not plan.is_published(self.store, kept) and newer_published(kept, self.store) is None:
+            self.publish(kept)
+
+    def _policy(self, fleet: Fleet) -> tuple[PlanPolicy, tuple[str, ...]]:
+        """Return the plan's policy with the ledger's quotas, and what is not known of them."""
+        own = plan.read_plan_policy(self.settings.plan_policy_file)
+        try:
+            return with_quotas(own, self.ledger.policy(), fleet), ()
+        except UnsupportedError:  # a ledger on Kueue
+            return own, () if own.quotas else (_NO_RULES,)
 
     def publish(self, planned: Plan) -> Published:
         """Publish a plan as the ledger's calendar from now on; nodes that reservations need stay.
@@ -92,6 +120,8 @@ class Planning:
         needed = reserved_nodes(self.ledger, planned.fleet, planned.issued_at, hours, now)
         try:
             self.ledger.publish(plan.to_calendar(planned, needed), keep=True)
+        except UnsupportedError:  # on Kueue capacity is the quota: it follows when the plan is carried out
+            return ()
         except StrandedError:
             if tries <= 1:
                 raise
@@ -113,6 +143,16 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
         if shares:
             quotas[name] = TenantQuota(shares=shares, cohort=tenant.cohort)
     return replace(policy, quotas=quotas)
+
+
+def newer_published(planned: Plan, store: Store) -> str | None:
+    """Return the plan that was made later and holds, if there is one."""
+    for row in plan.list_plans(store):
+        if row["plan_id"] == planned.plan_id:
+            return None
+        if row["published"] == "yes":
+            return row["plan_id"]
+    return None
 
 
 def needs_approval(planned: Plan, settings: Settings) -> bool:

@@ -1,0 +1,37 @@
+"""URLs with passwords for the steps: from a Kubernetes Secret into their environment, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kfp import kubernetes
+from kfp.dsl.pipeline_context import Pipeline
+from kfp.dsl.pipeline_task import PipelineTask
+
+from gangplan.errors import InputError
+
+SECRET = "gangplan"  # noqa: S105 - the name of a Secret
+IN_SECRET = ("GANGPLAN_LEDGER", "GANGPLAN_MLFLOW")
+"""The keys of the Secret, which are the variables as well."""
+
+
+def with_secret(
+    task: PipelineTask, secret: str = SECRET, keys: Iterable[str] = IN_SECRET, *, optional: bool = False
+) -> PipelineTask:
+    """Give a task's environment the keys of a Kubernetes Secret of its namespace, and return the task.
+
+    Without that Secret, or without one of its keys, the step's pod does not start, unless it is `optional`.
+    """
+    kubernetes.use_secret_as_env(task, secret, {key: key for key in keys})
+    if optional:  # as an argument only later versions of kfp-kubernetes take it
+        task.platform_config["kubernetes"]["secretAsEnv"][-1]["optional"] = True
+    return task
+
+
+def all_with_secret(secret: str = SECRET, keys: Iterable[str] = IN_SECRET, *, optional: bool = False) -> None:
+    """Give it to every task that the pipeline has so far: the last line of a pipeline's function."""
+    pipeline, kept = Pipeline.get_default_pipeline(), tuple(keys)
+    if pipeline is None:
+        raise InputError("all_with_secret", secret, "is for a pipeline: call it as the last line of its function")
+    for task in pipeline.tasks.values():
+        with_secret(task, secret, kept, optional=optional)
