@@ -10,9 +10,11 @@ from .components import (
     reserve_gang as reserve_gang,
     review_gate as review_gate,
     train_demand_model as train_demand_model,
+    wait_for_gang as wait_for_gang,
 )
 from .pipelines import (
     all_with_secret as all_with_secret,
+    on_gang as on_gang,
     plan_and_apply as plan_and_apply,
     reserved_gang as reserved_gang,
     reserved_training as reserved_training,

@@ -77,16 +77,32 @@ def test_each_file_is_of_the_schema(compiled: Path, name: str) -> None:
             json_format.ParseDict(config, KubernetesExecutorConfig())
 
 
-@pytest.mark.parametrize("name", ["retrain_and_review", "plan_and_apply", "reserved_training"])
-def test_each_step_of_a_pipeline_has_the_secret(compiled: Path, name: str) -> None:
-    """Ledger and MLflow come from the namespace's Secret where it has them, in every step, the release too."""
-    spec, platform = yaml.safe_load_all((compiled / f"{name}.yaml").read_text())
-    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert set(executors) == set(spec["deploymentSpec"]["executors"])
-    for config in executors.values():
-        (given,) = config["secretAsEnv"]
-        assert (given["secretName"], given["optional"]) == ("gangplan", True)
-        assert [one["envVar"] for one in given["keyToEnv"]] == ["GANGPLAN_LEDGER", "GANGPLAN_MLFLOW"]
+def secrets_of(path: Path) -> dict[str, list[str]]:
+    """Return the variables that each step of a compiled pipeline gets from the Secret `gangplan`."""
+    spec, *platforms = yaml.safe_load_all(path.read_text())
+    found: dict[str, list[str]] = {step: [] for step in spec["deploymentSpec"]["executors"]}
+    for step, config in (platforms[0] if platforms else EMPTY)["platforms"]["kubernetes"]["deploymentSpec"][
+        "executors"
+    ].items():
+        for given in config.get("secretAsEnv", []):
+            assert given["secretName"] == "gangplan"
+            found[step] += [key["envVar"] for key in given["keyToEnv"]]
+    return found
+
+
+PIPELINES = ("retrain_and_review", "plan_and_apply", "reserved_training")
+EMPTY: dict[str, Any] = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
+
+
+@pytest.mark.parametrize("keys", [["GANGPLAN_LEDGER", "GANGPLAN_MLFLOW"], ["GANGPLAN_MLFLOW", "GANGPLAN_TELEMETRY"]])
+def test_each_step_of_a_pipeline_has_the_chosen_secret(tmp_path: Path, keys: list[str]) -> None:
+    """GANGPLAN_KFP_SECRET at compile time brings it to every step, the release too; without it there is none."""
+    named = "gangplan" if "GANGPLAN_LEDGER" in keys else f"gangplan:{','.join(keys)}"
+    environment = {**os.environ, "GANGPLAN_KFP_SECRET": named}
+    subprocess.run([sys.executable, "-m", "gangplan_kfp.compile", str(tmp_path)], env=environment, check=True)
+    for name in PIPELINES:
+        assert all(found == keys for found in secrets_of(tmp_path / f"{name}.yaml").values()), name
+        assert not any(secrets_of(GOLDEN / f"{name}.yaml").values()), name
 
 
 def test_an_authors_secret_has_to_be_there(tmp_path: Path) -> None:
@@ -100,8 +116,8 @@ def test_an_authors_secret_has_to_be_there(tmp_path: Path) -> None:
     _, platform = yaml.safe_load_all((tmp_path / "own.yaml").read_text())
     (given,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-record-feedback"]["secretAsEnv"]
     assert given["secretName"] == "ours"
+    assert set(given) == {"secretName", "secretNameParameter", "keyToEnv"}  # those that KFP 2.14 knows
     assert given["keyToEnv"] == [{"secretKey": "GANGPLAN_MLFLOW", "envVar": "GANGPLAN_MLFLOW"}]
-    assert not given.get("optional")
     with pytest.raises(InputError, match="last line"):
         all_with_secret()
 
@@ -139,14 +155,14 @@ def test_two_gangs_in_one_pipeline(tmp_path: Path) -> None:
 
     @dsl.pipeline(name="two-gangs")
     def two_gangs():
-        with reserved_gang(name="first", **wish):
-            pass
-        with reserved_gang(name="second", **wish):
-            pass
+        for name in ("first", "second"):
+            with reserved_gang(name=name, **wish):
+                gangplan_kfp.train_demand_model(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
 
     Compiler().compile(two_gangs, str(tmp_path / "two.yaml"))
     found = dict(tasks(read(tmp_path / "two.yaml")))
-    names = [task["inputs"]["parameters"]["name"]["runtimeValue"]["constant"] for task in found.values()]
+    gangs = [task["inputs"]["parameters"] for step, task in found.items() if "gang" in step]
+    names = [given["name"]["runtimeValue"]["constant"] for given in gangs]
     assert sorted(names) == ["first", "first", "second", "second"]
 
 

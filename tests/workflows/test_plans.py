@@ -1,40 +1,22 @@
-"""Plans that are made once for who asks, and plans for a ledger that has neither rules nor calendars of ours."""
+"""Plans that are made once for who asks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gangplan import plan
 from gangplan.config import Settings
 from gangplan.reserve import OperableLedger
-from gangplan.reserve.kueue.refusals import Refusals
 from gangplan.testing import NOW, FakeClock, a_calendar, a_forecast, a_pool, memory_ledger
 from gangplan.tracking import Store
-from gangplan.types import Fleet, Forecast, Reservation
+from gangplan.types import Fleet, Forecast
 from gangplan.workflows import Planning
 
 POOL = a_pool(max_nodes=4)
 FLEET = Fleet(pools=(POOL,), nodes={POOL.name: 4})
-
-
-class OnKueue(Refusals):
-    """A ledger that refuses what one on Kueue refuses, by its own words, and knows of no reservation."""
-
-    def list(self, *states: Any) -> Sequence[Reservation]:
-        """Return none."""
-        return []
-
-    def outages(self) -> dict[str, Any]:
-        """Return none."""
-        return {}
-
-    def nodes(self) -> dict[str, Any]:
-        """Return none."""
-        return {}
 
 
 @pytest.fixture
@@ -77,13 +59,3 @@ def _publications(ledger: OperableLedger) -> int:
     """Count the calendars that were published."""
     names: Iterator[str] = (name for event in ledger.audit() for name, _ in event.commands)
     return sum(name == "publish" for name in names)
-
-
-def test_a_plan_for_kueue_is_published_in_mlflow(ahead: Forecast, settings: Settings, mlflow_store: Store) -> None:
-    """Kueue keeps quotas and capacity itself: the plan is made without them, says so, and is there to be applied."""
-    where = Planning(store=mlflow_store, ledger=OnKueue(), settings=settings, clock=FakeClock())  # type: ignore[arg-type]
-    made = where.make(ahead, FLEET)
-    assert plan.read_published(mlflow_store).plan_id == made.plan_id
-    assert made.explanation[-1].startswith("The ledger's quotas are Kueue's")
-    (settings.home / "plan.yaml").write_text("quotas:\n  vision:\n    shares: {h100: {nominal: 4}}\n")
-    assert "Kueue" not in where.make(ahead, FLEET).explanation[-1]

@@ -8,7 +8,7 @@ from typing import Any
 from kfp import dsl
 
 from gangplan_kfp.components import apply_plan, approve_plan, plan_capacity
-from gangplan_kfp.pipelines.secrets import all_with_secret
+from gangplan_kfp.pipelines.secrets import with_our_secret
 
 
 @dsl.pipeline(name="apply-if-approved")
@@ -34,7 +34,7 @@ def apply_if_approved(
             home=home,
             settings=settings,
         ).set_caching_options(False)
-    all_with_secret(optional=True)
+    with_our_secret()
 
 
 @dsl.pipeline(name="plan-and-apply", display_name="gangplan: plan and apply")
@@ -63,7 +63,7 @@ def plan_and_apply(
         pages=pages,
         **common,
     )
-    all_with_secret(optional=True)
+    with_our_secret()
     applied: Any = apply_if_approved(
         approved=approved.outputs["approved"], dry_run=dry_run, fleet=fleet, targets=targets, **stores
     )

@@ -14,7 +14,7 @@ from gangplan_kfp.components import (
     review_gate,
     train_demand_model,
 )
-from gangplan_kfp.pipelines.secrets import all_with_secret
+from gangplan_kfp.pipelines.secrets import with_our_secret
 
 
 @dsl.pipeline(name="promote-if-approved")
@@ -32,7 +32,7 @@ def promote_if_approved(
             home=home,
             settings=settings,
         ).set_caching_options(False)
-    all_with_secret(optional=True)
+    with_our_secret()
 
 
 @dsl.pipeline(name="retrain-and-review", display_name="gangplan: retrain and review")
@@ -64,7 +64,7 @@ def retrain_and_review(
         pages=pages,
         **common,
     )
-    all_with_secret(optional=True)
+    with_our_secret()
     decided = {name: reviewed.outputs[name] for name in ("approved", "by", "why")}
     promoted: Any = promote_if_approved(version=shown.outputs["version"], **decided, **stores)
     for step in (brought, trained, shown, reviewed, promoted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,10 +19,10 @@ from gangplan.workflows.power import with_power
 from gangplan.workflows.present import age_words
 from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, reserved_nodes
 
+_log = logging.getLogger(__name__)
+
 PUBLISH_TRIES = 5
 """How often a calendar is made again when new reservations were granted in between."""
-
-_NO_RULES = "The ledger's quotas are Kueue's, which this plan does not know: give quotas in plan.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Planning:
         `once` is kept with the plan: the name in which it was asked for.
         """
         start: datetime = forecast.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
-        policy, unknown = self._policy(fleet)
+        policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self._rules(), fleet)
         policy = with_power(policy, fleet, self.settings)
         made = plan.solve(
             forecast,
@@ -68,8 +69,7 @@ class Planning:
             progress=progress,
         )
         first = (*age_words(forecast, self.settings), *self.notes, *forecast.stands_out)
-        words = (*first, *made.explanation, *unknown)
-        kept = plan.log_plan(replace(made, explanation=words), forecast, self.store, once=once)
+        kept = plan.log_plan(replace(made, explanation=(*first, *made.explanation)), forecast, self.store, once=once)
         if not hold and not needs_approval(kept, self.settings):
             self.publish(kept)
         return kept
@@ -80,19 +80,19 @@ class Planning:
         if not waits and not plan.is_published(self.store, kept) and newer_published(kept, self.store) is None:
             self.publish(kept)
 
-    def _policy(self, fleet: Fleet) -> tuple[PlanPolicy, tuple[str, ...]]:
-        """Return the plan's policy with the ledger's quotas, and what is not known of them."""
-        own = plan.read_plan_policy(self.settings.plan_policy_file)
+    def _rules(self) -> Policy:
+        """Return the ledger's rules; on Kueue there are none to plan by: its quotas are what follows the plan."""
         try:
-            return with_quotas(own, self.ledger.policy(), fleet), ()
-        except UnsupportedError:  # a ledger on Kueue
-            return own, () if own.quotas else (_NO_RULES,)
+            return self.ledger.policy()
+        except UnsupportedError:
+            return Policy()
 
     def publish(self, planned: Plan) -> Published:
         """Publish a plan as the ledger's calendar from now on; nodes that reservations need stay.
 
         The ledger checks the calendar in its own transaction. If reservations were granted in between, the calendar is
-        made again with their nodes.
+        made again with their nodes. A ledger on Kueue has no calendar: there the published plan is what the quotas of
+        its ClusterQueues are brought to when it is carried out.
 
         Raises
         ------
@@ -120,12 +120,12 @@ class Planning:
         needed = reserved_nodes(self.ledger, planned.fleet, planned.issued_at, hours, now)
         try:
             self.ledger.publish(plan.to_calendar(planned, needed), keep=True)
-        except UnsupportedError:  # on Kueue capacity is the quota: it follows when the plan is carried out
-            return ()
         except StrandedError:
             if tries <= 1:
                 raise
             return self._publish(planned, tries - 1)
+        except UnsupportedError:
+            _log.info("%s: the ledger has no calendar: its quotas follow when the plan is carried out", planned.plan_id)
         return conflicts(planned, needed, reservations, now)
 
 
