@@ -33,7 +33,7 @@ def test_the_page_runs(
     monkeypatch.setattr(runs, "LOOK_EVERY_S", 0.0)
     monkeypatch.chdir(tmp_path)
     call = caller(monkeypatch, capsys)
-    for line in "\n".join(blocks(PAGE, "bash")).splitlines():
+    for line in filter(None, "\n".join(blocks(PAGE, "bash")).splitlines()):
         name, *words = shlex.split(line, comments=True)
         assert name == "gangplan"
         said = call(*words)

@@ -379,10 +379,7 @@ REST = [
     (cached_reserve, "reserve-gang.caching: True skips work"),
     (cached_decorated, "train.caching: True skips work"),
     (label(), "train.podMetadata.labels.shard: 's{{channel:"),
-    (
-        label(key="kueue.x-k8s.io/queue-name", value="q"),
-        "train.label: 'kueue.x-k8s.io/queue-name' asks for slots again",
-    ),
+    (label(key="kueue.x-k8s.io/queue-name", value="q"), "train.label: 'kueue.x-k8s.io/queue-name' asks for slots again"),
     (annotation, "train.podMetadata.annotations.pool: '{{channel:"),
     (variable, "train.POOL: '{{channel:"),
     (no_command, "image-only: '' has no command"),

@@ -163,9 +163,7 @@ def require_place(pipeline: Pipeline, key: Mapping[str, Any]) -> None:
     part = rewriting.channels_of(key["part"])
     for channel in part:
         if isinstance(key["part"], str) and rewriting.FIELD in channel.name:
-            raise InputError(
-                "part", channel.name, "is a field in a text, which KFP loses: give the field itself, as item.field"
-            )
+            raise InputError("part", channel.name, "is a field in a text, which KFP loses: give the field itself, as item.field")
         if str(channel.channel_type).lower().startswith(("dict", "struct", "list")):
             raise InputError("part", channel.name, "is no text or number: give one field of the item, as item.field")
     for loop in rewriting.loops_of(pipeline):
@@ -178,9 +176,7 @@ def require_place(pipeline: Pipeline, key: Mapping[str, Any]) -> None:
     if rewriting.is_outermost(pipeline):
         for field, value in key.items():
             if any(channel.task_name for channel in rewriting.channels_of(value)):
-                raise InputError(
-                    field, "a task's output", "cannot be known to the exit task: give a parameter or a text"
-                )
+                raise InputError(field, "a task's output", "cannot be known to the exit task: give a parameter or a text")
 
 
 def _is_of(channel: Any, item: str) -> bool:
@@ -216,9 +212,7 @@ def require_work(name: str, inside: Sequence[PipelineTask]) -> None:
         if _is_one_of(task, release_gang):
             raise InputError(task.name, name, "releases slots inside a block: leave it out, the block releases them")
         if task.pipeline_spec and any(_gangs_of_graph(task.name, task.pipeline_spec)):
-            raise InputError(
-                task.name, name, "has a gang of its own inside a gang's block: use it outside of the block"
-            )
+            raise InputError(task.name, name, "has a gang of its own inside a gang's block: use it outside of the block")
 
 
 def require_held(tasks: Iterable[PipelineTask]) -> None:
