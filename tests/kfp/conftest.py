@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import kfp
 import pytest
 from filelock import FileLock
 from kfp import local
 from tests.kfp import world as worlds
+from tests.kfp.server.app import Double, serving
+from tests.kfp.server.backend import Backend
 
 from gangplan.config import present
 from gangplan.reserve import Ledger, open_ledger
@@ -77,6 +80,26 @@ def runs(tmp_path: Path) -> Path:
 def ledger(ledger_url: str) -> Callable[[], Ledger]:
     """Opens the ledger, as another process would."""
     return lambda: open_ledger(ledger_url)
+
+
+@pytest.fixture(scope="session")
+def one_kfp_server() -> Iterator[Double]:
+    """A KFP server for all tests of a worker."""
+    with serving() as double:
+        yield double
+
+
+@pytest.fixture
+def kfp_server(one_kfp_server: Double, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Double]:
+    """A KFP server, generated from KFP's own definitions, with nothing in it yet; the environment names it."""
+    one_kfp_server.backend = Backend()
+    for name in ("KUBERNETES_SERVICE_HOST", "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_SA_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+    monkeypatch.setenv("GANGPLAN_KFP_HOST", one_kfp_server.url)
+    monkeypatch.setattr(kfp.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "no-context"))  # this machine's own settings
+    yield one_kfp_server
+    one_kfp_server.backend.held.set()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,12 @@ from .answers import (
     plan_answer as plan_answer,
     plan_asked as plan_asked,
 )
-from .doctor import check_targets as check_targets, examine_all as examine_all
+from .doctor import (
+    check_targets as check_targets,
+    examine_all as examine_all,
+    examine_some as examine_some,
+    wrong as wrong,
+)
 from .execution import (
     TO as TO,
     Applied as Applied,
