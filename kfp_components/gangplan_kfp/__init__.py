@@ -9,7 +9,22 @@ with needs_extras():
     from kfp import dsl
 
 if hasattr(dsl, "component"):  # inside a running step KFP leaves its compiler out, and the components with it
-    from gangplan_kfp.components import apply_plan, plan_capacity, release_gang, reserve_gang, train_demand_model
+    from gangplan_kfp.components import (
+        apply_plan,
+        plan_capacity,
+        release_gang,
+        reserve_gang,
+        run_on_gang,
+        train_demand_model,
+    )
     from gangplan_kfp.pipelines import reserved_gang
 
-__all__ = ["reserve_gang", "release_gang", "reserved_gang", "train_demand_model", "plan_capacity", "apply_plan"]
+__all__ = [
+    "run_on_gang",
+    "reserve_gang",
+    "release_gang",
+    "reserved_gang",
+    "train_demand_model",
+    "plan_capacity",
+    "apply_plan",
+]

@@ -25,6 +25,7 @@ UNCACHED = """\
 COMPILED: dict[str, Any] = {
     "reserve_gang": gangplan_kfp.reserve_gang,
     "release_gang": gangplan_kfp.release_gang,
+    "run_on_gang": gangplan_kfp.run_on_gang,
     "train_demand_model": gangplan_kfp.train_demand_model,
     "plan_capacity": gangplan_kfp.plan_capacity,
     "apply_plan": gangplan_kfp.apply_plan,

@@ -4,4 +4,5 @@ from gangplan_kfp.components.applying import apply_plan as apply_plan
 from gangplan_kfp.components.planning import plan_capacity as plan_capacity
 from gangplan_kfp.components.releasing import release_gang as release_gang
 from gangplan_kfp.components.reserving import reserve_gang as reserve_gang
+from gangplan_kfp.components.running import run_on_gang as run_on_gang
 from gangplan_kfp.components.training import train_demand_model as train_demand_model

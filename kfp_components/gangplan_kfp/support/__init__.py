@@ -12,6 +12,7 @@ from gangplan_kfp.support.artifacts import (
     write as write,
 )
 from gangplan_kfp.support.holding import give_back as give_back, request_from as request_from, take as take
+from gangplan_kfp.support.jobs import run_job as run_job
 from gangplan_kfp.support.steps import (
     IMAGE as IMAGE,
     apply_plan as apply_plan,
