@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
-from gangplan.errors import GangplanError, NotFoundError
+from gangplan.errors import ForbiddenError, GangplanError, NotFoundError
 from gangplan.kube import Api, Object, listed, part
 
 Say = Callable[[str], None]
 
 _RANK = "batch.kubernetes.io/job-completion-index"
-_QUIET_S, _AGAIN_S, _LAST_WORDS_S = 600.0, 1.0, 10.0
+_QUIET_S, _AGAIN_S, _LAST_WORDS_S, _TRIES = 600.0, 1.0, 10.0, 5
 
 
 class Logs:
@@ -62,7 +62,8 @@ class Logs:
             self._write(pod, text)
 
     def _follow(self, pod: Object, container: str) -> None:
-        path, last = f"{self._path}/{_name(pod)}/log", ""
+        """Show a container's log; a stream that breaks off begins again at the second of its last line."""
+        path, last, failed = f"{self._path}/{_name(pod)}/log", "", 0
         several = len(pod["spec"]["containers"]) > 1
         while not self._over.is_set():
             since = {"sinceTime": last[:19] + "Z"} if last else {}
@@ -71,15 +72,18 @@ class Logs:
                 with self._api.follow(path, quiet_s=_QUIET_S, **asked) as lines:
                     for line in lines:
                         moment, _, text = line.partition(" ")
-                        if moment > last:  # a stream that broke off begins again at the second of its last line
+                        if moment > last:
                             last = moment
                             self._write(pod, f"{container}: {text}" if several else text)
+                failed = 0
             except NotFoundError:
                 return
-            except GangplanError:
-                self._over.wait(_AGAIN_S)
-                continue
-            if self._has_ended(pod, container):
+            except GangplanError as error:
+                failed += 1
+                if isinstance(error, ForbiddenError) or failed == _TRIES:
+                    self._write(pod, f"its log cannot be read: {error}")
+                    return
+            if not failed and self._has_ended(pod, container):
                 return
             self._over.wait(_AGAIN_S)
 

@@ -53,8 +53,11 @@ KINDS = {
 
 def read_job(job: Mapping[str, Any], job_yaml: str) -> Object:
     """Read a manifest from one of a component's two parameters, or refuse what is no Job, JobSet or TrainJob."""
-    if bool(job) == bool(job_yaml):
-        raise InputError("job", "both job and job_yaml" if job else "", "give one of job and job_yaml: a manifest")
+    names = " or ".join(KINDS)
+    if not job and not job_yaml:
+        raise InputError("job", "", f"is missing: give a {names}, or its YAML as job_yaml")
+    if job and job_yaml:
+        raise InputError("job", "both job and job_yaml", "are given: give one of them")
     field = "job" if job else "job_yaml"
     body = _whole(dict(job)) if job else _parsed(job_yaml)
     kind = KINDS.get(body.get("kind", ""))
