@@ -19,8 +19,16 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from gangplan.clock import Clock
-from gangplan.errors import ConflictError, GangplanError, InputError, NotFoundError, StaleTokenError, UnavailableError
-from gangplan.kube import RESERVATION, Api, Object, connect
+from gangplan.errors import (
+    ConflictError,
+    ForbiddenError,
+    GangplanError,
+    InputError,
+    NotFoundError,
+    StaleTokenError,
+    UnavailableError,
+)
+from gangplan.kube import RESERVATION, Api, Object, connect, job_rights, may
 from gangplan.reserve import KueueLedger, Ledger, open_ledger
 from gangplan.types import Reservation, ReservationId
 from gangplan_kfp.support.job_logs import Logs, troubles
@@ -170,7 +178,17 @@ class _Run:
 
     # ---------------------------------------------------------------- its beginning
 
+    def _require_rights(self) -> None:
+        """Refuse to begin what could not be followed to its end."""
+        of = {"", "batch", self._kind.version.partition("/")[0]}
+        for group, resource, verb in job_rights():
+            if group in of and not may(self._api, self.namespace, group, resource, verb):
+                what = f"{verb} {resource} in namespace {self.namespace}"
+                remedy = f"gangplan kube manifests --jobs --namespace {self.namespace} | kubectl apply -f -"
+                raise ForbiddenError(f"{self.shown}: this step's account may not {what}: {remedy}")
+
     def _begin(self) -> None:
+        self._require_rights()
         notes: dict[str, str] = self._body["metadata"].get("annotations") or {}
         ours = {LAUNCHER: os.environ.get("KFP_POD_NAME", ""), REQUEST: _key(self._held)}
         self._body["metadata"]["annotations"] = notes | ours

@@ -49,6 +49,12 @@ def _rights(items: list[Object]) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def job_rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str]]:
+    """Return each right that a step needs which runs Jobs on its gang's slots: API group, resource, verb."""
+    own = [item for item in manifests(namespace, jobs=True) if item["metadata"]["name"] == "gangplan-jobs"]
+    return [right[1:] for right in _rights(own)]
+
+
 def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:
     """Return the roles by which plans are carried out and serving follows them, for the account that pipelines have."""
     folder = files("gangplan.kube") / "manifests" / "controller"
