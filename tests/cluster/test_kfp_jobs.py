@@ -22,7 +22,7 @@ STEP = """
 import json, sys
 from gangplan_kfp.support import one_line_errors, run_job
 with one_line_errors():
-    print(run_job(json.loads(sys.argv[1]), "", node_label="kubernetes.io/hostname", ledger="", home="").page())
+    print(run_job(json.loads(sys.argv[1]), "", node_label="", ledger="", home="").page())
 """
 LONG_S = 90.0
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2/namespaces/{}/jobsets"

@@ -168,3 +168,14 @@ def test_a_job_s_time_limit_is_the_lease_s(put: Callable[[Object], Object]) -> N
     assert own["metadata"]["annotations"][OWN_DEADLINE] == "20"
     (job,) = limited(put(a_jobset(("workers", 2, 4))), 50)["spec"]["replicatedJobs"]
     assert job["template"]["spec"]["activeDeadlineSeconds"] == 50
+
+
+def test_nodes_that_the_cluster_does_not_know_are_not_asked_for(
+    gang: Reservation, ledger: Callable[[], Ledger]
+) -> None:
+    """Those of a ledger in a file are its own; accelerators are asked for all the same."""
+    with ledger() as book:
+        pod = placed(a_job(), book, gang)["spec"]["template"]["spec"]
+    assert "affinity" not in pod
+    assert "topologySpreadConstraints" not in pod
+    assert pod["tolerations"][0]["key"] == GPU

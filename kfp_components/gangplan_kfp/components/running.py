@@ -16,7 +16,7 @@ def run_on_gang(
     summary: dsl.Output[dsl.Markdown],
     job: dict = {},
     job_yaml: str = "",
-    node_label: str = "kubernetes.io/hostname",
+    node_label: str = "",
     ledger: str = "",
     home: str = "",
 ) -> NamedTuple("Ran", [("name", str), ("seconds", float)]):
@@ -30,7 +30,8 @@ def run_on_gang(
         summary: Which pods ran where, and how long.
         job: The manifest of the Job, JobSet or TrainJob.
         job_yaml: The same as YAML, in place of `job`.
-        node_label: The label of the cluster's nodes that has the names under which the ledger knows them.
+        node_label: The label of the cluster's nodes that has the ledger's names of them; empty: on Kueue the hostname,
+            else no nodes are asked for.
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
     """

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from gangplan.client import MUST_LEAVE
 from gangplan.clock import Clock
 from gangplan.errors import (
     ConflictError,
@@ -34,9 +35,6 @@ from gangplan.types import Reservation, ReservationId
 from gangplan_kfp.support.job_logs import Logs, troubles
 from gangplan_kfp.support.manifests import JOB, KINDS, OF_JOBSET, OWN_DEADLINE, Kind, limited, placed, read_job
 from gangplan_kfp.support.steps import say, settings_from
-
-MUST_LEAVE = 75
-"""The exit code of a step that had to leave its slots and is to be tried again."""
 
 LAUNCHER = "gangplan.io/launcher"
 """The annotation of a Job that names the pod of the step that follows it."""

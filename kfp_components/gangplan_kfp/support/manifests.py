@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
-from gangplan.client import RESERVATION, PodPlace, joined_affinity, pod_place
+from gangplan.client import HOST, RESERVATION, PodPlace, joined_affinity, pod_place
 from gangplan.errors import InputError
 from gangplan.kube import Object, accelerators_in, requests_of
-from gangplan.reserve import Ledger
+from gangplan.reserve import KueueLedger, Ledger
 from gangplan.types import Reservation
 
 OWN_DEADLINE = "gangplan.io/own-deadline"
@@ -123,10 +123,11 @@ def _jobs_in(field: str, body: Object) -> Iterator[tuple[str, Object]]:
 # -------------------------------------------------------------------- onto the slots
 
 
-def placed(job: Object, ledger: Ledger, reservation: Reservation, node_label: str) -> Object:
+def placed(job: Object, ledger: Ledger, reservation: Reservation, node_label: str = "") -> Object:
     """Return a Job whose pods go to a reservation's slots; one that needs more of them than there are is refused.
 
-    It asks no queue of Kueue itself, which would count its pods a second time, and starts at once.
+    It asks no queue of Kueue itself, which would count its pods a second time, and starts at once. Without a label that
+    has the ledger's names of nodes, only Kueue's nodes are known.
     """
     body = deepcopy(job)
     meta: Object = body["metadata"]
@@ -153,11 +154,17 @@ class _Room:
         """How many pods the first pod set has."""
         return self._reservation.request.pod_sets[0].count
 
+    def _place(self, index: int) -> PodPlace:
+        label = self._node_label or HOST
+        place = pod_place(self._ledger, self._reservation, pod_set=index, node_label=label)
+        known = self._node_label or isinstance(self._ledger, KueueLedger)
+        return place if known else replace(place, node_affinity={}, spread=())
+
     def take(self, field: str, pods: int, asks: Mapping[str, int]) -> PodPlace:
         """Return where pods go that ask for accelerators, or for none but are to have a slot's; they must fit."""
         sets = self._reservation.request.pod_sets
         for index, left in enumerate(self._left):
-            place = pod_place(self._ledger, self._reservation, pod_set=index, node_label=self._node_label)
+            place = self._place(index)
             has = {name: int(count) for name, count in place.resources.items()}
             if pods <= left and all(count <= has.get(name, 0) for name, count in asks.items()):
                 self._left[index] -= pods
