@@ -13,7 +13,7 @@ from gangplan import client
 from gangplan.clock import Clock, parse_span
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import Ledger
-from gangplan.types import PipelineOwner, Reservation, ReservationState, require_name
+from gangplan.types import PipelineOwner, Reservation, ReservationState, require_name, require_positive
 
 LOOK_EVERY = timedelta(seconds=5)
 """How often a waiting step asks for a changed ETA or reason."""
@@ -60,8 +60,12 @@ class Gang:
             raise InputError("gang", text, "is no gang: pass the output `gang` of reserve_gang") from None
 
 
-def request_key(run_id: str, name: str, part: str = "") -> str:
-    """Return the request key of a run's gang; `part` tells apart those that a loop reserves under one name."""
+def request_key(run_id: str, name: str, part: str | float = "") -> str:
+    """Return the request key of a run's gang; `part` tells apart those that a loop reserves under one name.
+
+    A loop's number is a text on a cluster, and a float in KFP's local runner.
+    """
+    part = str(int(part) if isinstance(part, float) and part.is_integer() else part)
     if not run_id or "{{" in run_id or "/" in run_id:
         raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
     if "{{" in part:
@@ -92,7 +96,11 @@ def require_no_secret(ledger: str) -> str:
 
 def handover_of(text: str) -> timedelta | None:
     """Read for how long a gang is kept between two steps; None for the request's duration."""
-    return parse_span("handover", text) if text else None
+    if not text:
+        return None
+    lasts = parse_span("handover", text)
+    require_positive("handover", lasts.total_seconds())
+    return lasts
 
 
 def wait_for(
