@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,23 @@ def pods(
     Parameters
     ----------
     outputs
-        What tasks have given by their names: each pod is made when those before it have ended.
+        What tasks have given, by their names.
     """
-    return dict(_Run(compiled, run, outputs or {}).all(arguments or {}))
+    return {path: made() for path, made in _Run(compiled, run, outputs or {}).all(arguments or {})}
+
+
+def pod(
+    compiled: Compiled,
+    task: str,
+    arguments: Object | None = None,
+    *,
+    run: str = "run-1",
+    outputs: Mapping[str, Object] | None = None,
+) -> Object:
+    """Return the pod of one task, when those before it have given their outputs."""
+    every = dict(_Run(compiled, run, outputs or {}).all(arguments or {}))
+    (made,) = [made for path, made in every.items() if path.rpartition("/")[2] == task]
+    return made()
 
 
 class _Run:
@@ -64,20 +79,30 @@ class _Run:
         self._spec, self._platform = compiled.spec, compiled.platform
         self._run, self._outputs = run, outputs
 
-    def all(self, arguments: Object) -> Iterator[tuple[str, Object]]:
-        """Yield each task's path and pod."""
+    def all(self, arguments: Object) -> Iterator[tuple[str, Callable[[], Object]]]:
+        """Yield each task's path, and what makes its pod."""
         root = self._spec["root"]
-        yield from self._of_dag(root["dag"], _with_defaults(root, arguments), "")
+        yield from self._of_dag(root["dag"], lambda: _with_defaults(root, arguments), "")
 
-    def _of_dag(self, dag: Object, inputs: Object, path: str) -> Iterator[tuple[str, Object]]:
+    def _of_dag(
+        self, dag: Object, inputs: Callable[[], Object], path: str
+    ) -> Iterator[tuple[str, Callable[[], Object]]]:
         for name, task in dag["tasks"].items():
             component = self._spec["components"][task["componentRef"]["name"]]
-            given = _with_defaults(component, self._given(task, inputs, dag))
+            given = partial(self._all_given, component, task, inputs, dag)
             if "dag" in component:
                 yield from self._of_dag(component["dag"], given, f"{path}{name}/")
             else:
-                asked = _Asked(name=name, given=given, of_json=lambda source: self._value(source, inputs, dag))
-                yield f"{path}{name}", self._pod(component, asked)
+                yield f"{path}{name}", partial(self._made, component, name, given, inputs, dag)
+
+    def _all_given(self, component: Object, task: Object, inputs: Callable[[], Object], dag: Object) -> Object:
+        return _with_defaults(component, self._given(task, inputs(), dag))
+
+    def _made(
+        self, component: Object, name: str, given: Callable[[], Object], inputs: Callable[[], Object], dag: Object
+    ) -> Object:
+        asked = _Asked(name=name, given=given(), of_json=lambda source: self._value(source, inputs(), dag))
+        return self._pod(component, asked)
 
     # ---------------------------------------------------------------- what tasks are given
 

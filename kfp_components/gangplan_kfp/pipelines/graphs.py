@@ -90,6 +90,7 @@ class _Graph:
         if not config.get("nodeSelector"):
             config["nodeSelector"] = {"nodeSelectorJson": _given("node_selector")}
         config["tolerations"] = [*config.get("tolerations", []), {"tolerationJson": _given("tolerations")}]
+        config.setdefault("podMetadata", {}).setdefault("annotations", {})[placing.NOT_COUNTED] = "true"
         ours = {"resourceType": self.texts["accelerator"], "resourceCount": self.texts["accelerators_per_pod"]}
         container.setdefault("resources", {}).setdefault("accelerator", ours)
 

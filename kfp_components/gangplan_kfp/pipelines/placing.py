@@ -24,6 +24,10 @@ RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0
 """The same as a pipeline spec writes it."""
 
 
+NOT_COUNTED = "kueue.x-k8s.io/podset-unconstrained-topology"
+"""The annotation without which Kueue, where it chooses nodes, counts a pod a second time, beside its reservation."""
+
+
 def hold(task: PipelineTask, gang: PipelineTask) -> None:
     """Let a task's container hold the gang's lease while its command runs."""
     container: Any = task.container_spec
@@ -58,6 +62,7 @@ def place(task: PipelineTask, gang: PipelineTask) -> None:
     if not _config(task).get("nodeSelector"):
         kubernetes.add_node_selector_json(task, out["node_selector"])
         rewriting.listen(task, out["node_selector"])
+    kubernetes.add_pod_annotation(task, NOT_COUNTED, "true")
     kubernetes.add_toleration_json(task, out["tolerations"])
     rewriting.listen(task, out["tolerations"])
     _accelerate(task, gang)

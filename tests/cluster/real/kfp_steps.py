@@ -6,19 +6,24 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from gangplan.client import pod_place
 from gangplan.errors import NotFoundError
 from gangplan.reserve import KueueLedger
-from gangplan.types import ReservationState
+from gangplan.testing import a_request
+from gangplan.types import PodSet, ReservationState
 from tests.cluster.conftest import ROOT, Object, Space, until
 from tests.cluster.servers.fleet import REAL_TOLERATION, TOLERATION
 from tests.cluster.servers.node import images
-from tests.kfp.pod_specs import OUTPUT_FILE, OUTPUTS
+from tests.kfp.pod_specs import OUTPUT_FILE, OUTPUTS, Compiled, pod
 
 KFP = ROOT / ".envs" / "kfp"
 LONG_S = 120.0
+START_S = 30.0
+"""So long a step may take to start on a busy machine before it holds its slots itself."""
 
 
 def missing() -> str:
@@ -28,24 +33,71 @@ def missing() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """Starts steps in a test's namespace, as the account of the printed rights, with the ledger on a queue there."""
+    """Starts steps of a run of a compiled pipeline, as the account of the printed rights, with a queue's ledger."""
 
     space: Space
     folder: Path
+    compiled: Compiled
+    run: str = "run-1"
     account: str = "gangplan"
-    environment: dict[str, str] = field(default_factory=dict[str, str])
 
-    def start(self, pod: Object, *, name: str = "", node: str = "", **environment: str) -> Step:
-        """Start a step's pod, as `pod_specs` makes it, with this checkout's code; without a node, where it may go."""
-        name = name or pod["metadata"]["name"]
+    def start(
+        self,
+        task: str,
+        arguments: Object | None = None,
+        *,
+        gang: Object | None = None,
+        name: str = "",
+        node: str = "",
+        memory: str = "",
+        **environment: str,
+    ) -> Step:
+        """Start a task's pod with this checkout's code; without a node, where it may go.
+
+        `gang` is what the task `reserve-gang` has given; `memory` limits the container's.
+        """
+        name = name or task
         outputs = self.folder / name
         outputs.mkdir()
         outputs.chmod(0o777)
-        given = {"GANGPLAN_LEDGER": f"kueue://-/{self.space.name}/queue", **self.environment, **environment}
-        body = _real(pod, outputs, node, {name: value for name, value in given.items() if value})
+        made = pod(self.compiled, task, arguments, run=self.run, outputs={"reserve-gang": gang} if gang else None)
+        given = {"KFP_POD_NAME": name, "GANGPLAN_LEDGER": f"kueue://-/{self.space.name}/queue", **environment}
+        body = _real(made, outputs, node, given)
         body["metadata"]["name"], body["spec"]["serviceAccountName"] = name, self.account
+        if memory:
+            body["spec"]["containers"][0]["resources"]["limits"]["memory"] = memory
         self.space.api.create(f"/api/v1/namespaces/{self.space.name}/pods", body)
         return Step(space=self.space, name=name, outputs_folder=outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gang:
+    """A gang of a run that holds slots, as the steps inside know it."""
+
+    id: str
+    nodes: list[str]
+    outputs: Object
+
+    @staticmethod
+    def reserved(steps: Steps, *, pods: int = 2, gpus_per_pod: int = 4, handover_s: float = 50.0) -> Gang:
+        """Reserve slots, and return what reserve_gang gives, without a pod of it."""
+        ledger, key = steps.space.ledger(), f"kfp/{steps.run}/gang"
+        asked = a_request(key, pod_sets=(PodSet(count=pods, gpus_per_pod=gpus_per_pod),), preemptible=True)
+        held = ledger.submit(asked, f"kfp/{steps.run}/gang/1")
+        assert held.token is not None, held.reason
+        ledger.renew(held.id, held.token, timedelta(seconds=max(handover_s, START_S)))
+        place = pod_place(ledger, held)
+        told = {"key": key, "reservation": held.id, "handover_s": handover_s, "real_nodes": True}
+        [(accelerator, count)] = place.resources.items()
+        outputs: Object = {
+            "gang": json.dumps(told),
+            "node_affinity": place.node_affinity,
+            "node_selector": place.node_selector,
+            "tolerations": list(place.tolerations),
+            "accelerator": accelerator,
+            "accelerators_per_pod": count,
+        }
+        return Gang(id=held.id, nodes=[one.node for one in held.placements], outputs=outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +147,12 @@ class Step:
         return dict(json.loads(file.read_text())["parameterValues"]) if file.exists() else {}
 
     def terminate(self) -> None:
-        """Delete the pod, as a terminated run's: its processes get SIGTERM, and SIGKILL after its grace."""
+        """Delete the pod: its processes get SIGTERM, and SIGKILL after its grace."""
         self.space.api.delete(self.path)
+
+    def signal(self) -> None:
+        """Send SIGTERM to the container's first process, as a terminated run does; the pod stays, for its log."""
+        os.kill(min(self.processes()), signal.SIGTERM)
 
     def kill(self) -> None:
         """End its processes by SIGKILL, at once."""
@@ -128,9 +184,9 @@ def _processes(uid: str) -> Iterator[int]:
             continue
 
 
-def _real(pod: Object, outputs: Path, node: str, environment: dict[str, str]) -> Object:
+def _real(made: Object, outputs: Path, node: str, environment: dict[str, str]) -> Object:
     """Return a step's pod with the shell's image, this checkout and its environment, on its node's network."""
-    body: Object = json.loads(json.dumps(pod))
+    body: Object = json.loads(json.dumps(made))
     spec, main = body["spec"], body["spec"]["containers"][0]
     needs = images.python(ROOT, KFP)
     code = ":".join(str(ROOT / part) for part in ("optimizer", "kfp_components"))
