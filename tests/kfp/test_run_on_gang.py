@@ -4,13 +4,20 @@ from collections.abc import Callable
 
 import pytest
 from kfp import dsl
+from tests.kfp.specs import WISH, Spec, train
 
 from gangplan.errors import InputError
 from gangplan_kfp import on_gang, reserved_gang, run_on_gang
 from gangplan_kfp.support import run_job
-from tests.kfp.specs import WISH, Spec, train
 
 JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "train"}, "spec": {}}
+
+
+@dsl.pipeline(name="inner")
+def inner(job: dict = JOB):
+    """A pipeline that is used as a task."""
+    run_on_gang(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, job=job)
+    train()
 
 
 def inside() -> None:
@@ -22,12 +29,6 @@ def inside() -> None:
 
 def nested() -> None:
     """In a pipeline that is used as a task."""
-
-    @dsl.pipeline(name="inner")
-    def inner(job: dict = JOB):
-        run_on_gang(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, job=job)
-        train()
-
     with reserved_gang(**WISH):
         inner()
 
