@@ -198,7 +198,7 @@ def test_a_step_whose_slots_are_taken_ends_with_75(steps: Steps) -> None:
 
 def test_a_job_ends_when_its_slots_are_taken(steps: Steps, small_nodes: list[Node], go: Path) -> None:
     """Its pods are told to end, their last words are shown, and its step ends with 75."""
-    gang = Gang.reserved(steps, handover_s=6)
+    gang = Gang.reserved(steps, handover_s=20)
     step = runner(steps, gang, a_job("trap 'echo saved; exit 0' TERM", go), small_nodes[0])
     running(steps.space)
     urgent = asked(steps, "urgent", priority=900)
