@@ -7,4 +7,4 @@ from .components import (
     train_demand_model as train_demand_model,
     wait_for_gang as wait_for_gang,
 )
-from .pipelines import on_gang as on_gang, reserved_gang as reserved_gang
+from .pipelines import check_gangs as check_gangs, on_gang as on_gang, reserved_gang as reserved_gang

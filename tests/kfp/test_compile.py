@@ -14,6 +14,7 @@ import pytest
 import yaml
 from kfp import dsl
 from kfp.compiler import Compiler
+from tests.kfp.specs import train
 
 from gangplan_kfp.compile import COMPILED, compile_all
 from gangplan_kfp.pipelines.reserved import reserved_gang
@@ -94,13 +95,14 @@ def test_two_gangs_in_one_pipeline(tmp_path: Path) -> None:
     @dsl.pipeline(name="two-gangs")
     def two_gangs():
         with reserved_gang(name="first", **wish):
-            pass
+            train()
         with reserved_gang(name="second", **wish):
-            pass
+            train()
 
     Compiler().compile(two_gangs, str(tmp_path / "two.yaml"))
     found = dict(tasks(read(tmp_path / "two.yaml")))
-    names = [task["inputs"]["parameters"]["name"]["runtimeValue"]["constant"] for task in found.values()]
+    gangs = [task["inputs"]["parameters"] for name, task in found.items() if "gang" in name]
+    names = [given["name"]["runtimeValue"]["constant"] for given in gangs]
     assert sorted(names) == ["first", "first", "second", "second"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kfp import kubernetes
@@ -10,6 +11,9 @@ from kfp.dsl.pipeline_task import PipelineTask
 from gangplan.errors import InputError
 from gangplan_kfp.pipelines import rewriting
 from gangplan_kfp.support import POD_NODE
+
+LEDGER = "GANGPLAN_LEDGER"
+"""The variable with the ledger's URL, and the Secret's key of it."""
 
 GANG = "gangplan_gang"
 """The input by which a held task knows its gang."""
@@ -35,6 +39,9 @@ def hold(task: PipelineTask, gang: PipelineTask) -> None:
         raise InputError(task.name, "", "has no command to hold the gang for: give its ContainerSpec one")
     text = rewriting.add_input(task, GANG, gang.outputs["gang"])
     rewriting.prefix(task, [*HELD, text, "--"])
+    if secrets := _config(gang).get("secretAsEnv"):
+        config = task.platform_config.setdefault("kubernetes", {})
+        config["secretAsEnv"] = [*config.get("secretAsEnv", []), *secrets]
 
 
 def uses_slots(arguments: Any) -> bool:
@@ -47,6 +54,12 @@ def know_node(task: PipelineTask) -> None:
     kubernetes.use_field_path_as_env(task, POD_NODE, "spec.nodeName")
 
 
+def know_ledger(tasks: Sequence[PipelineTask], secret: str) -> None:
+    """Give tasks the ledger's URL from a Secret of the cluster."""
+    for task in tasks if secret else ():
+        kubernetes.use_secret_as_env(task, secret, {LEDGER: LEDGER})
+
+
 def retry(task: PipelineTask) -> None:
     """Try a task again that had to leave its slots, where the author did not say how often."""
     if not rewriting.has_retry(task):
@@ -55,7 +68,7 @@ def retry(task: PipelineTask) -> None:
 
 def place(task: PipelineTask, gang: PipelineTask) -> None:
     """Send a task's pod to the slots, by what the reserve step found out; what the author set himself stays."""
-    out = gang.outputs
+    out: Any = gang.outputs
     if not has_affinity(_config(task)):
         kubernetes.add_node_affinity_json(task, out["node_affinity"])
         rewriting.listen(task, out["node_affinity"])
