@@ -9,6 +9,7 @@ from .components import (
     release_gang as release_gang,
     reserve_gang as reserve_gang,
     review_gate as review_gate,
+    run_on_gang as run_on_gang,
     train_demand_model as train_demand_model,
     wait_for_gang as wait_for_gang,
 )

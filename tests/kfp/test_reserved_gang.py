@@ -42,6 +42,7 @@ def is_placed(task: Task) -> bool:
     assert [from_gang(term["nodeAffinityJson"]) for term in settings["nodeAffinity"]] == ["node_affinity"]
     assert from_gang(settings["nodeSelector"]["nodeSelectorJson"]) == "node_selector"
     assert [from_gang(one["tolerationJson"]) for one in settings["tolerations"]] == ["tolerations"]
+    assert settings["podMetadata"]["annotations"] == {"kueue.x-k8s.io/podset-unconstrained-topology": "true"}
     asked = task.container["resources"]["accelerator"]
     return "accelerator']" in asked["resourceType"] and "accelerators_per_pod']" in asked["resourceCount"]
 

@@ -80,14 +80,16 @@ class _Graph:
     def _command(self, container: dict[str, Any], label: str) -> None:
         """Let a container hold the lease, and run on the slots."""
         config = self._config(label)
+        placed = "accelerator" in self.texts and placing.uses_slots(container.get("args"))
         if "gang" in self.texts:
             container["command"] = [*placing.HELD, self.texts["gang"], "--", *container.get("command", [])]
-            env = {"name": POD_NODE, "fieldPath": "spec.nodeName"}
-            config["fieldPathAsEnv"] = [*config.get("fieldPathAsEnv", []), env]
             if self.secrets:
                 config["secretAsEnv"] = [*config.get("secretAsEnv", []), *self.secrets]
-        if "accelerator" in self.texts:
+        if placed:
             self._place(container, config)
+        if placed and "gang" in self.texts:
+            env = {"name": POD_NODE, "fieldPath": "spec.nodeName"}
+            config["fieldPathAsEnv"] = [*config.get("fieldPathAsEnv", []), env]
 
     def _place(self, container: dict[str, Any], config: dict[str, Any]) -> None:
         """Send a container's pod to the slots; what its author set himself stays."""
@@ -96,6 +98,7 @@ class _Graph:
         if not config.get("nodeSelector"):
             config["nodeSelector"] = {"nodeSelectorJson": _given("node_selector")}
         config["tolerations"] = [*config.get("tolerations", []), {"tolerationJson": _given("tolerations")}]
+        config.setdefault("podMetadata", {}).setdefault("annotations", {})[placing.NOT_COUNTED] = "true"
         ours = {"resourceType": self.texts["accelerator"], "resourceCount": self.texts["accelerators_per_pod"]}
         container.setdefault("resources", {}).setdefault("accelerator", ours)
 

@@ -28,6 +28,10 @@ RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0
 """The same as a pipeline spec writes it."""
 
 
+NOT_COUNTED = "kueue.x-k8s.io/podset-unconstrained-topology"
+"""The annotation without which Kueue, where it chooses nodes, counts a pod a second time, beside its reservation."""
+
+
 def hold(task: PipelineTask, gang: PipelineTask) -> None:
     """Let a task's container hold the gang's lease while its command runs."""
     container: Any = task.container_spec
@@ -35,10 +39,19 @@ def hold(task: PipelineTask, gang: PipelineTask) -> None:
         raise InputError(task.name, "", "has no command to hold the gang for: give its ContainerSpec one")
     text = rewriting.add_input(task, GANG, gang.outputs["gang"])
     rewriting.prefix(task, [*HELD, text, "--"])
-    kubernetes.use_field_path_as_env(task, POD_NODE, "spec.nodeName")
     if secrets := _config(gang).get("secretAsEnv"):
-        config = task.platform_config["kubernetes"]
+        config = task.platform_config.setdefault("kubernetes", {})
         config["secretAsEnv"] = [*config.get("secretAsEnv", []), *secrets]
+
+
+def uses_slots(arguments: Any) -> bool:
+    """Whether a step uses slots itself, by its command's arguments: `run_on_gang` only starts what does."""
+    return "run_on_gang" not in (arguments or ())
+
+
+def know_node(task: PipelineTask) -> None:
+    """Let a task that is held know its node: it refuses to work on another one than its slots'."""
+    kubernetes.use_field_path_as_env(task, POD_NODE, "spec.nodeName")
 
 
 def know_ledger(tasks: Sequence[PipelineTask], secret: str) -> None:
@@ -62,6 +75,7 @@ def place(task: PipelineTask, gang: PipelineTask) -> None:
     if not _config(task).get("nodeSelector"):
         kubernetes.add_node_selector_json(task, out["node_selector"])
         rewriting.listen(task, out["node_selector"])
+    kubernetes.add_pod_annotation(task, NOT_COUNTED, "true")
     kubernetes.add_toleration_json(task, out["tolerations"])
     rewriting.listen(task, out["tolerations"])
     _accelerate(task, gang)

@@ -152,8 +152,10 @@ def _put_on(task: PipelineTask, gang: PipelineTask, *, hold: bool, place: bool, 
         placing.hold(task, gang)
         if retry:
             placing.retry(task)
-    if place:
+    if place and placing.uses_slots(task.container_spec.args):
         placing.place(task, gang)
+        if hold:
+            placing.know_node(task)
 
 
 def _judge(pipeline: Pipeline, gang: PipelineTask, inside: Sequence[PipelineTask], own: set[str]) -> None:
