@@ -37,6 +37,10 @@ class Wakeup(Protocol):
         """End a wait, and look often for a while: something has happened, or somebody waits for it."""
         ...
 
+    def rest(self) -> None:
+        """Let go of what a wait costs the database: nobody waits for now."""
+        ...
+
     def close(self) -> None:
         """Close connections and files."""
         ...
@@ -59,6 +63,9 @@ class LocalWakeup:
         """See `Wakeup.notify`."""
         self._last = time.monotonic()
         self._event.set()
+
+    def rest(self) -> None:
+        """See `Wakeup.rest`."""
 
     def close(self) -> None:
         """See `Wakeup.close`."""
@@ -120,7 +127,10 @@ class PostgresWakeup:
         import psycopg
 
         try:
-            listening = self._listen()
+            if self._connection is None:
+                self._connection = self._listen()
+                return  # what was told before it listened is looked for
+            listening = self._connection
             ready, _, _ = select.select([listening.fileno(), self._read], [], [], seconds)
             if listening.fileno() in ready:
                 list(listening.notifies(timeout=0))
@@ -131,13 +141,16 @@ class PostgresWakeup:
             os.read(self._read, 4096)
 
     def _listen(self) -> psycopg.Connection:
-        """Return the connection that listens."""
+        """Return a connection that listens."""
         import psycopg
 
-        if self._connection is None:
-            self._connection = psycopg.connect(self._conninfo, autocommit=True)
-            self._connection.execute(f"LISTEN {CHANGES}; LISTEN {COMMANDS}".encode())
-        return self._connection
+        connection = psycopg.connect(self._conninfo, autocommit=True)
+        connection.execute(f"LISTEN {CHANGES}; LISTEN {COMMANDS}".encode())
+        return connection
+
+    def rest(self) -> None:
+        """See `Wakeup.rest`."""
+        self._disconnect()
 
     def _disconnect(self) -> None:
         """Close the connection."""

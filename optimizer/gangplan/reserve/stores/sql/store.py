@@ -338,8 +338,9 @@ class SqlStore:
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
         """See `LedgerStore.get`."""
         with self._database.reading() as connection:
-            due = read_head(connection).due
-            return next(iter(queries.read_entries(connection, [id])), None), due
+            now = read_head(connection)
+            self.leadership.see(now.leader)  # a call that follows goes to its leader at once
+            return next(iter(queries.read_entries(connection, [id])), None), now.due
 
     def select(self, *, since: int | None, state: ReservationState | None, owner: str = "") -> list[Entry]:
         """See `LedgerStore.select`."""
