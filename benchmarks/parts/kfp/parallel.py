@@ -77,6 +77,9 @@ def runs(url: str, count: int, within_s: float) -> list[tuple[Seen, Seen]]:
         processes[-1].start()
         there.close()
         pipes.append(here)
+    for pipe in pipes:
+        assert pipe.poll(_PATIENCE_S), "a run did not start"
+        pipe.recv()
     first = _say(pipes, within_s)
     second = _say(pipes, within_s)
     _say(pipes, within_s)
@@ -101,6 +104,7 @@ def _say(pipes: Sequence[Connection], within_s: float) -> list[Seen]:
 def _run(pipe: Connection, url: str, number: int) -> None:
     """Be one run: reserve, ask again, release; each at the moment that is said."""
     ledgers: list[Ledger] = []
+    pipe.send("ready")
     for _ in range(2):
         _sleep_until(pipe.recv())
         began = time.perf_counter()

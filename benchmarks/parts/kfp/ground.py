@@ -1,0 +1,116 @@
+"""The cluster of the benchmark: real nodes with counted GPUs, one queue of Kueue, and steps of runs as real pods."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.objects import a_real_pod
+from tests.cluster.servers import fleet
+from tests.cluster.servers.cluster import Cluster, Options
+from tests.cluster.servers.node import images, node
+
+from benchmarks.parts.figures import ROOT
+from gangplan.clock import system_clock
+from gangplan.kube import Api, connect, manifests
+from gangplan.reserve import KueueLedger
+from gangplan.reserve.kueue.ledger import Place
+
+Object = dict[str, Any]
+
+SPACE, QUEUE = "bench", "queue"
+NODES, GPUS = 2, 64
+WORKFLOWS = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflows"
+PODS = f"/api/v1/namespaces/{SPACE}/pods"
+LEDGER = f"kueue://-/{SPACE}/{QUEUE}"
+"""The ledger as a pod names it."""
+
+RUN, WORKFLOW = "pipeline/runid", "workflows.argoproj.io/workflow"
+
+
+def missing() -> str:
+    """Say in one line why there can be no real node here; empty where there can."""
+    return node.missing()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """The cluster, as its administrator."""
+
+    cluster: Cluster
+
+    @property
+    def api(self) -> Api:
+        """Its API."""
+        return self.cluster.api
+
+    @property
+    def url(self) -> str:
+        """The ledger's URL, for who has its kubeconfig."""
+        return LEDGER
+
+    def ledger(self) -> KueueLedger:
+        """Open the ledger on its queue."""
+        api = connect(kubeconfig=str(self.cluster.kubeconfig))
+        return KueueLedger(api, Place(namespace=SPACE, queue=QUEUE), clock=system_clock)
+
+    def step(self, run: str, name: str, command: Sequence[str], *, at: int, python: Path | None = None) -> Object:
+        """Start a step of a run as a pod on a node; it has this Python, or another one, and this checkout."""
+        needs = images.python(ROOT)
+        beside = "" if python is None else f"{python.parent}:"
+        if python is not None:
+            folder = {"name": "beside", "mountPath": str(python.parents[1]), "readOnly": True}
+            needs["volumes"].append({"name": "beside", "hostPath": {"path": str(python.parents[1])}})
+            needs["volumeMounts"].append(folder)
+        where = [str(ROOT), str(ROOT / "optimizer"), str(ROOT / "kfp_components")]
+        variables = {
+            "PATH": f"{beside}{Path(sys.executable).parent}:/bin",
+            "PYTHONPATH": ":".join(where),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "GANGPLAN_LEDGER": LEDGER,
+            "GANGPLAN_HOME": "/tmp/gangplan",  # noqa: S108 - in the pod
+        }
+        environment = [{"name": key, "value": value} for key, value in variables.items()]
+        pod = a_real_pod(
+            name,
+            list(command),
+            node=self.cluster.nodes[at % NODES].name,
+            serviceAccountName="gangplan",
+            volumes=needs["volumes"],
+            terminationGracePeriodSeconds=30,
+            container={"volumeMounts": needs["volumeMounts"], "env": environment},
+        )
+        pod["metadata"]["labels"] = {RUN: run, WORKFLOW: run}
+        return pod
+
+
+@contextmanager
+def ground(gpus: int) -> Iterator[Ground]:
+    """Start the cluster with a queue of so many GPUs."""
+    with Cluster(Options(real_nodes=NODES)) as cluster:
+        cluster.apply([_workflows(), fleet.topology(), fleet.flavor(fleet.REAL.name, fleet.REAL.accelerator)])
+        cluster.start_nodes()
+        counted = {fleet.GPU: str(GPUS)}
+        for one in cluster.nodes:
+            path = f"/api/v1/nodes/{one.name}/status"
+            cluster.api.merge(path, {"status": {"capacity": counted, "allocatable": counted}})
+        queue = fleet.cluster_queue(QUEUE, {fleet.REAL.name: gpus})
+        cluster.apply([fleet.namespace(SPACE), queue, fleet.local_queue(SPACE, QUEUE, QUEUE), *manifests(SPACE)])
+        yield Ground(cluster=cluster)
+
+
+def _workflows() -> Object:
+    """Return the kind of Argo's Workflows, which say how their runs stand."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    named = {"kind": "Workflow", "plural": "workflows", "singular": "workflow", "listKind": "WorkflowList"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "workflows.argoproj.io"},
+        "spec": {"group": "argoproj.io", "scope": "Namespaced", "names": named, "versions": [version]},
+    }
