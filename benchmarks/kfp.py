@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.progress import Progress as Bar
 
 from benchmarks.parts.figures import ROOT, Figure, report, write
-from benchmarks.parts.kfp import local, parallel
+from benchmarks.parts.kfp import dead, local, parallel
 from gangplan.progress import Progress
 
 PYTHON = ROOT / ".envs" / "kfp" / "bin" / "python"
@@ -26,6 +26,7 @@ PARTS: dict[str, Part] = {
     "overhead": local.overhead,
     "pipeline": local.pipeline,
     "parallel": parallel.parallel,
+    "dead": dead.dead,
 }
 
 

@@ -21,8 +21,6 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Condition
 
-from gangplan_kfp.support import Gang
-
 from benchmarks.parts.execute.home import Controller, Home
 from benchmarks.parts.figures import Figure
 from benchmarks.parts.kfp.ground import PODS, RUN, WORKFLOWS, Ground, Object, ground, missing
@@ -34,6 +32,7 @@ from gangplan.progress import Progress
 from gangplan.reserve import KueueLedger
 from gangplan.testing import a_request
 from gangplan.types import Fleet, PipelineOwner, PodSet, Reservation, ReservationState
+from gangplan_kfp.support import Gang
 
 RUNS = 50
 HANDOVER_S = 50.0
@@ -158,7 +157,9 @@ def _ended(place: Ground, count: int, progress: Progress, *, controller: bool) -
     """End so many runs that hold all slots, and return the slowest time until they are others'."""
     draw, prefix = random.Random(_SEED), "aided" if controller else "alone"
     with place.ledger() as ledger, Argo(place), _controller(place) if controller else nullcontext():
-        runs = [_begin(place, ledger, f"{prefix}-{number}", KINDS[number % len(KINDS)], number) for number in range(count)]
+        runs = [
+            _begin(place, ledger, f"{prefix}-{number}", KINDS[number % len(KINDS)], number) for number in range(count)
+        ]
         _wait_held(place, ledger, runs, progress)
         watch = Watch(ledger, runs)
         waiting = [ledger.submit(a_request(f"{prefix}-waits-{number}", pod_sets=_ONE)) for number in range(count)]

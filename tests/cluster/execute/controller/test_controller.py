@@ -147,6 +147,50 @@ def test_what_ended_owners_hold_is_given_back_and_nothing_else(
         assert lines[held["run"].id]["before"] == "granted"
 
 
+def a_run(space: Space, ledger: KueueLedger, path: str, name: str, part: str = "", **meta: Any) -> Reservation:
+    """Reserve one GPU for a run of a pipeline, whose step works in a pod."""
+    run = f"{name}-{space.name}"
+    labels = {"pipeline/runid": run, "workflows.argoproj.io/workflow": name}
+    flow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "status": {"phase": "Running"}}
+    space.api.create(path, {**flow, "metadata": {"name": name, "labels": labels}})
+    pod = a_pod(name, gpus=0, how="hangs")
+    pod["metadata"] |= {"labels": labels, **meta}
+    space.api.create(f"/api/v1/namespaces/{space.name}/pods", pod)
+    path_of = "/".join(filter(None, ("gang", part)))
+    return ledger.submit(a_request(f"kfp/{run}/{path_of}", pod_sets=ONE), f"{PipelineOwner(run=run)}/{path_of}/1")
+
+
+def test_a_dead_run_gives_back_but_not_what_a_pod_still_works_on(
+    space: Space, ledger: KueueLedger, kubeconfig_of_account: Path, workflows: str, tmp_path: Path
+) -> None:
+    """Terminated, deleted, archived; one whose pod is given time to end, or is left behind, keeps its slots so long."""
+    pods, path = f"/api/v1/namespaces/{space.name}/pods", workflows.format(space.name)
+    terminated = a_run(space, ledger, path, "terminated", "shard-1", finalizers=["gangplan.io/takes-its-time"])
+    deleted, archived = (a_run(space, ledger, path, name) for name in ("deleted", "archived"))
+    works = a_run(space, ledger, path, "works", "shard-2")
+    names = ("terminated", "deleted", "archived", "works")
+    until(lambda: all(space.api.get(f"{pods}/{name}")["status"].get("phase") == "Running" for name in names))
+    with running(space, kubeconfig_of_account, tmp_path, 1) as (one,):
+        until(lambda: one.ready and one.leads, 60)
+        space.api.merge(f"{path}/terminated", {"spec": {"activeDeadlineSeconds": 0}, "status": {"phase": "Failed"}})
+        space.api.delete(f"{pods}/terminated")
+        space.api.delete(f"{path}/deleted")
+        space.api.delete(f"{pods}/archived", gracePeriodSeconds=0)
+        space.api.delete(f"{path}/archived")
+        until(lambda: ended(space, archived))
+        assert not ended(space, terminated)
+        assert not ended(space, deleted)
+        space.api.merge(f"{pods}/terminated", {"metadata": {"finalizers": None}})
+        space.api.delete(f"{pods}/deleted", gracePeriodSeconds=0)
+        began = time.monotonic()
+        until(lambda: ended(space, terminated) and ended(space, deleted))
+        print(f"given back within {time.monotonic() - began:.1f} s")
+        assert not ended(space, works)
+        why = {line["reservation"]: line["why"] for line in one.said("given back")}
+    assert why[terminated.id] == f"pipeline run terminated-{space.name} has ended"
+    assert why[deleted.id] == f"pipeline run deleted-{space.name} was deleted"
+
+
 def publish(store: Store, pool: Pool, *nodes: int) -> None:
     """Publish a plan of so many nodes of a pool, hour by hour."""
     start = floor_hour(datetime.now(UTC))
