@@ -16,13 +16,14 @@ from pathlib import Path
 from rich.progress import Progress as Bar
 
 from benchmarks.parts.figures import ROOT, Figure, report, write
-from benchmarks.parts.kfp import dead, local, parallel
+from benchmarks.parts.kfp import dead, local, parallel, start
 from gangplan.progress import Progress
 
 PYTHON = ROOT / ".envs" / "kfp" / "bin" / "python"
 
 Part = Callable[[Path, int, Progress], list[Figure]]
 PARTS: dict[str, Part] = {
+    "start": start.start,
     "overhead": local.overhead,
     "pipeline": local.pipeline,
     "parallel": parallel.parallel,

@@ -59,16 +59,17 @@ class Ground:
         return KueueLedger(api, Place(namespace=SPACE, queue=QUEUE), clock=system_clock)
 
     def step(self, run: str, name: str, command: Sequence[str], *, at: int, python: Path | None = None) -> Object:
-        """Start a step of a run as a pod on a node; it has this Python, or another one, and this checkout."""
+        """Return the pod of a run's step on a node; it has this Python or another environment's, and this checkout."""
         needs = images.python(ROOT)
-        beside = "" if python is None else f"{python.parent}:"
+        programs = Path(sys.executable).parent
         if python is not None:
-            folder = {"name": "beside", "mountPath": str(python.parents[1]), "readOnly": True}
-            needs["volumes"].append({"name": "beside", "hostPath": {"path": str(python.parents[1])}})
-            needs["volumeMounts"].append(folder)
+            folder = python.parents[1].resolve()
+            programs = folder / "bin"
+            needs["volumes"].append({"name": "environment", "hostPath": {"path": str(folder)}})
+            needs["volumeMounts"].append({"name": "environment", "mountPath": str(folder), "readOnly": True})
         where = [str(ROOT), str(ROOT / "optimizer"), str(ROOT / "kfp_components")]
         variables = {
-            "PATH": f"{beside}{Path(sys.executable).parent}:/bin",
+            "PATH": f"{programs}:/bin",
             "PYTHONPATH": ":".join(where),
             "PYTHONDONTWRITEBYTECODE": "1",
             "GANGPLAN_LEDGER": LEDGER,

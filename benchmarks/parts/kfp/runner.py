@@ -2,6 +2,7 @@
 
 `python -m benchmarks.parts.kfp.runner steps N` prints the seconds of an empty component's steps and of reserve_gang's,
 in turn; `... pipeline` prints those of one whole reserved training. Both work in the home that GANGPLAN_HOME names.
+`... command` prints the command that a component's container has.
 """
 
 # No postponed annotations: KFP's compiler reads them as they are written.
@@ -31,6 +32,26 @@ def empty(run_id: str) -> str:
     return run_id
 
 
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def first_line():
+    """Say how old the container is: its first process began when it did."""
+    import os
+    import time
+    from pathlib import Path
+
+    ticks = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    print(f"seconds since the container's start: {age:.3f}", flush=True)
+
+
+def command() -> list[str]:
+    """Return what KFP runs in the container of `first_line`, with an input as its launcher makes it."""
+    container = first_line.component_spec.implementation.container
+    given = {"inputs": {}, "outputs": {"outputFile": "/tmp/outputs/executor_output.json"}}  # noqa: S108 - in the pod
+    words = [json.dumps(given) if not isinstance(word, str) or word == "{{$}}" else word for word in container.args]
+    return [*container.command, *words]
+
+
 def steps(rounds: int) -> dict[str, list[float]]:
     """Return the seconds of each step; a granted gang goes back before the next one asks."""
     seconds: dict[str, list[float]] = {"empty": [], "reserve": []}
@@ -55,7 +76,10 @@ def _timed(run: Callable[[], Any]) -> float:
 
 
 def main(what: str, rounds: int = 1) -> None:
-    """Print the seconds as the last line, as JSON."""
+    """Print the answer as the last line, as JSON."""
+    if what == "command":
+        print(json.dumps(command()))
+        return
     with tempfile.TemporaryDirectory() as folder:
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=folder)
         seconds = steps(rounds) if what == "steps" else pipeline()
