@@ -88,19 +88,24 @@ def test_hands_on_how_steps_hold_the_gang_and_where_they_run(ledger: Opened, wis
     assert not Gang.read(seeing["gang"]).real_nodes
 
 
-def test_parts_of_one_name_are_gangs_of_their_own(ledger: Opened, wish: Wish, runs: Path) -> None:
+def test_parts_of_one_name_are_gangs_of_their_own(ledger: Opened, ledger_url: str, wish: Wish) -> None:
     """The items of a loop hold and release apart, whatever they look like; the same one twice is one gang."""
-    one = {**wish, "pods": 1}
-    items = ["lr=0.1/batch 8", "x" * 500]
-    ids = [reserve_gang(run_id="run-1", part=item, **one).outputs["reservation_id"] for item in (*items, items[0])]
-    assert ids[0] == ids[2] != ids[1]
-    release_gang(run_id="run-1", part=items[0])
+    where = {"ledger": ledger_url, "home": ""}
+    first, long = "lr=0.1/batch 8", "x" * 500
+
+    def take(part: str) -> Reservation:
+        request = holding.request_from(run_id="run-1", part=part, **{**wish, "pods": 1})
+        return holding.take(request, timeout_seconds=5, **where).reservation
+
+    one, other, again = take(first), take(long), take(first)
+    assert one.id == again.id != other.id
+    assert holding.give_back(run_id="run-1", name="gang", **where) == "none"
+    assert holding.give_back(run_id="run-1", name="gang", part=first, **where) == "released"
     with ledger() as book:
-        assert [book.get(id).state.value for id in ids[:2]] == ["released", "granted"]
-        assert book.get(ids[0]).request.request_key == "kfp/run-1/gang/lr%3D0.1%2Fbatch%208"
-        assert {one.attempt.rpartition("/")[0] for one in book.list(owner="kfp/run-1")} > {
-            "kfp/run-1/gang/lr%3D0.1%2Fbatch%208"
-        }
+        assert book.get(other.id).state is ReservationState.GRANTED
+        owners = [found.attempt.rpartition("/")[0] for found in book.list(owner="kfp/run-1")]
+    assert (one.request.request_key, owners[0]) == ("kfp/run-1/gang/lr%3D0.1%2Fbatch%208",) * 2
+    assert len(other.request.request_key) < 160
 
 
 def test_a_place_in_line_is_taken_first_and_waited_for_later(
@@ -124,13 +129,14 @@ def test_a_place_in_line_is_taken_first_and_waited_for_later(
     assert found.expires_at <= present() + timedelta(seconds=50)
 
 
-def test_a_retried_run_waits_for_what_its_wait_step_asks_for_anew(ledger: Opened, wish: Wish, runs: Path) -> None:
+def test_a_retried_run_waits_for_what_its_wait_step_asks_for_anew(ledger: Opened, ledger_url: str, wish: Wish) -> None:
     """The step that took the place has succeeded and does not run again; its gang was given back."""
-    reserve_gang(run_id="run-3", wait=False, **wish)
-    release_gang(run_id="run-3")
-    again = wait_for_gang(run_id="run-3", timeout_seconds=0).outputs
-    with ledger() as book:
-        assert book.get(again["reservation_id"]).request.request_key == "kfp/run-3/gang#2"
+    run = {"run_id": "run-3", "ledger": ledger_url, "home": ""}
+    request = holding.request_from(run_id="run-3", **wish)
+    holding.take(request, timeout_seconds=5, wait=False, ledger=ledger_url, home="")
+    holding.give_back(name="gang", **run)
+    again = holding.wait_on(name="gang", part="", timeout_seconds=0, **run).reservation
+    assert again.request.request_key == "kfp/run-3/gang#2"
 
 
 def test_says_why_it_waits_then_gives_up_in_one_line(

@@ -123,6 +123,13 @@ def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
     return Lease(start=start, end=claim_by, hard_end=hard_end, claim_by=claim_by)
 
 
+def spent_by(claim: Claim, end: int) -> int:
+    """Return the seconds of a Workload's time limit that must count as spent for it to be over at a moment."""
+    if claim.limit_s is None or claim.admitted is None:
+        return 0
+    return max(0, claim.limit_s + (claim.admitted - end) // SECOND)
+
+
 def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
     """Tell whether it holds its quota only so that its window, which is still to come, finds it free."""
     return claim.safe and request.earliest_start is not None and to_us(request.earliest_start) > now
