@@ -161,13 +161,14 @@ def _postgresql(url: URL) -> Database:
     event.listen(writer, "begin", begun)
     event.listen(poster, "begin", posting)
     conninfo = plain.set(drivername="postgresql").render_as_string(hide_password=False)
+    wakeup = PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True)
     return Database(
         writer=writer,
         reader=reader,
         poster=poster,
-        wakeup=PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True),
+        wakeup=wakeup,
         shown=shown(url.render_as_string(hide_password=False)),
-        idle=IdleConnections(engine),
+        idle=IdleConnections(engine, lambda: wakeup.crowded),
         notifies=listens,
         patience=timeout,
     )

@@ -15,21 +15,20 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import Dialect
 
-IDLE_S = 2.0
+from gangplan.reserve.stores.wakeups import is_full
+
+IDLE_S, CROWDED_S = 2.0, 0.1
 """Seconds without a call after which a process closes its connections. A new one takes some milliseconds."""
 
 _AGAIN_S, _LONGEST_S = 0.1, 2.0
 """Seconds until a full server is asked again, on average: twice as long after each try, for each try costs it work."""
 
-_FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
-"""What PostgreSQL and its poolers say where they have no connection to spare; a refusal to connect has no code."""
-
 
 class IdleConnections:
-    """Closes an engine's connections once nobody has used them for a while."""
+    """Closes an engine's connections once nobody has used them for a while: a short one where many others want some."""
 
-    def __init__(self, engine: Engine, seconds: float = IDLE_S) -> None:
-        self._engine, self._seconds = engine, seconds
+    def __init__(self, engine: Engine, crowded: Callable[[], bool]) -> None:
+        self._engine, self._crowded = engine, crowded
         self._used = 0.0
         self._gate = Lock()
         self._thread: Thread | None = None
@@ -50,12 +49,16 @@ class IdleConnections:
                     self._thread.start()
 
     def _watch(self) -> None:
-        while not self._closed.wait(self._used + self._seconds - time.monotonic()):
+        while not self._closed.wait(self._left()):
             with self._gate:
-                if time.monotonic() - self._used >= self._seconds:
+                if self._left() <= 0:
                     self._thread = None
                     break
         self._engine.dispose()
+
+    def _left(self) -> float:
+        """Return the seconds until the connections are idle for long enough."""
+        return self._used + (CROWDED_S if self._crowded() else IDLE_S) - time.monotonic()
 
 
 def wait_for_a_free_one(engine: Engine, seconds: float) -> None:
@@ -76,7 +79,7 @@ def _patiently(connect: Callable[[], Any], refused: type[Exception], seconds: fl
         try:
             return connect()
         except refused as error:
-            if time.monotonic() > deadline or not any(words in str(error) for words in _FULL):
+            if time.monotonic() > deadline or not is_full(error):
                 raise
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(2 * pause, _LONGEST_S)
