@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -43,8 +44,9 @@ WITHIN_S = 15.0
 
 KINDS = ("kill -9", "terminate", "delete the Workflow", "delete the pod by force")
 _ONE = (PodSet(count=1, gpus_per_pod=1),)
-_PATIENCE_S = 300.0
+_PATIENCE_S, _START = 300.0, timedelta(minutes=10)
 _SEED = 7
+_NAMED = re.compile(rb'(?:GANGPLAN_RESERVATION=|"reservation":")([\w.-]+)')
 
 
 @dataclass(kw_only=True)
@@ -183,9 +185,8 @@ def _begin(place: Ground, ledger: KueueLedger, run: str, kind: str, at: int) -> 
     part = f"part-{at}" if at % 2 else ""
     key = f"kfp/{run}/gang" + (f"/{part}" if part else "")
     attempt = f"{PipelineOwner(run=run)}/{key.split('/', 2)[2]}/1"
-    ttl = timedelta(seconds=HANDOVER_S)
     asked = client.submit(ledger, a_request(key, pod_sets=_ONE), system_clock() + timedelta(minutes=5), attempt)
-    held = client.claim(ledger, asked, ttl)
+    held = client.claim(ledger, asked, _START)  # the step itself renews for a handover alone
     assert held.state is ReservationState.GRANTED, held
     text = Gang(key=key, reservation=str(held.id), handover_s=HANDOVER_S).text()
     command = [sys.executable, "-m", "gangplan_kfp.held", "--gang", text, "--", "sleep", "3600"]
@@ -199,7 +200,7 @@ def _begin(place: Ground, ledger: KueueLedger, run: str, kind: str, at: int) -> 
 def _wait_held(place: Ground, ledger: KueueLedger, runs: Sequence[Run], progress: Progress) -> None:
     """Wait until every run's command works: then its lease has been renewed by its step."""
     deadline = time.monotonic() + _PATIENCE_S
-    while (working := sum(any(_processes(run, "sleep")) for run in runs)) < len(runs):
+    while (working := len({run.held.id for run in runs} & _processes("sleep").keys())) < len(runs):
         progress(working, len(runs), "runs that hold their gangs")
         assert time.monotonic() < deadline, f"only {working} of {len(runs)} runs work"
         time.sleep(1.0)
@@ -209,7 +210,7 @@ def _wait_held(place: Ground, ledger: KueueLedger, runs: Sequence[Run], progress
 
 
 def _kill(place: Ground, run: Run) -> None:
-    for process in _processes(run):
+    for process in _processes()[run.held.id]:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
@@ -232,19 +233,20 @@ def _force(place: Ground, run: Run) -> None:
 _END: dict[str, Callable[[Ground, Run], None]] = dict(zip(KINDS, (_kill, _terminate, _delete, _force), strict=True))
 
 
-def _processes(run: Run, program: str = "") -> Iterator[int]:
-    """Yield the processes of a run's step: those whose words or variables name its reservation."""
-    wanted = str(run.held.id).encode()
+def _processes(program: str = "") -> dict[str, list[int]]:
+    """Return the processes of steps, by the reservation that their words or their variables name."""
+    found: dict[str, list[int]] = {}
     for one in Path("/proc").iterdir():
         if not one.name.isdigit():
             continue
         try:
             words = (one / "cmdline").read_bytes()
-            named = wanted in words or wanted in (one / "environ").read_bytes()
+            named = _NAMED.search(words) or _NAMED.search((one / "environ").read_bytes())
         except OSError:  # it has ended
             continue
         if named and words.startswith(program.encode()):
-            yield int(one.name)
+            found.setdefault(named[1].decode(), []).append(int(one.name))
+    return found
 
 
 # ---------------------------------------------------------------- around it
