@@ -16,11 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import Condition
+
+from tests.cluster.servers import fleet
 
 from benchmarks.parts.execute.home import Controller, Home
 from benchmarks.parts.figures import Figure
@@ -164,7 +167,9 @@ def _ended(place: Ground, count: int, progress: Progress, *, controller: bool) -
         ]
         _wait_held(place, ledger, runs, progress)
         watch = Watch(ledger, runs)
-        waiting = [ledger.submit(a_request(f"{prefix}-waits-{number}", pod_sets=_ONE)) for number in range(count)]
+        wishes = [a_request(f"{prefix}-waits-{number}", pod_sets=_ONE) for number in range(count)]
+        with ThreadPoolExecutor(8) as threads:
+            waiting = list(threads.map(ledger.submit, wishes))
         assert not any(one.token for one in waiting), "a gang that should wait was granted"
         watch.begin(waiting)
         for run in runs:
@@ -256,7 +261,7 @@ def _processes(program: str = "") -> dict[str, list[int]]:
 def _controller(place: Ground) -> Iterator[None]:
     """Run `gangplan controller` beside the block; it has no plan, and gives back all the same."""
     with tempfile.TemporaryDirectory(prefix="gangplan-bench-kfp-") as folder:
-        home = Home(folder=Path(folder), fleet=Fleet(pools=()), targets={})
+        home = Home(folder=Path(folder), fleet=Fleet(pools=(fleet.REAL,)), targets={})
         with Controller(place.cluster, home, place.url) as controller:
             controller.wait_for("gangplan_leader", 1)
             yield
