@@ -27,7 +27,7 @@ from tests.cluster.servers import fleet
 
 from benchmarks.parts.execute.home import Controller, Home
 from benchmarks.parts.figures import Figure
-from benchmarks.parts.kfp.ground import PODS, RUN, WORKFLOWS, Ground, Object, ground, missing
+from benchmarks.parts.kfp.ground import PODS, RUN, WORKFLOWS, Ground, Object, a_workflow, ground, missing, owned_by
 from gangplan import client
 from gangplan.clock import system_clock
 from gangplan.errors import NotFoundError
@@ -185,8 +185,7 @@ def _ended(place: Ground, count: int, progress: Progress, *, controller: bool) -
 
 def _begin(place: Ground, ledger: KueueLedger, run: str, kind: str, at: int) -> Run:
     """Start a run: its Workflow, its gang as its first step reserves it, and the pod of the step that holds it."""
-    workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "status": {"phase": "Running"}}
-    made = place.api.create(WORKFLOWS, {**workflow, "metadata": {"name": run, "labels": {RUN: run}}})
+    workflow = place.api.create(WORKFLOWS, a_workflow(run))
     part = f"part-{at}" if at % 2 else ""
     key = f"kfp/{run}/gang" + (f"/{part}" if part else "")
     attempt = f"{PipelineOwner(run=run)}/{key.split('/', 2)[2]}/1"
@@ -196,8 +195,7 @@ def _begin(place: Ground, ledger: KueueLedger, run: str, kind: str, at: int) -> 
     text = Gang(key=key, reservation=str(held.id), handover_s=HANDOVER_S).text()
     command = [sys.executable, "-m", "gangplan_kfp.held", "--gang", text, "--", "sleep", "3600"]
     pod = place.step(run, f"{run}-step", command, at=at)
-    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": run, "uid": made["metadata"]["uid"]}
-    pod["metadata"]["ownerReferences"] = [owner]
+    pod["metadata"]["ownerReferences"] = [owned_by(workflow)]
     place.api.create(PODS, pod)
     return Run(name=run, kind=kind, held=held)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ PODS = f"/api/v1/namespaces/{SPACE}/pods"
 LEDGER = f"kueue://-/{SPACE}/{QUEUE}"
 """The ledger as a pod names it."""
 
+_ARGO = "argoproj.io/v1alpha1"
+_COLLECTED_S = 120.0
 RUN, WORKFLOW = "pipeline/runid", "workflows.argoproj.io/workflow"
 
 
@@ -101,7 +104,37 @@ def ground(gpus: int) -> Iterator[Ground]:
             cluster.api.merge(path, {"status": {"capacity": counted, "allocatable": counted}})
         queue = fleet.cluster_queue(QUEUE, {fleet.REAL.name: gpus})
         cluster.apply([fleet.namespace(SPACE), queue, fleet.local_queue(SPACE, QUEUE, QUEUE), *manifests(SPACE)])
-        yield Ground(cluster=cluster)
+        place = Ground(cluster=cluster)
+        _wait_collected(place)
+        yield place
+
+
+def _wait_collected(place: Ground) -> None:
+    """Wait until the cluster deletes what a deleted Workflow owns: of a kind that is new it learns within a minute."""
+    owner = place.api.create(WORKFLOWS, a_workflow("first"))
+    path, owned = f"/api/v1/namespaces/{SPACE}/configmaps", {"name": "owned", "ownerReferences": [owned_by(owner)]}
+    place.api.create(path, {"metadata": owned})
+    place.api.delete(f"{WORKFLOWS}/first", propagationPolicy="Background")
+    deadline = time.monotonic() + _COLLECTED_S
+    while any(one["metadata"]["name"] == "owned" for one in place.api.items(path)):
+        assert time.monotonic() < deadline, "what a deleted Workflow owns stays"
+        time.sleep(0.2)
+
+
+def a_workflow(run: str) -> Object:
+    """Return the Workflow of a run."""
+    return {
+        "apiVersion": _ARGO,
+        "kind": "Workflow",
+        "metadata": {"name": run, "labels": {RUN: run}},
+        "status": {"phase": "Running"},
+    }
+
+
+def owned_by(workflow: Object) -> Object:
+    """Return what an object says that goes with a Workflow."""
+    meta = workflow["metadata"]
+    return {"apiVersion": _ARGO, "kind": "Workflow", "name": meta["name"], "uid": meta["uid"]}
 
 
 def _workflows() -> Object:
