@@ -19,7 +19,7 @@ import pytest
 from gangplan.config import present
 from gangplan.errors import InputError
 from gangplan.reserve import Ledger
-from gangplan.types import Reservation, ReservationState
+from gangplan.types import NodeState, Reservation, ReservationState
 from gangplan_kfp.support import Gang, give_back, request_from, take
 
 pytestmark = pytest.mark.present("steps are processes, and leases of seconds end while they run")
@@ -101,6 +101,8 @@ def test_a_reserve_step_leaves_the_slots_for_the_handover_only(ledger: Opened, w
     assert held.expires_at is not None
     assert held.expires_at <= present() + timedelta(seconds=30)
     assert held.request.claim_within == timedelta(seconds=30)
+    with pytest.raises(InputError, match="handover: 0"):
+        reserved(wish, handover="0s")
 
 
 def test_a_step_that_begins_after_the_slots_went_back_asks_again(ledger: Opened, wish: Wish, hold: Start) -> None:
@@ -156,6 +158,26 @@ def test_a_killed_step_costs_its_handover(ledger: Opened, wish: Wish, hold: Star
         granted = book.wait(waits.id, timeout=timedelta(seconds=PATIENCE_S))
         dead = book.find("kfp/run-1/gang")
     assert (granted.state, dead.state) == (ReservationState.GRANTED, ReservationState.EXPIRED)
+
+
+def test_work_on_a_lost_node_is_stopped_and_its_retry_has_the_slots_in_place_of_them(
+    ledger: Opened, wish: Wish, hold: Start
+) -> None:
+    """A pod that still lives there is no more the holder; the next try has another token and another node."""
+    first, gang = reserved(wish, handover="6s", pods=1)
+    program = hold(gang, "sh", "-c", "echo begun; exec sleep 600")
+    assert program.stdout is not None
+    assert "begun\n" in iter(program.stdout.readline, "")
+    with ledger() as book:
+        book.mark_node(first.placements[0].node, NodeState.LOST)
+        code, written = ended(program)
+        assert code == 75
+        assert "its nodes went away; it was given h100-lab-1 in their place: run the step again" in written
+        code, written = ended(hold(gang, "sh", "-c", 'echo "$GANGPLAN_NODES $GANGPLAN_TOKEN"'))
+        now = book.find(gang.key)
+    assert (code, now.id) == (0, first.id)
+    assert f"h100-lab-1 {now.token}" in written
+    assert (now.token or 0) > (first.token or 0)
 
 
 @pytest.mark.parametrize(("real_nodes", "code"), [(True, 75), (False, 0)])

@@ -13,7 +13,7 @@ from gangplan import client
 from gangplan.clock import Clock, parse_span
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import Ledger
-from gangplan.types import PipelineOwner, Reservation, ReservationState, require_name
+from gangplan.types import PipelineOwner, Reservation, ReservationState, require_name, require_positive
 
 LOOK_EVERY = timedelta(seconds=5)
 """How often a waiting step asks for a changed ETA or reason."""
@@ -92,7 +92,11 @@ def require_no_secret(ledger: str) -> str:
 
 def handover_of(text: str) -> timedelta | None:
     """Read for how long a gang is kept between two steps; None for the request's duration."""
-    return parse_span("handover", text) if text else None
+    if not text:
+        return None
+    lasts = parse_span("handover", text)
+    require_positive("handover", lasts.total_seconds())
+    return lasts
 
 
 def wait_for(
