@@ -3,7 +3,8 @@
 Each run has a step that holds its gang (`python -m gangplan_kfp.held`) in a real pod. Argo's Workflows are played:
 `Argo` says of a run whose pod has failed, or is gone, that it has failed, as Argo does when no retry is left. The runs
 are ended in turn by SIGKILL of their processes, by Terminate, by deletion of the Workflow, and by deletion of the pod
-by force. The clock of a run stops when its reservation has ended; that another gang then has the slots is added.
+by force; without a controller the commands of every other run take all of their pods' grace periods. The clock of a
+run stops when its reservation has ended; that another gang then has the slots is added.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ WITHIN_S = 15.0
 """Seconds within which all runs are ended: at any moment of their renewals."""
 
 KINDS = ("kill -9", "terminate", "delete the Workflow", "delete the pod by force")
+_WORK, _STUBBORN = ("sleep", "3600"), ("sh", "-c", "trap '' TERM; while :; do sleep 5; done")
 _ONE = (PodSet(count=1, gpus_per_pod=1),)
 _PATIENCE_S, _START = 300.0, timedelta(minutes=10)
 _SEED = 7
@@ -159,18 +161,19 @@ def dead(_: Path, share: int, progress: Progress) -> list[Figure]:
 
 
 def _ended(place: Ground, count: int, progress: Progress, *, controller: bool) -> tuple[float, str]:
-    """End so many runs that hold all slots, and return the slowest time until they are others'."""
+    """End so many runs that hold all slots, and return the slowest time until they are others'.
+
+    Beside a controller no command takes its time to end: it gives back nothing that a pod still works on.
+    """
     draw, prefix = random.Random(_SEED), "aided" if controller else "alone"
     with place.ledger() as ledger, Argo(place), _controller(place) if controller else nullcontext():
-        runs = [
-            _begin(place, ledger, f"{prefix}-{number}", KINDS[number % len(KINDS)], number) for number in range(count)
-        ]
-        _wait_held(place, ledger, runs, progress)
-        watch = Watch(ledger, runs)
+        runs = [_begin(place, ledger, prefix, number, stubborn=not controller) for number in range(count)]
+        _wait_held(runs, progress)
         wishes = [a_request(f"{prefix}-waits-{number}", pod_sets=_ONE) for number in range(count)]
         with ThreadPoolExecutor(8) as threads:
             waiting = list(threads.map(ledger.submit, wishes))
         assert not any(one.token for one in waiting), "a gang that should wait was granted"
+        watch = Watch(ledger, runs)
         watch.begin(waiting)
         for run in runs:
             time.sleep(draw.uniform(0.0, 2 * WITHIN_S / RUNS))
@@ -183,24 +186,28 @@ def _ended(place: Ground, count: int, progress: Progress, *, controller: bool) -
     return watch.slowest()
 
 
-def _begin(place: Ground, ledger: KueueLedger, run: str, kind: str, at: int) -> Run:
-    """Start a run: its Workflow, its gang as its first step reserves it, and the pod of the step that holds it."""
+def _begin(place: Ground, ledger: KueueLedger, prefix: str, number: int, *, stubborn: bool) -> Run:
+    """Start a run: its Workflow, its gang as its first step reserves it, and the pod of the step that holds it.
+
+    Of each kind every other gang is one part of a loop, and its command, where `stubborn`, does not end by SIGTERM.
+    """
+    run, other = f"{prefix}-{number}", number // len(KINDS) % 2 == 1
     workflow = place.api.create(WORKFLOWS, a_workflow(run))
-    part = f"part-{at}" if at % 2 else ""
-    key = f"kfp/{run}/gang" + (f"/{part}" if part else "")
-    attempt = f"{PipelineOwner(run=run)}/{key.split('/', 2)[2]}/1"
+    name = f"gang/part-{number}" if other else "gang"
+    key, attempt = f"kfp/{run}/{name}", f"{PipelineOwner(run=run)}/{name}/1"
     asked = client.submit(ledger, a_request(key, pod_sets=_ONE), system_clock() + timedelta(minutes=5), attempt)
     held = client.claim(ledger, asked, _START)  # the step itself renews for a handover alone
     assert held.state is ReservationState.GRANTED, held
     text = Gang(key=key, reservation=str(held.id), handover_s=HANDOVER_S).text()
-    command = [sys.executable, "-m", "gangplan_kfp.held", "--gang", text, "--", "sleep", "3600"]
-    pod = place.step(run, f"{run}-step", command, at=at)
+    work = _STUBBORN if stubborn and other else _WORK
+    command = [sys.executable, "-m", "gangplan_kfp.held", "--gang", text, "--", *work]
+    pod = place.step(run, f"{run}-step", command, at=number)
     pod["metadata"]["ownerReferences"] = [owned_by(workflow)]
     place.api.create(PODS, pod)
-    return Run(name=run, kind=kind, held=held)
+    return Run(name=run, kind=KINDS[number % len(KINDS)], held=held)
 
 
-def _wait_held(place: Ground, ledger: KueueLedger, runs: Sequence[Run], progress: Progress) -> None:
+def _wait_held(runs: Sequence[Run], progress: Progress) -> None:
     """Wait until every run's command works: then its lease has been renewed by its step."""
     deadline = time.monotonic() + _PATIENCE_S
     while (working := len({run.held.id for run in runs} & _processes("sleep").keys())) < len(runs):
