@@ -109,13 +109,22 @@ class Watch:
         held = [f"{run.name} ({run.kind})" for run in self.runs if not run.free]
         return f"{len(self.granted)} of {len(self.runs)} were granted; still held: {', '.join(held[:10])}"
 
-    def slowest(self) -> tuple[float, str]:
-        """Return the slowest run's seconds, with those until another gang had slots that were free, and by kind."""
-        free = sorted(run.free for run in self.runs)
-        passed_on = max(granted - ended for granted, ended in zip(sorted(self.granted), free, strict=True))
-        took = {kind: [run.free - run.ended for run in self.runs if run.kind == kind] for kind in KINDS}
-        words = "; ".join(f"{kind} {max(each):.1f} s of {len(each)}" for kind, each in took.items() if each)
-        return max(max(each) for each in took.values() if each) + passed_on, f"{words}; passed on {passed_on:.1f} s"
+
+def slowest(runs: Sequence[tuple[str, float, float]], granted: Sequence[float]) -> tuple[float, str]:
+    """Return the slowest run's seconds with those until another gang had slots that were free, and those by kind.
+
+    Parameters
+    ----------
+    runs
+        The kind of each run's end, the moment of the end, and the moment at which its slots were free.
+    granted
+        The moments at which the gangs that waited were granted.
+    """
+    freed = sorted(free for _, _, free in runs)
+    passed_on = max(then - free for then, free in zip(sorted(granted), freed, strict=True))
+    took = {kind: [free - ended for its, ended, free in runs if its == kind] for kind in KINDS}
+    words = "; ".join(f"{kind} {max(each):.1f} s of {len(each)}" for kind, each in took.items() if each)
+    return max(max(each) for each in took.values() if each) + passed_on, f"{words}; passed on {passed_on:.1f} s"
 
 
 class Argo:
@@ -183,7 +192,7 @@ def _ended(place: Ground, count: int, progress: Progress, *, controller: bool) -
         for one in waiting:
             client.end(ledger, ledger.get(one.id))
         _clear(place, runs)
-    return watch.slowest()
+    return slowest([(run.kind, run.ended, run.free) for run in runs], watch.granted)
 
 
 def _begin(place: Ground, ledger: KueueLedger, prefix: str, number: int, *, stubborn: bool) -> Run:
