@@ -18,6 +18,7 @@ from gangplan.types import Fleet
 from gangplan.urls import sqlite_url
 from gangplan.yaml_files import read_yaml, refused_field
 
+
 class _StrictYaml(YamlConfigSettingsSource):
     """Reads gangplan.yaml as all YAML files are read: a key that stands twice is refused."""
 

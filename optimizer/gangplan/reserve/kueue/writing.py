@@ -97,7 +97,7 @@ class Pen:
     def _limited(self, claim: Claim, end: int) -> Claim:
         """Let so much of the time limit, which cannot be changed, count as spent that it is over when the lease ends.
 
-        The status of what a Job has adopted is left to Kueue, which counts in it how long the Job ran.
+        Of what a Job has adopted nothing counts as spent: Kueue would add to it what the Job ran before an eviction.
         """
         spent = 0 if claim.owner else objects.spent_by(claim, end)
         if spent == claim.spent_s:
