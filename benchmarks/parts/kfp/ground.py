@@ -16,6 +16,7 @@ from tests.cluster.servers.cluster import Cluster, Options
 from tests.cluster.servers.node import images, node
 
 from benchmarks.parts.figures import ROOT
+from benchmarks.parts.kfp.local import compile_sources
 from gangplan.clock import system_clock
 from gangplan.kube import Api, connect, manifests
 from gangplan.reserve import KueueLedger
@@ -95,6 +96,7 @@ class Ground:
 @contextmanager
 def ground(gpus: int) -> Iterator[Ground]:
     """Start the cluster with a queue of so many GPUs."""
+    compile_sources()
     with Cluster(Options(real_nodes=NODES)) as cluster:
         cluster.apply([_workflows(), fleet.topology(), fleet.flavor(fleet.REAL.name, fleet.REAL.accelerator)])
         cluster.start_nodes()
