@@ -76,6 +76,7 @@ traces: $(ENVS)/core/.ready ## Fetch the public traces of the benchmarks from th
 
 bench-forecast: $(ENVS)/traces/.ready
 bench-airflow: $(ENVS)/airflow/.ready
+bench-kfp: $(ENVS)/kfp/.ready $(ENVS)/node/.ready
 
 .PHONY: bench-%
 bench-%: $(ENVS)/core/.ready ## One benchmark: prints its table, writes .run/bench/<name>.json

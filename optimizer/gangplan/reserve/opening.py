@@ -17,17 +17,22 @@ from gangplan.reserve.contract import OperableLedger
 from gangplan.reserve.ledger import StoreLedger
 from gangplan.reserve.stores import (
     Database,
+    IdleConnections,
     LocalWakeup,
     MemoryStore,
     Monotonic,
     PostgresWakeup,
     SqliteWakeup,
     SqlStore,
+    wait_for_a_free_one,
 )
 from gangplan.urls import CLEAR, shown, sqlite_file, sqlite_url, unambiguous
 
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""
+
+_CONNECTIONS = 40
+"""The most connections beside the usual few that many threads of one process use at a time."""
 
 _WRITE_LOCK = 0x67616E67  # "gang": the number of our advisory lock
 
@@ -137,11 +142,14 @@ def _postgresql(url: URL) -> Database:
     timeout, listens = _seconds(url), _listens(url)
     plain = url.difference_update_query(["timeout", "listen"]).set(drivername="postgresql+psycopg")
     try:
-        writer = create_engine(plain, pool_pre_ping=True)
-        reader = create_engine(plain, pool_pre_ping=True, isolation_level="REPEATABLE READ")
-        poster = create_engine(plain, pool_pre_ping=True)
+        engine = create_engine(plain, pool_pre_ping=True, max_overflow=_CONNECTIONS)
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "psycopg", "postgres") from None
+
+    wait_for_a_free_one(engine, timeout)
+    # One pool for all three kinds: who makes one call at a time has one connection, and not one of each kind.
+    writer, poster = engine.execution_options(), engine.execution_options()
+    reader = engine.execution_options(isolation_level="REPEATABLE READ")
 
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(timeout * 1000) or 1}")
@@ -153,12 +161,14 @@ def _postgresql(url: URL) -> Database:
     event.listen(writer, "begin", begun)
     event.listen(poster, "begin", posting)
     conninfo = plain.set(drivername="postgresql").render_as_string(hide_password=False)
+    wakeup = PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True)
     return Database(
         writer=writer,
         reader=reader,
         poster=poster,
-        wakeup=PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True),
+        wakeup=wakeup,
         shown=shown(url.render_as_string(hide_password=False)),
+        idle=IdleConnections(engine, lambda: wakeup.crowded),
         notifies=listens,
         patience=timeout,
     )
