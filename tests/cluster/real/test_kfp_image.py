@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 import yaml
@@ -17,9 +21,11 @@ from tests.cluster.servers.node.images import USER
 from tests.cluster.servers.node.node import Node
 
 LONG_S = 120.0
-MOST_MB = 600
+MOST_MB, MOST_OF_ALL_MB = 600, 1200
+HOME = "/home/gangplan"
 IMAGE = steps_image.name("steps")
-STRICT = {
+OUTPUTS = "/tmp/out"  # noqa: S108 - in the pod
+STRICT: Object = {
     "runAsNonRoot": True,
     "readOnlyRootFilesystem": True,
     "allowPrivilegeEscalation": False,
@@ -52,6 +58,31 @@ def run(space: Space, node: Node, name: str, **container: Object | list[str] | s
     return f"/api/v1/namespaces/{space.name}/pods/{name}"
 
 
+def a_step(component: str, given: Object) -> list[str]:
+    """Return the command with which KFP's launcher starts a compiled component."""
+    file = ROOT / "kfp_components" / "compiled" / f"{component}.yaml"
+    spec = next(yaml.safe_load_all(file.read_text()))
+    (executor,), (made,) = spec["deploymentSpec"]["executors"].values(), spec["components"].values()
+    defaults = {
+        name: one["defaultValue"]
+        for name, one in made["inputDefinitions"]["parameters"].items()
+        if "defaultValue" in one
+    }
+    known = made.get("outputDefinitions", {})
+    artifacts = {
+        name: {"artifacts": [{"name": name, "type": one["artifactType"], "uri": f"{OUTPUTS}/{name}", "metadata": {}}]}
+        for name, one in known.get("artifacts", {}).items()
+    }
+    outputs = {
+        "parameters": {name: {"outputFile": f"{OUTPUTS}/{name}"} for name in known.get("parameters", {})},
+        "artifacts": artifacts,
+        "outputFile": f"{OUTPUTS}/all.json",
+    }
+    whole = json.dumps({"inputs": {"parameterValues": {**defaults, **given}}, "outputs": outputs})
+    arguments = [whole if word == "{{$}}" else word for word in executor["container"]["args"]]
+    return [*executor["container"]["command"], *arguments]
+
+
 def ended(space: Space, path: str) -> Object:
     """Wait until a pod's container has ended, and return how."""
 
@@ -76,16 +107,10 @@ def test_a_pod_without_rights_and_with_a_read_only_root_runs_the_command(space: 
 
 
 def test_a_compiled_step_runs_as_kubeflow_starts_it(space: Space, node: Node) -> None:
-    """Its own command and arguments from the YAML that ships; it leaves the file that KFP's launcher reads."""
-    spec = next(yaml.safe_load_all((ROOT / "kfp_components" / "compiled" / "release_gang.yaml").read_text()))
-    (executor,) = spec["deploymentSpec"]["executors"].values()
-    given = {"run_id": "run-1", "name": "gang", "ledger": "", "home": ""}
-    outputs = {"parameters": {"Output": {"outputFile": "/tmp/out/Output"}}, "outputFile": "/tmp/out/all.json"}  # noqa: S108
-    whole = json.dumps({"inputs": {"parameterValues": given}, "outputs": outputs})
-    command = executor["container"]["command"]
-    words = [whole if word == "{{$}}" else word for word in executor["container"]["args"]]
-    shown = ["sh", "-c", '"$@" && cat /tmp/out/Output', "step", *command, *words]
-    path = run(space, node, "step", command=shown)
+    """Its own command from the YAML that ships, also as a user whom nobody knows; it leaves what the launcher reads."""
+    command = a_step("release_gang", {"run_id": "run-1", "name": "gang"})
+    shown = ["sh", "-c", f'"$@" && cat {OUTPUTS}/Output', "step", *command]
+    path = run(space, node, "step", command=shown, securityContext={**STRICT, "runAsUser": 4242})
     end = ended(space, path)
     assert end["exitCode"] == 0, space.log("step")
     assert "kfp/run-1/gang: nothing was reserved" in space.log("step")
@@ -108,15 +133,20 @@ def test_a_deleted_pod_s_work_hears_sigterm(space: Space, node: Node, work: str)
 def test_the_image_says_what_it_is(image: Path) -> None:
     """Its labels, its user and its first process; nothing in it knows where it was built."""
     with tarfile.open(image) as tar:
-        index = json.load(tar.extractfile("index.json"))  # type: ignore[arg-type]
-        manifest = json.load(_blob(tar, index["manifests"][0]["digest"]))
-        config = json.load(_blob(tar, manifest["config"]["digest"]))["config"]
+        manifest = json.load(_blob(tar, json.load(_file(tar, "index.json"))["manifests"][0]))
+        config = json.load(_blob(tar, manifest["config"]))["config"]
     assert config["Labels"]["org.opencontainers.image.version"] == __version__
     assert (config["User"], config["Entrypoint"]) == (str(USER), ["/usr/bin/tini", "-g", "--"])
 
 
-def _blob(tar: tarfile.TarFile, digest: str):  # noqa: ANN202
-    return tar.extractfile(f"blobs/{digest.replace(':', '/')}")
+def _blob(tar: tarfile.TarFile, described: Object) -> IO[bytes]:
+    return _file(tar, f"blobs/{described['digest'].replace(':', '/')}")
+
+
+def _file(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = tar.extractfile(name)
+    assert found is not None, name
+    return found
 
 
 def test_the_image_is_small(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,3 +156,42 @@ def test_the_image_is_small(image: Path, capsys: pytest.CaptureFixture[str]) -> 
     with capsys.disabled():
         print(f"\nimage of the steps: {unpacked:.0f} MB unpacked, {image.stat().st_size / 1e6:.0f} MB to pull")
     assert unpacked <= MOST_MB
+
+
+def test_the_large_image_runs_the_stages(
+    image: Path, mlflow_template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Telemetry, a model and a plan by the compiled steps, with the solver, LightGBM and MLflow's database."""
+    home = tmp_path / "home"
+    (home / "mlflow").mkdir(parents=True)
+    shutil.copy(mlflow_template, home / "mlflow" / "mlflow.db")
+    (home / "demand.csv").write_text(demand(datetime.now(UTC)))
+    for one in (home, *home.rglob("*")):
+        one.chmod(0o777)
+    settings = {"horizon_hours": 24, "backtest_origins": 2, "scenarios": 3}
+    with steps_image.container("stages") as inside:
+        for command in (
+            ["gangplan", "init"],
+            ["gangplan", "ingest", f"{HOME}/demand.csv"],
+            a_step("train_demand_model", {"run_id": "run-1", "settings": settings}),
+            a_step("plan_capacity", {"run_id": "run-1", "settings": settings}),
+        ):
+            done = inside.run(*command, volumes={home: HOME}, GANGPLAN_HOME=HOME)
+            assert done.returncode == 0, done.stdout + done.stderr
+        planned = inside.run("cat", f"{OUTPUTS}/plan_id").stdout
+        unpacked = inside.megabytes()
+    with capsys.disabled():
+        print(f"\nimage of the stages: {unpacked:.0f} MB unpacked")
+    assert planned
+    assert unpacked <= MOST_OF_ALL_MB
+
+
+def demand(now: datetime) -> str:
+    """Return three weeks of one tenant's hourly demand up to now, with a daily cycle."""
+    last = now.replace(minute=0, second=0, microsecond=0)
+    hours = [last - timedelta(hours=back) for back in range(21 * 24, 0, -1)]
+    rows = [
+        f"{hour:%Y-%m-%dT%H:%M:%SZ},vision,throughput,h100-lab,{4 + 2 * math.sin(hour.hour / 24 * 2 * math.pi):.2f}"
+        for hour in hours
+    ]
+    return "\n".join(["hour,tenant,workload_class,accelerator,gpus", *rows, ""])
