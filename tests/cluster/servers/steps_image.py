@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -123,22 +125,26 @@ def _build(target: str, context: Path, made: Path) -> None:
 
 
 def _given(made: Path) -> list[str]:
-    """Return what stands in for a registry, and the packages that this machine has already."""
+    """Return what stands in for a registry: Debian's image, and uv with this machine's packages and certificates."""
     if _BASE not in _buildah("images", "--format={{.Name}}:{{.Tag}}").stdout.split():
         _make_base(made)
-    uv = made / "uv"
-    uv.mkdir()
-    shutil.copy(_uv(), uv / "uv")
-    (made / "uv.toml").write_text('cache-dir = "/var/cache/uv"\n')
-    cache = subprocess.run([_uv(), "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
-    Path(cache).mkdir(parents=True, exist_ok=True)
     wanted = re.search(r"--from=(ghcr\.io/astral-sh/uv:\S+)", CONTAINERFILE.read_text())
     assert wanted is not None
+    cache = subprocess.run([_uv(), "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    own = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
+    own |= {"UV_CACHE_DIR": "/given/cache", "SSL_CERT_FILE": "/given/certificates"}
+    told = " ".join(f"{name}={shlex.quote(value)}" for name, value in own.items())
+    (made / "uv").mkdir()
+    (made / "uv" / "uv").write_text(f'#!/bin/sh\n{told} exec /given/uv "$@"\n')
+    (made / "uv" / "uv").chmod(0o755)
+    _without_times(made / "uv")
+    certificates = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    given = {cache: "cache:rw", str(_uv()): "uv:ro", certificates: "certificates:ro"}
     return [
         f"--build-context=docker.io/library/debian:12-slim=container-image://{_BASE}",
-        f"--build-context={wanted[1]}={uv}",
-        f"--volume={cache}:/var/cache/uv",
-        f"--volume={made / 'uv.toml'}:/etc/uv/uv.toml:ro",
+        f"--build-context={wanted[1]}={made / 'uv'}",
+        *(f"--volume={here}:/given/{there}" for here, there in given.items()),
     ]
 
 
@@ -165,7 +171,14 @@ def _context(made: Path) -> Path:
         (context / given).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / given, context / given)
     _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(context / "dist")])
+    _without_times(context)
     return context
+
+
+def _without_times(folder: Path) -> None:
+    """Let what is copied be the same file as at the last build, so that the layers above it are kept."""
+    for one in (folder, *folder.rglob("*")):
+        os.utime(one, (0, 0))
 
 
 def _key(context: Path) -> str:
