@@ -30,7 +30,7 @@ TOOLS = ROOT / ".envs" / "buildah"
 CONTAINERFILE = ROOT / "kfp_components" / "Containerfile"
 TARGETS = ("steps", "stages")
 
-_GIVEN = ("pyproject.toml", "requirements/kfp.txt", "kfp_components/servers.txt", "kfp_components/slim.sh")
+_GIVEN = ("pyproject.toml", "requirements/kfp.txt", "kfp_components/servers.txt", "kfp_components/install.sh")
 _BASE = "localhost/debian:12-slim"
 _LEFT_OUT = ("doc", "info", "locale", "man")
 _LIBRARIES = ":".join(str(TOOLS / folder / "x86_64-linux-gnu") for folder in ("usr/lib", "lib"))
@@ -65,7 +65,7 @@ def archive(target: str) -> Path:
             for old in folder.glob(f"{target}-*.tar"):
                 old.unlink()
             whole = Path(made) / "image.tar"
-            _buildah("push", *_policy(Path(made)), name(target), f"oci-archive:{whole}:{name(target)}")
+            _buildah("push", "-D", *_policy(Path(made)), name(target), f"oci-archive:{whole}:{name(target)}")
             whole.rename(wanted)
         return wanted
 
