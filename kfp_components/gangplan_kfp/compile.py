@@ -24,6 +24,7 @@ UNCACHED = """\
 
 COMPILED: dict[str, Any] = {
     "reserve_gang": gangplan_kfp.reserve_gang,
+    "wait_for_gang": gangplan_kfp.wait_for_gang,
     "release_gang": gangplan_kfp.release_gang,
     "train_demand_model": gangplan_kfp.train_demand_model,
     "plan_capacity": gangplan_kfp.plan_capacity,

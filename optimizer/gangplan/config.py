@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,8 +17,6 @@ from gangplan.errors import InputError
 from gangplan.types import Fleet
 from gangplan.urls import sqlite_url
 from gangplan.yaml_files import read_yaml, refused_field
-
-_FLEET = TypeAdapter(Fleet)
 
 
 class _StrictYaml(YamlConfigSettingsSource):
@@ -201,7 +200,13 @@ def present() -> datetime:
 def read_fleet(path: Path) -> Fleet:
     """Read a fleet file: `pools`, each with the fields of `Pool`, and `nodes`, the running count by pool."""
     document = read_yaml(path, "fleet", missing="is not there: write one with `gangplan init`")
-    return document.read_as(_FLEET, "fleet", qualified=False)
+    return document.read_as(_fleet(), "fleet", qualified=False)
+
+
+@cache
+def _fleet() -> TypeAdapter[Fleet]:
+    """Return what reads a fleet; made when one is read, as most that reads the settings reads none."""
+    return TypeAdapter(Fleet)
 
 
 def write_fleet(path: Path, fleet: Fleet) -> None:

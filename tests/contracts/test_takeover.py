@@ -8,12 +8,14 @@ from datetime import timedelta
 import pytest
 from tests.contracts.test_ledger import soon
 
-from gangplan.errors import InputError, KeyConflictError, StaleTokenError
+from gangplan.client import attempts
+from gangplan.errors import InputError, KeyConflictError, NotFoundError, StaleTokenError
 from gangplan.reserve import Ledger
 from gangplan.testing import NOW, FakeClock, a_request
 from gangplan.types import GangRequest, Reservation, ReservationState, Token
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+HANDOVER = timedelta(seconds=50)
 FIRST, SECOND, OTHER = "airflow/train/monday/big/1", "airflow/train/monday/big/2", "airflow/train/tuesday/big/1"
 Refused = Callable[..., None]
 
@@ -159,3 +161,35 @@ def test_what_has_ended_is_taken_over_by_nobody(ledger: Ledger, fake: FakeClock,
     fake.advance(2 * MINUTE)
     after = submit(ledger, SECOND)
     assert (after.state, after.attempt) == (ends, FIRST)
+
+
+def test_slots_between_two_steps_of_a_run_are_kept_for_the_handover_and_no_longer(
+    ledger: Ledger, fake: FakeClock
+) -> None:
+    """The run has died: whoever waits next has them then, and needs nobody's help."""
+    request = a_request("run", claim_within=HANDOVER)
+    granted = attempts.submit(ledger, request, fake() + HOUR, FIRST)
+    kept = attempts.claim(ledger, granted, HANDOVER)
+    assert (kept.claim_by, kept.expires_at) == (None, NOW + HANDOVER)
+    following = ledger.submit(a_request("b"))
+    fake.advance(HANDOVER - timedelta(seconds=1))
+    assert attempts.submit(ledger, request, fake() + HOUR, FIRST).token == granted.token
+    assert attempts.claim(ledger, ledger.get(granted.id), HANDOVER).expires_at == fake() + HANDOVER
+    fake.advance(HANDOVER)
+    soon(ledger, following.id)
+    assert ledger.get(granted.id).state is ReservationState.EXPIRED
+
+
+def test_a_step_that_comes_after_its_slots_went_back_asks_for_the_same_again(ledger: Ledger, fake: FakeClock) -> None:
+    """One that comes in time finds what stands; a run that never reserved is told so."""
+    request = a_request("run", claim_within=HANDOVER)
+    first = attempts.submit(ledger, request, fake() + MINUTE, FIRST)
+    assert attempts.ask_again(ledger, "run", fake() + MINUTE).token == first.token
+    attempts.give_back(ledger, "run")
+    fake.advance(HOUR)
+    second, third = (attempts.ask_again(ledger, "run", fake() + MINUTE) for _ in range(2))
+    assert second.id == third.id != first.id
+    assert (second.state, second.attempt, second.request.claim_within) == (ReservationState.GRANTED, FIRST, HANDOVER)
+    assert second.request.latest_start == fake() + MINUTE + attempts.ABANDONED_AFTER
+    with pytest.raises(NotFoundError, match="nothing was reserved under 'never': reserve it first"):
+        attempts.ask_again(ledger, "never", fake() + MINUTE)

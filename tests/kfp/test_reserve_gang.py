@@ -20,8 +20,8 @@ from gangplan.config import present
 from gangplan.errors import InputError, Refusal
 from gangplan.reserve import Ledger
 from gangplan.types import GangRequest, Level, NodeState, PodSet, Reservation, ReservationState, Topology
-from gangplan_kfp.components import release_gang, reserve_gang
-from gangplan_kfp.support import holding
+from gangplan_kfp.components import release_gang, reserve_gang, wait_for_gang
+from gangplan_kfp.support import Gang, holding
 
 pytestmark = pytest.mark.present("a step waits in a process of its own, and its wait has to end")
 Opened = Callable[[], Ledger]
@@ -71,6 +71,72 @@ def test_a_step_that_runs_twice_holds_one_gang(ledger: Opened, wish: Wish, runs:
     assert (second["reservation_id"], second["token"]) == (first["reservation_id"], first["token"])
     with ledger() as book:
         assert len(book.list()) == 1
+
+
+def test_hands_on_how_steps_hold_the_gang_and_where_they_run(ledger: Opened, wish: Wish, runs: Path) -> None:
+    """A pod gets the slots' resource; nodes only where a label of the cluster's nodes has the ledger's names."""
+    blind = reserve_gang(run_id="run-1", **wish).outputs
+    assert (blind["node_affinity"], blind["node_selector"]) == ({}, {})
+    assert [one["key"] for one in blind["tolerations"]] == ["nvidia.com/gpu"]
+    assert (blind["accelerator"], blind["accelerators_per_pod"]) == ("nvidia.com/gpu", "4")
+    assert Gang.read(blind["gang"]).key == "kfp/run-1/gang"
+    seeing = reserve_gang(run_id="run-1", node_label="example.com/node", **wish).outputs
+    (term,) = seeing["node_affinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [
+        {"key": "example.com/node", "operator": "In", "values": ["h100-lab-0", "h100-lab-1"]}
+    ]
+    assert not Gang.read(seeing["gang"]).real_nodes
+
+
+def test_parts_of_one_name_are_gangs_of_their_own(ledger: Opened, ledger_url: str, wish: Wish) -> None:
+    """The items of a loop hold and release apart, whatever they look like; the same one twice is one gang."""
+    where = {"ledger": ledger_url, "home": ""}
+    first, long = "lr=0.1/batch 8", "x" * 500
+
+    def take(part: str) -> Reservation:
+        request = holding.request_from(run_id="run-1", part=part, **{**wish, "pods": 1})
+        return holding.take(request, timeout_seconds=5, **where).reservation
+
+    one, other, again = take(first), take(long), take(first)
+    assert one.id == again.id != other.id
+    assert holding.give_back(run_id="run-1", name="gang", **where) == "none"
+    assert holding.give_back(run_id="run-1", name="gang", part=first, **where) == "released"
+    with ledger() as book:
+        assert book.get(other.id).state is ReservationState.GRANTED
+        owners = [found.attempt.rpartition("/")[0] for found in book.list(owner="kfp/run-1")]
+    assert (one.request.request_key, owners[0]) == ("kfp/run-1/gang/lr%3D0.1%2Fbatch%208",) * 2
+    assert len(other.request.request_key) < 160
+
+
+def test_a_place_in_line_is_taken_first_and_waited_for_later(
+    held: Reservation, ledger: Opened, wish: Wish, runs: Path
+) -> None:
+    """What comes between, such as data that is staged, costs no place; the second step gives what the first would."""
+    first = reserve_gang(run_id="run-2", wait=False, handover="50s", **wish).outputs
+    assert (first["token"], first["nodes"], first["accelerator"]) == (0, [], "")
+    with ledger() as book:
+        waiting = book.get(first["reservation_id"])
+        assert waiting.state is ReservationState.WAITING
+        assert held.token is not None
+        book.release(held.id, held.token)
+    then = wait_for_gang(run_id="run-2", timeout_seconds=60, handover="50s").outputs
+    assert then["reservation_id"] == first["reservation_id"]
+    assert (len(then["nodes"]), then["accelerator"]) == (2, "nvidia.com/gpu")
+    assert Gang.read(then["gang"]) == Gang.read(first["gang"])
+    with ledger() as book:
+        found = book.get(first["reservation_id"])
+    assert found.expires_at is not None
+    assert found.expires_at <= present() + timedelta(seconds=50)
+
+
+def test_a_retried_run_waits_for_what_its_wait_step_asks_for_anew(ledger: Opened, ledger_url: str, wish: Wish) -> None:
+    """The step that took the place has succeeded and does not run again; its gang was given back."""
+    run = {"run_id": "run-3", "ledger": ledger_url, "home": ""}
+    request = holding.request_from(run_id="run-3", **wish)
+    holding.take(request, timeout_seconds=5, wait=False, ledger=ledger_url, home="")
+    holding.give_back(name="gang", **run)
+    again = holding.wait_on(name="gang", part="", timeout_seconds=0, **run).reservation
+    assert again.request.request_key == "kfp/run-3/gang#2"
 
 
 def test_says_why_it_waits_then_gives_up_in_one_line(
@@ -153,7 +219,9 @@ def test_wrong_parameter_is_one_line_and_writes_nothing(home: Path, wish: Wish, 
     [
         ("run_id", "{{$.pipeline_job_uuid}}"),
         ("run_id", ""),
+        ("run_id", "a/b"),
         ("name", "a/b"),
+        ("part", "{{channel:task=;name=x;type=String;}}"),
         ("tenant", "no tenant"),
         ("accelerators", []),
         ("pods", -1),
@@ -187,7 +255,7 @@ def test_wrong_parameter_is_named(wish: Wish, field: str, value: object) -> None
 
 def test_each_field_of_a_request_is_a_parameter() -> None:
     """The component's parameters about the gang are the request's fields, but for what a run's step has no use for."""
-    key, pods = {"run_id", "name"}, {"pods", "gpus_per_pod", "min_pods", "max_pods"}
+    key, pods = {"run_id", "name", "part"}, {"pods", "gpus_per_pod", "min_pods", "max_pods"}
     left_out = {"earliest_start", "latest_start", "labels", "claim_within"}
     asked = set(signature(holding.request_from).parameters)
     assert asked - key - pods == set(GangRequest.__dataclass_fields__) - {"request_key", "pod_sets"} - left_out

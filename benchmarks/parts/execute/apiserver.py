@@ -35,6 +35,8 @@ class Audit:
 
     def writes(self) -> list[Write]:
         """Return what was written since."""
+        if self._file.stat().st_size < self._at:
+            raise RuntimeError(f"{self._file}: was begun anew: what was written before is lost")
         with self._file.open() as file:
             file.seek(self._at)
             lines = file.readlines()
@@ -52,12 +54,17 @@ class Audit:
 def p99(before: str, after: str) -> float:
     """Return the 99 % quantile in seconds of all calls between two readings of /metrics, watches left out.
 
-    It is the upper bound of the histogram's bucket.
+    Within a bucket it is interpolated, as Prometheus's `histogram_quantile` does.
     """
     counts = _buckets(after)
     counts.subtract(_buckets(before))
-    total = counts[float("inf")]
-    return next((bound for bound in sorted(counts) if counts[bound] >= 0.99 * total), 0.0)
+    rank = 0.99 * counts[float("inf")]
+    bounds = sorted(counts)
+    place = next(place for place, bound in enumerate(bounds) if counts[bound] >= rank)
+    low, below = (bounds[place - 1], counts[bounds[place - 1]]) if place else (0.0, 0)
+    if bounds[place] == float("inf"):
+        return low
+    return low + (bounds[place] - low) * (rank - below) / max(counts[bounds[place]] - below, 1)
 
 
 def _buckets(text: str) -> Counter[float]:

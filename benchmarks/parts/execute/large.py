@@ -157,7 +157,9 @@ def _storm(
     FOLDER.mkdir(parents=True, exist_ok=True)
     lines = [f"{write.at - began:7.2f} {write.shown}" for write in writes]
     (FOLDER / "execute-storm.txt").write_text("\n".join([*lines, ""]))
-    last = max((write.at for write in writes), default=began) - began
+    if not writes:
+        raise RuntimeError("a plan that changes everything made the controller write nothing")
+    last = max(write.at for write in writes) - began
     slow = p99(before, cluster.kubectl("get", "--raw", "/metrics"))
     missed = size.pools - len(_right(cluster, now, soon))
     queues = sum(len(size.queues(name)) for name in size.names)

@@ -6,9 +6,11 @@ from typing import List, NamedTuple
 
 from kfp import dsl
 
+from gangplan_kfp.components.keyed import keyed
 from gangplan_kfp.support import IMAGE
 
 
+@keyed
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def reserve_gang(
     run_id: str,
@@ -32,10 +34,27 @@ def reserve_gang(
     deadline: str = "",
     preemptible: bool = False,
     checkpoint: str = "",
+    part: str = "",
+    handover: str = "",
+    node_label: str = "",
+    wait: bool = True,
     ledger: str = "",
     home: str = "",
 ) -> NamedTuple(
-    "Gang", [("reservation_id", str), ("token", int), ("pool", str), ("nodes", List[str]), ("expires_at", str)]
+    "Gang",
+    [
+        ("reservation_id", str),
+        ("token", int),
+        ("pool", str),
+        ("nodes", List[str]),
+        ("expires_at", str),
+        ("gang", str),
+        ("node_affinity", dict),
+        ("node_selector", dict),
+        ("tolerations", list),
+        ("accelerator", str),
+        ("accelerators_per_pod", str),
+    ],
 ):
     """Reserve a gang of GPU slots, whole or not at all; wait for it up to `timeout_seconds`, else fail and say why.
 
@@ -61,6 +80,11 @@ def reserve_gang(
         deadline: UTC time by which the walltime must be over, like 2026-03-01T12:00:00Z; not started in time, it fails.
         preemptible: Whether a gang that is entitled to them may take the slots back after notice.
         checkpoint: The least notice that it then gets, like 5m; empty: what the policy says.
+        part: Tells gangs of one name apart, such as the item of a loop.
+        handover: For how long the slots are kept between two steps that hold them, like 50s; empty: the duration.
+        node_label: The label of the cluster's nodes that has the ledger's names of them; empty: on Kueue the hostname,
+            else no nodes are asked for.
+        wait: False only takes a place in the line; then wait_for_gang waits.
         ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
         home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
     """
@@ -70,6 +94,7 @@ def reserve_gang(
         request = support.request_from(
             run_id=run_id,
             name=name,
+            part=part,
             tenant=tenant,
             accelerators=accelerators,
             pods=pods,
@@ -88,6 +113,14 @@ def reserve_gang(
             preemptible=preemptible,
             checkpoint=checkpoint,
         )
-        taken = support.take(request, timeout_seconds=timeout_seconds, ledger=ledger, home=home)
+        taken = support.take(
+            request,
+            timeout_seconds=timeout_seconds,
+            handover=handover,
+            node_label=node_label,
+            wait=wait,
+            ledger=ledger,
+            home=home,
+        )
         support.write(reservation, support.of_taken(taken))
         return taken.outputs()

@@ -1,30 +1,35 @@
-"""What reserve_gang and release_gang do: reserve a gang once for each run, wait for a bounded time, give it back."""
+"""What reserve_gang, wait_for_gang and release_gang do: reserve a gang once, wait for a bounded time, give it back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from urllib.parse import quote
+from typing import Any, NamedTuple
 
 from gangplan import client
 from gangplan.clock import Clock
-from gangplan.errors import InputError, Refusal, WaitTimeoutError
-from gangplan.reserve import Ledger, open_ledger
+from gangplan.config import Settings
+from gangplan.errors import Refusal, WaitTimeoutError
+from gangplan.reserve import KueueLedger, Ledger, open_ledger
 from gangplan.types import (
     WHOLE_GPU,
     GangRequest,
-    PipelineOwner,
     Reservation,
     ReservationState,
     request_from as gang_request_from,
     require_at_least,
-    require_name,
+)
+from gangplan_kfp.support.lease import (
+    Gang,
+    attempt_of,
+    handover_of,
+    request_key,
+    require_no_secret,
+    standing,
+    wait_for,
 )
 from gangplan_kfp.support.steps import say, settings_from
-
-LOOK_EVERY = timedelta(seconds=5)
-"""How often a waiting step asks for a changed ETA or reason."""
 
 _CALLED = {
     "pod_sets.count": "pods",
@@ -35,39 +40,56 @@ _CALLED = {
 """Parameters that are named otherwise than the request's fields."""
 
 
+class Outputs(NamedTuple):
+    """The outputs of the components that reserve; what is not known before a grant is empty until then."""
+
+    reservation_id: str
+    token: int = 0
+    pool: str = ""
+    nodes: Sequence[str] = ()
+    expires_at: str = ""
+    gang: str = ""
+    node_affinity: Mapping[str, Any] = {}
+    node_selector: Mapping[str, str] = {}
+    tolerations: Sequence[Mapping[str, Any]] = ()
+    accelerator: str = ""
+    accelerators_per_pod: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A granted reservation, and the lines that were logged while it waited."""
+    """A reservation of a run, how steps hold it and where they run, and the lines that were logged while it waited."""
 
     reservation: Reservation
+    gang: Gang
+    place: client.PodPlace | None  # None while it waits
     lines: tuple[str, ...]
 
-    def outputs(self) -> tuple[str, int, str, list[str], str]:
-        """Return the component's outputs: id, token, pool, nodes, end of the lease."""
-        held = self.reservation
-        pools = dict.fromkeys(placement.pool for placement in held.placements)
-        nodes = [placement.node for placement in held.placements]
-        until = "" if held.expires_at is None else held.expires_at.isoformat()
-        return held.id, int(held.token or 0), ",".join(pools), nodes, until
-
-
-def request_key(run_id: str, name: str) -> str:
-    """Return the request key that reserve_gang and release_gang of one run share."""
-    if not run_id or "{{" in run_id:
-        raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
-    return f"kfp/{run_id}/{require_name('name', name)}"
-
-
-def _attempt(request: GangRequest) -> str:
-    """Return who asks: the run, by which a controller finds what it left. Its retries are one attempt."""
-    run, _, name = request.request_key.removeprefix("kfp/").rpartition("/")
-    return f"{PipelineOwner(run=run)}/{quote(name, safe='')}/1"
+    def outputs(self) -> Outputs:
+        """Return the component's outputs."""
+        held, place = self.reservation, self.place
+        waits = Outputs(reservation_id=held.id, nodes=[], gang=self.gang.text(), tolerations=[])
+        if place is None:
+            return waits
+        [(accelerator, count)] = place.resources.items()
+        return waits._replace(
+            token=int(held.token or 0),
+            pool=",".join(dict.fromkeys(placement.pool for placement in held.placements)),
+            nodes=[placement.node for placement in held.placements],
+            expires_at="" if held.expires_at is None else held.expires_at.isoformat(),
+            node_affinity=dict(place.node_affinity),
+            node_selector=place.node_selector,
+            tolerations=list(place.tolerations),
+            accelerator=accelerator,
+            accelerators_per_pod=count,
+        )
 
 
 def request_from(
     *,
     run_id: str,
     name: str = "gang",
+    part: str | float = "",
     tenant: str,
     accelerators: list[str],
     pods: int,
@@ -91,7 +113,7 @@ def request_from(
     Nought pods and empty texts are what was not given.
     """
     given = {
-        "request_key": request_key(run_id, name),
+        "request_key": request_key(run_id, name, part),
         "tenant": tenant,
         "pod_sets": [(pods, gpus_per_pod, min_pods or None, max_pods or None)],
         "accelerators": accelerators,
@@ -110,30 +132,63 @@ def request_from(
     return gang_request_from(given, called=_CALLED)
 
 
-def take(request: GangRequest, *, timeout_seconds: int, ledger: str, home: str) -> Taken:
+def take(
+    request: GangRequest,
+    *,
+    timeout_seconds: int,
+    ledger: str,
+    home: str,
+    handover: str = "",
+    node_label: str = "",
+    wait: bool = True,
+) -> Taken:
     """Submit the request and wait for its grant; a step that runs again keeps its place in the queue.
+
+    Without `wait` it only takes its place in line. With a handover, the lease ends so long after the grant was claimed,
+    if no step of the run renews it; without, after the request's duration.
 
     Raises WaitTimeoutError, with the request out of the line, when the slots did not come within `timeout_seconds`
     of the first try, and Refusal when somebody else ended the request meanwhile.
     """
     require_at_least("timeout_seconds", timeout_seconds, 0)
-    settings = settings_from(ledger=ledger, home=home)
-    clock = settings.clock
-    with open_ledger(settings.ledger_url, clock=clock) as book:
-        until = clock() + timedelta(seconds=timeout_seconds)
-        asked = client.submit(book, request, until, _attempt(request))
-        lines: list[str] = []
-        last = client.claim(book, _wait(book, asked, _deadline(asked, until), clock, lines.append))
-        if last.state is not ReservationState.GRANTED:
-            client.end(book, last)
-            raise _refusal(last, timeout_seconds, lines)
-        return Taken(reservation=last, lines=tuple(lines))
+    settings, gang = _settings(ledger, home), _gang(request.request_key, ledger, home, handover)
+    if gang.ttl is not None:
+        request = replace(request, claim_within=gang.ttl)
+    with open_ledger(settings.ledger_url, clock=settings.clock) as book:
+        until = settings.clock() + timedelta(seconds=timeout_seconds)
+        asked = client.submit(book, request, until, attempt_of(gang.key))
+        deadline = _deadline(asked, until)
+        if not wait:
+            say(standing(asked, deadline))
+            return _taken(book, client.claim(book, asked, gang.ttl), gang, node_label)
+        held, lines = _granted(book, asked, deadline, gang.ttl, timeout_seconds, settings.clock)
+        return _taken(book, held, gang, node_label, lines)
 
 
-def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
+def wait_on(
+    *,
+    run_id: str,
+    name: str,
+    part: str,
+    timeout_seconds: int,
+    ledger: str,
+    home: str,
+    handover: str = "",
+    node_label: str = "",
+) -> Taken:
+    """Wait for the grant of what another step of the run has asked for; where that has ended, ask for it again."""
+    require_at_least("timeout_seconds", timeout_seconds, 0)
+    settings, gang = _settings(ledger, home), _gang(request_key(run_id, name, part), ledger, home, handover)
+    with open_ledger(settings.ledger_url, clock=settings.clock) as book:
+        until = settings.clock() + timedelta(seconds=timeout_seconds)
+        asked = client.ask_again(book, gang.key, until, gang.ttl)
+        held, lines = _granted(book, asked, until, gang.ttl, timeout_seconds, settings.clock)
+        return _taken(book, held, gang, node_label, lines)
+
+
+def give_back(*, run_id: str, name: str, part: str = "", ledger: str, home: str) -> str:
     """Release what the run holds, or cancel what it waits for; return the final state, or `none`."""
-    key = request_key(run_id, name)
-    settings = settings_from(ledger=ledger, home=home)
+    key, settings = request_key(run_id, name, part), _settings(ledger, home)
     with open_ledger(settings.ledger_url, clock=settings.clock) as book:
         client.give_back(book, key)
         reservations = client.lives(book, key)
@@ -142,29 +197,47 @@ def give_back(*, run_id: str, name: str, ledger: str, home: str) -> str:
     return state
 
 
-def _wait(book: Ledger, asked: Reservation, until: datetime, clock: Clock, note: Callable[[str], None]) -> Reservation:
-    """Wait until the reservation no longer waits or the time is over; log state, ETA and reason when they change."""
-    last = ""
-    while True:
-        if (line := standing(asked, until, _expected(book, asked))) != last:
-            last = line
-            note(line)
-            say(line)
-        left = until - clock()
-        if not asked.state.waits or left <= timedelta(0):
-            return asked
-        try:
-            asked = book.wait(asked.id, timeout=min(left, LOOK_EVERY))
-        except WaitTimeoutError:
-            asked = book.get(asked.id)
+def _settings(ledger: str, home: str) -> Settings:
+    return settings_from(ledger=require_no_secret(ledger), home=home)
 
 
-def _expected(book: Ledger, asked: Reservation) -> datetime | None:
-    """Return the ETA; without one, because the step's time is over before, when the request would start."""
-    if asked.state is not ReservationState.WAITING or asked.eta is not None:
-        return asked.eta
-    patient = replace(asked.request, request_key=f"{asked.request.request_key}?", latest_start=None, deadline=None)
-    return book.what_if(patient)[0]
+def _gang(key: str, ledger: str, home: str, handover: str) -> Gang:
+    """Return what the steps inside will know; the reservation is not known yet."""
+    lasts = handover_of(handover)
+    return Gang(key=key, reservation="", ledger=ledger, home=home, handover_s=lasts.total_seconds() if lasts else 0.0)
+
+
+def _granted(
+    book: Ledger, asked: Reservation, until: datetime, ttl: timedelta | None, timeout_seconds: int, clock: Clock
+) -> tuple[Reservation, tuple[str, ...]]:
+    """Wait for a grant, claim it, and return it with what was said meanwhile; in vain, leave the line and say why."""
+    lines: list[str] = []
+
+    def note(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    last = client.claim(book, wait_for(book, asked, until, clock, note), ttl)
+    if last.state is not ReservationState.GRANTED:
+        client.end(book, last)
+        raise _refusal(last, timeout_seconds, lines)
+    return last, tuple(lines)
+
+
+def _taken(book: Ledger, held: Reservation, gang: Gang, node_label: str, lines: tuple[str, ...] = ()) -> Taken:
+    """Return what the steps inside need to know.
+
+    Nodes are theirs only where the cluster knows them: those of Kueue, or those that a label of its nodes names.
+    """
+    if held.state is not ReservationState.GRANTED:
+        return Taken(reservation=held, gang=replace(gang, reservation=held.id), place=None, lines=lines)
+    label = node_label or client.HOST
+    place = client.pod_place(book, held, node_label=label)
+    known = bool(node_label) or isinstance(book, KueueLedger)
+    if not known:
+        place = replace(place, node_affinity={})
+    gang = replace(gang, reservation=held.id, real_nodes=known and label == client.HOST)
+    return Taken(reservation=held, gang=gang, place=place, lines=lines)
 
 
 def _deadline(asked: Reservation, until: datetime) -> datetime:
@@ -176,20 +249,6 @@ def _deadline(asked: Reservation, until: datetime) -> datetime:
     if latest is None:
         raise Refusal(f"{asked.request.request_key}: was reserved by something else: give this step a name of its own")
     return until if asked.interruptions else latest - client.ABANDONED_AFTER
-
-
-def standing(reservation: Reservation, until: datetime, expected: datetime | None = None) -> str:
-    """Return one line about a reservation: on which nodes and until when it is granted, or until when and why it waits.
-
-    `until` is when the step stops waiting.
-    """
-    if reservation.state is ReservationState.GRANTED:
-        return f"granted: {client.places_text(reservation)}, until {client.time_text(reservation.expires_at)}"
-    if not reservation.state.waits:
-        return reservation.state.value
-    late = "" if expected is None or expected <= until else ", after this step's patience ends"
-    eta = client.eta_text(reservation, expected=expected)
-    return client.wait_text(reservation, f"{eta}{late}", name_slots=False)
 
 
 def _refusal(last: Reservation, timeout_seconds: int, lines: list[str]) -> Refusal:

@@ -3,6 +3,7 @@
 ledger = gangplan.reserve.open_ledger(url)
 reservation = client.submit(ledger, request, until)
 with client.hold(ledger, reservation.id, reservation.token) as held: ...
+code = client.run_held(ledger, reservation, process)  # of client.prepare(command)
 client.give_back(ledger, request.request_key)
 """
 

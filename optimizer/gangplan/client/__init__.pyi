@@ -1,5 +1,6 @@
 from .attempts import (
     ABANDONED_AFTER as ABANDONED_AFTER,
+    ask_again as ask_again,
     claim as claim,
     end as end,
     give_back as give_back,
@@ -18,7 +19,9 @@ from .pods import (
     environment_of as environment_of,
     joined_affinity as joined_affinity,
     pod_place as pod_place,
+    rendezvous_of as rendezvous_of,
 )
+from .running import MUST_LEAVE as MUST_LEAVE, Process as Process, prepare as prepare, run_held as run_held
 from .words import (
     attempt_text as attempt_text,
     eta_text as eta_text,

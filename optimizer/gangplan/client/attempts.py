@@ -75,6 +75,37 @@ def submit(ledger: Ledger, request: GangRequest, until: datetime, attempt: str =
     return ledger.submit(asked, attempt or load_settings().attempt)
 
 
+def ask_again(ledger: Ledger, request_key: str, until: datetime, claim_within: timedelta | None = None) -> Reservation:
+    """Return what a step's key waits for or holds; where that has ended, ask for the same again, to start by `until`.
+
+    For a step that works on slots which another step has reserved: they may have gone back before it began.
+
+    Parameters
+    ----------
+    claim_within
+        In which time a new grant must be claimed; by default as the request says.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing was ever reserved under the key.
+    """
+    while True:
+        before = lives(ledger, request_key)
+        if not before:
+            raise NotFoundError(f"request_key: nothing was reserved under {request_key!r}: reserve it first")
+        last = before[-1]
+        if not last.state.final:
+            return last
+        within = claim_within or last.request.claim_within
+        request = replace(last.request, request_key=request_key, latest_start=None, claim_within=within)
+        try:
+            return submit(ledger, request, until, last.attempt)
+        except KeyConflictError:
+            if len(lives(ledger, request_key)) == len(before):  # else another part of the run was faster
+                raise
+
+
 def _again(ledger: Ledger, request: GangRequest, first: GangRequest, attempt: str) -> Reservation:
     """Submit again what is alive; what the request does not say is as it was said first."""
     same = replace(
@@ -100,16 +131,16 @@ def patience(reservation: Reservation, until: datetime) -> datetime:
     return until if latest is None or reservation.interruptions else min(until, latest)
 
 
-def claim(ledger: Ledger, reservation: Reservation) -> Reservation:
-    """Claim a grant that goes back if nobody does: its lease counts from now.
+def claim(ledger: Ledger, reservation: Reservation, ttl: timedelta | None = None) -> Reservation:
+    """Claim a grant that goes back if nobody does: its lease counts from now; with `ttl` it ends so long from now.
 
     Any other reservation is returned as it is, and so is one that has just ended, lost its nodes or been taken over.
     """
     granted = reservation.state is ReservationState.GRANTED
-    if not granted or reservation.token is None or reservation.claim_by is None:
+    if not granted or reservation.token is None or (reservation.claim_by is None and ttl is None):
         return reservation
     try:
-        return ledger.renew(reservation.id, reservation.token)
+        return ledger.renew(reservation.id, reservation.token, ttl)
     except StaleTokenError:
         return ledger.get(reservation.id)
 

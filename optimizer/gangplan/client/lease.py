@@ -59,6 +59,21 @@ class Held:
         """
         return self._seen.notice
 
+    @property
+    def reservation(self) -> Reservation:
+        """The reservation as of the last renewal."""
+        return self._seen
+
+    @property
+    def left(self) -> timedelta:
+        """How long the slots may still be used, as of the last renewal that came through."""
+        return self._end() - self._clock()
+
+    @property
+    def term(self) -> timedelta:
+        """How long each renewal lasts."""
+        return self._seen.request.duration if self._ttl is None else self._ttl
+
     def check(self) -> None:
         """Raise StaleTokenError if the lease was lost: another gang may use the slots, so the work must stop."""
         if self.lost.is_set():

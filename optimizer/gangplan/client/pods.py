@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from gangplan.errors import InputError, StaleTokenError
 from gangplan.kube import RESERVATION as RESERVATION, Object
-from gangplan.reserve import KueueLedger, Ledger, hand_out, resource_of
 from gangplan.types import WHOLE_GPU, GangRequest, Reservation
+
+if TYPE_CHECKING:
+    from gangplan.reserve import Ledger
 
 HOST = "kubernetes.io/hostname"
 """The node label that a placement's node is looked for under."""
 
 POD_SET = "gangplan.io/pod-set"
 """Beside RESERVATION, the label of pods that run on a reservation: which of its pod sets they are."""
+
+MASTER_PORT = "29500"
+"""Where the first pod of a gang is met by the others, as torchrun has it."""
 
 VARIABLES = tuple(f"GANGPLAN_{name}" for name in ("RESERVATION", "TOKEN", "REQUEST_KEY", "GPUS", "PODS", "NODES"))
 """By these a program knows its slots."""
@@ -57,6 +63,8 @@ def pod_place(ledger: Ledger, reservation: Reservation, *, pod_set: int = 0, nod
     StaleTokenError
         Where the reservation holds no slots now.
     """
+    from gangplan.reserve import KueueLedger, hand_out, resource_of  # a step that only holds slots starts without
+
     request = reservation.request
     if reservation.token is None or reservation.granted_at is None:
         raise StaleTokenError(f"reservation {reservation.id}: is {reservation.state}, so nothing may start on it")
@@ -100,6 +108,26 @@ def environment_of(reservation: Reservation) -> dict[str, str]:
         ",".join(nodes),
     )
     return dict(zip(VARIABLES, map(str, values), strict=True))
+
+
+def rendezvous_of(reservation: Reservation, pod_node: str = "") -> dict[str, str]:
+    """Return by which variables the pods of a gang find one another, as torch.distributed reads them.
+
+    Parameters
+    ----------
+    pod_node
+        The node of the pod that asks; it has a rank where each node has one pod.
+    """
+    pods = sum(pods.count for pods in reservation.request.pod_sets)
+    nodes = [place.node for place in reservation.placements if place.node]
+    found = {"MASTER_PORT": MASTER_PORT, "NNODES": str(pods)}
+    if pods == 1:
+        return {**found, "MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0"}
+    if nodes:
+        found["MASTER_ADDR"] = nodes[0]
+    if len(nodes) == pods == len(set(nodes)) and pod_node in nodes:
+        found["NODE_RANK"] = str(nodes.index(pod_node))
+    return found
 
 
 def joined_affinity(own: Object, added: Object) -> Object:

@@ -74,6 +74,7 @@ class Claim:
     end: str
     asked: str = ""  # who asked last, as `ATTEMPT` has it
     limit_s: int | None
+    spent_s: int = 0  # what of its time limit counts as spent before it was admitted
     gpus: int
     pod_sets: tuple[tuple[str, int, int], ...]  # name, pods, GPUs of each pod
     marks: dict[str, Mark]
@@ -186,6 +187,7 @@ def claim_from(item: Object) -> Claim:
         end=notes.get(END, ""),
         asked=(notes.get(ATTEMPT) or template.get("annotations", {}).get(ATTEMPT, "")) if request else "",
         limit_s=spec.get("maximumExecutionTimeSeconds"),
+        spent_s=status.get("accumulatedPastExecutionTimeSeconds", 0),
         gpus=sum(pods * gpus for _, pods, gpus in pod_sets),
         pod_sets=pod_sets,
         marks={condition["type"]: _mark(condition) for condition in status.get("conditions", ())},

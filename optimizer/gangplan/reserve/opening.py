@@ -14,7 +14,6 @@ from gangplan.clock import Clock
 from gangplan.config import load_settings
 from gangplan.errors import InputError, MissingExtraError, UnavailableError
 from gangplan.reserve.contract import OperableLedger
-from gangplan.reserve.kueue import open_kueue
 from gangplan.reserve.ledger import StoreLedger
 from gangplan.reserve.stores import (
     Database,
@@ -42,6 +41,8 @@ def open_ledger(url: str, *, clock: Clock | None = None) -> OperableLedger:
     """
     clock = clock or load_settings().clock
     if url.startswith("kueue:"):
+        from gangplan.reserve.kueue import open_kueue  # a step on another ledger starts sooner without it
+
         return cast("OperableLedger", open_kueue(url, clock=clock))  # it refuses what Kueue has nothing for
     if _parse(url).get_backend_name() == "memory":
         return StoreLedger(MemoryStore(clock), clock=clock)

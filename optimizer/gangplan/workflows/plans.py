@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gangplan import plan
 from gangplan.clock import HOUR, Clock
 from gangplan.config import Settings
-from gangplan.errors import ApprovalError, StrandedError
+from gangplan.errors import ApprovalError, StrandedError, UnsupportedError
 from gangplan.plan import PlanPolicy, QuotaShare, TenantQuota, WhatIf, WhatIfResult
 from gangplan.progress import Progress, no_progress
 from gangplan.reserve import ALL, OperableLedger, Policy
@@ -17,6 +18,8 @@ from gangplan.types import Fleet, Forecast, Plan, PlanId
 from gangplan.workflows.power import with_power
 from gangplan.workflows.present import age_words
 from gangplan.workflows.reserved_nodes import Conflict, conflicts, held_until, reserved_nodes
+
+_log = logging.getLogger(__name__)
 
 PUBLISH_TRIES = 5
 """How often a calendar is made again when new reservations were granted in between."""
@@ -43,7 +46,7 @@ class Planning:
     def make(self, forecast: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
         """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it."""
         start: datetime = forecast.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
-        policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self.ledger.policy(), fleet)
+        policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self._rules(), fleet)
         policy = with_power(policy, fleet, self.settings)
         made = plan.solve(
             forecast,
@@ -60,11 +63,19 @@ class Planning:
             self.publish(kept)
         return kept
 
+    def _rules(self) -> Policy:
+        """Return the ledger's rules; on Kueue there are none to plan by: its quotas are what follows the plan."""
+        try:
+            return self.ledger.policy()
+        except UnsupportedError:
+            return Policy()
+
     def publish(self, planned: Plan) -> Published:
         """Publish a plan as the ledger's calendar from now on; nodes that reservations need stay.
 
         The ledger checks the calendar in its own transaction. If reservations were granted in between, the calendar is
-        made again with their nodes.
+        made again with their nodes. A ledger on Kueue has no calendar: there the published plan is what the quotas of
+        its ClusterQueues are brought to when it is carried out.
 
         Raises
         ------
@@ -96,6 +107,8 @@ class Planning:
             if tries <= 1:
                 raise
             return self._publish(planned, tries - 1)
+        except UnsupportedError:
+            _log.info("%s: the ledger has no calendar: its quotas follow when the plan is carried out", planned.plan_id)
         return conflicts(planned, needed, reservations, now)
 
 

@@ -81,10 +81,15 @@ def _holders(granted: list[Reservation], pool: Pool, planned: int, hour: datetim
 
 
 def _highest_nodes(reservation: Reservation) -> dict[str, int]:
-    """Return how many nodes of each pool a gang needs: up to its highest, as a pool's nodes are numbered from 0."""
+    """Return how many nodes of each pool a gang needs: up to its highest, as a pool's nodes are numbered from 0.
+
+    The nodes of a cluster have names of their own: what is held there is in the calendar alone.
+    """
     highest: dict[str, int] = {}
     for place in reservation.placements:
-        highest[place.pool] = max(highest.get(place.pool, 0), int(place.node.rpartition("-")[2]) + 1)
+        number = place.node.removeprefix(f"{place.pool}-")
+        if number.isdecimal():
+            highest[place.pool] = max(highest.get(place.pool, 0), int(number) + 1)
     return highest
 
 

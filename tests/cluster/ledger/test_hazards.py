@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from gangplan.client.lease import hold
 from gangplan.errors import InputError, NotFoundError, RejectedError, StaleTokenError
 from gangplan.kube import claim_from
 from gangplan.reserve.kueue.jobs import adopt
 from gangplan.reserve.kueue.objects import names
 from gangplan.testing import a_request
-from gangplan.types import Level, Limit, PodSet, ReservationState, Topology
+from gangplan.types import Level, Limit, PodSet, ReservationState, Token, Topology
 from tests.cluster.conftest import Object, Space, until
 from tests.cluster.objects import a_job, a_jobset, bare, condition, jobs, set_conditions
 from tests.cluster.servers import fleet
@@ -240,6 +241,47 @@ def test_7_the_walltime_ends_what_no_client_ends(space: Space, queue: str) -> No
     until(lambda: admitted(space, "next"))
     looking = space.ledger()
     assert looking.get(held.id).state is ReservationState.EXPIRED
+
+
+def test_7_lived_with_a_lease_that_nobody_renews_is_ended_by_kueue_itself(space: Space, queue: str) -> None:
+    """No process of ours is there; whoever waits in the queue, though it is no reservation, has the quota soon."""
+    ledger = space.ledger()
+    held = ledger.submit(a_request("a"))
+    assert held.token is not None
+    kept = ledger.renew(held.id, held.token, timedelta(seconds=1))
+    ledger.close()
+    bare_workload(space, "next", 8)
+    until(lambda: admitted(space, "next"))
+    assert kept.expires_at is not None
+    assert space.clock() >= kept.expires_at
+    assert space.ledger().get(held.id).state is ReservationState.EXPIRED
+
+
+def test_7_lived_with_each_renewal_moves_the_end_that_kueue_knows(space: Space, queue: str) -> None:
+    """A short lease is renewed past the first end that Kueue knew; in full length that is the walltime again."""
+    ledger = space.ledger()
+    held = ledger.submit(a_request("a"))
+    token, begun = held.token or Token(0), space.clock()
+    with hold(ledger, held.id, token, ttl=timedelta(seconds=1), clock=space.clock) as kept:
+        until(lambda: space.clock() > begun + timedelta(seconds=9))
+        kept.check()
+    assert admitted(space, held.id)
+    ledger.renew(held.id, token)
+    assert "accumulatedPastExecutionTimeSeconds" not in space.workload(held.id)["status"]
+
+
+def test_7_lived_with_a_job_that_adopts_a_short_lease_keeps_its_whole_time(space: Space, queue: str) -> None:
+    """From the next renewal on Kueue counts for it what it ran, and nothing of ours."""
+    ledger, half = space.ledger(), timedelta(seconds=30)
+    job = a_job(space.name, "adopts", pods=1, gpus=8, how="hangs")
+    held = adopt.reserve_for(ledger, a_request("adopts"), job)
+    token = held.token or Token(0)
+    ledger.renew(held.id, token, half)
+    assert space.workload(held.id)["status"]["accumulatedPastExecutionTimeSeconds"] > 3500
+    adopt.start(ledger, held.id, job)
+    until(lambda: ledger.claim(held.id).owner)
+    ledger.renew(held.id, token, half)
+    assert "accumulatedPastExecutionTimeSeconds" not in space.workload(held.id)["status"]
 
 
 # ---------------------------------------------------------------- 8: what a Workload may have

@@ -241,7 +241,10 @@ class Cluster:
         rules = [{"level": "Metadata", "verbs": ["create", "update", "patch", "delete"]}, {"level": "None"}]
         policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
         (self.folder / "audit.yaml").write_text(yaml.safe_dump(policy))
-        return [f"--audit-policy-file={self.folder / 'audit.yaml'}", f"--audit-log-path={self.audit_log}"]
+        whole = (
+            "--audit-log-maxsize=100000"  # MB: a file that is begun anew at 100 MB would hide what was written before
+        )
+        return [f"--audit-policy-file={self.folder / 'audit.yaml'}", f"--audit-log-path={self.audit_log}", whole]
 
     def _controller_manager(self) -> list[str]:
         return [

@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 from gangplan.errors import ConflictError, InputError
 from gangplan.execute.kubernetes.flavors import flavor_of, resource_of
 from gangplan.execute.kubernetes.grants import grants_in
+from gangplan.execute.kubernetes.own_writes import OwnWrites
 from gangplan.execute.kubernetes.quota_steps import write_quota
 from gangplan.execute.kubernetes.quotas import Quotas
 from gangplan.execute.kubernetes.seen import (
@@ -354,12 +355,28 @@ def test_a_raise_waits_until_kueue_has_seen_what_was_lowered_elsewhere() -> None
     nowhere = Api(None, "", dict, shown="nowhere")
     step = Step(kind=StepKind.RAISE_QUOTA, pool="p", before=8, after=16, why="", place="ClusterQueue/r")
     with pytest.raises(ConflictError, match="Kueue has not seen the quota of ClusterQueue/q"):
-        write_quota(nowhere, quotas, step, take_over=False, dry_run=False)
+        write_quota(nowhere, quotas, step, OwnWrites(), take_over=False, dry_run=False)
     mark = {"type": "Active", "status": "True", "observedGeneration": 1}
     item: Object = {"metadata": {"name": "q", "generation": 2}, "spec": {}, "status": {"conditions": [mark]}}
     assert not seen_queue(item).observed
     mark["observedGeneration"] = 2
     assert seen_queue(item).observed
+
+
+def test_a_raise_of_our_own_holds_up_no_other() -> None:
+    """What Kueue does not know of a raise it does not grant; of what was lowered meanwhile it might."""
+    place = replace(a_place("ClusterQueue", "q", 8), generation=4)
+    raising = Step(kind=StepKind.RAISE_QUOTA, pool="p", before=8, after=9, why="", place=place.shown)
+    lowering = replace(raising, kind=StepKind.LOWER_QUOTA, after=7)
+    after = replace(place, observed=False, generation=5)
+    own = OwnWrites()
+    own.wrote(place, raising, 9, generation=5)
+    assert own.is_known(after)
+    assert not own.is_known(replace(after, generation=6))  # somebody else has written since
+    own.wrote(after, lowering, 7, generation=6)
+    assert not own.is_known(replace(after, generation=6))
+    own.wrote(replace(after, generation=6), raising, 9, generation=7)
+    assert not own.is_known(replace(after, generation=7))  # Kueue may still grant what was lowered before
 
 
 def test_a_circle_of_cohorts_ends() -> None:

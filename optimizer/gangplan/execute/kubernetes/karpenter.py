@@ -9,6 +9,7 @@ and the limit goes back to what it was.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -32,7 +33,7 @@ from gangplan.types import Step
 OBSERVE_S = 15.0
 """Karpenter must have seen a limit after so many seconds."""
 
-_LOOK_S = 0.02
+_LOOK_S, _LONGEST_LOOK_S = 0.02, 0.5
 _THREADS = 16
 _NONE = "none"
 _NOTE = f"/metadata/annotations/{HELD_LIMIT.replace('~', '~0').replace('/', '~1')}"
@@ -68,8 +69,10 @@ def order(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
     write_scale(api, path, step, dry_run=dry_run)
 
 
-def remove(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
+def remove(api: Api, pool: SeenNodePool, known: Sequence[SeenNodeClaim], step: Step, *, dry_run: bool) -> None:
     """Remove the step's nodes and no others, and lower the replicas to the step's `after`.
+
+    `known` are the pool's NodeClaims as they were observed; they are read again before any of them is deleted.
 
     NodeClaims that have no node yet go where nodes are withdrawn that never came. While there are fewer than were
     ordered, one may come at any moment: the limit is held down first, and the NodeClaims are read again.
@@ -86,12 +89,11 @@ def remove(api: Api, pool: SeenNodePool, step: Step, *, dry_run: bool) -> None:
         return
     if pool.replicas != step.before:
         raise ConflictError(f"pool {step.pool}: {pool.replicas} nodes are ordered, not {step.before}")
-    claims = _claims(api, pool.name)
-    going = _going(pool, claims, step)
+    going = _going(pool, known, step)
     for node in step.nodes:
         require_free(api, node)
-    if not dry_run and (going or len(claims) < step.before):
-        pool = _hold(api, path, pool, len(claims))
+    if not dry_run and (going or len(known) < step.before):
+        pool = _hold(api, path, pool, len(known))
         for claim in _going(pool, _claims(api, pool.name), step):
             _delete(api, claim)
     _swap(api, path, pool, step, dry_run=dry_run)
@@ -103,7 +105,7 @@ def _claims(api: Api, nodepool: str) -> list[SeenNodeClaim]:
     ]
 
 
-def _going(pool: SeenNodePool, claims: list[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
+def _going(pool: SeenNodePool, claims: Sequence[SeenNodeClaim], step: Step) -> list[SeenNodeClaim]:
     """Return the NodeClaims of the step's nodes, and as many that have no node yet as must go beside them.
 
     Raises ConflictError where more nodes than `after` would stay.
@@ -140,7 +142,7 @@ def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
     was = pool.held or (_NONE if pool.limit is None else str(pool.limit))
     body: Object = {"metadata": {"annotations": {HELD_LIMIT: was}}, "spec": {"limits": {"nodes": str(nodes)}}}
     api.merge(path, body, **writing(dry_run=False))
-    deadline = time.monotonic() + OBSERVE_S
+    deadline, pause = time.monotonic() + OBSERVE_S, _LOOK_S
     while True:
         found = seen_nodepool(api.get(path))
         if found.observed:
@@ -149,7 +151,8 @@ def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
             raise UnavailableError(
                 f"NodePool {pool.name}: Karpenter has not looked at it for {OBSERVE_S:g} s: is it up?"
             )
-        time.sleep(_LOOK_S)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_LOOK_S)
 
 
 def _restoring(pool: SeenNodePool) -> list[Object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gangplan.errors import ConflictError, InputError, RejectedError
+from gangplan.execute.kubernetes.own_writes import OwnWrites
 from gangplan.execute.kubernetes.quotas import PoolQuota, Quotas
 from gangplan.execute.kubernetes.seen import COHORT, QUEUE, Cell, seen_cohort, seen_queue
 from gangplan.kube import KUEUE, Api, Object, writing
@@ -11,7 +12,7 @@ from gangplan.types import Step, StepKind
 _PATHS = {QUEUE: "clusterqueues", COHORT: "cohorts"}
 
 
-def write_quota(api: Api, quotas: Quotas, step: Step, *, take_over: bool, dry_run: bool) -> None:
+def write_quota(api: Api, quotas: Quotas, step: Step, own: OwnWrites, *, take_over: bool, dry_run: bool) -> None:
     """Set a pool's quota at one place from the step's `before` to its `after`; what has the new value stays as it is.
 
     Raises
@@ -31,14 +32,16 @@ def write_quota(api: Api, quotas: Quotas, step: Step, *, take_over: bool, dry_ru
     _require_ours(found, take_over=take_over)
     if step.kind is StepKind.RAISE_QUOTA:
         _require_alone(quotas, step)
-        _require_known(quotas, step)
-    own = step.after - found.of_others
-    if own < 0:
+        own.require_known(quotas.of(step.pool), step)
+    slots = step.after - found.of_others
+    if slots < 0:
         raise RejectedError(
             f"{step.place}: {found.of_others} slots of pool {step.pool} are its queues' own, more than {step.after}: "
             "set their nominalQuota to 0, so that the cohort's is the pool's"
         )
-    _swap(api, found, own, dry_run=dry_run)
+    written = _swap(api, found, slots, dry_run=dry_run)
+    if not dry_run:
+        own.wrote(found.place, step, slots, written.get("metadata", {}).get("generation", 0))
 
 
 def cell_now(api: Api, quota: PoolQuota) -> Cell | None:
@@ -73,33 +76,24 @@ def _require_alone(quotas: Quotas, step: Step) -> None:
         )
 
 
-def _require_known(quotas: Quotas, step: Step) -> None:
-    """Keep a raise back until Kueue counts by what was lowered elsewhere: till then it may grant that once more."""
-    for each in quotas.of(step.pool):
-        if each.place.shown != step.place and not each.place.observed:
-            raise ConflictError(
-                f"{step.place}: not raised yet, since Kueue has not seen the quota of {each.place.shown}"
-            )
-
-
-def _swap(api: Api, found: PoolQuota, own: int, *, dry_run: bool) -> None:
-    """Write the value where flavor, resource and old value are those that were read."""
+def _swap(api: Api, found: PoolQuota, slots: int, *, dry_run: bool) -> Object:
+    """Write the value where flavor, resource and old value are those that were read; return what the object is then."""
     cell = found.cell
     where = f"{cell.path}/resources/{cell.index}"
     patch: list[Object] = [
         {"op": "test", "path": f"{cell.path}/name", "value": found.flavor},
         {"op": "test", "path": f"{where}/name", "value": found.resource},
         {"op": "test", "path": f"{where}/nominalQuota", "value": cell.raw},
-        {"op": "replace", "path": f"{where}/nominalQuota", "value": str(own)},
+        {"op": "replace", "path": f"{where}/nominalQuota", "value": str(slots)},
     ]
     try:
-        api.patch(_path(found), patch, **writing(dry_run=dry_run))
+        return api.patch(_path(found), patch, **writing(dry_run=dry_run))
     except RejectedError:  # a test that failed, or a value that Kueue refuses: the object says which
         now = cell_now(api, found)
         if now is not None and (now.raw, now.path, now.index) == (cell.raw, cell.path, cell.index):
             raise
-        if now is not None and now.slots == own:  # it was taken already
-            return
+        if now is not None and now.slots == slots:  # it was taken already
+            return Object()
         shown = "none" if now is None else now.slots
         raise ConflictError(
             f"{found.place.shown}: its quota of {found.flavor} is {shown} now, not {cell.slots}"

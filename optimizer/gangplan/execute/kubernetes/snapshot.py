@@ -13,6 +13,7 @@ from gangplan.execute.kubernetes.seen import (
     HOSTNAME,
     KARPENTER,
     NODEPOOL,
+    QUEUE,
     SeenClaim,
     SeenNode,
     SeenNodeClaim,
@@ -201,9 +202,9 @@ class Cluster:
         """Return the nodes as they are, as far as the copy knows."""
         return self._nodes.now()
 
-    def places(self) -> Mapping[str, SeenPlace]:
-        """Return the queues and cohorts likewise, by kind and name."""
-        return {place.shown: place for copy in (self._queues, self._cohorts) for place in copy.now().values()}
+    def place(self, place: SeenPlace) -> SeenPlace:
+        """Return a queue or cohort likewise; one that is gone as it was."""
+        return (self._queues if place.kind == QUEUE else self._cohorts).now().get(place.name, place)
 
     def close(self) -> None:
         """End the watches."""

@@ -16,6 +16,7 @@ from gangplan.execute.kubernetes.checks import problems
 from gangplan.execute.kubernetes.copies import Heard, nothing_heard
 from gangplan.execute.kubernetes.cordons import cordon, require_free, uncordon
 from gangplan.execute.kubernetes.grants import grants_in
+from gangplan.execute.kubernetes.own_writes import OwnWrites
 from gangplan.execute.kubernetes.quota_steps import cell_now, write_quota
 from gangplan.execute.kubernetes.quotas import Quotas
 from gangplan.execute.kubernetes.scaling import Scaled
@@ -76,6 +77,7 @@ class ClusterTarget:
         self._scaled = {name: Scaled(api, each) for name, each in pools.nodes.items() if isinstance(each, ScaledNodes)}
         self._watched = watched
         self._read: tuple[Reading, Quotas] | None = None
+        self._own = OwnWrites()
         self._sound = False
 
     def __enter__(self) -> Self:
@@ -148,6 +150,7 @@ class ClusterTarget:
         if self._read is None or anew:
             reading = Reading(pools=self.pools, snapshot=self._cluster.now())
             self._read = reading, Quotas(reading)
+            self._own.looked()
         return self._read
 
     def _settings(self, step: Step) -> NodeSettings:
@@ -203,11 +206,10 @@ class ClusterTarget:
         quotas = self._look()[1]
         if step.kind is StepKind.RAISE_QUOTA:
             self._require_unmoved(step.pool, but=step.place)
-        write_quota(self.api, quotas, step, take_over=take_over, dry_run=dry_run)
+        write_quota(self.api, quotas, step, self._own, take_over=take_over, dry_run=dry_run)
         found = next(each for each in quotas.of(step.pool) if each.place.shown == step.place)
-        wanted = step.after - found.of_others
         if not dry_run:
-            self._until(lambda: self._cluster.places()[step.place].cells[found.key].slots == wanted)
+            self._until(lambda: self._cluster.place(found.place).cells[found.key].slots == self._own.slots(found))
 
     def _cordon(self, step: Step, *, dry_run: bool) -> None:
         now = self._clock()
@@ -232,6 +234,8 @@ class ClusterTarget:
         A copy may be some moments old, and these two steps are right by just these two. The quota of the place `but` is
         compared when it is written.
         """
+        if self._own.is_compared(pool):
+            return
         reading, quotas = self._look()
         labels: Mapping[str, str] = reading.labels[pool] if pool in self.pools.nodes else {}
         label = next((name for name in (NODEPOOL, *POOL_LABELS) if name in labels), "")
@@ -245,8 +249,9 @@ class ClusterTarget:
         others = [each for each in quotas.of(pool) if each.place.shown != but] if pool in self.pools.quotas else []
         for each in others:
             cell = cell_now(self.api, each)
-            if cell is None or cell.slots != each.cell.slots:
+            if cell is None or cell.slots != self._own.slots(each):
                 raise ConflictError(f"{each.place.shown}: its quota was changed since it was looked at")
+        self._own.compared(pool)
 
     def _is_closed(self, node: str) -> bool | None:
         """Return whether we have closed a node, as far as the copy knows; None where it is gone."""
@@ -266,8 +271,11 @@ class ClusterTarget:
             karpenter.order(self.api, seen, step, dry_run=dry_run)
             return
         now = karpenter.static_nodepool(self.api, nodepool)
-        change = karpenter.order if step.kind is StepKind.ORDER else karpenter.remove
-        change(self.api, now, step, dry_run=dry_run)
+        if step.kind is StepKind.ORDER:
+            karpenter.order(self.api, now, step, dry_run=dry_run)
+            return
+        claims = [each for each in self._look()[0].snapshot.claims.values() if each.nodepool == nodepool]
+        karpenter.remove(self.api, now, claims, step, dry_run=dry_run)
 
     def _scale(self, step: Step, *, dry_run: bool) -> None:
         scaled = self._scaled[step.pool]

@@ -91,8 +91,22 @@ class Pen:
         return claim_from(self._api.apply(f"{self._path(claim.name)}/status", body))
 
     def lease(self, claim: Claim, token: Token, end: int) -> Claim:
-        """Let the lease of this grant end at a moment."""
-        return self._apply(claim, notes={LEASE: f"{token}:{end}"})
+        """Let the lease of this grant end at a moment; Kueue itself ends it then, if no process of ours does."""
+        return self._apply(self._limited(claim, end), notes={LEASE: f"{token}:{end}"})
+
+    def _limited(self, claim: Claim, end: int) -> Claim:
+        """Let so much of the time limit, which cannot be changed, count as spent that it is over when the lease ends.
+
+        Of what a Job has adopted nothing counts as spent: Kueue would add to it what the Job ran before an eviction.
+        """
+        spent = 0 if claim.owner else objects.spent_by(claim, end)
+        if spent == claim.spent_s:
+            return claim
+        body = {
+            "metadata": {"resourceVersion": claim.version},
+            "status": {"accumulatedPastExecutionTimeSeconds": spent or None},
+        }
+        return claim_from(self._api.merge(f"{self._path(claim.name)}/status", body))
 
     def take_over(self, claim: Claim, attempt: str, now: datetime, end: int | None) -> Claim:
         """Let another attempt have a reservation: a grant gets a new token, and with `end` it keeps its lease."""
@@ -120,7 +134,11 @@ class Pen:
         new = [_condition(kind, False, reason, message, now) for kind, reason in lost.items()]
         body = {
             "metadata": {"resourceVersion": claim.version},
-            "status": {"admission": None, "conditions": [*kept, *new]},
+            "status": {
+                "admission": None,
+                "conditions": [*kept, *new],
+                "accumulatedPastExecutionTimeSeconds": None,  # the next grant has its whole time
+            },
         }
         return claim_from(self._api.merge(f"{self._path(claim.name)}/status", body))
 

@@ -40,6 +40,7 @@ class SeenPlace:
     reserved: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     owner: str = ""
     observed: bool = True
+    generation: int = 0
     changed_at: datetime | None = None
     trouble: str = ""
     reclaims: bool = False
@@ -63,6 +64,7 @@ def seen_queue(item: Object) -> SeenPlace:
         owner=_owner(item),
         changed_at=_changed_at(item),
         observed=active.get("observedGeneration", 0) >= item["metadata"].get("generation", 0),
+        generation=item["metadata"].get("generation", 0),
         trouble=active.get("message", "") if active.get("status") != "True" else "",
         reclaims=part(spec, "preemption").get("reclaimWithinCohort", "Never") != "Never",
     )

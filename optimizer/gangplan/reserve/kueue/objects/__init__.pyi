@@ -30,6 +30,7 @@ from .view import (
     over_by_kueue as over_by_kueue,
     picture as picture,
     preempted as preempted,
+    spent_by as spent_by,
     stale as stale,
     state_of as state_of,
 )

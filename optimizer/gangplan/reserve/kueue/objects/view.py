@@ -42,6 +42,9 @@ _READY_AFTER = 3 * SECOND
 
 _GOES_BY = 5 * SECOND
 
+_SKEW_S = 5
+"""So many seconds Kueue lets a lease live after its end, as its clock may be ahead of a holder's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
@@ -121,6 +124,13 @@ def lease_of(claim: Claim, request: GangRequest) -> Lease | None:
         return Lease(start=start, end=min(start + span_us(request.duration), hard_end), hard_end=hard_end)
     claim_by = min(max(start, claim.taken_over) + span_us(request.claim_within), hard_end)
     return Lease(start=start, end=claim_by, hard_end=hard_end, claim_by=claim_by)
+
+
+def spent_by(claim: Claim, end: int) -> int:
+    """Return the seconds of a Workload's time limit that must count as spent for it to be over soon after a moment."""
+    if claim.limit_s is None or claim.admitted is None:
+        return 0
+    return max(0, claim.limit_s + (claim.admitted - end) // SECOND - _SKEW_S)
 
 
 def opens_later(claim: Claim, request: GangRequest, now: int) -> bool:
