@@ -27,7 +27,6 @@ from gangplan.errors import (
     UnavailableError,
 )
 from gangplan.extras import needs_extras
-from gangplan.kube.incluster import PodLogin
 
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object, or a part of one, as plain JSON values."""
@@ -270,16 +269,18 @@ def writing(manager: str = EXECUTOR, *, dry_run: bool) -> dict[str, str]:
 
 def connect(context: str = "", *, kubeconfig: str = "") -> Api:
     """Connect to the cluster of a kubeconfig's context (default: the current one), or to that of this pod."""
-    if not kubeconfig and not context and "KUBERNETES_SERVICE_HOST" in os.environ:
-        return _of_pod()
     with needs_extras():
         from kubernetes import client, config
     loads: Any = config
     configuration: Any = client.Configuration()
     shown = f"cluster {context or 'of the current context'}"
     try:
-        file = kubeconfig or os.environ.get("KUBECONFIG")  # the client reads this variable only when it is imported
-        loads.load_kube_config(file or None, context or None, configuration)
+        if not kubeconfig and not context and "KUBERNETES_SERVICE_HOST" in os.environ:
+            loads.load_incluster_config(configuration)
+            shown = "cluster of this pod"
+        else:
+            file = kubeconfig or os.environ.get("KUBECONFIG")  # the client reads this variable only when it is imported
+            loads.load_kube_config(file or None, context or None, configuration)
     except (loads.ConfigException, OSError) as error:
         given = context or kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         remedy = f"cannot be used ({error}): set KUBECONFIG to a file, or name one of its contexts"
@@ -287,20 +288,6 @@ def connect(context: str = "", *, kubeconfig: str = "") -> Api:
     configuration.connection_pool_maxsize = CONNECTIONS
     pool = client.ApiClient(configuration).rest_client.pool_manager
     return Api(pool, configuration.host.rstrip("/"), lambda: _auth(configuration), shown=shown)
-
-
-def _of_pod() -> Api:
-    """Connect to the cluster of this pod."""
-    with needs_extras():
-        import urllib3
-    try:
-        login = PodLogin()
-    except OSError as error:
-        remedy = "cannot be read: give the pod an account, or set KUBECONFIG and name one of its contexts"
-        raise InputError("the pod's account", str(error.filename), remedy) from None
-    authority = str(login.authority)
-    pool = urllib3.PoolManager(maxsize=CONNECTIONS, cert_reqs="CERT_REQUIRED", ca_certs=authority)
-    return Api(pool, login.host, login.headers, shown="cluster of this pod")
 
 
 def _auth(configuration: Any) -> dict[str, str]:

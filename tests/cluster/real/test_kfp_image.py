@@ -109,12 +109,12 @@ def test_a_pod_without_rights_and_with_a_read_only_root_runs_the_command(space: 
 def test_a_compiled_step_runs_as_kubeflow_starts_it(space: Space, node: Node) -> None:
     """Its own command from the YAML that ships, also as a user whom nobody knows; it leaves what the launcher reads."""
     command = a_step("release_gang", {"run_id": "run-1", "name": "gang"})
-    shown = ["sh", "-c", f'"$@" && cat {OUTPUTS}/Output', "step", *command]
+    shown = ["sh", "-c", f'"$@" && cat {OUTPUTS}/all.json', "step", *command]
     path = run(space, node, "step", command=shown, securityContext={**STRICT, "runAsUser": 4242})
     end = ended(space, path)
     assert end["exitCode"] == 0, space.log("step")
     assert "kfp/run-1/gang: nothing was reserved" in space.log("step")
-    assert space.log("step").endswith("none")
+    assert '"Output": "none"' in space.log("step").splitlines()[-1]
 
 
 @pytest.mark.parametrize("work", ["python3 -c 'import time; time.sleep(600)'", "sleep 600 & wait"])
@@ -178,11 +178,11 @@ def test_the_large_image_runs_the_stages(
         ):
             done = inside.run(*command, volumes={home: HOME}, GANGPLAN_HOME=HOME)
             assert done.returncode == 0, done.stdout + done.stderr
-        planned = inside.run("cat", f"{OUTPUTS}/plan_id").stdout
+        planned = json.loads(inside.run("cat", f"{OUTPUTS}/all.json").stdout)["parameterValues"]
         unpacked = inside.megabytes()
     with capsys.disabled():
         print(f"\nimage of the stages: {unpacked:.0f} MB unpacked")
-    assert planned
+    assert planned["plan_id"]
     assert unpacked <= MOST_OF_ALL_MB
 
 
