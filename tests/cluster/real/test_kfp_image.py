@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import tarfile
 from datetime import UTC, datetime, timedelta
@@ -154,8 +155,19 @@ def test_the_image_is_small(image: Path, capsys: pytest.CaptureFixture[str]) -> 
     with steps_image.container("steps") as inside:
         unpacked = inside.megabytes()
     with capsys.disabled():
-        print(f"\nimage of the steps: {unpacked:.0f} MB unpacked, {image.stat().st_size / 1e6:.0f} MB to pull")
+        print(f"\nimage of the steps: {unpacked:.0f} MB unpacked")
     assert unpacked <= MOST_MB
+
+
+def test_its_packages_are_those_of_the_lock_file(image: Path) -> None:
+    """Each in the locked version; no tool of the tests and no server is among them."""
+    lists = "from importlib import metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    with steps_image.container("steps") as inside:
+        found = {one.lower().replace("_", "-") for one in inside.run("python3", "-c", lists).stdout.split()}
+    locked = set(re.findall(r"^[a-z0-9.-]+==[^ ]+", (ROOT / "requirements" / "kfp.txt").read_text(), re.MULTILINE))
+    assert f"gangplan=={__version__}" in found
+    assert found - locked == {f"gangplan=={__version__}"}
+    assert not {one.partition("==")[0] for one in found} & {"pytest", "flask", "uv", "pip"}
 
 
 def test_the_large_image_runs_the_stages(
