@@ -32,6 +32,9 @@ TARGETS = ("steps", "stages")
 
 _GIVEN = ("pyproject.toml", "requirements/kfp.txt", "kfp_components/servers.txt", "kfp_components/install.sh")
 _BASE = "localhost/debian:12-slim"
+_MOST_KEPT = 200
+"""How many layers of earlier builds are kept; without them the next build takes minutes."""
+
 _LEFT_OUT = ("doc", "info", "locale", "man")
 _LIBRARIES = ":".join(str(TOOLS / folder / "x86_64-linux-gnu") for folder in ("usr/lib", "lib"))
 _PATH = ":".join(
@@ -67,6 +70,8 @@ def archive(target: str) -> Path:
             whole = Path(made) / "image.tar"
             _buildah("push", "-D", *_policy(Path(made)), name(target), f"oci-archive:{whole}:{name(target)}")
             whole.rename(wanted)
+            if len(_buildah("images", "--all", "--quiet").stdout.split()) > _MOST_KEPT:
+                _buildah("rmi", "--prune", "--force")
         return wanted
 
 
