@@ -32,7 +32,7 @@ TARGETS = ("steps", "stages")
 
 _GIVEN = ("pyproject.toml", "requirements/kfp.txt", "kfp_components/servers.txt", "kfp_components/install.sh")
 _BASE = "localhost/debian:12-slim"
-_MOST_KEPT = 200
+_MOST_KEPT = 120
 """How many layers of earlier builds are kept; without them the next build takes minutes."""
 
 _LEFT_OUT = ("doc", "info", "locale", "man")
