@@ -9,11 +9,13 @@ from .components import (
     release_gang as release_gang,
     reserve_gang as reserve_gang,
     review_gate as review_gate,
+    run_on_gang as run_on_gang,
     train_demand_model as train_demand_model,
     wait_for_gang as wait_for_gang,
 )
 from .pipelines import (
     all_with_secret as all_with_secret,
+    check_gangs as check_gangs,
     on_gang as on_gang,
     plan_and_apply as plan_and_apply,
     reserved_gang as reserved_gang,

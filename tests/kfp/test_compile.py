@@ -16,6 +16,7 @@ from kfp import dsl
 from kfp.compiler import Compiler
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
+from tests.kfp.specs import train
 
 import gangplan_kfp
 from gangplan.errors import InputError
@@ -110,7 +111,8 @@ def test_an_authors_secret_has_to_be_there(tmp_path: Path) -> None:
 
     @dsl.pipeline(name="own-secret")
     def own_secret():
-        with_secret(gangplan_kfp.record_feedback(run_id="run-1"), "ours", ["GANGPLAN_MLFLOW"])
+        learned = gangplan_kfp.record_feedback(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with_secret(learned, "ours", ["GANGPLAN_MLFLOW"])
 
     Compiler().compile(own_secret, str(tmp_path / "own.yaml"))
     _, platform = yaml.safe_load_all((tmp_path / "own.yaml").read_text())
@@ -155,13 +157,14 @@ def test_two_gangs_in_one_pipeline(tmp_path: Path) -> None:
 
     @dsl.pipeline(name="two-gangs")
     def two_gangs():
-        for name in ("first", "second"):
-            with reserved_gang(name=name, **wish):
-                gangplan_kfp.train_demand_model(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with reserved_gang(name="first", **wish):
+            train()
+        with reserved_gang(name="second", **wish):
+            train()
 
     Compiler().compile(two_gangs, str(tmp_path / "two.yaml"))
     found = dict(tasks(read(tmp_path / "two.yaml")))
-    gangs = [task["inputs"]["parameters"] for step, task in found.items() if "gang" in step]
+    gangs = [task["inputs"]["parameters"] for name, task in found.items() if "gang" in name]
     names = [given["name"]["runtimeValue"]["constant"] for given in gangs]
     assert sorted(names) == ["first", "first", "second", "second"]
 

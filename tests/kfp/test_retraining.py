@@ -133,6 +133,19 @@ def test_a_no_on_mlflows_page_is_carried_out(world: World, tmp_path: Path) -> No
     assert world.champion == "1"
 
 
+def test_a_missing_source_and_a_wrong_run_are_named(world: World) -> None:
+    """Under the parameter's name, with what helps."""
+    how: dict[str, Any] = {"source": "", "until": "", "replay": False, "draft_fleet": False}
+    with pytest.raises(InputError, match="set GANGPLAN_TELEMETRY") as refused:
+        support.ingest(SETTINGS, **how, **world.stores)
+    assert refused.value.field == "source"
+    for wrong in ("", "{{$.pipeline_job_uuid}}", "a/b"):
+        with pytest.raises(InputError, match="PIPELINE_JOB_ID_PLACEHOLDER"):
+            run_key(wrong, "plan")
+    keys = {run_key("run-1", "plan"), run_key("run-1", "plan", {"seed": 7.0}), run_key("run-1", "other")}
+    assert len(keys) == 3
+
+
 def test_links_lead_to_the_page_that_the_author_names(world: World, tmp_path: Path) -> None:
     """The question links to gangplan's page where there is one, and else names the version as MLflow does."""
     for pages, link in (("https://airflow/gangplan/", "https://airflow/gangplan/models/2"), ("", f"models:/{MODEL}/2")):

@@ -1,11 +1,13 @@
-"""A URL with a secret is no parameter; from the environment it reaches no log, parameter, artifact or output."""
+"""A URL with a secret is no parameter; from the environment it reaches no log, parameter, artifact or output.
 
-from __future__ import annotations
+No postponed annotations: KFP reads them as they are written.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import dsl
 from tests.kfp.world import World
 
 import gangplan_kfp
@@ -67,10 +69,29 @@ def test_a_url_without_a_secret_is_one(url: str) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_step_refuses_it(step: str, home: Path, runs: Path, capfd: Capture) -> None:
-    """In each step, as one line, before anything is made."""
+def test_every_component_refuses_it_before_it_is_shown(step: str, home: Path, runs: Path, capfd: Capture) -> None:
+    """When a pipeline is compiled, and when the step is run alone: nothing is printed, nothing is made."""
+
+    def use() -> object:
+        return getattr(gangplan_kfp, step)(**{**STEPS[step], "run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}, mlflow=URLS[0])
+
+    with pytest.raises(InputError, match=r"mlflow: .* has a secret"):
+        use()
+    with pytest.raises(InputError, match=r"mlflow: .* has a secret"):
+        dsl.pipeline(name="shown")(lambda: use() and None)
+    assert not home.exists()
+    nowhere(runs, capfd)
+
+
+def test_a_pipelines_parameter_is_refused_by_the_step(home: Path, runs: Path, capfd: Capture) -> None:
+    """What is known only when the pipeline runs ends the step as one line, before anything is made."""
+
+    @dsl.pipeline(name="later")
+    def later(mlflow: str):
+        gangplan_kfp.plan_capacity(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, mlflow=mlflow)
+
     with pytest.raises(RuntimeError):
-        getattr(gangplan_kfp, step)(**RUN, **STEPS[step], mlflow=URLS[0])
+        later(mlflow=URLS[0])
     errors = [line.strip() for line in capfd.readouterr().out.splitlines() if line.strip().startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: mlflow: 'http://{DOWN}' has a secret")

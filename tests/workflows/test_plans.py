@@ -49,7 +49,7 @@ def test_a_plan_is_found_by_the_name_of_who_asked(ahead: Forecast, settings: Set
     assert _publications(ledger) == 2  # the first calendar and this one
 
     held = where.make(ahead, FLEET, hold=True, once="run-2")
-    newest = where.make(ahead, FLEET)
+    newest = where.make(a_forecast({("vision", "throughput", "h100"): [2.0] * 24}, NOW), FLEET)
     where.settle(held)
     assert plan.read_published(mlflow_store).run_id == newest.run_id
     assert not plan.is_published(mlflow_store, held)

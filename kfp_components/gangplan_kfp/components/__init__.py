@@ -10,5 +10,6 @@ from gangplan_kfp.components.promoting import promote_model as promote_model
 from gangplan_kfp.components.releasing import release_gang as release_gang
 from gangplan_kfp.components.reserving import reserve_gang as reserve_gang
 from gangplan_kfp.components.reviewing import review_gate as review_gate
+from gangplan_kfp.components.running import run_on_gang as run_on_gang
 from gangplan_kfp.components.training import train_demand_model as train_demand_model
 from gangplan_kfp.components.waiting import wait_for_gang as wait_for_gang

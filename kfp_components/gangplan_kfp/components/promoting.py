@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from kfp import dsl
 
+from gangplan_kfp.components.keyed import keyed
 from gangplan_kfp.support import IMAGE
 
 
+@keyed
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def promote_model(
     run_id: str,

@@ -16,6 +16,7 @@ from .artifacts import (
 )
 from .held import POD_NODE as POD_NODE, run_on_slots as run_on_slots
 from .holding import give_back as give_back, request_from as request_from, take as take, wait_on as wait_on
+from .jobs import run_job as run_job
 from .lease import Gang as Gang, handover_of as handover_of, require_no_secret as require_no_secret
 from .reviewing import (
     Patience as Patience,
