@@ -67,6 +67,15 @@ def test_a_first_grant_is_not_touched(ledger: Ledger, fake: FakeClock) -> None:
     assert run(ledger, fake).expires_at == first.expires_at
 
 
+def test_a_step_that_runs_again_after_its_lease_ran_out_asks_anew(ledger: Ledger, fake: FakeClock) -> None:
+    """Though nobody has written to the ledger since: what ran out has ended."""
+    first = run(ledger, fake)
+    fake.advance(2 * HOUR)
+    again = run(ledger, fake)
+    assert (again.request.request_key, again.state) == ("step#2", ReservationState.GRANTED)
+    assert ledger.get(first.id).state is ReservationState.EXPIRED
+
+
 def test_an_interrupted_step_gives_its_place_back(ledger: Ledger, fake: FakeClock) -> None:
     """The clean-up of a step whose nodes went away takes it out of the line."""
     first = run(ledger, fake)

@@ -14,7 +14,7 @@ from gangplan.config import present
 from gangplan.errors import StaleTokenError, UnavailableError
 from gangplan.reserve import Ledger, open_ledger
 from gangplan.reserve.policy.rules import Policy, Preemption
-from gangplan.testing import a_calendar, a_pool, a_request
+from gangplan.testing import FakeClock, a_calendar, a_pool, a_request, memory_ledger
 from gangplan.types import NodeState, PodSet, Reservation, ReservationState, Token
 
 pytestmark = pytest.mark.present("a thread renews leases of one second")
@@ -55,6 +55,20 @@ def test_the_lease_outlives_its_first_end(ledger: Ledger) -> None:
         assert ledger.get(held.id).state is ReservationState.GRANTED
         assert ledger.submit(a_request("other")).state is ReservationState.WAITING
         kept.check()
+
+
+def test_work_that_was_told_to_end_renews_for_what_is_left_of_a_renewal() -> None:
+    """From then on, however often it is told; for half of one at least, so that it may save."""
+    fake, second = FakeClock(), timedelta(seconds=1)
+    ledger = memory_ledger(fake)
+    held, token = granted(ledger)
+    with hold(ledger, held.id, token, ttl=50 * second, clock=fake) as kept:
+        fake.advance(10 * second)
+        assert kept.ttl == 50 * second
+        for passed, left in ((0, 50), (15, 35), (30, 25)):
+            fake.advance(passed * second)
+            kept.told_to_end()
+            assert kept.ttl == left * second
 
 
 def test_a_stale_token_stops_the_work_before_it_starts(ledger: Ledger) -> None:

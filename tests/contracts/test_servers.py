@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from gangplan.errors import KeyConflictError, UnavailableError
+from gangplan.errors import KeyConflictError, UnavailableError, WaitTimeoutError
 from gangplan.reserve import open_ledger
+from gangplan.reserve.stores.sql import connections as sql_connections, store
 from gangplan.testing import FakeClock, a_calendar, a_pool, a_request
 from gangplan.types import PodSet, ReservationState
 
@@ -43,6 +47,84 @@ def test_dropped_connections_are_made_again(new_url: Callable[[str], str], postg
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         assert ledger.submit(a_request("b")).state is ReservationState.WAITING
         assert ledger.get(first.id) == first
+
+
+def connections(server: str, url: str) -> int:
+    """Return how many connections there are to a ledger."""
+    with psycopg.connect(server) as asked:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        row = asked.execute(query, [make_url(url).database]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def wait_for(good: Callable[[], bool], what: str) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + 60
+    while not good():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@pytest.mark.present("nobody uses a connection for a while of the machine's time")
+def test_who_makes_no_call_has_no_connection(
+    new_url: Callable[[str], str], postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after it has waited for a grant: hundreds of steps may hold slots, and a server serves a hundred."""
+    monkeypatch.setattr(sql_connections, "IDLE_S", 0.5)
+    url = new_url("postgresql")
+    with open_ledger(url) as ledger:
+        ledger.publish(a_calendar(start=datetime.now(UTC) - timedelta(minutes=1)))
+        held = ledger.submit(a_request("holds"))
+        waits = ledger.submit(a_request("waits"))
+        assert connections(postgres, url) == 1
+        with pytest.raises(WaitTimeoutError):
+            ledger.wait(waits.id, timeout=timedelta(seconds=0.2))
+        wait_for(lambda: connections(postgres, url) == 0, "a connection stayed")
+        assert held.token is not None
+        assert ledger.renew(held.id, held.token).token == held.token
+
+
+def take_all(server: str, taken: ExitStack, most: int = 1000) -> None:
+    """Take connections of a server until there is none any more, or so many."""
+    with suppress(psycopg.OperationalError):
+        for _ in range(most):
+            taken.enter_context(psycopg.connect(server))
+
+
+@pytest.mark.present("the server is asked again by the machine's clock")
+def test_a_server_with_no_connection_to_spare_is_waited_for(new_url: Callable[[str], str], postgres: str) -> None:
+    """A call goes on as soon as there is one; after its patience the server is unavailable."""
+    url = new_url("postgresql")
+    with ExitStack() as taken:
+        take_all(postgres, taken)
+        with pytest.raises(UnavailableError, match="too many clients"):
+            open_ledger(f"{url}&timeout=0.1")
+        with ThreadPoolExecutor(1) as threads:
+            opened = threads.submit(open_ledger, url)
+            wait_for(opened.running, "the call did not begin")
+            taken.close()
+            opened.result().close()
+
+
+@pytest.mark.present("who waits looks by the machine's clock")
+def test_on_a_crowded_server_who_waits_keeps_no_connection(
+    new_url: Callable[[str], str], postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks now and then, and hears of its grant all the same."""
+    monkeypatch.setattr(store, "_SELDOM", 1.0)
+    url = new_url("postgresql")
+    with open_ledger(url) as one, open_ledger(url) as other, ExitStack() as taken, ThreadPoolExecutor(1) as threads:
+        one.publish(a_calendar(start=datetime.now(UTC) - timedelta(minutes=1)))
+        held = one.submit(a_request("holds"))
+        waits = one.submit(a_request("waits"))
+        take_all(postgres, taken, 85)
+        granted = threads.submit(one.wait, waits.id, timeout=timedelta(minutes=1))
+        wait_for(lambda: connections(postgres, url) == 0, "a connection stayed")
+        assert not granted.done()
+        assert held.token is not None
+        other.release(held.id, held.token)
+        assert granted.result().state is ReservationState.GRANTED
 
 
 def test_a_server_that_is_away_is_unavailable_and_its_password_unsaid() -> None:

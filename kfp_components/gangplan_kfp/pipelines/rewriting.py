@@ -102,8 +102,8 @@ def give(task: PipelineTask, name: str, channel: PipelineChannel) -> None:
 def know_items(task: PipelineTask) -> None:
     """Let KFP carry loops' items to a task through the groups around it, where it loses them.
 
-    It takes an item in a text for a parameter of the pipeline. It looks for a field of an item outside of the loop, too,
-    and does not give the item to the groups between the loop and the task.
+    It takes an item in a text for a parameter of the pipeline. It looks for a field of an item outside of the loop,
+    too, and does not give the item to the groups between the loop and the task.
     """
     for loop in (group for group in _around(task) if isinstance(group, dsl.ParallelFor)):
         item: Any = loop.loop_argument

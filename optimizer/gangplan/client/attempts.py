@@ -57,8 +57,7 @@ def submit(ledger: Ledger, request: GangRequest, until: datetime, attempt: str =
     KeyConflictError
         Another owner has a live request of this key or, without an attempt, the live one of this key is another.
     """
-    ledger.tick()  # a lease that ran out since the last write counts as ended
-    before = lives(ledger, request.request_key)
+    before = lives(ledger, request.request_key)  # each as it stands now: a lease that ran out has ended
     if before and not before[-1].state.final:
         first = before[-1]
         try:

@@ -47,6 +47,7 @@ class Held:
         self._ledger = ledger
         self._ttl = ttl
         self._clock = clock
+        self._told_at: datetime | None = None
         self._stop = threading.Event()
         self._why = ""
         self._seen = self._renew()
@@ -77,6 +78,20 @@ class Held:
         """How long each renewal lasts."""
         return self._seen.request.duration if self._ttl is None else self._ttl
 
+    @property
+    def ttl(self) -> timedelta | None:
+        """How long the next renewal lasts; None for the request's duration."""
+        if self._ttl is None or self._told_at is None:
+            return self._ttl
+        return max(self._ttl - (self._clock() - self._told_at), self._ttl / 2)
+
+    def told_to_end(self) -> None:
+        """Renew for what is left of one renewal's time from now, and for half of it at least: the work is to end.
+
+        So the slots of work that takes all of its time to end, and is then killed, are free a little later.
+        """
+        self._told_at = self._told_at or self._clock()
+
     def check(self) -> None:
         """Raise StaleTokenError if the lease was lost: another gang may use the slots, so the work must stop."""
         if self.lost.is_set():
@@ -102,7 +117,7 @@ class Held:
 
     def _renew(self) -> Reservation:
         """Renew once, and return the reservation."""
-        return self._ledger.renew(self.reservation_id, self.token, self._ttl)
+        return self._ledger.renew(self.reservation_id, self.token, self.ttl)
 
     def _end(self) -> datetime:
         """Return the end of the lease as of the last renewal."""

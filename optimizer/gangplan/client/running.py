@@ -146,7 +146,7 @@ def run_held(
     The command knows its slots by GANGPLAN_* and MASTER_ADDR, MASTER_PORT, NNODES, NODE_RANK where its environment does
     not say otherwise. SIGTERM, SIGINT and SIGHUP go on to it. When the slots are lost, and a little before a lease ends
     that could not be renewed, the command gets SIGTERM, then SIGKILL, and the code is MUST_LEAVE. At the end the lease
-    is renewed once more, for whoever works on the slots next.
+    is renewed once more, for whoever works on the slots next; once it was told to end, for ever shorter times.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def run_held(
         held.close()
     if not run.left:
         with suppress(Refusal, UnavailableError):  # the work is done: its slots are the next step's business
-            ledger.renew(reservation.id, reservation.token, ttl)
+            ledger.renew(reservation.id, reservation.token, held.ttl)
     return code
 
 
@@ -195,6 +195,8 @@ class _Run:
             self._process.start({**rendezvous_of(seen, pod_node), **os.environ, **told})
             while not self._process.ended():
                 for number in signals.wait(_LOOK_S):
+                    if number == signal.SIGTERM:
+                        self._held.told_to_end()
                     if number in FORWARDED:
                         self._process.signal(number)
                 self._look()

@@ -1,7 +1,7 @@
 """Calls of the Kubernetes API with plain JSON objects, retried where that can help.
 
-The official client reads the kubeconfig and logs in. Its generated models are not used: most objects here are of kinds
-that it has no models for, and the models need several times the memory.
+The official client reads a kubeconfig and logs in; a pod needs none. Its generated models are not used: most objects
+here are of kinds that it has no models for, and the models need several times the memory.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gangplan.errors import (
     UnavailableError,
 )
 from gangplan.extras import needs_extras
+from gangplan.kube.in_pod import Login, address, in_pod, pool_of
 
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object, or a part of one, as plain JSON values."""
@@ -305,18 +306,16 @@ def writing(manager: str = EXECUTOR, *, dry_run: bool) -> dict[str, str]:
 
 def connect(context: str = "", *, kubeconfig: str = "") -> Api:
     """Connect to the cluster of a kubeconfig's context (default: the current one), or to that of this pod."""
+    if not kubeconfig and not context and in_pod():
+        return Api(pool_of(CONNECTIONS), address(), Login(), shown="cluster of this pod")
     with needs_extras():
         from kubernetes import client, config
     loads: Any = config
     configuration: Any = client.Configuration()
     shown = f"cluster {context or 'of the current context'}"
     try:
-        if not kubeconfig and not context and "KUBERNETES_SERVICE_HOST" in os.environ:
-            loads.load_incluster_config(configuration)
-            shown = "cluster of this pod"
-        else:
-            file = kubeconfig or os.environ.get("KUBECONFIG")  # the client reads this variable only when it is imported
-            loads.load_kube_config(file or None, context or None, configuration)
+        file = kubeconfig or os.environ.get("KUBECONFIG")  # the client reads this variable only when it is imported
+        loads.load_kube_config(file or None, context or None, configuration)
     except (loads.ConfigException, OSError) as error:
         given = context or kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         remedy = f"cannot be used ({error}): set KUBECONFIG to a file, or name one of its contexts"

@@ -1,11 +1,11 @@
-"""From a ledger's URL to an open ledger."""
+"""From the URL of a database to an open ledger."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,33 +17,28 @@ from gangplan.reserve.contract import OperableLedger
 from gangplan.reserve.ledger import StoreLedger
 from gangplan.reserve.stores import (
     Database,
+    IdleConnections,
     LocalWakeup,
     MemoryStore,
     Monotonic,
     PostgresWakeup,
     SqliteWakeup,
     SqlStore,
+    wait_for_a_free_one,
 )
 from gangplan.urls import CLEAR, shown, sqlite_file, sqlite_url, unambiguous
 
 _BUSY_S = 30.0
 """How long a call waits for another process's transaction; `?timeout=<seconds>` in the URL says otherwise."""
 
+_CONNECTIONS = 40
+"""The most connections beside the usual few that many threads of one process use at a time."""
+
 _WRITE_LOCK = 0x67616E67  # "gang": the number of our advisory lock
 
 
-def open_ledger(url: str, *, clock: Clock | None = None) -> OperableLedger:
-    """Open the ledger at a URL, and bring its schema up to date.
-
-    `sqlite:///path/to/ledger.db` keeps it in a file, `postgresql://user@host/database` on a server,
-    `memory://` in this process alone, `kueue://<context>/<namespace>/<LocalQueue>` on a cluster's queue.
-    The clock is by default that of the settings.
-    """
-    clock = clock or load_settings().clock
-    if url.startswith("kueue:"):
-        from gangplan.reserve.kueue import open_kueue  # a step on another ledger starts sooner without it
-
-        return cast("OperableLedger", open_kueue(url, clock=clock))  # it refuses what Kueue has nothing for
+def open_sql_ledger(url: str, *, clock: Clock) -> OperableLedger:
+    """Open the ledger at a URL of a database, or one in memory."""
     if _parse(url).get_backend_name() == "memory":
         return StoreLedger(MemoryStore(clock), clock=clock)
     return StoreLedger(open_store(url, clock=clock), clock=clock)
@@ -137,11 +132,14 @@ def _postgresql(url: URL) -> Database:
     timeout, listens = _seconds(url), _listens(url)
     plain = url.difference_update_query(["timeout", "listen"]).set(drivername="postgresql+psycopg")
     try:
-        writer = create_engine(plain, pool_pre_ping=True)
-        reader = create_engine(plain, pool_pre_ping=True, isolation_level="REPEATABLE READ")
-        poster = create_engine(plain, pool_pre_ping=True)
+        engine = create_engine(plain, pool_pre_ping=True, max_overflow=_CONNECTIONS)
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "psycopg", "postgres") from None
+
+    wait_for_a_free_one(engine, timeout)
+    # One pool for all three kinds: who makes one call at a time has one connection, and not one of each kind.
+    writer, poster = engine.execution_options(), engine.execution_options()
+    reader = engine.execution_options(isolation_level="REPEATABLE READ")
 
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(timeout * 1000) or 1}")
@@ -153,12 +151,14 @@ def _postgresql(url: URL) -> Database:
     event.listen(writer, "begin", begun)
     event.listen(poster, "begin", posting)
     conninfo = plain.set(drivername="postgresql").render_as_string(hide_password=False)
+    wakeup = PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True)
     return Database(
         writer=writer,
         reader=reader,
         poster=poster,
-        wakeup=PostgresWakeup(conninfo) if listens else LocalWakeup(looks=True),
+        wakeup=wakeup,
         shown=shown(url.render_as_string(hide_password=False)),
+        idle=IdleConnections(engine, lambda: wakeup.crowded),
         notifies=listens,
         patience=timeout,
     )

@@ -91,5 +91,6 @@ class Poller:
         with self._gate:
             if self._needs != needs:
                 return False
+            self._wakeup.rest()
             self._thread = None
             return True

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CHANGES, COMMANDS = "gangplan_news", "gangplan_inbox"
 """The channels on which PostgreSQL tells of changes, and of commands for the leader."""
 
+_USED = "SELECT (SELECT count(*) FROM pg_stat_activity)::float / current_setting('max_connections')::int"
+
 BUSY, IDLE = 0.003, 0.1
 """Seconds between two looks while something goes on, and after a long time without any change."""
 
@@ -26,8 +28,25 @@ CALM = 1.0
 """Seconds without a change after which the looks become less frequent."""
 
 
+_CROWDED = 0.8
+"""The part of a server's connections from which on nobody listens any more: what is left is for calls."""
+
+_FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
+"""What PostgreSQL and its poolers say where they have no connection to spare; a refusal to connect has no code."""
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether a server refused a connection because it has none to spare."""
+    return any(words in str(error) for words in _FULL)
+
+
 class Wakeup(Protocol):
     """What a poller waits on between two looks."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many use the database that those who only wait should look seldom, and keep no connection."""
+        ...
 
     def wait(self, seconds: float) -> None:
         """Wait until others may have committed, until `notify` is called, or for so many seconds."""
@@ -37,6 +56,10 @@ class Wakeup(Protocol):
         """End a wait, and look often for a while: something has happened, or somebody waits for it."""
         ...
 
+    def rest(self) -> None:
+        """Let go of what a wait costs the database: nobody waits for now."""
+        ...
+
     def close(self) -> None:
         """Close connections and files."""
         ...
@@ -44,6 +67,8 @@ class Wakeup(Protocol):
 
 class LocalWakeup:
     """Waits for `notify` calls of its own process; with `looks` a wait also ends from time to time without one."""
+
+    crowded = False
 
     def __init__(self, *, looks: bool = False) -> None:
         self._looks = looks
@@ -59,6 +84,9 @@ class LocalWakeup:
         """See `Wakeup.notify`."""
         self._last = time.monotonic()
         self._event.set()
+
+    def rest(self) -> None:
+        """See `Wakeup.rest`."""
 
     def close(self) -> None:
         """See `Wakeup.close`."""
@@ -105,9 +133,13 @@ class SqliteWakeup(LocalWakeup):
 
 
 class PostgresWakeup:
-    """Listens to the server; while its connection is lost, a wait ends after `IDLE` seconds and connects again."""
+    """Listens to the server; while its connection is lost, a wait ends after `IDLE` seconds and connects again.
+
+    It does not listen while most of the server's connections are in use: each who listens keeps one.
+    """
 
     def __init__(self, conninfo: str) -> None:
+        self.crowded = False
         self._conninfo = conninfo
         self._connection: psycopg.Connection | None = None
         self._pipe_lock = Lock()
@@ -120,24 +152,36 @@ class PostgresWakeup:
         import psycopg
 
         try:
-            listening = self._listen()
-            ready, _, _ = select.select([listening.fileno(), self._read], [], [], seconds)
-            if listening.fileno() in ready:
+            if self._connection is None and self._listen():
+                return  # what was told before it listened is looked for
+            listening = self._connection
+            ready, _, _ = select.select([self._read, *([listening] if listening else [])], [], [], seconds)
+            if listening in ready:
                 list(listening.notifies(timeout=0))
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
             self._disconnect()
-            ready, _, _ = select.select([self._read], [], [], min(seconds, IDLE))
+            self.crowded = is_full(error)
+            ready, _, _ = select.select([self._read], [], [], seconds if self.crowded else min(seconds, IDLE))
         if self._read in ready:
             os.read(self._read, 4096)
 
-    def _listen(self) -> psycopg.Connection:
-        """Return the connection that listens."""
+    def _listen(self) -> bool:
+        """Begin to listen; tell whether the server has room for that."""
         import psycopg
 
-        if self._connection is None:
-            self._connection = psycopg.connect(self._conninfo, autocommit=True)
-            self._connection.execute(f"LISTEN {CHANGES}; LISTEN {COMMANDS}".encode())
-        return self._connection
+        connection = psycopg.connect(self._conninfo, autocommit=True)
+        used = connection.execute(_USED).fetchone()
+        self.crowded = used is not None and used[0] > _CROWDED
+        if self.crowded:
+            connection.close()
+            return False
+        connection.execute(f"LISTEN {CHANGES}; LISTEN {COMMANDS}".encode())
+        self._connection = connection
+        return True
+
+    def rest(self) -> None:
+        """See `Wakeup.rest`."""
+        self._disconnect()
 
     def _disconnect(self) -> None:
         """Close the connection."""

@@ -147,6 +147,52 @@ def test_what_ended_owners_hold_is_given_back_and_nothing_else(
         assert lines[held["run"].id]["before"] == "granted"
 
 
+def a_run(space: Space, ledger: KueueLedger, path: str, name: str, part: str = "") -> Reservation:
+    """Reserve one GPU for a run of a pipeline, whose step works in a pod.
+
+    Its node is none that is played: a pod that is told to end takes its time until the test says that it has ended.
+    """
+    run = f"{name}-{space.name}"
+    labels = {"pipeline/runid": run, "workflows.argoproj.io/workflow": name}
+    flow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "status": {"phase": "Running"}}
+    space.api.create(path, {**flow, "metadata": {"name": name, "labels": labels}})
+    pod, pods = a_pod(name, gpus=0), f"/api/v1/namespaces/{space.name}/pods"
+    pod["metadata"]["labels"], pod["spec"]["nodeName"] = labels, "elsewhere"
+    space.api.create(pods, pod)
+    space.api.merge(f"{pods}/{name}/status", {"status": {"phase": "Running"}})
+    path_of = "/".join(filter(None, ("gang", part)))
+    return ledger.submit(a_request(f"kfp/{run}/{path_of}", pod_sets=ONE), f"{PipelineOwner(run=run)}/{path_of}/1")
+
+
+def test_a_dead_run_gives_back_but_not_what_a_pod_still_works_on(
+    space: Space, ledger: KueueLedger, kubeconfig_of_account: Path, workflows: str, tmp_path: Path
+) -> None:
+    """Terminated, deleted, archived; one whose pod is given time to end, or is left behind, keeps its slots so long."""
+    pods, path = f"/api/v1/namespaces/{space.name}/pods", workflows.format(space.name)
+    terminated = a_run(space, ledger, path, "terminated", "shard-1")
+    deleted, archived = (a_run(space, ledger, path, name) for name in ("deleted", "archived"))
+    works = a_run(space, ledger, path, "works", "shard-2")
+    with running(space, kubeconfig_of_account, tmp_path, 1) as (one,):
+        until(lambda: one.ready and one.leads, 60)
+        space.api.merge(f"{path}/terminated", {"spec": {"activeDeadlineSeconds": 0}, "status": {"phase": "Failed"}})
+        space.api.delete(f"{pods}/terminated")
+        space.api.delete(f"{path}/deleted")
+        space.api.delete(f"{pods}/archived", gracePeriodSeconds=0)
+        space.api.delete(f"{path}/archived")
+        until(lambda: ended(space, archived))
+        assert not ended(space, terminated)
+        assert not ended(space, deleted)
+        for name in ("terminated", "deleted"):
+            space.api.delete(f"{pods}/{name}", gracePeriodSeconds=0)
+        began = time.monotonic()
+        until(lambda: ended(space, terminated) and ended(space, deleted))
+        print(f"given back within {time.monotonic() - began:.1f} s")
+        assert not ended(space, works)
+        why = {line["reservation"]: line["why"] for line in one.said("given back")}
+    assert why[terminated.id] == f"pipeline run terminated-{space.name} has ended"
+    assert why[deleted.id] == f"pipeline run deleted-{space.name} was deleted"
+
+
 def publish(store: Store, pool: Pool, *nodes: int) -> None:
     """Publish a plan of so many nodes of a pool, hour by hour."""
     start = floor_hour(datetime.now(UTC))

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from gangplan.errors import InputError, UnavailableError
+from gangplan.reserve.stores.sql.connections import IdleConnections
 from gangplan.reserve.stores.wakeups import Wakeup
 
 
@@ -26,6 +27,7 @@ class Database:
     poster: Engine
     wakeup: Wakeup
     shown: str  # the URL without its password
+    idle: IdleConnections | None = None
     notifies: bool = False  # the server sends notifications to those who listen
     patience: float = 30.0  # seconds that a command waits for its answer
 
@@ -48,6 +50,8 @@ class Database:
 
     def dispose(self) -> None:
         """Close all connections."""
+        if self.idle is not None:
+            self.idle.close()
         for engine in (self.writer, self.reader, self.poster):
             engine.dispose()
 

@@ -10,6 +10,7 @@ Where several processes work on a ledger, one of them leads (`leadership`). The 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -52,8 +53,8 @@ PENDING = object()
 _KEEP = 10.0
 """Seconds after which a result that nobody has read is deleted: its client is gone."""
 
-_LOOK = 1.0
-"""The most seconds between two looks while there are subscribers."""
+_LOOK, _SELDOM = 1.0, 5.0
+"""The most seconds between two looks while there are subscribers; the longer where the database is crowded."""
 
 
 class SqlStore:
@@ -298,7 +299,7 @@ class SqlStore:
         elif len(self._pending) or self._leads_for_good:
             longest = BEAT_EVERY / 2
         elif len(self._subscribers):
-            longest = _LOOK
+            longest = _SELDOM * random.uniform(0.8, 1.2) if self._database.wakeup.crowded else _LOOK
         else:
             return None
         if now.due is None or self._ticked[0] == now.due:
@@ -338,8 +339,9 @@ class SqlStore:
     def get(self, id: ReservationId) -> tuple[Entry | None, int | None]:
         """See `LedgerStore.get`."""
         with self._database.reading() as connection:
-            due = read_head(connection).due
-            return next(iter(queries.read_entries(connection, [id])), None), due
+            now = read_head(connection)
+            self.leadership.see(now.leader)  # a call that follows goes to its leader at once
+            return next(iter(queries.read_entries(connection, [id])), None), now.due
 
     def select(self, *, since: int | None, state: ReservationState | None, owner: str = "") -> list[Entry]:
         """See `LedgerStore.select`."""
