@@ -6,4 +6,4 @@ from .components import (
     train_demand_model as train_demand_model,
     wait_for_gang as wait_for_gang,
 )
-from .pipelines import reserved_gang as reserved_gang
+from .pipelines import on_gang as on_gang, reserved_gang as reserved_gang

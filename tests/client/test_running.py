@@ -156,7 +156,7 @@ def test_a_ledger_that_stays_away_stops_the_work_before_its_lease_ends(
     ledger: Ledger, mine: Reservation, url: str, hold: Callable[..., subprocess.Popen[str]]
 ) -> None:
     """Nobody else can have had the slots by then, whatever the ledger does meanwhile."""
-    program = hold("sh", "-c", "trap 'date +%s; exit' TERM; echo begun; while :; do sleep 0.05; done", ttl=6)
+    program = hold("sh", "-c", "trap 'date +%s; exit' TERM; echo begun; while :; do sleep 0.05; done", ttl=4)
     begun(program)
     with sqlite3.connect(url.removeprefix("sqlite:///").partition("?")[0], isolation_level=None) as locked:
         locked.execute("BEGIN IMMEDIATE")

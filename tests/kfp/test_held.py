@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -206,6 +207,19 @@ def test_a_gang_that_was_never_reserved_and_a_text_that_is_none_are_named(
     assert (code, written) == (2, "error: gang: 'a text' is no gang: pass the output `gang` of reserve_gang\n")
     with pytest.raises(InputError):
         Gang.read(json.dumps({**asdict(gang), "more": 1}))
+
+
+def test_a_ledger_that_does_not_answer_holds_no_step_up(ledger_url: str, wish: Wish, hold: Start) -> None:
+    """The command is stopped before its lease ends, and the step is over, though its last call still waits."""
+    _, gang = reserved(wish, handover="4s")
+    program = hold(replace(gang, ledger=f"{ledger_url}?timeout=3600"), "sh", "-c", "echo begun; exec sleep 600")
+    assert program.stdout is not None
+    assert "begun\n" in iter(program.stdout.readline, "")
+    with sqlite3.connect(ledger_url.removeprefix("sqlite:///"), isolation_level=None) as locked:
+        locked.execute("BEGIN IMMEDIATE")
+        code, written = ended(program)
+    assert code == 75
+    assert "the ledger did not renew it" in written
 
 
 def test_an_unreachable_ledger_lets_the_step_be_tried_again(wish: Wish, ledger: Opened, hold: Start) -> None:

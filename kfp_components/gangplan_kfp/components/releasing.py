@@ -2,9 +2,11 @@
 
 from kfp import dsl
 
+from gangplan_kfp.components.keyed import keyed
 from gangplan_kfp.support import IMAGE
 
 
+@keyed
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def release_gang(run_id: str, name: str = "gang", part: str = "", ledger: str = "", home: str = "") -> str:
     """Give back whatever this run holds or waits for under `name`; nothing to give back is no error.

@@ -6,9 +6,11 @@ from typing import List, NamedTuple
 
 from kfp import dsl
 
+from gangplan_kfp.components.keyed import keyed
 from gangplan_kfp.support import IMAGE
 
 
+@keyed
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def reserve_gang(
     run_id: str,

@@ -9,9 +9,9 @@ from .artifacts import (
     training_figures as training_figures,
     write as write,
 )
-from .held import run_on_slots as run_on_slots
+from .held import POD_NODE as POD_NODE, run_on_slots as run_on_slots
 from .holding import give_back as give_back, request_from as request_from, take as take, wait_on as wait_on
-from .lease import Gang as Gang
+from .lease import Gang as Gang, handover_of as handover_of, require_no_secret as require_no_secret
 from .steps import (
     IMAGE as IMAGE,
     apply_plan as apply_plan,

@@ -55,7 +55,10 @@ def _on_slots(gang: Gang, process: client.Process) -> int:
     signal.signal(signal.SIGTERM, _end)  # the first process of a container would not hear it
     with open_ledger(settings.ledger_url, clock=settings.clock) as book:
         held = _taken_up(book, gang, settings.clock, node)
-        return client.run_held(book, held, process, ttl=gang.ttl, pod_node=node, clock=settings.clock)
+        code = client.run_held(book, held, process, ttl=gang.ttl, pod_node=node, clock=settings.clock)
+        if code == client.MUST_LEAVE:
+            os._exit(code)  # a ledger that is away could not be closed
+        return code
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -89,7 +89,7 @@ def request_from(
     *,
     run_id: str,
     name: str = "gang",
-    part: str = "",
+    part: str | float = "",
     tenant: str,
     accelerators: list[str],
     pods: int,

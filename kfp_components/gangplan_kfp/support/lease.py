@@ -60,8 +60,12 @@ class Gang:
             raise InputError("gang", text, "is no gang: pass the output `gang` of reserve_gang") from None
 
 
-def request_key(run_id: str, name: str, part: str = "") -> str:
-    """Return the request key of a run's gang; `part` tells apart those that a loop reserves under one name."""
+def request_key(run_id: str, name: str, part: str | float = "") -> str:
+    """Return the request key of a run's gang; `part` tells apart those that a loop reserves under one name.
+
+    A loop's number is a text on a cluster, and a float in KFP's local runner.
+    """
+    part = str(int(part) if isinstance(part, float) and part.is_integer() else part)
     if not run_id or "{{" in run_id or "/" in run_id:
         raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
     if "{{" in part:

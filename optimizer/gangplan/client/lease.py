@@ -31,6 +31,9 @@ SHARE = 1 / 3
 LEAST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 60.0
 
+CLOSE_S = 2.0
+"""Seconds that the end of the work waits for a renewal: a ledger that is away may never answer it."""
+
 
 class Held:
     """A lease that is being renewed. Its holder calls `check` between steps, or reads `lost` and `notice`."""
@@ -97,7 +100,7 @@ class Held:
     def close(self) -> None:
         """Stop renewing; the lease itself lasts until it is released or ends."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(CLOSE_S)
 
     def _keep(self) -> None:
         """Renew until stopped, or until the lease is lost."""

@@ -58,7 +58,7 @@ class Process:
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Let the command begin."""
-        with os.fdopen(self._go, "w") as pipe:
+        with suppress(BrokenPipeError), os.fdopen(self._go, "w") as pipe:  # one that is dead already has ended
             json.dump(dict(environment), pipe)
 
     def ended(self) -> bool:

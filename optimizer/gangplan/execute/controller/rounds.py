@@ -13,13 +13,14 @@ from gangplan.errors import GangplanError
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_LONGEST_REST_S = 2.0
 
 
 class Round:
     """One piece of work in a thread of its own, so that nothing else is held up by it; only who leads does it.
 
-    However often it is woken, `least_s` lie between two rounds, and half of the time is free. `failed` hears of each
-    failure. One that nobody foresaw is logged whole; the next round comes all the same.
+    However often it is woken, `least_s` lie between two rounds, and after a longer one a rest as long as it took, but
+    no more than 2 s: a round that takes long has much to do. `failed` hears of each failure. One that nobody foresaw is logged whole; the next round comes all the same.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class Round:
             self.done_at = time.monotonic()
             self._pause()
             if self._least_s:
-                self._stop.wait(max(self._least_s, self.done_at - began) - (time.monotonic() - self.done_at))
+                rest = max(self._least_s, min(self.done_at - began, _LONGEST_REST_S))
+                self._stop.wait(rest - (time.monotonic() - self.done_at))
 
     def _attempt(self) -> None:
         try:
