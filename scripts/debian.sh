@@ -15,5 +15,6 @@ own=(-o "Dir::State::Lists=$PWD/lists" -o "Dir::Cache=$PWD/cache") # a machine w
 download "$*" -q || { apt-get -q "${own[@]}" update >/dev/null 2>&1 && download "$*" -q "${own[@]}"; } ||
   { echo "$name: apt-get could not download $*" >&2; exit 1; }
 for package in *.deb; do dpkg -x "$package" ..; done
-rm -rf ../download ../usr/share ../etc ../var
+rm -rf ../download ../etc ../var
+find ../usr/share -mindepth 1 -maxdepth 1 ! -name mmdebstrap -exec rm -rf {} + # its hooks make Debian's own image
 touch ../.ready

@@ -15,5 +15,5 @@ lock airflow "${stages[@]}" --extra airflow --extra kubernetes --group pods
 for older in airflow31 airflow32; do
   lock "$older" "${stages[@]}" --extra airflow --extra kubernetes --group pods -c "requirements/$older.in"
 done
-lock kfp "${stages[@]}" --extra kfp --extra kubernetes
+lock kfp "${stages[@]}" --extra kfp --extra kubernetes --extra postgres
 lock docs --group docs

@@ -13,7 +13,7 @@ from gangplan.config import Settings
 from gangplan.errors import InputError, UnavailableError
 from gangplan.reserve import open_ledger
 from gangplan.tracking import Store
-from gangplan.urls import shown, sqlite_file, sqlite_url, unambiguous, without_secrets
+from gangplan.urls import carries_secret, shown, sqlite_file, sqlite_url, unambiguous, without_secrets
 
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=383, exclude_categories=["Cc", "Zs"]), min_size=3)
 PLACES = (
@@ -103,3 +103,30 @@ def test_plain_paths_stay_plain() -> None:
     """A URL is as one writes it where nothing has to be escaped."""
     assert sqlite_url(Path("/home/ada/my gangplan/ü.db")) == "sqlite:////home/ada/my gangplan/ü.db"
     assert sqlite_file("postgresql://host/db") is None
+
+
+@given(SECRETS, st.sampled_from(PLACES))
+def test_a_text_with_a_secret_in_a_url_is_found_out(secret: str, place: str) -> None:
+    """Whatever characters the password has, escaped or, before the host, not; alone or within other text."""
+    escaped = place.format(quote(secret, safe=""))
+    assert carries_secret(escaped)
+    assert carries_secret(f'{{"to": "{escaped}"}}')
+    assert carries_secret(place.format(secret)) or "@" not in place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "h100-lab",
+        "http://mlflow:5000",
+        "postgresql://gangplan@db/ledger?sslmode=require",
+        "postgresql://db/ledger?user=ada",
+        "kueue://-/vision/gangplan?resource=nvidia.com/gpu",
+        "sqlite:////data/ledger.db?mode=ro",
+        "see https://example.org/a/b and mail ada@example.org",
+    ],
+)
+def test_a_text_without_a_secret_is_let_through(text: str) -> None:
+    """A user's name alone is no secret of a database; files and clusters have none."""
+    assert not carries_secret(text)

@@ -83,7 +83,7 @@ def test_kfp_extra_brings_the_components(wheel: Path, tmp_path: Path) -> None:
     """`pip install gangplan[kfp]` gives components that import and a pipeline that compiles, still light."""
     bin_ = install(wheel, "kfp", "kfp", tmp_path)
     assert present(bin_ / "python", HEAVY, tmp_path) == []
-    code = "from gangplan_kfp import reserve_gang, release_gang, train_demand_model, plan_capacity; print('all there')"
+    code = "from gangplan_kfp import reserve_gang, release_gang, retrain_and_review, plan_and_apply; print('all there')"
     said = call(bin_ / "python", "-c", code, home=tmp_path)
     assert "all there" in said.stdout, said.stderr
 

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     airflow_api: str = Field(
         "", repr=False, description="Airflow's address with a user who may read runs; the controller asks it."
     )
+    kfp_host: str = Field(
+        "",
+        repr=False,
+        description="Address of Kubeflow Pipelines, for `gangplan kfp`; default: as KFP's client finds it.",
+    )
     owner: str = Field(
         "", max_length=1900, description="Whose what is reserved here is, like kubernetes/<namespace>/Job/<name>/<uid>."
     )

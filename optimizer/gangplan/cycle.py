@@ -53,18 +53,23 @@ def _reading(settings: Settings) -> telemetry.Reading:
     return telemetry.Reading(mapping=settings.mapping, zone=settings.zone, decimal=settings.decimal)
 
 
-def train(settings: Settings, *, because: str = "asked for", progress: Progress = no_progress) -> Training:
+def train(
+    settings: Settings, *, because: str = "asked for", once: str = "", progress: Progress = no_progress
+) -> Training:
     """Train a demand model, back-test it, register it as challenger, promote it if it passes the gate.
 
-    `because` is kept with the version: what caused the training, such as a schedule, or a drift and its reason.
+    `because` is kept with the version: what caused the training, such as a schedule, or a drift and its reason. `once`
+    names who asks: asked again in that name, a training that is done is returned.
     """
     store = open_store(settings)
     usage, clock = telemetry.read_usage(store, settings.clock()), settings.clock
-    return forecast.retrain(usage, store, settings=settings, because=because, clock=clock, progress=progress)
+    return forecast.retrain(usage, store, settings=settings, because=because, once=once, clock=clock, progress=progress)
 
 
-def make_plan(settings: Settings, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
+def make_plan(settings: Settings, *, hold: bool = False, once: str = "", progress: Progress = no_progress) -> Plan:
     """Forecast, find the cheapest fleet, keep the plan; publish it as the ledger's calendar unless `hold` is true.
+
+    `once` names who asks: asked again in that name, the plan that was made is returned, and published if it was not.
 
     Raises
     ------
@@ -73,11 +78,16 @@ def make_plan(settings: Settings, *, hold: bool = False, progress: Progress = no
     """
     store, fleet = open_store(settings), read_fleet(settings.fleet_file)
     with reserve.open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
+        if once and (made := plan.plan_made_once(store, once)) is not None:
+            workflows.Planning(store=store, ledger=ledger, settings=settings, clock=settings.clock).settle(
+                made, hold=hold
+            )
+            return made
         usage = workflows.usage_now(store, ledger, settings)
         demand = forecast.predict(usage, store, feedback.read_beliefs(store), settings=settings)
         denied = tuple(map(str, usage.quarantined))
         planning = workflows.Planning(store=store, ledger=ledger, settings=settings, clock=settings.clock, notes=denied)
-        return planning.make(demand, fleet, hold=hold, progress=progress)
+        return planning.make(demand, fleet, hold=hold, once=once, progress=progress)
 
 
 def apply(settings: Settings, *, dry_run: bool = False) -> workflows.Applied:
@@ -104,10 +114,13 @@ def learn(settings: Settings) -> Learning:
     return Learning(score=score, beliefs=beliefs, before=before, after=after)
 
 
-def write_report(settings: Settings, *, compare: bool = False, progress: Progress = no_progress) -> Path:
+def write_report(
+    settings: Settings, *, compare: bool = False, out: Path | None = None, progress: Progress = no_progress
+) -> Path:
     """Write the report, keep it with the plan in MLflow, where the web page finds it, and return its path.
 
-    `compare` first simulates the plan beside its alternatives, unless that was done for this plan before.
+    `out` is where it goes, by default the folder `report` of the home folder. `compare` first simulates the plan beside
+    its alternatives, unless that was done for this plan before.
     """
     store = open_store(settings)
     planned, foreseen = plan.read_plan(store)
@@ -116,7 +129,7 @@ def write_report(settings: Settings, *, compare: bool = False, progress: Progres
     with reserve.open_ledger(settings.ledger_url, clock=settings.clock) as ledger:
         reservations = ledger.history()
     page = report.build(
-        settings.report_file,
+        out or settings.report_file,
         usage=telemetry.read_usage(store, settings.clock()),
         training=forecast.read_training(store),
         forecast=foreseen,

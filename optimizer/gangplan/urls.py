@@ -67,6 +67,21 @@ def _secrets(url: str) -> set[str]:
     return {form for text in given for form in (text, unquote(text)) if len(form) > 2}
 
 
+def carries_secret(text: str) -> bool:
+    """Tell whether a URL in a text has a password, a token in place of a user, or a parameter that may be secret."""
+    return _carries(text) or any(_carries(url[0]) for url in _IN_TEXT.finditer(text))
+
+
+def _carries(url: str) -> bool:
+    scheme, rest = _parts(url)
+    if not rest or not unambiguous(url):
+        return bool(rest)
+    user, _, password = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[0].partition(":")
+    parameters = [part.partition("=") for part in rest.partition("#")[0].partition("?")[2].split("&")]
+    hidden = any(value for name, _, value in parameters if name not in _HARMLESS | {"user"})
+    return hidden or bool(password) or ("http" in scheme and bool(user))
+
+
 def unambiguous(url: str) -> bool:
     """Tell whether user and password of a URL end where they seem to: no @ / ? or # is among their characters."""
     rest = _parts(url)[1]

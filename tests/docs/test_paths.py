@@ -12,7 +12,7 @@ FOLDERS = (ROOT, ROOT / "optimizer" / "gangplan")
 SOURCES = {"gangplan": "optimizer", "gangplan_airflow": "plugins", "gangplan_kfp": "kfp_components"}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 ELSEWHERE = {"yaml", "event", "by", "why", "tenant", "workload_class", "accelerator", "node"}  # a file, tags of runs
-ELSEWHERE |= {"power_cap_watts", "gpu_clock_mhz", "job"}
+ELSEWHERE |= {"power_cap_watts", "gpu_clock_mhz", "job", "answer"}
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 

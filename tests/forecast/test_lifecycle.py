@@ -17,12 +17,12 @@ import pytest
 from gangplan import forecast
 from gangplan.config import Settings
 from gangplan.errors import GateError
-from gangplan.forecast import promotion
+from gangplan.forecast import promotion, registry
 from gangplan.forecast.promotion import shadow
 from gangplan.forecast.registry import audit_log, model_versions, runs
 from gangplan.forecast.registry.audit_log import Action, Change
 from gangplan.tracking import FORECAST, MODEL, Store
-from gangplan.types import Usage
+from gangplan.types import Training, Usage
 
 from .conftest import CHAT, END, Trained, a_usage, some_settings, waves
 
@@ -298,3 +298,19 @@ def test_a_trained_model_waits_for_its_shadow_or_a_person(trained_copy: Trained,
     )
     assert model_versions.alias(store, "challenger") == first.version
     assert model_versions.alias(store, "champion") == "1"
+
+
+def test_who_asks_again_in_one_name_gets_that_training(trained_copy: Trained) -> None:
+    """A training that is done is found under the name in which it was asked for, and nothing is trained."""
+    store, first = trained_copy.store, trained_copy.training
+    store.client.set_tag(first.run_id, registry.ONCE, "kfp/run-1/model")
+    assert registry.trained_once(store, "kfp/run-2/model") is None
+
+    def asked() -> Training:
+        return forecast.retrain(
+            trained_copy.usage, store, settings=trained_copy.settings, once="kfp/run-1/model", clock=lambda: END
+        )
+
+    again = asked()
+    assert (again.version, again.run_id, again.wql) == (first.version, first.run_id, first.wql)
+    assert [found.version for found in forecast.list_versions(store)] == ["1"]

@@ -1,4 +1,4 @@
-"""Pipelines as authors write them, and what KFP compiles them to. No postponed annotations: KFP reads them as they are."""
+"""Pipelines as authors write them, compiled. No postponed annotations here: KFP reads them as they are written."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -87,8 +87,19 @@ class Spec:
         return ((name, part["dag"]["tasks"]) for name, part in parts if "dag" in part)
 
     def __getitem__(self, name: str) -> Task:
-        """Return a task by its name."""
-        (task,) = [tasks[name] for _, tasks in self.dags() if name in tasks]
+        """Return the only task of that name."""
+        ((_, task),) = [found for found in self.all(name) if found[0] == name]
+        return task
+
+    def all(self, *starts: str) -> Iterator[tuple[str, Task]]:
+        """Give the tasks of all graphs whose names begin so."""
+        for _, tasks in self.dags():
+            for name, task in tasks.items():
+                if name.startswith(starts):
+                    yield name, self._joined(task)
+
+    def _joined(self, task: dict[str, Any]) -> Task:
+        """Return a task with what belongs to it."""
         component = self.spec["components"][task["componentRef"]["name"]]
         label = component.get("executorLabel", "")
         return Task(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +11,17 @@ from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
 from kfp import dsl
 from kfp.compiler import Compiler
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
+from tests.kfp.specs import train
 
-from gangplan_kfp.compile import COMPILED, compile_all
+import gangplan_kfp
+from gangplan.errors import InputError
+from gangplan_kfp import all_with_secret, with_secret
+from gangplan_kfp.compile import COMPILED, OLDEST_SDK, compile_all
 from gangplan_kfp.pipelines.reserved import reserved_gang
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,11 +42,6 @@ def read(path: Path) -> dict[str, Any]:
     return next(yaml.safe_load_all(path.read_text()))
 
 
-def without_sdk(path: Path) -> str:
-    """Return a compiled file without the version of the SDK that wrote it."""
-    return re.sub(r"^sdkVersion: .*$", "sdkVersion: any", path.read_text(), flags=re.MULTILINE)
-
-
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a fresh compilation."""
@@ -57,7 +58,70 @@ def test_golden_holds_every_file_and_no_other(compiled: Path) -> None:
 @pytest.mark.parametrize("name", COMPILED)
 def test_same_source_same_bytes(compiled: Path, name: str) -> None:
     """The committed file is what the source compiles to; `python -m gangplan_kfp.compile` writes it anew."""
-    assert without_sdk(compiled / f"{name}.yaml") == without_sdk(GOLDEN / f"{name}.yaml")
+    assert (compiled / f"{name}.yaml").read_text() == (GOLDEN / f"{name}.yaml").read_text()
+
+
+def test_every_sdk_writes_the_same_bytes(compiled: Path) -> None:
+    """No file names the SDK that wrote it: SDKs from the oldest that the extra allows on write the same otherwise."""
+    assert {read(path)["sdkVersion"] for path in compiled.glob("*.yaml")} == {OLDEST_SDK}
+    assert f"kfp>={OLDEST_SDK.removeprefix('kfp-').removesuffix('.0')}" in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_each_file_is_of_the_schema(compiled: Path, name: str) -> None:
+    """Every field is one that the pipeline's, the platform's and Kubernetes' part of the specification have."""
+    spec, *platform = yaml.safe_load_all((compiled / f"{name}.yaml").read_text())
+    json_format.ParseDict(spec, PipelineSpec())
+    for part in platform:
+        json_format.ParseDict(part, PlatformSpec())
+        for config in part["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+            json_format.ParseDict(config, KubernetesExecutorConfig())
+
+
+def secrets_of(path: Path) -> dict[str, list[str]]:
+    """Return the variables that each step of a compiled pipeline gets from the Secret `gangplan`."""
+    spec, *platforms = yaml.safe_load_all(path.read_text())
+    found: dict[str, list[str]] = {step: [] for step in spec["deploymentSpec"]["executors"]}
+    for step, config in (platforms[0] if platforms else EMPTY)["platforms"]["kubernetes"]["deploymentSpec"][
+        "executors"
+    ].items():
+        for given in config.get("secretAsEnv", []):
+            assert given["secretName"] == "gangplan"
+            found[step] += [key["envVar"] for key in given["keyToEnv"]]
+    return found
+
+
+PIPELINES = ("retrain_and_review", "plan_and_apply", "reserved_training")
+EMPTY: dict[str, Any] = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
+
+
+@pytest.mark.parametrize("keys", [["GANGPLAN_LEDGER", "GANGPLAN_MLFLOW"], ["GANGPLAN_MLFLOW", "GANGPLAN_TELEMETRY"]])
+def test_each_step_of_a_pipeline_has_the_chosen_secret(tmp_path: Path, keys: list[str]) -> None:
+    """GANGPLAN_KFP_SECRET at compile time brings it to every step, the release too; without it there is none."""
+    named = "gangplan" if "GANGPLAN_LEDGER" in keys else f"gangplan:{','.join(keys)}"
+    environment = {**os.environ, "GANGPLAN_KFP_SECRET": named}
+    subprocess.run([sys.executable, "-m", "gangplan_kfp.compile", str(tmp_path)], env=environment, check=True)
+    for name in PIPELINES:
+        assert all(found == keys for found in secrets_of(tmp_path / f"{name}.yaml").values()), name
+        assert not any(secrets_of(GOLDEN / f"{name}.yaml").values()), name
+
+
+def test_an_authors_secret_has_to_be_there(tmp_path: Path) -> None:
+    """`with_secret` names the author's Secret and keys; a pod without them does not start."""
+
+    @dsl.pipeline(name="own-secret")
+    def own_secret():
+        learned = gangplan_kfp.record_feedback(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with_secret(learned, "ours", ["GANGPLAN_MLFLOW"])
+
+    Compiler().compile(own_secret, str(tmp_path / "own.yaml"))
+    _, platform = yaml.safe_load_all((tmp_path / "own.yaml").read_text())
+    (given,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-record-feedback"]["secretAsEnv"]
+    assert given["secretName"] == "ours"
+    assert set(given) == {"secretName", "secretNameParameter", "keyToEnv"}  # those that KFP 2.14 knows
+    assert given["keyToEnv"] == [{"secretKey": "GANGPLAN_MLFLOW", "envVar": "GANGPLAN_MLFLOW"}]
+    with pytest.raises(InputError, match="last line"):
+        all_with_secret()
 
 
 @pytest.mark.parametrize("name", COMPILED)
@@ -94,20 +158,24 @@ def test_two_gangs_in_one_pipeline(tmp_path: Path) -> None:
     @dsl.pipeline(name="two-gangs")
     def two_gangs():
         with reserved_gang(name="first", **wish):
-            pass
+            train()
         with reserved_gang(name="second", **wish):
-            pass
+            train()
 
     Compiler().compile(two_gangs, str(tmp_path / "two.yaml"))
     found = dict(tasks(read(tmp_path / "two.yaml")))
-    names = [task["inputs"]["parameters"]["name"]["runtimeValue"]["constant"] for task in found.values()]
+    gangs = [task["inputs"]["parameters"] for name, task in found.items() if "gang" in name]
+    names = [given["name"]["runtimeValue"]["constant"] for given in gangs]
     assert sorted(names) == ["first", "first", "second", "second"]
 
 
-def test_image_is_the_clusters_choice(tmp_path: Path) -> None:
-    """GANGPLAN_KFP_IMAGE at compile time names the image of every step."""
-    environment = {**os.environ, "GANGPLAN_KFP_IMAGE": "ours/gangplan-python:7"}
+def test_image_is_the_clusters_choice_and_nothing_else_of_the_environment(tmp_path: Path) -> None:
+    """GANGPLAN_KFP_IMAGE at compile time names the image of every step; no other variable gets into a file."""
+    secret = "postgresql://ada:s3cret@host/db"  # noqa: S105 - made up
+    others = {"GANGPLAN_LEDGER": secret, "GANGPLAN_MLFLOW": secret, "GANGPLAN_TELEMETRY": secret}
+    environment = {**os.environ, **others, "GANGPLAN_KFP_IMAGE": "ours/gangplan-python:7"}
     subprocess.run([sys.executable, "-m", "gangplan_kfp.compile", str(tmp_path)], env=environment, check=True)
     spec = read(tmp_path / "reserved_training.yaml")
     images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
     assert images == {"ours/gangplan-python:7"}
+    assert all("s3cret" not in path.read_text() for path in tmp_path.glob("*.yaml"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 from markdown_it import MarkdownIt
+from tests.kfp.world import write_demand
 
+from gangplan import forecast, plan
+from gangplan.config import load_settings
 from gangplan.reserve import Ledger
+from gangplan.tracking import open_store
 from gangplan.types import ReservationState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +40,9 @@ def blocks(page: Path, language: str) -> list[str]:
     return [token.content for token in tokens if token.type == "fence" and token.info.split() == [language, "kfp"]]
 
 
+CYCLE = ROOT / "docs" / "kfp-cycle.md"
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))] if blocks(page, "python")]
+PAGES.remove(CYCLE)
 
 
 def call(*command: str, folder: Path) -> str:
@@ -60,6 +68,24 @@ def test_page_compiles_and_runs(page: Path, ledger: Callable[[], Ledger], tmp_pa
     if "local.init" in (tmp_path / "page.py").read_text():
         with ledger() as book:
             assert [found.state for found in book.list()] == [ReservationState.RELEASED]
+
+
+def test_the_cycles_page_runs_from_nothing(home: Path, mlflow_template: Path, tmp_path: Path) -> None:
+    """Block by block: a home, both pipelines on the reader's telemetry, what they left, a pipeline of the reader's."""
+    (home / "mlflow").mkdir(parents=True)
+    shutil.copy(mlflow_template, home / "mlflow" / "mlflow.db")
+    write_demand(tmp_path / "demand.csv")
+    (run, own), (init, look) = blocks(CYCLE, "python"), blocks(CYCLE, "bash")
+    call("bash", "-euo", "pipefail", "-c", init, folder=tmp_path)
+    log = call(sys.executable, "-c", run, folder=tmp_path)
+    assert "Task 'apply-plan' finished with status SUCCESS" in re.sub(r"\x1b\[\d+m", "", log)
+    call("bash", "-euo", "pipefail", "-c", look, folder=tmp_path)
+    store = open_store(load_settings(home=home))
+    assert [one.aliases for one in forecast.list_versions(store)] == [("champion",)]
+    assert [one["published"] for one in plan.list_plans(store)] == ["yes"]
+    compiled = f"{own}\nfrom kfp.compiler import Compiler\nCompiler().compile(learn, 'learn.yaml')"
+    call(sys.executable, "-c", compiled, folder=tmp_path)
+    assert "secretName: gangplan" in (tmp_path / "learn.yaml").read_text()
 
 
 def test_the_ten_lines_are_ten() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from kfp import components, dsl, kubernetes
 from kfp.compiler import Compiler
+from tests.kfp.specs import WISH, Spec, add, measure, shell, train
 
 from gangplan_kfp import on_gang
-from tests.kfp.specs import WISH, Spec, add, measure, shell, train
 
 held = on_gang(name="train", **WISH)(train)
 

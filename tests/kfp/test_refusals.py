@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from kfp import dsl, kubernetes
+from tests.kfp.specs import WISH, Spec, measure, say, shell, train
 
 from gangplan.errors import InputError
-from gangplan_kfp import on_gang, release_gang, reserve_gang, reserved_gang
-from tests.kfp.specs import WISH, Spec, measure, say, shell, train
+from gangplan_kfp import check_gangs, on_gang, release_gang, reserve_gang, reserved_gang
 
 
 def refused(function: Callable[..., Any]) -> InputError:
@@ -113,6 +113,25 @@ def test_two_gangs_of_one_name(pipeline: Callable[..., Any]) -> None:
     error = refused(pipeline)
     assert error.field == "name"
     assert re.search("names two gangs of this pipeline .*: give each a name of its own", error.remedy)
+
+
+def test_a_pipeline_with_a_gang_used_twice_in_one_without() -> None:
+    """KFP calls none of our code then; a check of the finished pipeline finds it."""
+
+    @dsl.pipeline(name="twice")
+    def twice() -> None:
+        with_gang()
+        with_gang()
+
+    @dsl.pipeline(name="apart")
+    def apart() -> None:
+        with_part(part="1")
+        with_part(part="2")
+
+    with pytest.raises(InputError, match=r"names two gangs of this pipeline .* a parameter for part"):
+        check_gangs(twice)
+    check_gangs(apart)
+    check_gangs(with_gang)
 
 
 def test_names_and_parts_tell_gangs_apart() -> None:
@@ -379,7 +398,10 @@ REST = [
     (cached_reserve, "reserve-gang.caching: True skips work"),
     (cached_decorated, "train.caching: True skips work"),
     (label(), "train.podMetadata.labels.shard: 's{{channel:"),
-    (label(key="kueue.x-k8s.io/queue-name", value="q"), "train.label: 'kueue.x-k8s.io/queue-name' asks for slots again"),
+    (
+        label(key="kueue.x-k8s.io/queue-name", value="q"),
+        "train.label: 'kueue.x-k8s.io/queue-name' asks for slots again",
+    ),
     (annotation, "train.podMetadata.annotations.pool: '{{channel:"),
     (variable, "train.POOL: '{{channel:"),
     (no_command, "image-only: '' has no command"),
@@ -478,9 +500,11 @@ def test_a_name_is_known_when_compiled() -> None:
 
 def test_outside_of_a_pipeline() -> None:
     """There nothing could be released."""
-    with pytest.raises(InputError, match="is in no pipeline: use it in a function with @dsl.pipeline"):
-        with reserved_gang(**WISH):
-            pass
+    with (
+        pytest.raises(InputError, match=r"is in no pipeline: use it in a function with @dsl\.pipeline"),
+        reserved_gang(**WISH),
+    ):
+        pass
     with pytest.raises(InputError, match="is in no pipeline"):
         held_train()
 

@@ -51,8 +51,8 @@ def test_released_when_a_step_fails(ledger: Callable[[], Ledger], wish: dict[str
 
     @dsl.pipeline(name="failing")
     def failing():
-        with reserved_gang(**wish) as gang:
-            fail().after(gang)
+        with reserved_gang(retry=False, **wish):
+            fail()
 
     with pytest.raises(RuntimeError, match="fail"):
         failing()

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from kfp import dsl, kubernetes
+from tests.kfp.specs import WISH, Spec, Task, add, measure, say, shell, train
 
 from gangplan_kfp import reserved_gang
-from tests.kfp.specs import WISH, Spec, Task, add, measure, say, shell, train
 
 HELD = ["python3", "-m", "gangplan_kfp.held", "--gang", "{{$.inputs.parameters['gangplan_gang']}}", "--"]
 
@@ -42,6 +42,7 @@ def is_placed(task: Task) -> bool:
     assert [from_gang(term["nodeAffinityJson"]) for term in settings["nodeAffinity"]] == ["node_affinity"]
     assert from_gang(settings["nodeSelector"]["nodeSelectorJson"]) == "node_selector"
     assert [from_gang(one["tolerationJson"]) for one in settings["tolerations"]] == ["tolerations"]
+    assert settings["podMetadata"]["annotations"] == {"kueue.x-k8s.io/podset-unconstrained-topology": "true"}
     asked = task.container["resources"]["accelerator"]
     return "accelerator']" in asked["resourceType"] and "accelerators_per_pod']" in asked["resourceCount"]
 
@@ -74,9 +75,8 @@ def in_condition() -> None:
             train()
         with dsl.Elif(first.output == 2):
             train()
-        with dsl.Else():
-            with dsl.ParallelFor([1, 2]) as shard:
-                train(shard=shard)
+        with dsl.Else(), dsl.ParallelFor([1, 2]) as shard:
+            train(shard=shard)
 
 
 @dsl.pipeline(name="inner")
@@ -119,11 +119,11 @@ ANYWHERE = [direct, container, in_loop, in_condition, in_pipeline, block_in_loop
 def test_each_task_inside_is_held_and_placed(pipeline: Callable[[], None]) -> None:
     """At any depth a task waits for the gang, holds its lease, and its pod goes to the slots."""
     spec = Spec(pipeline)
-    names = [name for _, tasks in spec.dags() for name in tasks if name.startswith(("train", "shell", "add", "say"))]
-    assert names
-    for name in names:
-        assert is_held(spec[name]), name
-        assert is_placed(spec[name]), name
+    found = list(spec.all("train", "shell", "add", "say"))
+    assert found
+    for name, task in found:
+        assert is_held(task), name
+        assert is_placed(task), name
 
 
 @pytest.mark.parametrize("pipeline", ANYWHERE, ids=lambda made: made.__name__)
@@ -174,6 +174,15 @@ def test_released_after_one_group_elsewhere() -> None:
     assert release.inputs["part"] == reserve.inputs["part"] == expected
 
 
+def test_a_loop_gets_the_gang_as_an_input_of_a_group() -> None:
+    """KFP's local runner puts a loop's item in place of each output of a task that stands beside the loop."""
+    spec = Spec(in_loop)
+    given = spec["for-loop-3"].inputs
+    assert "pipelinechannel--reserve-gang-gang" in given
+    assert all("taskOutputParameter" not in value for value in given.values())
+    assert spec.beside("reserve-gang") == {"reserve-gang", "condition-4"}
+
+
 def test_an_item_that_is_a_number_can_be_the_part() -> None:
     """KFP makes a text of it."""
 
@@ -189,9 +198,12 @@ def test_items_of_loops_around_each_other_make_one_part() -> None:
     """The items reach the reserve and the release step, each from its own loop."""
 
     def pipeline() -> None:
-        with dsl.ParallelFor([1, 2]) as one, dsl.ParallelFor([3, 4]) as two:
-            with reserved_gang(part=f"{one}-{two}", **WISH):
-                train(shard=one)
+        with (
+            dsl.ParallelFor([1, 2]) as one,
+            dsl.ParallelFor([3, 4]) as two,
+            reserved_gang(part=f"{one}-{two}", **WISH),
+        ):
+            train(shard=one)
 
     spec = Spec(pipeline)
     for name in ("reserve-gang", "release-gang"):
@@ -200,6 +212,19 @@ def test_items_of_loops_around_each_other_make_one_part() -> None:
             "pipelinechannel--loop-item-param-3",
         }
     assert all("inputs" not in task for task in spec.spec["root"]["dag"]["tasks"].values())
+
+
+def test_items_reach_tasks_that_kfp_alone_would_not_give_them() -> None:
+    """In a text, and a field of an item in a condition."""
+
+    def pipeline() -> None:
+        with reserved_gang(**WISH), dsl.ParallelFor([{"a": 1, "b": 2}]) as item, dsl.If(item.b == 2):
+            train(shard=item.a)
+            say(text=f"at {item.a}")
+
+    spec = Spec(pipeline)
+    assert "inputs" not in spec["exit-handler-1"].task
+    assert spec["train"].inputs["shard"]["componentInputParameter"] == "pipelinechannel--loop-item-param-2"
 
 
 def test_in_an_exit_handler_of_the_authors() -> None:
@@ -215,7 +240,7 @@ def test_in_an_exit_handler_of_the_authors() -> None:
 
 
 def test_what_the_author_set_stays() -> None:
-    """His accelerators, selector, affinity, retries, timeout, environment and secrets are not touched; tolerations join."""
+    """His accelerators, selector, affinity, retries, environment and secrets are not touched; tolerations join."""
 
     def pipeline() -> None:
         with reserved_gang(**WISH):
@@ -307,3 +332,35 @@ def test_the_lease_without_a_holder_is_the_authors_choice() -> None:
             train()
 
     assert Spec(pipeline)["reserve-gang"].inputs["handover"] == {"runtimeValue": {"constant": "5m"}}
+
+
+def test_tasks_called_alike_keep_their_own_settings() -> None:
+    """KFP by itself gives a task the settings of one that a pipeline used as a task calls alike."""
+
+    def pipeline() -> None:
+        with reserved_gang(**WISH):
+            kubernetes.use_secret_as_env(train(), "mine", {"token": "TOKEN"})
+            inner(shard=1)
+
+    spec = Spec(pipeline)
+    outer = next(task for name, task in spec.all("train") if "TOKEN" in str(task.platform))
+    assert from_gang(outer.platform["nodeSelector"]["nodeSelectorJson"]) == "node_selector"
+    assert "gangplan_node_selector" not in str(outer.platform)
+    assert sum("TOKEN" in str(task.platform) for _, task in spec.all("train")) == 1
+
+
+def test_the_ledgers_url_comes_from_a_secret() -> None:
+    """It reaches the reserve, the release and each held step, and stands in no parameter."""
+
+    def pipeline() -> None:
+        with reserved_gang(ledger_from="gangplan", **WISH):
+            kubernetes.use_secret_as_env(train(), "mine", {"token": "TOKEN"})
+            inner(shard=1)
+
+    spec = Spec(pipeline)
+    tasks = [spec["reserve-gang"], spec["release-gang"], *(task for _, task in spec.all("train"))]
+    assert len(tasks) == 5
+    for task in tasks:
+        found = [one for one in task.platform["secretAsEnv"] if one["secretName"] == "gangplan"]
+        assert [one["keyToEnv"] for one in found] == [[{"secretKey": "GANGPLAN_LEDGER", "envVar": "GANGPLAN_LEDGER"}]]
+    assert "TOKEN" in str(spec.platform)

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import shutil
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfp import local
+from tests.kfp import world as worlds
+from tests.kfp.world import SETTINGS
 
-from gangplan import cycle, forecast, plan
+from gangplan import forecast, plan
 from gangplan.config import load_settings
-from gangplan.testing import NOW
 from gangplan.tracking import open_store
 from gangplan_kfp.components import train_demand_model
 from gangplan_kfp.pipelines.training import reserved_training
-
-SETTINGS = {"horizon_hours": 24, "backtest_origins": 2, "scenarios": 3}
-"""A small world's settings, as a pipeline's parameter: KFP hands every number on as a float."""
-
-DAYS = 21
 
 
 def gangplan(home: Path, *words: str) -> Any:
@@ -36,27 +28,10 @@ def gangplan(home: Path, *words: str) -> Any:
     return json.loads(ran.stdout)
 
 
-def write_demand(path: Path) -> None:
-    """Write three weeks of one tenant's hourly demand, up to now, with a daily cycle."""
-    hours = [NOW - timedelta(hours=back) for back in range(DAYS * 24, 0, -1)]
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["hour", "tenant", "workload_class", "accelerator", "gpus"])
-        for hour in hours:
-            gpus = 4 + 2 * math.sin(hour.hour / 24 * 2 * math.pi)
-            rows.writerow([f"{hour:%Y-%m-%dT%H:%M:%SZ}", "vision", "throughput", "h100-lab", f"{gpus:.2f}"])
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A home with a starter fleet, its ledger, and telemetry in MLflow: what `gangplan init` and `ingest` make."""
-    folder = tmp_path_factory.mktemp("home")
-    (folder / "mlflow").mkdir()
-    shutil.copy(mlflow_template, folder / "mlflow" / "mlflow.db")
-    write_demand(folder / "demand.csv")
-    gangplan(folder, "init")
-    cycle.ingest(load_settings(home=folder), str(folder / "demand.csv"))
-    return folder
+def home(tmp_path_factory: pytest.TempPathFactory, world_template: Path) -> Path:
+    """A home with a starter fleet, its ledger, and telemetry and models in MLflow."""
+    return worlds.copy(world_template, tmp_path_factory.mktemp("worlds") / "home").home
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +40,7 @@ def outputs(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
     root = tmp_path_factory.mktemp("runs")
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
     reserved_training(home=str(home), settings=SETTINGS, timeout_seconds=0)
-    (run,) = root.iterdir()
-    return {step.name: json.loads((step / "executor_output.json").read_text()) for step in run.iterdir()}
+    return worlds.outputs(root)
 
 
 def parameters(outputs: dict[str, dict[str, Any]], step: str) -> dict[str, Any]:
@@ -95,7 +69,7 @@ def test_whole_pipeline_on_the_commands_stores(home: Path, outputs: dict[str, di
 
     store = open_store(load_settings(home=home))
     trained = parameters(outputs, "train-demand-model")
-    assert [row.version for row in forecast.list_versions(store)] == [trained["model_version"]]
+    assert forecast.list_versions(store)[0].version == trained["model_version"] == "3"
     assert {"wql_percent", "naive_wql_percent", "coverage_80"} <= set(figures(outputs, "train-demand-model"))
     assert page(outputs, "train-demand-model", "training").startswith(f"# Demand model {trained['model_version']}: ")
 

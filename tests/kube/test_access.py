@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gangplan.kube import executor_manifests, executor_rights, manifests
+from gangplan.kube import executor_manifests, executor_rights, job_rights, manifests
 
 
 def test_the_controller_has_its_own_account_and_all_roles_of_it() -> None:
@@ -26,3 +26,15 @@ def test_the_roles_of_executors_are_those_that_their_code_names() -> None:
     assert theirs == roles["gangplan-executor"]
     assert (ours["metadata"]["name"], ours["subjects"][0]["name"]) == ("gangplan-executor-vision", "gangplan")
     assert ("kueue.x-k8s.io", "clusterqueues", "patch") in executor_rights()
+
+
+def test_the_role_of_steps_that_run_jobs_is_added_to_the_account_of_pipelines() -> None:
+    """It may write nothing but Jobs, and only in the one namespace."""
+    added = [one for one in manifests("vision", jobs=True) if one not in manifests("vision")]
+    assert [(one["kind"], one["metadata"]["name"], one["metadata"]["namespace"]) for one in added] == [
+        ("Role", "gangplan-jobs", "vision"),
+        ("RoleBinding", "gangplan-jobs", "vision"),
+    ]
+    assert added[1]["subjects"] == [{"kind": "ServiceAccount", "name": "gangplan", "namespace": "vision"}]
+    written = {resource for _, resource, verb in job_rights() if verb not in ("get", "list")}
+    assert written == {"jobs", "jobsets", "trainjobs"}

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from kfp import dsl
 
+from gangplan_kfp.components.keyed import keyed
 from gangplan_kfp.support import IMAGE
 
 
+@keyed
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def apply_plan(
     run_id: str,
@@ -32,11 +34,11 @@ def apply_plan(
         metrics: How many steps were done, wait and were refused, and what nodes cost per hour.
         steps: Each step, why, and for what it waits.
         dry_run: Only show the steps, and let the engines check them.
-        mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the image's environment.
-        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
-        fleet: Fleet file; empty: GANGPLAN_FLEET of the image's environment.
-        targets: Where pools live (targets.yaml); empty: GANGPLAN_TARGETS of the image's environment.
-        home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
+        mlflow: MLflow tracking URI; empty: GANGPLAN_MLFLOW of the step's environment.
+        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the step's environment.
+        fleet: Fleet file; empty: GANGPLAN_FLEET of the step's environment.
+        targets: Where pools live (targets.yaml); empty: GANGPLAN_TARGETS of the step's environment.
+        home: gangplan's folder; empty: GANGPLAN_HOME of the step's environment.
         settings: Any other gangplan settings, like {"seed": 7}.
     """
     from gangplan_kfp import support

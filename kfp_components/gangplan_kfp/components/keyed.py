@@ -1,4 +1,4 @@
-"""Components that belong to a run: with an id that stands in the pipeline, each run would get the first one's slots."""
+"""Components that belong to a run: with an id that stands in the pipeline, each run would get the first one's."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from kfp.dsl.pipeline_task import PipelineTask
 from kfp.dsl.python_component import PythonComponent
 
 from gangplan.errors import InputError
+from gangplan_kfp.support import refuse_secrets
 
 
 class _KeyedComponent(PythonComponent):
-    """A component that a pipeline uses with the id of its run only."""
+    """A component that a pipeline uses with the id of its run only, and nobody with a secret: parameters are shown."""
 
     def __call__(self, *args: Any, **given: Any) -> PipelineTask:
+        refuse_secrets(given)
         run_id = given.get("run_id")
         fixed = isinstance(run_id, str) and "{{channel:" not in run_id and run_id != dsl.PIPELINE_JOB_ID_PLACEHOLDER
         if fixed and Pipeline.get_default_pipeline() is not None:
@@ -24,6 +26,6 @@ class _KeyedComponent(PythonComponent):
 
 
 def keyed(component: Any) -> Any:
-    """Refuse another run's id when a pipeline uses the component."""
+    """Refuse another run's id when a pipeline uses the component, and a URL with a secret whenever it is used."""
     component.__class__ = _KeyedComponent
     return component

@@ -102,10 +102,24 @@ class _Gang:
     part: str | None
 
 
+def check_gangs(pipeline: Any) -> None:
+    """Refuse a pipeline in which two gangs have one key: each would use the other's slots, and lose them to it.
+
+    `reserved_gang` and `on_gang` do this by themselves, but for a pipeline with a gang that is used twice in one that
+    has none of its own: there none of gangplan's code runs. Takes what `@dsl.pipeline` makes; raises InputError.
+    """
+    _require_told_apart(_gangs_of_graph("", pipeline.pipeline_spec))
+
+
 def require_distinct(pipeline: Pipeline) -> None:
-    """Refuse two gangs of one key: the one would use the other's slots, and lose them when it is released."""
+    """Refuse two gangs of one key in the pipeline whose function runs."""
+    _require_told_apart(_gangs(pipeline))
+
+
+def _require_told_apart(gangs: Iterable[_Gang]) -> None:
+    """Refuse two gangs of one key."""
     seen = list[_Gang]()
-    for gang in _gangs(pipeline):
+    for gang in gangs:
         for other in seen:
             if gang.name == other.name and not _told_apart(gang, other):
                 remedy = f"names two gangs of this pipeline ({other.task}, {gang.task}): give each a name of its own"
@@ -133,12 +147,12 @@ def _gangs(pipeline: Pipeline) -> Iterator[_Gang]:
 
 def _gangs_of_graph(task: str, spec: Any) -> Iterator[_Gang]:
     """Give the gangs that a compiled pipeline makes, at any depth."""
-    for component in [spec.root, *spec.components.values()]:
+    for where, component in [(task, spec.root), *spec.components.items()]:
         for name, inner in component.dag.tasks.items():
             if inner.component_ref.name.startswith(f"comp-{reserve_gang.component_spec.name}"):
                 given = inner.inputs.parameters
                 called = given["name"].runtime_value.constant.string_value if "name" in given else "gang"
-                yield _Gang(task=f"{task}/{name}", name=called, part=_part_of_graph(given))
+                yield _Gang(task=f"{task or where}/{name}".lstrip("/"), name=called, part=_part_of_graph(given))
 
 
 def _part_of_graph(given: Any) -> str | None:
@@ -163,7 +177,9 @@ def require_place(pipeline: Pipeline, key: Mapping[str, Any]) -> None:
     part = rewriting.channels_of(key["part"])
     for channel in part:
         if isinstance(key["part"], str) and rewriting.FIELD in channel.name:
-            raise InputError("part", channel.name, "is a field in a text, which KFP loses: give the field itself, as item.field")
+            raise InputError(
+                "part", channel.name, "is a field in a text, which KFP loses: give the field itself, as item.field"
+            )
         if str(channel.channel_type).lower().startswith(("dict", "struct", "list")):
             raise InputError("part", channel.name, "is no text or number: give one field of the item, as item.field")
     for loop in rewriting.loops_of(pipeline):
@@ -176,7 +192,9 @@ def require_place(pipeline: Pipeline, key: Mapping[str, Any]) -> None:
     if rewriting.is_outermost(pipeline):
         for field, value in key.items():
             if any(channel.task_name for channel in rewriting.channels_of(value)):
-                raise InputError(field, "a task's output", "cannot be known to the exit task: give a parameter or a text")
+                raise InputError(
+                    field, "a task's output", "cannot be known to the exit task: give a parameter or a text"
+                )
 
 
 def _is_of(channel: Any, item: str) -> bool:
@@ -212,7 +230,9 @@ def require_work(name: str, inside: Sequence[PipelineTask]) -> None:
         if _is_one_of(task, release_gang):
             raise InputError(task.name, name, "releases slots inside a block: leave it out, the block releases them")
         if task.pipeline_spec and any(_gangs_of_graph(task.name, task.pipeline_spec)):
-            raise InputError(task.name, name, "has a gang of its own inside a gang's block: use it outside of the block")
+            raise InputError(
+                task.name, name, "has a gang of its own inside a gang's block: use it outside of the block"
+            )
 
 
 def require_held(tasks: Iterable[PipelineTask]) -> None:

@@ -8,10 +8,13 @@ from typing import Any
 
 from google.protobuf import json_format
 from kfp.dsl.pipeline_task import PipelineTask
-from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PipelineTaskSpec, PlatformSpec
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from gangplan_kfp.pipelines import placing, rewriting
 from gangplan_kfp.support import POD_NODE
+
+_PB: Any = pipeline_spec_pb2
+"""KFP's messages, whose classes are made when they are imported."""
 
 _PLACE = ("node_affinity", "node_selector", "tolerations", "accelerator", "accelerators_per_pod")
 """The outputs of the reserve step by which pods are placed."""
@@ -21,22 +24,25 @@ def put_on(task: PipelineTask, gang: PipelineTask, *, hold: bool, place: bool, r
     """Let all tasks of a pipeline that is used as a task use the gang's slots; its exit tasks and importers stay."""
     outputs = ("gang", *_PLACE) if hold and place else ("gang",) if hold else _PLACE if place else ()
     texts = {output: rewriting.add_input(task, f"gangplan_{output}", gang.outputs[output]) for output in outputs}
-    graph = _Graph(task.pipeline_spec, task.platform_spec, texts, retry=retry and hold)
+    secrets = gang.platform_config.get("kubernetes", {}).get("secretAsEnv")
+    graph = _Graph(task.pipeline_spec, task.platform_spec, texts, secrets, retry=retry and hold)
     graph.visit(graph.spec.root, [f"gangplan_{output}" for output in outputs])
+    graph.rename(task.name)
     task.component_spec.implementation = copy.copy(task.component_spec.implementation)
-    task.pipeline_spec = task.component_spec.implementation.graph = graph.result()
-    task.component_spec.platform_spec = graph.platform_result()
+    task.pipeline_spec, task.component_spec.platform_spec = graph.result()
+    task.component_spec.implementation.graph = task.pipeline_spec
 
 
 class _Graph:
     """A copy of a pipeline's spec, in which tasks are put on slots."""
 
-    def __init__(self, spec: Any, platform: Any, texts: Mapping[str, str], *, retry: bool) -> None:
-        self.spec = PipelineSpec()
+    def __init__(self, spec: Any, platform: Any, texts: Mapping[str, str], secrets: Any, *, retry: bool) -> None:
+        self.spec = _PB.PipelineSpec()
         self.spec.CopyFrom(spec)
         self.executors: dict[str, Any] = json_format.MessageToDict(self.spec.deployment_spec)["executors"]
         self.platform: dict[str, Any] = json_format.MessageToDict(platform)
         self.texts = texts
+        self.secrets = secrets
         self.retry = retry
 
     def visit(self, component: Any, inputs: list[str]) -> None:
@@ -44,7 +50,7 @@ class _Graph:
         self._declare(component, inputs)
         for task in component.dag.tasks.values():
             inner = self.spec.components[task.component_ref.name]
-            if task.trigger_policy.strategy == PipelineTaskSpec.TriggerPolicy.ALL_UPSTREAM_TASKS_COMPLETED:
+            if task.trigger_policy.strategy == _PB.PipelineTaskSpec.TriggerPolicy.ALL_UPSTREAM_TASKS_COMPLETED:
                 continue
             if inner.HasField("dag"):
                 self.visit(inner, inputs)
@@ -74,12 +80,16 @@ class _Graph:
     def _command(self, container: dict[str, Any], label: str) -> None:
         """Let a container hold the lease, and run on the slots."""
         config = self._config(label)
+        placed = "accelerator" in self.texts and placing.uses_slots(container.get("args"))
         if "gang" in self.texts:
             container["command"] = [*placing.HELD, self.texts["gang"], "--", *container.get("command", [])]
+            if self.secrets:
+                config["secretAsEnv"] = [*config.get("secretAsEnv", []), *self.secrets]
+        if placed:
+            self._place(container, config)
+        if placed and "gang" in self.texts:
             env = {"name": POD_NODE, "fieldPath": "spec.nodeName"}
             config["fieldPathAsEnv"] = [*config.get("fieldPathAsEnv", []), env]
-        if "accelerator" in self.texts:
-            self._place(container, config)
 
     def _place(self, container: dict[str, Any], config: dict[str, Any]) -> None:
         """Send a container's pod to the slots; what its author set himself stays."""
@@ -88,6 +98,7 @@ class _Graph:
         if not config.get("nodeSelector"):
             config["nodeSelector"] = {"nodeSelectorJson": _given("node_selector")}
         config["tolerations"] = [*config.get("tolerations", []), {"tolerationJson": _given("tolerations")}]
+        config.setdefault("podMetadata", {}).setdefault("annotations", {})[placing.NOT_COUNTED] = "true"
         ours = {"resourceType": self.texts["accelerator"], "resourceCount": self.texts["accelerators_per_pod"]}
         container.setdefault("resources", {}).setdefault("accelerator", ours)
 
@@ -98,15 +109,22 @@ class _Graph:
             executors = executors.setdefault(name, {})
         return executors
 
-    def result(self) -> Any:
-        """Return the spec as it is now."""
+    def rename(self, task: str) -> None:
+        """Give executors names of their own: KFP mixes up settings of those that are called alike in and out of it."""
+        names = {label: f"{label}-of-{task}" for label in self.executors}
+        self.executors = {names[label]: executor for label, executor in self.executors.items()}
+        for component in self.spec.components.values():
+            if component.executor_label:
+                component.executor_label = names[component.executor_label]
+        for platform in self.platform.get("platforms", {}).values():
+            settings = platform.get("deploymentSpec", {})
+            settings["executors"] = {names[label]: one for label, one in settings.get("executors", {}).items()}
+
+    def result(self) -> tuple[Any, Any]:
+        """Return the pipeline's spec and the platform's, as they are now."""
         self.spec.deployment_spec.Clear()
         self.spec.deployment_spec.update({"executors": self.executors})
-        return self.spec
-
-    def platform_result(self) -> Any:
-        """Return what is set for the platform now."""
-        return json_format.ParseDict(self.platform, PlatformSpec())
+        return self.spec, json_format.ParseDict(self.platform, _PB.PlatformSpec())
 
 
 def _given(output: str) -> dict[str, str]:

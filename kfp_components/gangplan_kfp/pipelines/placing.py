@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kfp import kubernetes
@@ -10,6 +11,9 @@ from kfp.dsl.pipeline_task import PipelineTask
 from gangplan.errors import InputError
 from gangplan_kfp.pipelines import rewriting
 from gangplan_kfp.support import POD_NODE
+
+LEDGER = "GANGPLAN_LEDGER"
+"""The variable with the ledger's URL, and the Secret's key of it."""
 
 GANG = "gangplan_gang"
 """The input by which a held task knows its gang."""
@@ -24,6 +28,10 @@ RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0
 """The same as a pipeline spec writes it."""
 
 
+NOT_COUNTED = "kueue.x-k8s.io/podset-unconstrained-topology"
+"""The annotation without which Kueue, where it chooses nodes, counts a pod a second time, beside its reservation."""
+
+
 def hold(task: PipelineTask, gang: PipelineTask) -> None:
     """Let a task's container hold the gang's lease while its command runs."""
     container: Any = task.container_spec
@@ -31,7 +39,25 @@ def hold(task: PipelineTask, gang: PipelineTask) -> None:
         raise InputError(task.name, "", "has no command to hold the gang for: give its ContainerSpec one")
     text = rewriting.add_input(task, GANG, gang.outputs["gang"])
     rewriting.prefix(task, [*HELD, text, "--"])
+    if secrets := _config(gang).get("secretAsEnv"):
+        config = task.platform_config.setdefault("kubernetes", {})
+        config["secretAsEnv"] = [*config.get("secretAsEnv", []), *secrets]
+
+
+def uses_slots(arguments: Any) -> bool:
+    """Whether a step uses slots itself, by its command's arguments: `run_on_gang` only starts what does."""
+    return "run_on_gang" not in (arguments or ())
+
+
+def know_node(task: PipelineTask) -> None:
+    """Let a task that is held know its node: it refuses to work on another one than its slots'."""
     kubernetes.use_field_path_as_env(task, POD_NODE, "spec.nodeName")
+
+
+def know_ledger(tasks: Sequence[PipelineTask], secret: str) -> None:
+    """Give tasks the ledger's URL from a Secret of the cluster."""
+    for task in tasks if secret else ():
+        kubernetes.use_secret_as_env(task, secret, {LEDGER: LEDGER})
 
 
 def retry(task: PipelineTask) -> None:
@@ -42,13 +68,14 @@ def retry(task: PipelineTask) -> None:
 
 def place(task: PipelineTask, gang: PipelineTask) -> None:
     """Send a task's pod to the slots, by what the reserve step found out; what the author set himself stays."""
-    out = gang.outputs
+    out: Any = gang.outputs
     if not has_affinity(_config(task)):
         kubernetes.add_node_affinity_json(task, out["node_affinity"])
         rewriting.listen(task, out["node_affinity"])
     if not _config(task).get("nodeSelector"):
         kubernetes.add_node_selector_json(task, out["node_selector"])
         rewriting.listen(task, out["node_selector"])
+    kubernetes.add_pod_annotation(task, NOT_COUNTED, "true")
     kubernetes.add_toleration_json(task, out["tolerations"])
     rewriting.listen(task, out["tolerations"])
     _accelerate(task, gang)

@@ -28,6 +28,7 @@ def reserved_gang(
     hold: bool = True,
     place: bool = True,
     retry: bool = True,
+    ledger_from: str = "",
     ledger: Any = "",
     home: Any = "",
     **wish: Any,
@@ -35,10 +36,19 @@ def reserved_gang(
     """Reserve a gang for the tasks made inside, and release it when they have ended, however they end.
 
     Each of them waits for the gang, holds its lease while it runs, runs on its nodes with its accelerators, is never
-    cached, and is tried again where it had to leave its slots. `part` tells the iterations of a loop apart: give the
-    loop's item. `wish` is what `reserve_gang` takes. `hold=False` is for images without gangplan: the lease then lasts
-    for the whole `duration`. `place=False` leaves it to you where the pods run, `retry=False` how often. Yields the
-    task of `reserve_gang`. Raises InputError for what cannot work.
+    cached, and is tried again where it had to leave its slots. Yields the task of `reserve_gang`. Raises InputError for
+    what cannot work.
+
+    Args:
+        name: Tells the gangs of one pipeline apart.
+        part: Tells the iterations of a loop apart: give the loop's item.
+        hold: False is for images without gangplan: the lease then lasts for the whole `duration`.
+        place: False leaves it to you where the pods run.
+        retry: False leaves it to you how often a task is tried.
+        ledger_from: A Secret of the cluster with the ledger's URL under GANGPLAN_LEDGER, for all of these tasks.
+        ledger: URL of the ledger; empty: GANGPLAN_LEDGER of the image's environment.
+        home: gangplan's folder; empty: GANGPLAN_HOME of the image's environment.
+        wish: What `reserve_gang` takes.
     """
     pipeline = checks.require_pipeline(name)
     key = {"name": name, "part": part, "ledger": ledger, "home": home}
@@ -47,20 +57,22 @@ def reserved_gang(
     checks.require_place(pipeline, key)
     checks.require_alone(pipeline, name)
     with rewriting.uncached():
-        exit_task = _release(pipeline, key) if rewriting.is_outermost(pipeline) else None
+        exit_task = _release(key) if rewriting.is_outermost(pipeline) else None
         block = rewriting.Block(f"hold-{name}") if exit_task is None else dsl.ExitHandler(exit_task, f"hold-{name}")
         with block:
-            gang = _reserve(pipeline, key, wish)
+            gang = _reserve(key, wish)
             checks.require_distinct(pipeline)
             before = set(pipeline.tasks)
             yield gang
         inside = [task for task in pipeline.tasks.values() if task.name not in before]
         checks.require_work(name, inside)
+        rewriting.carry_into_loops(block, gang)
         if isinstance(block, rewriting.Block):
-            exit_task = _release(pipeline, key).ignore_upstream_failure()
+            exit_task = _release(key).ignore_upstream_failure()
             rewriting.listen(exit_task, block.end())
+    placing.know_ledger([gang, *([exit_task] if exit_task else [])], ledger_from)
     for task in inside:
-        rewriting.know_items(task, rewriting.loops_of(pipeline))
+        rewriting.know_items(task)
         _put_on(task, gang, hold=hold, place=place, retry=retry)
     own = {exit_task.name} if exit_task else set[str]()
     rewriting.when_compiled(gang, partial(_judge, pipeline, gang, inside, own))
@@ -72,6 +84,7 @@ def on_gang(
     hold: bool = True,
     place: bool = True,
     retry: bool = True,
+    ledger_from: str = "",
     ledger: Any = "",
     home: Any = "",
     **wish: Any,
@@ -92,11 +105,12 @@ def on_gang(
             checks.require_place(pipeline, key)
             checks.require_alone(pipeline, name)
             with rewriting.uncached():
-                gang = _reserve(pipeline, key, asked)
+                gang = _reserve(key, asked)
                 checks.require_distinct(pipeline)
                 task = component(**arguments)
-                _put_on(task, gang, hold=hold, place=place, retry=retry)
-                _release(pipeline, key).after(task).ignore_upstream_failure()
+                exit_task = _release(key).after(task).ignore_upstream_failure()
+            placing.know_ledger([gang, exit_task], ledger_from)
+            _put_on(task, gang, hold=hold, place=place, retry=retry)
             rewriting.when_compiled(gang, partial(_judge_one, pipeline, gang, task))
             return task
 
@@ -105,24 +119,24 @@ def on_gang(
     return decorated
 
 
-def _reserve(pipeline: Pipeline, key: dict[str, Any], wish: dict[str, Any]) -> PipelineTask:
+def _reserve(key: dict[str, Any], wish: dict[str, Any]) -> PipelineTask:
     """Make the task that reserves."""
-    return _keyed(pipeline, reserve_gang, {**key, **wish})
+    return _keyed(reserve_gang, {**key, **wish})
 
 
-def _release(pipeline: Pipeline, key: dict[str, Any]) -> PipelineTask:
+def _release(key: dict[str, Any]) -> PipelineTask:
     """Make the task that releases."""
-    return _keyed(pipeline, release_gang, key)
+    return _keyed(release_gang, key)
 
 
-def _keyed(pipeline: Pipeline, component: Any, given: dict[str, Any]) -> PipelineTask:
+def _keyed(component: Any, given: dict[str, Any]) -> PipelineTask:
     """Make a task for this run; a part that is known when it runs may be a number, too."""
     part = given["part"]
     late = isinstance(part, PipelineChannel)
     task = component(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **{**given, "part": "" if late else part})
     if late:
         rewriting.give(task, "part", part)
-    rewriting.know_items(task, rewriting.loops_of(pipeline))
+    rewriting.know_items(task)
     return task
 
 
@@ -138,8 +152,10 @@ def _put_on(task: PipelineTask, gang: PipelineTask, *, hold: bool, place: bool, 
         placing.hold(task, gang)
         if retry:
             placing.retry(task)
-    if place:
+    if place and placing.uses_slots(task.container_spec.args):
         placing.place(task, gang)
+        if hold:
+            placing.know_node(task)
 
 
 def _judge(pipeline: Pipeline, gang: PipelineTask, inside: Sequence[PipelineTask], own: set[str]) -> None:

@@ -1,7 +1,7 @@
 """The one file that reaches into KFP: what its tasks, groups and compiler do not offer in public.
 
-Tried on kfp and kfp-kubernetes 2.14.3, 2.15.2, 2.16.1 and 2.17.0. tests/kfp/test_rewriting.py names the use that a
-newer KFP breaks.
+Tried on kfp and kfp-kubernetes 2.14.3, 2.15.2, 2.16.1, 2.17.0 and 2.17.3. tests/kfp/test_rewriting.py names the use
+that a newer KFP breaks.
 """
 
 from __future__ import annotations
@@ -37,6 +37,21 @@ def is_outermost(pipeline: Pipeline) -> bool:
 def loops_of(pipeline: Pipeline) -> list[dsl.ParallelFor]:
     """Return the loops in which the function is now, the outer first."""
     return [group for group in pipeline.groups if isinstance(group, dsl.ParallelFor)]
+
+
+def _around(task: PipelineTask) -> Iterator[tasks_group.TasksGroup]:
+    """Give the groups around a task, the inner first."""
+    group = task.parent_task_group
+    while group is not None:
+        yield group
+        group = group.parent_task_group
+
+
+def _conditions(task: PipelineTask) -> list[PipelineChannel]:
+    """Return the values that decide whether the task runs."""
+    conditions = [one for group in _around(task) for one in getattr(group, "conditions", ())]
+    operands = [operand for one in conditions for operand in (one.left_operand, one.right_operand)]
+    return [operand for operand in operands if isinstance(operand, PipelineChannel)]
 
 
 def tasks_of(group: tasks_group.TasksGroup) -> Iterator[PipelineTask]:
@@ -84,26 +99,43 @@ def give(task: PipelineTask, name: str, channel: PipelineChannel) -> None:
     listen(task, channel)
 
 
-def know_items(task: PipelineTask, loops: Sequence[dsl.ParallelFor]) -> None:
-    """Let KFP carry loops' items into the groups around a task.
+def know_items(task: PipelineTask) -> None:
+    """Let KFP carry loops' items to a task through the groups around it, where it loses them.
 
-    It takes an item in a text for a parameter of the pipeline, and gives groups a field of an item without the item.
+    It takes an item in a text for a parameter of the pipeline. It looks for a field of an item outside of the loop,
+    too, and does not give the item to the groups between the loop and the task.
     """
-    for loop in loops:
+    for loop in (group for group in _around(task) if isinstance(group, dsl.ParallelFor)):
         item: Any = loop.loop_argument
+        if item.is_with_items_loop_argument:
+            _know_fields(task, item)
         for place, channel in enumerate(task.channel_inputs):
-            field = channel.full_name.removeprefix(f"{item.full_name}{FIELD}")
             if channel.full_name == item.full_name:
                 task.channel_inputs[place] = item
-            elif field != channel.full_name:
-                task.channel_inputs[place] = getattr(item, field)
-                listen(task, item)
 
 
-def add_input(task: PipelineTask, name: str, channel: PipelineChannel) -> str:
+def _know_fields(task: PipelineTask, item: Any) -> None:
+    """Give a task a loop's item, of which its arguments, its texts or conditions around it use fields."""
+    start = f"{item.full_name}{FIELD}"
+    for name, text in list(task.inputs.items()):
+        for channel in channels_of(text) if isinstance(text, str) else ():
+            if channel.full_name.startswith(start):
+                field = channel.full_name.removeprefix(start)
+                task.inputs[name] = str(task.inputs[name]).replace(
+                    channel.pattern, add_input(task, f"gangplan_item_{field}", getattr(item, field), "String")
+                )
+    fields = [one for one in [*task.channel_inputs, *_conditions(task)] if one.full_name.startswith(start)]
+    for used in fields:
+        getattr(item, used.full_name.removeprefix(start)).value = "of the loop"  # so KFP looks for it nowhere else
+    task.channel_inputs[:] = [one for one in task.channel_inputs if not one.full_name.startswith(start)]
+    if fields:
+        listen(task, item)
+
+
+def add_input(task: PipelineTask, name: str, channel: PipelineChannel, kind: str = "") -> str:
     """Give a task one input more, a text, and return how its command line writes it."""
     task.component_spec = copy.copy(task.component_spec)
-    added = structures.InputSpec(str(channel.channel_type))
+    added = structures.InputSpec(kind or str(channel.channel_type))
     task.component_spec.inputs = {**(task.component_spec.inputs or {}), name: added}
     give(task, name, channel)
     return f"{{{{$.inputs.parameters['{name}']}}}}"
@@ -130,6 +162,22 @@ class Block(tasks_group._ConditionBase):
         return PipelineParameterChannel(name="end", channel_type="String", task_name=self.name)
 
 
+def carry_into_loops(scope: tasks_group.TasksGroup, gang: PipelineTask) -> None:
+    """Put all but the gang's own task into a group, where a loop stands beside it.
+
+    KFP's local runner gives a loop its item in place of each output of a task beside it, and loses no input of a group.
+    """
+    if not any(isinstance(group, dsl.ParallelFor) for group in scope.groups):
+        return
+    work = Block("work")
+    work._make_name_unique()
+    work.parent_task_group = scope
+    work.tasks, work.groups = [task for task in scope.tasks if task is not gang], list(scope.groups)
+    for moved in (*work.tasks, *work.groups):
+        moved.parent_task_group = work
+    scope.tasks[:], scope.groups[:] = [gang], [work]
+
+
 class _WatchedTask(PipelineTask):
     """A task that says when KFP compiles it: then the pipeline's function has ended, and all is known."""
 
@@ -149,12 +197,7 @@ def when_compiled(task: PipelineTask, check: Callable[[], None]) -> None:
 def waits_for(task: PipelineTask) -> set[str]:
     """Return the names of what the task waits for: by its values, by `.after`, and by the conditions around it."""
     channels = [one for one in task.channel_inputs if not isinstance(one, dsl.Collected)]
-    group: Any = task.parent_task_group
-    while group is not None:
-        for operation in getattr(group, "conditions", ()):
-            channels += [one for one in (operation.left_operand, operation.right_operand)
-                         if isinstance(one, PipelineChannel)]  # fmt: skip
-        group = group.parent_task_group
+    channels += _conditions(task)
     return {str(one.task_name) for one in channels if one.task_name} | set(task.dependent_tasks)
 
 

@@ -9,6 +9,7 @@ from kfp import dsl
 
 from gangplan_kfp.components import plan_capacity, train_demand_model
 from gangplan_kfp.pipelines.reserved import reserved_gang
+from gangplan_kfp.pipelines.secrets import with_our_secret
 
 
 @dsl.pipeline(name="reserved-training", display_name="gangplan: reserved training")
@@ -43,3 +44,4 @@ def reserved_training(
         ).after(trained)
         for step in (trained, planned):
             step.set_caching_options(False)
+    with_our_secret()

@@ -1,4 +1,4 @@
-"""What the components share: settings, stages, a held gang, artifacts, the image."""
+"""What the components share: settings, stages, reviews, a held gang, artifacts, the image."""
 
 from gangplan.extras import lazy_face
 

@@ -1,4 +1,4 @@
-"""What a run's page shows of a step: figures as metrics, the rest as Markdown."""
+"""What a run's page shows of a step: figures as metrics, a model by its name in MLflow, the rest as Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from gangplan import summaries
 
 if TYPE_CHECKING:
-    from gangplan.types import Plan, Training
+    from gangplan.telemetry import IngestReport
+    from gangplan.types import Learning, Plan, Training
     from gangplan.workflows import Applied
     from gangplan_kfp.support.holding import Taken
 
@@ -25,6 +26,44 @@ def log_metrics(artifact: Any, figures: Mapping[str, float]) -> None:
     for name, value in figures.items():
         if math.isfinite(value):
             artifact.log_metric(name, float(value))
+
+
+def point_at_model(artifact: Any, version: str, figures: Mapping[str, float], **more: str) -> None:
+    """Let a Model artifact name a version in MLflow's registry, with its finite figures: nothing is copied."""
+    artifact.uri = f"models:/gangplan-demand/{version}"
+    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    artifact.metadata.update({"framework": "mlflow", "version": version, **finite, **more})
+
+
+def ingest_figures(brought: IngestReport) -> dict[str, float]:
+    """Return how much an import brought, and how old its last hour is."""
+    summary = summaries.of_ingest(brought)
+    return {name: float(summary[name]) for name in ("rows", "rejected_count", "series", "jobs", "age_hours")}
+
+
+def of_ingest(brought: IngestReport) -> str:
+    """Return a page about an import: its span, its counts, what was kept out and why."""
+    summary = summaries.of_ingest(brought)
+    rows = [(name, summary[name]) for name in ("source", "start", "end", "rows", "rejected_count", "series", "jobs")]
+    kept = "Already there" if brought.reused else "Written"
+    lines = [*summary["notes"], *(f"kept out: {row}" for row in summary["rejected"])]
+    words = "\n".join(f"- {line}" for line in lines)
+    return (
+        f"# Telemetry up to {summary['end']}\n\n{kept}: run {brought.run_id}\n\n{_table(('', ''), rows)}\n\n{words}\n"
+    )
+
+
+def learning_figures(learning: Learning) -> dict[str, float]:
+    """Return how the plan did, and the forecast before and after what was learned."""
+    summary = summaries.of_learning(learning)
+    return {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
+
+
+def of_learning(learning: Learning) -> str:
+    """Return a page about what happened beside what was planned."""
+    summary = summaries.of_learning(learning)
+    rows = [(name, f"{value:,.2f}") for name, value in learning_figures(learning).items()]
+    return f"# Planned against happened, {summary['start']} to {summary['end']}\n\n{_table(('', ''), rows)}\n"
 
 
 def of_taken(taken: Taken) -> str:

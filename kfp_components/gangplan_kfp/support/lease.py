@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 from gangplan import client
 from gangplan.clock import Clock, parse_span
 from gangplan.errors import InputError, WaitTimeoutError
 from gangplan.reserve import Ledger
 from gangplan.types import PipelineOwner, Reservation, ReservationState, require_name, require_positive
+from gangplan.urls import carries_secret
 
 LOOK_EVERY = timedelta(seconds=5)
 """How often a waiting step asks for a changed ETA or reason."""
@@ -88,8 +89,7 @@ def attempt_of(key: str) -> str:
 
 def require_no_secret(ledger: str) -> str:
     """Return the URL of a ledger that a parameter gives, or refuse one with a password: parameters are shown."""
-    parts = urlsplit(ledger)
-    if parts.password or "password" in parse_qs(parts.query):
+    if carries_secret(ledger):
         raise InputError("ledger", ledger, "has a password, and parameters are shown: give it in GANGPLAN_LEDGER")
     return ledger
 

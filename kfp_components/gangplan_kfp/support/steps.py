@@ -1,27 +1,31 @@
-"""What every step needs: its image, settings from its parameters, an error as one line; and the stages that it runs."""
+"""What every step needs: its image, settings from its parameters, an error as one line, a name to do things once."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gangplan import __version__
 from gangplan.config import Settings, load_settings
-from gangplan.errors import GangplanError
+from gangplan.errors import GangplanError, InputError
 from gangplan.extras import needs_extras
-
-if TYPE_CHECKING:
-    from gangplan.types import Plan, Training
-    from gangplan.workflows import Applied
+from gangplan.types import require_name
+from gangplan.urls import carries_secret
 
 IMAGE: str = os.environ.get("GANGPLAN_KFP_IMAGE", f"gangplan-python:{__version__}")
 """The image of the steps, with the gangplan wheel and kfp; nothing is installed when a step starts.
 
 Read when a pipeline is compiled; set GANGPLAN_KFP_IMAGE to the name under which your cluster finds the image.
 """
+
+_VARIABLE = {"source": "GANGPLAN_TELEMETRY"}
+"""The variable of a parameter that has another name than its setting."""
 
 
 @contextmanager
@@ -37,42 +41,41 @@ def one_line_errors() -> Iterator[None]:
 
 
 def settings_from(given: Mapping[str, Any] | None = None, **named: str) -> Settings:
-    """Read the settings: an empty parameter leaves that one to the step's environment (GANGPLAN_*)."""
-    return load_settings(**dict(given or {}), **{name: value for name, value in named.items() if value != ""})
+    """Read the settings: an empty parameter leaves that one to the step's environment (GANGPLAN_*).
+
+    Raises
+    ------
+    InputError
+        When a setting is wrong, or is a URL with a secret: Kubeflow shows every parameter.
+    """
+    values = {**dict(given or {}), **{name: value for name, value in named.items() if value != ""}}
+    refuse_secrets(values)
+    return load_settings(**values)
+
+
+def refuse_secrets(parameters: Mapping[str, Any]) -> None:
+    """Refuse a parameter with a URL that has a password, a token or another secret, at any depth."""
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            refuse_secrets(value)
+        elif carries_secret(value if isinstance(value, str) else json.dumps(value, default=str)):
+            variable = _VARIABLE.get(name, f"GANGPLAN_{name.upper()}")
+            raise InputError(
+                name,
+                value,
+                "has a secret, and Kubeflow shows every parameter: change that secret, keep the URL in a Kubernetes "
+                f"Secret under {variable}, and give the step its environment: with_secret(task)",
+            )
+
+
+def run_key(run_id: str, name: str, *given: object) -> str:
+    """Return the name in which a step of a run asks for something once; other parameters make another name."""
+    if not re.fullmatch(r"[\w.-]{1,150}", run_id, re.ASCII):
+        raise InputError("run_id", run_id, "is no run's id: pass dsl.PIPELINE_JOB_ID_PLACEHOLDER")
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return f"kfp/{run_id}/{require_name('name', name)}/{digest}"
 
 
 def say(text: str) -> None:
     """Print a line now: a step's log is read while it runs."""
     print(text, flush=True)
-
-
-def train(settings: Mapping[str, Any], *, mlflow: str, home: str) -> Training:
-    """Train, back-test, register; promote if the gate passes."""
-    read = settings_from(settings, mlflow=mlflow, home=home)
-    from gangplan import cycle  # takes seconds: a wrong setting is told before it
-
-    return cycle.train(read, progress=_tell)
-
-
-def make_plan(settings: Mapping[str, Any], *, mlflow: str, ledger: str, fleet: str, home: str) -> Plan:
-    """Forecast, plan, keep the plan, publish the calendar."""
-    read = settings_from(settings, mlflow=mlflow, ledger=ledger, fleet=fleet, home=home)
-    from gangplan import cycle
-
-    return cycle.make_plan(read, progress=_tell)
-
-
-def apply_plan(settings: Mapping[str, Any], *, dry_run: bool, **named: str) -> Applied:
-    """Carry the newest published plan out in one pass, and say each step."""
-    read = settings_from(settings, **named)
-    from gangplan import cycle
-
-    applied = cycle.apply(read, dry_run=dry_run)
-    for line in applied.lines():
-        say(line)
-    return applied
-
-
-def _tell(done: float, total: float, text: str, /) -> None:
-    """Print how far the stage is."""
-    say(f"{done:g}/{total:g} {text}")

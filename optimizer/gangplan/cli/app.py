@@ -22,7 +22,7 @@ from gangplan.cli.ledger import ledger_app
 from gangplan.cli.node import node_app
 from gangplan.cli.plan import plan_app
 from gangplan.cli.plan_purchases import purchases_app
-from gangplan.cli.platforms import airflow_app, kube_app
+from gangplan.cli.platforms import airflow_app, kfp_app, kube_app
 from gangplan.cli.policy import policy_app
 from gangplan.cli.quarantine import quarantine_app
 from gangplan.cli.reserve import emit_reservation, find, require_one, reserve_app
@@ -46,7 +46,7 @@ app = typer.Typer(
     help="GPU capacity that a pipeline can be promised: forecast it, plan it, reserve it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
 )
 app.add_typer(reserve_app)
@@ -64,6 +64,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(kube_app, name="kube")
 app.add_typer(power_app, name="power")
 app.add_typer(airflow_app, name="airflow")
+app.add_typer(kfp_app, name="kfp")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(prices_app, name="prices")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,9 +12,10 @@ from gangplan.cli import screen
 from gangplan.cli.terminal import AsJson, emit, settings_here
 from gangplan.errors import GangplanError
 
-doctor_app = typer.Typer()
+if TYPE_CHECKING:
+    from gangplan.reserve import Finding
 
-_LEVELS = {"good": "ok", "note": "note", "bad": "WRONG"}
+doctor_app = typer.Typer()
 
 
 @doctor_app.command("doctor", epilog="Example:  gangplan doctor   |   gangplan doctor --json")
@@ -21,21 +24,17 @@ def doctor(as_json: AsJson = False) -> None:
 
     Each thing that is wrong is shown with what helps. It ends with 1 where something is. No plan is needed.
     """
-    from gangplan.reserve import BAD
     from gangplan.workflows import examine_all
 
-    findings = examine_all(settings_here)
-    emit(as_json, [asdict(finding) for finding in findings], _table)
+    tell(as_json, "doctor", "What plans need", examine_all(settings_here))
+
+
+def tell(as_json: bool, who: str, title: str, findings: Sequence[Finding]) -> None:
+    """Print what a doctor found, and fail where something is wrong."""
+    from gangplan.reserve import BAD
+
+    emit(as_json, [asdict(finding) for finding in findings], lambda rows: screen.findings(title, rows))
     bad = sum(finding.level == BAD for finding in findings)
     if bad:
         things = "1 thing is" if bad == 1 else f"{bad} things are"
-        raise GangplanError(f"doctor: {things} wrong: see what helps")
-
-
-def _table(rows: list[screen.Row]) -> object:
-    columns: screen.Columns = {
-        "": lambda row: _LEVELS[row["level"]],
-        "what": "what",
-        "how it is, and what helps": lambda row: "\n-> ".join(filter(None, (row["said"], row["remedy"]))),
-    }
-    return screen.listing("What plans need", rows, columns)
+        raise GangplanError(f"{who}: {things} wrong: see what helps")

@@ -237,7 +237,7 @@ def reservations(shown: Sequence[Reservation], errors: EtaErrors | None) -> Rend
             row.request.gpus,
             state_text(row),
             eta_text(row) if row.state.waits else row.expires_at and row.expires_at.isoformat(),
-            _why(row),
+            why(row),
         )
         for row in shown
     ]
@@ -271,10 +271,23 @@ def marked(node: str, state: str, gangs: Sequence[Reservation], begin: datetime 
 
     head = f"{escape(node)} is {state}{f' from {begin.isoformat()} on' if begin else ''}"
     rows = [
-        (gang.request.tenant, gang.request.request_key, state_text(gang), _places(gang), _why(gang)) for gang in gangs
+        (gang.request.tenant, gang.request.request_key, state_text(gang), _places(gang), why(gang)) for gang in gangs
     ]
     columns = ("tenant", "key", "state", "now on", "why")
     return Group(head, table("Gangs that were on it", columns, rows)) if rows else head
+
+
+_LEVELS = {"good": "ok", "note": "note", "bad": "WRONG"}
+
+
+def findings(title: str, rows: Sequence[Row]) -> RenderableType:
+    """List what a doctor found."""
+    columns: Columns = {
+        "": lambda row: _LEVELS[row["level"]],
+        "what": "what",
+        "how it is, and what helps": lambda row: "\n-> ".join(filter(None, (row["said"], row["remedy"]))),
+    }
+    return listing(title, rows, columns)
 
 
 _BAR = 24
@@ -351,7 +364,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def _why(shown: Reservation) -> str:
+def why(shown: Reservation) -> str:
     """Return the reason of a reservation that waits, or the notice to its holder."""
     if shown.notice:
         return f"must leave by {shown.notice.until.isoformat()}: {shown.notice.why}"

@@ -25,7 +25,13 @@ from .promotion import (
     standing as standing,
     write_page as write_page,
 )
-from .registry import Change as Change, history as history, record_manual_changes as record_manual_changes
+from .registry import (
+    BY_TAG as BY_TAG,
+    WHY_TAG as WHY_TAG,
+    Change as Change,
+    history as history,
+    record_manual_changes as record_manual_changes,
+)
 from .series import Panel as Panel, from_usage as from_usage
 from .training import (
     backtest_forecast as backtest_forecast,

@@ -41,23 +41,28 @@ def retrain(
     clock: Clock,
     progress: Progress = no_progress,
     because: str = "asked for",
+    once: str = "",
 ) -> Training:
     """Back-test and fit the recipe, log it to a run, register a challenger, promote it if the gate passes.
 
     The version is registered with all its tags at once, so a training that is killed earlier leaves none behind. The
-    next training of the same telemetry, settings and code resumes it, and ends with the same model.
+    next training of the same telemetry, settings and code resumes it, and ends with the same model. `once` names who
+    asks: asked again in that name, a training that is done is returned.
 
     Raises
     ------
     InputError
         When the telemetry has no usable hour, or fewer than 48 in all; nothing was written.
     """
+    if once and (done := registry.trained_once(store, once)):
+        return read_training(store, done)
     panel = cleaned(from_usage(usage))
     # This refuses before anything is written.
     evaluation.choose_window(panel, settings.horizon_hours, settings.backtest_origins)
     registry.record_manual_changes(store, clock)
     at, key = clock(), registry.training_key(usage, settings)
     run_tags = {"kind": "training", "sha256.usage": usage.sha256, "because": because[:_TAG_LIMIT]}
+    run_tags |= {registry.ONCE: once} if once else {}
     with registry.training_run(store, key, f"train-{at:%Y%m%dT%H%M%S}", run_tags) as run_id:
         trial = evaluation.run_trial(panel, settings, progress, registry.checkpoints(store, run_id))
         before = registry.alias(store, Alias.CHAMPION)
@@ -124,11 +129,12 @@ def backtest_forecast(store: Store) -> Forecast:
     )
 
 
-def read_training(store: Store) -> Training:
-    """Return the newest training that was registered, or say what makes one."""
-    versions = registry.versions(store)
+def read_training(store: Store, version: str | None = None) -> Training:
+    """Return the training of a version (default: the newest that was registered), or say what makes one."""
+    versions = [found for found in registry.versions(store) if version in (None, str(found.version))]
     if not versions:
-        raise NotFoundError(f"{MODEL}: no training in the registry: train one with `gangplan train`")
+        what = "training" if version is None else f"version {version}"
+        raise NotFoundError(f"{MODEL}: no {what} in the registry: train one with `gangplan train`")
     return _training(versions[0], store.read_table(str(versions[0].run_id), "backtest"))
 
 

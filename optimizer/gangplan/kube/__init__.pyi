@@ -14,6 +14,7 @@ from .accelerators import (
 from .access import (
     executor_manifests as executor_manifests,
     executor_rights as executor_rights,
+    job_rights as job_rights,
     manifests as manifests,
     may as may,
     rights as rights,

@@ -14,10 +14,14 @@ _SHIPPED = "gangplan"
 _EXECUTORS = ("executor.yaml", "executor-serving.yaml")
 
 
-def manifests(namespace: str = _SHIPPED, *, controller: bool = False) -> list[Object]:
-    """Return the namespace, the service account, the roles and their bindings; with `controller`, also what runs it."""
+def manifests(namespace: str = _SHIPPED, *, controller: bool = False, jobs: bool = False) -> list[Object]:
+    """Return the namespace, the service account, the roles and their bindings.
+
+    With `controller` also what runs it, with `jobs` also the role of steps that run Jobs on their gang's slots.
+    """
     folder = files("gangplan.kube") / "manifests"
-    folders = [folder, folder / "controller"] if controller else [folder]
+    more = {"controller": controller, "jobs": jobs}
+    folders = [folder, *(folder / name for name, wanted in more.items() if wanted)]
     documents = (yaml.safe_load_all((each / name).read_text()) for each in folders for name in _listed(each))
     return [_moved(item, namespace) for document in documents for item in document]
 
@@ -43,6 +47,12 @@ def _rights(items: list[Object]) -> list[tuple[str, str, str, str]]:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     ]
+
+
+def job_rights(namespace: str = _SHIPPED) -> list[tuple[str, str, str]]:
+    """Return each right that a step needs which runs Jobs on its gang's slots: API group, resource, verb."""
+    own = [item for item in manifests(namespace, jobs=True) if item["metadata"]["name"] == "gangplan-jobs"]
+    return [right[1:] for right in _rights(own)]
 
 
 def executor_manifests(namespace: str = _SHIPPED) -> list[Object]:

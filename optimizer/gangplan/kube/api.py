@@ -178,17 +178,28 @@ class Api:
     @contextmanager
     def watch(self, path: str, version: str, *, seconds: int, **query: str) -> Generator[Stream]:
         """Open a stream of the changes after a version; raises GoneError where the version is too old."""
+        asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, **query}
+        with self._open(path, {**asked, "timeoutSeconds": str(seconds)}, seconds + 5) as answer:
+            yield Stream(answer, self.shown)
+
+    @contextmanager
+    def follow(self, path: str, *, quiet_s: float, **query: str) -> Generator[Lines]:
+        """Open a stream of text, such as a pod's log; it breaks off where nothing comes for so long."""
+        with self._open(path, query, quiet_s) as answer:
+            yield Lines(answer, self.shown)
+
+    @contextmanager
+    def _open(self, path: str, query: Mapping[str, str], quiet_s: float) -> Generator[Any]:
+        """Open an answer that is read while it comes."""
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
-        asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, **query}
-        url = self._url(path, {**asked, "timeoutSeconds": str(seconds)})
         try:
             answer = self._pool.request(
                 "GET",
-                url,
+                self._url(path, query),
                 headers=self._headers(_JSON),
-                timeout=Timeout(connect=5, read=seconds + 5),
+                timeout=Timeout(connect=5, read=quiet_s),
                 preload_content=False,
                 retries=False,
             )
@@ -196,8 +207,8 @@ class Api:
             raise UnavailableError(f"{self.shown}: cannot be reached: {error}") from error
         try:
             if answer.status >= 300:
-                raise _error(answer.status, answer.data, f"WATCH {path}", self.shown)
-            yield Stream(answer, self.shown)
+                raise _error(answer.status, answer.data, f"GET {path}", self.shown)
+            yield answer
         finally:
             answer.close()
 
@@ -206,38 +217,63 @@ def _nothing() -> None:
     """Keep nothing back."""
 
 
-class Stream:
-    """The changes of a watch."""
+class Lines:
+    """The lines of a text, as they come."""
 
     def __init__(self, answer: Any, shown: str) -> None:
         self._answer = answer
         self._shown = shown
 
-    def __iter__(self) -> Iterator[tuple[str, Object]]:
-        """Yield each change's type and object until the cluster ends the stream."""
+    def __iter__(self) -> Iterator[str]:
+        """Yield each line until the cluster ends the stream."""
+        for line in self.raw():
+            yield line.removesuffix(b"\n").decode(errors="replace")
+
+    def raw(self) -> Iterator[bytes]:
+        """Yield each line with its end, which the last one may lack."""
         from urllib3.exceptions import HTTPError
 
         rest = b""
         try:
             for chunk in self._answer.stream(2**16, decode_content=True):
                 *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    yield self._event(line)
+                yield from (line + b"\n" for line in lines)
         except (HTTPError, OSError, AttributeError, ValueError) as error:  # closed by another thread, or broken off
-            raise UnavailableError(f"{self._shown}: the watch broke off: {error}") from error
-
-    def _event(self, line: bytes) -> tuple[str, Object]:
-        event = from_json(line)
-        if event["type"] == "ERROR":
-            status = event["object"]
-            raise _error(int(status.get("code", 500)), json.dumps(status).encode(), "WATCH", self._shown)
-        return event["type"], event["object"]
+            raise UnavailableError(f"{self._shown}: the stream broke off: {error}") from error
+        if rest:
+            yield rest
 
     def close(self) -> None:
         """End the reader's loop, from any thread."""
         shutdown = getattr(self._answer, "shutdown", None)  # of urllib3 2.3 and newer: it wakes a reader that waits
         with suppress(ValueError, OSError):  # the stream ended in this moment
             (shutdown or self._answer.close)()
+
+
+class Stream:
+    """The changes of a watch."""
+
+    def __init__(self, answer: Any, shown: str) -> None:
+        self._lines = Lines(answer, shown)
+        self._shown = shown
+
+    def __iter__(self) -> Iterator[tuple[str, Object]]:
+        """Yield each change's type and object until the cluster ends the stream."""
+        yield from (self._event(line) for line in self._lines.raw() if line.endswith(b"\n"))
+
+    def close(self) -> None:
+        """End the reader's loop, from any thread."""
+        self._lines.close()
+
+    def _event(self, line: bytes) -> tuple[str, Object]:
+        try:
+            event = from_json(line)
+        except ValueError as error:
+            raise UnavailableError(f"{self._shown}: the watch broke off: {error}") from error
+        if event["type"] == "ERROR":
+            status = event["object"]
+            raise _error(int(status.get("code", 500)), json.dumps(status).encode(), "WATCH", self._shown)
+        return event["type"], event["object"]
 
 
 def part(item: Object, *names: str) -> Object:

@@ -30,6 +30,7 @@ from .questions import (
 )
 from .store import (
     is_approved as is_approved,
+    is_published as is_published,
     is_rejected as is_rejected,
     list_plans as list_plans,
     log_alternatives as log_alternatives,
@@ -37,6 +38,7 @@ from .store import (
     log_report as log_report,
     mark as mark,
     plan_before as plan_before,
+    plan_made_once as plan_made_once,
     plan_that_ran as plan_that_ran,
     read_alternatives as read_alternatives,
     read_plan as read_plan,

@@ -43,13 +43,14 @@ _TABLES: dict[str, Schema] = {
 }
 _FIELDS = ("plan_id", "status", "gap", "total_cost", "explanation", "seed", "forecast_model", "settings", "inputs")
 _REMEDY = "run `gangplan plan`"
+_ONCE = "plan.once"
 _MOST_NAMED = 20  # a tag has room for some thousand characters
 _SCORED_AFTER = timedelta(hours=24)
 """A plan is scored once a day of it has passed."""
 
 
-def log_plan(plan: Plan, forecast: Forecast, store: Store) -> Plan:
-    """Keep a plan as an MLflow run and return it with its `run_id`.
+def log_plan(plan: Plan, forecast: Forecast, store: Store, *, once: str = "") -> Plan:
+    """Keep a plan as an MLflow run and return it with its `run_id`; `once` names who asked for it.
 
     The run has the settings and the seed as parameters, the sha256 of forecast and fleet as tags, and cost, gap and
     shortage as metrics. Its files are the tables, `explanation.md` and `fleet.yaml`.
@@ -57,6 +58,7 @@ def log_plan(plan: Plan, forecast: Forecast, store: Store) -> Plan:
     tags = {
         "plan_id": plan.plan_id,
         "status": plan.status,
+        **({_ONCE: once} if once else {}),
         "forecast_issued_at": forecast.issued_at.isoformat(),
         "forecast_model": forecast.model,
         "forecast_run_id": forecast.run_id or "",
@@ -82,6 +84,11 @@ def read_plan(store: Store, plan_id: PlanId | None = None) -> tuple[Plan, Foreca
     """Return a plan, by default the newest, and the forecast that it was made from."""
     tags = {} if plan_id is None else {"plan_id": require_name("plan", plan_id)}
     return _read(store, store.latest(PLAN, tags, remedy=_REMEDY))
+
+
+def plan_made_once(store: Store, once: str) -> Plan | None:
+    """Return the plan that was made for who asks in that name, if it was."""
+    return next((_read(store, run)[0] for run in store.runs(PLAN, {_ONCE: once})), None)
 
 
 def read_published(store: Store, known: Plan | None = None) -> Plan:
@@ -114,6 +121,11 @@ def is_approved(store: Store, plan: Plan) -> bool:
 def is_rejected(store: Store, plan: Plan) -> bool:
     """Whether somebody has rejected a plan."""
     return _is_marked(store, plan, "rejected")
+
+
+def is_published(store: Store, plan: Plan) -> bool:
+    """Whether a plan was published."""
+    return _is_marked(store, plan, "published")
 
 
 def _is_marked(store: Store, plan: Plan, state: str) -> bool:

@@ -18,7 +18,8 @@ from .kueue import (
     run_beside as run_beside,
     start as start,
 )
-from .opening import open_ledger as open_ledger, open_store as open_store
+from .ledgers import open_ledger as open_ledger
+from .opening import open_store as open_store
 from .policy import (
     ALL as ALL,
     FieldChange as FieldChange,

@@ -1,11 +1,11 @@
-"""From a ledger's URL to an open ledger."""
+"""From the URL of a database to an open ledger."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -37,18 +37,8 @@ _CONNECTIONS = 40
 _WRITE_LOCK = 0x67616E67  # "gang": the number of our advisory lock
 
 
-def open_ledger(url: str, *, clock: Clock | None = None) -> OperableLedger:
-    """Open the ledger at a URL, and bring its schema up to date.
-
-    `sqlite:///path/to/ledger.db` keeps it in a file, `postgresql://user@host/database` on a server,
-    `memory://` in this process alone, `kueue://<context>/<namespace>/<LocalQueue>` on a cluster's queue.
-    The clock is by default that of the settings.
-    """
-    clock = clock or load_settings().clock
-    if url.startswith("kueue:"):
-        from gangplan.reserve.kueue import open_kueue  # a step on another ledger starts sooner without it
-
-        return cast("OperableLedger", open_kueue(url, clock=clock))  # it refuses what Kueue has nothing for
+def open_sql_ledger(url: str, *, clock: Clock) -> OperableLedger:
+    """Open the ledger at a URL of a database, or one in memory."""
     if _parse(url).get_backend_name() == "memory":
         return StoreLedger(MemoryStore(clock), clock=clock)
     return StoreLedger(open_store(url, clock=clock), clock=clock)

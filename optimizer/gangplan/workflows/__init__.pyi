@@ -1,4 +1,16 @@
-from .doctor import check_targets as check_targets, examine_all as examine_all
+from .answers import (
+    Open as Open,
+    model_answer as model_answer,
+    model_asked as model_asked,
+    plan_answer as plan_answer,
+    plan_asked as plan_asked,
+)
+from .doctor import (
+    check_targets as check_targets,
+    examine_all as examine_all,
+    examine_some as examine_some,
+    wrong as wrong,
+)
 from .execution import (
     TO as TO,
     Applied as Applied,
@@ -29,7 +41,10 @@ from .power import bring_caps as bring_caps
 from .present import usage_now as usage_now
 from .purchases import look_ahead as look_ahead
 from .questions import (
+    Answer as Answer,
     answered as answered,
+    decide_model as decide_model,
+    decide_plan as decide_plan,
     open_plans as open_plans,
     plan_answered as plan_answered,
     plan_question as plan_question,

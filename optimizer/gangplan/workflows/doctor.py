@@ -22,20 +22,20 @@ def examine_all(load: Callable[[], Settings]) -> list[Finding]:
     try:
         settings = load()
     except InputError as error:
-        return [_bad("settings", error)]
-    looks = {
-        "MLflow": _store,
-        "ledger": _ledger,
-        "fleet": _fleet,
-        "targets.yaml": _targets,
-        "power": _power,
-    }
-    found = [Finding(level=GOOD, what="settings", said=f"home is {settings.home.resolve()}")]
-    for what, look in looks.items():
+        return [wrong("settings", error)]
+    home = Finding(level=GOOD, what="settings", said=f"home is {settings.home.resolve()}")
+    return [home, *examine_some(settings, "MLflow", "ledger", "fleet", "targets.yaml", "power")]
+
+
+def examine_some(settings: Settings, *whats: str) -> list[Finding]:
+    """Look at these things alone: MLflow, ledger, fleet, targets.yaml, power."""
+    looks = {"MLflow": _store, "ledger": _ledger, "fleet": _fleet, "targets.yaml": _targets, "power": _power}
+    found: list[Finding] = []
+    for what in whats:
         try:
-            found += look(settings)
+            found += looks[what](settings)
         except GangplanError as error:
-            found.append(_bad(what, error))
+            found.append(wrong(what, error))
     return found
 
 
@@ -52,7 +52,7 @@ def check_targets(settings: Settings) -> dict[str, tuple[str, ...]]:
     return check_engines(Opening(targets=targets, fleet=fleet, fleet_file=settings.fleet_file, clock=settings.clock))
 
 
-def _bad(what: str, error: GangplanError) -> Finding:
+def wrong(what: str, error: GangplanError) -> Finding:
     """Return the finding about an error; wrong input says what helps after what is wrong."""
     if isinstance(error, InputError):
         remedy = error.remedy.partition(": ")[2]
@@ -73,7 +73,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
     try:
         execute.goals(published, settings.clock())
     except InputError as error:
-        yield _bad("plan", error)
+        yield wrong("plan", error)
         return
     yield Finding(level=GOOD, what="plan", said=f"{published.plan_id} holds now")
 

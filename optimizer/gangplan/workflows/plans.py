@@ -43,8 +43,19 @@ class Planning:
     clock: Clock
     notes: tuple[str, ...] = ()
 
-    def make(self, forecast: Forecast, fleet: Fleet, *, hold: bool = False, progress: Progress = no_progress) -> Plan:
-        """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it."""
+    def make(
+        self,
+        forecast: Forecast,
+        fleet: Fleet,
+        *,
+        hold: bool = False,
+        once: str = "",
+        progress: Progress = no_progress,
+    ) -> Plan:
+        """Plan from the previous plan, within the tenants' quotas, with the reserved nodes; keep and publish it.
+
+        `once` is kept with the plan: the name in which it was asked for.
+        """
         start: datetime = forecast.quantiles["hour"].min()  # pyright: ignore[reportAssignmentType]
         policy = with_quotas(plan.read_plan_policy(self.settings.plan_policy_file), self._rules(), fleet)
         policy = with_power(policy, fleet, self.settings)
@@ -58,10 +69,16 @@ class Planning:
             progress=progress,
         )
         first = (*age_words(forecast, self.settings), *self.notes, *forecast.stands_out)
-        kept = plan.log_plan(replace(made, explanation=(*first, *made.explanation)), forecast, self.store)
+        kept = plan.log_plan(replace(made, explanation=(*first, *made.explanation)), forecast, self.store, once=once)
         if not hold and not needs_approval(kept, self.settings):
             self.publish(kept)
         return kept
+
+    def settle(self, kept: Plan, *, hold: bool = False) -> None:
+        """Publish a plan whose making was cut short, unless it is held, waits for a person, or a newer one holds."""
+        waits = hold or needs_approval(kept, self.settings)
+        if not waits and not plan.is_published(self.store, kept) and newer_published(kept, self.store) is None:
+            self.publish(kept)
 
     def _rules(self) -> Policy:
         """Return the ledger's rules; on Kueue there are none to plan by: its quotas are what follows the plan."""
@@ -126,6 +143,16 @@ def with_quotas(policy: PlanPolicy, rules: Policy, fleet: Fleet) -> PlanPolicy:
         if shares:
             quotas[name] = TenantQuota(shares=shares, cohort=tenant.cohort)
     return replace(policy, quotas=quotas)
+
+
+def newer_published(planned: Plan, store: Store) -> str | None:
+    """Return the plan that was made later and holds, if there is one."""
+    for row in plan.list_plans(store):
+        if row["plan_id"] == planned.plan_id:
+            return None
+        if row["published"] == "yes":
+            return row["plan_id"]
+    return None
 
 
 def needs_approval(planned: Plan, settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gangplan import forecast, plan
@@ -12,13 +13,27 @@ from gangplan.forecast import ModelVersion
 from gangplan.reserve import OperableLedger
 from gangplan.tracking import Store, open_store
 from gangplan.types import Plan, PlanId
-from gangplan.workflows.plans import Planning, approve, needs_approval, reject
+from gangplan.workflows.plans import Planning, approve, needs_approval, newer_published, reject
 
-_ASKED = "asked"
-"""The mark of a plan about which a person was asked."""
+ASKED = "asked"
+"""The mark of a plan, and of a version, about which a person was asked."""
 
 _MOST_SENTENCES = 6
 """So much of a plan's explanation stands in the question; its page has all of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A word on a model or a plan: yes or no, who gave it, and why."""
+
+    approved: bool
+    by: str
+    why: str
+
+    @classmethod
+    def from_airflow(cls, given: Mapping[str, Any]) -> Answer:
+        """Read an answer of Airflow's ApprovalOperator."""
+        return cls(approved=given["chosen_options"] == ["Approve"], by=_who(given), why=_why(given))
 
 
 def question(settings: Settings, version: str | None = None, *, models: str) -> dict[str, str]:
@@ -40,20 +55,25 @@ def question(settings: Settings, version: str | None = None, *, models: str) -> 
 
 def answered(settings: Settings, version: str, answer: Mapping[str, Any]) -> ModelVersion:
     """Approve or reject a version by an answer of Airflow's ApprovalOperator, in the name of the person who gave it."""
-    decide = forecast.approve if _is_yes(answer) else forecast.reject
-    return decide(open_store(settings), version, by=_who(answer), why=_why(answer), clock=settings.clock)
+    return decide_model(settings, version, Answer.from_airflow(answer))
+
+
+def decide_model(settings: Settings, version: str, answer: Answer) -> ModelVersion:
+    """Approve or reject a version, in the name of the person who answered."""
+    decide = forecast.approve if answer.approved else forecast.reject
+    return decide(open_store(settings), version, by=answer.by, why=answer.why, clock=settings.clock)
 
 
 def open_plans(settings: Settings) -> tuple[PlanId, ...]:
     """Return the newest plan if it waits for a person and none was asked about it yet, and mark it as asked."""
     store = open_store(settings)
     newest = next(iter(plan.list_plans(store)), None)
-    if newest is None or "yes" in (newest["approved"], newest["rejected"], newest["published"], newest[_ASKED]):
+    if newest is None or "yes" in (newest["approved"], newest["rejected"], newest["published"], newest[ASKED]):
         return ()
     planned, _ = plan.read_plan(store, PlanId(newest["plan_id"]))
     if not needs_approval(planned, settings):
         return ()
-    plan.mark(store, planned, _ASKED, settings.clock().isoformat())
+    plan.mark(store, planned, ASKED, settings.clock().isoformat())
     return (planned.plan_id,)
 
 
@@ -79,9 +99,20 @@ def plan_answered(settings: Settings, ledger: OperableLedger, plan_id: PlanId, a
     ApprovalError
         When a newer plan holds already: the answer came too late.
     """
-    store, by, why = open_store(settings), _who(answer), _why(answer)
+    return decide_plan(settings, ledger, plan_id, Answer.from_airflow(answer))
+
+
+def decide_plan(settings: Settings, ledger: OperableLedger, plan_id: PlanId, answer: Answer) -> str:
+    """Approve and publish a plan, or reject it, in the name of the person who answered; return what was done.
+
+    Raises
+    ------
+    ApprovalError
+        When a newer plan holds already: the answer came too late.
+    """
+    store, by, why = open_store(settings), answer.by, answer.why
     planned, _ = plan.read_plan(store, plan_id)
-    if not _is_yes(answer):
+    if not answer.approved:
         reject(planned, store, by=by, why=why, clock=settings.clock)
         return f"plan {plan_id} rejected by {by}: {why}"
     _require_newest(planned, store)
@@ -93,15 +124,9 @@ def plan_answered(settings: Settings, ledger: OperableLedger, plan_id: PlanId, a
 
 def _require_newest(planned: Plan, store: Store) -> None:
     """Refuse to publish a plan over one that was made later and holds."""
-    for row in plan.list_plans(store):
-        if row["plan_id"] == planned.plan_id:
-            return
-        if row["published"] == "yes":
-            raise ApprovalError(f"plan: {planned.plan_id} is older than {row['plan_id']}, which holds: nothing to do")
-
-
-def _is_yes(answer: Mapping[str, Any]) -> bool:
-    return answer["chosen_options"] == ["Approve"]
+    newer = newer_published(planned, store)
+    if newer is not None:
+        raise ApprovalError(f"plan: {planned.plan_id} is older than {newer}, which holds: nothing to do")
 
 
 def _who(answer: Mapping[str, Any]) -> str:

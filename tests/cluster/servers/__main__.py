@@ -14,7 +14,7 @@ import time
 from threading import Event
 
 from gangplan.errors import GangplanError
-from tests.cluster.servers import build, fleet
+from tests.cluster.servers import build, fleet, steps_image
 from tests.cluster.servers.cluster import Cluster, Options
 from tests.cluster.servers.network import MOST_NODES
 from tests.cluster.servers.node import node
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--real-nodes", type=int, default=0, metavar="N", help="nodes that run their pods; needs root")
     parser.add_argument("--wait-for-pods-ready", default="", help="switch Kueue's waitForPodsReady on, like 5m")
     parser.add_argument("--karpenter", action="store_true", help="start Karpenter, which orders played nodes")
-    parser.add_argument("--build", action="store_true", help="only build the servers")
+    parser.add_argument("--build", action="store_true", help="only build the servers, and the images of the steps")
     asked = parser.parse_args()
     if why := build.missing() or (node.missing() if asked.real_nodes else ""):
         print(why, file=sys.stderr)
@@ -41,10 +41,18 @@ def main() -> int:
         wanted = fleet.with_real(fleet.read(asked.fleet), real)
         options = Options(wait_for_pods_ready=asked.wait_for_pods_ready, real_nodes=real, karpenter=asked.karpenter)
         build.servers(tuple(build.TOOLS) if asked.build else build.USUAL)
-        return 0 if asked.build else run(wanted, options)
+        return build_images() if asked.build else run(wanted, options)
     except (GangplanError, build.CannotBuild, NotStarted) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def build_images() -> int:
+    """Build the images of the steps, where this machine can."""
+    if not steps_image.missing():
+        for target in steps_image.TARGETS:
+            steps_image.archive(target)
+    return 0
 
 
 def run(wanted: fleet.Fleet, options: Options) -> int:

@@ -35,7 +35,7 @@ TOOLS = {
 """By module file: what shares its versions is compiled once, which is most of the work."""
 
 MANIFESTS = {
-    "control-plane": ("kueue", "jobset", "provisioningrequests"),
+    "control-plane": ("kueue", "jobset", "provisioningrequests", "trainjobs"),
     "kwok": ("stages",),
     "karpenter": ("karpenter",),
 }
@@ -141,6 +141,9 @@ def _rendered(module: str, name: str) -> str:
     if name == "provisioningrequests":
         source = _source(module, "k8s.io/autoscaler/cluster-autoscaler/apis")
         return (source / "config/crd/autoscaling.x-k8s.io_provisioningrequests.yaml").read_text()
+    if name == "trainjobs":
+        source = _source(module, "github.com/kubeflow/trainer/v2")
+        return (source / "manifests/base/crds/trainer.kubeflow.org_trainjobs.yaml").read_text()
     kubectl, source = str(_folder(module) / "bin" / "kubectl"), _source(module, f"sigs.k8s.io/{name}")
     return _run([kubectl, "kustomize", f"{source}/config/default"], source)
 

@@ -1,4 +1,4 @@
-"""The commands about what gangplan runs on: a cluster, an Airflow."""
+"""The commands about what gangplan runs on: a cluster, an Airflow, a Kubeflow Pipelines."""
 
 from gangplan.extras import lazy_face
 

@@ -36,12 +36,13 @@ def print_manifests(
     namespace: Annotated[str, typer.Option(help="The namespace of the LocalQueue.")] = "gangplan",
     executor: Annotated[bool, typer.Option("--executor", help="With the role by which plans are carried out.")] = False,
     controller: Annotated[bool, typer.Option("--controller", help="With the controller and its own roles.")] = False,
+    jobs: Annotated[bool, typer.Option("--jobs", help="With the role of steps that run Jobs on their gang.")] = False,
 ) -> None:
     """Print the namespace, service account and least-privilege roles that gangplan needs, as YAML."""
     from gangplan.kube import executor_manifests, manifests
 
     more = executor_manifests(namespace) if executor else []
-    yaml.safe_dump_all([*manifests(namespace, controller=controller), *more], sys.stdout, sort_keys=False)
+    yaml.safe_dump_all([*manifests(namespace, controller=controller, jobs=jobs), *more], sys.stdout, sort_keys=False)
 
 
 @kube_app.command("layout", epilog="Example:  gangplan kube layout --tenant vision | kubectl apply --server-side -f -")

@@ -46,6 +46,12 @@ class ModelVersion:
     because: str
     compared_with: str | None
 
+    @property
+    def decision(self) -> Change | None:
+        """The last decision on it; none while it waits for its days beside the champion, or for a person."""
+        open_still = (Action.WAITING, Action.TAKEN_BY_HAND)
+        return next((change for change in reversed(self.changes) if change.action not in open_still), None)
+
 
 def list_versions(store: Store) -> tuple[ModelVersion, ...]:
     """Return all versions, the newest first."""

@@ -1,5 +1,7 @@
 from .audit_log import (
+    BY_TAG as BY_TAG,
     GATE as GATE,
+    WHY_TAG as WHY_TAG,
     Action as Action,
     Change as Change,
     champion_line as champion_line,
@@ -19,11 +21,13 @@ from .model_versions import (
     versions as versions,
 )
 from .runs import (
+    ONCE as ONCE,
     checkpoints as checkpoints,
     code_sha256 as code_sha256,
     data_set as data_set,
     finish_training as finish_training,
     log_training as log_training,
+    trained_once as trained_once,
     training_key as training_key,
     training_run as training_run,
 )

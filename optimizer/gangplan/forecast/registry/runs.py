@@ -35,6 +35,9 @@ from gangplan.tracking import FORECAST, Store, table_sha256
 from gangplan.types import Usage
 
 KEY, DONE, OWNER, SEEN = "training.key", "training.done", "training.process", "training.seen"
+ONCE = "training.once"
+"""The tag of a run with the name of who asked for it and wants it once."""
+
 SILENT_S = 900.0
 """A training on another machine that tagged nothing for so long is taken for dead."""
 
@@ -93,6 +96,11 @@ def checkpoints(store: Store, run_id: str) -> Callable[[str, Callable[[], Demand
         return model
 
     return checkpoint
+
+
+def trained_once(store: Store, once: str) -> str | None:
+    """Return the version that a training in that name has registered, once all of it was done."""
+    return next((done for run in store.runs(FORECAST, {ONCE: once}) if (done := run.data.tags.get(DONE))), None)
 
 
 def finish_training(store: Store, run_id: str, version: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,15 @@ from tests.cluster.servers.node import images
 
 Object = dict[str, Any]
 
-_PLUGINS = ("snapshotter.v1.aufs", "snapshotter.v1.btrfs", "snapshotter.v1.devmapper", "snapshotter.v1.overlayfs")
-_PLUGINS += ("snapshotter.v1.zfs", "tracing.processor.v1.otlp", "internal.v1.opt")
+_PLUGINS = ("snapshotter.v1.aufs", "snapshotter.v1.btrfs", "snapshotter.v1.devmapper", "snapshotter.v1.zfs")
+_PLUGINS += ("tracing.processor.v1.otlp", "internal.v1.opt")
 
 
 def containerd(folder: Path, plugins: Path) -> str:
     """Return containerd's: all that it writes is in the folder.
 
-    Images are small, so that they are copied: the native snapshotter works on every file system. Nobody lowers the
-    score by which the kernel chooses whom to kill, which takes a right that root may lack in a container.
+    Nobody lowers the score by which the kernel chooses whom to kill, which takes a right that root may lack in a
+    container.
     """
     off = ", ".join(f'"io.containerd.{name}"' for name in _PLUGINS)
     return f"""\
@@ -33,7 +36,7 @@ disabled_plugins = [{off}]
   sandbox_image = "{images.PAUSE}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
+    snapshotter = "{snapshotter(folder)}"
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
@@ -41,6 +44,19 @@ disabled_plugins = [{off}]
     bin_dir = "{plugins}"
     conf_dir = "{folder}/cni"
 """
+
+
+@cache
+def snapshotter(folder: Path) -> str:
+    """Return how a container gets its image's files: laid over one another, or copied where the file system cannot."""
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        places = {name: Path(made, name) for name in ("lower", "upper", "work", "merged")}
+        for one in places.values():
+            one.mkdir()
+        options = ",".join(f"{name}dir={places[name]}" for name in ("lower", "upper", "work"))
+        mount = ["mount", "-t", "overlay", "overlay", "-o", options, str(places["merged"])]
+        done = subprocess.run(["unshare", "--mount", *mount], capture_output=True, check=False)
+    return "native" if done.returncode else "overlayfs"
 
 
 def pod_network(folder: Path) -> Object:

@@ -35,12 +35,15 @@ def write(file: Path, busybox: Path) -> None:
         _add(out, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
 
 
-def python(root: Path) -> Object:
-    """Return what a pod of the shell image needs to run this interpreter with the packages and the code of a checkout.
+def python(root: Path, environment: Path = Path(sys.prefix)) -> Object:
+    """Return what a pod of the shell image needs to run an environment's interpreter with the code of a checkout.
 
     Its volumes and mounts, read-only at their own paths: nothing is copied into an image.
     """
-    folders = sorted({"/lib", "/lib64", "/usr/lib", sys.base_prefix, sys.prefix, str(root)})
+    environment = environment.resolve()
+    (home,) = (line for line in (environment / "pyvenv.cfg").read_text().splitlines() if line.startswith("home"))
+    base = str(Path(home.split("=")[1].strip()).parent)
+    folders = sorted({"/lib", "/lib64", "/usr/lib", base, str(environment), str(root)})
     named = [(f"python-{place}", folder) for place, folder in enumerate(folders) if Path(folder).exists()]
     return {
         "volumes": [{"name": name, "hostPath": {"path": folder}} for name, folder in named],

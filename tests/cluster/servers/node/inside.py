@@ -37,7 +37,7 @@ def main(folder: Path, logs: Path, kubelet: list[str]) -> int:
         if containerd.poll() is not None:
             return 1
         time.sleep(0.05)
-    subprocess.run([*ctr, "images", "import", "--snapshotter=native", str(folder / "images.tar")], check=True)
+    subprocess.run([*ctr, "images", "import", str(folder / "images.tar")], check=True)
     started = start(logs / f"{folder.name}-kubelet.log", kubelet)
     ended = 0
     while ended not in (started.pid, containerd.pid):  # every orphan of the namespace is ours

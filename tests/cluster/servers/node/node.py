@@ -79,12 +79,23 @@ class Node:
         conditions = found.get("status", {}).get("conditions", ())
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
+    def bring(self, archive: Path, image: str) -> None:
+        """Give it an image of an OCI archive, as a registry would."""
+        ctr = [str(_UNPACKED / "usr/bin/ctr"), f"--address={self.folder / 'cri.sock'}", "--namespace=k8s.io"]
+        command = [*ctr, "images", "import", f"--index-name={image}", str(archive)]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **self._snapshotter})
+
     def stop(self) -> None:
         """Let it lose its power: its pods end with it, at once, and the cluster has to find out."""
         if self._server is not None and self._server.runs:
             self._server.kill()
         if self.cgroup:
             cgroups.remove(self.cgroup)
+
+    @property
+    def _snapshotter(self) -> dict[str, str]:
+        """What `ctr` reads from its environment."""
+        return {"CONTAINERD_SNAPSHOTTER": configuration.snapshotter(self.folder)}
 
     def _configure(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -116,7 +127,7 @@ class Node:
             name=f"node {self.name}",
             command=[*_NAMESPACES, *first],
             log=logs / f"{self.name}.log",
-            environment={"PATH": path},
+            environment={"PATH": path, **self._snapshotter},
         )
         server.start()
         return server
