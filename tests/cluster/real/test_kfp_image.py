@@ -33,7 +33,8 @@ STRICT: Object = {
 }
 HOLDS = """
 gangplan init
-gangplan reserve --tenant vision --pods 1 --gpus 4 --accelerator h100-lab --duration 10m --key kfp/run-1/gang --json >/tmp/held
+wish="--tenant vision --pods 1 --gpus 4 --accelerator h100-lab --duration 10m"
+gangplan reserve $wish --key kfp/run-1/gang --json >/tmp/held
 gang=$(python3 -c 'import json
 from gangplan_kfp.support import Gang
 print(Gang(key="kfp/run-1/gang", reservation=json.load(open("/tmp/held"))["id"], handover_s=50).text())')
