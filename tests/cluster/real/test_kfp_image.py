@@ -33,6 +33,7 @@ STRICT: Object = {
 }
 HOLDS = """
 gangplan init
+gangplan kfp doctor || true
 wish="--tenant vision --pods 1 --gpus 4 --accelerator h100-lab --duration 10m"
 gangplan reserve $wish --key kfp/run-1/gang --json >/tmp/held
 gang=$(python3 -c 'import json
@@ -114,6 +115,7 @@ def test_a_step_holds_its_gang(space: Space, node: Node) -> None:
     path = run(space, node, "held", args=["sh", "-ec", HOLDS])
     assert ended(space, path)["exitCode"] == 7, space.log("held")
     assert "held 4" in space.log("held").splitlines()
+    assert "python3 finds gangplan_kfp.held" in space.log("held")
 
 
 @pytest.mark.parametrize("work", ["python3 -c 'import time; time.sleep(600)'", "sleep 600 & wait"])
