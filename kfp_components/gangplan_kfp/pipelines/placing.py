@@ -10,6 +10,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from gangplan.errors import InputError
 from gangplan_kfp.pipelines import rewriting
+from gangplan_kfp.pipelines.secrets import with_secret
 from gangplan_kfp.support import POD_NODE
 
 LEDGER = "GANGPLAN_LEDGER"
@@ -60,7 +61,7 @@ def know_node(task: PipelineTask) -> None:
 def know_ledger(tasks: Sequence[PipelineTask], secret: str) -> None:
     """Give tasks the ledger's URL from a Secret of the cluster."""
     for task in tasks if secret else ():
-        kubernetes.use_secret_as_env(task, secret, {LEDGER: LEDGER})
+        with_secret(task, secret, (LEDGER,))
 
 
 def retry(task: PipelineTask) -> None:
