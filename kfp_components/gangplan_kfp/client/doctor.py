@@ -14,7 +14,7 @@ from pathlib import Path
 from gangplan import __version__
 from gangplan.config import Settings
 from gangplan.errors import GangplanError
-from gangplan.kube import Api, connect as connect_cluster, may
+from gangplan.kube import Api, connect as connect_cluster, job_rights, may
 from gangplan.reserve import BAD, GOOD, NOTE, Finding
 from gangplan.urls import sqlite_file
 from gangplan.workflows import examine_some, wrong
@@ -25,14 +25,6 @@ _OLDEST, _NEWEST = (2, 14), (2, 17)
 
 _HELD = "gangplan_kfp.held"
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_RIGHTS = {
-    "jobs.batch": ("create", "get", "list", "patch", "delete"),
-    "jobsets.jobset.x-k8s.io": ("create", "get", "patch", "delete"),
-    "trainjobs.trainer.kubeflow.org": ("create", "get", "patch", "delete"),
-    "pods": ("get", "list"),
-    "pods/log": ("get",),
-}
-"""What `run_on_gang` does in its namespace; the second and third kind only where they are asked for."""
 
 
 def examine(settings: Settings, host: str = "", *, namespace: str = "") -> list[Finding]:
@@ -52,25 +44,21 @@ def examine(settings: Settings, host: str = "", *, namespace: str = "") -> list[
 
 def rights(api: Api, namespace: str) -> list[Finding]:
     """Return the rights that `run_on_gang` lacks in a namespace; Jobs are always needed, other kinds where used."""
-    lacking = {
-        kind: [verb for verb in verbs if not _may(api, namespace, kind, verb)] for kind, verbs in _RIGHTS.items()
-    }
+    lacking: dict[str, list[str]] = {}
+    for group, resource, verb in job_rights(namespace):
+        if not may(api, namespace, group, resource, verb):
+            lacking.setdefault(f"{resource}.{group}".rstrip("."), []).append(verb)
+    remedy = f"for run_on_gang: gangplan kube manifests --jobs --namespace {namespace} | kubectl apply -f -"
     found = [
         Finding(
             level=NOTE if kind.startswith(("jobsets", "trainjobs")) else BAD,
             what=f"rights on {kind}",
             said=f"missing in {namespace}: {', '.join(verbs)}",
-            remedy="give the steps' service account a Role with them, or leave run_on_gang out",
+            remedy=remedy,
         )
         for kind, verbs in lacking.items()
-        if verbs
     ]
     return found or [Finding(level=GOOD, what="rights", said=f"run_on_gang has all it needs in {namespace}")]
-
-
-def _may(api: Api, namespace: str, kind: str, verb: str) -> bool:
-    resource, _, group = kind.partition(".")
-    return may(api, namespace, group, resource, verb)
 
 
 def _packages() -> Iterator[Finding]:
