@@ -38,7 +38,8 @@ def test_the_page_runs(
         assert name == "gangplan"
         said = call(*words)
         assert said.code == 0, (line, said)
-    assert [run["state"] for run in kfp_server.backend.runs.values()] == ["SUCCEEDED", "PENDING"]
+    followed, sent = kfp_server.backend.runs.values()
+    assert (followed["state"], sent["display_name"]) == ("SUCCEEDED", "monday")
     assert kfp_server.backend.recurring_runs == {}
     made = [path for method, path in kfp_server.backend.calls if method == "POST" and path.endswith("/recurringruns")]
     assert len(made) == 2

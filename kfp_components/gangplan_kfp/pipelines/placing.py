@@ -21,10 +21,13 @@ GANG = "gangplan_gang"
 HELD = ("python3", "-m", "gangplan_kfp.held", "--gang")
 """The program that holds the lease while the task's own command runs."""
 
-RETRY = {"num_retries": 2, "backoff_duration": "30s", "backoff_factor": 2.0, "backoff_max_duration": "5m"}
-"""How often a task is tried again that had to leave its slots, as `set_retry` takes it."""
+RETRY = {"num_retries": 2, "backoff_duration": "10s", "backoff_factor": 2.0, "backoff_max_duration": "5m"}
+"""How often a task is tried again that had to leave its slots, as `set_retry` takes it.
 
-RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "300s"}
+Both pauses, of 10 and 20 s, are shorter than the handover: a task that just failed still finds its slots.
+"""
+
+RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "10s", "backoffFactor": 2.0, "backoffMaxDuration": "300s"}
 """The same as a pipeline spec writes it."""
 
 
