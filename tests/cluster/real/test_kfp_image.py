@@ -33,7 +33,7 @@ STRICT: Object = {
 }
 HOLDS = """
 gangplan init
-gangplan kfp doctor || true
+gangplan kfp doctor --json || true
 wish="--tenant vision --pods 1 --gpus 4 --accelerator h100-lab --duration 10m"
 gangplan reserve $wish --key kfp/run-1/gang --json >/tmp/held
 gang=$(python3 -c 'import json
