@@ -114,6 +114,16 @@ def test_a_command_knows_its_slots_and_leaves_them_to_the_next(
     assert after.expires_at <= present() + timedelta(seconds=LONG)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="process groups are looked at in /proc")
+def test_what_a_shell_has_started_ends_in_peace(hold: Callable[..., subprocess.Popen[str]]) -> None:
+    """The shell dies of the signal at once; the program that it waits for is given the time to save."""
+    saves = "trap 'sleep 1; echo saved; exit 0' TERM; echo begun; while :; do sleep 0.05; done"
+    program = hold("sh", "-c", f'sh -c "{saves}"; echo never', ttl=LONG)
+    begun(program)
+    program.send_signal(signal.SIGTERM)
+    assert ended(program) == (128 + signal.SIGTERM, "saved\n")
+
+
 def test_signals_go_on_to_the_command(hold: Callable[..., subprocess.Popen[str]]) -> None:
     """One that is asked to end may save first; one that a signal ends is told by its number."""
     program = hold("sh", "-c", "trap 'echo saved; exit 7' TERM; echo begun; while :; do sleep 0.05; done")

@@ -40,11 +40,14 @@ def held(space: Space) -> Reservation:
 
 
 @contextmanager
-def step(space: Space, held: Reservation, job: Object, home: Path, *, rights: bool = True) -> Iterator[Program]:
+def step(
+    space: Space, held: Reservation, job: Object, home: Path, *, rights: bool = True, **environment: str
+) -> Iterator[Program]:
     """Run a step that holds a reservation beside the block, with the printed rights."""
     space.give(manifests(space.name, jobs=rights))
     account = space.log_in("gangplan", home / "kubeconfig")
     told = {"GANGPLAN_RESERVATION": held.id, "GANGPLAN_TOKEN": str(held.token), "KUBECONFIG": str(account)}
+    told |= environment
     with program("kfp", STEP, json.dumps(job), space=space, home=home, **told) as begun:
         yield begun
 
@@ -119,6 +122,19 @@ def play_the_trainer(space: Space, begun: Program) -> None:
     when = {"lastTransitionTime": job["metadata"]["creationTimestamp"]}
     path = f"{TRAIN_JOBS.format(space.name)}/torch/status"
     space.api.merge(path, {"status": {"conditions": [done | when]}})
+
+
+def test_a_job_leaves_its_slots_on_a_notice(space: Space, held: Reservation, tmp_path: Path) -> None:
+    """It is deleted with its pods, and the step ends with 75, to be tried again."""
+    notice = tmp_path / "notice.json"
+    job = a_job(space.name, "train", pods=2, gpus=8, how="hangs")
+    with step(space, held, job, tmp_path, GANGPLAN_NOTICE=str(notice)) as begun:
+        until(lambda: begun.says("runs on"), LONG_S)
+        notice.write_text("{}")
+        assert begun.process.wait(LONG_S) == 75, begun.written
+        assert "its slots are to be left" in begun.written
+    assert list(space.api.items(f"/apis/batch/v1/namespaces/{space.name}/jobs")) == []
+    assert nodes_of(space, held) == []
 
 
 def test_without_the_rights_nothing_is_begun(space: Space, held: Reservation, tmp_path: Path) -> None:

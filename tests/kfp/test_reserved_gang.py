@@ -19,7 +19,7 @@ def is_held(task: Task) -> bool:
     assert task.platform["fieldPathAsEnv"] == [{"name": "GANGPLAN_POD_NODE", "fieldPath": "spec.nodeName"}]
     assert task.task["retryPolicy"] == {
         "maxRetryCount": 2,
-        "backoffDuration": "30s",
+        "backoffDuration": "10s",
         "backoffFactor": 2.0,
         "backoffMaxDuration": "300s",
     }

@@ -10,6 +10,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from gangplan.errors import InputError
 from gangplan_kfp.pipelines import rewriting
+from gangplan_kfp.pipelines.secrets import with_secret
 from gangplan_kfp.support import POD_NODE
 
 LEDGER = "GANGPLAN_LEDGER"
@@ -21,10 +22,13 @@ GANG = "gangplan_gang"
 HELD = ("python3", "-m", "gangplan_kfp.held", "--gang")
 """The program that holds the lease while the task's own command runs."""
 
-RETRY = {"num_retries": 2, "backoff_duration": "30s", "backoff_factor": 2.0, "backoff_max_duration": "5m"}
-"""How often a task is tried again that had to leave its slots, as `set_retry` takes it."""
+RETRY = {"num_retries": 2, "backoff_duration": "10s", "backoff_factor": 2.0, "backoff_max_duration": "5m"}
+"""How often a task is tried again that had to leave its slots, as `set_retry` takes it.
 
-RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "300s"}
+Both pauses, of 10 and 20 s, are shorter than the handover: a task that just failed still finds its slots.
+"""
+
+RETRY_SPEC = {"maxRetryCount": 2, "backoffDuration": "10s", "backoffFactor": 2.0, "backoffMaxDuration": "300s"}
 """The same as a pipeline spec writes it."""
 
 
@@ -57,7 +61,7 @@ def know_node(task: PipelineTask) -> None:
 def know_ledger(tasks: Sequence[PipelineTask], secret: str) -> None:
     """Give tasks the ledger's URL from a Secret of the cluster."""
     for task in tasks if secret else ():
-        kubernetes.use_secret_as_env(task, secret, {LEDGER: LEDGER})
+        with_secret(task, secret, (LEDGER,))
 
 
 def retry(task: PipelineTask) -> None:

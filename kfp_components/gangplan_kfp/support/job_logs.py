@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
@@ -45,8 +46,9 @@ class Logs:
         """Show what is still to come, for a while."""
         with suppress(GangplanError):
             self.look()
+        deadline = time.monotonic() + _LAST_WORDS_S
         for thread in self._threads.values():
-            thread.join(_LAST_WORDS_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._over.set()
 
     def where(self) -> Iterator[tuple[str, str, str]]:

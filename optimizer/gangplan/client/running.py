@@ -55,6 +55,7 @@ class Process:
 
     def __init__(self, pid: int, go: int) -> None:
         self._pid, self._go = pid, go
+        self._told = False
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Let the command begin."""
@@ -62,11 +63,18 @@ class Process:
             json.dump(dict(environment), pipe)
 
     def ended(self) -> bool:
-        """Tell whether the command has ended; it stays to be reaped by `reap`."""
-        return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        """Tell whether the command has ended; it stays to be reaped by `reap`.
+
+        A shell dies of a signal before the program that it has started, which may be saving its work: a command that
+        was sent one has ended when its whole process group has.
+        """
+        if os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return False
+        return not (self._told and _has_members(self._pid))
 
     def signal(self, number: int) -> None:
         """Send a signal to the command and to all of its process group."""
+        self._told = True
         with suppress(ProcessLookupError):
             os.killpg(self._pid, number)
 
@@ -74,6 +82,16 @@ class Process:
         """Return the exit code of a command that has ended, 128 and more for a signal."""
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return code if code >= 0 else 128 - code
+
+
+def _has_members(group: int) -> bool:
+    """Tell whether a process group has a process that lives; elsewhere than on Linux nobody knows."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, its_group = file.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def prepare(command: Sequence[str]) -> Process:

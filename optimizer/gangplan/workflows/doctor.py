@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from gangplan import execute, plan
+from gangplan import execute, plan, tracking  # each loads what it needs when it is asked: an image may lack it
 from gangplan.config import Settings, read_fleet
 from gangplan.errors import GangplanError, InputError, NotFoundError
-from gangplan.execute import Opening, check_engines, read_targets, targets_of_file
 from gangplan.kube import connect
 from gangplan.reserve import BAD, GOOD, NOTE, Finding, examine, open_ledger, parse_url
-from gangplan.tracking import open_store
 from gangplan.urls import shown, sqlite_file
 
 
@@ -48,8 +46,9 @@ def check_targets(settings: Settings) -> dict[str, tuple[str, ...]]:
         The fleet file or targets.yaml is wrong.
     """
     fleet, file = read_fleet(settings.fleet_file), settings.targets_file
-    targets = targets_of_file(fleet) if file is None else read_targets(file, fleet)
-    return check_engines(Opening(targets=targets, fleet=fleet, fleet_file=settings.fleet_file, clock=settings.clock))
+    targets = execute.targets_of_file(fleet) if file is None else execute.read_targets(file, fleet)
+    opening = execute.Opening(targets=targets, fleet=fleet, fleet_file=settings.fleet_file, clock=settings.clock)
+    return execute.check_engines(opening)
 
 
 def wrong(what: str, error: GangplanError) -> Finding:
@@ -63,7 +62,7 @@ def wrong(what: str, error: GangplanError) -> Finding:
 
 def _store(settings: Settings) -> Iterator[Finding]:
     """The store, and whether a plan holds now."""
-    store = open_store(settings)
+    store = tracking.open_store(settings)
     yield Finding(level=GOOD, what="MLflow", said=f"{shown(store.uri)} answers")
     try:
         published = plan.read_published(store)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-import yaml
 
 from gangplan import __version__
 from tests.cluster.conftest import ROOT, Object, Space, until
@@ -20,18 +19,28 @@ from tests.cluster.objects import a_real_pod
 from tests.cluster.servers import steps_image
 from tests.cluster.servers.node.images import USER
 from tests.cluster.servers.node.node import Node
+from tests.kfp.pod_specs import OUTPUT_FILE, Compiled, pods
 
 LONG_S = 120.0
 MOST_MB, MOST_OF_ALL_MB = 600, 1250
 HOME = "/home/gangplan"
 IMAGE = steps_image.name("steps")
-OUTPUTS = "/tmp/out"  # noqa: S108 - in the pod
 STRICT: Object = {
     "runAsNonRoot": True,
     "readOnlyRootFilesystem": True,
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
 }
+HOLDS = """
+gangplan init
+gangplan kfp doctor --json || true
+wish="--tenant vision --pods 1 --gpus 4 --accelerator h100-lab --duration 10m"
+gangplan reserve $wish --key kfp/run-1/gang --json >/tmp/held
+gang=$(python3 -c 'import json
+from gangplan_kfp.support import Gang
+print(Gang(key="kfp/run-1/gang", reservation=json.load(open("/tmp/held"))["id"], handover_s=50).text())')
+python3 -m gangplan_kfp.held --gang "$gang" -- sh -c 'echo held $GANGPLAN_GPUS; exit 7'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,27 +70,10 @@ def run(space: Space, node: Node, name: str, **container: Object | list[str] | s
 
 def a_step(component: str, given: Object) -> list[str]:
     """Return the command with which KFP's launcher starts a compiled component."""
-    file = ROOT / "kfp_components" / "compiled" / f"{component}.yaml"
-    spec = next(yaml.safe_load_all(file.read_text()))
-    (executor,), (made,) = spec["deploymentSpec"]["executors"].values(), spec["components"].values()
-    defaults = {
-        name: one["defaultValue"]
-        for name, one in made["inputDefinitions"]["parameters"].items()
-        if "defaultValue" in one
-    }
-    known = made.get("outputDefinitions", {})
-    artifacts = {
-        name: {"artifacts": [{"name": name, "type": one["artifactType"], "uri": f"{OUTPUTS}/{name}", "metadata": {}}]}
-        for name, one in known.get("artifacts", {}).items()
-    }
-    outputs = {
-        "parameters": {name: {"outputFile": f"{OUTPUTS}/{name}"} for name in known.get("parameters", {})},
-        "artifacts": artifacts,
-        "outputFile": f"{OUTPUTS}/all.json",
-    }
-    whole = json.dumps({"inputs": {"parameterValues": {**defaults, **given}}, "outputs": outputs})
-    arguments = [whole if word == "{{$}}" else word for word in executor["container"]["args"]]
-    return [*executor["container"]["command"], *arguments]
+    compiled = Compiled.read(ROOT / "kfp_components" / "compiled" / f"{component}.yaml")
+    (pod,) = pods(compiled, given, run="run-1").values()
+    (main,) = pod["spec"]["containers"]
+    return [*main["command"], *main["args"]]
 
 
 def ended(space: Space, path: str) -> Object:
@@ -110,12 +102,20 @@ def test_a_pod_without_rights_and_with_a_read_only_root_runs_the_command(space: 
 def test_a_compiled_step_runs_as_kubeflow_starts_it(space: Space, node: Node) -> None:
     """Its own command from the YAML that ships, also as a user whom nobody knows; it leaves what the launcher reads."""
     command = a_step("release_gang", {"run_id": "run-1", "name": "gang"})
-    shown = ["sh", "-c", f'"$@" && cat {OUTPUTS}/all.json', "step", *command]
+    shown = ["sh", "-c", f'"$@" && cat {OUTPUT_FILE}', "step", *command]
     path = run(space, node, "step", command=shown, securityContext={**STRICT, "runAsUser": 4242})
     end = ended(space, path)
     assert end["exitCode"] == 0, space.log("step")
     assert "kfp/run-1/gang: nothing was reserved" in space.log("step")
     assert '"Output": "none"' in space.log("step").splitlines()[-1]
+
+
+def test_a_step_holds_its_gang(space: Space, node: Node) -> None:
+    """With all that it needs in the image: ledger, lease, its own command below, whose exit code is the step's."""
+    path = run(space, node, "held", args=["sh", "-ec", HOLDS])
+    assert ended(space, path)["exitCode"] == 7, space.log("held")
+    assert "held 4" in space.log("held").splitlines()
+    assert "python3 finds gangplan_kfp.held" in space.log("held")
 
 
 @pytest.mark.parametrize("work", ["python3 -c 'import time; time.sleep(600)'", "sleep 600 & wait"])
@@ -179,11 +179,12 @@ def test_the_large_image_runs_the_stages(
     image: Path, mlflow_template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Telemetry, a model and a plan by the compiled steps, with the solver, LightGBM and MLflow's database."""
-    home = tmp_path / "home"
+    home, artifacts = tmp_path / "home", tmp_path / "artifacts"
     (home / "mlflow").mkdir(parents=True)
+    artifacts.mkdir()
     shutil.copy(mlflow_template, home / "mlflow" / "mlflow.db")
     (home / "demand.csv").write_text(demand(datetime.now(UTC)))
-    for one in (home, *home.rglob("*")):
+    for one in (artifacts, home, *home.rglob("*")):
         one.chmod(0o777)
     settings = {"horizon_hours": 24, "backtest_origins": 2, "scenarios": 3}
     with steps_image.container("stages") as inside:
@@ -193,9 +194,9 @@ def test_the_large_image_runs_the_stages(
             a_step("train_demand_model", {"run_id": "run-1", "settings": settings}),
             a_step("plan_capacity", {"run_id": "run-1", "settings": settings}),
         ):
-            done = inside.run(*command, volumes={home: HOME}, GANGPLAN_HOME=HOME)
+            done = inside.run(*command, volumes={home: HOME, artifacts: "/minio"}, GANGPLAN_HOME=HOME)
             assert done.returncode == 0, done.stdout + done.stderr
-        planned = json.loads(inside.run("cat", f"{OUTPUTS}/all.json").stdout)["parameterValues"]
+        planned = json.loads(inside.run("cat", OUTPUT_FILE).stdout)["parameterValues"]
         unpacked = inside.megabytes()
     with capsys.disabled():
         print(f"\nimage of the stages: {unpacked:.0f} MB unpacked")

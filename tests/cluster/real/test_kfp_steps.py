@@ -94,7 +94,7 @@ def a_job(says: str, waits: Path | None = None) -> Object:
     container: Object = {
         "name": "train",
         "image": SHELL,
-        "command": ["sh", "-c", f"{says}; {loop}echo rank $NODE_RANK of $NNODES is done"],
+        "command": ["sh", "-c", f"trap 'exit 9' TERM; {says}; {loop}echo rank $NODE_RANK of $NNODES is done"],
         "resources": {"limits": {fleet.GPU: "4"}},
     }
     spec: Object = {"restartPolicy": "Never", "containers": [container], "terminationGracePeriodSeconds": 5}

@@ -19,8 +19,9 @@ _LONGEST_REST_S = 2.0
 class Round:
     """One piece of work in a thread of its own, so that nothing else is held up by it; only who leads does it.
 
-    However often it is woken, `least_s` lie between two rounds, and after a longer one a rest as long as it took, but
-    no more than 2 s: a round that takes long has much to do. `failed` hears of each failure. One that nobody foresaw is logged whole; the next round comes all the same.
+    However often it is woken, `least_s` lie between two rounds. After a longer round comes a rest as long as it took,
+    but of 2 s at most: a round that takes long has much to do. `failed` hears of each failure. One that nobody foresaw
+    is logged whole; the next round comes all the same.
     """
 
     def __init__(
