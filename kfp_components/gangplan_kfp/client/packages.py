@@ -122,9 +122,9 @@ def _package(text: str, given: str) -> Package:
     """Read compiled YAML, which must keep the pipeline spec's schema."""
     try:
         component: Any = load_component_from_text(text)
-        spec, platform = MessageToDict(component.pipeline_spec), MessageToDict(component.platform_spec)
-        definitions = component.pipeline_spec.root.input_definitions
-        name = component.pipeline_spec.pipeline_info.name
+        read = component.pipeline_spec  # each time it is asked for, the text is parsed anew
+        spec, platform = MessageToDict(read), MessageToDict(component.platform_spec)
+        definitions, name = read.root.input_definitions, read.pipeline_info.name
     except Exception as error:  # noqa: BLE001 - KFP raises what its parsers raise
         words = " ".join(str(error).split())[:300]
         raise InputError("pipeline", given, f"is no compiled pipeline ({words}): compile it with KFP 2") from None
