@@ -250,7 +250,7 @@ class Cluster:
         return [
             self.binary("kube-controller-manager"),
             f"--kubeconfig={self.kubeconfig}",
-            "--controllers=*,-nodeipam,-cloud-node-lifecycle",
+            "--controllers=*,-nodeipam,-cloud-node-lifecycle,-ttl",  # ttl writes to all nodes when they become 1,000
             "--secure-port=0",
             "--leader-elect=false",
             "--use-service-account-credentials",
