@@ -30,9 +30,9 @@ def train(reservation_id: str, token: int, job: str):  # as text: KFP hands ever
 @dsl.pipeline
 def training(job: str):
     asked = {"tenant": "vision", "accelerators": ["h100"], "pods": 2, "gpus_per_pod": 4, "duration": "10m"}
-    gang = reserve_gang(run_id="run-1", **asked)
+    gang = reserve_gang(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **asked)
     done = train(reservation_id=gang.outputs["reservation_id"], token=gang.outputs["token"], job=job)
-    release_gang(run_id="run-1").after(done)
+    release_gang(run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER).after(done)
 
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
 training(job=sys.argv[2])
