@@ -7,6 +7,7 @@ does; once all hold their slots, each asks again, as a pod does that is run a se
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import time
 from collections import Counter
@@ -71,6 +72,7 @@ def runs(url: str, count: int, within_s: float) -> list[tuple[Seen, Seen]]:
         ledger.publish(a_calendar([pool], start=datetime.now(UTC) - _HOUR))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LOADED)
+    os.environ["PYTHONWARNINGS"] = "ignore::RuntimeWarning:runpy"  # each finds the benchmark imported, as it should be
     pipes: list[Connection] = []
     processes = []
     for number in range(count):
