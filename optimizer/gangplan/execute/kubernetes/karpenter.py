@@ -1,9 +1,9 @@
 """Static NodePools of Karpenter: ordered by their Scale, their nodes removed by name, pods kept from being disturbed.
 
 Karpenter picks the nodes of a smaller NodePool by itself: any that are empty, also one on which a gang lands in this
-moment. So it never gets to pick. First `limits.nodes` is held down to the nodes that there are, so that nothing is
-started in place of what goes; then the NodeClaims of our nodes are deleted; then replicas fall to those that are left,
-and the limit goes back to what it was.
+moment. So it never gets to pick. First `limits.nodes` is held down to the nodes that will stay, so that nothing is
+started in place of what goes; then the NodeClaims of our nodes are deleted; when these are gone, replicas fall to those
+that are left, and the limit goes back to what it was.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from gangplan.types import Step
 
 OBSERVE_S = 15.0
 """Karpenter must have seen a limit after so many seconds."""
+
+GONE_S = 10.0
+"""NodeClaims that were deleted are waited for so many seconds."""
 
 _LOOK_S, _LONGEST_LOOK_S = 0.02, 0.5
 _THREADS = 16
@@ -93,9 +96,12 @@ def remove(api: Api, pool: SeenNodePool, known: Sequence[SeenNodeClaim], step: S
     for node in step.nodes:
         require_free(api, node)
     if not dry_run and (going or len(known) < step.before):
-        pool = _hold(api, path, pool, len(known))
-        for claim in _going(pool, _claims(api, pool.name), step):
+        pool = _hold(api, path, pool, sum(not claim.leaving for claim in known) - len(going))
+        claims = _claims(api, pool.name)
+        going = _going(pool, claims, step)
+        for claim in going:
             _delete(api, claim)
+        _until_gone(api, pool.name, [claim.name for claim in claims if claim.leaving or claim in going])
     _swap(api, path, pool, step, dry_run=dry_run)
 
 
@@ -138,7 +144,7 @@ def _path(nodepool: str) -> str:
 
 
 def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
-    """Hold the limit down to the nodes that there are, and wait until Karpenter knows it."""
+    """Hold the limit down to so many nodes, and wait until Karpenter knows it."""
     was = pool.held or (_NONE if pool.limit is None else str(pool.limit))
     body: Object = {"metadata": {"annotations": {HELD_LIMIT: was}}, "spec": {"limits": {"nodes": str(nodes)}}}
     api.merge(path, body, **writing(dry_run=False))
@@ -153,6 +159,31 @@ def _hold(api: Api, path: str, pool: SeenNodePool, nodes: int) -> SeenNodePool:
             )
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_LOOK_S)
+
+
+def _until_gone(api: Api, nodepool: str, names: Sequence[str]) -> None:
+    """Wait until NodeClaims are gone: Karpenter may still count one as running, and would remove another node for it.
+
+    Its counts lag behind what it was told, by seconds where the API server is busy. Raises ConflictError where one
+    takes longer, such as for the pods on its node to end: whoever looks again goes on from here.
+    """
+    deadline, pause = time.monotonic() + GONE_S, _LOOK_S
+    for name in names:
+        while _is_there(api, name):
+            if time.monotonic() > deadline:
+                raise ConflictError(
+                    f"NodePool {nodepool}: NodeClaim {name} is still leaving: its replicas fall after it"
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_LOOK_S)
+
+
+def _is_there(api: Api, claim: str) -> bool:
+    try:
+        api.get(f"{KARPENTER}/nodeclaims/{claim}")
+    except NotFoundError:
+        return False
+    return True
 
 
 def _restoring(pool: SeenNodePool) -> list[Object]:
