@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gangplan.errors import ConflictError, InputError, RejectedError
-from gangplan.execute.kubernetes import ClusterTarget, KarpenterNodes
+from gangplan.execute.kubernetes import ClusterTarget, KarpenterNodes, karpenter
 from gangplan.types import Pool, StepKind
 from tests.cluster.conftest import Space, until
 from tests.cluster.execute.conftest import Field, a_step, nodes_of
@@ -144,6 +144,29 @@ def test_just_the_nodes_that_are_named_go_though_gangs_land_on_other_empty_ones(
     assert found["spec"]["limits"] == {"nodes": "21"}
     assert "gangplan.io/limits-nodes" not in found["metadata"].get("annotations", {})
     target.apply(step)
+
+
+def test_replicas_fall_only_when_the_nodes_that_went_are_gone(ground: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Karpenter counts late what it was told, and would remove another node for one that it still counts."""
+    pool, target = a_pool(ground, 2)
+    going, staying = usable(target, pool)
+    (claim,) = (one for one in server_claims(ground) if one["status"]["nodeName"] == going)
+    path = f"{server.API}/nodeclaims/{claim['metadata']['name']}"
+    kept = {"metadata": {"finalizers": [*claim["metadata"]["finalizers"], "gangplan.io/test"]}}
+    ground.space.api.merge(path, kept)
+    target.apply(a_step(StepKind.CORDON, pool, 2, 1, nodes=(going,)))
+    step = a_step(StepKind.REMOVE, pool, 2, 1, nodes=(going,))
+    monkeypatch.setattr(karpenter, "GONE_S", 0.0)
+    with pytest.raises(ConflictError, match="is still leaving: its replicas fall after it"):
+        target.apply(step)
+    until(lambda: ground.space.api.get(path)["metadata"]["finalizers"] == ["gangplan.io/test"], BOOTS_S)
+    assert nodes_of(target.observe(), pool).ordered == 2
+    assert len(server_claims(ground)) == 2  # none was started in its place
+    ground.space.api.merge(path, {"metadata": {"finalizers": None}})
+    monkeypatch.undo()
+    target.apply(a_step(StepKind.REMOVE, pool, 2, 1))
+    assert nodes_of(target.observe(), pool).ordered == 1
+    assert usable(target, pool) == [staying]
 
 
 def test_a_node_that_is_not_free_goes_not_and_nothing_else_does(ground: Field) -> None:
