@@ -10,18 +10,14 @@ twice, or used without right; what it finds is written to .run/bench/airflow-lea
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from rich.progress import Progress as Bar
-
 from benchmarks.parts.airflow import imports, leaks, waits
-from benchmarks.parts.figures import ROOT, Figure, report, write
+from benchmarks.parts.figures import ROOT, Figure
+from benchmarks.parts.running import measure, names_in, parser_of, stop_cleanly
 from gangplan.progress import Progress
 
 PYTHON = ROOT / ".envs" / "airflow" / "bin" / "python"
@@ -50,40 +46,16 @@ def main() -> None:
         "line": waits.line,
         "overhead": waits.overhead,
     }
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.airflow", description="The figures in Airflow.")
-    parser.add_argument("--only", default=",".join([*parts, "leaks"]), help="parts, by commas: %(default)s")
-    parser.add_argument("--share", type=int, default=1, help="run 1/N of the loads (default: 1)")
+    parser = parser_of("airflow", "The figures in Airflow.", (*parts, "leaks"))
     parser.add_argument("--faults", type=int, default=FAULTS, help="how many faults `leaks` makes (default: 2000)")
     parser.add_argument("--seed", type=int, default=SEED, help="draws the faults (default: 7)")
     parser.add_argument("--python", type=Path, default=PYTHON, help="the Python of Airflow's environment")
     asked = parser.parse_args()
     parts["leaks"] = partial(leaks.leaks, faults=asked.faults, seed=asked.seed)
-    names = asked.only.split(",")
-    if unknown := set(names) - set(parts):
-        parser.error(f"--only: unknown: {', '.join(sorted(unknown))}: use {', '.join(parts)}")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that nothing is left behind
-    figures: list[Figure] = []
-    with Bar(transient=True) as bar:
-        for name in names:
-            found = _part(name, parts[name], asked.python, asked.share, bar)
-            figures += found
-            write("airflow", figures)
-            for figure in found:
-                bar.console.print(f"{figure.name}: {figure.value:.3g} ({figure.peer})", soft_wrap=True)
-    report("airflow", figures)
-
-
-def _part(name: str, measure: Part, python: Path, share: int, bar: Bar) -> list[Figure]:
-    """Measure one part on an Airflow of its own."""
-    task = bar.add_task(f"{name}: Airflow starts", total=None)
-
-    def progress(done: float, total: float, text: str, /) -> None:
-        bar.update(task, completed=done, total=total, description=f"{name}: {text}")
-
-    try:
-        return measure(python, share, progress)
-    finally:
-        bar.remove_task(task)
+    names = names_in(parser, asked.only)
+    stop_cleanly()
+    begun = {name: partial(parts[name], asked.python, asked.share) for name in names}
+    measure("airflow", begun, begins="Airflow starts")
 
 
 if __name__ == "__main__":

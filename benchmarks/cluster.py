@@ -9,20 +9,20 @@ tenth. `--share 10` runs a tenth of the loads, to see that all works.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from rich.progress import Progress as Bar
 from tests.cluster.servers import build, fleet
 from tests.cluster.servers.cluster import Cluster
 
 from benchmarks.parts.cluster_memory import watching_mb
-from benchmarks.parts.figures import Figure, report
+from benchmarks.parts.figures import Figure
 from benchmarks.parts.load import cluster_clients as clients
 from benchmarks.parts.load.kueue_load import BASELINE
+from benchmarks.parts.running import measure, names_in, parser_of
 from gangplan.progress import Progress
 
 ROUNDS, THREADS = 60, 16
@@ -86,39 +86,20 @@ PARTS: dict[str, Callable[[Cluster, int, Progress], list[Figure]]] = {
 
 def main() -> None:
     """Measure what was asked for and report it."""
-    names = ("start", *PARTS)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description="The figures of a real cluster.")
-    parser.add_argument("--only", default=",".join(names), help="parts, by commas: " + ", ".join(names))
-    parser.add_argument("--share", type=int, default=1, help="run 1/N of the loads (default: 1)")
+    parser = parser_of("cluster", "The figures of a real cluster.", ("start", *PARTS))
     asked = parser.parse_args()
-    parts = asked.only.split(",")
-    if unknown := set(parts) - set(names):
-        parser.error(f"--only: unknown: {', '.join(sorted(unknown))}: use {', '.join(names)}")
+    names = names_in(parser, asked.only)
     build.servers()  # built once for all, which is not what is measured
-    figures: list[Figure] = []
-    with Bar(transient=True) as bar:
-        for name in names:
-            if name in parts:
-                figures += _part(name, asked.share, bar)
-                bar.console.print(f"{figures[-1].name}: {figures[-1].value:.3g} ({figures[-1].peer})")
-    report("cluster", figures)
+    measure("cluster", {name: partial(_part, name, asked.share) for name in ("start", *PARTS) if name in names})
 
 
-def _part(name: str, share: int, bar: Bar) -> list[Figure]:
+def _part(name: str, share: int, progress: Progress) -> list[Figure]:
     """Measure one part on a cluster of its own."""
-    task = bar.add_task(name, total=None)
-
-    def progress(done: float, total: float, text: str, /) -> None:
-        bar.update(task, completed=done, total=total, description=f"{name}: {text}")
-
-    try:
-        if name == "start":
-            return [start()]
-        with Cluster() as cluster:
-            clients.furnish(cluster, fleet.DEFAULT)
-            return PARTS[name](cluster, share, progress)
-    finally:
-        bar.remove_task(task)
+    if name == "start":
+        return [start()]
+    with Cluster() as cluster:
+        clients.furnish(cluster, fleet.DEFAULT)
+        return PARTS[name](cluster, share, progress)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,14 @@ works.
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from rich.progress import Progress as Bar
 from tests.cluster.servers import build
 
 from benchmarks.parts.execute import admission, day, kills, large, many_pools
-from benchmarks.parts.figures import Figure, report, write
+from benchmarks.parts.figures import Figure
+from benchmarks.parts.running import measure, names_in, parser_of, stop_cleanly
 from gangplan.progress import Progress
 
 NAMES = ("apply", "admission", "day", "unchanged", "storm", "kills")
@@ -30,28 +27,16 @@ Part = Callable[[int, Progress], list[Figure]]
 
 def main() -> None:
     """Measure what was asked for and report it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.execute", description="The figures of plans carried out."
-    )
-    parser.add_argument("--only", default=",".join(NAMES), help="parts, by commas: %(default)s")
-    parser.add_argument("--share", type=int, default=1, help="run 1/N of the loads (default: 1)")
+    parser = parser_of("execute", "The figures of plans carried out.", NAMES)
     parser.add_argument("--kills", type=int, default=KILLS, help="how many processes `kills` kills (default: 500)")
     parser.add_argument("--seed", type=int, default=SEED, help="draws the kills (default: 7)")
     asked = parser.parse_args()
-    names = asked.only.split(",")
-    if unknown := set(names) - set(NAMES):
-        parser.error(f"--only: unknown: {', '.join(sorted(unknown))}: use {', '.join(NAMES)}")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that nothing is left behind
+    names = names_in(parser, asked.only)
+    stop_cleanly()
     build.servers(tuple(build.TOOLS))  # built once for all, which is not what is measured
-    figures: list[Figure] = []
-    with Bar(transient=True) as bar:
-        for name, part in _parts(names, asked.kills, asked.seed).items():
-            found = _part(name, part, asked.share, bar)
-            figures += found
-            write("execute", figures)
-            for figure in found:
-                bar.console.print(f"{figure.name}: {figure.value:.3g} ({figure.peer})", soft_wrap=True)
-    report("execute", figures)
+    parts = _parts(names, asked.kills, asked.seed)
+    begun = {name: partial(part, asked.share) for name, part in parts.items()}
+    measure("execute", begun, begins="the cluster starts")
 
 
 def _parts(names: Sequence[str], count: int, seed: int) -> dict[str, Part]:
@@ -65,19 +50,6 @@ def _parts(names: Sequence[str], count: int, seed: int) -> dict[str, Part]:
     }
     asked = {name: part for name, part in parts.items() if name in names}
     return asked | ({"large": partial(large.large, parts=in_large)} if in_large else {})
-
-
-def _part(name: str, measure: Part, share: int, bar: Bar) -> list[Figure]:
-    """Measure one part on a cluster of its own."""
-    task = bar.add_task(f"{name}: the cluster starts", total=None)
-
-    def progress(done: float, total: float, text: str, /) -> None:
-        bar.update(task, completed=done, total=total, description=f"{name}: {text}")
-
-    try:
-        return measure(share, progress)
-    finally:
-        bar.remove_task(task)
 
 
 if __name__ == "__main__":
